@@ -1,0 +1,52 @@
+"""Seafloor: where everything that machine-learning work produces comes to rest.
+
+The names below are loaded on first use, so that ``import seafloor`` costs next to nothing in a
+training script.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from seafloor.sdk.client import Client as Client
+    from seafloor.sdk.tracking import Run as Run
+    from seafloor.sdk.tracking import active_run as active_run
+    from seafloor.sdk.tracking import end_run as end_run
+    from seafloor.sdk.tracking import log_artifact as log_artifact
+    from seafloor.sdk.tracking import log_artifacts as log_artifacts
+    from seafloor.sdk.tracking import log_metric as log_metric
+    from seafloor.sdk.tracking import log_metrics as log_metrics
+    from seafloor.sdk.tracking import log_param as log_param
+    from seafloor.sdk.tracking import log_params as log_params
+    from seafloor.sdk.tracking import set_tag as set_tag
+    from seafloor.sdk.tracking import set_tags as set_tags
+    from seafloor.sdk.tracking import start_run as start_run
+
+_HOMES = {
+    "Client": "seafloor.sdk.client",
+    "Run": "seafloor.sdk.tracking",
+    "active_run": "seafloor.sdk.tracking",
+    "end_run": "seafloor.sdk.tracking",
+    "log_artifact": "seafloor.sdk.tracking",
+    "log_artifacts": "seafloor.sdk.tracking",
+    "log_metric": "seafloor.sdk.tracking",
+    "log_metrics": "seafloor.sdk.tracking",
+    "log_param": "seafloor.sdk.tracking",
+    "log_params": "seafloor.sdk.tracking",
+    "set_tag": "seafloor.sdk.tracking",
+    "set_tags": "seafloor.sdk.tracking",
+    "start_run": "seafloor.sdk.tracking",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # the values of a literal dict above
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'seafloor' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

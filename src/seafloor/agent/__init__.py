@@ -1,0 +1,1 @@
+"""Wraps every task, everywhere. Standard library only, Python 3.8+."""

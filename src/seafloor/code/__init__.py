@@ -1,0 +1,1 @@
+"""A code source in, a folder and a receipt out."""

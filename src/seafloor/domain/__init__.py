@@ -1,0 +1,1 @@
+"""Values and rules, one file per noun. No I/O, no clock."""

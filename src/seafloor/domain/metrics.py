@@ -1,0 +1,87 @@
+"""Metrics: points, what is kept of a series at once, and what makes two points one."""
+
+from __future__ import annotations
+
+import msgspec
+
+STEP_MAX = (1 << 63) - 1
+STEP_MIN = -(1 << 63)
+TIME_MS_MAX = (1 << 63) // 1_000_000 - 1  # so that nanoseconds fit an int64
+POINTS_PER_APPEND_MAX = 50_000
+
+
+class Point(msgspec.Struct, frozen=True, array_like=True, order=False):
+    """One value of one metric.
+
+    Two points of a run with the same key, step, time and value (compared bit for bit) are one.
+
+    Args:
+        key: Name of the metric.
+        value: float64, kept bit for bit: NaN and infinities are values.
+        step: int64; unit: what the user counts (optimiser steps, epochs).
+        time_ms: int64 >= 0, milliseconds since 1970-01-01 UTC.
+    """
+
+    key: str
+    value: float
+    step: int
+    time_ms: int
+
+
+class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a series without reading it.
+
+    ``last`` is the value at the greatest (step, time, value): MLflow's rule, not the last
+    written. ``min`` and ``max`` leave NaN out and are None when every value is NaN.
+
+    Args:
+        key: Name of the metric.
+        points: Count of distinct points.
+        nans: How many of them are NaN.
+        last, last_step, last_time_ms: The last point.
+        min, max: Over the values that are not NaN.
+        min_step, max_step: The steps at which they stand (first one if several).
+    """
+
+    key: str
+    points: int
+    nans: int
+    last: float
+    last_step: int
+    last_time_ms: int
+    min: float | None
+    max: float | None
+    min_step: int | None
+    max_step: int | None
+
+
+class SeriesPoint(msgspec.Struct, frozen=True, array_like=True):
+    """One value of a series whose key is known: (step, time_ms, value)."""
+
+    step: int
+    time_ms: int
+    value: float
+
+
+class Bucket(msgspec.Struct, frozen=True, array_like=True):
+    """One bucket of a chart: extremes are exact, never sampled.
+
+    Args:
+        step_first, step_last: Steps of the first and last point in it.
+        time_ms_first, time_ms_last: Their times.
+        first, last: Their values.
+        min, max: Over values that are not NaN; None when all are NaN.
+        points: How many points it holds.
+        nans: How many of them are NaN.
+    """
+
+    step_first: int
+    step_last: int
+    time_ms_first: int
+    time_ms_last: int
+    first: float
+    last: float
+    min: float | None
+    max: float | None
+    points: int
+    nans: int

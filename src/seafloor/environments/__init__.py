@@ -1,0 +1,1 @@
+"""Dependency sets: lock and build, cached by digest."""

@@ -1,0 +1,1 @@
+"""The part of the MLflow REST API that unmodified clients call."""

@@ -1,0 +1,1 @@
+"""Files that workloads keep, with their manifest."""

@@ -1,0 +1,111 @@
+"""Artifacts: files that a workload keeps, each with a size and a sha256 in a manifest.
+
+A file keeps its natural path in the object store (``runs/<id>/artifacts/<path>``), so that other
+programs read it without us. It is visible here only once its manifest row is written, which is
+after its bytes are durable: a half-uploaded file never is. ``folder`` below is the object-store
+folder of a workload's or a model's artifacts, e.g. ``runs/<id>/artifacts``; the manifest itself is
+kept in the metadata store (fast listing) and written as ``manifest.json`` beside the folder
+when the workload ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Protocol
+
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.ids import Sha256
+
+
+class ManifestStore(Protocol):
+    """Where manifest rows live: part of the metadata store."""
+
+    async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
+        """Add or replace a row.
+
+        Raises:
+            Conflict: the path is a folder of another row, or a part of it is a file.
+        """
+        ...
+
+    async def manifest_get(self, owner: str, path: str) -> ArtifactFile:
+        """Get a row.
+
+        Raises:
+            NotFound: no such file.
+        """
+        ...
+
+    async def manifest_list(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactFile, ...]:
+        """Rows below a folder (``""``: all), in order of path (by code point), paged by path."""
+        ...
+
+    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
+        """The files and folders directly below a folder, folders with sums; () when missing."""
+        ...
+
+    async def manifest_delete(self, owner: str, path: str) -> int:
+        """Delete the row of a file, or all rows below a folder; return how many."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Files with a manifest. ``owner`` is a workload id or a logged model id (``m-…``)."""
+
+    async def put(
+        self,
+        owner: str,
+        path: str,
+        data: AsyncIterable[bytes],
+        *,
+        sha256: Sha256 | None = None,
+        size_bytes: int | None = None,
+    ) -> ArtifactFile:
+        """Write one file whole, replacing one of that path; safe to repeat.
+
+        Args:
+            data: Streamed in constant memory; hashed on the way.
+            sha256: What the client says the digest is.
+            size_bytes: What the client says the size is.
+
+        Raises:
+            InvalidValue: the path is not one (``check_path``), or the bytes do not have the
+                digest or size announced. Nothing is visible.
+            Conflict: a part of the path is a file, or the path is a folder.
+            StoreFull: nothing is visible.
+        """
+        ...
+
+    async def head(self, owner: str, path: str) -> ArtifactFile:
+        """Describe one file.
+
+        Raises:
+            NotFound: no such file.
+        """
+        ...
+
+    def read(
+        self, owner: str, path: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream a file or a range of it; NotFound at the first step."""
+        ...
+
+    async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:
+        """What is directly below a folder; () when it is missing or a file."""
+        ...
+
+    async def list(
+        self, owner: str, folder: str = "", *, limit: int = 1000, after: str | None = None
+    ) -> tuple[ArtifactFile, ...]:
+        """All files below a folder, in order of path, paged by path."""
+        ...
+
+    async def delete(self, owner: str, path: str) -> int:
+        """Delete a file or a folder; return how many files there were. Rows first, bytes after."""
+        ...
+
+    async def seal(self, owner: str) -> int:
+        """Write ``manifest.json`` next to the files; return how many it lists. Repeatable."""
+        ...

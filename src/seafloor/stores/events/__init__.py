@@ -1,0 +1,1 @@
+"""tf.events files, kept byte for byte; scalars decoded."""

@@ -1,0 +1,1 @@
+"""Small records: projects, experiments, workloads, attempts, environments, models."""

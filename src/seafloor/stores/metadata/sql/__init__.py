@@ -1,0 +1,1 @@
+"""Metadata in a SQL database through SQLAlchemy Core: one module per noun."""

@@ -1,0 +1,1 @@
+"""Series of points: the journal and the summaries."""

@@ -1,0 +1,1 @@
+"""Everything large: bytes under keys."""

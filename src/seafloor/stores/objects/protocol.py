@@ -1,0 +1,159 @@
+"""The object store: bytes under keys.
+
+A key is a path of parts joined by ``/``. A key names an object or a folder, never a string
+prefix: listing ``a`` shows what is below ``a/`` and not ``ab``. Empty objects exist. A folder
+exists as long as an object below it does.
+
+What is written is visible whole or not at all: a reader sees the old object or the new one,
+and after a crash as well. When a ``put`` returns the bytes are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+KEY_BYTES_MAX = 1024
+READ_CHUNK_BYTES = 1024 * 1024
+
+
+class ObjectInfo(msgspec.Struct, frozen=True):
+    """What a store knows of an object without reading it.
+
+    Args:
+        key: Its whole key.
+        size_bytes: Of its content.
+        modified_ns: When it was last put, UTC.
+        etag: Changes whenever the content does; opaque.
+    """
+
+    key: str
+    size_bytes: int
+    modified_ns: int
+    etag: str
+
+
+class ObjectPage(msgspec.Struct, frozen=True):
+    """One page of a listing.
+
+    Args:
+        objects: In order of key (by code point of the whole key).
+        folders: With ``recursive=False``, the keys of the folders at this level, without a
+            trailing slash, in order; empty otherwise.
+        next: Cursor of the next page, None when this was the last.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+    folders: tuple[str, ...] = ()
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class ObjectCapabilities:
+    """What may differ between stores; every difference is tested on both sides.
+
+    Args:
+        append: Whether ``append`` works (else it raises NotSupported).
+        presign: Whether URLs for direct access can be made.
+        local_files: Whether objects are files that ``local_path`` names.
+    """
+
+    append: bool = False
+    presign: bool = False
+    local_files: bool = False
+
+
+class ObjectRead(Protocol):
+    """Reading."""
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Describe one object.
+
+        Raises:
+            NotFound: no object has this key (a folder is not an object).
+            InvalidValue: the key breaks ``domain.names.check_path``. True of every method.
+            StoreUnavailable: the store does not answer. True of every method.
+        """
+        ...
+
+    def read(
+        self, key: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream an object, or a range of it, in chunks of at most READ_CHUNK_BYTES.
+
+        Args:
+            start: First byte, >= 0. At or past the end: nothing is yielded.
+            length: At most so many bytes; None: to the end.
+
+        Raises:
+            NotFound: at the first step, no object has this key.
+            StoreCorrupt: the stream ended early.
+
+        Cost: memory of one chunk, whatever the object's size.
+        """
+        ...
+
+    async def list(
+        self, folder: str, *, recursive: bool = True, limit: int = 1000, cursor: str | None = None
+    ) -> ObjectPage:
+        """List what is below a folder, in order of key.
+
+        Args:
+            folder: ``""`` is the root. A missing folder is an empty one.
+            limit: 1..1000 objects and folders together.
+            cursor: ``next`` of the page before. Objects put or deleted meanwhile may or may not
+                be seen; no other is missed or repeated.
+        """
+        ...
+
+
+class ObjectWrite(Protocol):
+    """Writing."""
+
+    async def put(
+        self, key: str, data: bytes | AsyncIterable[bytes], *, if_absent: bool = False
+    ) -> ObjectInfo:
+        """Write an object whole, replacing one of that key.
+
+        Args:
+            data: The bytes, or a stream of them that is written in constant memory. When the
+                stream raises, nothing becomes visible and the exception passes through.
+            if_absent: Create only.
+
+        Raises:
+            AlreadyExists: if_absent, and the key has an object. Nothing was written. Of several
+                concurrent creators exactly one succeeds.
+            Conflict: the key is a folder, or a part of it is an object. Nothing was written.
+            StoreFull: no space left. Nothing is visible, and what was begun was removed.
+        """
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Delete one object; say whether there was one. Folders vanish with their last object."""
+        ...
+
+    async def delete_folder(self, folder: str) -> int:
+        """Delete everything below a folder; return how many objects there were.
+
+        Safe to repeat after a failure: it goes on where it stopped.
+
+        Raises:
+            InvalidValue: the folder is ``""``; the root is never deleted.
+        """
+        ...
+
+
+class ObjectStore(ObjectRead, ObjectWrite, Protocol):
+    """Bytes under keys."""
+
+    @property
+    def capabilities(self) -> ObjectCapabilities:
+        """What this store can do beyond the common."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the store holds. Safe to repeat; no call may follow."""
+        ...
