@@ -42,7 +42,7 @@ _HOMES = {
     "start_run": "seafloor.sdk.tracking",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # the values of a literal dict above
+__all__ = ["__version__", *_HOMES]  # the values of a literal dict above
 
 
 def __getattr__(name: str) -> object:

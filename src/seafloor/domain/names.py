@@ -105,9 +105,7 @@ def check_path(text: str, *, field: str = "path") -> str:
     if not text:
         raise InvalidValue("A path must not be empty.", field=field)
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text) or "\\" in text:
-        raise InvalidValue(
-            "A path must not hold control characters or backslashes.", field=field
-        )
+        raise InvalidValue("A path must not hold control characters or backslashes.", field=field)
     if text.startswith("/") or re.match(r"[A-Za-z]:", text):
         raise InvalidValue(f'"{text}" is absolute: give a path inside the folder.', field=field)
     parts = text.split("/")

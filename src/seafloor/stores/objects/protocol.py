@@ -79,9 +79,7 @@ class ObjectRead(Protocol):
         """
         ...
 
-    def read(
-        self, key: str, *, start: int = 0, length: int | None = None
-    ) -> AsyncIterator[bytes]:
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Stream an object, or a range of it, in chunks of at most READ_CHUNK_BYTES.
 
         Args:

@@ -1,0 +1,377 @@
+"""The metadata store: small records. One protocol per noun, joined at the end.
+
+True of every method: it is one transaction, all or none, durable when it returns; a repeat after
+StoreUnavailable is harmless; times come in by parameter (a store has no clock); a driver's error
+never leaves the store, only ``domain.errors`` do. Deleted objects stay readable by id, with
+``deleted_ns`` set, until they are purged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from seafloor.domain.code import Receipt
+from seafloor.domain.environments import Environment
+from seafloor.domain.experiments import Experiment, Project
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.models import (
+    DatasetInput,
+    LoggedModel,
+    LoggedModelState,
+    ModelMetric,
+    ModelOutput,
+)
+from seafloor.domain.search import Lifecycle, WorkloadQuery
+from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadState
+from seafloor.stores.artifacts.protocol import ManifestStore
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """An event to append; the store numbers it."""
+
+    time_ns: int
+    actor: str
+    message: str
+    kind: str = "note"
+
+
+class Labels(msgspec.Struct, frozen=True):
+    """Params and tags of one workload."""
+
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+class WorkloadPage(msgspec.Struct, frozen=True):
+    """One page of workloads; ``next`` is the cursor of the next, None at the end."""
+
+    items: tuple[Workload, ...]
+    next: str | None = None
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of state of a workload's newest attempt, with the event that tells of it.
+
+    Args:
+        expected: The states it may come from; in another the call is a Conflict.
+        state: The state to enter.
+        event: Appended in the same transaction, as a state event.
+        ending: How it ended, for a final state.
+        started_ns: Set when it enters ``running``.
+        ended_ns: Set when it enters a final state.
+    """
+
+    expected: tuple[WorkloadState, ...]
+    state: WorkloadState
+    event: NewEvent
+    ending: Ending | None = None
+    started_ns: int | None = None
+    ended_ns: int | None = None
+
+
+class ProjectRecords(Protocol):
+    """Projects. ``default`` always exists."""
+
+    async def project_create(self, name: str, *, created_ns: int) -> Project:
+        """Create a project; AlreadyExists when the name is taken."""
+        ...
+
+    async def project_get(self, name: str) -> Project:
+        """Get a project, or NotFound with the nearest name."""
+        ...
+
+    async def project_list(self) -> tuple[Project, ...]:
+        """All projects by name."""
+        ...
+
+
+class ExperimentRecords(Protocol):
+    """Experiments. Id 0, ``Default`` of project ``default``, always exists."""
+
+    async def experiment_create(self, experiment: Experiment) -> Experiment:
+        """Create an experiment; its ``id`` is given by the store (the one passed is ignored).
+
+        Raises:
+            AlreadyExists: the name is taken within the project, be it by a deleted one.
+            NotFound: no such project.
+        """
+        ...
+
+    async def experiment_get(self, experiment_id: int) -> Experiment:
+        """Get one by id, or NotFound."""
+        ...
+
+    async def experiment_get_by_name(self, project: str, name: str) -> Experiment:
+        """Get one by name, deleted ones too, or NotFound with the nearest name."""
+        ...
+
+    async def experiment_list(
+        self, *, project: str | None, lifecycle: Lifecycle
+    ) -> tuple[Experiment, ...]:
+        """All of them, newest first."""
+        ...
+
+    async def experiment_update(
+        self,
+        experiment_id: int,
+        *,
+        updated_ns: int,
+        name: str | None = None,
+        spec: dict[str, Any] | None = None,
+    ) -> Experiment:
+        """Change the fields that are not None; AlreadyExists when the name is taken."""
+        ...
+
+    async def experiment_tags_change(
+        self, experiment_id: int, *, set_: Mapping[str, str], delete: Sequence[str] = ()
+    ) -> None:
+        """Set and delete tags; NotFound when a tag to delete is missing (nothing is changed)."""
+        ...
+
+    async def experiment_set_deleted(self, experiment_id: int, *, deleted_ns: int | None) -> None:
+        """Delete (with a time) or restore (with None) it and its runs; repeating is harmless.
+
+        Restoring restores the runs that went with it (those with the same ``deleted_ns``).
+        """
+        ...
+
+
+class WorkloadRecords(Protocol):
+    """Workloads."""
+
+    async def workload_create(
+        self, workload: Workload, *, labels: Labels, event: NewEvent, idempotency_key: str | None
+    ) -> Workload:
+        """Create a workload, its labels, its first event and, if ``launched``, attempt 1.
+
+        Returns:
+            The workload; an earlier one when the idempotency key is known in the project.
+
+        Raises:
+            NotFound: no such project or experiment.
+            Conflict: the experiment is deleted.
+        """
+        ...
+
+    async def workload_get(self, workload_id: WorkloadId) -> Workload:
+        """Get one by id, deleted ones too, or NotFound."""
+        ...
+
+    async def workload_find(self, prefix: str) -> tuple[WorkloadId, ...]:
+        """The ids that begin or end with these hex digits (at most ten), for people's short ids."""
+        ...
+
+    async def workload_search(self, query: WorkloadQuery) -> WorkloadPage:
+        """Search. InvalidValue for a cursor that is not of this query."""
+        ...
+
+    async def workload_update(
+        self,
+        workload_id: WorkloadId,
+        *,
+        updated_ns: int,
+        name: str | None = None,
+        environment: str | None = None,
+    ) -> Workload:
+        """Change the fields that are not None."""
+        ...
+
+    async def workload_transition(
+        self, workload_id: WorkloadId, transition: Transition
+    ) -> Workload:
+        """Enter a state, in the workload and in its newest attempt, with its event.
+
+        Raises:
+            Conflict: the state is none of ``expected``, or the state machine has no such arrow
+                (``domain.workloads.check_transition``). Nothing was written.
+        """
+        ...
+
+    async def workload_set_deleted(
+        self, workload_id: WorkloadId, *, deleted_ns: int | None
+    ) -> None:
+        """Delete (with a time) or restore (with None); repeating is harmless."""
+        ...
+
+    async def workload_purge(self, workload_id: WorkloadId) -> None:
+        """Remove every row of a deleted workload, points too; Conflict while it lives."""
+        ...
+
+
+class AttemptRecords(Protocol):
+    """Attempts and events of workloads."""
+
+    async def attempt_create(
+        self, workload_id: WorkloadId, *, created_ns: int, event: NewEvent
+    ) -> Attempt:
+        """Begin the next attempt in ``queued``; Conflict unless the newest one is final."""
+        ...
+
+    async def attempt_list(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
+        """All attempts by number."""
+        ...
+
+    async def attempt_record(
+        self,
+        workload_id: WorkloadId,
+        number: int,
+        *,
+        receipts: Mapping[str, Receipt] | None = None,
+        environment: str | None = None,
+        environment_digest: str | None = None,
+    ) -> None:
+        """Add what was prepared; receipts join those that are there."""
+        ...
+
+    async def event_append(self, workload_id: WorkloadId, event: NewEvent) -> Event:
+        """Append an event."""
+        ...
+
+    async def event_list(
+        self, workload_id: WorkloadId, *, after: int = 0, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        """Events with a sequence above ``after``, in order."""
+        ...
+
+
+class LabelRecords(Protocol):
+    """Params and tags of workloads."""
+
+    async def labels_get(self, workload_ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
+        """Params and tags of many workloads at once; unknown ids are absent."""
+        ...
+
+    async def params_log(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
+        """Add params, all or none. The same value again is fine.
+
+        Raises:
+            Conflict: a key has another value already; the message names key, old and new value.
+            NotFound: no such workload.
+        """
+        ...
+
+    async def tags_change(
+        self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
+    ) -> None:
+        """Set tags (the last write wins) and delete tags; NotFound when one to delete is missing."""
+        ...
+
+
+class EnvironmentRecords(Protocol):
+    """Environments: versions that never change."""
+
+    async def environment_create(self, environment: Environment) -> Environment:
+        """Add the next version of a name (``version`` passed is ignored).
+
+        When the newest living version has the same digest and requirements, that one is returned.
+        """
+        ...
+
+    async def environment_get(
+        self, project: str, name: str, *, version: int | None = None
+    ) -> Environment:
+        """Get a version (None: the newest living one), or NotFound with the nearest name.
+
+        An exact version is found deleted too.
+        """
+        ...
+
+    async def environment_list(self, *, project: str | None) -> tuple[Environment, ...]:
+        """All living versions, by name and version."""
+        ...
+
+    async def environment_delete(
+        self, project: str, name: str, *, version: int | None, deleted_ns: int
+    ) -> int:
+        """Delete one version or all; return how many; NotFound when there is none."""
+        ...
+
+
+class LoggedModelRecords(Protocol):
+    """Logged models, and what runs used and produced."""
+
+    async def model_create(self, model: LoggedModel) -> LoggedModel:
+        """Create a logged model; NotFound when its experiment or run is missing."""
+        ...
+
+    async def model_get(self, model_id: str) -> LoggedModel:
+        """Get one, deleted ones too, or NotFound."""
+        ...
+
+    async def model_list(
+        self, experiment_ids: Sequence[int], *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[LoggedModel, ...]:
+        """Those of some experiments, newest first."""
+        ...
+
+    async def model_update(
+        self,
+        model_id: str,
+        *,
+        updated_ns: int,
+        state: LoggedModelState | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
+        deleted_ns: int | None = None,
+    ) -> LoggedModel:
+        """Change the fields that are given; params and tags join those that are there."""
+        ...
+
+    async def model_metrics_add(self, model_id: str, metrics: Sequence[ModelMetric]) -> None:
+        """Note metric values that a run logged for a model; exact repeats are one."""
+        ...
+
+    async def model_metrics_get(self, model_id: str) -> tuple[ModelMetric, ...]:
+        """All metric values of a model."""
+        ...
+
+    async def inputs_add(
+        self,
+        workload_id: WorkloadId,
+        *,
+        datasets: Sequence[DatasetInput] = (),
+        outputs: Sequence[ModelOutput] = (),
+        models: Sequence[str] = (),
+    ) -> None:
+        """Note the datasets and models a run used and the models it produced; repeats are one."""
+        ...
+
+    async def inputs_get(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, WorkloadInputs]:
+        """The same for many runs at once; runs without any are absent."""
+        ...
+
+
+class WorkloadInputs(msgspec.Struct, frozen=True):
+    """What a run used and produced."""
+
+    datasets: tuple[DatasetInput, ...] = ()
+    models: tuple[str, ...] = ()
+    outputs: tuple[ModelOutput, ...] = ()
+
+
+class MetadataStore(
+    ProjectRecords,
+    ExperimentRecords,
+    WorkloadRecords,
+    AttemptRecords,
+    LabelRecords,
+    EnvironmentRecords,
+    LoggedModelRecords,
+    ManifestStore,
+    Protocol,
+):
+    """Everything small."""
+
+    async def check(self) -> None:
+        """Answer when the store can read and write; StoreUnavailable otherwise (``/health``)."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the store holds. Safe to repeat."""
+        ...
