@@ -1,0 +1,161 @@
+"""Where tasks run. A launcher prepares a task, starts it, and says how it fares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from seafloor.domain.code import CodeSource, Receipt
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import Ending
+
+
+class TaskKey(msgspec.Struct, frozen=True):
+    """Which task: of one attempt of one workload."""
+
+    workload_id: WorkloadId
+    attempt: int
+    task: str = "main"
+
+
+class EnvironmentLockRef(msgspec.Struct, frozen=True):
+    """What a launcher needs to build or fetch an environment.
+
+    Args:
+        reference: ``<name>@<version>``, for messages.
+        python: Exact version.
+        lock: Locked requirements, text.
+        digest: What the built environment is cached by.
+    """
+
+    reference: str
+    python: str
+    lock: str
+    digest: str
+
+
+class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything needed to start one task. Immutable, so that a repeat is the same launch.
+
+    Args:
+        key: Which task.
+        api_path: Of the workload on the server, e.g. ``/api/v1/runs/<id>``.
+        command: A shell line, or arguments that no shell reads.
+        code: What to localise, or None.
+        environment: What to build, or None: the Python that the launcher is run by.
+        env: Variables from the spec and from the app (tracking addresses, ids), final.
+        token: Run-scoped token the agent and the user's tools present, or None.
+        cpu_count, memory_bytes, timeout_s: Limits; None for none.
+        grace_s: Between SIGTERM and SIGKILL when it is stopped or times out.
+    """
+
+    key: TaskKey
+    api_path: str
+    command: str | list[str]
+    code: CodeSource | None
+    environment: EnvironmentLockRef | None
+    env: dict[str, str]
+    token: str | None = None
+    cpu_count: float | None = None
+    memory_bytes: int | None = None
+    timeout_s: float | None = None
+    grace_s: float = 10.0
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What preparation brought.
+
+    Args:
+        receipt: Of the code, None when there is none.
+        environment_cached: Whether the environment was there already; None without one.
+        duration_s: How long it took.
+    """
+
+    receipt: Receipt | None
+    environment_cached: bool | None
+    duration_s: float
+
+
+class TaskAbsent(msgspec.Struct, frozen=True, tag="absent"):
+    """The launcher knows no such task: it was never started, or was released."""
+
+
+class TaskAlive(msgspec.Struct, frozen=True, tag="alive"):
+    """The agent lives; the command may be running or its output still be on the way."""
+
+
+class TaskEnded(msgspec.Struct, frozen=True, tag="ended"):
+    """The command ended and the agent wrote down how.
+
+    Args:
+        ending: How.
+        delivered: Whether the agent has delivered all it captured.
+    """
+
+    ending: Ending
+    delivered: bool
+
+
+class TaskLost(msgspec.Struct, frozen=True, tag="lost"):
+    """The agent disappeared without writing how the command ended.
+
+    Args:
+        reason: One sentence for the user with what is known.
+        lines: Whole lines in its spool.
+        undelivered_bytes: Of the spool, not yet accepted by the server.
+    """
+
+    reason: str
+    lines: int
+    undelivered_bytes: int
+
+
+TaskObservation = TaskAbsent | TaskAlive | TaskEnded | TaskLost
+
+
+class Launcher(Protocol):
+    """Where tasks run. Every method may be repeated."""
+
+    async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:
+        """Localise code and build the environment. May take minutes; may be cancelled.
+
+        Args:
+            progress: Told what is being done, one short sentence each, from any thread.
+
+        Raises:
+            SourceError: code or packages could not be had; the message is for the user.
+            StoreFull: no space left. What was half done is removed or begun anew next time.
+        """
+        ...
+
+    async def start(self, launch: TaskLaunch) -> None:
+        """Start the agent of a prepared task; returns once it is certain to be found again.
+
+        A task that was started before is left alone.
+
+        Raises:
+            PodRejected: it cannot be started; the message says why.
+        """
+        ...
+
+    async def observe(self, key: TaskKey) -> TaskObservation:
+        """Say how a task fares, from what is there now; never from memory."""
+        ...
+
+    async def stop(self, key: TaskKey) -> None:
+        """Ask the agent to end the command (SIGTERM, after the grace SIGKILL). Returns at once."""
+        ...
+
+    async def salvage(self, key: TaskKey) -> None:
+        """Deliver what a lost agent left behind, and end what still lives of its command."""
+        ...
+
+    async def release(self, key: TaskKey) -> None:
+        """Remove the task's working folders. Only for a task that ended or was salvaged."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the launcher holds. Tasks go on."""
+        ...
