@@ -1,0 +1,48 @@
+"""What an agent reports of its task."""
+
+from __future__ import annotations
+
+import msgspec
+
+from seafloor.domain.workloads import Ending
+
+
+class TaskStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST …/attempts/{n}/tasks/{task}/start``: the command was started."""
+
+    time_ns: int
+    pid: int = 0
+    host: str = ""
+
+
+class TaskEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST …/attempts/{n}/tasks/{task}/end``: it ended and everything was delivered.
+
+    Args:
+        lines, log_bytes: What the agent wrote into its spool.
+        lines_lost: Lines it could not keep.
+        event_files: tf.events files delivered.
+        output_files: Files of the output folder delivered.
+        output_failed: Paths that could not be delivered.
+    """
+
+    time_ns: int
+    ending: Ending
+    lines: int = 0
+    lines_lost: int = 0
+    log_bytes: int = 0
+    event_files: int = 0
+    output_files: int = 0
+    output_failed: list[str] = []
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """The answer to an append at an offset: where the next one begins."""
+
+    next_offset: int
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a report: the state the workload is in now."""
+
+    state: str
