@@ -1,0 +1,150 @@
+"""What git says when it fails, in the user's words.
+
+Git has no error codes: for everything that goes wrong with a repository it exits with 128. So its
+words are matched here, in one table, against git run in the C locale (``git_command``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from seafloor.code.git_command import GitResult
+from seafloor.domain.errors import SourceError
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Words of git or ssh, any of which means one thing.
+
+    Args:
+        words: Lower-case parts of what is said.
+        message: For the user; ``{url}`` is filled in.
+    """
+
+    words: tuple[str, ...]
+    message: str
+
+
+_PRIVATE: Final = (
+    "{url} asks for a password, and there is none for it here: it is private, or it does not exist "
+    "(many hosts say the same of both). Check the address; for a private repository give git a "
+    "credential helper or an ssh key that may read it."
+)
+
+# In this order: ssh's reason stands before git's general "Could not read from remote repository".
+_CASES: Final = (
+    _Case(
+        ("could not resolve host", "name or service not known", "unable to look up"),
+        "The host of {url} is not known. Check its spelling and this machine's network.",
+    ),
+    _Case(
+        ("host key verification failed",),
+        "The host of {url} is not among the known hosts of ssh, or its key has changed. Check its "
+        "key and add it with: ssh-keyscan HOST >> ~/.ssh/known_hosts",
+    ),
+    _Case(
+        ("permission denied (", "no user exists for uid", "too many authentication failures"),
+        "The host of {url} refused our ssh key. Add a key that may read the repository, or use its "
+        "https address.",
+    ),
+    _Case(
+        ("ssl certificate", "certificate verification failed", "ssl peer certificate"),
+        "The certificate of {url} is not trusted by this machine. Add its authority to the "
+        "system's certificates.",
+    ),
+    _Case(
+        (
+            "connection refused",
+            "connection timed out",
+            "failed to connect",
+            "couldn't connect",
+            "network is unreachable",
+            "no route to host",
+            "connection reset",
+            "operation too slow",
+            "operation timed out",
+            "empty reply from server",
+        ),
+        "The host of {url} cannot be reached, or stopped answering. Check the address and this "
+        "machine's network, then try again.",
+    ),
+    _Case(
+        (
+            "terminal prompts disabled",
+            "authentication failed",
+            "could not read username",
+            "could not read password",
+            "returned error: 401",
+            "returned error: 403",
+            "repository not found",
+        ),
+        _PRIVATE,
+    ),
+    _Case(
+        ("' not found", "returned error: 404", "returned error: 410"),
+        "There is no repository at {url}. Check the address; hosts also say this of private "
+        "repositories.",
+    ),
+    _Case(
+        ("returned error: 5", "returned error: 429"),
+        "The host of {url} has a problem of its own. Try again later.",
+    ),
+    _Case(
+        ("dubious ownership",),
+        "{url} belongs to another user of this machine, and git refuses to read it. Allow it with: "
+        "git config --global --add safe.directory '{url}'",
+    ),
+    _Case(
+        ("no space left on device",),
+        "There is no space left on this machine for the code of {url}. Free some and try again.",
+    ),
+    _Case(
+        (
+            "does not appear to be a git repository",
+            "not a git repository",
+            "is this a git repository",
+            "not valid: could not determine hash algorithm",
+        ),
+        "{url} is not a git repository. Check the address.",
+    ),
+)
+
+_NOT_SERVED: Final = (
+    "not our ref",
+    "unadvertised object",
+    "couldn't find remote ref",
+    "dumb http transport does not support shallow",
+    "does not support filter",
+)
+
+
+def is_not_served(result: GitResult) -> bool:
+    """Tell whether the server has, or gives, no such commit or ref when asked in this way."""
+    said = result.stderr.lower()
+    return any(words in said for words in _NOT_SERVED)
+
+
+def error_of(result: GitResult, url: str, *, field: str = "code.url") -> SourceError:
+    """Make the error for a user of a git command that failed.
+
+    Args:
+        result: What git said.
+        url: Of the repository, fit to be shown.
+        field: That the user should look at.
+    """
+    said = result.stderr.lower()
+    for case in _CASES:
+        if any(words in said for words in case.words):
+            return SourceError(case.message.format(url=url), field=field, detail=result.stderr)
+    return SourceError(
+        f"git could not read {url}: {_last_words(result.stderr)}", field=field, detail=result.stderr
+    )
+
+
+def _last_words(stderr: str) -> str:
+    """The line in which git says what was fatal, for failures that the table does not know."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(("fatal: ", "error: ", "ERROR: "))]
+    chosen = (fatal or lines or ["it gave no reason"])[0]
+    return chosen.partition(": ")[2] if chosen in fatal else chosen
