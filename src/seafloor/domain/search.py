@@ -43,6 +43,7 @@ ATTRIBUTES = {
     "user": "text",
     "project": "text",
     "environment": "text",
+    "origin": "text",
     "experiment_id": "number",
     "created_ns": "number",
     "started_ns": "number",

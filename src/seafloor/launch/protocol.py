@@ -144,6 +144,10 @@ class Launcher(Protocol):
         """Say how a task fares, from what is there now; never from memory."""
         ...
 
+    async def tasks(self) -> tuple[TaskKey, ...]:
+        """The tasks that have a working folder here, whatever became of them."""
+        ...
+
     async def stop(self, key: TaskKey) -> None:
         """Ask the agent to end the command (SIGTERM, after the grace SIGKILL). Returns at once."""
         ...

@@ -1,0 +1,112 @@
+"""Environments: the use cases."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from seafloor.app.clock import Clock
+from seafloor.domain.environments import Environment
+from seafloor.domain.specs import parse_environment, parse_environment_reference
+from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.lock import EnvironmentLock
+from seafloor.stores.metadata.protocol import MetadataStore
+
+
+class Locker(Protocol):
+    """Resolves requirements to exact versions."""
+
+    async def __call__(self, *, python: str | None, pip: tuple[str, ...]) -> EnvironmentLock:
+        """Lock; SourceError when it cannot be done, InvalidValue for a bad requirement."""
+        ...
+
+
+class EnvironmentDetails(msgspec.Struct, frozen=True):
+    """An environment version, and its size on this machine (None: not built)."""
+
+    environment: Environment
+    size_bytes: int | None
+
+
+class Environments:
+    """Named, versioned, locked dependency sets."""
+
+    def __init__(
+        self, metadata: MetadataStore, cache: EnvironmentCache, locker: Locker, clock: Clock
+    ) -> None:
+        self._metadata = metadata
+        self._cache = cache
+        self._locker = locker
+        self._clock = clock
+
+    async def create(self, spec: dict[str, Any]) -> EnvironmentDetails:
+        """Lock an environment and keep it as the next version of its name.
+
+        The same requirements that lock to the same versions give the version that is there.
+
+        Args:
+            spec: What stands under ``environment:``, plain data.
+
+        Raises:
+            InvalidValue, NotSupported: the spec is not acceptable.
+            SourceError: the packages cannot be had, or do not go together.
+            NotFound: no such project.
+        """
+        parsed = parse_environment(spec)
+        await self._metadata.project_get(parsed.project)
+        lock = await self._locker(python=parsed.python, pip=tuple(parsed.pip))
+        created = await self._metadata.environment_create(
+            Environment(
+                project=parsed.project,
+                name=parsed.name,
+                version=0,
+                python=lock.python,
+                pip=tuple(parsed.pip),
+                lock=lock.text,
+                digest=lock.digest,
+                created_ns=self._clock.now_ns(),
+            )
+        )
+        return await self._details(created)
+
+    async def resolve(self, reference: str, *, project: str) -> Environment:
+        """Get the version that ``<name>`` or ``<name>@<version>`` names now, or NotFound."""
+        name, version = parse_environment_reference(reference)
+        return await self._metadata.environment_get(project, name, version=version)
+
+    async def get(self, reference: str, *, project: str = "default") -> EnvironmentDetails:
+        """Get a version, or NotFound with the nearest name."""
+        return await self._details(await self.resolve(reference, project=project))
+
+    async def list(self, *, project: str | None = None) -> tuple[EnvironmentDetails, ...]:
+        """All living versions."""
+        found = await self._metadata.environment_list(project=project)
+        return tuple([await self._details(environment) for environment in found])
+
+    async def delete(self, reference: str, *, project: str = "default") -> tuple[int, int]:
+        """Delete one version (``name@2``) or all of a name.
+
+        What is built is removed with its last living version; runs that used it stay as they are.
+
+        Returns:
+            Versions deleted, bytes freed.
+        """
+        name, version = parse_environment_reference(reference)
+        digests = {
+            environment.digest
+            for environment in await self._metadata.environment_list(project=project)
+            if environment.name == name and version in (None, environment.version)
+        }
+        deleted = await self._metadata.environment_delete(
+            project, name, version=version, deleted_ns=self._clock.now_ns()
+        )
+        living = {found.digest for found in await self._metadata.environment_list(project=None)}
+        freed_bytes = 0
+        for digest in digests - living:
+            freed_bytes += await self._cache.size_bytes(digest) or 0
+            await self._cache.remove(digest)
+        return deleted, freed_bytes
+
+    async def _details(self, environment: Environment) -> EnvironmentDetails:
+        return EnvironmentDetails(environment, await self._cache.size_bytes(environment.digest))

@@ -1,0 +1,151 @@
+"""Projects and experiments: the use cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seafloor.app.clock import Clock
+from seafloor.domain.errors import AlreadyExists, Conflict, NotFound
+from seafloor.domain.experiments import Experiment, Project
+from seafloor.domain.names import check_key, check_name, check_slug
+from seafloor.domain.search import Lifecycle
+from seafloor.domain.specs import parse_experiment
+from seafloor.stores.metadata.protocol import MetadataStore
+
+
+class Projects:
+    """Namespaces."""
+
+    def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+
+    async def create(self, name: str) -> Project:
+        """Create a project; InvalidValue or AlreadyExists."""
+        return await self._metadata.project_create(
+            check_slug(name), created_ns=self._clock.now_ns()
+        )
+
+    async def list(self) -> tuple[Project, ...]:
+        """All projects by name."""
+        return await self._metadata.project_list()
+
+
+class Experiments:
+    """Named groups of runs."""
+
+    def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+
+    async def create(
+        self,
+        name: str,
+        *,
+        project: str = "default",
+        tags: dict[str, str] | None = None,
+        spec: dict[str, Any] | None = None,
+        artifact_location: str | None = None,
+    ) -> Experiment:
+        """Create an experiment.
+
+        Raises:
+            InvalidValue: the name, a tag's key or the spec is not one.
+            AlreadyExists: the name is taken, be it by a deleted experiment.
+            NotFound: no such project.
+        """
+        check_name(name)
+        for key in tags or {}:
+            check_key(key, field="tags")
+        if spec is not None:
+            parse_experiment(spec)
+        now_ns = self._clock.now_ns()
+        return await self._metadata.experiment_create(
+            Experiment(
+                id=-1,
+                project=check_slug(project, field="project"),
+                name=name,
+                created_ns=now_ns,
+                updated_ns=now_ns,
+                spec=spec,
+                artifact_location=artifact_location,
+                tags=tags or {},
+            )
+        )
+
+    async def get(self, experiment_id: int) -> Experiment:
+        """Get one by id, deleted ones too, or NotFound."""
+        return await self._metadata.experiment_get(experiment_id)
+
+    async def get_by_name(self, name: str, *, project: str = "default") -> Experiment:
+        """Get one by name, deleted ones too, or NotFound."""
+        return await self._metadata.experiment_get_by_name(project, name)
+
+    async def ensure(self, name: str, *, project: str = "default") -> Experiment:
+        """Get the experiment of that name, creating it when there is none.
+
+        Raises:
+            Conflict: it was deleted.
+        """
+        try:
+            found = await self._metadata.experiment_get_by_name(project, name)
+        except NotFound:
+            try:
+                return await self.create(name, project=project)
+            except AlreadyExists:  # someone else was faster
+                found = await self._metadata.experiment_get_by_name(project, name)
+        if found.deleted_ns is not None:
+            raise Conflict(
+                f'The experiment "{name}" was deleted: restore it or use another name.',
+                field="name",
+            )
+        return found
+
+    async def list(
+        self, *, project: str | None = None, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[Experiment, ...]:
+        """All of them, newest first."""
+        return await self._metadata.experiment_list(project=project, lifecycle=lifecycle)
+
+    async def update(
+        self, experiment_id: int, *, name: str | None = None, spec: dict[str, Any] | None = None
+    ) -> Experiment:
+        """Change the fields that are not None.
+
+        Raises:
+            Conflict: it was deleted.
+        """
+        if name is not None:
+            check_name(name)
+        if spec is not None:
+            parse_experiment(spec)
+        found = await self._metadata.experiment_get(experiment_id)
+        if found.deleted_ns is not None:
+            raise Conflict("A deleted experiment cannot be changed: restore it first.")
+        return await self._metadata.experiment_update(
+            experiment_id, updated_ns=self._clock.now_ns(), name=name, spec=spec
+        )
+
+    async def change_tags(
+        self, experiment_id: int, *, set_: dict[str, str], delete: list[str] | None = None
+    ) -> None:
+        """Set and delete tags."""
+        for key in set_:
+            check_key(key, field="tags")
+        await self._metadata.experiment_tags_change(
+            experiment_id, set_=set_, delete=delete or ()
+        )
+
+    async def delete(self, experiment_id: int) -> None:
+        """Delete an experiment with its runs; restorable; repeating is harmless."""
+        if experiment_id == 0:
+            raise Conflict("The Default experiment cannot be deleted.")
+        found = await self._metadata.experiment_get(experiment_id)
+        if found.deleted_ns is None:
+            await self._metadata.experiment_set_deleted(
+                experiment_id, deleted_ns=self._clock.now_ns()
+            )
+
+    async def restore(self, experiment_id: int) -> None:
+        """Restore an experiment with the runs that went with it; repeating is harmless."""
+        await self._metadata.experiment_set_deleted(experiment_id, deleted_ns=None)

@@ -1,0 +1,75 @@
+"""What a launcher is asked to do for a run: from the record to a ``TaskLaunch``."""
+
+from __future__ import annotations
+
+from seafloor.app.environments import Environments
+from seafloor.app.tokens import Tokens
+from seafloor.domain.specs import parse_experiment
+from seafloor.domain.workloads import Workload
+from seafloor.launch.protocol import EnvironmentLockRef, TaskKey, TaskLaunch
+
+
+class Launches:
+    """Makes launches.
+
+    Args:
+        url: Where tasks reach the server.
+        with_tokens: Whether tasks get tokens: not on a server without authentication.
+    """
+
+    def __init__(
+        self, environments: Environments, tokens: Tokens, *, url: str, with_tokens: bool
+    ) -> None:
+        self._environments = environments
+        self._tokens = tokens
+        self._url = url
+        self._with_tokens = with_tokens
+
+    async def launch_for(self, workload: Workload) -> TaskLaunch:
+        """Make the launch of a run's main task for its newest attempt.
+
+        The same record gives the same launch, so that a repeat after a crash is harmless.
+
+        Raises:
+            NotFound: its environment is gone for good.
+        """
+        spec = parse_experiment(workload.spec)
+        environment = None
+        if workload.environment is not None:
+            found = await self._environments.resolve(
+                workload.environment, project=workload.project
+            )
+            environment = EnvironmentLockRef(
+                workload.environment, found.python, found.lock, found.digest
+            )
+        assert spec.command is not None  # noqa: S101  # parse_experiment refuses a spec without
+        token = (
+            self._tokens.issue(workload.id, workload.attempt) if self._with_tokens else None
+        )
+        return TaskLaunch(
+            key=TaskKey(workload.id, workload.attempt),
+            api_path=f"/api/v1/runs/{workload.id}",
+            command=spec.command,
+            code=workload.code,
+            environment=environment,
+            env={**self.variables(workload, token), **spec.env},
+            token=token,
+            cpu_count=spec.resources.cpu_count,
+            memory_bytes=spec.resources.memory_bytes,
+            timeout_s=spec.timeout_s,
+        )
+
+    def variables(self, workload: Workload, token: str | None) -> dict[str, str]:
+        """The variables that make users' tools find home."""
+        made = {
+            "SEAFLOOR_URL": self._url,
+            "SEAFLOOR_RUN_ID": workload.id,
+            "SEAFLOOR_ATTEMPT": str(workload.attempt),
+            "MLFLOW_TRACKING_URI": self._url,
+            "MLFLOW_RUN_ID": workload.id,
+            "MLFLOW_EXPERIMENT_ID": str(workload.experiment_id or 0),
+        }
+        if token is not None:
+            made["SEAFLOOR_TOKEN"] = token
+            made["MLFLOW_TRACKING_TOKEN"] = token
+        return made

@@ -1,0 +1,130 @@
+"""Plans: what would happen, without doing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from seafloor.app.environments import Environments
+from seafloor.app.experiments import Experiments
+from seafloor.app.launches import Launches
+from seafloor.app.runs import check_code
+from seafloor.app.snapshots import Snapshots
+from seafloor.domain.code import CodeSource, GitCode
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.specs import ExperimentSpec, parse_experiment
+from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
+
+
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What would happen; see ``wire.server.Plan``."""
+
+    experiment: str
+    experiment_exists: bool
+    environment: str
+    environment_cached: bool | None
+    code: CodeSource | None
+    command: str | list[str]
+    variables: dict[str, str]
+    limits: dict[str, str]
+    steps: tuple[str, ...]
+
+
+class Plans:
+    """Says what a spec would do."""
+
+    def __init__(
+        self,
+        experiments: Experiments,
+        environments: Environments,
+        snapshots: Snapshots,
+        launches: Launches,
+    ) -> None:
+        self._experiments = experiments
+        self._environments = environments
+        self._snapshots = snapshots
+        self._launches = launches
+
+    async def make(self, data: dict[str, Any], code: CodeSource | None) -> PlannedRun:
+        """Plan a run; creates nothing. Raises what creating it would raise."""
+        spec = parse_experiment(data)
+        check_code(spec, code)
+        environment, cached = "the Python it is given", None
+        if spec.environment is not None:
+            found = await self._environments.get(spec.environment, project=spec.project)
+            version = found.environment
+            environment = f"{version.name}@{version.version} ({version.digest[:12]})"
+            cached = found.size_bytes is not None
+        exists = await self._experiment_exists(spec)
+        sample = Workload(
+            id=WorkloadId("0" * 32),
+            kind=WorkloadKind.RUN,
+            project=spec.project,
+            name="",
+            user="",
+            state=WorkloadState.QUEUED,
+            origin="launched",
+            created_ns=0,
+            updated_ns=0,
+            attempt=1,
+        )
+        variables = self._launches.variables(sample, None)
+        for name in ("SEAFLOOR_RUN_ID", "MLFLOW_RUN_ID"):
+            variables[name] = "<id of the run>"
+        variables["MLFLOW_EXPERIMENT_ID"] = "<id of the experiment>"
+        return PlannedRun(
+            experiment=spec.name,
+            experiment_exists=exists,
+            environment=environment,
+            environment_cached=cached,
+            code=code,
+            command=spec.command or "",
+            variables={**variables, **spec.env},
+            limits=_limits(spec),
+            steps=_steps(spec, code, exists=exists, environment=environment, cached=cached),
+        )
+
+    async def _experiment_exists(self, spec: ExperimentSpec) -> bool:
+        try:
+            await self._experiments.get_by_name(spec.name, project=spec.project)
+        except NotFound:
+            return False
+        return True
+
+
+def _limits(spec: ExperimentSpec) -> dict[str, str]:
+    limits = {"retries": str(spec.retries)}
+    if spec.resources.cpu_count is not None:
+        limits["cpu"] = f"{spec.resources.cpu_count:g}"
+    if spec.resources.memory_bytes is not None:
+        limits["memory"] = f"{spec.resources.memory_bytes} bytes"
+    if spec.timeout_s is not None:
+        limits["timeout"] = f"{spec.timeout_s:g} s"
+    return limits
+
+
+def _steps(
+    spec: ExperimentSpec,
+    code: CodeSource | None,
+    *,
+    exists: bool,
+    environment: str,
+    cached: bool | None,
+) -> tuple[str, ...]:
+    steps: list[str] = []
+    if not exists:
+        steps.append(f'Create the experiment "{spec.name}" in project {spec.project}.')
+    if isinstance(code, GitCode):
+        steps.append(f"Check out {code.commit[:12]} of {code.url} to /code/{code.folder}.")
+    elif code is not None:
+        steps.append(f"Unpack the snapshot {code.sha256[:12]} to /code/{code.folder}.")
+    if cached is None:
+        steps.append("Use the Python that the launcher is run by.")
+    else:
+        steps.append(f"{'Use the built' if cached else 'Build the'} environment {environment}.")
+    steps.append(f"Run: {spec.command if isinstance(spec.command, str) else spec.command}")
+    if spec.retries:
+        steps.append(f"On failure, try again up to {spec.retries} times.")
+    return tuple(steps)

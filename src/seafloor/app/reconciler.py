@@ -1,0 +1,358 @@
+"""The reconciler: drives every launched run from ``queued`` to its end.
+
+It keeps nothing in memory that matters: each pass reads what the records say and what the launcher
+sees, and does the next step. So a server that was killed goes on where it stopped, and tasks that
+outlived it are found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import assert_never
+
+import structlog
+
+from seafloor.app.clock import Clock
+from seafloor.app.launches import Launches
+from seafloor.app.tasks import TaskReport, Tasks
+from seafloor.app.wakeup import Wakeup
+from seafloor.domain.errors import Conflict, SeafloorError
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.search import (
+    Comparison,
+    Identifier,
+    Lifecycle,
+    Operator,
+    Subject,
+    WorkloadQuery,
+)
+from seafloor.domain.workloads import Ending, Workload, WorkloadState
+from seafloor.launch.protocol import (
+    Launcher,
+    Prepared,
+    TaskAbsent,
+    TaskAlive,
+    TaskEnded,
+    TaskKey,
+    TaskLaunch,
+    TaskLost,
+)
+from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
+
+_log = structlog.get_logger(__name__)
+
+_DRIVEN = WorkloadQuery(
+    states=(
+        WorkloadState.QUEUED,
+        WorkloadState.PREPARING,
+        WorkloadState.RUNNING,
+        WorkloadState.STOPPING,
+    ),
+    filter=Comparison(Identifier(Subject.ATTRIBUTE, "origin"), Operator.EQ, "launched"),
+    lifecycle=Lifecycle.ALL,
+    limit=1000,
+)
+
+
+class Reconciler:
+    """Drives launched runs.
+
+    Args:
+        interval_s: Between two passes when nobody rings.
+        starts_at_once_max: How many runs are prepared at the same time.
+    """
+
+    def __init__(
+        self,
+        metadata: MetadataStore,
+        tasks: Tasks,
+        launches: Launches,
+        launcher: Launcher,
+        wakeup: Wakeup,
+        clock: Clock,
+        *,
+        interval_s: float = 1.0,
+        starts_at_once_max: int = 4,
+    ) -> None:
+        self._metadata = metadata
+        self._tasks = tasks
+        self._launches = launches
+        self._launcher = launcher
+        self._wakeup = wakeup
+        self._clock = clock
+        self._interval_s = interval_s
+        self._starts_at_once_max = starts_at_once_max
+        self._starting: dict[WorkloadId, asyncio.Task[None]] = {}
+        self._finishing: dict[WorkloadId, asyncio.Task[None]] = {}
+        self._stops_asked: set[TaskKey] = set()
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        """Drive runs until cancelled. What it started goes on without it."""
+        try:
+            while True:
+                await self._guarded_pass()
+                await self._wakeup.wait(timeout_s=self._interval_s)
+        finally:
+            under_way = [*self._starting.values(), *self._finishing.values()]
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _guarded_pass(self) -> None:
+        try:
+            await self.reconcile()
+        except SeafloorError as error:
+            self.problem = error.message
+            _log.warning("reconciling failed and will be repeated", error=error.code, exc_info=True)
+        except Exception:  # edge: background task
+            self.problem = "The reconciler met an error of its own; the log says more."
+            _log.exception("reconciling failed and will be repeated")
+        else:
+            self.problem = None
+
+    async def reconcile(self) -> None:
+        """Do one pass: the next step of every run that is not at its end."""
+        cursor = None
+        seen: set[WorkloadId] = set()
+        while True:
+            page = await self._metadata.workload_search(_with_cursor(cursor))
+            # Oldest first: whoever waited longest is prepared first.
+            for workload in reversed(page.items):
+                seen.add(workload.id)
+                await self._step(workload)
+            cursor = page.next
+            if cursor is None:
+                break
+        await self._end_starts_of_ended(seen)
+        await self._release_ended(seen)
+
+    async def _step(self, workload: Workload) -> None:
+        key = TaskKey(workload.id, workload.attempt)
+        match workload.state:
+            case WorkloadState.QUEUED:
+                await self._begin(workload)
+            case WorkloadState.PREPARING:
+                await self._resume_preparing(workload, key)
+            case WorkloadState.RUNNING:
+                await self._watch(workload, key)
+            case WorkloadState.STOPPING:
+                await self._see_to_stop(workload, key)
+            case _:
+                pass
+
+    async def _begin(self, workload: Workload) -> None:
+        if workload.id in self._starting or len(self._starting) >= self._starts_at_once_max:
+            return
+        now_ns = self._clock.now_ns()
+        try:
+            entered = await self._metadata.workload_transition(
+                workload.id,
+                Transition(
+                    expected=(WorkloadState.QUEUED,),
+                    state=WorkloadState.PREPARING,
+                    event=NewEvent(
+                        now_ns, "server", "Preparing code and environment.", kind="state"
+                    ),
+                ),
+            )
+        except Conflict:  # stopped at this very moment
+            return
+        self._spawn_start(entered)
+
+    async def _resume_preparing(self, workload: Workload, key: TaskKey) -> None:
+        """Go on with a preparation that another life of this server began."""
+        if workload.id in self._starting:
+            return
+        observed = await self._launcher.observe(key)
+        if isinstance(observed, TaskAbsent):
+            if len(self._starting) < self._starts_at_once_max:
+                self._spawn_start(workload)
+        else:
+            await self._tasks.started(workload.id, workload.attempt, time_ns=self._clock.now_ns())
+
+    def _spawn_start(self, workload: Workload) -> None:
+        task = asyncio.create_task(self._start(workload), name=f"start {workload.id}")
+        self._starting[workload.id] = task
+        task.add_done_callback(lambda _: self._start_is_over(workload.id))
+
+    def _start_is_over(self, workload_id: WorkloadId) -> None:
+        self._starting.pop(workload_id, None)
+        self._wakeup.ring()
+
+    async def _start(self, workload: Workload) -> None:
+        """Prepare and start one run; whatever goes wrong is said to its user."""
+        try:
+            launch = await self._launches.launch_for(workload)
+            await self._prepare(workload, launch)
+            await self._launcher.start(launch)
+            await self._tasks.started(workload.id, workload.attempt, time_ns=self._clock.now_ns())
+        except SeafloorError as error:
+            if error.retryable:
+                _log.warning(
+                    "starting a run failed and will be repeated",
+                    run_id=workload.id,
+                    error=error.code,
+                    message=error.message,
+                )
+                await self._note(workload, f"{error.message} Trying again.", kind="warning")
+                await asyncio.sleep(error.retry_after_s or 5.0)
+                return
+            await self._fail(workload, error.message)
+        except Exception:  # edge: background task
+            mark = uuid.uuid4().hex[:12]
+            _log.exception("starting a run failed", run_id=workload.id, mark=mark)
+            await self._fail(
+                workload, f"Seafloor met an error of its own (see {mark} in the server's log)."
+            )
+
+    async def _prepare(self, workload: Workload, launch: TaskLaunch) -> None:
+        loop = asyncio.get_running_loop()
+        notes: list[asyncio.Task[None]] = []
+
+        def note(message: str) -> None:
+            notes.append(loop.create_task(self._note(workload, message)))
+
+        def progress(message: str) -> None:
+            loop.call_soon_threadsafe(note, message)
+
+        prepared = await self._launcher.prepare(launch, progress=progress)
+        await asyncio.gather(*notes)
+        receipt = prepared.receipt
+        folder = launch.code.folder if launch.code is not None else ""
+        environment = launch.environment
+        await self._metadata.attempt_record(
+            workload.id,
+            workload.attempt,
+            receipts={folder: receipt} if receipt is not None else None,
+            environment=environment.reference if environment is not None else None,
+            environment_digest=environment.digest if environment is not None else None,
+        )
+        await self._note(workload, _prepared_message(prepared))
+
+    async def _note(self, workload: Workload, message: str, *, kind: str = "note") -> None:
+        await self._metadata.event_append(
+            workload.id, NewEvent(self._clock.now_ns(), "launcher", message, kind=kind)
+        )
+
+    async def _fail(self, workload: Workload, message: str) -> None:
+        now_ns = self._clock.now_ns()
+        found = await self._metadata.workload_get(workload.id)
+        stopping = found.state is WorkloadState.STOPPING
+        if found.state.is_final or found.attempt != workload.attempt:
+            return
+        await self._metadata.workload_transition(
+            workload.id,
+            Transition(
+                expected=(found.state,),
+                state=WorkloadState.STOPPED if stopping else WorkloadState.FAILED,
+                event=NewEvent(now_ns, "launcher", message, kind="state"),
+                ending=Ending(reason=message),
+                ended_ns=now_ns,
+            ),
+        )
+
+    async def _watch(self, workload: Workload, key: TaskKey) -> None:
+        if workload.id in self._finishing:
+            return
+        observed = await self._launcher.observe(key)
+        match observed:
+            case TaskAlive():
+                return
+            case TaskEnded() | TaskLost() | TaskAbsent():
+                task = asyncio.create_task(self._finish(workload, key, observed))
+                self._finishing[workload.id] = task
+                task.add_done_callback(lambda _: self._finishing.pop(workload.id, None))
+            case _:
+                assert_never(observed)
+
+    async def _finish(
+        self, workload: Workload, key: TaskKey, observed: TaskEnded | TaskLost | TaskAbsent
+    ) -> None:
+        """End a run whose agent is gone: deliver what it left, then say how it ended."""
+        try:
+            match observed:
+                case TaskEnded(ending=ending, delivered=delivered):
+                    if not delivered:
+                        await self._launcher.salvage(key)
+                    report = TaskReport(time_ns=self._clock.now_ns(), ending=ending)
+                    await self._tasks.ended(workload.id, workload.attempt, report)
+                case TaskLost(reason=reason):
+                    await self._launcher.salvage(key)
+                    await self._tasks.lost(workload.id, workload.attempt, reason)
+                case TaskAbsent():
+                    reason = "The task's folder is gone, so nobody can say how it ended."
+                    await self._tasks.lost(workload.id, workload.attempt, reason)
+                case _:
+                    assert_never(observed)
+        except SeafloorError as error:
+            _log.warning("ending a run failed and will be repeated", run_id=workload.id,
+                         error=error.code, message=error.message)  # fmt: skip
+        except Exception:  # edge: background task
+            _log.exception("ending a run failed and will be repeated", run_id=workload.id)
+
+    async def _see_to_stop(self, workload: Workload, key: TaskKey) -> None:
+        starting = self._starting.get(workload.id)
+        observed = await self._launcher.observe(key)
+        if isinstance(observed, TaskAbsent):
+            if starting is not None:
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+            # It may have been started between the look and the cancellation.
+            observed = await self._launcher.observe(key)
+            if isinstance(observed, TaskAbsent):
+                await self._fail(workload, "Stopped before the command was started.")
+                return
+        if isinstance(observed, TaskAlive) and key not in self._stops_asked:
+            await self._launcher.stop(key)
+            self._stops_asked.add(key)
+        await self._watch(workload, key)
+
+    async def _end_starts_of_ended(self, driven: set[WorkloadId]) -> None:
+        for workload_id, task in list(self._starting.items()):
+            if workload_id not in driven and not task.done():
+                found = await self._metadata.workload_get(workload_id)
+                if found.state.is_final:
+                    task.cancel()
+
+    async def _release_ended(self, driven: set[WorkloadId]) -> None:
+        """Remove the working folders of attempts that are over and were delivered."""
+        for key in await self._launcher.tasks():
+            if key.workload_id in driven and await self._is_newest(key):
+                continue
+            observed = await self._launcher.observe(key)
+            if isinstance(observed, TaskAlive):
+                continue
+            if isinstance(observed, TaskEnded) and not observed.delivered:
+                await self._launcher.salvage(key)
+            self._stops_asked.discard(key)
+            await self._launcher.release(key)
+
+    async def _is_newest(self, key: TaskKey) -> bool:
+        found = await self._metadata.workload_get(key.workload_id)
+        return found.attempt == key.attempt
+
+
+def _with_cursor(cursor: str | None) -> WorkloadQuery:
+    return WorkloadQuery(
+        states=_DRIVEN.states,
+        filter=_DRIVEN.filter,
+        lifecycle=_DRIVEN.lifecycle,
+        limit=_DRIVEN.limit,
+        cursor=cursor,
+    )
+
+
+def _prepared_message(prepared: Prepared) -> str:
+    parts: list[str] = []
+    receipt = prepared.receipt
+    if receipt is not None:
+        cached = ", from the cache" if receipt.cached else ""
+        parts.append(f"Code: {receipt.files:,} files, {receipt.size_bytes:,} bytes{cached}.")
+    if prepared.environment_cached is not None:
+        parts.append(
+            "Environment: from the cache." if prepared.environment_cached else "Environment: built."
+        )
+    parts.append(f"Prepared in {prepared.duration_s:.2f} s.")
+    return " ".join(parts)

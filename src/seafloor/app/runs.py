@@ -1,0 +1,505 @@
+"""Runs: the use cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from seafloor.app.clock import Clock, new_workload_id
+from seafloor.app.environments import Environments
+from seafloor.app.experiments import Experiments
+from seafloor.app.names import made_up_name
+from seafloor.app.snapshots import Snapshots
+from seafloor.app.tokens import CREATED_BY_TAG, Administrator, Principal
+from seafloor.app.wakeup import Wakeup
+from seafloor.domain.code import CodeSource, GitCode, SnapshotCode, SyncMode
+from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
+from seafloor.domain.experiments import Experiment
+from seafloor.domain.ids import WorkloadId, parse_git_commit, parse_sha256, parse_workload_id
+from seafloor.domain.metrics import MetricSummary
+from seafloor.domain.names import check_key, check_name, check_path
+from seafloor.domain.search import Lifecycle, WorkloadQuery
+from seafloor.domain.specs import ExperimentSpec, parse_experiment
+from seafloor.domain.workloads import (
+    Attempt,
+    Ending,
+    Event,
+    Workload,
+    WorkloadKind,
+    WorkloadState,
+)
+from seafloor.stores.artifacts.protocol import ArtifactStore
+from seafloor.stores.events.protocol import EventFileStore
+from seafloor.stores.logs.protocol import LogStore
+from seafloor.stores.metadata.protocol import Labels, MetadataStore, NewEvent, Transition
+from seafloor.stores.metrics.protocol import MetricStore
+
+PARAM_CHARS_MAX = 6000
+TAG_CHARS_MAX = 8000
+LABELS_MAX = 2000
+
+
+class RunDetails(msgspec.Struct, frozen=True):
+    """A run with what is shown beside it."""
+
+    workload: Workload
+    experiment: Experiment
+    labels: Labels
+    metrics: tuple[MetricSummary, ...]
+    ending: Ending | None = None
+
+
+class RunDetailsPage(msgspec.Struct, frozen=True):
+    """One page of them."""
+
+    items: tuple[RunDetails, ...]
+    next: str | None = None
+
+
+class NewTrackedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that an outside client executes.
+
+    Args:
+        experiment_id: Where it belongs.
+        id: Chosen by the client, or None.
+        started_ns: None: now.
+    """
+
+    experiment_id: int
+    id: WorkloadId | None = None
+    name: str | None = None
+    user: str = ""
+    params: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+    started_ns: int | None = None
+
+
+class NewLaunchedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that Seafloor launches.
+
+    Args:
+        spec: What stands under ``experiment:``, plain data.
+        code: Its code, resolved; None when the spec has none.
+    """
+
+    spec: dict[str, Any]
+    code: CodeSource | None = None
+    name: str | None = None
+    user: str = ""
+    params: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+    idempotency_key: str | None = None
+
+
+class RunStores(msgspec.Struct, frozen=True):
+    """Where what a run leaves is kept."""
+
+    metadata: MetadataStore
+    metrics: MetricStore
+    logs: LogStore
+    artifacts: ArtifactStore
+    event_files: EventFileStore
+
+
+class RunRooms(msgspec.Struct, frozen=True):
+    """The other use cases that creating a run needs."""
+
+    experiments: Experiments
+    environments: Environments
+    snapshots: Snapshots
+
+
+class Runs:
+    """Executions of experiments, launched or tracked."""
+
+    def __init__(self, stores: RunStores, rooms: RunRooms, clock: Clock, wakeup: Wakeup) -> None:
+        self._stores = stores
+        self._metadata = stores.metadata
+        self._rooms = rooms
+        self._clock = clock
+        self._wakeup = wakeup
+
+    async def create_tracked(self, new: NewTrackedRun, *, by: Principal) -> Workload:
+        """Create a run in ``running``; the same id again returns the run that is there.
+
+        Raises:
+            InvalidValue, LimitExceeded: a name, key or value is not acceptable.
+            NotFound: no such experiment.
+            Conflict: the experiment is deleted.
+        """
+        labels = _labels(new.params, new.tags, by)
+        experiment = await self._metadata.experiment_get(new.experiment_id)
+        now_ns = self._clock.now_ns()
+        if new.id is not None:
+            try:
+                return await self._metadata.workload_get(new.id)
+            except NotFound:
+                pass  # it is new, the ordinary case
+        workload = Workload(
+            id=new.id or new_workload_id(self._clock),
+            kind=WorkloadKind.RUN,
+            project=experiment.project,
+            experiment_id=experiment.id,
+            name=check_name(new.name) if new.name else made_up_name(),
+            user=_checked_user(new.user),
+            state=WorkloadState.RUNNING,
+            origin="tracked",
+            created_ns=now_ns,
+            updated_ns=now_ns,
+            started_ns=now_ns if new.started_ns is None else new.started_ns,
+        )
+        event = NewEvent(now_ns, "user", "A client began to track this run.", kind="state")
+        return await self._metadata.workload_create(
+            workload, labels=labels, event=event, idempotency_key=new.id
+        )
+
+    async def create_launched(self, new: NewLaunchedRun, *, by: Principal) -> Workload:
+        """Create a run with attempt 1 in ``queued`` and wake the reconciler.
+
+        Everything that can be checked is checked before anything is written.
+
+        Raises:
+            InvalidValue, LimitExceeded, NotSupported: the spec or the code is not acceptable.
+            NotFound: the environment or the snapshot does not exist.
+            Conflict: the experiment was deleted.
+        """
+        spec = parse_experiment(new.spec)
+        check_code(spec, new.code)
+        if isinstance(new.code, SnapshotCode):
+            await self._rooms.snapshots.check(new.code.sha256)
+        labels = _labels(new.params, {**spec.tags, **new.tags}, by)
+        environment = None
+        if spec.environment is not None:
+            found = await self._rooms.environments.resolve(spec.environment, project=spec.project)
+            environment = f"{found.name}@{found.version}"
+        experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
+        now_ns = self._clock.now_ns()
+        name = new.name or spec.run_name
+        workload = Workload(
+            id=new_workload_id(self._clock),
+            kind=WorkloadKind.RUN,
+            project=spec.project,
+            experiment_id=experiment.id,
+            name=check_name(name) if name else made_up_name(),
+            user=_checked_user(new.user),
+            state=WorkloadState.QUEUED,
+            origin="launched",
+            created_ns=now_ns,
+            updated_ns=now_ns,
+            spec=new.spec,
+            code=new.code,
+            environment=environment,
+            attempt=1,
+        )
+        event = NewEvent(now_ns, "user", _submitted(new.code, environment), kind="state")
+        created = await self._metadata.workload_create(
+            workload, labels=labels, event=event, idempotency_key=new.idempotency_key
+        )
+        self._wakeup.ring()
+        return created
+
+    async def find(self, text: str) -> WorkloadId:
+        """Read an id, or a unique beginning or end of one (4 digits at least).
+
+        Raises:
+            InvalidValue: it is not hex digits, too short, or not unique.
+            NotFound: no run has it.
+        """
+        if len(text) == 32:
+            return parse_workload_id(text)
+        if len(text) < 4 or any(char not in "0123456789abcdef" for char in text):
+            raise InvalidValue(
+                f'"{text[:64]}" is not an id: give 32 hex digits, or at least 4 that are unique.',
+                field="id",
+            )
+        found = await self._metadata.workload_find(text)
+        if not found:
+            raise NotFound(f'No run has an id with "{text}".', field="id")
+        if len(found) > 1:
+            raise InvalidValue(f'"{text}" fits several runs: give more digits.', field="id")
+        return found[0]
+
+    async def get(self, workload_id: WorkloadId) -> Workload:
+        """Get a run, deleted ones too, or NotFound."""
+        found = await self._metadata.workload_get(workload_id)
+        if found.kind is not WorkloadKind.RUN:
+            raise NotFound(f"{workload_id} is a {found.kind}, not a run.")
+        return found
+
+    async def details(self, workload_id: WorkloadId) -> RunDetails:
+        """Get a run with its labels, metrics and ending, or NotFound."""
+        page = await self._with_details((await self.get(workload_id),))
+        return page[0]
+
+    async def search(self, query: WorkloadQuery) -> RunDetailsPage:
+        """Search runs; a constant number of statements, however many are found."""
+        page = await self._metadata.workload_search(query)
+        return RunDetailsPage(await self._with_details(page.items), page.next)
+
+    async def _with_details(self, workloads: Sequence[Workload]) -> tuple[RunDetails, ...]:
+        if not workloads:
+            return ()
+        ids = [workload.id for workload in workloads]
+        labels = await self._metadata.labels_get(ids)
+        metrics = await self._stores.metrics.summaries(ids)
+        experiments = {
+            found.id: found
+            for found in await self._metadata.experiment_list(
+                project=None, lifecycle=Lifecycle.ALL
+            )
+        }
+        endings: dict[WorkloadId, Ending | None] = {}
+        if len(workloads) == 1 and workloads[0].attempt:
+            attempts = await self._metadata.attempt_list(workloads[0].id)
+            endings[workloads[0].id] = attempts[-1].ending if attempts else None
+        return tuple(
+            RunDetails(
+                workload,
+                experiments[workload.experiment_id or 0],
+                labels.get(workload.id, Labels({}, {})),
+                metrics.get(workload.id, ()),
+                endings.get(workload.id),
+            )
+            for workload in workloads
+        )
+
+    async def compare(self, ids: Sequence[WorkloadId]) -> tuple[RunDetails, ...]:
+        """Get several runs to lay side by side, in the order asked.
+
+        Raises:
+            InvalidValue: fewer than 2 or more than 20, or one twice.
+            NotFound: one of them does not exist.
+        """
+        if not 2 <= len(ids) <= 20 or len(set(ids)) != len(ids):
+            raise InvalidValue("Compare 2 to 20 different runs.", field="run")
+        return await self._with_details([await self.get(workload_id) for workload_id in ids])
+
+    async def attempts(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
+        """All attempts by number."""
+        await self.get(workload_id)
+        return await self._metadata.attempt_list(workload_id)
+
+    async def events(self, workload_id: WorkloadId, *, after: int = 0) -> tuple[Event, ...]:
+        """What happened, in order."""
+        await self.get(workload_id)
+        return await self._metadata.event_list(workload_id, after=after)
+
+    async def check_active(self, workload_id: WorkloadId) -> Workload:
+        """Get a run that may be written to.
+
+        Raises:
+            NotFound: no such run.
+            Conflict: it is deleted.
+        """
+        found = await self.get(workload_id)
+        if found.deleted_ns is not None:
+            raise Conflict("The run was deleted: restore it before writing to it.")
+        return found
+
+    async def log_params(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
+        """Add params; Conflict when one has another value already."""
+        _check_labels(params, chars_max=PARAM_CHARS_MAX, field="params")
+        await self.check_active(workload_id)
+        await self._metadata.params_log(workload_id, params)
+
+    async def change_tags(
+        self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
+    ) -> None:
+        """Set and delete tags; NotFound when one to delete is missing."""
+        _check_labels(set_, chars_max=TAG_CHARS_MAX, field="tags")
+        if CREATED_BY_TAG in set_ or CREATED_BY_TAG in delete:
+            raise InvalidValue(f"The tag {CREATED_BY_TAG} is the server's.", field="tags")
+        await self.check_active(workload_id)
+        await self._metadata.tags_change(workload_id, set_=set_, delete=delete)
+
+    async def rename(self, workload_id: WorkloadId, name: str) -> Workload:
+        """Give another name."""
+        check_name(name)
+        await self.check_active(workload_id)
+        return await self._metadata.workload_update(
+            workload_id, updated_ns=self._clock.now_ns(), name=name
+        )
+
+    async def set_state(
+        self,
+        workload_id: WorkloadId,
+        state: WorkloadState,
+        *,
+        reason: str = "",
+        ended_ns: int | None = None,
+    ) -> Workload:
+        """Change the state of a tracked run; the same state again changes nothing.
+
+        For a launched run the client's word does not count: its own process decides, so this
+        returns it unchanged.
+
+        Raises:
+            Conflict: no such arrow.
+        """
+        found = await self.check_active(workload_id)
+        if found.origin != "tracked" or found.state is state:
+            return found
+        now_ns = self._clock.now_ns()
+        message = reason or f"The client says that the run is {state}."
+        return await self._metadata.workload_transition(
+            workload_id,
+            Transition(
+                expected=(found.state,),
+                state=state,
+                event=NewEvent(now_ns, "user", message, kind="state"),
+                ending=Ending(reason=message) if state.is_final else None,
+                ended_ns=(ended_ns or now_ns) if state.is_final else None,
+            ),
+        )
+
+    async def stop(self, workload_id: WorkloadId) -> Workload:
+        """Ask for a run to end; one that has ended stays as it is.
+
+        A queued run is stopped at once; of a running one the command gets SIGTERM, and after
+        the grace SIGKILL.
+        """
+        found = await self.get(workload_id)
+        if found.state.is_final or found.state is WorkloadState.STOPPING:
+            return found
+        if found.origin == "tracked":
+            return await self.set_state(workload_id, WorkloadState.STOPPED)
+        now_ns = self._clock.now_ns()
+        queued = found.state is WorkloadState.QUEUED
+        stopped = await self._metadata.workload_transition(
+            workload_id,
+            Transition(
+                expected=(found.state,),
+                state=WorkloadState.STOPPED if queued else WorkloadState.STOPPING,
+                event=NewEvent(now_ns, "user", "A user asked to stop the run.", kind="state"),
+                ending=Ending(reason="Stopped before it was started.") if queued else None,
+                ended_ns=now_ns if queued else None,
+            ),
+        )
+        self._wakeup.ring()
+        return stopped
+
+    async def retry(self, workload_id: WorkloadId) -> Workload:
+        """Run it again, as a further attempt with the same code, environment and command.
+
+        Raises:
+            Conflict: it has not ended, was deleted, or is tracked by a client.
+        """
+        found = await self.check_active(workload_id)
+        if found.origin == "tracked":
+            raise Conflict("A tracked run is executed by its client: start it again there.")
+        if not found.state.is_final:
+            raise Conflict(f"The run is {found.state}: stop it before running it again.")
+        now_ns = self._clock.now_ns()
+        event = NewEvent(now_ns, "user", "A user asked for a further attempt.", kind="state")
+        await self._metadata.attempt_create(workload_id, created_ns=now_ns, event=event)
+        self._wakeup.ring()
+        return await self.get(workload_id)
+
+    async def delete(self, workload_id: WorkloadId) -> None:
+        """Delete a run; restorable; repeating is harmless.
+
+        Raises:
+            Conflict: a launched run that has not ended.
+        """
+        found = await self.get(workload_id)
+        if found.origin == "launched" and not found.state.is_final:
+            raise Conflict(f"The run is {found.state}: stop it before deleting it.")
+        if found.deleted_ns is None:
+            await self._metadata.workload_set_deleted(
+                workload_id, deleted_ns=self._clock.now_ns()
+            )
+
+    async def restore(self, workload_id: WorkloadId) -> Workload:
+        """Undo a deletion; repeating is harmless."""
+        await self.get(workload_id)
+        await self._metadata.workload_set_deleted(workload_id, deleted_ns=None)
+        return await self.get(workload_id)
+
+    async def purge(self, workload_id: WorkloadId) -> int:
+        """Remove everything of a deleted run, files first and its row last; return bytes freed.
+
+        Safe to repeat after a failure: it goes on where it stopped.
+        """
+        await self.delete(workload_id)
+        freed_bytes = 0
+        for entry in await self._stores.artifacts.children(workload_id):
+            freed_bytes += entry.size_bytes
+            await self._stores.artifacts.delete(workload_id, entry.path)
+        for file in await self._stores.event_files.list(workload_id):
+            freed_bytes += file.size_bytes
+        await self._stores.event_files.delete(workload_id)
+        freed_bytes += await self._stores.logs.delete(workload_id)
+        await self._metadata.workload_purge(workload_id)
+        return freed_bytes
+
+
+def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
+    """Check that the resolved code is what the spec asks for.
+
+    Raises:
+        InvalidValue: it is not; or a field of it is not one.
+    """
+    if spec.code is None:
+        if code is not None:
+            raise InvalidValue("`code` was sent, but the spec has none.", field="code")
+        return
+    if code is None:
+        raise InvalidValue(
+            "The spec has code, but it was not resolved to a commit or snapshot: "
+            "use `seafloor run` or the client, which do so.",
+            field="code",
+        )
+    wanted = GitCode if spec.code.sync_mode is SyncMode.GIT else SnapshotCode
+    if not isinstance(code, wanted):
+        raise InvalidValue(
+            f"sync_mode {spec.code.sync_mode} does not go with code of this kind.", field="code"
+        )
+    if "/" in check_path(code.folder, field="code.folder"):
+        raise InvalidValue("The folder is one name, without a slash.", field="code.folder")
+    if isinstance(code, GitCode):
+        parse_git_commit(code.commit, field="code.commit")
+        if code.url.startswith("-") or "\0" in code.url or "\n" in code.url:
+            raise InvalidValue("This is not the address of a repository.", field="code.url")
+    else:
+        parse_sha256(code.sha256, field="code.sha256")
+        if code.subfolder:
+            check_path(code.subfolder, field="code.subfolder")
+
+
+def _submitted(code: CodeSource | None, environment: str | None) -> str:
+    parts: list[str] = []
+    if isinstance(code, GitCode):
+        named = f" ({code.ref})" if code.ref else ""
+        parts.append(f"commit {code.commit[:12]}{named} of {code.url}")
+    elif isinstance(code, SnapshotCode):
+        parts.append(f"a snapshot of the folder {code.folder} ({code.sha256[:12]})")
+    parts.append(f"environment {environment}" if environment else "the Python it is given")
+    return f"Submitted with {' and '.join(parts)}."
+
+
+def _labels(params: Mapping[str, str], tags: Mapping[str, str], by: Principal) -> Labels:
+    _check_labels(params, chars_max=PARAM_CHARS_MAX, field="params")
+    _check_labels(tags, chars_max=TAG_CHARS_MAX, field="tags")
+    made = {key: value for key, value in tags.items() if key != CREATED_BY_TAG}
+    if not isinstance(by, Administrator):
+        made[CREATED_BY_TAG] = by.workload_id
+    return Labels(dict(params), made)
+
+
+def _check_labels(labels: Mapping[str, str], *, chars_max: int, field: str) -> None:
+    if len(labels) > LABELS_MAX:
+        raise LimitExceeded(f"At most {LABELS_MAX} {field} at once.", field=field)
+    for key, value in labels.items():
+        check_key(key, field=f"{field}.{key[:60]}")
+        if len(value) > chars_max:
+            raise LimitExceeded(
+                f"A value has at most {chars_max} characters; this one has {len(value)}: "
+                "keep long texts as artifacts.",
+                field=f"{field}.{key}",
+            )
+
+
+def _checked_user(user: str) -> str:
+    return check_name(user, field="user") if user else ""

@@ -1,0 +1,77 @@
+"""Snapshots of working folders, kept by digest: ``code/<sha256>.tar.zst``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator
+
+from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound
+from seafloor.domain.ids import Sha256
+from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
+
+SNAPSHOT_BYTES_MAX = 2 * 1024**3
+
+
+def snapshot_key(sha256: Sha256) -> str:
+    """The object's key."""
+    return f"code/{sha256}.tar.zst"
+
+
+class Snapshots:
+    """Working folders by digest: each is kept once."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    async def check(self, sha256: Sha256) -> ObjectInfo:
+        """Describe a snapshot.
+
+        Raises:
+            NotFound: it was never uploaded.
+        """
+        try:
+            return await self._objects.head(snapshot_key(sha256))
+        except NotFound as error:
+            raise NotFound(
+                f"The snapshot {sha256[:12]}… is not here: upload it before the run is created.",
+                field="code.sha256",
+            ) from error
+
+    async def put(self, sha256: Sha256, data: AsyncIterable[bytes]) -> tuple[ObjectInfo, bool]:
+        """Keep a snapshot; one that is there already is left alone.
+
+        Returns:
+            What is kept, and whether it is new.
+
+        Raises:
+            InvalidValue: the bytes do not have the digest. Nothing is visible.
+            LimitExceeded: more than SNAPSHOT_BYTES_MAX bytes. Nothing is visible.
+        """
+        try:
+            return await self._objects.head(snapshot_key(sha256)), False
+        except NotFound:
+            info = await self._objects.put(snapshot_key(sha256), _verified(sha256, data))
+            return info, True
+
+    def read(self, sha256: Sha256) -> AsyncIterator[bytes]:
+        """Stream a snapshot; NotFound at the first step."""
+        return self._objects.read(snapshot_key(sha256))
+
+
+async def _verified(sha256: Sha256, data: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Pass the bytes on, and refuse them at the end when they are not the ones announced."""
+    digest, size_bytes = hashlib.sha256(), 0
+    async for chunk in data:
+        digest.update(chunk)
+        size_bytes += len(chunk)
+        if size_bytes > SNAPSHOT_BYTES_MAX:
+            raise LimitExceeded(
+                f"A snapshot has at most {SNAPSHOT_BYTES_MAX} bytes: "
+                "keep data out of the working folder (.gitignore).",
+                field="code",
+            )
+        yield chunk
+    if digest.hexdigest() != sha256:
+        raise InvalidValue(
+            "The bytes do not have the sha256 announced: upload them again.", field="sha256"
+        )

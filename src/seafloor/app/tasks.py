@@ -1,0 +1,206 @@
+"""Tasks: what agents deliver, and how an attempt comes to its end."""
+
+from __future__ import annotations
+
+import msgspec
+
+from seafloor.app.clock import Clock
+from seafloor.app.wakeup import Wakeup
+from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.specs import parse_experiment
+from seafloor.domain.workloads import Ending, Workload, WorkloadState
+from seafloor.stores.artifacts.protocol import ArtifactStore
+from seafloor.stores.events.protocol import EventFileKey, EventFileStore
+from seafloor.stores.logs.protocol import LogKey, LogStore
+from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
+
+_STARTED = (WorkloadState.PREPARING, WorkloadState.QUEUED)
+
+
+class TaskStores(msgspec.Struct, frozen=True):
+    """Where what a task leaves is kept."""
+
+    metadata: MetadataStore
+    logs: LogStore
+    event_files: EventFileStore
+    artifacts: ArtifactStore
+
+
+class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task ended and what its agent captured; see ``wire.tasks.TaskEnd``."""
+
+    time_ns: int
+    ending: Ending
+    log_bytes: int = 0
+    lines: int = 0
+    lines_lost: int = 0
+    output_failed: tuple[str, ...] = ()
+
+
+class Tasks:
+    """What agents deliver."""
+
+    def __init__(self, stores: TaskStores, clock: Clock, wakeup: Wakeup) -> None:
+        self._stores = stores
+        self._metadata = stores.metadata
+        self._clock = clock
+        self._wakeup = wakeup
+
+    async def _attempt(self, workload_id: WorkloadId, attempt: int) -> Workload:
+        found = await self._metadata.workload_get(workload_id)
+        if not 1 <= attempt <= found.attempt:
+            raise NotFound(f"The run has no attempt {attempt}.", field="attempt")
+        return found
+
+    async def append_log(self, key: LogKey, *, offset: int, data: bytes) -> int:
+        """Append spool bytes; the contract of ``LogStore.append``."""
+        await self._attempt(key.workload_id, key.attempt)
+        return await self._stores.logs.append(key, offset=offset, data=data)
+
+    async def append_event_file(self, key: EventFileKey, *, offset: int, data: bytes) -> int:
+        """Append bytes of a tf.events file; the contract of ``EventFileStore.append``."""
+        await self._attempt(key.workload_id, key.attempt)
+        return await self._stores.event_files.append(key, offset=offset, data=data)
+
+    async def started(self, workload_id: WorkloadId, attempt: int, *, time_ns: int) -> Workload:
+        """Note that the command was started; a repeat changes nothing."""
+        found = await self._attempt(workload_id, attempt)
+        if attempt != found.attempt or found.state not in _STARTED:
+            return found
+        return await self._enter_running(found, time_ns=time_ns)
+
+    async def _enter_running(self, workload: Workload, *, time_ns: int) -> Workload:
+        try:
+            return await self._metadata.workload_transition(
+                workload.id,
+                Transition(
+                    expected=(WorkloadState.PREPARING,),
+                    state=WorkloadState.RUNNING,
+                    event=NewEvent(time_ns, "agent", "The command was started.", kind="state"),
+                    started_ns=time_ns,
+                ),
+            )
+        except Conflict:  # another told of it first
+            return await self._metadata.workload_get(workload.id)
+
+    async def ended(self, workload_id: WorkloadId, attempt: int, report: TaskReport) -> Workload:
+        """Bring an attempt to its end; a repeat changes nothing.
+
+        Everything the task left is closed and sealed before the state says that it ended, so
+        whoever sees a final state sees all there is.
+
+        Raises:
+            Conflict: the attempt has ended otherwise.
+        """
+        found = await self._attempt(workload_id, attempt)
+        if attempt != found.attempt or found.state.is_final:
+            return found
+        if found.state in _STARTED:
+            found = await self._enter_running(found, time_ns=report.time_ns)
+        await self._seal(found, report)
+        state = _final_state(found, report.ending)
+        ended = await self._metadata.workload_transition(
+            workload_id,
+            Transition(
+                expected=(WorkloadState.RUNNING, WorkloadState.STOPPING),
+                state=state,
+                event=NewEvent(
+                    report.time_ns, "agent", _ending_message(report.ending, state), kind="state"
+                ),
+                ending=report.ending,
+                ended_ns=report.time_ns,
+            ),
+        )
+        await self._retry(ended)
+        self._wakeup.ring()
+        return ended
+
+    async def lost(self, workload_id: WorkloadId, attempt: int, reason: str) -> Workload:
+        """Bring an attempt to its end whose agent disappeared, with the count of what is known."""
+        found = await self._attempt(workload_id, attempt)
+        if attempt != found.attempt or found.state.is_final:
+            return found
+        state = await self._stores.logs.state(LogKey(workload_id, attempt))
+        message = (
+            f"{reason} {state.lines:,} lines were kept; what was printed after them, and what "
+            "was written to the output folder, may be missing."
+        )
+        await self._seal(found, None)
+        now_ns = self._clock.now_ns()
+        ended = await self._metadata.workload_transition(
+            workload_id,
+            Transition(
+                expected=(found.state,),
+                state=WorkloadState.LOST,
+                event=NewEvent(now_ns, "launcher", message, kind="state"),
+                ending=Ending(reason=message),
+                ended_ns=now_ns,
+            ),
+        )
+        await self._retry(ended)
+        self._wakeup.ring()
+        return ended
+
+    async def _seal(self, workload: Workload, report: TaskReport | None) -> None:
+        key = LogKey(workload.id, workload.attempt)
+        await self._stores.logs.finish(key)
+        await self._stores.event_files.finish(workload.id, workload.attempt)
+        await self._stores.artifacts.seal(workload.id)
+        for message in await self._losses(key, report):
+            await self._metadata.event_append(
+                workload.id, NewEvent(self._clock.now_ns(), "server", message, kind="warning")
+            )
+
+    async def _losses(self, key: LogKey, report: TaskReport | None) -> list[str]:
+        """Sentences for everything that is known to be missing or damaged."""
+        said: list[str] = []
+        state = await self._stores.logs.state(key)
+        if state.lines_missing:
+            said.append(f"{state.lines_missing:,} log lines are missing.")
+        if report is not None and report.log_bytes > state.size_bytes:
+            said.append(
+                f"{report.log_bytes - state.size_bytes:,} bytes of the log did not arrive."
+            )
+        if report is not None and report.output_failed:
+            names = ", ".join(report.output_failed[:5])
+            said.append(
+                f"{len(report.output_failed)} files of the output folder could not be kept: {names}."
+            )
+        for file in await self._stores.event_files.list(key.workload_id):
+            if file.attempt == key.attempt and file.problem:
+                said.append(f"{file.path}: {file.problem}")
+        return said
+
+    async def _retry(self, workload: Workload) -> None:
+        """Begin a further attempt when the spec allows one more and the last one failed."""
+        if workload.state not in (WorkloadState.FAILED, WorkloadState.LOST):
+            return
+        retries = parse_experiment(workload.spec).retries
+        if workload.attempt > retries:
+            return
+        now_ns = self._clock.now_ns()
+        message = f"Attempt {workload.attempt + 1} of {retries + 1} begins."
+        await self._metadata.attempt_create(
+            workload.id,
+            created_ns=now_ns,
+            event=NewEvent(now_ns, "server", message, kind="state"),
+        )
+
+
+def _final_state(workload: Workload, ending: Ending) -> WorkloadState:
+    if ending.exit_code == 0 and not ending.timed_out:
+        return WorkloadState.SUCCEEDED
+    if workload.state is WorkloadState.STOPPING and not ending.timed_out:
+        return WorkloadState.STOPPED
+    return WorkloadState.FAILED
+
+
+def _ending_message(ending: Ending, state: WorkloadState) -> str:
+    if ending.reason:
+        return ending.reason
+    if ending.signal is not None:
+        return f"The command was ended by {ending.signal}."
+    if state is WorkloadState.SUCCEEDED:
+        return "The command ended with exit code 0."
+    return f"The command ended with exit code {ending.exit_code}."
