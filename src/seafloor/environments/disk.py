@@ -1,0 +1,133 @@
+"""What this room asks of the disk: exclusive locks, folders that go, sizes, bytes that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Final
+
+from seafloor.domain.errors import SeafloorError, StoreFull, StoreUnavailable
+
+_LOCK_POLL_S: Final = 0.05
+
+
+def disk_error(error: OSError) -> SeafloorError:
+    """Say in our words what the system said."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(
+            "No space is left for environments: free some, or remove an environment "
+            "(`seafloor env rm`). Nothing half built was kept.",
+            detail=str(error),
+        )
+    return StoreUnavailable(
+        f"The folder of the environments cannot be used: {error.strerror or error}.",
+        detail=str(error),
+    )
+
+
+@contextlib.asynccontextmanager
+async def exclusive(path: Path, *, waiting: Callable[[], None]) -> AsyncGenerator[int]:
+    """Hold the lock of a file, against other processes and against this one.
+
+    The lock belongs to the open file, so it ends with the process, or with the last of the
+    children that were given the file.
+
+    Args:
+        path: The lock file; is made, and stays.
+        waiting: Told once if somebody else holds it.
+
+    Yields:
+        The file descriptor to give to children.
+    """
+    descriptor = await asyncio.to_thread(_open, path)
+    try:
+        told = False
+        while not _try_lock(descriptor):
+            if not told:
+                waiting()
+                told = True
+            # A blocking flock could not be cancelled, and would hold a thread for minutes.
+            await asyncio.sleep(_LOCK_POLL_S)
+        try:
+            yield descriptor
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(folder: Path, *, first: str) -> int:
+    """Remove a folder, one file of it before all others; absent is fine.
+
+    Returns:
+        The bytes that this gave back: files that are linked from elsewhere are not counted.
+    """
+    freed_bytes = _size_bytes(folder, alone=True)
+    (folder / first).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+    return freed_bytes
+
+
+def folder_size_bytes(folder: Path) -> int:
+    """Sum up the files of a folder, those linked from elsewhere too."""
+    return _size_bytes(folder, alone=False)
+
+
+def write_lasting(path: Path, data: bytes) -> None:
+    """Write a file all or nothing, after everything that was written to its disk before it.
+
+    A crash of the machine may not leave this file while others, written earlier, are lost.
+    """
+    aside = path.with_name(f"{path.name}.new")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        _sync_disk(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sync_disk(descriptor: int) -> None:
+    # One call for ten thousand files; Python has no name for it.
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+    elif syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _size_bytes(folder: Path, *, alone: bool) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                status = Path(parent, name).lstat()
+                if not alone or status.st_nlink == 1:
+                    total += status.st_size
+    return total
