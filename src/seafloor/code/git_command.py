@@ -170,7 +170,7 @@ def run_git(
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     said = _CREDENTIALS.sub("", stderr.decode("utf-8", "replace"))
-    return GitResult(code=process.returncode, stdout=stdout, stderr=said)
+    return GitResult(code=process.wait(), stdout=stdout, stderr=said)
 
 
 def _environment(options: GitOptions) -> dict[str, str]:

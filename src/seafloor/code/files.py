@@ -1,0 +1,97 @@
+"""Files that must be there whole or not at all: locks between processes, durable renames."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from seafloor.domain.errors import SeafloorError, SourceError, StoreFull
+
+
+@contextlib.contextmanager
+def locked(
+    path: Path, *, shared: bool = False, waiting: Callable[[], None] | None = None
+) -> Generator[None]:
+    """Hold a lock between processes (and threads) of this machine; it ends with its holder.
+
+    Args:
+        path: The lock's file; it is made, with its folder, and left behind.
+        shared: Whether other shared holders may hold it at the same time.
+        waiting: Called once when somebody else holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                waiting()
+            fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, content: bytes, *, temporary: Path) -> None:
+    """Write a small file so that it is there whole, also after a power cut, or not at all.
+
+    Args:
+        path: Where; an older file is replaced.
+        content: All of it.
+        temporary: Name for it until it is whole, in the same folder.
+    """
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove a folder that no one needs any more.
+
+    What cannot be removed now, because a process that outlived its parent still writes in it, is
+    left: it has a name of its own, disturbs nothing, and the next one who comes tries again.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def disk_errors(what: str) -> Generator[None]:
+    """Turn errors of the file system into ours.
+
+    Args:
+        what: What was being done, for the user: ``"Localising digits"``.
+
+    Raises:
+        StoreFull: no space, or no quota, is left.
+        SourceError: anything else that the file system refused.
+    """
+    try:
+        yield
+    except SeafloorError:
+        raise
+    except OSError as error:
+        where = f' at "{os.fsdecode(error.filename)}"' if error.filename else ""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull(
+                f"{what} needs more space than the disk has left{where}. Free some and try again."
+            ) from error
+        raise SourceError(f"{what} failed{where}: {error.strerror or error}.") from error

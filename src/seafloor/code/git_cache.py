@@ -1,0 +1,233 @@
+"""One bare repository per address and machine, so that no commit is fetched twice.
+
+Commits are fetched one by one (depth 1 where the server allows it) and kept as packs; a localised
+folder gets hard links to the packs, which git never changes once they are written. Any number of
+processes may use one cache: fetches take turns, and packs are removed only while nobody links.
+
+A commit is there when ``refs/seafloor/<commit>`` is: git writes a ref after its objects.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seafloor.code.files import locked, remove_leftover
+from seafloor.code.git_command import GitOptions, GitResult, run_git, ssh_command
+from seafloor.code.git_errors import error_of, is_not_served
+from seafloor.domain.errors import SourceError
+from seafloor.domain.ids import GitCommit
+
+FETCH_TIMEOUT_S: Final = 1800.0
+PACKS_MAX: Final = 24
+"""More packs than this are put together after a fetch."""
+
+_FETCH: Final = ("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head")
+_PACK_SUFFIXES: Final = (".pack", ".rev", ".idx")
+
+
+@dataclass(frozen=True)
+class GitCache:
+    """The cached repository of one address.
+
+    Args:
+        cache_dir: Where every cache of this machine is.
+        url: The address, without secrets.
+        progress: Told what takes time.
+    """
+
+    cache_dir: Path
+    url: str
+    progress: Callable[[str], None]
+
+    @property
+    def folder(self) -> Path:
+        """The bare repository."""
+        return self.cache_dir / "git" / f"{self._key}.git"
+
+    @property
+    def generation(self) -> int:
+        """A number that changes when the cache is built anew; 0 when there is none."""
+        try:
+            return self.folder.stat().st_ino
+        except FileNotFoundError:
+            return 0
+
+    def has(self, commit: GitCommit) -> bool:
+        """Whether a commit was fetched whole."""
+        return (self.folder / "refs" / "seafloor" / commit).is_file()
+
+    def ensure(self, commit: GitCommit, ref: str | None) -> bool:
+        """Have a commit, fetching it if need be.
+
+        Args:
+            commit: Which.
+            ref: What the user named, for servers that give refs only.
+
+        Returns:
+            Whether anything was fetched.
+
+        Raises:
+            SourceError: the repository cannot be had, or no longer has the commit.
+        """
+        if self.has(commit):
+            return False
+        with locked(self._lock("fetch"), waiting=self._say_waiting):
+            if self.has(commit):
+                return False
+            self._fetch(commit, ref)
+            self._put_packs_together()
+        return True
+
+    def rebuild(self, commit: GitCommit, ref: str | None, *, generation: int) -> None:
+        """Throw a damaged cache away and fetch the commit anew.
+
+        Args:
+            commit: Which.
+            ref: What the user named.
+            generation: Of the cache that was found damaged; a newer one is kept.
+
+        Raises:
+            SourceError: as ``ensure``. The damaged cache is gone.
+        """
+        with locked(self._lock("fetch"), waiting=self._say_waiting):
+            if self.generation == generation:
+                self.progress(f"the cache of {self.url} is damaged: building it anew")
+                damaged = self.folder.with_name(f"{self._key}.damaged-{os.getpid()}")
+                with locked(self._lock("packs")):
+                    self.folder.rename(damaged)
+                remove_leftover(damaged)
+            if not self.has(commit):
+                self._fetch(commit, ref)
+
+    def give_objects(self, git_dir: Path, commit: GitCommit) -> None:
+        """Put the objects of a commit into a new repository.
+
+        Args:
+            git_dir: Its ``.git``, on any file system.
+            commit: One that the cache has.
+
+        Raises:
+            OSError: the cache lost files meanwhile.
+        """
+        with locked(self._lock("packs"), shared=True):
+            try:
+                self._link_packs(git_dir)
+            except OSError as error:
+                # Another file system, a file system without links, or a cache of another user.
+                if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
+                    raise
+                self._copy_commit(git_dir, commit)
+
+    def _link_packs(self, git_dir: Path) -> None:
+        shallow = self.folder / "shallow"
+        if shallow.exists():
+            shutil.copyfile(shallow, git_dir / "shallow")
+        source = self.folder / "objects" / "pack"
+        target = git_dir / "objects" / "pack"
+        target.mkdir(parents=True, exist_ok=True)
+        # A pack counts once its .idx is there; what has none is still being fetched.
+        for index in sorted(source.glob("pack-*.idx")):
+            for suffix in _PACK_SUFFIXES:
+                name = index.with_suffix(suffix).name
+                if suffix != ".rev" or (source / name).exists():
+                    os.link(source / name, target / name)
+
+    def _copy_commit(self, git_dir: Path, commit: GitCommit) -> None:
+        result = run_git(
+            [*_FETCH, "--depth=1", str(self.folder), f"refs/seafloor/{commit}"],
+            cwd=git_dir,
+            options=GitOptions(config=_trusting(self.folder, git_dir)),
+        )
+        if not result.ok:
+            raise OSError(errno.EIO, result.stderr, str(self.folder))
+
+    def _fetch(self, commit: GitCommit, ref: str | None) -> None:
+        self._make(commit)
+        self._clear_leftovers()
+        self.progress(f"fetching {commit[:12]} of {self.url}")
+        mark = f"refs/seafloor/{commit}"
+        said = self._git([*_FETCH, "--depth=1", "--force", self.url, f"{commit}:{mark}"])
+        if said.ok:
+            return
+        self._check_reached(said)
+        # The server gives tips only: take the ref, then everything, and look for the commit in it.
+        attempts = (
+            [ref or "HEAD"],
+            ["+refs/heads/*:refs/remotes/all/*", "+refs/tags/*:refs/tags/*"],
+        )
+        for refspecs in attempts:
+            said = self._git([*_FETCH, "--force", self.url, *refspecs])
+            if not said.ok:
+                self._check_reached(said)
+            if self._git(["update-ref", mark, f"{commit}^{{commit}}"]).ok:
+                return
+        named = f' ("{ref}" when this was submitted)' if ref else ""
+        raise SourceError(
+            f"{self.url} no longer has the commit {commit}{named}: its branch was probably "
+            "force-pushed or deleted. Push the commit again, or submit anew.",
+            field="code.ref",
+            detail=said.stderr,
+        )
+
+    def _check_reached(self, said: GitResult) -> None:
+        if not is_not_served(said):
+            raise error_of(said, self.url)
+
+    def _make(self, commit: GitCommit) -> None:
+        if self.folder.is_dir():
+            return
+        made = self.folder.with_suffix(".new")
+        remove_leftover(made)
+        made.mkdir(parents=True)
+        kind = "sha256" if len(commit) == 64 else "sha1"
+        said = run_git(
+            ["init", "--quiet", "--bare", "--template=", f"--object-format={kind}", "."], cwd=made
+        )
+        if not said.ok:
+            raise error_of(said, self.url)
+        made.rename(self.folder)
+
+    def _clear_leftovers(self) -> None:
+        """Remove what a killed fetch left; only the holder of the fetch lock may."""
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
+            for leftover in self.folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
+
+    def _put_packs_together(self) -> None:
+        packs = self.folder / "objects" / "pack"
+        if len(list(packs.glob("pack-*.idx"))) <= PACKS_MAX:
+            return
+        with locked(self._lock("packs")):
+            # A failure costs only speed: the packs stay as they are.
+            self._git(["repack", "--quiet", "-d", "--geometric=2"])
+
+    def _git(self, arguments: list[str]) -> GitResult:
+        options = GitOptions(
+            # Everything is kept as packs: loose objects would have to be linked one by one.
+            config=(*_trusting(self.folder), "fetch.unpackLimit=1", "gc.auto=0"),
+            timeout_s=FETCH_TIMEOUT_S,
+            ssh_command=ssh_command(self.url),
+        )
+        return run_git(arguments, cwd=self.folder, options=options)
+
+    @property
+    def _key(self) -> str:
+        return hashlib.sha256(self.url.encode()).hexdigest()[:32]
+
+    def _lock(self, name: str) -> Path:
+        return self.cache_dir / "git" / f"{self._key}.{name}.lock"
+
+    def _say_waiting(self) -> None:
+        self.progress(f"waiting for another fetch of {self.url}")
+
+
+def _trusting(*folders: Path) -> tuple[str, ...]:
+    """Settings that let git read folders of ours under whatever user id we run."""
+    return tuple(f"safe.directory={folder}" for folder in folders)

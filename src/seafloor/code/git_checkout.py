@@ -1,0 +1,205 @@
+"""A commit becomes a folder, and what stands in the folder is compared with the commit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from seafloor.code.git_cache import GitCache
+from seafloor.code.git_command import GitOptions, GitResult, run_git
+from seafloor.code.git_errors import error_of
+from seafloor.code.git_lfs import LFS_OFF, fetch_large_files
+from seafloor.code.git_submodules import Submodule, submodules_of
+from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, list_tree
+from seafloor.domain.code import GitCode
+from seafloor.domain.errors import SourceError, StoreFull
+
+SUBMODULE_DEPTH_MAX: Final = 8
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """What was put into a folder.
+
+    Args:
+        tree: Git tree id of the commit.
+        files: Count of regular files and symlinks, those of submodules included.
+        size_bytes: Sum of their sizes.
+        fetched: Whether anything had to be fetched.
+        submodules: Path to commit, those of submodules included.
+    """
+
+    tree: str
+    files: int
+    size_bytes: int
+    fetched: bool = False
+    submodules: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class _Damaged(Exception):
+    """The folder did not become what the commit says: the cache cannot be trusted.
+
+    Args:
+        said: What git said, if it was git that noticed.
+        path: The first file that is wrong, if it was we who noticed.
+    """
+
+    def __init__(self, *, said: GitResult | None = None, path: str = "") -> None:
+        super().__init__(path)
+        self.said = said
+        self.path = path
+
+
+@dataclass(frozen=True)
+class GitCheckouts:
+    """Makes folders of commits.
+
+    Args:
+        cache_dir: Where fetched repositories are kept.
+        progress: Told what takes time, and what the user should know.
+    """
+
+    cache_dir: Path
+    progress: Callable[[str], None]
+
+    def check_out(self, source: GitCode, folder: Path) -> Checkout:
+        """Make a folder of a commit, its submodules and its large files.
+
+        The folder is a repository of its own, on a detached HEAD, with ``origin`` set; nothing of
+        it refers to the cache. Every file was read back and compared with the commit.
+
+        Args:
+            source: The commit.
+            folder: Does not exist yet.
+
+        Raises:
+            SourceError: the commit cannot be had. The folder is not whole.
+            StoreFull: no space is left. The folder is not whole.
+        """
+        return self._check_out(source, folder, depth=0)
+
+    def _check_out(self, source: GitCode, folder: Path, *, depth: int) -> Checkout:
+        cache = GitCache(self.cache_dir, source.url, self.progress)
+        fetched = cache.ensure(source.commit, source.ref)
+        generation = cache.generation
+        try:
+            built, entries = self._build(cache, source, folder)
+        except _Damaged:
+            shutil.rmtree(folder)
+            cache.rebuild(source.commit, source.ref, generation=generation)
+            fetched = True
+            built, entries = self._build_or_fail(cache, source, folder)
+        built = replace(built, fetched=fetched)
+        for module in submodules_of(folder, source.url, source.commit, entries):
+            built = self._add_submodule(module, folder, built, depth=depth)
+        return built
+
+    def _build_or_fail(
+        self, cache: GitCache, source: GitCode, folder: Path
+    ) -> tuple[Checkout, list[TreeEntry]]:
+        try:
+            return self._build(cache, source, folder)
+        except _Damaged as error:
+            if error.said is not None:
+                raise error_of(error.said, source.url) from error
+            raise SourceError(
+                f'"{error.path}" of {source.url} cannot be checked out as {source.commit[:12]} has '
+                "it: the file system here may not be able to hold it.",
+                field="code.url",
+            ) from error
+
+    def _build(
+        self, cache: GitCache, source: GitCode, folder: Path
+    ) -> tuple[Checkout, list[TreeEntry]]:
+        kind = "sha256" if len(source.commit) == 64 else "sha1"
+        folder.mkdir()
+        self._git(["init", "--quiet", "--template=", f"--object-format={kind}", "."], folder)
+        with (folder / ".git" / "config").open("a") as config:
+            config.write(_config_of(source.url))
+        try:
+            cache.give_objects(folder / ".git", source.commit)
+        except FileNotFoundError as error:
+            raise _Damaged(path=str(error.filename)) from error
+        self._git(["checkout", "--quiet", "--detach", "--force", source.commit], folder)
+        said = self._git(["rev-parse", "HEAD", "HEAD^{tree}"], folder)
+        head, tree = said.text.split()
+        if head != source.commit:
+            raise _Damaged(said=said)
+        entries = list_tree(folder, head)
+        check = check_tree(folder, head, entries)
+        if check.wrong:
+            raise _Damaged(path=os.fsdecode(check.wrong[0].path))
+        grown_bytes = self._large_files(source, folder, check)
+        return Checkout(tree, check.files, check.size_bytes + grown_bytes), entries
+
+    def _large_files(self, source: GitCode, folder: Path, check: TreeCheck) -> int:
+        if not check.pointers:
+            return 0
+        storage = self.cache_dir / "git-lfs"
+        return fetch_large_files(
+            folder, check.pointers, url=source.url, storage=storage, progress=self.progress
+        )
+
+    def _add_submodule(
+        self, module: Submodule, folder: Path, built: Checkout, *, depth: int
+    ) -> Checkout:
+        if module.url is None:
+            self.progress(
+                f'the submodule "{module.path}" has no address in .gitmodules: left empty, as git '
+                "leaves it"
+            )
+            return built
+        if depth >= SUBMODULE_DEPTH_MAX:
+            raise SourceError(
+                f"Submodules are followed {SUBMODULE_DEPTH_MAX} deep, and "
+                f'"{module.path}" is deeper.',
+                field="code.url",
+            )
+        place = folder / module.path
+        _check_real_folders(folder, place)
+        if place.exists():
+            place.rmdir()  # the checkout made it, empty
+        source = GitCode(url=module.url, commit=module.commit, folder=place.name)
+        inner = self._check_out(source, place, depth=depth + 1)
+        below = {f"{module.path}/{path}": commit for path, commit in inner.submodules.items()}
+        return replace(
+            built,
+            files=built.files + inner.files,
+            size_bytes=built.size_bytes + inner.size_bytes,
+            fetched=built.fetched or inner.fetched,
+            submodules={**built.submodules, module.path: module.commit, **below},
+        )
+
+    def _git(self, arguments: list[str], folder: Path) -> GitResult:
+        options = GitOptions(config=(*LFS_OFF, f"safe.directory={folder}"))
+        said = run_git(arguments, cwd=folder, options=options)
+        if said.ok:
+            return said
+        if "no space left" in said.stderr.lower():
+            raise StoreFull(f"The disk has no space left for {folder.name}. Free some.")
+        raise _Damaged(said=said)
+
+
+def _config_of(url: str) -> str:
+    """What every localised repository has set, whatever the machine's own settings are."""
+    quoted = url.replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        f'[remote "origin"]\n\turl = "{quoted}"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n'
+        "[core]\n\tautocrlf = false\n\teol = lf\n\tsymlinks = true\n"
+    )
+
+
+def _check_real_folders(folder: Path, place: Path) -> None:
+    """Refuse a submodule that would be written through a symlink."""
+    for parent in place.relative_to(folder).parents:
+        path = folder / parent
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise SourceError(
+                f'The submodule "{place.relative_to(folder)}" lies behind a symlink.',
+                field="code.url",
+            )

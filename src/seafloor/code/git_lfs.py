@@ -1,0 +1,104 @@
+"""Large files that git keeps elsewhere: fetched and compared, or refused; no pointer is left."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from seafloor.code.git_command import GitOptions, run_git, ssh_command
+from seafloor.code.git_errors import error_of
+from seafloor.code.git_tree import TreeEntry, attribute_of
+from seafloor.domain.errors import SourceError
+
+LFS_OFF: Final = ("filter.lfs.smudge=", "filter.lfs.process=", "filter.lfs.required=false")
+"""Check out pointers as they are; what they point to is fetched afterwards, all at once."""
+
+FETCH_TIMEOUT_S: Final = 3600.0
+_POINTER: Final = re.compile(rb"^oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})$", re.MULTILINE)
+
+
+def fetch_large_files(
+    folder: Path,
+    pointers: Sequence[TreeEntry],
+    *,
+    url: str,
+    storage: Path,
+    progress: Callable[[str], None],
+) -> int:
+    """Put the content of large files where their pointers are.
+
+    Args:
+        folder: A checked-out working tree with ``origin``.
+        pointers: Files that look like pointers; those without ``filter=lfs`` are left alone.
+        url: Of the repository, for messages.
+        storage: Where git-lfs keeps what it has, shared between folders.
+        progress: Told what takes time.
+
+    Returns:
+        By how many bytes the folder grew.
+
+    Raises:
+        SourceError: git-lfs is not installed, or the content is missing or not what the pointer
+            says.
+    """
+    filters = attribute_of(folder, "filter", pointers)
+    large = [entry for entry, name in zip(pointers, filters, strict=True) if name == "lfs"]
+    if not large:
+        return 0
+    if not run_git(["lfs", "version"]).ok:
+        raise SourceError(
+            f"{url} keeps {len(large)} files in git LFS (for example "
+            f'"{os.fsdecode(large[0].path)}"), and git-lfs is not installed where code is '
+            "prepared: install git-lfs there. Tasks are never started with pointers in place of "
+            "files.",
+            field="code.url",
+        )
+    progress(f"fetching {len(large)} large files of {url}")
+    wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
+    said = run_git(
+        ["lfs", "pull", "origin"],
+        cwd=folder,
+        options=GitOptions(
+            config=(f"lfs.storage={storage}",),
+            timeout_s=FETCH_TIMEOUT_S,
+            ssh_command=ssh_command(url),
+        ),
+    )
+    if not said.ok:
+        raise error_of(said, url)
+    return sum(
+        _check_content(entry.under(folder), *expected, url=url)
+        for entry, expected in wanted.items()
+    )
+
+
+def _read_pointer(path: Path, url: str) -> tuple[str, int, int]:
+    """Digest and size of the content, and size of the pointer."""
+    with path.open("rb") as file:
+        text = file.read()
+    found = _POINTER.search(text)
+    if found is None:
+        raise SourceError(
+            f'"{path.name}" of {url} begins as a pointer of git LFS but is none: it was '
+            "probably merged by hand. Check it out and commit it again with git-lfs installed.",
+            field="code.url",
+        )
+    return found[1].decode(), int(found[2]), len(text)
+
+
+def _check_content(
+    path: Path, sha256: str, size_bytes: int, pointer_bytes: int, *, url: str
+) -> int:
+    with path.open("rb") as file:
+        same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    if not same:
+        raise SourceError(
+            f'The content of "{path.name}" is not in the git LFS store of {url}. Push it '
+            "with: git lfs push --all origin",
+            field="code.url",
+        )
+    return size_bytes - pointer_bytes
