@@ -7,10 +7,9 @@ from typing import Any, Protocol
 import msgspec
 
 from seafloor.app.clock import Clock
-from seafloor.domain.environments import Environment
+from seafloor.domain.environments import Environment, EnvironmentLock
 from seafloor.domain.specs import parse_environment, parse_environment_reference
 from seafloor.environments.build import EnvironmentCache
-from seafloor.environments.lock import EnvironmentLock
 from seafloor.stores.metadata.protocol import MetadataStore
 
 
@@ -63,7 +62,7 @@ class Environments:
                 version=0,
                 python=lock.python,
                 pip=tuple(parsed.pip),
-                lock=lock.text,
+                lock=lock.lock,
                 digest=lock.digest,
                 created_ns=self._clock.now_ns(),
             )

@@ -26,7 +26,7 @@ from typing import Final, Protocol
 import msgspec
 
 from seafloor.domain.environments import environment_digest
-from seafloor.domain.errors import InvalidValue, NotFound
+from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
 from seafloor.environments.disk import (
     disk_error,
@@ -74,6 +74,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
         format: 1.
         digest, python, platform, lock: As in ``EnvironmentLock``.
         build_id: Differs from build to build.
+        size_bytes: Of all its files.
         built_ns: When it was complete, UTC.
         duration_s: How long it took.
     """
@@ -84,6 +85,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     lock: str
     build_id: str
+    size_bytes: int
     built_ns: int
     duration_s: float
 
@@ -217,16 +219,13 @@ class EnvironmentCache:
             except OSError as error:
                 raise disk_error(error) from error
 
-    async def size_bytes(self, digest: str) -> int:
-        """Sum up the files of an environment, those it shares with others too.
+    async def size_bytes(self, digest: str) -> int | None:
+        """Say how large an environment was when it was built, or None if it is not there.
 
-        Raises:
-            NotFound: it is not there.
+        Files that it shares with others count in full.
         """
-        found = await self.find(digest)
-        if found is None:
-            raise NotFound(f"The environment {digest[:12]} is not built on this server.")
-        return await asyncio.to_thread(folder_size_bytes, found.path)
+        record = await asyncio.to_thread(self._record, parse_sha256(digest, field="digest"))
+        return None if record is None else record.size_bytes
 
     def _begin(self, digest: Sha256, lock: Lock) -> _Build:
         listeners: list[Progress] = []
@@ -285,10 +284,7 @@ class EnvironmentCache:
             tell(f"building an environment of Python {lock.python} and {count} packages")
             await run("venv", "--no-project", "--python", str(interpreter.path), str(folder))
             await run(*_SYNC, "--python", str(_python_path(folder)), str(requirements))
-            record = _new_record(digest, lock, duration_s=time.monotonic() - started)
-            await asyncio.to_thread(
-                write_lasting, folder / RECORD_NAME, msgspec.json.encode(record)
-            )
+            await asyncio.to_thread(_complete, folder, lock, started=started)
             done = True
         except OSError as error:
             raise disk_error(error) from error
@@ -352,17 +348,20 @@ def _checked(lock: Lock) -> Sha256:
     return digest
 
 
-def _new_record(digest: Sha256, lock: Lock, *, duration_s: float) -> BuildRecord:
-    return BuildRecord(
+def _complete(folder: Path, lock: Lock, *, started: float) -> None:
+    """Write the record, which makes the folder an environment."""
+    record = BuildRecord(
         format=RECORD_FORMAT,
-        digest=digest,
+        digest=lock.digest,
         python=lock.python,
         platform=platform_tag(),
         lock=lock.lock,
         build_id=uuid.uuid4().hex,
+        size_bytes=folder_size_bytes(folder),
         built_ns=time.time_ns(),
-        duration_s=round(duration_s, 3),
+        duration_s=round(time.monotonic() - started, 3),
     )
+    write_lasting(folder / RECORD_NAME, msgspec.json.encode(record))
 
 
 def _write_requirements(work: Path, lock: str) -> Path:
