@@ -18,6 +18,7 @@ MTIME_S: Final = 315_532_800
 
 PATH_BYTES_MAX: Final = 4096
 EXTENDED_BYTES_MAX: Final = 16 << 10
+COMPRESSION_LEVEL: Final = 3
 WINDOW_BYTES_MAX: Final = 8 << 20
 """What a reader must be ready to keep in memory (the recommendation of RFC 8878)."""
 
