@@ -132,9 +132,7 @@ class Experiments:
         """Set and delete tags."""
         for key in set_:
             check_key(key, field="tags")
-        await self._metadata.experiment_tags_change(
-            experiment_id, set_=set_, delete=delete or ()
-        )
+        await self._metadata.experiment_tags_change(experiment_id, set_=set_, delete=delete or ())
 
     async def delete(self, experiment_id: int) -> None:
         """Delete an experiment with its runs; restorable; repeating is harmless."""

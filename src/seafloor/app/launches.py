@@ -36,16 +36,12 @@ class Launches:
         spec = parse_experiment(workload.spec)
         environment = None
         if workload.environment is not None:
-            found = await self._environments.resolve(
-                workload.environment, project=workload.project
-            )
+            found = await self._environments.resolve(workload.environment, project=workload.project)
             environment = EnvironmentLockRef(
                 workload.environment, found.python, found.lock, found.digest
             )
         assert spec.command is not None  # noqa: S101  # parse_experiment refuses a spec without
-        token = (
-            self._tokens.issue(workload.id, workload.attempt) if self._with_tokens else None
-        )
+        token = self._tokens.issue(workload.id, workload.attempt) if self._with_tokens else None
         return TaskLaunch(
             key=TaskKey(workload.id, workload.attempt),
             api_path=f"/api/v1/runs/{workload.id}",

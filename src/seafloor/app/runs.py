@@ -246,9 +246,7 @@ class Runs:
         metrics = await self._stores.metrics.summaries(ids)
         experiments = {
             found.id: found
-            for found in await self._metadata.experiment_list(
-                project=None, lifecycle=Lifecycle.ALL
-            )
+            for found in await self._metadata.experiment_list(project=None, lifecycle=Lifecycle.ALL)
         }
         endings: dict[WorkloadId, Ending | None] = {}
         if len(workloads) == 1 and workloads[0].attempt:
@@ -407,9 +405,7 @@ class Runs:
         if found.origin == "launched" and not found.state.is_final:
             raise Conflict(f"The run is {found.state}: stop it before deleting it.")
         if found.deleted_ns is None:
-            await self._metadata.workload_set_deleted(
-                workload_id, deleted_ns=self._clock.now_ns()
-            )
+            await self._metadata.workload_set_deleted(workload_id, deleted_ns=self._clock.now_ns())
 
     async def restore(self, workload_id: WorkloadId) -> Workload:
         """Undo a deletion; repeating is harmless."""

@@ -53,6 +53,10 @@ class Snapshots:
             info = await self._objects.put(snapshot_key(sha256), _verified(sha256, data))
             return info, True
 
+    async def probe(self) -> None:
+        """Answer when the object store does; StoreUnavailable otherwise (``/health``)."""
+        await self._objects.list("code", limit=1)
+
     def read(self, sha256: Sha256) -> AsyncIterator[bytes]:
         """Stream a snapshot; NotFound at the first step."""
         return self._objects.read(snapshot_key(sha256))

@@ -159,9 +159,7 @@ class Tasks:
         if state.lines_missing:
             said.append(f"{state.lines_missing:,} log lines are missing.")
         if report is not None and report.log_bytes > state.size_bytes:
-            said.append(
-                f"{report.log_bytes - state.size_bytes:,} bytes of the log did not arrive."
-            )
+            said.append(f"{report.log_bytes - state.size_bytes:,} bytes of the log did not arrive.")
         if report is not None and report.output_failed:
             names = ", ".join(report.output_failed[:5])
             said.append(

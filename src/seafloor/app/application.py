@@ -1,0 +1,69 @@
+"""The application: every use case, made once by boot and handed to the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from seafloor.app.clock import Clock
+from seafloor.app.environments import Environments
+from seafloor.app.experiments import Experiments, Projects
+from seafloor.app.plans import Plans
+from seafloor.app.reconciler import Reconciler
+from seafloor.app.runs import Runs, RunStores
+from seafloor.app.snapshots import Snapshots
+from seafloor.app.tasks import Tasks
+from seafloor.app.tokens import Tokens
+from seafloor.domain.errors import SeafloorError
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server is and where.
+
+    Args:
+        url: As clients and tasks know it.
+        token: That clients present; empty: no authentication.
+        settings: As in effect, secrets left out, each with its origin.
+    """
+
+    version: str
+    url: str
+    data_dir: str
+    python: str
+    token: str
+    started_ns: int
+    settings: Mapping[str, Any]
+
+
+class Application(msgspec.Struct, frozen=True, kw_only=True):
+    """Every use case."""
+
+    identity: Identity
+    clock: Clock
+    stores: RunStores
+    projects: Projects
+    experiments: Experiments
+    runs: Runs
+    tasks: Tasks
+    environments: Environments
+    snapshots: Snapshots
+    plans: Plans
+    tokens: Tokens
+    reconciler: Reconciler
+
+    async def health(self) -> dict[str, str]:
+        """Check every part: ``ok``, or one sentence."""
+        parts = {"metadata": "ok", "objects": "ok", "reconciler": "ok"}
+        try:
+            await self.stores.metadata.check()
+        except SeafloorError as error:
+            parts["metadata"] = error.message
+        try:
+            await self.snapshots.probe()
+        except SeafloorError as error:
+            parts["objects"] = error.message
+        if self.reconciler.problem is not None:
+            parts["reconciler"] = self.reconciler.problem
+        return parts

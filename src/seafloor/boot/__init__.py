@@ -1,0 +1,1 @@
+"""Boot: reads settings, names the implementations, wires everything, and runs the server."""

@@ -1,0 +1,137 @@
+"""The data folder: one server at a time has it open, and says where it can be reached."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from seafloor.domain.errors import Conflict, InvalidValue, StoreFull
+
+_NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
+
+
+class ServerFile(msgspec.Struct, frozen=True):
+    """``server.json``: where the server of this folder is; agents and the CLI read it.
+
+    Args:
+        url: As tasks and clients on this machine reach it.
+        pid: Of the server.
+        port: Where it listens; the next one of this folder listens there again.
+        version: Of the server.
+        started_ns: UTC.
+    """
+
+    url: str
+    pid: int
+    port: int
+    version: str
+    started_ns: int
+
+
+class DataFolder:
+    """The folder that holds all that is not elsewhere by URL.
+
+    Raises:
+        InvalidValue: it cannot be made or written.
+        Conflict: another server has it open.
+        StoreFull: no space left.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = (path / "server.lock").open("a+b")
+        except OSError as error:
+            raise _refusal(path, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise Conflict(_taken(path)) from error
+
+    @property
+    def server_file(self) -> Path:
+        """Where the server's address stands."""
+        return self.path / "server.json"
+
+    def sub(self, name: str) -> Path:
+        """A folder below, made when it is missing."""
+        folder = self.path / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refusal(folder, error) from error
+        return folder
+
+    def port_last(self) -> int | None:
+        """Where the last server of this folder listened; None when there was none."""
+        found = read_server_file(self.server_file)
+        return None if found is None else found.port
+
+    def write_server_file(self, content: ServerFile) -> None:
+        """Say where the server is; whole or not at all."""
+        try:
+            _write_whole(self.server_file, msgspec.json.encode(content), mode=0o644)
+        except OSError as error:
+            raise _refusal(self.server_file, error) from error
+
+    def key(self) -> bytes:
+        """The key that signs the tokens of tasks; made once, readable by its owner only."""
+        file = self.path / "token.key"
+        try:
+            if not file.exists():
+                _write_whole(file, secrets.token_bytes(32), mode=0o600)
+            return file.read_bytes()
+        except OSError as error:
+            raise _refusal(file, error) from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+
+def read_server_file(file: Path) -> ServerFile | None:
+    """Read ``server.json``; None when there is none or it is not one."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=ServerFile)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return None
+
+
+def _write_whole(file: Path, content: bytes, *, mode: int) -> None:
+    part = file.with_name(file.name + ".part")
+    with part.open("wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(content)
+        _sync(stream)
+    part.replace(file)
+
+
+def _sync(stream: IO[bytes]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _taken(path: Path) -> str:
+    found = read_server_file(path / "server.json")
+    who = f" (process {found.pid}, {found.url})" if found is not None else ""
+    return (
+        f"The data folder {path} is open by another server{who}: stop that one with "
+        "`seafloor down`, or give this one another folder with --data."
+    )
+
+
+def _refusal(path: Path, error: OSError) -> InvalidValue | StoreFull:
+    if error.errno in _NO_SPACE:
+        return StoreFull(f"No space is left for {path}: free some and start again.")
+    return InvalidValue(
+        f"The data folder cannot be used ({path}: {error.strerror}): "
+        "give another with --data, or mend its permissions.",
+        field="data_dir",
+    )

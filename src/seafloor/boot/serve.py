@@ -1,0 +1,102 @@
+"""Runs the server until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+
+import msgspec
+import structlog
+import uvicorn
+import uvloop
+
+from seafloor import __version__
+from seafloor.boot.data_folder import DataFolder, ServerFile
+from seafloor.boot.listening import check_host, listen
+from seafloor.boot.settings import Settings
+from seafloor.boot.wiring import open_application
+from seafloor.http.server import create_asgi
+
+# A client that is told to keep its connection may think for minutes between two calls; mlflow's
+# does not repeat some of its calls on a connection that was closed under it.
+KEEP_ALIVE_S = 600
+GRACE_S = 3
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def configure_logs(level: str) -> None:
+    """Log JSON lines to standard output, ours and those of the libraries."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(
+                serializer=lambda value, **_: msgspec.json.encode(value, enc_hook=str).decode()
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=logging.WARNING,
+        stream=sys.stdout,
+        format='{"level": "%(levelname)s", "logger": "%(name)s", "event": "%(message)s"}',
+        force=True,
+    )
+
+
+def serve(settings: Settings, *, port_given: bool) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SeafloorError: it cannot be started; the message says why and what to do.
+    """
+    check_host(settings.server)
+    folder = DataFolder(settings.data_dir)
+    try:
+        bound = listen(settings.server, port_last=folder.port_last(), port_given=port_given)
+        with bound:
+            uvloop.run(_serve(settings, folder, bound))
+    finally:
+        folder.close()
+
+
+async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -> None:
+    log = structlog.get_logger(__name__)
+    port = bound.getsockname()[1]
+    url = settings.server.url or f"http://{_shown_host(settings.server.host)}:{port}"
+    async with open_application(settings, folder, url=url) as application:
+        folder.write_server_file(ServerFile(url, os.getpid(), port, __version__, time.time_ns()))
+        config = uvicorn.Config(
+            create_asgi(application),
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+        )
+        reconciling = asyncio.create_task(application.reconciler.run(), name="reconciler")
+        log.info("server is ready", url=url, data_dir=str(folder.path), pid=os.getpid())
+        try:
+            await uvicorn.Server(config).serve(sockets=[bound])
+        finally:
+            reconciling.cancel()
+            await asyncio.gather(reconciling, return_exceptions=True)
+            log.info("server has stopped")
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

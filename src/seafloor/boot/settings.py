@@ -1,0 +1,220 @@
+"""Settings: defaults in code, then ``<data>/seafloor.toml``, then ``SEAFLOOR_SECTION__KEY``, then flags.
+
+The one place of the server that reads the environment. Every setting is described in
+``docs/reference/settings.md``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seafloor.domain.errors import InvalidValue, nearest
+
+PORT_DEFAULT = 7340
+_PREFIX = "SEAFLOOR_"
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where the server listens, and who may enter.
+
+    Args:
+        host: Address to listen on. Any but a loopback address needs ``token``.
+        port: 0: the one of last time, or a free one.
+        token: Static token that clients present; empty: no authentication (loopback only).
+        url: What clients and tasks are told; empty: from host and port.
+        log_level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = PORT_DEFAULT
+    token: str = dataclasses.field(default="", metadata={"secret": True})
+    url: str = ""
+    log_level: str = "info"
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where things are kept.
+
+    Args:
+        metadata: URL of the database; empty: ``sqlite:///<data>/seafloor.db``.
+        objects: URL of the object store; empty: ``file://<data>/objects``.
+    """
+
+    metadata: str = ""
+    objects: str = ""
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """How runs are launched.
+
+    Args:
+        starts_at_once_max: Runs that are prepared at the same time.
+        reconcile_interval_s: Seconds between two looks at the running tasks.
+    """
+
+    starts_at_once_max: int = 4
+    reconcile_interval_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class EnvironmentSettings:
+    """How environments are built.
+
+    Args:
+        lock_timeout_s: Seconds that resolving may take.
+    """
+
+    lock_timeout_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings.
+
+    Args:
+        data_dir: Everything that is not elsewhere by URL lives below it.
+        origins: ``section.key`` to where its value came from.
+    """
+
+    data_dir: Path
+    server: ServerSettings = ServerSettings()
+    stores: StoreSettings = StoreSettings()
+    launch: LaunchSettings = LaunchSettings()
+    environments: EnvironmentSettings = EnvironmentSettings()
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+
+    def shown(self) -> dict[str, Any]:
+        """Every setting with its value and origin; secrets are only said to be set or not."""
+        shown: dict[str, Any] = {
+            "data_dir": {"value": str(self.data_dir), "origin": self.origins.get("data_dir", "")}
+        }
+        for section, cls in SECTIONS.items():
+            for field in dataclasses.fields(cls):
+                value = getattr(getattr(self, section), field.name)
+                if field.metadata.get("secret"):
+                    value = "<set>" if value else ""
+                name = f"{section}.{field.name}"
+                shown[name] = {"value": value, "origin": self.origins.get(name, "default")}
+        return shown
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "server": ServerSettings,
+    "stores": StoreSettings,
+    "launch": LaunchSettings,
+    "environments": EnvironmentSettings,
+}
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment."""
+    return os.environ  # noqa: TID251  # the one place
+
+
+def load(
+    *, data_dir: Path | None, flags: Mapping[str, object], variables: Mapping[str, str]
+) -> Settings:
+    """Read all settings.
+
+    Args:
+        data_dir: From the command line, or None.
+        flags: ``section.key`` to the value given on the command line.
+        variables: The process's environment.
+
+    Raises:
+        InvalidValue: an unknown section or key (with the nearest one), or a value that does not fit.
+    """
+    data, origin = _data_dir(data_dir, variables)
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    origins: dict[str, str] = {"data_dir": origin}
+    file = data / "seafloor.toml"
+    for name, value in _from_file(file).items():
+        _set(values, origins, name, value, origin=str(file))
+    for name, (value, variable) in _from_variables(variables).items():
+        _set(values, origins, name, value, origin=variable)
+    for name, value in flags.items():
+        if value is not None:
+            _set(values, origins, name, value, origin="command line")
+    made = {section: cls(**values[section]) for section, cls in SECTIONS.items()}
+    return Settings(data_dir=data, origins=origins, **made)
+
+
+def _data_dir(given: Path | None, variables: Mapping[str, str]) -> tuple[Path, str]:
+    if given is not None:
+        return given.expanduser().absolute(), "command line"
+    if variables.get("SEAFLOOR_DATA"):
+        return Path(variables["SEAFLOOR_DATA"]).expanduser().absolute(), "SEAFLOOR_DATA"
+    home = variables.get("SEAFLOOR_HOME", "~/.seafloor")
+    return (Path(home).expanduser() / "data").absolute(), "default"
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{file} is not TOML: {error}") from error
+    except OSError as error:
+        raise InvalidValue(f"{file} cannot be read: {error.strerror}.") from error
+    found: dict[str, Any] = {}
+    for section, body in data.items():
+        if not isinstance(body, dict):
+            raise InvalidValue(f"{file}: `{section}` must be a section, such as [server].")
+        for key, value in body.items():  # pyright: ignore[reportUnknownVariableType]
+            found[f"{section}.{key}"] = value
+    return found
+
+
+def _from_variables(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for variable, value in variables.items():
+        if variable.startswith(_PREFIX) and "__" in variable:
+            section, _, key = variable[len(_PREFIX) :].lower().partition("__")
+            found[f"{section}.{key}"] = (value, variable)
+    return found
+
+
+def _set(
+    values: dict[str, dict[str, Any]],
+    origins: dict[str, str],
+    name: str,
+    value: object,
+    *,
+    origin: str,
+) -> None:
+    section, _, key = name.partition(".")
+    cls = SECTIONS.get(section)
+    if cls is None:
+        raise InvalidValue(
+            f'{origin}: unknown section "{section}".{nearest(section, SECTIONS)}', field=name
+        )
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    if key not in fields:
+        raise InvalidValue(f'{origin}: unknown setting "{name}".{nearest(key, fields)}', field=name)
+    values[section][key] = _fit(value, type(fields[key].default), name=name, origin=origin)
+    origins[name] = origin
+
+
+def _fit(value: object, wanted: type[Any], *, name: str, origin: str) -> Any:
+    if isinstance(value, bool) and wanted is not bool:
+        raise InvalidValue(f"{origin}: {name} must be a {wanted.__name__}.", field=name)
+    if isinstance(value, wanted):
+        return value
+    if isinstance(value, int | float | str) and wanted in (int, float):
+        try:
+            return wanted(value)
+        except ValueError as error:
+            raise InvalidValue(
+                f'{origin}: {name} must be a number, not "{value}".', field=name
+            ) from error
+    raise InvalidValue(f"{origin}: {name} must be a {wanted.__name__}.", field=name)

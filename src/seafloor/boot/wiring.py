@@ -1,0 +1,170 @@
+"""Names the implementations and wires everything."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from seafloor import __version__
+from seafloor.app.application import Application, Identity
+from seafloor.app.clock import SystemClock
+from seafloor.app.environments import Environments
+from seafloor.app.experiments import Experiments, Projects
+from seafloor.app.launches import Launches
+from seafloor.app.plans import Plans
+from seafloor.app.reconciler import Reconciler
+from seafloor.app.runs import RunRooms, Runs, RunStores
+from seafloor.app.snapshots import Snapshots
+from seafloor.app.tasks import Tasks, TaskStores
+from seafloor.app.tokens import Tokens
+from seafloor.app.wakeup import Wakeup
+from seafloor.boot.data_folder import DataFolder
+from seafloor.boot.settings import Settings
+from seafloor.domain.errors import NotSupported
+from seafloor.domain.ids import Sha256
+from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.lock import EnvironmentLock, lock_pip
+from seafloor.launch.local.launcher import LocalLauncher
+from seafloor.stores.artifacts.store import ObjectArtifactStore
+from seafloor.stores.events.store import SpoolEventFileStore
+from seafloor.stores.logs.spool import SpoolLogStore
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.store import SqlMetadataStore
+from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.stores.objects.local import LocalObjectStore
+
+
+def database_url(settings: Settings) -> str:
+    """The URL of the metadata database.
+
+    Raises:
+        NotSupported: a database that this version does not speak to.
+    """
+    url = settings.stores.metadata or f"sqlite:///{settings.data_dir / 'seafloor.db'}"
+    if not url.startswith("sqlite:///"):
+        raise NotSupported(
+            "This version keeps metadata in SQLite only: leave stores.metadata empty.",
+            field="stores.metadata",
+        )
+    return url
+
+
+def objects_dir(settings: Settings) -> Path:
+    """The folder of the object store.
+
+    Raises:
+        NotSupported: an object store that this version does not speak to.
+    """
+    url = settings.stores.objects
+    if not url:
+        return settings.data_dir / "objects"
+    if not url.startswith("file:///"):
+        raise NotSupported(
+            "This version keeps objects in a folder only: give file:///<path>, or leave "
+            "stores.objects empty.",
+            field="stores.objects",
+        )
+    return Path(url.removeprefix("file://"))
+
+
+@asynccontextmanager
+async def open_application(
+    settings: Settings, folder: DataFolder, *, url: str
+) -> AsyncIterator[Application]:
+    """Open every store, bring the database up to date, make every use case; close on leaving."""
+    clock, wakeup = SystemClock(), Wakeup()
+    async with AsyncExitStack() as stack:
+        database = Database(database_url(settings))
+        stack.push_async_callback(database.close)
+        await database.migrate()
+        metadata = SqlMetadataStore(database)
+        objects = LocalObjectStore(objects_dir(settings))
+        stack.push_async_callback(objects.close)
+        metrics = SqlMetricStore(database)
+        stack.push_async_callback(metrics.close)
+        logs = SpoolLogStore(folder.sub("spool/logs"))
+        stack.push_async_callback(logs.close)
+        event_files = SpoolEventFileStore(folder.sub("spool/events"), objects, metrics, database)
+        stack.push_async_callback(event_files.close)
+        artifacts = ObjectArtifactStore(objects, metadata)
+        stores = RunStores(metadata, metrics, logs, artifacts, event_files)
+
+        cache = EnvironmentCache(folder.sub("cache/environments"))
+        tokens = Tokens(folder.key(), metadata, clock)
+        snapshots = Snapshots(objects)
+        experiments = Experiments(metadata, clock)
+        environments = Environments(metadata, cache, _locker(settings, cache), clock)
+        launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
+        tasks = Tasks(TaskStores(metadata, logs, event_files, artifacts), clock, wakeup)
+        launcher = LocalLauncher(
+            work_dir=folder.sub("work"),
+            cache_dir=folder.sub("cache"),
+            server_file=folder.server_file,
+            fetch_snapshot=_fetcher(snapshots, asyncio.get_running_loop()),
+            environments=cache,
+        )
+        stack.push_async_callback(launcher.close)
+        reconciler = Reconciler(
+            metadata,
+            tasks,
+            launches,
+            launcher,
+            wakeup,
+            clock,
+            interval_s=settings.launch.reconcile_interval_s,
+            starts_at_once_max=settings.launch.starts_at_once_max,
+        )
+        rooms = RunRooms(experiments, environments, snapshots)
+        yield Application(
+            identity=Identity(
+                version=__version__,
+                url=url,
+                data_dir=str(settings.data_dir),
+                python=sys.executable,
+                token=settings.server.token,
+                started_ns=clock.now_ns(),
+                settings=settings.shown(),
+            ),
+            clock=clock,
+            stores=stores,
+            projects=Projects(metadata, clock),
+            experiments=experiments,
+            runs=Runs(stores, rooms, clock, wakeup),
+            tasks=tasks,
+            environments=environments,
+            snapshots=snapshots,
+            plans=Plans(experiments, environments, snapshots, launches),
+            tokens=tokens,
+            reconciler=reconciler,
+        )
+
+
+def _locker(settings: Settings, cache: EnvironmentCache):  # noqa: ANN202
+    async def lock(*, python: str | None, pip: tuple[str, ...]) -> EnvironmentLock:
+        return await lock_pip(
+            python=python,
+            pip=pip,
+            cache_dir=cache.uv_cache_dir,
+            timeout_s=settings.environments.lock_timeout_s,
+        )
+
+    return lock
+
+
+def _fetcher(
+    snapshots: Snapshots, loop: asyncio.AbstractEventLoop
+) -> Callable[[Sha256, Path], None]:
+    """Let a localiser's thread copy a snapshot out of the object store."""
+
+    async def copy(sha256: Sha256, target: Path) -> None:
+        with target.open("wb") as stream:  # noqa: ASYNC230  # writes go to the page cache
+            async for chunk in snapshots.read(sha256):
+                stream.write(chunk)
+
+    def fetch(sha256: Sha256, target: Path) -> None:
+        asyncio.run_coroutine_threadsafe(copy(sha256, target), loop).result()
+
+    return fetch

@@ -1,0 +1,146 @@
+"""Errors at the edge: one table from code to status, one envelope."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi import ResponseSpec
+
+from seafloor.domain.errors import OutOfOrder, SeafloorError
+from seafloor.wire.errors import ErrorBody
+
+_log = structlog.get_logger(__name__)
+
+STATUSES: dict[str, int] = {
+    "caller": 400,
+    "invalid_value": 400,
+    "not_found": 404,
+    "already_exists": 409,
+    "conflict": 409,
+    "out_of_order": 409,
+    "closed": 409,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "limit_exceeded": 413,
+    "source": 422,
+    "store": 500,
+    "store_unavailable": 503,
+    "store_full": 507,
+    "store_corrupt": 500,
+    "not_supported": 501,
+    "cluster": 502,
+    "cluster_unavailable": 503,
+    "pod_rejected": 422,
+    "pod_lost": 502,
+    "internal": 500,
+}
+"""Every error code's status. ``docs/reference/errors.md`` says what to do about each."""
+
+_HTTP_CODES = {
+    400: "invalid_value",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "not_supported",
+    413: "limit_exceeded",
+}
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The error responses of a route, for the OpenAPI document; 400, 401, 403, 503 always."""
+    wanted = sorted({400, 401, 403, 503, *statuses})
+    return {
+        status: ResponseSpec(data_container=ErrorBody, description=_DESCRIPTIONS[status])
+        for status in wanted
+    }
+
+
+_DESCRIPTIONS = {
+    400: "A field has a value that cannot be accepted.",
+    401: "The request carries no valid token.",
+    403: "The token does not allow this.",
+    404: "There is no such object.",
+    409: "The name is taken, or the object's state does not allow this.",
+    413: "Too large, too many or too long.",
+    416: "The range asked for lies outside the content.",
+    422: "Code or packages could not be had from where the user said.",
+    501: "This version or backend cannot do that.",
+    503: "A backend does not answer; repeat the request.",
+    507: "No space is left; nothing was written.",
+}
+
+
+def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[ErrorBody]:
+    """Answer with the error's envelope and status."""
+    status = STATUSES.get(error.code, 500)
+    if status >= 500 or error.detail:
+        _log.warning(
+            "request failed",
+            code=error.code,
+            message=error.message,
+            detail=error.detail,
+            path=request.url.path,
+            exc_info=error if status >= 500 and status not in (501, 503, 507) else None,
+        )
+    headers: dict[str, str] = {}
+    if error.retryable or error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s or 1)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = ErrorBody(
+        code=error.code,
+        message=error.message,
+        field=error.field,
+        request_id=request_id(request),
+        next_offset=error.next_offset if isinstance(error, OutOfOrder) else None,
+    )
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """Answer what the framework itself refuses (a wrong type, an unknown path) in our envelope."""
+    status = error.status_code
+    message, field = _framework_message(error)
+    if status == 404:
+        message = f"There is no {request.method} {request.url.path} here."
+    if status >= 500:
+        return respond_bug(request, error)
+    body = ErrorBody(
+        code=_HTTP_CODES.get(status, "caller"),
+        message=message,
+        field=field,
+        request_id=request_id(request),
+    )
+    headers = {key: value for key, value in (error.headers or {}).items() if key == "Allow"}
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def _framework_message(error: HTTPException) -> tuple[str, str | None]:
+    extra = error.extra
+    if isinstance(extra, list) and extra and isinstance(extra[0], dict):
+        first: dict[str, Any] = extra[0]
+        field = str(first.get("key") or "") or None
+        return f"{first.get('message', error.detail)}", field
+    return error.detail, None
+
+
+def respond_bug(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Answer a bug: the user sees an id, the log sees the rest."""
+    mark = request_id(request) or uuid.uuid4().hex
+    _log.error("request met a bug", request_id=mark, path=request.url.path, exc_info=error)
+    body = ErrorBody(
+        code="internal",
+        message=f"Seafloor met an error of its own; the server's log has it under {mark}.",
+        request_id=mark,
+    )
+    return Response(body, status_code=500, media_type="application/json")
+
+
+def request_id(request: Request[Any, Any, Any]) -> str | None:
+    """The id that the gate gave the request."""
+    found = request.scope.get("state", {}).get("request_id")
+    return found if isinstance(found, str) else None

@@ -1,0 +1,144 @@
+"""What handlers ask of a request: who it is from, its body as a stream, its range."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request
+
+from seafloor.app.application import Application
+from seafloor.app.tokens import Administrator, Principal
+from seafloor.domain.errors import Forbidden, InvalidValue, LimitExceeded, Unauthenticated
+from seafloor.domain.ids import WorkloadId
+
+AnyRequest = Request[Any, Any, Any]
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+APPEND_BYTES_MAX = 8 * 1024 * 1024
+
+
+def principal_of(request: AnyRequest) -> Principal:
+    """Who asks, as the gate found out.
+
+    Raises:
+        Unauthenticated: nobody that is known.
+    """
+    found = request.scope.get("state", {}).get("principal")
+    if found is None:
+        raise Unauthenticated("This server asks for a token.")
+    return found
+
+
+def check_administrator(request: AnyRequest) -> None:
+    """Refuse the tokens of tasks.
+
+    Raises:
+        Forbidden: a task asks.
+    """
+    if not isinstance(principal_of(request), Administrator):
+        raise Forbidden("A task's token may not do this.")
+
+
+async def check_write(request: AnyRequest, app: Application, workload_id: WorkloadId) -> None:
+    """Refuse to let a task write to another's workload; see ``Tokens.check_write``."""
+    await app.tokens.check_write(principal_of(request), workload_id)
+
+
+async def body_stream(request: AnyRequest) -> AsyncIterator[bytes]:
+    """The body, piece by piece."""
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+
+
+async def body_bytes(request: AnyRequest, *, size_bytes_max: int = APPEND_BYTES_MAX) -> bytes:
+    """The whole body, bounded.
+
+    Raises:
+        LimitExceeded: it is larger.
+    """
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for chunk in body_stream(request):
+        size_bytes += len(chunk)
+        if size_bytes > size_bytes_max:
+            raise LimitExceeded(
+                f"The body has more than {size_bytes_max} bytes: send less at once."
+            )
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+class ByteRange:
+    """A range of bytes that was asked for.
+
+    Args:
+        start: First byte.
+        length: How many.
+        size_bytes: Of the whole.
+        partial: Whether a range was asked for at all (else it is the whole).
+    """
+
+    def __init__(self, start: int, length: int, *, size_bytes: int, partial: bool) -> None:
+        self.start = start
+        self.length = length
+        self.size_bytes = size_bytes
+        self.partial = partial
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Content-Length, and Content-Range for a part."""
+        made = {"Content-Length": str(self.length), "Accept-Ranges": "bytes"}
+        if self.partial:
+            end = self.start + self.length - 1
+            made["Content-Range"] = f"bytes {self.start}-{end}/{self.size_bytes}"
+        return made
+
+    @property
+    def status(self) -> int:
+        """206 for a part, 200 for the whole."""
+        return 206 if self.partial else 200
+
+
+class RangeOutside(Exception):
+    """The range asked for lies outside the content; the answer is 416."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"bytes */{size_bytes}")
+        self.size_bytes = size_bytes
+
+
+def range_of(request: AnyRequest, size_bytes: int) -> ByteRange:
+    """Read the Range header; several ranges at once are answered with the whole.
+
+    Raises:
+        RangeOutside: the range begins past the end.
+    """
+    header = request.headers.get("range", "")
+    found = _RANGE.match(header.strip())
+    if found is None or found.group(0) == "bytes=-":
+        return ByteRange(0, size_bytes, size_bytes=size_bytes, partial=False)
+    first, last = found.groups()
+    if not first:
+        length = min(int(last), size_bytes)
+        if length == 0:
+            raise RangeOutside(size_bytes)
+        return ByteRange(size_bytes - length, length, size_bytes=size_bytes, partial=True)
+    start = int(first)
+    end = min(int(last), size_bytes - 1) if last else size_bytes - 1
+    if start >= size_bytes or end < start:
+        raise RangeOutside(size_bytes)
+    return ByteRange(start, end - start + 1, size_bytes=size_bytes, partial=True)
+
+
+def check_limit(limit: int, *, limit_max: int) -> int:
+    """Check a page's size.
+
+    Raises:
+        InvalidValue: it is not in 1..limit_max.
+    """
+    if not 1 <= limit <= limit_max:
+        raise InvalidValue(f"limit must be 1..{limit_max}.", field="limit")
+    return limit

@@ -1,0 +1,218 @@
+"""Artifacts and tf.events files of runs: ``/api/v1/runs/{run}/artifacts``."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from litestar import Response, delete, get, head, put
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from seafloor.domain.artifacts import ArtifactFile
+from seafloor.domain.errors import InvalidValue, NotFound
+from seafloor.domain.ids import parse_sha256
+from seafloor.domain.names import check_path
+from seafloor.http.errors import documented
+from seafloor.http.requests import AnyRequest, body_stream, check_limit, check_write, range_of
+from seafloor.http.state import application_of
+from seafloor.stores.events.protocol import EventFileKey
+from seafloor.wire.artifacts import (
+    ArtifactDeleted,
+    ArtifactFiles,
+    ArtifactFolder,
+    EventFileList,
+    EventFileView,
+)
+
+PAGE_MAX = 1000
+_ARTIFACT = "/runs/{run_id:str}/artifacts/{artifact_path:path}"
+_SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plain")
+
+
+@get("/runs/{run_id:str}/artifacts", responses=documented(404), summary="List artifacts")
+async def list_artifacts(
+    request: AnyRequest,
+    run_id: str,
+    folder: str = "",
+    limit: Annotated[int, Parameter(ge=1, le=PAGE_MAX)] = PAGE_MAX,
+    cursor: str | None = None,
+    *,
+    recursive: bool = False,
+) -> ArtifactFolder | ArtifactFiles:
+    """What is directly below a folder, or with ``recursive`` all files below, paged."""
+    app = application_of(request)
+    workload_id = (await app.runs.get(await app.runs.find(run_id))).id
+    if folder:
+        check_path(folder, field="folder")
+    if not recursive:
+        return ArtifactFolder(folder, await app.stores.artifacts.children(workload_id, folder))
+    check_limit(limit, limit_max=PAGE_MAX)
+    files = await app.stores.artifacts.list(workload_id, folder, limit=limit, after=cursor)
+    return ArtifactFiles(folder, files, files[-1].path if len(files) == limit else None)
+
+
+def content_headers(path: str) -> dict[str, str]:
+    """Type and disposition of a file: what a browser could run is never shown as itself."""
+    guessed = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    name = path.rsplit("/", 1)[-1]
+    how = "inline" if guessed in _SHOWN_INLINE else "attachment"
+    return {
+        "Content-Type": guessed,
+        "Content-Disposition": f"{how}; filename*=UTF-8''{quote(name)}",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def file_headers(file: ArtifactFile) -> dict[str, str]:
+    """Headers of a kept file."""
+    return {
+        **content_headers(file.path),
+        "ETag": f'"{file.sha256}"',
+        "X-Content-SHA256": file.sha256,
+    }
+
+
+@get(
+    _ARTIFACT,
+    responses=documented(404, 416),
+    summary="Download an artifact",
+    media_type="application/octet-stream",
+)
+async def get_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> Stream:
+    """The bytes of a file, or a range of them."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    path = check_path(artifact_path.removeprefix("/"))
+    file = await app.stores.artifacts.head(workload_id, path)
+    part = range_of(request, file.size_bytes)
+    return Stream(
+        app.stores.artifacts.read(workload_id, path, start=part.start, length=part.length),
+        headers={**file_headers(file), **part.headers},
+        status_code=part.status,
+    )
+
+
+@head(_ARTIFACT, responses=documented(404), summary="Describe an artifact")
+async def head_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> Response[None]:
+    """Size, type and digest of a file."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    file = await app.stores.artifacts.head(workload_id, check_path(artifact_path.removeprefix("/")))
+    headers = {**file_headers(file), "Content-Length": str(file.size_bytes)}
+    return Response(None, headers=headers)
+
+
+@put(
+    _ARTIFACT,
+    responses=documented(404, 409, 413, 507),
+    summary="Upload an artifact",
+    request_max_body_size=None,
+)
+async def put_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> ArtifactFile:
+    """Keep a file; the digest and size announced are checked; visible whole or not at all."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    await check_write(request, app, workload_id)
+    await app.runs.check_active(workload_id)
+    announced = request.headers.get("x-content-sha256")
+    return await app.stores.artifacts.put(
+        workload_id,
+        check_path(artifact_path.removeprefix("/")),
+        body_stream(request),
+        sha256=None if announced is None else parse_sha256(announced, field="X-Content-SHA256"),
+        size_bytes=announced_size(request),
+    )
+
+
+def announced_size(request: AnyRequest) -> int | None:
+    """The Content-Length, if any.
+
+    Raises:
+        InvalidValue: it is not a number.
+    """
+    text = request.headers.get("content-length")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise InvalidValue("Content-Length must be a number.", field="Content-Length")
+    return int(text)
+
+
+@delete(_ARTIFACT, responses=documented(404, 409), status_code=200, summary="Delete an artifact")
+async def delete_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> ArtifactDeleted:
+    """Delete a file, or a folder with all files below."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    await check_write(request, app, workload_id)
+    await app.runs.check_active(workload_id)
+    path = check_path(artifact_path.removeprefix("/"))
+    deleted = await app.stores.artifacts.delete(workload_id, path)
+    if not deleted:
+        raise NotFound(f'The run has no artifact "{path}".', field="path")
+    return ArtifactDeleted(deleted)
+
+
+@get("/runs/{run_id:str}/event-files", responses=documented(404), summary="List tf.events files")
+async def list_event_files(request: AnyRequest, run_id: str) -> EventFileList:
+    """The tf.events files of a run, and how far each was decoded."""
+    app = application_of(request)
+    workload_id = (await app.runs.get(await app.runs.find(run_id))).id
+    files = await app.stores.event_files.list(workload_id)
+    return EventFileList(
+        tuple(
+            EventFileView(
+                path=file.path,
+                attempt=file.attempt,
+                size_bytes=file.size_bytes,
+                records=file.records,
+                scalars=file.scalars,
+                problem=file.problem,
+            )
+            for file in files
+        )
+    )
+
+
+@get(
+    "/runs/{run_id:str}/event-files/{attempt:int}/{file_path:path}",
+    responses=documented(404, 416),
+    summary="Download a tf.events file",
+    media_type="application/octet-stream",
+)
+async def get_event_file(
+    request: AnyRequest,
+    run_id: str,
+    attempt: Annotated[int, Parameter(ge=0, le=2**31 - 1)],
+    file_path: str,
+) -> Stream:
+    """The bytes of a tf.events file, or a range of them."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    path = check_path(file_path.removeprefix("/"))
+    files: list[Any] = [
+        file
+        for file in await app.stores.event_files.list(workload_id)
+        if file.attempt == attempt and file.path == path
+    ]
+    if not files:
+        raise NotFound(f'Attempt {attempt} has no tf.events file "{path}".', field="path")
+    part = range_of(request, files[0].size_bytes)
+    key = EventFileKey(workload_id, attempt, path)
+    return Stream(
+        app.stores.event_files.read(key, start=part.start, length=part.length),
+        headers={**content_headers(path), **part.headers},
+        status_code=part.status,
+    )
+
+
+ROUTES = [
+    list_artifacts,
+    get_artifact,
+    head_artifact,
+    put_artifact,
+    delete_artifact,
+    list_event_files,
+    get_event_file,
+]

@@ -1,0 +1,123 @@
+"""Logs of runs: ``/api/v1/runs/{run}/logs``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import get
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from seafloor.app.application import Application
+from seafloor.domain.names import check_slug
+from seafloor.http.errors import documented
+from seafloor.http.requests import AnyRequest
+from seafloor.http.state import application_of
+from seafloor.stores.logs.protocol import LogKey, LogPage
+from seafloor.wire.logs import LogView
+
+LINES_MAX = 10_000
+AttemptNumber = Annotated[int | None, Parameter(ge=0, le=2**31 - 1)]
+StreamName = Literal["out", "err", "agent"]
+LineNumber = Annotated[int, Parameter(ge=-LINES_MAX, le=2**62)]
+
+
+async def _key(app: Application, run_id: str, attempt: int | None, task: str) -> LogKey:
+    workload = await app.runs.get(await app.runs.find(run_id))
+    number = workload.attempt if attempt is None else attempt
+    return LogKey(workload.id, number, check_slug(task, field="task"))
+
+
+def _view(key: LogKey, page: LogPage, lines_missing: int) -> LogView:
+    return LogView(
+        attempt=key.attempt,
+        task=key.task,
+        lines=page.lines,
+        next_line=page.next_line,
+        total_lines=page.total_lines,
+        lines_missing=lines_missing,
+        finished=page.finished,
+    )
+
+
+@get("/runs/{run_id:str}/logs", responses=documented(404), summary="Read log lines")
+async def read_log(
+    request: AnyRequest,
+    run_id: str,
+    attempt: AttemptNumber = None,
+    task: str = "main",
+    from_line: LineNumber = 1,
+    limit: Annotated[int, Parameter(ge=1, le=LINES_MAX)] = 1000,
+    stream: StreamName | None = None,
+) -> LogView:
+    """Read lines from a number on; a negative one counts from the end."""
+    app = application_of(request)
+    key = await _key(app, run_id, attempt, task)
+    page = await app.stores.logs.page(key, from_line=from_line or 1, limit=limit, stream=stream)
+    return _view(key, page, (await app.stores.logs.state(key)).lines_missing)
+
+
+@get(
+    "/runs/{run_id:str}/logs/follow",
+    responses=documented(404),
+    summary="Follow a log",
+    media_type="text/event-stream",
+)
+async def follow_log(
+    request: AnyRequest,
+    run_id: str,
+    attempt: AttemptNumber = None,
+    task: str = "main",
+    from_line: LineNumber = 1,
+) -> Stream:
+    """Server-sent events: each ``data:`` is a ``LogView``, its ``id:`` the next line number."""
+    app = application_of(request)
+    key = await _key(app, run_id, attempt, task)
+    begin = from_line or 1
+    last_seen = request.headers.get("last-event-id", "")
+    if last_seen.isascii() and last_seen.isdigit():
+        begin = max(1, int(last_seen))
+    return Stream(
+        _follow(app, key, begin),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _follow(app: Application, key: LogKey, from_line: int) -> AsyncIterator[bytes]:
+    async for page in app.stores.logs.follow(key, from_line=from_line):
+        if not page.lines and not page.finished:
+            yield b": still there\n\n"
+            continue
+        missing = (await app.stores.logs.state(key)).lines_missing
+        data = msgspec.json.encode(_view(key, page, missing))
+        yield b"id: %d\ndata: %s\n\n" % (page.next_line, data)
+
+
+@get(
+    "/runs/{run_id:str}/logs/raw",
+    responses=documented(404),
+    summary="Download a log",
+    media_type="application/octet-stream",
+)
+async def download_log(
+    request: AnyRequest,
+    run_id: str,
+    attempt: AttemptNumber = None,
+    task: str = "main",
+    stream: StreamName | None = None,
+) -> Stream:
+    """The bytes the task printed."""
+    app = application_of(request)
+    key = await _key(app, run_id, attempt, task)
+    name = f"{key.workload_id}-{key.attempt}-{key.task}.log"
+    return Stream(
+        app.stores.logs.raw(key, stream=stream),
+        media_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+ROUTES = [read_log, follow_log, download_log]

@@ -1,0 +1,229 @@
+"""Runs: ``/api/v1/runs``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import delete, get, patch, post
+from litestar.params import Parameter
+
+from seafloor.app.runs import NewLaunchedRun, NewTrackedRun
+from seafloor.app.tokens import Administrator
+from seafloor.domain.errors import Forbidden, InvalidValue
+from seafloor.domain.ids import parse_workload_id
+from seafloor.domain.search import Lifecycle, WorkloadQuery
+from seafloor.domain.search_grammar import parse_filter, parse_order
+from seafloor.domain.workloads import WorkloadState
+from seafloor.http.errors import documented
+from seafloor.http.requests import (
+    AnyRequest,
+    check_administrator,
+    check_limit,
+    check_write,
+    principal_of,
+)
+from seafloor.http.state import application_of, views_of
+from seafloor.wire.runs import (
+    AttemptPage,
+    Comparison,
+    EventPage,
+    RunCreate,
+    RunDeleted,
+    RunPage,
+    RunUpdate,
+    RunView,
+)
+
+PAGE_MAX = 1000
+EXPERIMENT_ID_MAX = 2**63 - 1
+
+
+@get("/runs", responses=documented(413), summary="List runs")
+async def list_runs(
+    request: AnyRequest,
+    project: str | None = None,
+    experiment: Annotated[int | None, Parameter(ge=0, le=EXPERIMENT_ID_MAX)] = None,
+    run_state: Annotated[list[WorkloadState] | None, Parameter(query="state")] = None,
+    filter_text: Annotated[str, Parameter(query="filter")] = "",
+    order: list[str] | None = None,
+    deleted: Lifecycle = Lifecycle.ACTIVE,
+    limit: Annotated[int, Parameter(ge=1, le=PAGE_MAX)] = 100,
+    cursor: str | None = None,
+) -> RunPage:
+    """Search runs; the newest first unless ``order`` says otherwise."""
+    query = WorkloadQuery(
+        project=project,
+        experiment_ids=None if experiment is None else (experiment,),
+        states=tuple(run_state) if run_state else None,
+        filter=parse_filter(filter_text),
+        order=tuple(parse_order(text) for text in order or ()),
+        lifecycle=deleted,
+        limit=check_limit(limit, limit_max=PAGE_MAX),
+        cursor=cursor,
+    )
+    page = await application_of(request).runs.search(query)
+    views = views_of(request)
+    return RunPage(tuple(views.run(details) for details in page.items), page.next)
+
+
+@post("/runs", responses=documented(404, 409, 413, 501), summary="Create a run")
+async def create_run(request: AnyRequest, data: RunCreate) -> RunView:
+    """Create a run: launched (with ``spec``) or tracked (with ``experiment``)."""
+    app = application_of(request)
+    by = principal_of(request)
+    if data.spec is not None:
+        if data.experiment is not None or data.id is not None or data.started_ns is not None:
+            raise InvalidValue(
+                "`experiment`, `id` and `started_ns` are for tracked runs; "
+                "a launched run has its experiment in the spec.",
+                field="spec",
+            )
+        if not isinstance(by, Administrator):
+            raise Forbidden("A task's token may track runs, not launch them.")
+        created = await app.runs.create_launched(
+            NewLaunchedRun(
+                spec=data.spec,
+                code=data.code,
+                name=data.name,
+                user=data.user,
+                params=data.params,
+                tags=data.tags,
+                idempotency_key=data.idempotency_key,
+            ),
+            by=by,
+        )
+    else:
+        if data.code is not None:
+            raise InvalidValue("`code` needs a `spec`.", field="code")
+        experiment_id = 0
+        if data.experiment is not None:
+            ensured = await app.experiments.ensure(data.experiment, project=data.project)
+            experiment_id = ensured.id
+        created = await app.runs.create_tracked(
+            NewTrackedRun(
+                experiment_id=experiment_id,
+                id=None if data.id is None else parse_workload_id(data.id),
+                name=data.name,
+                user=data.user,
+                params=data.params,
+                tags=data.tags,
+                started_ns=data.started_ns,
+            ),
+            by=by,
+        )
+    return views_of(request).run(await app.runs.details(created.id), alone=True)
+
+
+@get("/runs/{run_id:str}", responses=documented(404), summary="Get a run")
+async def get_run(request: AnyRequest, run_id: str) -> RunView:
+    """Get a run by its id, or by a unique beginning or end of it."""
+    app = application_of(request)
+    details = await app.runs.details(await app.runs.find(run_id))
+    return views_of(request).run(details, alone=True)
+
+
+@patch("/runs/{run_id:str}", responses=documented(404, 409, 413), summary="Change a run")
+async def update_run(request: AnyRequest, run_id: str, data: RunUpdate) -> RunView:
+    """Change name, params, tags; of a tracked run also the state."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    await check_write(request, app, workload_id)
+    await app.runs.check_active(workload_id)
+    if data.params:
+        await app.runs.log_params(workload_id, data.params)
+    if data.tags or data.delete_tags:
+        await app.runs.change_tags(workload_id, set_=data.tags, delete=data.delete_tags)
+    if data.name is not None:
+        await app.runs.rename(workload_id, data.name)
+    if data.state is not None:
+        await app.runs.set_state(
+            workload_id, WorkloadState(data.state), reason=data.reason, ended_ns=data.ended_ns
+        )
+    return views_of(request).run(await app.runs.details(workload_id), alone=True)
+
+
+@delete(
+    "/runs/{run_id:str}", responses=documented(404, 409), status_code=200, summary="Delete a run"
+)
+async def delete_run(request: AnyRequest, run_id: str, *, purge: bool = False) -> RunDeleted:
+    """Delete a run (restorable), or with ``purge`` remove everything of it for good."""
+    check_administrator(request)
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    freed_bytes = 0
+    if purge:
+        freed_bytes = await app.runs.purge(workload_id)
+    else:
+        await app.runs.delete(workload_id)
+    return RunDeleted(workload_id, purge, freed_bytes)
+
+
+@post("/runs/{run_id:str}/restore", responses=documented(404), status_code=200, summary="Undelete")
+async def restore_run(request: AnyRequest, run_id: str) -> RunView:
+    """Undo a deletion."""
+    check_administrator(request)
+    app = application_of(request)
+    restored = await app.runs.restore(await app.runs.find(run_id))
+    return views_of(request).run(await app.runs.details(restored.id), alone=True)
+
+
+@post(
+    "/runs/{run_id:str}/stop", responses=documented(404, 409), status_code=200, summary="Stop a run"
+)
+async def stop_run(request: AnyRequest, run_id: str) -> RunView:
+    """Ask for a run to end; one that has ended stays as it is."""
+    app = application_of(request)
+    workload_id = await app.runs.find(run_id)
+    await check_write(request, app, workload_id)
+    await app.runs.stop(workload_id)
+    return views_of(request).run(await app.runs.details(workload_id), alone=True)
+
+
+@post("/runs/{run_id:str}/attempts", responses=documented(404, 409), summary="Run again")
+async def retry_run(request: AnyRequest, run_id: str) -> RunView:
+    """Run a launched run again, as a further attempt."""
+    check_administrator(request)
+    app = application_of(request)
+    retried = await app.runs.retry(await app.runs.find(run_id))
+    return views_of(request).run(await app.runs.details(retried.id), alone=True)
+
+
+@get("/runs/{run_id:str}/attempts", responses=documented(404), summary="List attempts")
+async def list_attempts(request: AnyRequest, run_id: str) -> AttemptPage:
+    """Every start of the run: receipts, environment, ending."""
+    app = application_of(request)
+    return AttemptPage(await app.runs.attempts(await app.runs.find(run_id)))
+
+
+@get("/runs/{run_id:str}/events", responses=documented(404), summary="List events")
+async def list_events(
+    request: AnyRequest,
+    run_id: str,
+    after: Annotated[int, Parameter(ge=0, le=2**63 - 1)] = 0,
+) -> EventPage:
+    """What happened, in the user's words; at most 1,000 after a sequence number."""
+    app = application_of(request)
+    return EventPage(await app.runs.events(await app.runs.find(run_id), after=after))
+
+
+@get("/comparisons", responses=documented(404), summary="Compare runs")
+async def compare_runs(request: AnyRequest, run: list[str]) -> Comparison:
+    """Lay 2 to 20 runs side by side."""
+    app = application_of(request)
+    ids = [await app.runs.find(text) for text in run]
+    return views_of(request).comparison(await app.runs.compare(ids))
+
+
+ROUTES = [
+    list_runs,
+    create_run,
+    get_run,
+    update_run,
+    delete_run,
+    restore_run,
+    stop_run,
+    retry_run,
+    list_attempts,
+    list_events,
+    compare_runs,
+]

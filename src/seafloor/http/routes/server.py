@@ -1,0 +1,108 @@
+"""The server itself: ``/health``, ``/api/v1/server``, plans, and the kinds that come later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get, post
+
+from seafloor.domain.errors import NotSupported
+from seafloor.http.errors import documented
+from seafloor.http.page import page_is_built
+from seafloor.http.requests import AnyRequest, check_administrator
+from seafloor.http.state import application_of
+from seafloor.http.views import shown_code
+from seafloor.wire.server import Health, Plan, PlanCreate, ServerInfo, WorkloadPageLater
+
+
+@get("/health", responses=documented(), summary="Is the server well?")
+async def health(request: AnyRequest) -> Response[Health]:
+    """200 when every part answers, 503 with the parts that do not."""
+    app = application_of(request)
+    parts = await app.health()
+    well = all(said == "ok" for said in parts.values())
+    body = Health("ok" if well else "degraded", app.identity.version, parts)
+    return Response(body, status_code=200 if well else 503)
+
+
+@get("/api/v1/server", responses=documented(), summary="Describe the server")
+async def server_info(request: AnyRequest) -> ServerInfo:
+    """Version, address and settings in effect; secrets are left out."""
+    check_administrator(request)
+    identity = application_of(request).identity
+    return ServerInfo(
+        version=identity.version,
+        url=identity.url,
+        started_ns=identity.started_ns,
+        data_dir=identity.data_dir,
+        python=identity.python,
+        web=page_is_built(),
+        authentication="token" if identity.token else "none",
+        settings=dict(identity.settings),
+    )
+
+
+@post(
+    "/api/v1/plans",
+    responses=documented(404, 413, 501),
+    status_code=200,
+    summary="Say what a spec would do",
+)
+async def make_plan(request: AnyRequest, data: PlanCreate) -> Plan:
+    """What creating this run would do; creates nothing."""
+    planned = await application_of(request).plans.make(data.spec, data.code)
+    return Plan(
+        experiment=planned.experiment,
+        experiment_exists=planned.experiment_exists,
+        environment=planned.environment,
+        environment_cached=planned.environment_cached,
+        code=planned.code,
+        code_path=None if shown_code(planned.code) is None else _code_path(planned.code),
+        command=planned.command,
+        variables=planned.variables,
+        limits=planned.limits,
+        steps=planned.steps,
+    )
+
+
+def _code_path(code: Any) -> str:
+    return f"/code/{code.folder}"
+
+
+@get("/api/v1/notebooks", responses=documented(), summary="List notebooks")
+async def list_notebooks(request: AnyRequest) -> WorkloadPageLater:
+    """Notebooks: none yet."""
+    check_administrator(request)
+    return WorkloadPageLater()
+
+
+@post("/api/v1/notebooks", responses=documented(501), summary="Create a notebook")
+async def create_notebook(request: AnyRequest) -> WorkloadPageLater:
+    """Refused: this version does not run notebooks."""
+    check_administrator(request)
+    raise NotSupported("Notebooks are not run by this version: start an experiment instead.")
+
+
+@get("/api/v1/servings", responses=documented(), summary="List servings")
+async def list_servings(request: AnyRequest) -> WorkloadPageLater:
+    """Servings: none yet."""
+    check_administrator(request)
+    return WorkloadPageLater()
+
+
+@post("/api/v1/servings", responses=documented(501), summary="Create a serving")
+async def create_serving(request: AnyRequest) -> WorkloadPageLater:
+    """Refused: this version does not run servings."""
+    check_administrator(request)
+    raise NotSupported("Servings are not run by this version.")
+
+
+ROUTES = [
+    health,
+    server_info,
+    make_plan,
+    list_notebooks,
+    create_notebook,
+    list_servings,
+    create_serving,
+]

@@ -1,0 +1,125 @@
+"""What agents deliver: ``/api/v1/runs/{run}/attempts/{n}/…``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import post
+from litestar.params import Parameter
+
+from seafloor.app.application import Application
+from seafloor.app.tasks import TaskReport
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.names import check_slug
+from seafloor.http.errors import documented
+from seafloor.http.requests import AnyRequest, body_bytes, check_write
+from seafloor.http.state import application_of
+from seafloor.stores.events.protocol import EventFileKey
+from seafloor.stores.logs.protocol import LogKey
+from seafloor.wire.tasks import Accepted, Appended, TaskEnd, TaskStart
+
+AttemptNumber = Annotated[int, Parameter(ge=1, le=2**31 - 1)]
+Offset = Annotated[int, Parameter(ge=0, le=2**62)]
+_TASK = "/runs/{run_id:str}/attempts/{attempt:int}/tasks/{task:str}"
+_EVENT_FILES = "/runs/{run_id:str}/attempts/{attempt:int}/event-files"
+_NS_MAX = 2**63 - 1
+
+
+async def _own(request: AnyRequest, app: Application, run_id: str) -> WorkloadId:
+    workload_id = await app.runs.find(run_id)
+    await check_write(request, app, workload_id)
+    return workload_id
+
+
+def _check_time(time_ns: int) -> int:
+    if not 0 <= time_ns <= _NS_MAX:
+        raise InvalidValue("A time is nanoseconds since 1970, an int64.", field="time_ns")
+    return time_ns
+
+
+@post(
+    f"{_TASK}/start",
+    responses=documented(404, 409),
+    status_code=200,
+    summary="A task was started",
+    tags=["agent"],
+)
+async def task_started(
+    request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, data: TaskStart
+) -> Accepted:
+    """Note that the command was started."""
+    app = application_of(request)
+    workload_id = await _own(request, app, run_id)
+    check_slug(task, field="task")
+    found = await app.tasks.started(workload_id, attempt, time_ns=_check_time(data.time_ns))
+    return Accepted(found.state)
+
+
+@post(
+    f"{_TASK}/logs",
+    responses=documented(404, 409, 413, 507),
+    status_code=200,
+    summary="Append to a log",
+    tags=["agent"],
+)
+async def append_log(
+    request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, offset: Offset
+) -> Appended:
+    """Append bytes of the agent's spool at an offset."""
+    app = application_of(request)
+    workload_id = await _own(request, app, run_id)
+    key = LogKey(workload_id, attempt, check_slug(task, field="task"))
+    data = await body_bytes(request)
+    return Appended(await app.tasks.append_log(key, offset=offset, data=data))
+
+
+@post(
+    _EVENT_FILES,
+    responses=documented(404, 409, 413, 507),
+    status_code=200,
+    summary="Append to a tf.events file",
+    tags=["agent"],
+)
+async def append_event_file(
+    request: AnyRequest,
+    run_id: str,
+    attempt: AttemptNumber,
+    file_path: Annotated[str, Parameter(query="path")],
+    offset: Offset,
+) -> Appended:
+    """Append bytes of a tf.events file at an offset."""
+    app = application_of(request)
+    workload_id = await _own(request, app, run_id)
+    key = EventFileKey(workload_id, attempt, file_path)
+    data = await body_bytes(request)
+    return Appended(await app.tasks.append_event_file(key, offset=offset, data=data))
+
+
+@post(
+    f"{_TASK}/end",
+    responses=documented(404, 409),
+    status_code=200,
+    summary="A task ended",
+    tags=["agent"],
+)
+async def task_ended(
+    request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, data: TaskEnd
+) -> Accepted:
+    """Bring the attempt to its end; everything was delivered before."""
+    app = application_of(request)
+    workload_id = await _own(request, app, run_id)
+    check_slug(task, field="task")
+    report = TaskReport(
+        time_ns=_check_time(data.time_ns),
+        ending=data.ending,
+        log_bytes=data.log_bytes,
+        lines=data.lines,
+        lines_lost=data.lines_lost,
+        output_failed=tuple(data.output_failed),
+    )
+    found = await app.tasks.ended(workload_id, attempt, report)
+    return Accepted(found.state)
+
+
+ROUTES = [task_started, append_log, append_event_file, task_ended]
