@@ -124,7 +124,7 @@ def _steps(
         steps.append("Use the Python that the launcher is run by.")
     else:
         steps.append(f"{'Use the built' if cached else 'Build the'} environment {environment}.")
-    steps.append(f"Run: {spec.command if isinstance(spec.command, str) else spec.command}")
+    steps.append(f"Run: {spec.command}")
     if spec.retries:
         steps.append(f"On failure, try again up to {spec.retries} times.")
     return tuple(steps)

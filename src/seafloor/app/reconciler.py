@@ -106,7 +106,7 @@ class Reconciler:
         except SeafloorError as error:
             self.problem = error.message
             _log.warning("reconciling failed and will be repeated", error=error.code, exc_info=True)
-        except Exception:  # edge: background task
+        except Exception:  # noqa: BLE001  # edge: background task
             self.problem = "The reconciler met an error of its own; the log says more."
             _log.exception("reconciling failed and will be repeated")
         else:
@@ -200,7 +200,7 @@ class Reconciler:
                 await asyncio.sleep(error.retry_after_s or 5.0)
                 return
             await self._fail(workload, error.message)
-        except Exception:  # edge: background task
+        except Exception:  # noqa: BLE001  # edge: background task
             mark = uuid.uuid4().hex[:12]
             _log.exception("starting a run failed", run_id=workload.id, mark=mark)
             await self._fail(
@@ -289,7 +289,7 @@ class Reconciler:
         except SeafloorError as error:
             _log.warning("ending a run failed and will be repeated", run_id=workload.id,
                          error=error.code, message=error.message)  # fmt: skip
-        except Exception:  # edge: background task
+        except Exception:  # noqa: BLE001  # edge: background task
             _log.exception("ending a run failed and will be repeated", run_id=workload.id)
 
     async def _see_to_stop(self, workload: Workload, key: TaskKey) -> None:

@@ -230,8 +230,8 @@ class Runs:
 
     async def details(self, workload_id: WorkloadId) -> RunDetails:
         """Get a run with its labels, metrics and ending, or NotFound."""
-        page = await self._with_details((await self.get(workload_id),))
-        return page[0]
+        details = await self._with_details((await self.get(workload_id),))
+        return next(iter(details))
 
     async def search(self, query: WorkloadQuery) -> RunDetailsPage:
         """Search runs; a constant number of statements, however many are found."""
@@ -447,8 +447,7 @@ def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
             "use `seafloor run` or the client, which do so.",
             field="code",
         )
-    wanted = GitCode if spec.code.sync_mode is SyncMode.GIT else SnapshotCode
-    if not isinstance(code, wanted):
+    if isinstance(code, GitCode) is not (spec.code.sync_mode is SyncMode.GIT):
         raise InvalidValue(
             f"sync_mode {spec.code.sync_mode} does not go with code of this kind.", field="code"
         )

@@ -163,11 +163,14 @@ class Tasks:
         if report is not None and report.output_failed:
             names = ", ".join(report.output_failed[:5])
             said.append(
-                f"{len(report.output_failed)} files of the output folder could not be kept: {names}."
+                f"{len(report.output_failed)} files of the output folder were not kept: {names}."
             )
-        for file in await self._stores.event_files.list(key.workload_id):
-            if file.attempt == key.attempt and file.problem:
-                said.append(f"{file.path}: {file.problem}")
+        files = await self._stores.event_files.list(key.workload_id)
+        said.extend(
+            f"{file.path}: {file.problem}"
+            for file in files
+            if file.attempt == key.attempt and file.problem
+        )
         return said
 
     async def _retry(self, workload: Workload) -> None:

@@ -1,7 +1,7 @@
 """Tokens of workloads: what an agent and the user's tools present, good for one run only.
 
-``sfw1.<workload id>.<attempt>.<signature>``, signed with a key that never leaves the server. A token
-is good while its attempt lives and an hour longer, so that the last words can be delivered.
+``sfw1.<workload id>.<attempt>.<signature>``, signed with a key that never leaves the server. A
+token is good while its attempt lives and an hour longer, so that the last words can be delivered.
 """
 
 from __future__ import annotations

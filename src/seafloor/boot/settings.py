@@ -1,4 +1,4 @@
-"""Settings: defaults in code, then ``<data>/seafloor.toml``, then ``SEAFLOOR_SECTION__KEY``, then flags.
+"""Settings: code, then ``<data>/seafloor.toml``, then ``SEAFLOOR_SECTION__KEY``, then flags.
 
 The one place of the server that reads the environment. Every setting is described in
 ``docs/reference/settings.md``; a test compares the two.
@@ -115,6 +115,9 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
+_TYPES: dict[str, type[Any]] = {"str": str, "int": int, "float": float}
+
+
 def environment() -> Mapping[str, str]:
     """The process's environment."""
     return os.environ  # noqa: TID251  # the one place
@@ -131,7 +134,7 @@ def load(
         variables: The process's environment.
 
     Raises:
-        InvalidValue: an unknown section or key (with the nearest one), or a value that does not fit.
+        InvalidValue: an unknown section or key (with the nearest), or a value that does not fit.
     """
     data, origin = _data_dir(data_dir, variables)
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
@@ -201,7 +204,7 @@ def _set(
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if key not in fields:
         raise InvalidValue(f'{origin}: unknown setting "{name}".{nearest(key, fields)}', field=name)
-    values[section][key] = _fit(value, type(fields[key].default), name=name, origin=origin)
+    values[section][key] = _fit(value, _TYPES[str(fields[key].type)], name=name, origin=origin)
     origins[name] = origin
 
 

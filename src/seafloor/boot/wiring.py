@@ -142,7 +142,7 @@ async def open_application(
         )
 
 
-def _locker(settings: Settings, cache: EnvironmentCache):  # noqa: ANN202
+def _locker(settings: Settings, cache: EnvironmentCache):
     async def lock(*, python: str | None, pip: tuple[str, ...]) -> EnvironmentLock:
         return await lock_pip(
             python=python,
@@ -160,7 +160,7 @@ def _fetcher(
     """Let a localiser's thread copy a snapshot out of the object store."""
 
     async def copy(sha256: Sha256, target: Path) -> None:
-        with target.open("wb") as stream:  # noqa: ASYNC230  # writes go to the page cache
+        with target.open("wb") as stream:  # writes go to the page cache
             async for chunk in snapshots.read(sha256):
                 stream.write(chunk)
 

@@ -30,7 +30,7 @@ def check_name(text: str, *, field: str = "name") -> str:
     name = unicodedata.normalize("NFC", text)
     if len(name) > NAME_CHARS_MAX:
         raise LimitExceeded(
-            f"A name has at most {NAME_CHARS_MAX} characters; this one has {len(name)}. Shorten it.",
+            f"A name has at most {NAME_CHARS_MAX} characters, not {len(name)}: shorten it.",
             field=field,
         )
     if not name.strip():
@@ -51,14 +51,14 @@ def check_slug(text: str, *, field: str = "name") -> str:
     """
     if len(text) > NAME_CHARS_MAX:
         raise LimitExceeded(
-            f"A name has at most {NAME_CHARS_MAX} characters; this one has {len(text)}. Shorten it.",
+            f"A name has at most {NAME_CHARS_MAX} characters, not {len(text)}: shorten it.",
             field=field,
         )
     if not _SLUG.match(text):
         near = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
         hint = f' "{near}" would do.' if near else ""
         raise InvalidValue(
-            f'"{text}" cannot be used here: use lower-case letters, digits, ".", "_" and "-".{hint}',
+            f'"{text}" cannot stand here: use lower-case letters, digits, ".", "_", "-".{hint}',
             field=field,
         )
     return text

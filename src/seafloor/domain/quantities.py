@@ -38,7 +38,7 @@ def parse_memory(text: str | int, *, field: str) -> int:
     factor = _MEMORY_UNITS.get(found.group(2)) if found else None
     if found is None or factor is None:
         raise InvalidValue(
-            f'"{text}" is not an amount of memory: write bytes or a unit, such as "512Mi" or "20Gi".',
+            f'"{text}" is not an amount of memory: write bytes, or "512Mi", "20Gi".',
             field=field,
         )
     size_bytes = int(float(found.group(1)) * factor)

@@ -351,5 +351,11 @@ def _structs_in(hint: Any) -> list[tuple[str, type[msgspec.Struct]]]:
 
 
 def _shown_type(value: object) -> str:
-    names = {str: "a text", int: "a number", float: "a number", list: "a list", bool: "a yes/no"}
+    names: dict[type, str] = {
+        str: "a text",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        bool: "a yes/no",
+    }
     return "empty" if value is None else names.get(type(value), type(value).__name__)

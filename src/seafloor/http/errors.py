@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from litestar import Request, Response
@@ -120,9 +120,9 @@ def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
 
 
 def _framework_message(error: HTTPException) -> tuple[str, str | None]:
-    extra = error.extra
+    extra: Any = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):
-        first: dict[str, Any] = extra[0]
+        first = cast(dict[str, Any], extra[0])
         field = str(first.get("key") or "") or None
         return f"{first.get('message', error.detail)}", field
     return error.detail, None
@@ -142,5 +142,5 @@ def respond_bug(request: Request[Any, Any, Any], error: Exception) -> Response[E
 
 def request_id(request: Request[Any, Any, Any]) -> str | None:
     """The id that the gate gave the request."""
-    found = request.scope.get("state", {}).get("request_id")
+    found: object = request.state.get("request_id")
     return found if isinstance(found, str) else None

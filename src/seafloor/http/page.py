@@ -15,9 +15,9 @@ WEB_DIR = Path(__file__).with_name("web")
 _YEAR_S = 365 * 24 * 3600
 _MISSING = """<!doctype html><meta charset="utf-8"><title>Seafloor</title>
 <h1>Seafloor is running, but its page was not built into this installation.</h1>
-<p>The API answers under <a href="/api/openapi.json">/api/openapi.json</a>. To get the page, install Node.js 20
-or newer and reinstall: <code>pip install --force-reinstall 'seafloor[server]'</code> from the source folder, or
-<code>make web</code> in a checkout.</p>
+<p>The API answers (<a href="/api/openapi.json">description</a>). To get the page,
+install Node.js 20 or newer and build it: <code>make web</code> in a checkout, or install from source
+again.</p>
 """
 
 

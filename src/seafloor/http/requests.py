@@ -25,7 +25,7 @@ def principal_of(request: AnyRequest) -> Principal:
     Raises:
         Unauthenticated: nobody that is known.
     """
-    found = request.scope.get("state", {}).get("principal")
+    found: Principal | None = request.state.get("principal")
     if found is None:
         raise Unauthenticated("This server asks for a token.")
     return found
@@ -64,9 +64,7 @@ async def body_bytes(request: AnyRequest, *, size_bytes_max: int = APPEND_BYTES_
     async for chunk in body_stream(request):
         size_bytes += len(chunk)
         if size_bytes > size_bytes_max:
-            raise LimitExceeded(
-                f"The body has more than {size_bytes_max} bytes: send less at once."
-            )
+            raise LimitExceeded(f"The body is over {size_bytes_max} bytes: send less at once.")
         parts.append(chunk)
     return b"".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from seafloor.app.clock import Clock
 from seafloor.app.environments import EnvironmentDetails
@@ -101,7 +102,7 @@ def shown_code(code: CodeSource | None) -> str | None:
 def shown_command(command: object) -> str | None:
     """One text for a command, be it a line or a list."""
     if isinstance(command, list):
-        return " ".join(str(part) for part in command)  # pyright: ignore[reportUnknownVariableType]
+        return " ".join(str(part) for part in cast(list[object], command))
     return command if isinstance(command, str) else None
 
 

@@ -1,0 +1,62 @@
+# Everything needs only Debian with Python 3.11 and git (python3-venv too, where Debian splits it off).
+# The page is built where Node.js 20+ is present.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEAFLOOR := $(BIN)/seafloor
+DEMO ?= .demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test unit lint types services bench web docs clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# Two stamps: what the demo needs, and what the tests need beyond it. Pins are in constraints.txt.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Seafloor needs Python 3.11 or newer; set PYTHON=…" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "error: no virtual environment could be made: apt-get install python3-venv" >&2; exit 2; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt build_web.py | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -c constraints.txt -e '.[server]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -c constraints.txt --group dev
+	@touch $@
+
+demo: $(VENV)/.installed ## set up, start the server, run examples/digits, follow its log, plot its metrics
+	@SEAFLOOR=$(abspath $(SEAFLOOR)) DEMO=$(abspath $(DEMO)) sh examples/demo.sh
+
+demo-down: ## stop the demo's server
+	@$(SEAFLOOR) down --data $(DEMO)/data
+
+test: $(VENV)/.installed-dev lint types ## everything that needs no Kubernetes
+	@$(BIN)/pytest tests
+
+unit: $(VENV)/.installed-dev ## the pure rooms only, under a minute
+	@$(BIN)/pytest tests/unit -q -m 'not slow'
+
+lint: $(VENV)/.installed-dev ## ruff and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev ## pyright, strict
+	@$(BIN)/pyright
+
+services: $(VENV)/.installed-dev ## start the real servers that tests use, until Ctrl-C
+	@$(BIN)/python -m tests.services
+
+bench: $(VENV)/.installed-dev ## comparisons and scaling laws; prints tables
+	@$(BIN)/python -m tests.bench
+
+web: ## build the page
+	@cd web && npm ci --no-fund --no-audit && npm run build
+
+clean: ## remove what was built here
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .ruff_cache .hypothesis src/seafloor/http/web web/node_modules
