@@ -1,0 +1,201 @@
+"""Real git repositories and a real git server, for tests of everything that touches code."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+Files = dict[str, str | bytes]
+
+
+def git(folder: Path, *arguments: str | Path, stdin: bytes | None = None) -> str:
+    """Run git as a user would, in the environment of the test."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, check=False, capture_output=True, input=stdin
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode("utf-8", "surrogateescape").strip()
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository with a working folder, as a user has it."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, *options: str) -> Self:
+        path.mkdir(parents=True)
+        git(path, "init", "--quiet", "--initial-branch=main", *options)
+        return cls(path)
+
+    def write(self, files: Files) -> None:
+        for name, content in files.items():
+            file = self.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def commit(self, files: Files | None = None, message: str = "a change") -> str:
+        """Write files, commit everything, and give the commit."""
+        self.write(files or {})
+        git(self.path, "add", "--all")
+        git(self.path, "commit", "--quiet", "--allow-empty", "-m", message)
+        return self.head
+
+    @property
+    def head(self) -> str:
+        return git(self.path, "rev-parse", "HEAD")
+
+    @property
+    def url(self) -> str:
+        return str(self.path)
+
+
+def tree_of(folder: Path) -> dict[bytes, tuple[str, bytes]]:
+    """Every file and symlink below a folder, but git's own: path to its kind and its content."""
+    found: dict[bytes, tuple[str, bytes]] = {}
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        mode = path.lstat().st_mode
+        if ".git" in relative.parts:
+            continue
+        if stat.S_ISLNK(mode):
+            target = os.readlink(path)  # noqa: PTH115 - Path would normalise it
+            found[os.fsencode(relative)] = ("link", os.fsencode(target))
+        elif stat.S_ISREG(mode):
+            kind = "executable" if mode & stat.S_IXUSR else "file"
+            found[os.fsencode(relative)] = (kind, path.read_bytes())
+    return found
+
+
+@dataclass
+class GitServer:
+    """``git http-backend`` behind a small server, with a password if one is wanted.
+
+    Args:
+        root: Folder of bare or ordinary repositories.
+        user, password: Asked for when set.
+        answer: When set, answers every request with this status instead.
+        requests: Path and query of every request that came.
+    """
+
+    root: Path
+    user: str = ""
+    password: str = ""
+    answer: int = 0
+    protocol: bool = True
+    requests: list[str] = field(default_factory=list[str])
+    on_request: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        world = self
+
+        class Handler(_BackendHandler):
+            server_world = world
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+
+class _BackendHandler(http.server.BaseHTTPRequestHandler):
+    """One request handed to git as a CGI program."""
+
+    server_world: GitServer
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Say nothing."""
+
+    def _serve(self) -> None:
+        world = self.server_world
+        world.requests.append(self.path)
+        if world.on_request is not None:
+            world.on_request()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if world.answer:
+            self.send_error(world.answer)
+            return
+        wanted = base64.b64encode(f"{world.user}:{world.password}".encode()).decode()
+        if world.user and self.headers.get("Authorization") != f"Basic {wanted}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+            return
+        self._answer(self._ask_git(body))
+
+    def _ask_git(self, body: bytes) -> bytes:
+        world = self.server_world
+        path, _, query = self.path.partition("?")
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            "GIT_CONFIG_GLOBAL": os.environ.get("GIT_CONFIG_GLOBAL", "/dev/null"),
+            "GIT_PROJECT_ROOT": str(world.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type") or "",
+            "CONTENT_LENGTH": str(len(body)),
+            "REMOTE_ADDR": "127.0.0.1",
+        }
+        if self.headers.get("Content-Encoding"):
+            env["HTTP_CONTENT_ENCODING"] = self.headers["Content-Encoding"]
+        if world.protocol and self.headers.get("Git-Protocol"):
+            env["GIT_PROTOCOL"] = self.headers["Git-Protocol"]
+        done = subprocess.run(
+            ["git", "http-backend"], input=body, capture_output=True, env=env, check=False
+        )
+        return done.stdout
+
+    def _answer(self, said: bytes) -> None:
+        head, _, content = said.partition(b"\r\n\r\n")
+        headers = [line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line]
+        status = next((value for name, value in headers if name == "Status"), "200 OK")
+        self.send_response(int(status.split(" ", 1)[0]))
+        for name, value in headers:
+            if name != "Status":
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def copy_as_served(repository: Repository, root: Path, name: str) -> Path:
+    """Put a bare copy of a repository where a server finds it."""
+    bare = root / name
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(bare, ignore_errors=True)
+    git(root, "clone", "--quiet", "--bare", str(repository.path), str(bare))
+    return bare

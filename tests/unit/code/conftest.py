@@ -1,0 +1,43 @@
+"""Every test here runs git with a configuration of its own, not the machine's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from git_world import Repository
+
+_CONFIG = """
+[user]
+    name = Test
+    email = test@example.com
+[commit]
+    gpgsign = false
+[protocol "file"]
+    allow = always
+[maintenance]
+    auto = false
+[gc]
+    auto = 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def git_config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's git configuration, for this test only; a test may write more into it."""
+    home = tmp_path_factory.mktemp("home")
+    config = home / ".gitconfig"
+    config.write_text(_CONFIG)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return config
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository of two commits, with a branch, a tag and an annotated tag."""
+    made = Repository.create(tmp_path / "origin" / "digits")
+    made.commit({"train.py": "print('first')\n"}, "first")
+    return made
