@@ -1,0 +1,315 @@
+"""One log on disk: ``<task>.log``, its index ``<task>.idx`` and the mark ``<task>.done``.
+
+Blocking code; ``spool.py`` calls it from threads. Writers take the lock of the log; readers take
+a snapshot and descriptors of their own, so a reader never waits for an fsync.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from seafloor.domain.errors import Closed, OutOfOrder, StoreCorrupt
+from seafloor.stores.append_file import AppendFile, disk_error, make_folder, sync_folder
+from seafloor.stores.logs.line_index import IndexDamaged, LineIndex
+from seafloor.stores.logs.page import PageQuery, PageRead, read_page
+from seafloor.stores.logs.record import STREAMS, BadRecord, Scan, Tally, read_records, scan
+
+LOG_SUFFIX, INDEX_SUFFIX, DONE_SUFFIX = ".log", ".idx", ".done"
+
+_SCAN_BLOCK_BYTES = 1024 * 1024
+_RAW_CHUNK_BYTES = 256 * 1024
+_log = logging.getLogger(__name__)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A log as it stands between two appends.
+
+    Args:
+        tally: Of its whole records.
+        size_bytes: Accepted bytes.
+        finished: Whether it takes no more.
+        damage: What is wrong with the record at ``tally.offset``. Only a finished log keeps
+            damage: any other is cut back there, and its agent sends the rest again.
+    """
+
+    tally: Tally = Tally()
+    size_bytes: int = 0
+    finished: bool = False
+    damage: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether what can be read is all there ever will be."""
+        return self.finished and self.damage is None
+
+    def refuse_damage(self, path: Path) -> None:
+        """Raise StoreCorrupt when there are bytes that cannot be read."""
+        if self.damage is not None:
+            raise StoreCorrupt(
+                f"The log is damaged after line {self.tally.expected - 1:,}: {self.damage}.",
+                detail=str(path),
+            )
+
+
+class SpoolFile:
+    """One log on disk. Thread-safe; opened when first used, closed and opened again at will.
+
+    Args:
+        stem: The path of the log without its suffix.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self.path = stem.with_name(stem.name + LOG_SUFFIX)
+        self._index_path = stem.with_name(stem.name + INDEX_SUFFIX)
+        self._done_path = stem.with_name(stem.name + DONE_SUFFIX)
+        self._lock = threading.Lock()
+        self._file: AppendFile | None = None
+        self._index = LineIndex(self._index_path)
+        self._pending: list[Tally] = []
+        self._snapshot: Snapshot | None = None
+
+    # Writing: the lock is held.
+
+    def append(self, offset: int, data: bytes) -> int:
+        """Append; the contract of ``LogStore.append``."""
+        with self._lock:
+            file, before = self._load()
+            if offset > before.size_bytes:
+                raise OutOfOrder(
+                    f"The log has {before.size_bytes:,} bytes; go on from there.",
+                    next_offset=before.size_bytes,
+                    field="offset",
+                )
+            fresh = data[before.size_bytes - offset :]
+            if not fresh:
+                return before.size_bytes
+            if before.finished:
+                raise Closed("This log is finished and takes no more.")
+            return self._append(file, before, fresh)
+
+    def _append(self, file: AppendFile, before: Snapshot, fresh: bytes) -> int:
+        torn_bytes = before.size_bytes - before.tally.offset
+        try:
+            torn = file.read_at(before.tally.offset, torn_bytes)
+            found = scan(torn + fresh, before.tally)
+            size_bytes = before.size_bytes + len(fresh)
+            if found.problem is not None:
+                size_bytes = found.tally.offset
+                file.truncate(size_bytes)  # the bad record may have begun in an earlier append
+            file.append(fresh[: max(0, size_bytes - before.size_bytes)])
+        except OSError as exc:
+            self._release()  # whatever is on disk now is looked at anew
+            raise disk_error(exc, "keep the log") from exc
+        self._snapshot = Snapshot(found.tally, size_bytes)
+        self._mark(found.marks)
+        if found.problem is not None:
+            raise StoreCorrupt(
+                f"{found.problem}. The log was kept up to there.", detail=str(self.path)
+            ) from found.problem
+        return size_bytes
+
+    def finish(self) -> None:
+        """Take no more; durable."""
+        with self._lock:
+            _, before = self._load()
+            if before.finished:
+                return
+            try:
+                make_folder(self.path.parent)
+                self._done_path.touch()
+                sync_folder(self.path.parent)
+            except OSError as exc:
+                raise disk_error(exc, "finish the log") from exc
+            self._snapshot = msgspec.structs.replace(before, finished=True)
+
+    def delete(self) -> int:
+        """Delete the log; return its bytes. It can be written anew."""
+        with self._lock:
+            freed_bytes = self._load()[1].size_bytes
+            self._release()
+            try:
+                # The log itself goes last: as long as it is there, a crash leaves a log to delete.
+                for path in (self._index_path, self._done_path, self.path):
+                    path.unlink(missing_ok=True)
+            except OSError as exc:
+                raise disk_error(exc, "delete the log") from exc
+            return freed_bytes
+
+    def close(self) -> None:
+        """Give descriptors back; the next use opens again."""
+        with self._lock:
+            self._release()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._index.close()
+        self._file = self._snapshot = None
+        self._pending.clear()
+
+    def _mark(self, marks: tuple[Tally, ...]) -> None:
+        """Write marks of durable bytes; what the disk refuses waits for the next time."""
+        self._pending.extend(marks)
+        before = len(self._index)
+        try:
+            self._index.extend(self._pending)
+        except OSError as exc:
+            _log.warning("line index not written, pages of this log are slower: %s", exc)
+        del self._pending[: len(self._index) - before]
+
+    def _load(self) -> tuple[AppendFile, Snapshot]:
+        """Open and check the log, unless it is open."""
+        if self._file is not None and self._snapshot is not None:
+            return self._file, self._snapshot
+        try:
+            self._file = AppendFile(self.path)
+            self._index = LineIndex(self._index_path)
+            self._snapshot = self._check(self._file, finished=self._done_path.exists())
+        except OSError as exc:
+            self._release()
+            raise disk_error(exc, "open the log") from exc
+        return self._file, self._snapshot
+
+    def _check(self, file: AppendFile, *, finished: bool) -> Snapshot:
+        """Count what is there, from the last mark on when the index can be believed."""
+        found = self._count_from_index(file)
+        if found is None:
+            self._index.clear()
+            found = _count(file, Tally())
+        self._mark(found.marks)
+        if found.problem is None:
+            return Snapshot(found.tally, file.size_bytes, finished)
+        if finished:
+            return Snapshot(found.tally, file.size_bytes, finished, str(found.problem))
+        _log.warning("%s is cut back to its last good record: %s", self.path, found.problem)
+        file.truncate(found.tally.offset)
+        return Snapshot(found.tally, file.size_bytes, finished)
+
+    def _count_from_index(self, file: AppendFile) -> Scan | None:
+        """Count from the last mark on; None when the index does not fit the log.
+
+        Only durable bytes have marks, so the record at a mark is good unless the index is wrong.
+        """
+        if len(self._index) == 0:
+            return None
+        try:
+            mark = self._index.mark(len(self._index) - 1)
+        except IndexDamaged:
+            mark = Tally()
+        if 0 < mark.offset < file.size_bytes:
+            found = _count(file, mark)
+            if found.tally.offset > mark.offset:
+                return found
+        _log.warning("line index of %s does not fit it and is made again", self.path)
+        return None
+
+    def _rebuild_index(self) -> None:
+        with self._lock:
+            try:
+                self._release()
+                self._index_path.unlink(missing_ok=True)
+            except OSError as exc:
+                raise disk_error(exc, "read the log") from exc
+            self._load()
+
+    # Reading: without the lock.
+
+    def snapshot(self) -> Snapshot:
+        """See how the log stands; the first time, open and check it."""
+        found = self._snapshot
+        if found is not None:
+            return found
+        with self._lock:
+            return self._load()[1]
+
+    def page(self, query: PageQuery) -> tuple[PageRead, Snapshot]:
+        """Read lines, with the log as it stood; an index found wrong is made again once."""
+        try:
+            return self._page(query)
+        except (IndexDamaged, BadRecord) as exc:
+            _log.warning("line index of %s is made again: %s", self.path, exc)
+            self._rebuild_index()
+        try:
+            return self._page(query)
+        except (IndexDamaged, BadRecord) as exc:
+            raise StoreCorrupt(f"The log is damaged: {exc}.", detail=str(self.path)) from exc
+
+    def _page(self, query: PageQuery) -> tuple[PageRead, Snapshot]:
+        seen = self.snapshot()
+        try:
+            with (
+                closing(AppendFile(self.path)) as file,
+                closing(LineIndex(self._index_path)) as index,
+            ):
+                found = read_page(file.read_at, index, seen.tally, query)
+        except OSError as exc:
+            raise disk_error(exc, "read the log") from exc
+        if found.at_end and not found.lines:
+            seen.refuse_damage(self.path)
+        return found, seen
+
+    def printed(self, stream: str | None) -> Generator[bytes]:
+        """Yield what the task printed, in chunks of about 256 KiB; constant memory.
+
+        Args:
+            stream: Only of this one; None: ``out`` and ``err``, which are what a task prints.
+        """
+        wanted = (0, 1) if stream is None else (STREAMS.index(stream),)
+        seen = self.snapshot()
+        chunk: list[bytes] = []
+        size_bytes = 0
+        try:
+            with closing(AppendFile(self.path)) as file:
+                for record, _ in read_records(file.read_at, start=0, end=seen.tally.offset):
+                    if record.stream in wanted:
+                        chunk.append(record.printed)
+                        size_bytes += len(chunk[-1])
+                    if size_bytes >= _RAW_CHUNK_BYTES:
+                        yield b"".join(chunk)
+                        chunk, size_bytes = [], 0
+        except OSError as exc:
+            raise disk_error(exc, "read the log") from exc
+        except BadRecord as exc:
+            raise StoreCorrupt(f"The log is damaged: {exc}.", detail=str(self.path)) from exc
+        if chunk:
+            yield b"".join(chunk)
+        seen.refuse_damage(self.path)
+
+
+def _count(file: AppendFile, start: Tally) -> Scan:
+    """Scan from a mark to the end of the file in blocks."""
+    marks: list[Tally] = []
+    tally, at, torn = start, start.offset, b""
+    while at < file.size_bytes:
+        block = file.read_at(at, _SCAN_BLOCK_BYTES)
+        if not block:
+            raise OSError("the log became shorter while it was read")
+        at += len(block)
+        data = torn + block
+        found = scan(data, tally)
+        marks.extend(found.marks)
+        if found.problem is not None:
+            return Scan(found.tally, tuple(marks), found.problem)
+        torn = data[found.tally.offset - tally.offset :]
+        tally = found.tally
+    return Scan(tally, tuple(marks))
+
+
+def stems(folder: Path) -> set[str]:
+    """The names of the logs in a folder, be they only finished."""
+    found: set[str] = set()
+    if not folder.is_dir():
+        return found
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            for suffix in (LOG_SUFFIX, DONE_SUFFIX):
+                if entry.name.endswith(suffix):
+                    found.add(entry.name.removesuffix(suffix))
+    return found
