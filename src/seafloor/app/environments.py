@@ -103,8 +103,7 @@ class Environments:
         living = {found.digest for found in await self._metadata.environment_list(project=None)}
         freed_bytes = 0
         for digest in digests - living:
-            freed_bytes += await self._cache.size_bytes(digest) or 0
-            await self._cache.remove(digest)
+            freed_bytes += await self._cache.remove(digest)
         return deleted, freed_bytes
 
     async def _details(self, environment: Environment) -> EnvironmentDetails:

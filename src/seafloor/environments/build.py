@@ -13,84 +13,40 @@ A virtual environment cannot be moved (its scripts name its path), hence no rena
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import shutil
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
-
-import msgspec
+from typing import Final
 
 from seafloor.domain.environments import environment_digest
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.domain.ids import Sha256, parse_sha256
-from seafloor.environments.disk import (
-    disk_error,
-    exclusive,
-    folder_size_bytes,
-    remove_tree,
-    write_lasting,
-)
+from seafloor.environments.disk import disk_error, exclusive, remove_tree
 from seafloor.environments.interpreters import find_interpreter, platform_tag
+from seafloor.environments.record import (
+    RECORD_NAME,
+    BuildRecord,
+    Lock,
+    python_path,
+    read_record,
+    write_record,
+)
 from seafloor.environments.uv_command import PackageSource, Progress, find_uv
 from seafloor.environments.uv_errors import error_of
 
-RECORD_NAME: Final = "seafloor-environment.json"
-RECORD_FORMAT: Final = 1
 BUILD_TIMEOUT_S: Final = 1_800.0
+FORGET_TIMEOUT_S: Final = 30.0
 _DEFAULT_SOURCE: Final = PackageSource()
 # `sync` installs what is listed and resolves nothing; links to the package cache cost no space,
 # and where the file system has none uv copies.
 _SYNC: Final = ("pip", "sync", "--allow-empty-requirements", "--link-mode=hardlink")
-
-
-class Lock(Protocol):
-    """What a build needs: ``EnvironmentLock``, ``Environment`` and a launch have it."""
-
-    @property
-    def python(self) -> str:
-        """Exact version."""
-        ...
-
-    @property
-    def lock(self) -> str:
-        """Exact requirements, one a line."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """``environment_digest`` of them on the platform they were locked for."""
-        ...
-
-
-class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """``seafloor-environment.json``: says that a folder is complete, and what is in it.
-
-    Args:
-        format: 1.
-        digest, python, platform, lock: As in ``EnvironmentLock``.
-        build_id: Differs from build to build.
-        size_bytes: Of all its files.
-        built_ns: When it was complete, UTC.
-        duration_s: How long it took.
-    """
-
-    format: int
-    digest: str
-    python: str
-    platform: str
-    lock: str
-    build_id: str
-    size_bytes: int
-    built_ns: int
-    duration_s: float
-
-
-_RECORD: Final = msgspec.json.Decoder(BuildRecord)
+_PACKAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -202,22 +158,31 @@ class EnvironmentCache:
     async def remove(self, digest: str) -> int:
         """Remove an environment; the caller knows that nothing runs in it. May be repeated.
 
-        Waits for a build of it to end.
+        Waits for a build of it to end. Packages that no other environment has leave the cache
+        too; if that is busy they stay until they are fetched and removed again.
 
         Returns:
-            The bytes that this gave back; what the package cache still holds is not counted.
+            The bytes that this gave back: what other environments share is not counted.
 
         Raises:
             StoreUnavailable: it cannot be removed.
+            NotSupported: there is no uv.
         """
         name = parse_sha256(digest, field="digest")
-        if not await asyncio.to_thread((self._root / name).exists):
+        folder = self._root / name
+        if not await asyncio.to_thread(folder.exists):
             return 0
         async with self._exclusive(name, waiting=_nothing):
             try:
-                return await asyncio.to_thread(remove_tree, self._root / name, first=RECORD_NAME)
+                orphans = await asyncio.to_thread(self._orphans, name)
+                # From here on nobody is given the environment.
+                await asyncio.to_thread((folder / RECORD_NAME).unlink, missing_ok=True)
+                await self._forget(orphans, work=self._work(name))
+                return await asyncio.to_thread(remove_tree, folder, first=RECORD_NAME)
             except OSError as error:
                 raise disk_error(error) from error
+            finally:
+                await asyncio.to_thread(_tidy, self._work(name), None)
 
     async def size_bytes(self, digest: str) -> int | None:
         """Say how large an environment was when it was built, or None if it is not there.
@@ -261,7 +226,7 @@ class EnvironmentCache:
     async def _build(self, digest: Sha256, lock: Lock, *, held_fd: int, tell: Progress) -> None:
         started = time.monotonic()
         folder = self._root / digest
-        work = self._root / "locks" / f"{digest}.work"
+        work = self._work(digest)
         uv = find_uv(self.uv_cache_dir, self._packages)
 
         async def run(*args: str) -> None:
@@ -283,13 +248,38 @@ class EnvironmentCache:
             count = len(lock.lock.splitlines())
             tell(f"building an environment of Python {lock.python} and {count} packages")
             await run("venv", "--no-project", "--python", str(interpreter.path), str(folder))
-            await run(*_SYNC, "--python", str(_python_path(folder)), str(requirements))
-            await asyncio.to_thread(_complete, folder, lock, started=started)
+            await run(*_SYNC, "--python", str(python_path(folder)), str(requirements))
+            await asyncio.to_thread(write_record, folder, lock, started=started)
             done = True
         except OSError as error:
             raise disk_error(error) from error
         finally:
             await asyncio.to_thread(_tidy, work, None if done else folder)
+
+    def _orphans(self, digest: str) -> Sequence[str]:
+        """Name the packages that only this environment has."""
+        leaving = self._record(digest)
+        if leaving is None:
+            return ()
+        staying = {
+            line
+            for record in self._records()
+            if record.digest != digest
+            for line in record.lock.splitlines()
+        }
+        lines = [line for line in leaving.lock.splitlines() if line not in staying]
+        return [found[0] for line in lines if (found := _PACKAGE.match(line))]
+
+    async def _forget(self, names: Sequence[str], *, work: Path) -> None:
+        """Take packages out of uv's cache, unless other commands of uv keep it busy."""
+        if not names:
+            return
+        uv = find_uv(self.uv_cache_dir, self._packages)
+        with contextlib.suppress(SourceError):  # too long: they stay, and are not counted
+            await uv.run("cache", "clean", *names, folder=work, timeout_s=FORGET_TIMEOUT_S)
+
+    def _work(self, digest: Sha256) -> Path:
+        return self._root / "locks" / f"{digest}.work"
 
     def _exclusive(
         self, digest: Sha256, *, waiting: Callable[[], None]
@@ -300,31 +290,14 @@ class EnvironmentCache:
         folder = self._root / digest
         return BuiltEnvironment(
             path=folder,
-            python_path=_python_path(folder),
+            python_path=python_path(folder),
             digest=digest,
             cached=cached,
             duration_s=time.monotonic() - started,
         )
 
     def _record(self, digest: str) -> BuildRecord | None:
-        """Read the record of an environment that can be used, or None."""
-        folder = self._root / digest
-        try:
-            data = (folder / RECORD_NAME).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise disk_error(error) from error
-        try:
-            record = _RECORD.decode(data)
-        except msgspec.MsgspecError:
-            return None  # torn, or of another version of Seafloor: it is built anew
-        usable = (
-            record.format == RECORD_FORMAT
-            and record.digest == digest
-            and os.access(_python_path(folder), os.X_OK)
-        )
-        return record if usable else None
+        return read_record(self._root / digest, digest)
 
     def _records(self) -> tuple[BuildRecord, ...]:
         try:
@@ -348,22 +321,6 @@ def _checked(lock: Lock) -> Sha256:
     return digest
 
 
-def _complete(folder: Path, lock: Lock, *, started: float) -> None:
-    """Write the record, which makes the folder an environment."""
-    record = BuildRecord(
-        format=RECORD_FORMAT,
-        digest=lock.digest,
-        python=lock.python,
-        platform=platform_tag(),
-        lock=lock.lock,
-        build_id=uuid.uuid4().hex,
-        size_bytes=folder_size_bytes(folder),
-        built_ns=time.time_ns(),
-        duration_s=round(time.monotonic() - started, 3),
-    )
-    write_lasting(folder / RECORD_NAME, msgspec.json.encode(record))
-
-
 def _write_requirements(work: Path, lock: str) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     path = work / "requirements.txt"
@@ -376,10 +333,6 @@ def _tidy(work: Path, unfinished: Path | None) -> None:
     shutil.rmtree(work, ignore_errors=True)
     if unfinished is not None:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _python_path(folder: Path) -> Path:
-    return folder / "bin" / "python"
 
 
 def _nothing() -> None:

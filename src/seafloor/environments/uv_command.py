@@ -112,26 +112,7 @@ class UvCommand:
             NotSupported: uv cannot be started.
         """
         await asyncio.to_thread(self._prepare, folder)
-        options = ("--cache-dir", str(self.cache_dir), "--no-python-downloads")
-        quiet = ("--color", "never", "--no-progress")
-        try:
-            process = await asyncio.create_subprocess_exec(
-                str(self.binary),
-                *args,
-                *options,
-                *quiet,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=folder,
-                pass_fds=() if held_fd is None else (held_fd,),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise NotSupported(
-                f"uv cannot be started ({error.strerror}): reinstall `seafloor[server]`.",
-                detail=str(error),
-            ) from error
+        process = await self._start(args, folder=folder, held_fd=held_fd)
         ended = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -152,6 +133,30 @@ class UvCommand:
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         return UvEnded(returncode, stdout, stderr)
+
+    async def _start(
+        self, args: tuple[str, ...], *, folder: Path, held_fd: int | None
+    ) -> asyncio.subprocess.Process:
+        options = ("--cache-dir", str(self.cache_dir), "--no-python-downloads")
+        quiet = ("--color", "never", "--no-progress")
+        try:
+            return await asyncio.create_subprocess_exec(
+                str(self.binary),
+                *args,
+                *options,
+                *quiet,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=folder,
+                pass_fds=() if held_fd is None else (held_fd,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NotSupported(
+                f"uv cannot be started ({error.strerror}): reinstall `seafloor[server]`.",
+                detail=str(error),
+            ) from error
 
     def _prepare(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,114 @@
+"""The record of a built environment: what is in the folder, and the proof that it is whole."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from seafloor.environments.disk import disk_error, folder_size_bytes, write_lasting
+from seafloor.environments.interpreters import platform_tag
+
+RECORD_NAME: Final = "seafloor-environment.json"
+RECORD_FORMAT: Final = 1
+
+
+class Lock(Protocol):
+    """What a build needs: ``EnvironmentLock``, ``Environment`` and a launch have it."""
+
+    @property
+    def python(self) -> str:
+        """Exact version."""
+        ...
+
+    @property
+    def lock(self) -> str:
+        """Exact requirements, one a line."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """``environment_digest`` of them on the platform they were locked for."""
+        ...
+
+
+class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``seafloor-environment.json``: says that a folder is complete, and what is in it.
+
+    Args:
+        format: 1.
+        digest, python, platform, lock: As in ``EnvironmentLock``.
+        build_id: Differs from build to build.
+        size_bytes: Of all its files.
+        built_ns: When it was complete, UTC.
+        duration_s: How long it took.
+    """
+
+    format: int
+    digest: str
+    python: str
+    platform: str
+    lock: str
+    build_id: str
+    size_bytes: int
+    built_ns: int
+    duration_s: float
+
+
+_RECORD: Final = msgspec.json.Decoder(BuildRecord)
+
+
+def python_path(folder: Path) -> Path:
+    """Name the Python of an environment's folder."""
+    return folder / "bin" / "python"
+
+
+def read_record(folder: Path, digest: str) -> BuildRecord | None:
+    """Read the record of an environment that can be used, as far as a glance can tell.
+
+    Returns:
+        None when it is not complete: no record, a torn one, one of another version of Seafloor,
+        or no Python to start.
+
+    Raises:
+        StoreUnavailable: the folder cannot be read.
+    """
+    try:
+        data = (folder / RECORD_NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk_error(error) from error
+    try:
+        record = _RECORD.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    known = record.format == RECORD_FORMAT and record.digest == digest
+    return record if known and os.access(python_path(folder), os.X_OK) else None
+
+
+def write_record(folder: Path, lock: Lock, *, started: float) -> None:
+    """Write the record, which makes the folder an environment.
+
+    Args:
+        started: When the build began, on the monotonic clock.
+
+    Raises:
+        OSError: it could not be written; the folder is not an environment.
+    """
+    record = BuildRecord(
+        format=RECORD_FORMAT,
+        digest=lock.digest,
+        python=lock.python,
+        platform=platform_tag(),
+        lock=lock.lock,
+        build_id=uuid.uuid4().hex,
+        size_bytes=folder_size_bytes(folder),
+        built_ns=time.time_ns(),
+        duration_s=round(time.monotonic() - started, 3),
+    )
+    write_lasting(folder / RECORD_NAME, msgspec.json.encode(record))
