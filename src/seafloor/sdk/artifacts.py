@@ -1,0 +1,213 @@
+"""Artifacts and tf.events files over HTTP, in constant memory and checked by their digests."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from seafloor.domain.artifacts import ArtifactFile
+from seafloor.domain.errors import (
+    InvalidValue,
+    SeafloorError,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
+from seafloor.domain.names import check_path
+from seafloor.sdk.transport import Request, Transport, quote, quote_path
+from seafloor.wire.artifacts import ArtifactDeleted, ArtifactFiles, ArtifactFolder, EventFileList
+
+_PIECE_BYTES: Final = 1024 * 1024
+_CUTS_MAX: Final = 5
+
+Progress = Callable[[int], None]
+"""Told how many further bytes were moved."""
+
+
+def _no_progress(_size_bytes: int) -> None:
+    pass
+
+
+class Artifacts:
+    """``/api/v1/runs/{run}/artifacts`` of one server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def folder(self, run_id: str, folder: str = "") -> ArtifactFolder:
+        """Read what is directly below a folder; ``""`` is the root.
+
+        Raises:
+            NotFound: no such run.
+        """
+        request = Request("GET", _path(run_id), query=[("folder", folder)])
+        return self._transport.call(request, ArtifactFolder)
+
+    def iterate(self, run_id: str, folder: str = "") -> Generator[ArtifactFile]:
+        """Read all files below a folder, page by page."""
+        cursor = None
+        while True:
+            query = [("folder", folder), ("recursive", True), ("limit", 1000), ("cursor", cursor)]
+            request = Request("GET", _path(run_id), query=query)
+            page = self._transport.call(request, ArtifactFiles)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def put(
+        self, run_id: str, path: str, source: Path, *, progress: Progress = _no_progress
+    ) -> ArtifactFile:
+        """Send a file; it is visible when this returns, and only whole.
+
+        Args:
+            run_id: Which run.
+            path: What it is called there.
+            source: Read twice: once for its digest.
+            progress: Told of bytes sent, again from the start when the file is sent again.
+
+        Raises:
+            InvalidValue: path, or source is not a readable file.
+            StoreCorrupt: the file changed while it was sent. Nothing was kept.
+        """
+        check_path(path)
+        try:
+            with source.open("rb") as file:
+                size_bytes, sha256 = _measure(file)
+                request = Request(
+                    "PUT",
+                    f"{_path(run_id)}/{quote_path(path)}",
+                    body=_ToldFile(file, size_bytes, progress),
+                    size_bytes=size_bytes,
+                    headers={"X-Content-SHA256": sha256},
+                )
+                return self._transport.call(request, ArtifactFile)
+        except OSError as error:
+            raise InvalidValue(
+                f'"{source}" cannot be read: {error.strerror or error}.', field="source"
+            ) from error
+
+    def get(
+        self, run_id: str, path: str, target: Path, *, progress: Progress = _no_progress
+    ) -> int:
+        """Fetch a file; it stands at ``target`` when it is there whole and checked.
+
+        A connection that is cut is made again and goes on where it was.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            NotFound: there is no such artifact. Nothing was written.
+            StoreCorrupt: the bytes are not those of the digest. Nothing is left at ``target``.
+            StoreFull: no space left here. Nothing is left at ``target``.
+        """
+        address = f"{_path(run_id)}/{quote_path(check_path(path))}"
+        return self._fetch(address, target, progress)
+
+    def delete(self, run_id: str, path: str) -> ArtifactDeleted:
+        """Delete a file, or a folder with all below it."""
+        request = Request("DELETE", f"{_path(run_id)}/{quote_path(check_path(path))}")
+        return self._transport.call(request, ArtifactDeleted)
+
+    def event_files(self, run_id: str) -> EventFileList:
+        """Read which tf.events files a run has."""
+        request = Request("GET", f"/api/v1/runs/{quote(run_id)}/event-files")
+        return self._transport.call(request, EventFileList)
+
+    def get_event_file(self, run_id: str, attempt: int, path: str, target: Path) -> int:
+        """Fetch a tf.events file; see ``get``."""
+        address = f"/api/v1/runs/{quote(run_id)}/event-files/{attempt}/{quote_path(path)}"
+        return self._fetch(address, target, _no_progress)
+
+    def _fetch(self, address: str, target: Path, progress: Progress) -> int:
+        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                size_bytes = self._fetch_into(address, file, progress)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return size_bytes
+
+    def _fetch_into(self, address: str, file: BinaryIO, progress: Progress) -> int:
+        import urllib3
+
+        digest, done_bytes, cuts = hashlib.sha256(), 0, 0
+        while True:
+            headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
+            try:
+                with self._transport.open(Request("GET", address, headers=headers)) as response:
+                    if done_bytes and response.status != 206:
+                        file.seek(0)
+                        file.truncate()
+                        digest, done_bytes = hashlib.sha256(), 0
+                    wanted = response.headers.get("X-Content-SHA256")
+                    for piece in response.stream(_PIECE_BYTES):
+                        file.write(piece)
+                        digest.update(piece)
+                        done_bytes += len(piece)
+                        progress(len(piece))
+                break
+            except urllib3.exceptions.HTTPError as error:
+                cuts += 1
+                if cuts > _CUTS_MAX:
+                    raise StoreUnavailable(
+                        f"The connection broke {cuts} times; {done_bytes} bytes had arrived.",
+                        detail=repr(error),
+                    ) from error
+        if wanted is not None and digest.hexdigest() != wanted:
+            raise StoreCorrupt(
+                "What arrived is not what was stored: its sha256 differs. Fetch it again; if it "
+                "stays so, the store is damaged."
+            )
+        return done_bytes
+
+
+class _ToldFile:
+    """A file of a known size that tells how much of it was read."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int, progress: Progress) -> None:
+        self._file = file
+        self._size_bytes = size_bytes
+        self._progress = progress
+
+    def read(self, size_bytes: int = -1, /) -> bytes:
+        left_bytes = self._size_bytes - self._file.tell()
+        piece = self._file.read(left_bytes if size_bytes < 0 else min(size_bytes, left_bytes))
+        if not piece and left_bytes:
+            raise StoreCorrupt("The file became shorter while it was sent. Nothing was kept.")
+        self._progress(len(piece))
+        return piece
+
+    def seek(self, offset: int, /) -> int:
+        return self._file.seek(offset)
+
+
+def _unwritable(target: Path, error: OSError) -> SeafloorError:
+    said = f'"{target}" cannot be written: {error.strerror or error}.'
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(said, field="target")
+    return InvalidValue(said, field="target")
+
+
+def _measure(file: BinaryIO) -> tuple[int, str]:
+    digest, size_bytes = hashlib.sha256(), 0
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+        size_bytes += len(piece)
+    return size_bytes, digest.hexdigest()
+
+
+def _path(run_id: str) -> str:
+    return f"/api/v1/runs/{quote(run_id)}/artifacts"

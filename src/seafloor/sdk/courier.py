@@ -1,0 +1,333 @@
+"""Brings records to a server. What it refuses for good is kept aside, and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidValue,
+    LimitExceeded,
+    NotSupported,
+    SeafloorError,
+    StoreCorrupt,
+)
+from seafloor.domain.metrics import Point
+from seafloor.sdk.client import Client
+from seafloor.sdk.spool import Segment, Sent, read_sent, write_sent
+from seafloor.sdk.wal import (
+    Begin,
+    Dropped,
+    End,
+    LoggedFile,
+    Params,
+    Points,
+    Record,
+    Tags,
+    WalReader,
+    read_begin,
+)
+from seafloor.wire.runs import RunUpdate
+
+POINTS_PER_CALL_MAX: Final = 5_000
+_RECORDS_PER_STEP_MAX: Final = 5_000
+
+_FINAL_REFUSALS: Final = (InvalidValue, LimitExceeded, Conflict, AlreadyExists, NotSupported)
+"""Sending the same again would be refused again; other errors may pass."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Something that the server will never accept.
+
+    Args:
+        kind: ``point``, ``param``, ``tag``, ``file`` or ``end``.
+        what: It, for people.
+        reason: What the server said.
+    """
+
+    kind: str
+    what: str
+    reason: str
+
+
+@dataclass
+class Account:
+    """What was brought, and what was not.
+
+    Args:
+        points, params, tags, files: Accepted by the server.
+        refused: Refused for good.
+        records_lost: Records that could not be read any more (exact, by their numbers).
+        bytes_torn: Behind the last whole record: what was being written when the process died.
+        records_dropped, points_dropped: Said by the writer: it could not keep them.
+    """
+
+    points: int = 0
+    params: int = 0
+    tags: int = 0
+    files: int = 0
+    refused: list[Refusal] = field(default_factory=list[Refusal])
+    records_lost: int = 0
+    bytes_torn: int = 0
+    records_dropped: int = 0
+    points_dropped: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Records that will never arrive."""
+        return self.records_lost + self.records_dropped + len(self.refused)
+
+
+@dataclass
+class Parcel:
+    """Records that are sent together; their order among one another does not matter."""
+
+    begin: Begin | None = None
+    points: list[Point] = field(default_factory=list[Point])
+    params: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    files: list[LoggedFile] = field(default_factory=list[LoggedFile])
+    dropped: list[Dropped] = field(default_factory=list[Dropped])
+
+    def add(self, record: Record) -> None:
+        """Put a record in."""
+        match record:
+            case Begin():
+                self.begin = record
+            case Points():
+                self.points += record.points
+            case Params():
+                self.params += record.params.items()
+            case Tags():
+                self.tags |= record.tags
+            case LoggedFile():
+                self.files.append(record)
+            case Dropped():
+                self.dropped.append(record)
+            case End():
+                raise TypeError("an end is brought by itself, after all others")
+
+
+class Courier:
+    """Brings records of one run to a server. Every call may be repeated.
+
+    Args:
+        client: The server.
+        run_id: The run.
+        files: Folder of the copies of logged files.
+        account: Is kept up.
+    """
+
+    def __init__(self, client: Client, run_id: str, files: Path, account: Account) -> None:
+        self.account = account
+        self._client = client
+        self._run_id = run_id
+        self._files = files
+
+    def bring(self, parcel: Parcel) -> None:
+        """Bring records. When this returns, each was accepted or is in ``account.refused``.
+
+        Raises:
+            SeafloorError: the server is away, or says no to the run as a whole (it does not know
+                it, the token is not valid). Some of the records may have been accepted.
+        """
+        if parcel.begin is not None and not parcel.begin.launched:
+            self._begin(parcel.begin)
+        for first in range(0, len(parcel.points), POINTS_PER_CALL_MAX):
+            self._append(parcel.points[first : first + POINTS_PER_CALL_MAX])
+        self._describe(parcel)
+        for file in parcel.files:
+            self._put(file)
+        for dropped in parcel.dropped:
+            self.account.records_dropped += dropped.records
+            self.account.points_dropped += dropped.points
+
+    def end(self, end: End) -> None:
+        """Say how the run ended.
+
+        Raises:
+            SeafloorError: as ``bring``.
+        """
+        update = RunUpdate(state=end.state, reason=end.reason, ended_ns=end.ended_ns)
+        try:
+            self._client.runs.update(self._run_id, update)
+        except _FINAL_REFUSALS as error:
+            if self._client.runs.get(self._run_id).state != end.state:
+                self._refuse("end", end.state, error)
+
+    def discard(self, files: Iterable[LoggedFile]) -> None:
+        """Remove the copies of files that were brought.
+
+        Raises:
+            OSError: one could not be removed.
+        """
+        for file in files:
+            if file.copied:
+                (self._files / file.source).unlink(missing_ok=True)
+
+    def _begin(self, begin: Begin) -> None:
+        run = self._client.runs.create(begin.run)
+        if begin.resumed and run.state.is_final:
+            self._client.runs.update(
+                self._run_id, RunUpdate(state="running", reason="resumed by its client")
+            )
+
+    def _append(self, points: list[Point]) -> None:
+        try:
+            self._client.metrics.append(self._run_id, points)
+        except _FINAL_REFUSALS as error:
+            if len(points) == 1:
+                point = points[0]
+                self._refuse("point", f"{point.key}={point.value} at step {point.step}", error)
+                return
+            middle = len(points) // 2
+            self._append(points[:middle])
+            self._append(points[middle:])
+        else:
+            self.account.points += len(points)
+
+    def _describe(self, parcel: Parcel) -> None:
+        params = dict(reversed(parcel.params))  # the first value of each
+        others = {key: value for key, value in parcel.params if params[key] != value}
+        if not params and not parcel.tags:
+            return
+        try:
+            self._client.runs.update(self._run_id, RunUpdate(params=params, tags=parcel.tags))
+        except _FINAL_REFUSALS:
+            # Which one it is shows when each goes alone.
+            self._describe_singly(params, parcel.tags)
+        else:
+            self.account.params += len(params)
+            self.account.tags += len(parcel.tags)
+        self._describe_singly(others, {})
+
+    def _describe_singly(self, params: dict[str, str], tags: dict[str, str]) -> None:
+        for key, value in params.items():
+            if self._update("param", f"{key}={value[:100]}", RunUpdate(params={key: value})):
+                self.account.params += 1
+        for key, value in tags.items():
+            if self._update("tag", f"{key}={value[:100]}", RunUpdate(tags={key: value})):
+                self.account.tags += 1
+
+    def _update(self, kind: str, what: str, update: RunUpdate) -> bool:
+        try:
+            self._client.runs.update(self._run_id, update)
+        except _FINAL_REFUSALS as error:
+            self._refuse(kind, what, error)
+            return False
+        return True
+
+    def _put(self, file: LoggedFile) -> None:
+        source = self._files / file.source if file.copied else Path(file.source)
+        try:
+            if not file.copied:
+                _check_unchanged(source, file)
+            self._client.artifacts.put(self._run_id, file.path, source)
+        except (*_FINAL_REFUSALS, StoreCorrupt) as error:
+            self._refuse("file", file.path, error)
+        else:
+            self.account.files += 1
+
+    def _refuse(self, kind: str, what: str, error: SeafloorError) -> None:
+        self.account.refused.append(Refusal(kind, what, error.message))
+
+
+def _check_unchanged(source: Path, file: LoggedFile) -> None:
+    try:
+        status = source.stat()
+    except OSError as error:
+        raise InvalidValue(
+            f'"{source}" is gone or cannot be read ({error.strerror}); it was too large to be '
+            "copied when it was logged."
+        ) from error
+    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise InvalidValue(
+            f'"{source}" was changed after it was logged; it was too large to be copied.'
+        )
+
+
+class SegmentDelivery:
+    """Brings one segment to a server, a step at a time, and notes how far.
+
+    Args:
+        segment: Which.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.end: End | None = None
+        self.torn_bytes = 0
+        self._sent = read_sent(segment)
+        self._sent_with_end = self._sent
+
+    def step(self, courier: Courier, limit: int | None = None) -> int:
+        """Bring the next records; the ``end`` is only read, for ``finish`` to bring.
+
+        Args:
+            courier: By whom.
+            limit: Offset to read to, in a file that is being written; None: its end.
+
+        Returns:
+            How many records; 0 when there is none left that is whole.
+
+        Raises:
+            SeafloorError: as ``Courier.bring``. The same records come again next time.
+            OSError: the file cannot be read, or the note not be written.
+        """
+        if limit is not None and self._sent.offset >= limit:
+            return 0
+        parcel, count, lost, sent = Parcel(), 0, 0, self._sent
+        with self.segment.path.open("rb") as file:
+            reader = WalReader(file, offset=sent.offset, number=sent.number, limit=limit)
+            for found in reader.records():
+                if isinstance(found.record, End):
+                    self.end = found.record
+                    self._sent_with_end = Sent(found.end, found.number)
+                    break
+                parcel.add(found.record)
+                count += 1
+                lost += found.lost
+                sent = Sent(found.end, found.number)
+                if count >= _RECORDS_PER_STEP_MAX or len(parcel.points) >= POINTS_PER_CALL_MAX:
+                    break
+            self.torn_bytes = reader.torn_bytes
+        if count == 0:
+            return 0
+        courier.bring(parcel)
+        courier.account.records_lost += lost
+        self._note(sent)
+        courier.discard(parcel.files)
+        return count
+
+    def finish(self, courier: Courier) -> None:
+        """Say how the run ended, if the writer said so and it is the writer's to say.
+
+        Raises:
+            SeafloorError, OSError: as ``step``.
+        """
+        if self.end is None:
+            return
+        begin = read_begin(self.segment.path)
+        if begin is not None and begin.owner and not begin.launched:
+            courier.end(self.end)
+        self._note(self._sent_with_end)
+
+    def _note(self, sent: Sent) -> None:
+        write_sent(self.segment, sent)
+        self._sent = sent
+
+    def count_waiting(self) -> int:
+        """Count whole records that are not brought yet.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with self.segment.path.open("rb") as file:
+            reader = WalReader(file, offset=self._sent.offset, number=self._sent.number)
+            return sum(1 for _ in reader.records())

@@ -1,0 +1,82 @@
+"""Files that a script logs: taken as they are now, so that a later change alters nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.names import check_path
+from seafloor.sdk.wal import LoggedFile
+
+COPY_BYTES_MAX: Final = 256 * 1024 * 1024
+
+
+class LoggedFiles:
+    """Takes files into the spool.
+
+    Args:
+        folder: For the copies; made when it is needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take(self, file: Path, folder: str) -> Generator[LoggedFile]:
+        """Take one file.
+
+        Raises:
+            InvalidValue: there is no such file, or the path cannot be kept.
+        """
+        path = check_path(f"{folder.strip('/')}/{file.name}".lstrip("/"), field="folder")
+        if file.is_dir():
+            raise InvalidValue(
+                f'"{file}" is a folder: use log_artifacts to keep all files below it.', field="file"
+            )
+        yield self._take(file, path)
+
+    def take_all(self, directory: Path, folder: str) -> Generator[LoggedFile]:
+        """Take all files below a directory.
+
+        Raises:
+            InvalidValue: there is no such directory, or a path cannot be kept. What was
+                given before stays taken.
+        """
+        if not directory.is_dir():
+            raise InvalidValue(f'"{directory}" is not a folder.', field="directory")
+        top = folder.strip("/")
+        for here, folders, names in os.walk(directory):
+            folders.sort()
+            for name in sorted(names):
+                file = Path(here, name)
+                if not file.is_file():
+                    continue  # a socket, a pipe, a link to nowhere
+                below = file.relative_to(directory).as_posix()
+                yield self._take(file, check_path(f"{top}/{below}".lstrip("/"), field="folder"))
+
+    def _take(self, file: Path, path: str) -> LoggedFile:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise InvalidValue(
+                f'"{file}" cannot be read: {error.strerror or error}.', field="file"
+            ) from error
+        if status.st_size <= COPY_BYTES_MAX:
+            name = secrets.token_hex(16)
+            if self._copy(file, self._folder / name):
+                return LoggedFile(path, name, True, status.st_size, status.st_mtime_ns)
+        # Too large, or the disk has no room for a copy: it is sent from where it is.
+        return LoggedFile(path, str(file.absolute()), False, status.st_size, status.st_mtime_ns)
+
+    def _copy(self, file: Path, copy: Path) -> bool:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            return False
+        return True

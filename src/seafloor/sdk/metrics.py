@@ -1,0 +1,71 @@
+"""Metrics over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from seafloor.domain.metrics import Point
+from seafloor.sdk.transport import Request, Transport, quote
+from seafloor.wire.metrics import (
+    ChartOut,
+    MetricList,
+    PointIn,
+    PointsAppend,
+    PointsAppended,
+    SeriesPageOut,
+    SeriesPointOut,
+)
+from seafloor.wire.numbers import number_out
+
+
+class Metrics:
+    """``/api/v1/runs/{run}/metrics`` of one server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def append(self, run_id: str, points: Iterable[Point]) -> PointsAppended:
+        """Append points, all or none; a repeat is harmless.
+
+        Args:
+            run_id: Which run.
+            points: At most 50,000.
+
+        Raises:
+            InvalidValue, LimitExceeded: a point cannot be accepted. None was written.
+            NotFound: there is no such run.
+        """
+        sent = [PointIn(p.key, number_out(p.value), p.step, p.time_ms) for p in points]
+        request = Request("POST", _path(run_id), json=PointsAppend(sent), repeatable=True)
+        return self._transport.call(request, PointsAppended)
+
+    def list(self, run_id: str) -> MetricList:
+        """Read every key of a run with its summary."""
+        return self._transport.call(Request("GET", _path(run_id)), MetricList)
+
+    def page(
+        self, run_id: str, key: str, *, limit: int = 5000, cursor: str | None = None
+    ) -> SeriesPageOut:
+        """Read one page of a series, by step."""
+        query = [("key", key), ("limit", limit), ("cursor", cursor)]
+        request = Request("GET", f"{_path(run_id)}/series", query=query)
+        return self._transport.call(request, SeriesPageOut)
+
+    def iterate(self, run_id: str, key: str) -> Generator[SeriesPointOut]:
+        """Read a whole series, page by page."""
+        cursor = None
+        while True:
+            page = self.page(run_id, key, cursor=cursor)
+            yield from page.points
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def chart(self, run_id: str, key: str, *, buckets: int) -> ChartOut:
+        """Read a series in buckets with exact extremes."""
+        query = [("key", key), ("buckets", buckets)]
+        return self._transport.call(Request("GET", f"{_path(run_id)}/chart", query=query), ChartOut)
+
+
+def _path(run_id: str) -> str:
+    return f"/api/v1/runs/{quote(run_id)}/metrics"

@@ -1,0 +1,256 @@
+"""The sender: a thread of the process that logs, which brings its spool to the server.
+
+It is the only one that waits for the disk or the network; the process itself never does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.errors import SeafloorError, StoreUnavailable
+from seafloor.sdk.client import Client
+from seafloor.sdk.courier import Account, Courier, Parcel, SegmentDelivery
+from seafloor.sdk.discovery import require_server
+from seafloor.sdk.leftovers import bring_segments, leftovers, remove_folder_if_empty
+from seafloor.sdk.settings import Settings
+from seafloor.sdk.spool import SpoolWriter, remove_segment, sync_copy
+from seafloor.sdk.transport import TransportOptions
+from seafloor.sdk.wal import End, Record
+
+_TICK_S: Final = 0.5
+_BACK_OFF_FIRST_S: Final = 0.5
+_BACK_OFF_MAX_S: Final = 15.0
+_LEFTOVERS_EVERY_S: Final = 5.0
+_OPTIONS: Final = TransportOptions(connect_s=3.0, read_s=30.0, repeat_s=0.0)
+_PENDING_PER_CALL_MAX: Final = 5_000
+
+_log = logging.getLogger("seafloor")
+
+
+class Sender:
+    """Brings what a ``SpoolWriter`` writes to a server, from a daemon thread.
+
+    Args:
+        writer: Used under ``lock`` only.
+        lock: Of the run.
+        settings: Where the server is; looked for again whenever it is away.
+        run_id: The run.
+    """
+
+    def __init__(
+        self, writer: SpoolWriter, lock: threading.Lock, settings: Settings, run_id: str
+    ) -> None:
+        self.account = Account()
+        self.last_error: SeafloorError | OSError | None = None
+        self._writer = writer
+        self._lock = lock
+        self._settings = settings
+        self._run_id = run_id
+        self._folder = writer.segment.folder
+        self._delivery = SegmentDelivery(writer.segment)
+        self._client: Client | None = None
+        self._reached = False
+        self._said: set[str] = set()
+        self._next_try_s = 0.0
+        self._next_leftovers_s = 0.0
+        self._back_off_s = _BACK_OFF_FIRST_S
+        self._wake = threading.Event()
+        self._round = threading.Condition()
+        self._rounds_begun = 0
+        self._rounds_whole = 0
+        self._closing_until_s: float | None = None
+        self._done = threading.Event()
+        self._delivered = False
+        self._thread = threading.Thread(target=self._run, name="seafloor-sender", daemon=True)
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            RuntimeError: no thread can be started (the interpreter is ending).
+        """
+        self._thread.start()
+
+    def flush(self, *, wait_s: float) -> bool:
+        """Wait until the server has accepted all that was logged before this call.
+
+        Args:
+            wait_s: At most.
+        """
+        with self._round:
+            # A round that has begun already may have looked before the last record was there.
+            wanted = self._rounds_begun + 1
+            self._next_try_s = 0.0
+            self._wake.set()
+            return self._round.wait_for(
+                lambda: self._rounds_whole >= wanted or self._done.is_set(), wait_s
+            )
+
+    def finish(self, *, wait_s: float) -> bool:
+        """Bring what is left, and end.
+
+        Args:
+            wait_s: At most. A server that was never reached is tried once only.
+
+        Returns:
+            Whether all was brought. If not, it is in the spool.
+        """
+        self._closing_until_s = time.monotonic() + wait_s
+        self._wake.set()
+        self._done.wait(wait_s + 0.5)
+        return self._delivered
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:  # noqa: BLE001 - the sender's edge: training goes on without it
+            _log.exception(
+                "seafloor: sending stopped by a bug; what is logged stays in the spool for "
+                "`seafloor sync`"
+            )
+        finally:
+            if self._client is not None:
+                self._client.close()
+            self._done.set()
+            with self._round:
+                self._round.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            closing_until_s = self._closing_until_s
+            with self._round:
+                self._rounds_begun += 1
+                this_round = self._rounds_begun
+            self._save()
+            if closing_until_s is not None or time.monotonic() >= self._next_try_s:
+                whole = self._try_to_bring(closing=closing_until_s is not None)
+                with self._round:
+                    self._rounds_whole = this_round if whole else self._rounds_whole
+                    self._round.notify_all()
+                if closing_until_s is not None and (
+                    whole or not self._reached or time.monotonic() >= closing_until_s
+                ):
+                    self._delivered = whole
+                    return
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+
+    def _save(self) -> None:
+        """Have what was logged survive the machine; write what the disk did not take before."""
+        with self._lock:
+            self._writer.retry()
+            copy = self._writer.unsynced_copy()
+        synced = sync_copy(copy)
+        with self._lock:
+            self._writer.synced(synced)
+            problem, self._writer.problem = self._writer.problem, None
+        if problem is not None:
+            self._say_once(
+                "disk",
+                f"{self._folder} cannot be written ({problem.strerror}): what is logged is kept "
+                "in memory and sent from there; free some space, or set SEAFLOOR_HOME",
+            )
+
+    def _try_to_bring(self, *, closing: bool) -> bool:
+        """Bring what there is; say whether all of it was."""
+        try:
+            self._bring(self._connect(), closing=closing)
+        except (SeafloorError, OSError) as error:
+            self._put_off(error)
+            return False
+        self.last_error = None
+        self._next_try_s, self._back_off_s = 0.0, _BACK_OFF_FIRST_S
+        for refusal in self.account.refused:
+            self._say_once(
+                f"{refusal.kind} {refusal.what}",
+                f"the server refused {refusal.kind} {refusal.what}: {refusal.reason}",
+            )
+        return True
+
+    def _put_off(self, error: SeafloorError | OSError) -> None:
+        if isinstance(error, SeafloorError) and not error.retryable:
+            self._say_once(str(error), f"run {self._run_id} cannot be sent: {error}")
+        if isinstance(error, StoreUnavailable) and self._client is not None:
+            # A server of this machine may come back at another address: look for it again.
+            self._client.close()
+            self._client = None
+        self.last_error = error
+        self._next_try_s = time.monotonic() + self._back_off_s
+        self._back_off_s = min(self._back_off_s * 2, _BACK_OFF_MAX_S)
+
+    def _connect(self) -> Courier:
+        if self._client is None:
+            url = require_server(self._settings)
+            self._client = Client(url, self._settings.token, options=_OPTIONS)
+        return Courier(self._client, self._run_id, self._folder / "files", self.account)
+
+    def _bring(self, courier: Courier, *, closing: bool) -> None:
+        self._bring_own(courier)
+        self._bring_pending(courier)
+        self._bring_leftovers(courier, now=closing)
+        if closing:
+            self._delivery.finish(courier)
+            with self._lock:
+                self._writer.close()
+            remove_segment(self._delivery.segment)
+            remove_folder_if_empty(self._folder)
+
+    def _bring_own(self, courier: Courier) -> None:
+        while True:
+            with self._lock:
+                current, size_bytes = self._writer.segment, self._writer.size_bytes
+            is_current = self._delivery.segment == current
+            if is_current and size_bytes == 0:
+                return  # not made yet: the disk does not take it
+            if self._delivery.step(courier, size_bytes if is_current else None) > 0:
+                self._reached = True
+            elif is_current:
+                return
+            else:
+                remove_segment(self._delivery.segment)
+                self._delivery = SegmentDelivery(self._delivery.segment.next)
+
+    def _bring_pending(self, courier: Courier) -> None:
+        """Bring from memory what the disk does not take."""
+        while True:
+            with self._lock:
+                if self._writer.retry():
+                    return
+                count = min(len(self._writer.pending), _PENDING_PER_CALL_MAX)
+                payloads = [self._writer.pending[index] for index in range(count)]
+            parcel = Parcel(begin=self._writer.begin)
+            end: End | None = None
+            for payload in payloads:
+                record = msgspec.msgpack.decode(payload, type=Record)
+                if isinstance(record, End):
+                    end = record
+                else:
+                    parcel.add(record)
+            courier.bring(parcel)
+            self._reached = True
+            begin = self._writer.begin
+            if end is not None and begin.owner and not begin.launched:
+                courier.end(end)
+            with self._lock:
+                self._writer.forget_pending(count)
+
+    def _bring_leftovers(self, courier: Courier, *, now: bool) -> None:
+        """Bring what other processes of this run logged before they were gone."""
+        now_s = time.monotonic()
+        if now_s < self._next_leftovers_s and not now:
+            return
+        self._next_leftovers_s = now_s + _LEFTOVERS_EVERY_S
+        with leftovers(self._folder, but=self._writer.name) as found:
+            for segments in found:
+                # How such a process ended is not how the run ends: the run is ours now.
+                remove_segment(bring_segments(segments, courier).segment)
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            _log.warning("seafloor: %s", text)

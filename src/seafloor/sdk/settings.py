@@ -1,0 +1,137 @@
+"""Settings of the client: the one place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import parse_workload_id
+
+VARIABLES: Final = {
+    "url": "SEAFLOOR_URL",
+    "token": "SEAFLOOR_TOKEN",
+    "home": "SEAFLOOR_HOME",
+    "data": "SEAFLOOR_DATA",
+    "project": "SEAFLOOR_PROJECT",
+    "experiment": "SEAFLOOR_EXPERIMENT",
+    "run_id": "SEAFLOOR_RUN_ID",
+    "attempt": "SEAFLOOR_ATTEMPT",
+    "exit_wait_s": "SEAFLOOR_EXIT_WAIT_S",
+}
+"""Field of ``Settings`` to the variable that sets it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the client works with.
+
+    Args:
+        url: Of the server; None: the one that ``data`` tells of.
+        token: Sent as ``Authorization: Bearer``; None: none.
+        home: Where the client keeps what is its own (the spool, details of crashes).
+        data: Data folder of the server on this machine.
+        project: Where runs go.
+        experiment: Of runs that name none; None: ``Default``.
+        run_id: The run this process is a task of; None outside a launched task.
+        attempt: Which attempt of it; None outside a launched task.
+        exit_wait_s: How long a process that ends waits for what it logged to be sent.
+        origins: Field to where its value is from: ``default`` or the name of a variable.
+    """
+
+    url: str | None
+    token: str | None
+    home: Path
+    data: Path
+    project: str = "default"
+    experiment: str | None = None
+    run_id: str | None = None
+    attempt: int | None = None
+    exit_wait_s: float = 10.0
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def spool(self) -> Path:
+        """Where records wait to be sent, one folder a run."""
+        return self.home / "spool"
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        environment: Variables; None: those of this process. A variable that is empty is not set.
+
+    Raises:
+        InvalidValue: a variable holds something that cannot be; ``field`` is its name.
+    """
+    variables = os.environ if environment is None else environment  # noqa: TID251 - the one place
+    found = {name: variables.get(variable, "") for name, variable in VARIABLES.items()}
+    home = Path(found["home"]).expanduser() if found["home"] else Path.home() / ".seafloor"
+    run_id = found["run_id"]
+    return Settings(
+        url=_url(found["url"]),
+        token=found["token"] or None,
+        home=home.absolute(),
+        data=(Path(found["data"]).expanduser() if found["data"] else home / "data").absolute(),
+        project=found["project"] or "default",
+        experiment=found["experiment"] or None,
+        run_id=parse_workload_id(run_id, field="SEAFLOOR_RUN_ID") if run_id else None,
+        attempt=_attempt(found["attempt"]),
+        exit_wait_s=_seconds(found["exit_wait_s"], default_s=10.0),
+        origins={name: VARIABLES[name] if text else "default" for name, text in found.items()},
+    )
+
+
+def check_url(text: str, *, field: str) -> str:
+    """Check the address of a server.
+
+    Returns:
+        It, without a slash at its end.
+
+    Raises:
+        InvalidValue: it is not one.
+
+    >>> check_url("http://127.0.0.1:5000/", field="url")
+    'http://127.0.0.1:5000'
+    """
+    url = text.strip().rstrip("/")
+    scheme, separator, rest = url.partition("://")
+    if scheme not in {"http", "https"} or not separator or not rest or " " in rest:
+        raise InvalidValue(
+            f'"{text}" is not the address of a server: write it like "http://127.0.0.1:5000".',
+            field=field,
+        )
+    return url
+
+
+def _url(text: str) -> str | None:
+    return check_url(text, field="SEAFLOOR_URL") if text else None
+
+
+def _attempt(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise InvalidValue(
+            f'"{text}" is not the number of an attempt: attempts count 1, 2, …',
+            field="SEAFLOOR_ATTEMPT",
+        )
+    return int(text)
+
+
+def _seconds(text: str, *, default_s: float) -> float:
+    if not text:
+        return default_s
+    try:
+        seconds = float(text)
+    except ValueError as error:
+        raise InvalidValue(
+            f'"{text}" is not a number of seconds.', field="SEAFLOOR_EXIT_WAIT_S"
+        ) from error
+    if not 0 <= seconds <= 86_400:
+        raise InvalidValue("Seconds to wait must be 0..86400.", field="SEAFLOOR_EXIT_WAIT_S")
+    return seconds

@@ -1,0 +1,335 @@
+"""HTTP to a server: requests, repeats, and answers turned into values or errors."""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+import msgspec
+
+from seafloor.domain.errors import (
+    Forbidden,
+    NotFound,
+    OutOfOrder,
+    SeafloorError,
+    StoreCorrupt,
+    StoreUnavailable,
+    Unauthenticated,
+    error_classes,
+)
+from seafloor.sdk.settings import check_url
+from seafloor.wire.errors import ErrorBody
+
+if TYPE_CHECKING:
+    import urllib3
+
+T = TypeVar("T")
+
+Query = Iterable[tuple[str, str | int | float | bool | None]]
+
+_ERROR_BYTES_MAX: Final = 64 * 1024
+_BACK_OFF_FIRST_S: Final = 0.1
+_BACK_OFF_MAX_S: Final = 2.0
+_BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
+_BLOCK_BYTES: Final = 256 * 1024
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How long a client waits.
+
+    Args:
+        connect_s: For a connection.
+        read_s: For the next bytes of an answer.
+        repeat_s: How long a call that may be repeated is repeated while the server is away or
+            busy; 0: once only.
+    """
+
+    connect_s: float = 5.0
+    read_s: float = 60.0
+    repeat_s: float = 15.0
+
+
+class Readable(Protocol):
+    """A body that is read in pieces, and from its beginning again at each repeat."""
+
+    def read(self, size_bytes: int = -1, /) -> bytes:
+        """Read at most so many bytes; none at the end."""
+        ...
+
+    def seek(self, offset: int, /) -> int:
+        """Go on at an offset."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Args:
+        method, path: As in ``docs/reference/api.md``; parts of the path are quoted already.
+        query: Names and values; those that are None are left out, booleans are true and false.
+        json: Sent as JSON.
+        body: Sent as it is; a file is read in pieces, from its beginning at each repeat.
+        size_bytes: Of a file.
+        headers: More of them.
+        repeatable: Whether a second one does no harm; None: by the method.
+        read_s: How long to wait for the next bytes of the answer; None: as the transport does.
+    """
+
+    method: str
+    path: str
+    query: Query = ()
+    json: object = None
+    body: bytes | Readable | None = None
+    size_bytes: int | None = None
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    repeatable: bool | None = None
+    read_s: float | None = None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether it may be sent again when it is not known what became of it."""
+        return self.method != "POST" if self.repeatable is None else self.repeatable
+
+
+def quote(part: str) -> str:
+    """Make a text fit for one part of a path."""
+    return urllib.parse.quote(part, safe="")
+
+
+def quote_path(path: str) -> str:
+    """Make a relative path fit for the end of a path."""
+    return urllib.parse.quote(path, safe="/")
+
+
+class Transport:
+    """Connections to one server. May be used from several threads.
+
+    Args:
+        url: Of the server.
+        token: Presented with every request; None: none.
+        options: How long to wait.
+
+    Raises:
+        InvalidValue: url is no address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        options: TransportOptions | None = None,
+    ) -> None:
+        self.url = check_url(url, field="url")
+        self.options = options if options is not None else TransportOptions()
+        self.token = token
+        self._pool: urllib3.PoolManager | None = None
+
+    def close(self) -> None:
+        """Close idle connections."""
+        if self._pool is not None:
+            self._pool.clear()
+
+    def call(self, request: Request, answer: type[T]) -> T:
+        """Send a request and read its answer whole.
+
+        Args:
+            request: What to send.
+            answer: The type of the answer's JSON.
+
+        Raises:
+            StoreUnavailable: the server does not answer, or is busy for too long.
+            SeafloorError: of the class that the server's answer names.
+        """
+        with self.open(request) as response:
+            content = self._read(response)
+        try:
+            return msgspec.json.decode(content, type=answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreCorrupt(
+                f"The answer of {self.url} to {request.method} {request.path} is not understood: "
+                f"is it a Seafloor server, and of this version? ({error})"
+            ) from error
+
+    def send(self, request: Request) -> dict[str, str]:
+        """Send a request whose answer has nothing to read but its headers (lower-case names)."""
+        with self.open(request) as response:
+            self._read(response)
+            return {name.lower(): value for name, value in response.headers.items()}
+
+    @contextmanager
+    def open(self, request: Request) -> Generator[urllib3.BaseHTTPResponse]:
+        """Send a request and leave its answer to be read in pieces.
+
+        Yields:
+            The response, status 2xx; its connection goes back to the pool at the end.
+
+        Raises:
+            SeafloorError: as ``call``.
+        """
+        response = self._send_repeatedly(request)
+        try:
+            yield response
+        finally:
+            # One that was not read to its end cannot serve another request.
+            response.close()
+            response.release_conn()
+
+    def _send_repeatedly(self, request: Request) -> urllib3.BaseHTTPResponse:
+        deadline_s = time.monotonic() + (self.options.repeat_s if request.may_repeat else 0.0)
+        wait_s = _BACK_OFF_FIRST_S
+        while True:
+            try:
+                return self._send_once(request)
+            except StoreUnavailable as error:
+                pause_s = max(wait_s, error.retry_after_s or 0.0)
+                if time.monotonic() + pause_s > deadline_s:
+                    raise
+            time.sleep(pause_s)
+            wait_s = min(wait_s * 2, _BACK_OFF_MAX_S)
+
+    def _send_once(self, request: Request) -> urllib3.BaseHTTPResponse:
+        # Imported here: a training script that only writes to the spool never needs it.
+        import urllib3
+
+        body, headers = self._prepare(request)
+        try:
+            response = self._connections().urlopen(
+                request.method,
+                self._address(request),
+                body=body,
+                headers=headers,
+                preload_content=False,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(
+                    connect=self.options.connect_s,
+                    read=self.options.read_s if request.read_s is None else request.read_s,
+                ),
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+        if 200 <= response.status < 300:
+            return response
+        try:
+            raise self._error(response)
+        finally:
+            response.close()
+
+    def _prepare(self, request: Request) -> tuple[bytes | Readable | None, dict[str, str]]:
+        from seafloor import __version__
+
+        headers = {"User-Agent": f"seafloor/{__version__}", "Accept": "application/json"}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        body = request.body
+        if request.json is not None:
+            body = msgspec.json.encode(request.json)
+            headers["Content-Type"] = "application/json"
+        elif body is not None:
+            headers["Content-Type"] = "application/octet-stream"
+            if not isinstance(body, bytes):
+                body.seek(0)
+                headers["Content-Length"] = str(request.size_bytes)
+        return body, headers | request.headers
+
+    def _address(self, request: Request) -> str:
+        pairs = [
+            (name, str(value).lower() if isinstance(value, bool) else str(value))
+            for name, value in request.query
+            if value is not None
+        ]
+        query = f"?{urllib.parse.urlencode(pairs)}" if pairs else ""
+        return f"{self.url}{request.path}{query}"
+
+    def _connections(self) -> urllib3.PoolManager:
+        if self._pool is None:
+            self._pool = _make_pool(self.url)
+        return self._pool
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        import urllib3
+
+        try:
+            return response.read()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The server at {self.url} does not answer ({_why(error)}). "
+            "Is it running? `seafloor doctor` tells more.",
+            detail=repr(error),
+        )
+
+    def _error(self, response: urllib3.BaseHTTPResponse) -> SeafloorError:
+        content = response.read(_ERROR_BYTES_MAX)
+        try:
+            body = msgspec.json.decode(content, type=ErrorBody)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._foreign_error(response.status)
+        retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+        shown = body.message
+        if body.request_id is not None and response.status >= 500:
+            shown = f"{shown} (request {body.request_id})"
+        cls = error_classes().get(body.code, SeafloorError)
+        if cls is OutOfOrder:
+            return OutOfOrder(shown, next_offset=body.next_offset or 0, field=body.field)
+        return cls(shown, field=body.field, retry_after_s=retry_after_s)
+
+    def _foreign_error(self, status: int) -> SeafloorError:
+        """Make an error of an answer that Seafloor did not write: a proxy's, a stranger's."""
+        said = f"{self.url} answered {status}"
+        if status in _BUSY_STATUSES:
+            return StoreUnavailable(f"{said}: the server, or what stands before it, is busy.")
+        if status == 401:
+            return Unauthenticated(f"{said}: a token is asked for. Set SEAFLOOR_TOKEN.")
+        if status == 403:
+            return Forbidden(f"{said}: your token does not allow this.")
+        if 300 <= status < 400:
+            return SeafloorError(f"{said}: it is somewhere else now. Correct SEAFLOOR_URL.")
+        if status == 404:
+            return NotFound(f"{said}: is this the address of a Seafloor server?", field="url")
+        return SeafloorError(f"{said}, and not as a Seafloor server does.")
+
+
+def _make_pool(url: str) -> urllib3.PoolManager:
+    import urllib3
+
+    parts = urllib.parse.urlsplit(url)
+    proxy = None if parts.hostname in _LOOPBACK_NAMES else _proxy(parts)
+    if proxy is not None:
+        return urllib3.ProxyManager(proxy, maxsize=8, blocksize=_BLOCK_BYTES)
+    return urllib3.PoolManager(maxsize=8, blocksize=_BLOCK_BYTES)
+
+
+def _proxy(parts: urllib.parse.SplitResult) -> str | None:
+    # The standard library's reading of http_proxy, https_proxy and no_proxy.
+    from urllib.request import getproxies, proxy_bypass
+
+    if parts.hostname is None or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    if text is None or not text.isascii() or not text.isdigit():
+        return None
+    return float(text)
+
+
+def _why(error: BaseException) -> str:
+    """Say in a few words why a connection failed: what the system said, without addresses."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror.lower()
+        seen = seen.__cause__ or seen.__context__
+    return type(error).__name__
