@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-KEY_BYTES_MAX = 1024
 READ_CHUNK_BYTES = 1024 * 1024
+LIST_LIMIT_MAX = 1000
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -42,7 +43,8 @@ class ObjectPage(msgspec.Struct, frozen=True):
     Args:
         objects: In order of key (by code point of the whole key).
         folders: With ``recursive=False``, the keys of the folders at this level, without a
-            trailing slash, in order; empty otherwise.
+            trailing slash, in the order in which a recursive listing would come to them (so
+            ``a-b`` before ``a``, as ``a-b/x`` is before ``a/x``); empty otherwise.
         next: Cursor of the next page, None when this was the last.
     """
 
@@ -74,7 +76,9 @@ class ObjectRead(Protocol):
 
         Raises:
             NotFound: no object has this key (a folder is not an object).
-            InvalidValue: the key breaks ``domain.names.check_path``. True of every method.
+            InvalidValue: the key breaks ``keys.check_object_key``, which is
+                ``domain.names.check_path`` and one reserved name. True of every method.
+            LimitExceeded: the key is too long. True of every method.
             StoreUnavailable: the store does not answer. True of every method.
         """
         ...
@@ -86,8 +90,12 @@ class ObjectRead(Protocol):
             start: First byte, >= 0. At or past the end: nothing is yielded.
             length: At most so many bytes; None: to the end.
 
+        A stream that has begun goes on with the same content when the object is replaced or
+        deleted meanwhile.
+
         Raises:
             NotFound: at the first step, no object has this key.
+            InvalidValue: at the first step, start or length is negative.
             StoreCorrupt: the stream ended early.
 
         Cost: memory of one chunk, whatever the object's size.
@@ -104,6 +112,18 @@ class ObjectRead(Protocol):
             limit: 1..1000 objects and folders together.
             cursor: ``next`` of the page before. Objects put or deleted meanwhile may or may not
                 be seen; no other is missed or repeated.
+
+        Raises:
+            InvalidValue: limit is out of bounds, or the cursor is not of this folder.
+        """
+        ...
+
+    async def local_path(self, key: str) -> Path:
+        """Name the file that is the object, to be read (never written) without copying.
+
+        Raises:
+            NotSupported: objects of this store are not files (``capabilities.local_files``).
+            NotFound: no object has this key.
         """
         ...
 

@@ -1,0 +1,272 @@
+"""``LocalObjectStore``: an object is a file whose path is its key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, StoreCorrupt, StoreError
+from seafloor.stores.objects.keys import check_listing, check_object_key, check_range
+from seafloor.stores.objects.local.errors import translated
+from seafloor.stores.objects.local.staging import StagedFile, Staging
+from seafloor.stores.objects.local.tree import FolderInTheWay, ObjectInTheWay, Tree, info_of
+from seafloor.stores.objects.protocol import (
+    READ_CHUNK_BYTES,
+    ObjectCapabilities,
+    ObjectInfo,
+    ObjectPage,
+)
+
+_Result = TypeVar("_Result")
+_DELETES_PER_STEP = 500
+
+
+class LocalObjectStore:
+    """An ``ObjectStore`` in a folder: ``<root>/<key>`` is the object, readable by any program.
+
+    An object is written to ``<root>/.seafloor-tmp``, made durable, and renamed to its key. After
+    a crash a key has the old or the new content; what was unfinished is removed when a store is
+    next opened on the root. Several processes may have one root open.
+
+    No link in the tree is followed; the root itself may be one.
+
+    Args:
+        root: Made when it is missing. One file system, with room for hard links and file locks.
+        threads: How many calls touch the disk at once; others wait.
+
+    Raises:
+        StoreError: the folder cannot be made, written or locked.
+    """
+
+    def __init__(self, root: Path, *, threads: int = 8) -> None:
+        self._root = root.absolute()
+        with translated(self._root):
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._root = self._root.resolve()
+            self._staging = Staging(self._root)
+            self._tree = Tree(self._root)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="seafloor-objects")
+        self._closed = False
+        self._clock_lock = threading.Lock()
+        self._last_ns = 0
+
+    @property
+    def capabilities(self) -> ObjectCapabilities:
+        """Objects are files."""
+        return ObjectCapabilities(local_files=True)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Describe one object; see ``ObjectRead.head``."""
+        check_object_key(key)
+        info = await self._run(lambda: self._tree.head(key), key)
+        if info is None:
+            raise _not_found(key)
+        return info
+
+    async def read(
+        self, key: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream an object or a range of it; see ``ObjectRead.read``."""
+        check_object_key(key)
+        check_range(start=start, length=length)
+        opened: list[int] = []
+        try:
+            info = await self._run(lambda: self._open(key, opened), key)
+            end = info.size_bytes if length is None else min(info.size_bytes, start + length)
+            for offset in range(start, end, READ_CHUNK_BYTES):
+                wanted = min(end - offset, READ_CHUNK_BYTES)
+                chunk = await self._run(lambda: _pread(opened[0], wanted, offset), key)  # noqa: B023
+                if len(chunk) < wanted:
+                    raise StoreCorrupt(
+                        f'"{key}" ended before its {info.size_bytes} bytes: '
+                        "another program cut the file short."
+                    )
+                yield chunk
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    async def list(
+        self, folder: str, *, recursive: bool = True, limit: int = 1000, cursor: str | None = None
+    ) -> ObjectPage:
+        """List what is below a folder; see ``ObjectRead.list``.
+
+        Cost: the names of the folders on the way, read once per page and folder; memory of one
+        page, however many there are.
+        """
+        check_listing(folder, limit=limit, cursor=cursor)
+        return await self._run(
+            lambda: self._page(folder, recursive=recursive, limit=limit, after=cursor or ""), folder
+        )
+
+    async def local_path(self, key: str) -> Path:
+        """Name the file of an object; see ``ObjectRead.local_path``."""
+        await self.head(key)
+        return self._root / key
+
+    async def put(
+        self, key: str, data: bytes | AsyncIterable[bytes], *, if_absent: bool = False
+    ) -> ObjectInfo:
+        """Write an object whole; see ``ObjectWrite.put``.
+
+        Cost: three steps in a thread and one per READ_CHUNK_BYTES; two fsyncs, and one more
+        for each folder that is new.
+        """
+        check_object_key(key)
+        staged = self._staging.new()
+        try:
+            await self._run(lambda: self._begin(staged, key, if_absent=if_absent), key)
+            if isinstance(data, bytes):
+                await self._run(lambda: staged.write(data), key)
+            else:
+                await self._write_stream(staged, data, key)
+            return await self._run(lambda: self._commit(staged, key, if_absent=if_absent), key)
+        except ObjectInTheWay as error:
+            raise Conflict(
+                f'"{key}" cannot be written: "{error.key}" is an object, not a folder.',
+                field="key",
+            ) from error
+        except FolderInTheWay as error:
+            raise Conflict(f'"{key}" cannot be written: it is a folder.', field="key") from error
+        finally:
+            await self._run(staged.discard, key)
+
+    async def delete(self, key: str) -> bool:
+        """Delete one object; see ``ObjectWrite.delete``."""
+        check_object_key(key)
+        return await self._run(lambda: self._tree.remove(key), key)
+
+    async def delete_folder(self, folder: str) -> int:
+        """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
+        check_object_key(folder, field="folder")
+        total = 0
+        while True:
+            removed = await self._run(
+                lambda: self._tree.remove_below(folder, objects_max=_DELETES_PER_STEP), folder
+            )
+            total += removed
+            if not removed:
+                return total
+
+    async def close(self) -> None:
+        """Wait for what runs, and leave nothing behind but objects; see ``ObjectStore.close``."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pool.shutdown(wait=True)
+        self._staging.close()
+        self._tree.close()
+
+    async def _write_stream(self, staged: StagedFile, data: AsyncIterable[bytes], key: str) -> None:
+        """Write a stream in pieces of about READ_CHUNK_BYTES, however small its own are."""
+        waiting: list[bytes] = []
+        waiting_bytes = 0
+        async for chunk in data:
+            waiting.append(chunk)
+            waiting_bytes += len(chunk)
+            if waiting_bytes >= READ_CHUNK_BYTES:
+                piece = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+                await self._run(lambda: staged.write(piece), key)  # noqa: B023
+                waiting, waiting_bytes = [], 0
+        if waiting:
+            await self._run(lambda: staged.write(b"".join(waiting)), key)
+
+    async def _run(self, step: Callable[[], _Result], key: str) -> _Result:
+        """Run a blocking step in a thread.
+
+        A step that runs cannot be stopped. When the caller is cancelled we wait for its end, so
+        that the descriptors it uses are not closed, and given to someone else, in its middle.
+        """
+        if self._closed:
+            raise StoreError("The object store is closed.")
+
+        def guarded() -> _Result:
+            with translated(self._root, key):
+                return step()
+
+        future = self._pool.submit(guarded)
+        waiter = asyncio.wrap_future(future)
+        cancelled: asyncio.CancelledError | None = None
+        while not waiter.done():
+            try:
+                await asyncio.wait((waiter,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                future.cancel()
+        if cancelled is None:
+            return waiter.result()
+        if not waiter.cancelled():
+            waiter.exception()  # looked at, so that nobody is warned of it
+        raise cancelled
+
+    def _open(self, key: str, opened: list[int]) -> ObjectInfo:
+        """Open an object and note the descriptor where it cannot get lost."""
+        found = self._tree.open(key)
+        if found is None:
+            raise _not_found(key)
+        opened.append(found[0])
+        return found[1]
+
+    def _page(self, folder: str, *, recursive: bool, limit: int, after: str) -> ObjectPage:
+        objects: list[ObjectInfo] = []
+        folders: list[str] = []
+        last = ""
+        walk = self._tree.walk(folder, after=after, recursive=recursive, batch=limit + 1)
+        with contextlib.closing(walk):
+            for found in walk:
+                if len(objects) + len(folders) == limit:
+                    return ObjectPage(objects=tuple(objects), folders=tuple(folders), next=last)
+                if isinstance(found, str):
+                    folders.append(found[:-1])
+                    last = found
+                else:
+                    objects.append(found)
+                    last = found.key
+        return ObjectPage(objects=tuple(objects), folders=tuple(folders))
+
+    def _begin(self, staged: StagedFile, key: str, *, if_absent: bool) -> None:
+        """Refuse early what would be refused at the end, then open the staged file."""
+        self._tree.check_place(key)
+        if if_absent and self._tree.head(key) is not None:
+            raise _already_exists(key)
+        staged.open()
+
+    def _commit(self, staged: StagedFile, key: str, *, if_absent: bool) -> ObjectInfo:
+        status = staged.finish(modified_ns=self._next_ns())
+        try:
+            self._tree.place(staged, key, if_absent=if_absent)
+        except FileExistsError as error:
+            raise _already_exists(key) from error
+        return info_of(key, status)
+
+    def _next_ns(self) -> int:
+        """Tell the time, later than ever before: no two puts have one time."""
+        with self._clock_lock:
+            self._last_ns = max(time.time_ns(), self._last_ns + 1)
+            return self._last_ns
+
+
+def _pread(fd: int, size_bytes: int, offset: int) -> bytes:
+    """Read so many bytes, fewer only at the end of the file."""
+    data = os.pread(fd, size_bytes, offset)
+    while len(data) < size_bytes:
+        more = os.pread(fd, size_bytes - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _not_found(key: str) -> NotFound:
+    return NotFound(f'There is no object "{key}".', field="key")
+
+
+def _already_exists(key: str) -> AlreadyExists:
+    return AlreadyExists(f'There is an object "{key}" already.', field="key")
