@@ -13,6 +13,7 @@ Source: the reference of MLflow's search syntax, and ``docs/reference/search.md`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded, nearest
@@ -74,12 +75,28 @@ _TEXTUAL = frozenset(
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """What differs between grammars.
+
+    Args:
+        attributes: Attribute names with their type, ``text`` or ``number``.
+        nesting: Whether OR and parentheses are understood.
+    """
+
+    attributes: Mapping[str, str]
+    nesting: bool = True
+
+
+NATIVE = Dialect(ATTRIBUTES)
+
+
+@dataclass(frozen=True)
 class _Token:
     kind: str
     text: str
 
 
-def parse_filter(text: str) -> Filter | None:
+def parse_filter(text: str, dialect: Dialect = NATIVE) -> Filter | None:
     """Read a filter.
 
     Returns:
@@ -95,13 +112,13 @@ def parse_filter(text: str) -> Filter | None:
         return None
     if len(text) > FILTER_CHARS_MAX:
         raise LimitExceeded(f"A filter has at most {FILTER_CHARS_MAX} characters.", field="filter")
-    reader = _Reader(_tokens(text, field="filter"), field="filter")
+    reader = _Reader(_tokens(text, field="filter"), dialect, field="filter")
     found = reader.any_of(depth=0)
     reader.end()
     return found
 
 
-def parse_order(text: str) -> Order:
+def parse_order(text: str, dialect: Dialect = NATIVE) -> Order:
     """Read ``<identifier> [ASC|DESC]``.
 
     Raises:
@@ -110,7 +127,7 @@ def parse_order(text: str) -> Order:
     >>> parse_order("metrics.loss desc").descending
     True
     """
-    reader = _Reader(_tokens(text, field="order"), field="order")
+    reader = _Reader(_tokens(text, field="order"), dialect, field="order")
     by = reader.identifier()
     descending = False
     if (word := reader.word_if("ASC", "DESC")) is not None:
@@ -133,7 +150,8 @@ def _tokens(text: str, *, field: str) -> list[_Token]:
 
 
 class _Reader:
-    def __init__(self, tokens: list[_Token], *, field: str) -> None:
+    def __init__(self, tokens: list[_Token], dialect: Dialect, *, field: str) -> None:
+        self._dialect = dialect
         self._tokens = tokens
         self._at = 0
         self._field = field
@@ -180,7 +198,7 @@ class _Reader:
         if depth > DEPTH_MAX:
             raise InvalidValue("The filter is nested too deeply.", field=self._field)
         parts = [self._all_of(depth=depth)]
-        while self.word_if("OR"):
+        while self._dialect.nesting and self.word_if("OR"):
             parts.append(self._all_of(depth=depth))
         return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
 
@@ -191,7 +209,7 @@ class _Reader:
         return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
     def _part(self, *, depth: int) -> Filter:
-        if self._mark_if("("):
+        if self._dialect.nesting and self._mark_if("("):
             found = self.any_of(depth=depth + 1)
             if not self._mark_if(")"):
                 raise self._refuse("a closing parenthesis")
@@ -217,10 +235,10 @@ class _Reader:
         return Identifier(subject, key)
 
     def _attribute(self, key: str) -> Identifier:
-        if key not in ATTRIBUTES:
+        if key not in self._dialect.attributes:
             raise InvalidValue(
                 f'"{key}" is not known; metrics, params and tags are written metrics.<key>, '
-                f"params.<key>, tags.<key>.{nearest(key, ATTRIBUTES)}",
+                f"params.<key>, tags.<key>.{nearest(key, self._dialect.attributes)}",
                 field=self._field,
             )
         return Identifier(Subject.ATTRIBUTE, key)
@@ -229,7 +247,8 @@ class _Reader:
         left = self.identifier()
         operator = self._operator()
         numeric = left.subject is Subject.METRIC or (
-            left.subject is Subject.ATTRIBUTE and ATTRIBUTES[left.key] == "number"
+            left.subject is Subject.ATTRIBUTE
+            and self._dialect.attributes[left.key] == "number"
         )
         if operator not in (_NUMERIC if numeric else _TEXTUAL):
             what = "numbers" if numeric else "texts"

@@ -12,6 +12,8 @@ from seafloor.domain.errors import NotFound
 from seafloor.http.requests import AnyRequest
 
 WEB_DIR = Path(__file__).with_name("web")
+# What other clients ask for and this server does not have: 404, never the page.
+_NOT_PAGES = ("api/", "ajax-api/", "v1/", "version", "graphql", "get-artifact", "model-versions/")
 _YEAR_S = 365 * 24 * 3600
 _MISSING = """<!doctype html><meta charset="utf-8"><title>Seafloor</title>
 <h1>Seafloor is running, but its page was not built into this installation.</h1>
@@ -30,7 +32,7 @@ def page_is_built() -> bool:
 async def page(request: AnyRequest, page_path: str = "/") -> Response[bytes]:
     """A file of the page, or the page itself for its own addresses."""
     path = page_path.removeprefix("/")
-    if path.startswith(("api/", "ajax-api/", "v1/")):
+    if path.startswith(_NOT_PAGES):
         raise NotFound(f"There is no {request.method} {request.url.path} here.")
     if not page_is_built():
         return Response(_MISSING.encode(), media_type="text/html")

@@ -13,6 +13,7 @@ from seafloor.app.application import Application
 from seafloor.domain.errors import SeafloorError
 from seafloor.http import errors
 from seafloor.http.gate import Gate
+from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.page import page
 from seafloor.http.requests import AnyRequest, RangeOutside
 from seafloor.http.routes import (
@@ -52,7 +53,7 @@ def create_asgi(application: Application) -> ASGIApp:
         ],
     )
     inner = Litestar(
-        route_handlers=[native, *server.ROUTES, page],
+        route_handlers=[native, mlflow_router(), *server.ROUTES, page],
         openapi_config=OpenAPIConfig(
             title="Seafloor",
             version=application.identity.version,

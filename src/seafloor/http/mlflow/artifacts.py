@@ -1,0 +1,133 @@
+"""``/api/2.0/mlflow-artifacts/artifacts/…`` and ``/api/2.0/mlflow/artifacts/list``.
+
+A client is told that a run's artifacts are at ``mlflow-artifacts:/<experiment>/<run>/artifacts`` and
+a logged model's at ``mlflow-artifacts:/<experiment>/models/<model>/artifacts``; the paths here are
+what follows the colon. The experiment in them is not looked at: ids are unique without it.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from litestar import Response, delete, get, put
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
+
+from seafloor.domain.artifacts import ArtifactEntry
+from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
+from seafloor.domain.names import check_path
+from seafloor.http.mlflow.bodies import run_id_of
+from seafloor.http.mlflow.entities import Json, artifact_root
+from seafloor.http.mlflow.models import writable_model
+from seafloor.http.mlflow.runs import active_run
+from seafloor.http.requests import AnyRequest, body_stream, range_of
+from seafloor.http.routes.artifacts import announced_size, file_headers
+from seafloor.http.state import application_of
+
+_PATH = re.compile(
+    r"(?P<experiment>\d{1,18})/(?:(?P<run>[0-9a-f]{32})|models/(?P<model>m-[0-9a-f]{32}))"
+    r"/artifacts(?:/(?P<rest>.+))?\Z",
+    re.DOTALL,
+)
+
+
+def _owner_and_path(text: str) -> tuple[str, str]:
+    """Read what a path names: whose artifacts, and which of them (``""``: all).
+
+    Raises:
+        InvalidValue: it leads elsewhere, be it after another decoding.
+    """
+    found = _PATH.match(text.removeprefix("/"))
+    if found is None:
+        raise InvalidValue("Invalid path", field="path")
+    rest = found.group("rest") or ""
+    for decoded in {rest, unquote(rest)} - {""}:
+        try:
+            check_path(decoded)
+        except SeafloorError as error:
+            raise InvalidValue("Invalid path", field="path") from error
+    return found.group("run") or found.group("model"), rest
+
+
+async def _check_owner(request: AnyRequest, owner: str) -> None:
+    if owner.startswith("m-"):
+        await writable_model(request, owner)
+    else:
+        await active_run(request, owner)
+
+
+def _entry(entry: ArtifactEntry, *, whole: bool) -> Json:
+    path = entry.path if whole else entry.path.rsplit("/", 1)[-1]
+    if entry.is_folder:
+        return {"path": path, "is_dir": True}
+    return {"path": path, "is_dir": False, "file_size": entry.size_bytes}
+
+
+@get("/mlflow-artifacts/artifacts")
+async def list_by_location(request: AnyRequest, path: str = "") -> Json:
+    owner, folder = _owner_and_path(path)
+    entries = await application_of(request).stores.artifacts.children(owner, folder)
+    return {"files": [_entry(entry, whole=False) for entry in entries]} if entries else {}
+
+
+@get("/mlflow/artifacts/list")
+async def list_by_run(
+    request: AnyRequest, run_id: str = "", run_uuid: str = "", path: str = ""
+) -> Json:
+    app = application_of(request)
+    run = await app.runs.get(run_id_of(run_id, run_uuid))
+    experiment = await app.experiments.get(run.experiment_id or 0)
+    if path:
+        check_path(path)
+    entries = await app.stores.artifacts.children(run.id, path)
+    listing: Json = {"root_uri": f"{artifact_root(experiment)}/{run.id}/artifacts"}
+    if entries:
+        listing["files"] = [_entry(entry, whole=True) for entry in entries]
+    return listing
+
+
+@get("/mlflow-artifacts/artifacts/{artifact_path:path}")
+async def download(request: AnyRequest, artifact_path: str) -> Stream:
+    app = application_of(request)
+    owner, path = _owner_and_path(artifact_path)
+    if not path:
+        raise InvalidValue("The path names a folder: list it instead.", field="path")
+    try:
+        file = await app.stores.artifacts.head(owner, path)
+    except NotFound:
+        if await app.stores.artifacts.children(owner, path):
+            raise InvalidValue(f"'{path}' is a folder: list it instead.", field="path") from None
+        raise
+    part = range_of(request, file.size_bytes)
+    return Stream(
+        app.stores.artifacts.read(owner, path, start=part.start, length=part.length),
+        headers={**file_headers(file), **part.headers},
+        status_code=part.status,
+    )
+
+
+@put("/mlflow-artifacts/artifacts/{artifact_path:path}", request_max_body_size=None)
+async def upload(request: AnyRequest, artifact_path: str) -> Response[None]:
+    owner, path = _owner_and_path(artifact_path)
+    await _check_owner(request, owner)
+    await application_of(request).stores.artifacts.put(
+        owner, check_path(path), body_stream(request), size_bytes=announced_size(request)
+    )
+    return Response(None)
+
+
+@delete("/mlflow-artifacts/artifacts/{artifact_path:path}", status_code=200)
+async def remove(request: AnyRequest, artifact_path: str) -> Json:
+    owner, path = _owner_and_path(artifact_path)
+    await _check_owner(request, owner)
+    artifacts = application_of(request).stores.artifacts
+    if path:
+        await artifacts.delete(owner, path)
+    else:
+        for entry in await artifacts.children(owner):
+            await artifacts.delete(owner, entry.path)
+    return {}
+
+
+ROUTES: list[HTTPRouteHandler] = [list_by_location, list_by_run, download, upload, remove]

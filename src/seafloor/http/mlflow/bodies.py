@@ -1,0 +1,119 @@
+"""Request bodies of MLflow's clients: protobuf's JSON.
+
+int64 comes as number or text, unknown fields are ignored, ``run_uuid`` is an old name of
+``run_id``, and old clients encode a body twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import WorkloadId, parse_workload_id
+from seafloor.http.requests import AnyRequest, body_bytes
+
+BODY_BYTES_MAX = 64 * 1024 * 1024
+
+Int64 = int | str
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    """A tag or a param."""
+
+    key: str
+    value: str = ""
+
+
+class MetricIn(msgspec.Struct, frozen=True):
+    """A metric value; ``timestamp`` in milliseconds."""
+
+    key: str
+    value: float | str
+    timestamp: Int64
+    step: Int64 = 0
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+async def body_of(request: AnyRequest, kind: type[_T]) -> _T:
+    """Read a JSON body.
+
+    Raises:
+        InvalidValue: it is not JSON, or a field has the wrong type.
+    """
+    raw = await body_bytes(request, size_bytes_max=BODY_BYTES_MAX)
+    try:
+        if raw[:1] == b'"':
+            raw = msgspec.json.decode(raw, type=str).encode()
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        field = where.rstrip("`").lstrip(".")
+        raise InvalidValue(
+            f"Invalid value for parameter '{field}' supplied: {text}.", field=field or None
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue("The request body is not JSON.") from error
+
+
+def int64(value: Int64, *, field: str) -> int:
+    """Read an int64.
+
+    Raises:
+        InvalidValue: it is not one.
+    """
+    try:
+        number = int(value)
+    except ValueError as error:
+        raise InvalidValue(f"'{field}' must be an integer.", field=field) from error
+    if not -(2**63) <= number < 2**63:
+        raise InvalidValue(f"'{field}' must fit 64 bits.", field=field)
+    return number
+
+
+def run_id_of(run_id: str, run_uuid: str = "") -> WorkloadId:
+    """The run that a request speaks of.
+
+    Raises:
+        InvalidValue: none is named, or the name is no run's.
+    """
+    text = run_id or run_uuid
+    if not text:
+        raise InvalidValue("Missing value for required parameter 'run_id'.", field="run_id")
+    return parse_workload_id(text, field="run_id")
+
+
+def experiment_id_of(text: str) -> int:
+    """The experiment that a request speaks of.
+
+    Raises:
+        InvalidValue: it is not a whole number.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidValue(
+            f"Invalid value {text!r} for parameter 'experiment_id': it is a whole number.",
+            field="experiment_id",
+        )
+    return int(text)
+
+
+def pairs(items: list[KeyValue], *, field: str) -> dict[str, str]:
+    """Key-value pairs as a mapping.
+
+    Raises:
+        InvalidValue: a key stands twice.
+    """
+    made = {item.key: item.value for item in items}
+    if len(made) != len(items):
+        raise InvalidValue(f"Duplicate keys are not allowed in '{field}'.", field=field)
+    return made
+
+
+def as_pairs(mapping: dict[str, str]) -> list[dict[str, Any]]:
+    """A mapping as key-value pairs."""
+    return [{"key": key, "value": value} for key, value in mapping.items()]

@@ -1,0 +1,280 @@
+"""``/api/2.0/mlflow/logged-models…``; the registry's routes answer that it is not there yet."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.handlers import HTTPRouteHandler
+
+from seafloor.app.application import Application
+from seafloor.domain.errors import InvalidValue, NotFound, NotSupported
+from seafloor.domain.models import LoggedModel, LoggedModelState
+from seafloor.domain.names import check_name
+from seafloor.domain.search import Identifier, Subject
+from seafloor.domain.search_grammar import Dialect, parse_filter
+from seafloor.http.mlflow.bodies import (
+    Int64,
+    KeyValue,
+    body_of,
+    experiment_id_of,
+    int64,
+    pairs,
+)
+from seafloor.http.mlflow.entities import Json, model_json, without_empty
+from seafloor.http.mlflow.matching import Value, matches
+from seafloor.http.mlflow.runs import active_run
+from seafloor.http.requests import AnyRequest, check_write
+from seafloor.http.state import application_of
+
+MODELS_MAX = 1000
+_STATES = {
+    "LOGGED_MODEL_PENDING": LoggedModelState.PENDING,
+    "LOGGED_MODEL_READY": LoggedModelState.READY,
+    "LOGGED_MODEL_UPLOAD_FAILED": LoggedModelState.UPLOAD_FAILED,
+}
+_DIALECT = Dialect(
+    {
+        "name": "text",
+        "model_id": "text",
+        "model_type": "text",
+        "status": "text",
+        "source_run_id": "text",
+        "creation_timestamp": "number",
+        "creation_time": "number",
+        "last_updated_timestamp": "number",
+        "last_updated_time": "number",
+    },
+    nesting=False,
+)
+
+
+class _Create(msgspec.Struct):
+    experiment_id: str = ""
+    name: str = ""
+    model_type: str = ""
+    source_run_id: str = ""
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class _Change(msgspec.Struct):
+    status: str = ""
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class _OrderBy(msgspec.Struct):
+    field_name: str = ""
+    ascending: bool = True
+
+
+class _Search(msgspec.Struct):
+    experiment_ids: list[str] = []
+    filter: str = ""
+    order_by: list[_OrderBy] = []
+    max_results: Int64 = 50
+    page_token: str = ""
+
+
+async def _shown(app: Application, model: LoggedModel) -> Json:
+    experiment = await app.experiments.get(model.experiment_id)
+    metrics = await app.stores.metadata.model_metrics_get(model.id)
+    return model_json(model, experiment, metrics)
+
+
+async def writable_model(request: AnyRequest, model_id: str) -> LoggedModel:
+    """The logged model that may be written to by whoever asks; NotFound, Forbidden."""
+    app = application_of(request)
+    found = await app.stores.metadata.model_get(model_id)
+    if found.source_run_id is not None:
+        await check_write(request, app, found.source_run_id)
+    return found
+
+
+@post("/logged-models", status_code=200)
+async def create(request: AnyRequest) -> Json:
+    app = application_of(request)
+    body = await body_of(request, _Create)
+    name = check_name(body.name or f"model-{secrets.token_hex(4)}")
+    if any(char in "/:.%\"'" for char in name):
+        raise InvalidValue(
+            f"Invalid model name ('{name}') provided. Model name must be a non-empty string and "
+            "cannot contain the following characters: ('/', ':', '.', '%', '\"', \"'\")",
+            field="name",
+        )
+    source = None
+    if body.source_run_id:
+        source = (await active_run(request, body.source_run_id)).id
+    now_ns = app.clock.now_ns()
+    made = await app.stores.metadata.model_create(
+        LoggedModel(
+            id=f"m-{secrets.token_hex(16)}",
+            experiment_id=experiment_id_of(body.experiment_id),
+            name=name,
+            model_type=body.model_type,
+            source_run_id=source,
+            params=pairs(body.params, field="params"),
+            tags=pairs(body.tags, field="tags"),
+            created_ns=now_ns,
+            updated_ns=now_ns,
+        )
+    )
+    return {"model": await _shown(app, made)}
+
+
+@get("/logged-models/{model_id:str}")
+async def get_model(request: AnyRequest, model_id: str, *, allow_deleted: bool = False) -> Json:
+    app = application_of(request)
+    found = await app.stores.metadata.model_get(model_id)
+    if found.deleted_ns is not None and not allow_deleted:
+        raise NotFound(f"Logged model with ID '{model_id}' not found.")
+    return {"model": await _shown(app, found)}
+
+
+@patch("/logged-models/{model_id:str}")
+async def finalize(request: AnyRequest, model_id: str) -> Json:
+    app = application_of(request)
+    body = await body_of(request, _Change)
+    state = _STATES.get(body.status)
+    if state is None:
+        raise InvalidValue(f"Invalid model status: '{body.status}'.", field="status")
+    await writable_model(request, model_id)
+    if state is LoggedModelState.READY:
+        await app.stores.artifacts.seal(model_id)
+    changed = await app.stores.metadata.model_update(
+        model_id, updated_ns=app.clock.now_ns(), state=state
+    )
+    return {"model": await _shown(app, changed)}
+
+
+@delete("/logged-models/{model_id:str}", status_code=200)
+async def delete_model(request: AnyRequest, model_id: str) -> Json:
+    app = application_of(request)
+    await writable_model(request, model_id)
+    now_ns = app.clock.now_ns()
+    await app.stores.metadata.model_update(model_id, updated_ns=now_ns, deleted_ns=now_ns)
+    return {}
+
+
+@post("/logged-models/{model_id:str}/params", status_code=200)
+async def log_params(request: AnyRequest, model_id: str) -> Json:
+    app = application_of(request)
+    body = await body_of(request, _Change)
+    await writable_model(request, model_id)
+    await app.stores.metadata.model_update(
+        model_id, updated_ns=app.clock.now_ns(), params=pairs(body.params, field="params")
+    )
+    return {}
+
+
+@patch("/logged-models/{model_id:str}/tags")
+async def set_tags(request: AnyRequest, model_id: str) -> Json:
+    app = application_of(request)
+    body = await body_of(request, _Change)
+    await writable_model(request, model_id)
+    changed = await app.stores.metadata.model_update(
+        model_id, updated_ns=app.clock.now_ns(), tags=pairs(body.tags, field="tags")
+    )
+    return {"model": await _shown(app, changed)}
+
+
+@delete("/logged-models/{model_id:str}/tags/{key:str}", status_code=200)
+async def delete_tag(request: AnyRequest, model_id: str, key: str) -> Json:
+    app = application_of(request)
+    await writable_model(request, model_id)
+    await app.stores.metadata.model_update(
+        model_id, updated_ns=app.clock.now_ns(), delete_tags=[key]
+    )
+    return {}
+
+
+@post("/logged-models/search", status_code=200)
+async def search(request: AnyRequest) -> Json:
+    app = application_of(request)
+    body = await body_of(request, _Search)
+    limit = int64(body.max_results, field="max_results")
+    if not 1 <= limit <= MODELS_MAX:
+        raise InvalidValue(f"max_results must be 1..{MODELS_MAX}.", field="max_results")
+    offset = int64(body.page_token or 0, field="page_token")
+    condition = parse_filter(body.filter, _DIALECT)
+    found = [
+        model
+        for model in await app.stores.metadata.model_list(
+            [experiment_id_of(text) for text in body.experiment_ids]
+        )
+        if matches(condition, lambda left, of=model: _value(of, left))
+    ]
+    for order in reversed(body.order_by):
+        key = order.field_name.removeprefix("attributes.")
+        if key not in _DIALECT.attributes:
+            raise InvalidValue(f"Cannot order models by '{order.field_name}'.", field="order_by")
+        found.sort(
+            key=lambda model, by=key: str(_attributes(model)[by]), reverse=not order.ascending
+        )
+    more = offset + limit < len(found)
+    return without_empty(
+        {
+            "models": [await _shown(app, model) for model in found[offset : offset + limit]],
+            "next_page_token": str(offset + limit) if more else None,
+        }
+    )
+
+
+def _value(model: LoggedModel, left: Identifier) -> Value:
+    if left.subject is Subject.TAG:
+        return model.tags.get(left.key)
+    if left.subject is Subject.PARAM:
+        return model.params.get(left.key)
+    if left.subject is Subject.ATTRIBUTE:
+        return _attributes(model).get(left.key)
+    raise InvalidValue("Models cannot be searched by metrics in this version.", field="filter")
+
+
+def _attributes(model: LoggedModel) -> dict[str, Value]:
+    created_ms, updated_ms = model.created_ns // 1_000_000, model.updated_ns // 1_000_000
+    return {
+        "name": model.name,
+        "model_id": model.id,
+        "model_type": model.model_type,
+        "status": model.state.upper(),
+        "source_run_id": model.source_run_id,
+        "creation_timestamp": created_ms,
+        "creation_time": created_ms,
+        "last_updated_timestamp": updated_ms,
+        "last_updated_time": updated_ms,
+    }
+
+
+@get("/registered-models/get")
+async def get_registered_model(name: str = "") -> Json:
+    raise NotFound(f"Registered Model with name={name} not found")
+
+
+@get(["/registered-models/search", "/model-versions/search"])
+async def search_registry() -> Json:
+    return {}
+
+
+@post(["/registered-models/create", "/model-versions/create"], status_code=200)
+async def create_in_registry() -> Json:
+    raise NotSupported(
+        "The model registry is not part of this version: log the model without a "
+        "registered_model_name and load it by its run."
+    )
+
+
+ROUTES: list[HTTPRouteHandler] = [
+    create,
+    get_model,
+    finalize,
+    delete_model,
+    log_params,
+    set_tags,
+    delete_tag,
+    search,
+    get_registered_model,
+    search_registry,
+    create_in_registry,
+]

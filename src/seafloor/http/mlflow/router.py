@@ -1,0 +1,54 @@
+"""Every MLflow route, under ``/api`` for clients and ``/ajax-api`` for pages."""
+
+from __future__ import annotations
+
+from litestar import Router, get
+from litestar.exceptions import HTTPException
+
+from seafloor.domain.errors import SeafloorError
+from seafloor.http.mlflow import artifacts, errors, experiments, metrics, models, runs
+from seafloor.http.mlflow.entities import Json
+
+
+@get("/3.0/mlflow/server-info")
+async def server_info() -> Json:
+    """What an MLflow client asks before its first upload: everything goes through this server."""
+    return {
+        "store_type": "SeafloorStore",
+        "workspaces_enabled": False,
+        "trace_archival_enabled": False,
+        "multipart_uploads_enabled": False,
+        "multipart_downloads_enabled": False,
+        "artifact_serving_enabled": True,
+        "presigned_upload_run_id_supported": False,
+        "presigned_upload_model_id_supported": False,
+        "model_artifact_presigned_downloads_supported": False,
+        "artifacts_presigned_only": False,
+    }
+
+
+def mlflow_router() -> Router:
+    """Make the router."""
+    tracking = Router(
+        path="/2.0/mlflow",
+        route_handlers=[
+            *experiments.ROUTES,
+            *runs.ROUTES,
+            *metrics.ROUTES,
+            *models.ROUTES,
+        ],
+    )
+    files = Router(path="/2.0", route_handlers=artifacts.ROUTES)
+    both = [
+        Router(path=path, route_handlers=[tracking, files, server_info])
+        for path in ("/api", "/ajax-api")
+    ]
+    return Router(
+        path="/",
+        route_handlers=both,
+        exception_handlers={
+            SeafloorError: errors.respond,
+            HTTPException: errors.respond_http,
+        },
+        include_in_schema=False,
+    )
