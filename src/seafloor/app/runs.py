@@ -217,9 +217,10 @@ class Runs:
         found = await self._metadata.workload_find(text)
         if not found:
             raise NotFound(f'No run has an id with "{text}".', field="id")
-        if len(found) > 1:
+        if len(found) != 1:
             raise InvalidValue(f'"{text}" fits several runs: give more digits.', field="id")
-        return found[0]
+        (only,) = found
+        return only
 
     async def get(self, workload_id: WorkloadId) -> Workload:
         """Get a run, deleted ones too, or NotFound."""

@@ -13,7 +13,7 @@ from seafloor.http.requests import AnyRequest
 
 WEB_DIR = Path(__file__).with_name("web")
 # What other clients ask for and this server does not have: 404, never the page.
-_NOT_PAGES = ("api/", "ajax-api/", "v1/", "version", "graphql", "get-artifact", "model-versions/")
+_NOT_PAGES = ("api/", "ajax-api/", "v1/", "version", "graphql", "get-artifact", "model-")
 _YEAR_S = 365 * 24 * 3600
 _MISSING = """<!doctype html><meta charset="utf-8"><title>Seafloor</title>
 <h1>Seafloor is running, but its page was not built into this installation.</h1>

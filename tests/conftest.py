@@ -1,0 +1,73 @@
+"""What all tests share: real servers, and the profiles of hypothesis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from live_server import LiveServer
+
+settings.register_profile(
+    "dev", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "ci",
+    max_examples=60,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Start servers on folders of their own; they are stopped, with what they launched, after."""
+    made: list[LiveServer] = []
+
+    def make(name: str = "data", **env: str) -> LiveServer:
+        server = LiveServer(tmp_path / name, env=env)
+        made.append(server)
+        return server.start()
+
+    yield make
+    for server in made:
+        _end_tasks(server)
+        if server.process is not None:
+            server.stop()
+
+
+@pytest.fixture
+def server(make_server: Callable[..., LiveServer]) -> LiveServer:
+    """One real server, fresh for this test."""
+    return make_server()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[LiveServer]:
+    """One real server for the tests that can share one."""
+    folder = Path(tempfile.mkdtemp(prefix="seafloor-tests-"))
+    server = LiveServer(folder / "data").start()
+    yield server
+    _end_tasks(server)
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_tasks(server: LiveServer) -> None:
+    """Stop what a test left running; its agents outlive the server by design."""
+    if server.process is None:
+        return
+    for state in ("queued", "preparing", "running"):
+        page = server.get(f"/api/v1/runs?state={state}&limit=1000")
+        for run in page["items"]:
+            if run["origin"] == "launched":
+                server.post(f"/api/v1/runs/{run['id']}/stop")
+                server.wait_state(run["id"], "stopped", "failed", "succeeded", "lost")
