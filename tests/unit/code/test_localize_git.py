@@ -1,0 +1,597 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from git_world import GitServer, Repository, copy_as_served, git, tree_of
+from seafloor.code import git_cache
+from seafloor.code.git import resolve_git
+from seafloor.code.localize import localize
+from seafloor.code.receipts import receipt_path
+from seafloor.domain.code import GitCode, Receipt
+from seafloor.domain.errors import InvalidValue, SourceError
+from seafloor.domain.ids import GitCommit, Sha256
+
+
+class Place:
+    """A code folder and a cache, and what localising into them said."""
+
+    def __init__(self, root: Path) -> None:
+        self.code = root / "code"
+        self.cache = root / "cache"
+        self.said: list[str] = []
+
+    def localize(self, source: GitCode, *, code: Path | None = None) -> Receipt:
+        return localize(
+            source,
+            code_dir=code or self.code,
+            cache_dir=self.cache,
+            fetch_snapshot=_no_snapshot,
+            progress=self.said.append,
+        )
+
+    def names(self) -> set[str]:
+        return {path.name for path in self.code.iterdir()}
+
+
+def _no_snapshot(sha256: Sha256, _path: Path) -> None:
+    raise AssertionError(f"git code needs no snapshot, and {sha256} was asked for")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    (tmp_path / "served").mkdir()
+    with GitServer(tmp_path / "served") as running:
+        yield running
+
+
+def resolve(repository: Repository, ref: str | None = None) -> GitCode:
+    return resolve_git(repository.url, ref)
+
+
+def test_localize__commit__is_a_whole_repository_with_a_receipt(
+    repository: Repository, place: Place
+) -> None:
+    repository.write({"bin/run": "#!/bin/sh\n", "data/weights.bin": bytes(range(256)) * 9000})
+    (repository.path / "bin/run").chmod(0o755)
+    (repository.path / "latest").symlink_to("data/weights.bin")
+    head = repository.commit({"empty": "", "größe/ü ö\n.txt": "unicode"})
+
+    receipt = place.localize(resolve(repository, "main"))
+
+    made = place.code / "digits"
+    assert tree_of(made) == tree_of(repository.path)
+    assert git(made, "rev-parse", "HEAD") == head
+    assert git(made, "status", "--porcelain") == ""
+    assert git(made, "remote", "get-url", "origin") == repository.url
+    assert git(made, "fsck", "--connectivity-only") in {
+        "",
+        "notice: HEAD points to an unborn branch",
+    }
+    assert receipt == Receipt(
+        kind="git",
+        url=repository.url,
+        ref="main",
+        commit=GitCommit(head),
+        tree=git(repository.path, "rev-parse", "HEAD^{tree}"),
+        files=6,
+        size_bytes=sum(len(content) for _, content in tree_of(made).values()),
+        duration_s=receipt.duration_s,
+        cached=False,
+    )
+    assert receipt.duration_s > 0
+    assert place.names() == {"digits", ".localized"}
+    on_disk = msgspec.json.decode(receipt_path(place.code, "digits").read_bytes(), type=Receipt)
+    assert on_disk == receipt
+
+
+def test_localize__again__returns_the_receipt_and_leaves_the_folder(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    first = place.localize(source)
+    (place.code / "digits" / "checkpoint").write_text("made by the task")
+
+    assert place.localize(source) == first
+    assert (place.code / "digits" / "checkpoint").exists()
+
+
+def test_localize__another_commit__replaces_the_folder(
+    repository: Repository, place: Place
+) -> None:
+    place.localize(resolve(repository))
+    repository.commit({"train.py": "print('second')\n"})
+
+    place.localize(resolve(repository))
+
+    assert (place.code / "digits/train.py").read_text() == "print('second')\n"
+    assert place.names() == {"digits", ".localized"}
+
+
+def test_localize__folder_without_receipt_or_with_a_damaged_one__is_made_anew(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    place.localize(source)
+    for damage in (b"", b"{", b'{"kind": "git"}'):
+        receipt_path(place.code, "digits").write_bytes(damage)
+        (place.code / "digits/train.py").write_text("cut")
+
+        place.localize(source)
+
+        assert tree_of(place.code / "digits") == tree_of(repository.path)
+
+
+def test_localize__receipt_of_an_earlier_boot__does_not_count(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    place.localize(source)
+    path = receipt_path(place.code, "digits")
+    document = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(msgspec.json.encode({**document, "boot_id": "another"}))
+    (place.code / "digits/train.py").write_bytes(b"")  # what a power cut leaves of unsynced files
+
+    place.localize(source)
+
+    assert (place.code / "digits/train.py").read_text() == "print('first')\n"
+
+
+def test_localize__commit_in_the_cache__needs_no_server(
+    repository: Repository, place: Place, server: GitServer, tmp_path: Path
+) -> None:
+    copy_as_served(repository, server.root, "digits.git")
+    source = resolve_git(f"{server.url}/digits.git", None)
+    assert not place.localize(source).cached
+    asked = len(server.requests)
+
+    receipt = place.localize(source, code=tmp_path / "other")
+
+    assert receipt.cached
+    assert len(server.requests) == asked
+
+
+def test_localize__large_history__fetches_one_commit(
+    repository: Repository, place: Place, server: GitServer
+) -> None:
+    for number in range(5):
+        repository.commit({"weights.bin": os.urandom(300_000), "number": str(number)})
+    copy_as_served(repository, server.root, "digits.git")
+
+    place.localize(resolve_git(f"{server.url}/digits.git", None))
+
+    packs = place.cache.glob("git/*.git/objects/pack/*.pack")
+    assert sum(pack.stat().st_size for pack in packs) < 400_000
+
+
+def test_localize__server_of_the_old_protocol__finds_a_commit_that_is_no_tip(
+    repository: Repository, place: Place, server: GitServer
+) -> None:
+    old = repository.head
+    repository.commit({"train.py": "new"})
+    git(repository.path, "branch", "other", old)
+    tip_elsewhere = git(repository.path, "rev-parse", "other")
+    copy_as_served(repository, server.root, "digits.git")
+    server.protocol = False
+    url = f"{server.url}/digits.git"
+
+    for commit, ref in ((old, "main"), (tip_elsewhere, None)):
+        receipt = place.localize(GitCode(url, GitCommit(commit), "digits", ref))
+        assert receipt.commit == commit
+        assert (place.code / "digits/train.py").read_text() == "print('first')\n"
+
+
+def test_localize__ref_moved_since_resolved__still_takes_the_commit(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository, "main")
+    git(repository.path, "commit", "--quiet", "--amend", "-m", "force-pushed")
+
+    receipt = place.localize(source)
+
+    assert receipt.commit == source.commit != repository.head
+
+
+def test_localize__commit_gone_from_the_server__says_what_to_do(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository, "main")
+    git(repository.path, "commit", "--quiet", "--amend", "-m", "force-pushed")
+    git(repository.path, "reflog", "expire", "--expire=now", "--all")
+    git(repository.path, "prune", "--expire=now")
+
+    with pytest.raises(SourceError) as raised:
+        place.localize(source)
+
+    assert f"no longer has the commit {source.commit}" in raised.value.message
+    assert raised.value.field == "code.ref"
+    assert place.names() == {".localized"}
+
+
+def test_localize__private_repository__fails_whole_and_keeps_no_password(
+    repository: Repository, place: Place, server: GitServer, git_config: Path
+) -> None:
+    bare = copy_as_served(repository, server.root, "digits.git")
+    server.user, server.password = "me", "secret-word"
+    source = GitCode(f"{server.url}/digits.git", GitCommit(repository.head), "digits")
+
+    with pytest.raises(SourceError, match="asks for a password"):
+        place.localize(source)
+    helper = "!f() { echo username=me; echo password=secret-word; }; f"
+    git(bare, "config", "--global", "credential.helper", helper)
+    place.localize(source)
+
+    for path in (*place.code.rglob("*"), *place.cache.rglob("*")):
+        if path.is_file():
+            assert b"secret-word" not in path.read_bytes(), path
+
+
+def test_localize__symlink_out_of_the_repository__stays_a_link(
+    repository: Repository, place: Place
+) -> None:
+    (repository.path / "passwd").symlink_to("/etc/passwd")
+    (repository.path / "up").symlink_to("../../..")
+    repository.commit()
+
+    receipt = place.localize(resolve(repository))
+
+    assert os.readlink(place.code / "digits/passwd") == "/etc/passwd"  # noqa: PTH115
+    assert os.readlink(place.code / "digits/up") == "../../.."  # noqa: PTH115
+    assert receipt.size_bytes == sum(map(len, ("print('first')\n", "/etc/passwd", "../../..")))
+
+
+def test_localize__tree_that_writes_into_git__is_refused(
+    repository: Repository, place: Place
+) -> None:
+    blob = git(repository.path, "hash-object", "-w", "--stdin", stdin=b"#!/bin/sh\ntouch /tmp/x\n")
+    inner = git(repository.path, "mktree", stdin=f"100755 blob {blob}\tpost-checkout\n".encode())
+    hooks = git(repository.path, "mktree", stdin=f"040000 tree {inner}\thooks\n".encode())
+    tree = git(repository.path, "mktree", stdin=f"040000 tree {hooks}\t.git\n".encode())
+    commit = git(repository.path, "commit-tree", tree, "-m", "evil")
+    git(repository.path, "branch", "evil", commit)
+
+    with pytest.raises(SourceError):
+        place.localize(resolve(repository, "evil"))
+
+    assert place.names() == {".localized"}
+
+
+def test_localize__users_hooks_filters_and_line_ends__change_nothing(
+    repository: Repository, place: Place, git_config: Path, tmp_path: Path
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    mark = tmp_path / "ran"
+    for name in ("post-checkout", "reference-transaction", "pre-auto-gc"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {mark}\n")
+        (hooks / name).chmod(0o755)
+    repository.commit({"lf.txt": "a\nb\n", "crlf.txt": "a\r\nb\r\n"})
+    source = resolve(repository)
+    with git_config.open("a") as config:
+        config.write(f"[core]\n hooksPath = {hooks}\n autocrlf = true\n fsmonitor = touch {mark}\n")
+
+    place.localize(source)
+
+    assert (place.code / "digits/lf.txt").read_bytes() == b"a\nb\n"
+    assert (place.code / "digits/crlf.txt").read_bytes() == b"a\r\nb\r\n"
+    assert not mark.exists()
+
+
+def test_localize__attributes_ask_for_another_form__are_obeyed(
+    repository: Repository, place: Place
+) -> None:
+    repository.commit({".gitattributes": "*.bat eol=crlf\n*.id ident\n", "x.bat": "a\nb\n"})
+    repository.commit({"v.id": "$Id$\n"})
+    # Committed with CR LF although its attribute says text: git shows such a file as changed.
+    blob = git(repository.path, "hash-object", "-w", "--stdin", stdin=b"a\r\nb\r\n")
+    git(repository.path, "update-index", "--add", "--cacheinfo", f"100644,{blob},odd.bat")
+    git(repository.path, "commit", "--quiet", "-m", "not normalised")
+
+    place.localize(resolve(repository))
+
+    assert (place.code / "digits/x.bat").read_bytes() == b"a\r\nb\r\n"
+    assert (place.code / "digits/odd.bat").read_bytes() == b"a\r\nb\r\n"
+    assert (place.code / "digits/v.id").read_bytes().startswith(b"$Id: ")
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut pack", "no pack", "no index", "no objects", "empty folder", "flipped byte"]
+)
+def test_localize__damaged_cache__is_built_anew(
+    repository: Repository, place: Place, tmp_path: Path, damage: str
+) -> None:
+    repository.commit({"weights.bin": os.urandom(50_000)})
+    source = resolve(repository)
+    place.localize(source)
+    (bare,) = place.cache.glob("git/*.git")
+    _damage(bare, damage)
+
+    receipt = place.localize(source, code=tmp_path / "other")
+
+    assert not receipt.cached
+    assert tree_of(tmp_path / "other/digits") == tree_of(repository.path)
+    assert place.localize(source, code=tmp_path / "third").cached
+    assert [path.name for path in place.cache.glob("git/*") if path.is_dir()] == [bare.name]
+
+
+def _damage(bare: Path, how: str) -> None:
+    (pack,) = bare.glob("objects/pack/*.pack")
+    content = pack.read_bytes()
+    pack.chmod(0o644)
+    match how:
+        case "cut pack":
+            pack.write_bytes(content[: len(content) // 2])
+        case "flipped byte":
+            middle = len(content) // 2
+            pack.write_bytes(
+                content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+            )
+        case "no pack":
+            pack.unlink()
+        case "no index":
+            pack.with_suffix(".idx").unlink()
+        case "no objects":
+            for file in pack.parent.iterdir():
+                file.unlink()
+        case _:
+            for file in [path for path in bare.rglob("*") if path.is_file()]:
+                if "seafloor" not in file.parts:
+                    file.unlink()
+
+
+def test_localize__locks_and_halves_left_by_a_killed_fetch__are_cleared(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    place.localize(resolve(repository))
+    (bare,) = place.cache.glob("git/*.git")
+    (bare / "shallow.lock").touch()
+    (bare / "objects/pack/tmp_pack_abc").write_bytes(b"half")
+    repository.commit({"train.py": "new"})
+    source = resolve(repository)
+    (bare / f"refs/seafloor/{source.commit}.lock").touch()
+    (place.code / ".digits.partial-0123").mkdir()
+    (place.code / ".digits.partial-0123/half").write_text("x")
+    (place.code / ".digits.replaced-0123").mkdir()
+
+    place.localize(source)
+
+    assert not list(bare.rglob("*.lock"))
+    assert not list(bare.rglob("tmp_pack*"))
+    assert place.names() == {"digits", ".localized"}
+
+
+def test_localize__cache_on_another_file_system__copies_instead_of_linking(
+    repository: Repository, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({"second": "x"})
+    source = resolve(repository)
+
+    def no_links(*_arguments: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", no_links)
+    place.localize(source)
+
+    assert git(place.code / "digits", "rev-parse", "HEAD") == source.commit
+    assert tree_of(place.code / "digits") == tree_of(repository.path)
+
+
+def test_localize__task_ruins_its_own_objects__leaves_other_folders_whole(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    source = resolve(repository)
+    place.localize(source)
+    made = place.code / "digits"
+    (made / "train.py").write_text("changed by the task")
+    git(made, "commit", "--quiet", "-am", "by the task")
+    git(made, "gc", "--quiet", "--prune=now")
+
+    receipt = place.localize(source, code=tmp_path / "other")
+
+    assert receipt.cached
+    assert tree_of(tmp_path / "other/digits") == tree_of(repository.path)
+
+
+def test_localize__many_commits__keeps_few_packs(
+    repository: Repository, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(git_cache, "PACKS_MAX", 3)
+    sources = [resolve(repository)]
+    for number in range(6):
+        repository.commit({"number": str(number)})
+        sources.append(resolve(repository))
+
+    for source in sources:
+        place.localize(source)
+
+    assert len(list(place.cache.glob("git/*.git/objects/pack/*.pack"))) <= 4
+    for number, source in enumerate(sources):
+        receipt = place.localize(source, code=tmp_path / f"code{number}")
+        assert receipt.cached
+
+
+def test_localize__submodules_of_submodules__arrive_with_their_commits(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    inner = Repository.create(tmp_path / "origin" / "inner")
+    inner.commit({"inner.py": "1"})
+    middle = Repository.create(tmp_path / "origin" / "middle")
+    git(middle.path, "submodule", "--quiet", "add", "../inner", "deep/inner")
+    middle.commit({"middle.py": "2"})
+    git(repository.path, "submodule", "--quiet", "add", "../middle", "libs/middle")
+    repository.commit()
+    middle.commit({"middle.py": "later, and not wanted"})
+
+    receipt = place.localize(resolve(repository))
+
+    made = place.code / "digits"
+    assert (made / "libs/middle/middle.py").read_text() == "2"
+    assert (made / "libs/middle/deep/inner/inner.py").read_text() == "1"
+    assert receipt.submodules == {
+        "libs/middle": git(made / "libs/middle", "rev-parse", "HEAD"),
+        "libs/middle/deep/inner": inner.head,
+    }
+    assert git(made, "status", "--porcelain") == ""
+    assert receipt.files == len(tree_of(made))
+
+
+def test_localize__submodule_without_address__is_left_empty_and_said(
+    repository: Repository, place: Place
+) -> None:
+    link = f"160000,{repository.head},stray"
+    git(repository.path, "update-index", "--add", "--cacheinfo", link)
+    git(repository.path, "commit", "--quiet", "-m", "a stray link")
+
+    receipt = place.localize(resolve(repository))
+
+    assert receipt.submodules == {}
+    assert any('"stray" has no address' in message for message in place.said)
+    assert list((place.code / "digits/stray").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("/etc", "is a path of this machine"),
+        ("file:///etc", "is a path of this machine"),
+        ("ext::touch /tmp/x", "transport helper"),
+        ("--upload-pack=touch", 'begin with "-"'),
+    ],
+)
+def test_localize__submodule_that_reaches_into_this_machine__is_refused(
+    repository: Repository, place: Place, server: GitServer, address: str, words: str
+) -> None:
+    modules = f'[submodule "x"]\n\tpath = x\n\turl = {address}\n'
+    repository.write({".gitmodules": modules})
+    git(repository.path, "add", ".gitmodules")
+    link = f"160000,{repository.head},x"
+    git(repository.path, "update-index", "--add", "--cacheinfo", link)
+    git(repository.path, "commit", "--quiet", "-m", "reaches out")
+    copy_as_served(repository, server.root, "digits.git")
+
+    with pytest.raises((SourceError, InvalidValue), match=words):
+        place.localize(resolve_git(f"{server.url}/digits.git", None))
+
+    assert place.names() == {".localized"}
+
+
+_POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+
+
+def test_localize__large_files_without_git_lfs__fails_with_the_fix(
+    repository: Repository, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({".gitattributes": "*.bin filter=lfs -text\n", "model.bin": _POINTER})
+    source = resolve(repository)
+    # Also where the user's settings name a git-lfs that is not there.
+    git(repository.path, "config", "--global", "filter.lfs.required", "true")
+    git(repository.path, "config", "--global", "filter.lfs.process", "git-lfs filter-process")
+    monkeypatch.setenv("PATH", _path_without_lfs(tmp_path))
+
+    with pytest.raises(SourceError) as raised:
+        place.localize(source)
+
+    assert "model.bin" in raised.value.message
+    assert "install git-lfs" in raised.value.message
+    assert place.names() == {".localized"}
+
+
+def test_localize__file_that_only_looks_like_a_pointer__is_left_alone(
+    repository: Repository, place: Place
+) -> None:
+    repository.commit({"docs/example.txt": _POINTER})
+
+    place.localize(resolve(repository))
+
+    assert (place.code / "digits/docs/example.txt").read_text() == _POINTER
+
+
+def _path_without_lfs(tmp_path: Path) -> str:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in ("/usr/bin", "/bin", "/usr/local/bin"):
+        if (Path(folder) / "git").exists():
+            (tools / "git").symlink_to(Path(folder) / "git")
+            break
+    return str(tools)
+
+
+def test_localize__folder_that_escapes__is_refused_before_anything(place: Place) -> None:
+    for folder in ("..", "a/b", "/etc", ".localized", ""):
+        with pytest.raises(InvalidValue):
+            place.localize(GitCode("/srv/x", GitCommit("0" * 40), folder))
+
+    assert not place.code.exists()
+
+
+def test_localize__code_folder_that_cannot_be_written__says_which(
+    repository: Repository, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    with pytest.raises(SourceError, match="Localising digits failed at"):
+        Place(tmp_path / "p").localize(resolve(repository), code=tmp_path / "file" / "code")
+
+
+def test_localize__sha256_repository__works(tmp_path: Path, place: Place) -> None:
+    made = Repository.create(tmp_path / "new", "--object-format=sha256")
+    made.commit({"a": "1"})
+
+    receipt = place.localize(resolve(made))
+
+    assert receipt.tree is not None
+    assert len(receipt.tree) == 64
+
+
+def test_localize__unknown_user_id_without_home__works(
+    repository: Repository, tmp_path: Path
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user; lifted when the tests run as root")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    for folder in shared.parents:
+        if folder.is_relative_to(tmp_path.parent.parent):
+            folder.chmod(0o755)
+    (tmp_path / "system").write_text("[safe]\n directory = *\n")
+    order = {
+        "source": msgspec.to_builtins(resolve(repository)),
+        "code_dir": str(shared / "code"),
+        "cache_dir": str(shared / "cache"),
+        "user_id": 54321,  # of no line in /etc/passwd
+    }
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "GIT_CONFIG_SYSTEM": str(tmp_path / "system"),
+    }
+
+    done = subprocess.run(
+        [
+            *(sys.executable, str(Path(__file__).with_name("localizing_process.py"))),
+            msgspec.json.encode(order).decode(),
+        ],
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert tree_of(shared / "code/digits") == tree_of(repository.path)
+    assert (shared / "code/digits").stat().st_uid == 54321
