@@ -245,8 +245,7 @@ class EnvironmentCache:
             await asyncio.to_thread(remove_tree, folder, first=RECORD_NAME)
             interpreter = await find_interpreter(uv, lock.python, folder=work)
             requirements = await asyncio.to_thread(_write_requirements, work, lock.lock)
-            count = len(lock.lock.splitlines())
-            tell(f"building an environment of Python {lock.python} and {count} packages")
+            tell(f"building an environment of {_contents(lock)}")
             await run("venv", "--no-project", "--python", str(interpreter.path), str(folder))
             await run(*_SYNC, "--python", str(python_path(folder)), str(requirements))
             await asyncio.to_thread(write_record, folder, lock, started=started)
@@ -319,6 +318,11 @@ def _checked(lock: Lock) -> Sha256:
             field="environment",
         )
     return digest
+
+
+def _contents(lock: Lock) -> str:
+    count = len(lock.lock.splitlines())
+    return f"Python {lock.python} and {count} package{'' if count == 1 else 's'}"
 
 
 def _write_requirements(work: Path, lock: str) -> Path:

@@ -69,6 +69,9 @@ def remove_tree(folder: Path, *, first: str) -> int:
     Returns:
         The bytes that this gave back: files that are linked from elsewhere are not counted.
     """
+    if folder.is_symlink() or folder.is_file():  # no folder of ours, but in its place
+        folder.unlink()
+        return 0
     freed_bytes = _size_bytes(folder, alone=True)
     (folder / first).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):

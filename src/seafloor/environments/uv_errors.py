@@ -39,7 +39,7 @@ _CONCLUSION: Final = re.compile(
 )
 # Older versions of uv draw a tree, newer ones write "error:" and "cause:".
 _BULLET: Final = re.compile(r"^\s*(?:×|├─▶|╰─▶|│|error:|cause:|Caused by:)\s*")
-_ASIDE: Final = ("warning:", "hint:", "  Resolved", "Using Python", "Using CPython")
+_ASIDE: Final = ("warning:", "hint:", "Using ", "Creating ", "Resolved ", "Downloading ")
 
 
 def error_of(ended: UvEnded, *, doing: str) -> SeafloorError:
@@ -89,16 +89,16 @@ def hide_addresses(text: str) -> str:
 def _said(text: str) -> list[str]:
     """The sentences of the explanation, most general first; asides left out."""
     sentences: list[str] = []
-    skipping = False
+    aside = False
     for line in text.splitlines():
-        if line.strip() and (not line[0].isspace() or _BULLET.match(line)):
-            skipping = line.startswith(_ASIDE)
-            begins = _BULLET.match(line) is not None or not sentences
-            if not skipping and begins:
-                sentences.append("")
-        if sentences and not skipping and line.strip():
-            part = _BULLET.sub("", line).strip()
-            sentences[-1] = f"{sentences[-1]} {part}".strip()
+        if line.strip() and not line[0].isspace():
+            aside = line.startswith(_ASIDE)
+        if aside or not line.strip():
+            continue
+        if _BULLET.match(line) or not sentences:
+            sentences.append("")
+        part = _BULLET.sub("", line).strip()
+        sentences[-1] = f"{sentences[-1]} {part}".strip()
     return [sentence for sentence in sentences if sentence]
 
 
