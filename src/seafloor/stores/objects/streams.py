@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 
 def is_replayable(stream: AsyncIterable[bytes]) -> bool:
@@ -12,3 +12,24 @@ def is_replayable(stream: AsyncIterable[bytes]) -> bool:
     gives a new iterator each time it is asked, from the first byte on.
     """
     return not isinstance(stream, AsyncIterator)
+
+
+def tapped(stream: AsyncIterable[bytes], tap: Callable[[bytes], None]) -> AsyncIterable[bytes]:
+    """Pass a stream on and show each chunk to a function before; what that raises ends the stream.
+
+    Returns:
+        A stream that can be begun again exactly if the one given can.
+    """
+    found = _Tapped(stream, tap)
+    return found if is_replayable(stream) else aiter(found)
+
+
+class _Tapped:
+    def __init__(self, stream: AsyncIterable[bytes], tap: Callable[[bytes], None]) -> None:
+        self._stream = stream
+        self._tap = tap
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._tap(chunk)
+            yield chunk
