@@ -180,7 +180,7 @@ class SpoolLogStore:
                     yield page
                 if page.finished:
                     return
-                if read.at_end and await quiet(changed, self._quiet_s):
+                if read.at_end and seen.damage is None and await quiet(changed, self._quiet_s):
                     yield LogPage((), page.next_line, page.total_lines, finished=False)
 
     async def raw(self, key: LogKey, *, stream: str | None = None) -> AsyncIterator[bytes]:

@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -58,6 +59,30 @@ class Snapshot(msgspec.Struct, frozen=True):
             )
 
 
+@dataclass
+class _Opened:
+    """What the writer of a log holds: its descriptors, and how the log stands."""
+
+    file: AppendFile
+    index: LineIndex
+    snapshot: Snapshot
+    unwritten: list[Tally] = field(default_factory=list[Tally])
+
+    def mark(self, marks: tuple[Tally, ...]) -> None:
+        """Write marks of durable bytes; what the disk refuses waits for the next time."""
+        self.unwritten.extend(marks)
+        before = len(self.index)
+        try:
+            self.index.extend(self.unwritten)
+        except OSError as exc:
+            _log.warning("line index not written, pages of this log are slower: %s", exc)
+        del self.unwritten[: len(self.index) - before]
+
+    def close(self) -> None:
+        self.file.close()
+        self.index.close()
+
+
 class SpoolFile:
     """One log on disk. Thread-safe; opened when first used, closed and opened again at will.
 
@@ -70,17 +95,13 @@ class SpoolFile:
         self._index_path = stem.with_name(stem.name + INDEX_SUFFIX)
         self._done_path = stem.with_name(stem.name + DONE_SUFFIX)
         self._lock = threading.Lock()
-        self._file: AppendFile | None = None
-        self._index = LineIndex(self._index_path)
-        self._pending: list[Tally] = []
-        self._snapshot: Snapshot | None = None
-
-    # Writing: the lock is held.
+        self._opened: _Opened | None = None
 
     def append(self, offset: int, data: bytes) -> int:
         """Append; the contract of ``LogStore.append``."""
         with self._lock:
-            file, before = self._load()
+            opened = self._open()
+            before = opened.snapshot
             if offset > before.size_bytes:
                 raise OutOfOrder(
                     f"The log has {before.size_bytes:,} bytes; go on from there.",
@@ -92,12 +113,12 @@ class SpoolFile:
                 return before.size_bytes
             if before.finished:
                 raise Closed("This log is finished and takes no more.")
-            return self._append(file, before, fresh)
+            return self._append(opened, fresh)
 
-    def _append(self, file: AppendFile, before: Snapshot, fresh: bytes) -> int:
-        torn_bytes = before.size_bytes - before.tally.offset
+    def _append(self, opened: _Opened, fresh: bytes) -> int:
+        file, before = opened.file, opened.snapshot
         try:
-            torn = file.read_at(before.tally.offset, torn_bytes)
+            torn = file.read_at(before.tally.offset, before.size_bytes - before.tally.offset)
             found = scan(torn + fresh, before.tally)
             size_bytes = before.size_bytes + len(fresh)
             if found.problem is not None:
@@ -107,8 +128,8 @@ class SpoolFile:
         except OSError as exc:
             self._release()  # whatever is on disk now is looked at anew
             raise disk_error(exc, "keep the log") from exc
-        self._snapshot = Snapshot(found.tally, size_bytes)
-        self._mark(found.marks)
+        opened.snapshot = Snapshot(found.tally, size_bytes)
+        opened.mark(found.marks)
         if found.problem is not None:
             raise StoreCorrupt(
                 f"{found.problem}. The log was kept up to there.", detail=str(self.path)
@@ -118,8 +139,8 @@ class SpoolFile:
     def finish(self) -> None:
         """Take no more; durable."""
         with self._lock:
-            _, before = self._load()
-            if before.finished:
+            opened = self._open()
+            if opened.snapshot.finished:
                 return
             try:
                 make_folder(self.path.parent)
@@ -127,12 +148,12 @@ class SpoolFile:
                 sync_folder(self.path.parent)
             except OSError as exc:
                 raise disk_error(exc, "finish the log") from exc
-            self._snapshot = msgspec.structs.replace(before, finished=True)
+            opened.snapshot = msgspec.structs.replace(opened.snapshot, finished=True)
 
     def delete(self) -> int:
         """Delete the log; return its bytes. It can be written anew."""
         with self._lock:
-            freed_bytes = self._load()[1].size_bytes
+            freed_bytes = self._open().snapshot.size_bytes
             self._release()
             try:
                 # The log itself goes last: as long as it is there, a crash leaves a log to delete.
@@ -148,63 +169,53 @@ class SpoolFile:
             self._release()
 
     def _release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._index.close()
-        self._file = self._snapshot = None
-        self._pending.clear()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
-    def _mark(self, marks: tuple[Tally, ...]) -> None:
-        """Write marks of durable bytes; what the disk refuses waits for the next time."""
-        self._pending.extend(marks)
-        before = len(self._index)
-        try:
-            self._index.extend(self._pending)
-        except OSError as exc:
-            _log.warning("line index not written, pages of this log are slower: %s", exc)
-        del self._pending[: len(self._index) - before]
+    def _open(self) -> _Opened:
+        """Open and check the log, unless it is open; the lock is held."""
+        if self._opened is not None:
+            return self._opened
+        with ExitStack() as held:
+            try:
+                file = held.enter_context(closing(AppendFile(self.path)))
+                index = held.enter_context(closing(LineIndex(self._index_path)))
+                opened = _Opened(file, index, Snapshot())
+                self._check(opened, finished=self._done_path.exists())
+            except OSError as exc:
+                raise disk_error(exc, "open the log") from exc
+            held.pop_all()
+        self._opened = opened
+        return opened
 
-    def _load(self) -> tuple[AppendFile, Snapshot]:
-        """Open and check the log, unless it is open."""
-        if self._file is not None and self._snapshot is not None:
-            return self._file, self._snapshot
-        try:
-            self._file = AppendFile(self.path)
-            self._index = LineIndex(self._index_path)
-            self._snapshot = self._check(self._file, finished=self._done_path.exists())
-        except OSError as exc:
-            self._release()
-            raise disk_error(exc, "open the log") from exc
-        return self._file, self._snapshot
-
-    def _check(self, file: AppendFile, *, finished: bool) -> Snapshot:
+    def _check(self, opened: _Opened, *, finished: bool) -> None:
         """Count what is there, from the last mark on when the index can be believed."""
-        found = self._count_from_index(file)
+        file = opened.file
+        found = self._count_from_index(opened)
         if found is None:
-            self._index.clear()
+            opened.index.clear()
             found = _count(file, Tally())
-        self._mark(found.marks)
-        if found.problem is None:
-            return Snapshot(found.tally, file.size_bytes, finished)
-        if finished:
-            return Snapshot(found.tally, file.size_bytes, finished, str(found.problem))
-        _log.warning("%s is cut back to its last good record: %s", self.path, found.problem)
-        file.truncate(found.tally.offset)
-        return Snapshot(found.tally, file.size_bytes, finished)
+        opened.mark(found.marks)
+        if found.problem is not None and not finished:
+            _log.warning("%s is cut back to its last good record: %s", self.path, found.problem)
+            file.truncate(found.tally.offset)
+        damage = str(found.problem) if found.problem is not None and finished else None
+        opened.snapshot = Snapshot(found.tally, file.size_bytes, finished, damage)
 
-    def _count_from_index(self, file: AppendFile) -> Scan | None:
+    def _count_from_index(self, opened: _Opened) -> Scan | None:
         """Count from the last mark on; None when the index does not fit the log.
 
         Only durable bytes have marks, so the record at a mark is good unless the index is wrong.
         """
-        if len(self._index) == 0:
+        if len(opened.index) == 0:
             return None
         try:
-            mark = self._index.mark(len(self._index) - 1)
+            mark = opened.index.mark(len(opened.index) - 1)
         except IndexDamaged:
             mark = Tally()
-        if 0 < mark.offset < file.size_bytes:
-            found = _count(file, mark)
+        if 0 < mark.offset < opened.file.size_bytes:
+            found = _count(opened.file, mark)
             if found.tally.offset > mark.offset:
                 return found
         _log.warning("line index of %s does not fit it and is made again", self.path)
@@ -217,17 +228,15 @@ class SpoolFile:
                 self._index_path.unlink(missing_ok=True)
             except OSError as exc:
                 raise disk_error(exc, "read the log") from exc
-            self._load()
-
-    # Reading: without the lock.
+            self._open()
 
     def snapshot(self) -> Snapshot:
         """See how the log stands; the first time, open and check it."""
-        found = self._snapshot
-        if found is not None:
-            return found
+        opened = self._opened
+        if opened is not None:
+            return opened.snapshot
         with self._lock:
-            return self._load()[1]
+            return self._open().snapshot
 
     def page(self, query: PageQuery) -> tuple[PageRead, Snapshot]:
         """Read lines, with the log as it stood; an index found wrong is made again once."""

@@ -1,0 +1,238 @@
+"""The log store on disk: the suite, the state machine, and what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from seafloor.domain.errors import StoreCorrupt
+from seafloor.stores.logs.protocol import LogStore
+from seafloor.stores.logs.record import Record, encode_record
+from seafloor.stores.logs.spool import SpoolLogStore
+from seafloor.testing.log_spools import line, log_key, numbered, spool
+from seafloor.testing.log_store_machine import LogStoreMachine
+from seafloor.testing.log_store_suite import DurableLogStoreSuite, append_all, numbers_of, raw_of
+from seafloor.testing.process_facts import bytes_read, open_files_below
+
+KEY = log_key()
+
+
+class TestSpoolLogStore(DurableLogStoreSuite):
+    factory = "seafloor.stores.logs.spool:SpoolLogStore"
+
+    def make_store(self, folder: Path, *, quiet_s: float = 15.0) -> LogStore:
+        return SpoolLogStore(folder, quiet_s=quiet_s)
+
+
+class SpoolLogStoreMachine(LogStoreMachine):
+    make_store = staticmethod(lambda folder: SpoolLogStore(folder, open_logs_max=2))
+
+
+SpoolLogStoreMachine.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestSpoolLogStoreMachine = SpoolLogStoreMachine.TestCase
+
+
+def files_of(root: Path) -> tuple[Path, Path]:
+    """The log and the index of KEY."""
+    folder = root / KEY.workload_id / "1"
+    return folder / "main.log", folder / "main.idx"
+
+
+async def written(root: Path, data: bytes, *, finish: bool = False) -> None:
+    store = SpoolLogStore(root)
+    await append_all(store, KEY, data, pieces_bytes=50_000)
+    if finish:
+        await store.finish(KEY)
+    await store.close()
+
+
+async def test_append__a_spool__is_on_disk_byte_for_byte(tmp_path: Path) -> None:
+    data = numbered(5_000)
+    await written(tmp_path, data)
+    assert files_of(tmp_path)[0].read_bytes() == data
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "torn", "flipped", "foreign", "zeroes"])
+async def test_open__index_damaged__is_made_again(tmp_path: Path, damage: str) -> None:
+    await written(tmp_path, numbered(30_000))
+    _, index = files_of(tmp_path)
+    good = index.read_bytes()
+    if damage == "gone":
+        index.unlink()
+    elif damage == "foreign":
+        await written(tmp_path / "other", numbered(30_000, width=33))
+        index.write_bytes(files_of(tmp_path / "other")[1].read_bytes())
+    else:
+        flipped = bytearray(good)
+        flipped[len(good) // 2] ^= 1
+        index.write_bytes(
+            {
+                "empty": b"",
+                "torn": good[:-5],
+                "flipped": bytes(flipped),
+                "zeroes": bytes(len(good)),
+            }[damage]
+        )
+    store = SpoolLogStore(tmp_path)
+    assert (await store.state(KEY)).lines == 30_000
+    for start in range(1, 30_000, 1_111):
+        assert await numbers_of(store, KEY, from_line=start, limit=2) == [start, start + 1]
+    assert await numbers_of(store, KEY, from_line=-1, stream="err") == [30_000]
+    await store.close()
+    if damage != "torn":
+        assert index.read_bytes() == good
+
+
+async def test_open__index_names_a_wrong_place__is_made_again(tmp_path: Path) -> None:
+    """An index of another log, cut so that its last mark happens to be good."""
+    await written(tmp_path, numbered(30_000))
+    _, index = files_of(tmp_path)
+    good = index.read_bytes()
+    await written(tmp_path / "other", numbered(30_000, width=33))
+    other = files_of(tmp_path / "other")[1].read_bytes()
+    index.write_bytes(other[: len(good) - 72] + good[-72:])
+    store = SpoolLogStore(tmp_path)
+    assert await numbers_of(store, KEY, from_line=9_000, limit=2) == [9_000, 9_001]
+    await store.close()
+    assert index.read_bytes() == good
+
+
+@pytest.mark.parametrize("keep_index", [True, False])
+async def test_open__page_torn_by_power_loss__goes_back_to_the_last_good_record(
+    tmp_path: Path, keep_index: bool
+) -> None:
+    data = numbered(10_000)
+    await written(tmp_path, data)
+    log, index = files_of(tmp_path)
+    with log.open("r+b") as file:
+        file.seek(len(data) - 4096)
+        file.write(bytes(512))
+    if not keep_index:
+        index.unlink()
+    store = SpoolLogStore(tmp_path)
+    kept = await store.state(KEY)
+    assert 0 < len(data) - 4096 - kept.size_bytes < 48 + 48
+    assert await store.append(KEY, offset=kept.size_bytes, data=data[kept.size_bytes :]) == len(
+        data
+    )
+    await store.close()
+    assert log.read_bytes() == data
+
+
+async def test_open__server_killed_inside_a_record__takes_the_rest(tmp_path: Path) -> None:
+    data = numbered(100)
+    await written(tmp_path, data[:-7])
+    store = SpoolLogStore(tmp_path)
+    assert (await store.state(KEY)).size_bytes == len(data) - 7
+    assert await store.append(KEY, offset=len(data) - 7, data=data[-7:]) == len(data)
+    assert (await store.state(KEY)).lines == 100
+    await store.close()
+
+
+async def test_page__finished_log_has_rotten_bytes__shows_what_is_good_and_tells(
+    tmp_path: Path,
+) -> None:
+    data = numbered(10_000)
+    await written(tmp_path, data, finish=True)
+    log, index = files_of(tmp_path)
+    rotten = bytearray(data)
+    rotten[8 + 48 * 4_000 + 30] ^= 1
+    log.write_bytes(rotten)
+    index.unlink()
+    store = SpoolLogStore(tmp_path)
+    assert await numbers_of(store, KEY, from_line=3_999) == [3_999, 4_000]
+    page = await store.page(KEY, from_line=3_999, limit=10)
+    assert not page.finished
+    with pytest.raises(StoreCorrupt, match="after line 4,000"):
+        await store.page(KEY, from_line=page.next_line, limit=10)
+    with pytest.raises(StoreCorrupt):
+        await raw_of(store, KEY)
+    shown: list[int] = []
+
+    async def follow() -> None:
+        async for part in store.follow(KEY, from_line=3_990):
+            shown.extend(found.number for found in part.lines)
+
+    with pytest.raises(StoreCorrupt):
+        await follow()
+    assert shown == list(range(3_990, 4_001))
+    await store.close()
+    assert log.read_bytes() == rotten
+
+
+async def test_page__bytes_rot_while_open__tells(tmp_path: Path) -> None:
+    data = numbered(10_000)
+    store = SpoolLogStore(tmp_path)
+    await append_all(store, KEY, data, pieces_bytes=1 << 20)
+    await store.finish(KEY)
+    with files_of(tmp_path)[0].open("r+b") as file:
+        file.seek(8 + 48 * 4_000 + 30)
+        file.write(b"\xff")
+    with pytest.raises(StoreCorrupt):
+        await store.page(KEY, from_line=4_001, limit=10)
+    assert await numbers_of(store, KEY, from_line=1, limit=3) == [1, 2, 3]
+    await store.close()
+
+
+async def test_append__many_logs__keeps_few_files_open(tmp_path: Path) -> None:
+    store = SpoolLogStore(tmp_path, open_logs_max=4)
+    keys = [log_key(number) for number in range(1, 41)]
+    data = numbered(3_000, width=40)
+    for at in range(0, len(data), 60_000):
+        await asyncio.gather(
+            *(store.append(key, offset=at, data=data[at : at + 60_000]) for key in keys)
+        )
+    assert len(open_files_below(tmp_path)) <= 8
+    for key in keys:
+        assert (await store.state(key)).lines == 3_000
+    await store.close()
+
+
+async def test_close__after_use__leaves_no_file_and_no_thread(tmp_path: Path) -> None:
+    store = SpoolLogStore(tmp_path)
+    await append_all(store, KEY, numbered(5_000), pieces_bytes=30_000)
+    await store.page(KEY, from_line=100, limit=5)
+    await store.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("logs")]
+    assert open_files_below(tmp_path) == []
+
+
+@pytest.mark.slow
+async def test_page__in_the_middle_of_200_mb__reads_less_than_a_mebibyte(tmp_path: Path) -> None:
+    store = SpoolLogStore(tmp_path)
+    text = b"x" * 972
+    data = spool(line(number, text) for number in range(1, 201))
+    at, number = await store.append(KEY, offset=0, data=data), 201
+    while at < 200_000_000:
+        data = b"".join(
+            encode_record(Record(later, 0, text, stream=later % 10_000 == 0))
+            for later in range(number, number + 4_000)
+        )
+        at, number = await store.append(KEY, offset=at, data=data), number + 4_000
+    queries = [
+        {"from_line": number // 2, "limit": 100},
+        {"from_line": -10, "limit": 10},
+        {"from_line": 1, "limit": 10},
+        {"from_line": -3, "limit": 3, "stream": "err"},
+        {"from_line": number // 2, "limit": 3, "stream": "err"},
+    ]
+    for query in queries:
+        before = bytes_read()
+        assert (await store.page(KEY, **query)).lines  # type: ignore[arg-type]
+        assert bytes_read() - before < 1 << 20
+    await store.close()
+    store = SpoolLogStore(tmp_path)
+    before = bytes_read()
+    assert (await store.state(KEY)).lines == number - 1
+    assert bytes_read() - before < 1 << 20
+    await store.close()
