@@ -30,6 +30,7 @@ from seafloor.code.snapshot_format import (
 )
 from seafloor.domain.errors import InvalidValue, LimitExceeded, StoreCorrupt
 from seafloor.domain.ids import Sha256
+from seafloor.domain.names import PATH_PART_BYTES_MAX
 
 _READ_BYTES: Final = 1 << 20
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -255,7 +256,8 @@ def _open_folder(parent: int, name: bytes) -> int:
 
 def _parts(path: bytes) -> list[bytes]:
     parts = path.split(b"/")
-    if len(path) > PATH_BYTES_MAX or b"\0" in path:
+    too_long = len(path) > PATH_BYTES_MAX or any(len(part) > PATH_PART_BYTES_MAX for part in parts)
+    if too_long or b"\0" in path:
         raise Malformed(f'the path "{shown(path[:80])}…" is too long, or holds a NUL')
     if any(part in {b"", b".", b".."} for part in parts):
         raise Malformed(f'"{shown(path)}" is not a path inside the folder')

@@ -180,8 +180,9 @@ class GitCheckouts:
         said = run_git(arguments, cwd=folder, options=options)
         if said.ok:
             return said
-        if "no space left" in said.stderr.lower():
-            raise StoreFull(f"The disk has no space left for {folder.name}. Free some.")
+        error = error_of(said, folder.name)
+        if isinstance(error, StoreFull):
+            raise error
         raise _Damaged(said=said)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from seafloor.code.git_command import GitResult
-from seafloor.domain.errors import SourceError
+from seafloor.domain.errors import SourceError, StoreFull
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,6 @@ _CASES: Final = (
         "git config --global --add safe.directory '{url}'",
     ),
     _Case(
-        ("no space left on device",),
-        "There is no space left on this machine for the code of {url}. Free some and try again.",
-    ),
-    _Case(
         (
             "does not appear to be a git repository",
             "not a git repository",
@@ -125,7 +121,7 @@ def is_not_served(result: GitResult) -> bool:
     return any(words in said for words in _NOT_SERVED)
 
 
-def error_of(result: GitResult, url: str, *, field: str = "code.url") -> SourceError:
+def error_of(result: GitResult, url: str, *, field: str = "code.url") -> SourceError | StoreFull:
     """Make the error for a user of a git command that failed.
 
     Args:
@@ -134,6 +130,12 @@ def error_of(result: GitResult, url: str, *, field: str = "code.url") -> SourceE
         field: That the user should look at.
     """
     said = result.stderr.lower()
+    if "no space left on device" in said or "disk quota exceeded" in said:
+        return StoreFull(
+            f"There is no space left on this machine for the code of {url}. Free some and try "
+            "again.",
+            detail=result.stderr,
+        )
     for case in _CASES:
         if any(words in said for words in case.words):
             return SourceError(case.message.format(url=url), field=field, detail=result.stderr)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,3 +44,23 @@ def repository(tmp_path: Path) -> Repository:
     made = Repository.create(tmp_path / "origin" / "digits")
     made.commit({"train.py": "print('first')\n"}, "first")
     return made
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of four megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system; lifted when the tests run as root")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(place)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine mounts nothing; lifted where it does")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

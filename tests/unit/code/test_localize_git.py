@@ -16,7 +16,7 @@ from seafloor.code.git import resolve_git
 from seafloor.code.localize import localize
 from seafloor.code.receipts import receipt_path
 from seafloor.domain.code import GitCode, Receipt
-from seafloor.domain.errors import InvalidValue, SourceError
+from seafloor.domain.errors import InvalidValue, SourceError, StoreFull
 from seafloor.domain.ids import GitCommit, Sha256
 
 
@@ -546,6 +546,28 @@ def test_localize__code_folder_that_cannot_be_written__says_which(
 
     with pytest.raises(SourceError, match="Localising digits failed at"):
         Place(tmp_path / "p").localize(resolve(repository), code=tmp_path / "file" / "code")
+
+
+def test_localize__full_disk__says_so_and_leaves_nothing(
+    repository: Repository, place: Place, small_disk: Path
+) -> None:
+    repository.commit({"large.txt": b"x" * 8_000_000})
+
+    with pytest.raises(StoreFull):
+        place.localize(resolve(repository), code=small_disk / "code")
+
+    assert {path.name for path in (small_disk / "code").iterdir()} == {".localized"}
+
+
+def test_localize__full_disk_for_the_cache__says_so(
+    repository: Repository, small_disk: Path
+) -> None:
+    repository.commit({"noise.bin": os.urandom(8_000_000)})
+
+    with pytest.raises(StoreFull):
+        Place(small_disk).localize(resolve(repository))
+
+    assert {path.name for path in (small_disk / "code").iterdir()} == {".localized"}
 
 
 def test_localize__sha256_repository__works(tmp_path: Path, place: Place) -> None:
