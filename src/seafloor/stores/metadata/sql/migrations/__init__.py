@@ -1,0 +1,1 @@
+"""Migrations: numbered, expand first, each safe to apply twice."""
