@@ -182,6 +182,7 @@ class Courier:
         try:
             self._client.metrics.append(self._run_id, points)
         except _FINAL_REFUSALS as error:
+            self._check_run(error)
             if len(points) == 1:
                 point = points[0]
                 self._refuse("point", f"{point.key}={point.value} at step {point.step}", error)
@@ -199,7 +200,8 @@ class Courier:
             return
         try:
             self._client.runs.update(self._run_id, RunUpdate(params=params, tags=parcel.tags))
-        except _FINAL_REFUSALS:
+        except _FINAL_REFUSALS as error:
+            self._check_run(error)
             # Which one it is shows when each goes alone.
             self._describe_singly(params, parcel.tags)
         else:
@@ -230,9 +232,19 @@ class Courier:
                 _check_unchanged(source, file)
             self._client.artifacts.put(self._run_id, file.path, source)
         except (*_FINAL_REFUSALS, StoreCorrupt) as error:
+            self._check_run(error)
             self._refuse("file", file.path, error)
         else:
             self.account.files += 1
+
+    def _check_run(self, error: SeafloorError) -> None:
+        """Tell a run that takes nothing from one that does not take this.
+
+        Raises:
+            SeafloorError: the run was deleted; restored it takes everything.
+        """
+        if self._client.runs.get(self._run_id).deleted_ns is not None:
+            raise error
 
     def _refuse(self, kind: str, what: str, error: SeafloorError) -> None:
         self.account.refused.append(Refusal(kind, what, error.message))

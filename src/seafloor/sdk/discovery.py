@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -50,12 +51,15 @@ def find_server(settings: Settings) -> str | None:
     """Say where a server should be.
 
     Returns:
-        The address from the settings, or that of the data folder's server, or None.
+        The address from the settings, or that of the server that runs on the data folder of this
+        machine, or None.
     """
     if settings.url is not None:
         return settings.url
     found = read_server_file(settings.data)
-    return None if found is None else found.url.rstrip("/")
+    if found is None or not _lives(found.pid):
+        return None
+    return found.url.rstrip("/")
 
 
 def require_server(settings: Settings) -> str:
@@ -71,3 +75,13 @@ def require_server(settings: Settings) -> str:
             "or set SEAFLOOR_URL to the address of yours."
         )
     return url
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it is another user's
+    return True

@@ -62,10 +62,12 @@ class Logs:
         pairs = [*query.pairs(), ("from_line", query.from_line), ("limit", limit)]
         return self._transport.call(Request("GET", _path(run_id), query=pairs), LogView)
 
-    def iterate(self, run_id: str, query: LogQuery = _WHOLE) -> Generator[LogView]:
-        """Read what there is now, page by page."""
+    def iterate(
+        self, run_id: str, query: LogQuery = _WHOLE, *, limit: int = 1000
+    ) -> Generator[LogView]:
+        """Read what there is now, page by page of ``limit`` lines."""
         while True:
-            view = self.page(run_id, query)
+            view = self.page(run_id, query, limit=limit)
             yield view
             if not view.lines or view.next_line > view.total_lines:
                 return

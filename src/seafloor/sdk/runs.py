@@ -25,7 +25,8 @@ class RunQuery:
     """Which runs, and in which order.
 
     Args:
-        project, experiment: Names; None: all.
+        project: Its name; None: all.
+        experiment_id: None: all.
         states: Only in these; empty: in all.
         filter: Such as ``metrics.loss < 0.1 and params.lr = "0.01"``.
         order: Such as ``metrics.loss desc``; None: newest first.
@@ -33,7 +34,7 @@ class RunQuery:
     """
 
     project: str | None = None
-    experiment: str | None = None
+    experiment_id: int | None = None
     states: tuple[str, ...] = ()
     filter: str | None = None
     order: str | None = None
@@ -43,11 +44,11 @@ class RunQuery:
         """The parameters of its URL."""
         return [
             ("project", self.project),
-            ("experiment", self.experiment),
+            ("experiment", self.experiment_id),
             *(("state", state) for state in self.states),
             ("filter", self.filter),
             ("order", self.order),
-            ("deleted", True if self.deleted else None),
+            ("deleted", "deleted" if self.deleted else None),
         ]
 
 
@@ -73,8 +74,12 @@ class Runs:
     def get(self, run_id: str) -> RunView:
         """Read a run.
 
+        Args:
+            run_id: Its id, or a beginning or end of it that no other run has.
+
         Raises:
             NotFound: there is none.
+            InvalidValue: several have it.
         """
         return self._transport.call(Request("GET", f"{_RUNS}/{quote(run_id)}"), RunView)
 

@@ -1,0 +1,159 @@
+"""Following a run: its log on standard output, what happens to it on standard error."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from seafloor.cli.output import styled
+from seafloor.domain.errors import NotFound, SeafloorError, StoreUnavailable
+from seafloor.domain.logs import LogLine
+from seafloor.sdk.client import Client
+from seafloor.sdk.logs import LogQuery
+from seafloor.wire.runs import RunView
+
+_EVENTS_EVERY_S: Final = 0.5
+_STATE_EVERY_S: Final = 0.1
+_VERDICT_WITHIN_S: Final = 60.0
+
+Printer = Callable[[LogLine], None]
+
+
+def print_line(line: LogLine) -> None:
+    """Print a line where the task printed it; what Seafloor says goes to standard error."""
+    end = line.end if line.end or line.continued else "\n"
+    if line.stream == "agent":
+        click.echo(styled(line.text, "bright_black"), nl=False, err=True)
+        click.echo(end, nl=False, err=True)
+    else:
+        to_stderr = line.stream == "err"
+        click.echo(line.text + end, nl=False, err=to_stderr)
+
+
+@dataclass
+class RunFollower:
+    """Follows one run to its end.
+
+    Args:
+        client: The server.
+        run: As it was submitted.
+        show_log: Whether its log is printed.
+    """
+
+    client: Client
+    run: RunView
+    show_log: bool = True
+
+    def follow(self) -> RunView:
+        """Print until the run has ended.
+
+        Returns:
+            The run as it ended.
+
+        Raises:
+            StoreUnavailable: the server was away for too long. The run goes on.
+        """
+        ended = threading.Event()
+        teller = threading.Thread(target=self._tell_events, args=(ended,), daemon=True)
+        teller.start()
+        try:
+            return self._follow_attempts()
+        finally:
+            ended.set()
+            teller.join(timeout=5.0)
+
+    def await_end(self) -> RunView:
+        """Wait until the run has ended, without printing."""
+        run = self.run
+        while not run.state.is_final:
+            run = self._await_verdict(run.attempt)
+        return run
+
+    def _follow_attempts(self) -> RunView:
+        run = self.run
+        while True:
+            number = run.attempt
+            if self.show_log:
+                self._print_log(number)
+            run = self._await_verdict(number)
+            if run.attempt == number and run.state.is_final:
+                return run
+
+    def _print_log(self, attempt: int) -> None:
+        try:
+            for view in self.client.logs.follow(self.run.id, LogQuery(attempt=attempt)):
+                for line in view.lines:
+                    print_line(line)
+        except NotFound as error:
+            click.echo(f"no log: {error}", err=True)
+
+    def _await_verdict(self, attempt: int) -> RunView:
+        """Wait until an attempt has ended, or a further one has begun.
+
+        With its log finished that is a matter of moments; without a log it is the whole run.
+        """
+        deadline_s = time.monotonic() + _VERDICT_WITHIN_S if self.show_log else None
+        away_until_s: float | None = None
+        while True:
+            try:
+                run = self.client.runs.get(self.run.id)
+                away_until_s = None
+            except StoreUnavailable:
+                now_s = time.monotonic()
+                away_until_s = now_s + 300.0 if away_until_s is None else away_until_s
+                if now_s > away_until_s:
+                    raise
+            else:
+                if run.state.is_final or run.attempt != attempt:
+                    return run
+                if deadline_s is not None and time.monotonic() > deadline_s:
+                    deadline_s = None
+                    click.echo("the log has ended; waiting for the run to end", err=True)
+            time.sleep(_STATE_EVERY_S)
+
+    def _tell_events(self, ended: threading.Event) -> None:
+        after = 0
+        last = False
+        while not last:
+            # Once more after the end: the last event is the verdict.
+            last = ended.wait(_EVENTS_EVERY_S if after else 0.0)
+            try:
+                events = self.client.runs.events(self.run.id, after=after).items
+            except SeafloorError:
+                continue  # the follower itself says what is wrong
+            for event in events:
+                after = event.sequence
+                mark = "!" if event.kind == "warning" else "·"
+                click.echo(styled(f"{mark} {event.message}", "bright_black"), err=True)
+
+
+def follow_with_interrupts(follower: RunFollower) -> RunView | None:
+    """Follow a run; Ctrl-C stops following, and a second one within two seconds the run.
+
+    Returns:
+        The run as it ended, or None when it was left to go on.
+    """
+    try:
+        return follower.follow()
+    except KeyboardInterrupt:
+        pass
+    run_id = follower.run.id[-8:]
+    click.echo(
+        f"\nNot following any more; the run goes on. Follow it again: `seafloor logs -f {run_id}`. "
+        f"Stop it: Ctrl-C again now, or `seafloor runs stop {run_id}`.",
+        err=True,
+    )
+    try:
+        if sys.stdin.isatty() or sys.stderr.isatty():
+            threading.Event().wait(2.0)
+    except KeyboardInterrupt:
+        click.echo("\nStopping the run …", err=True)
+        follower.client.runs.stop(follower.run.id)
+        return follower.await_end()
+    return None

@@ -1,0 +1,111 @@
+"""``seafloor logs``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from seafloor.cli.output import print_json, say
+from seafloor.cli.session import Given, json_option, pass_given, server_options
+
+if TYPE_CHECKING:
+    from seafloor.sdk.client import Client
+    from seafloor.sdk.logs import LogQuery
+    from seafloor.wire.logs import LogView
+
+_PAGE_LINES = 5_000
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How to print a log.
+
+    Args:
+        follow: Go on as lines come.
+        raw: The bytes as printed.
+        stream: Only this one; None: all.
+    """
+
+    follow: bool
+    raw: bool
+    stream: str | None
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the log has ended.")
+@click.option(
+    "--attempt", type=click.IntRange(min=0), metavar="N", help="Which; the newest without."
+)
+@click.option("--task", default="main", metavar="NAME", help="Which process of the run.")
+@click.option("--stream", type=click.Choice(["out", "err", "agent"]), help="Only this one.")
+@click.option("--tail", type=click.IntRange(1, 10_000), metavar="N", help="Only the last N lines.")
+@click.option(
+    "--from", "from_line", type=click.IntRange(min=1), metavar="N", help="From line N on."
+)
+@click.option("--raw", is_flag=True, help="The bytes exactly as they were printed.")
+@server_options
+@json_option
+@pass_given
+def logs(
+    given: Given,
+    run: str,
+    *,
+    attempt: int | None,
+    task: str,
+    tail: int | None,
+    from_line: int | None,
+    **how: object,
+) -> None:
+    """Print the log of a run.
+
+    What the task printed on standard error is printed on standard error. With --json: one JSON
+    document a line.
+    """
+    from seafloor.cli.references import find_run
+    from seafloor.sdk.logs import LogQuery
+
+    options = LogOptions(**how)  # pyright: ignore[reportArgumentType]
+    if tail is not None and from_line is not None:
+        raise click.UsageError("--tail and --from exclude each other.")
+    if options.raw and (options.follow or tail or from_line or given.json):
+        raise click.UsageError("--raw prints all bytes at once: leave the other options out.")
+    found = find_run(given.client, run)
+    first = from_line or (-tail if tail is not None else 1)
+    query = LogQuery(
+        attempt=found.attempt if attempt is None else attempt,
+        task=task,
+        stream=options.stream,
+        from_line=first,
+    )
+    if options.raw:
+        given.client.logs.raw(found.id, sys.stdout.buffer, query)
+        return
+    _print_lines(given, found.id, query, options)
+
+
+def _print_lines(given: Given, run_id: str, query: LogQuery, options: LogOptions) -> None:
+    from seafloor.cli.following import print_line
+
+    missing = 0
+    for view in _views(given.client, run_id, query, follow=options.follow):
+        missing = view.lines_missing
+        for line in view.lines:
+            if options.stream is not None and line.stream != options.stream:
+                continue
+            if given.json:
+                print_json(line)
+            else:
+                print_line(line)
+    if missing:
+        say(f"{missing} lines of this log are missing: they were lost on the way.")
+
+
+def _views(client: Client, run_id: str, query: LogQuery, *, follow: bool) -> Iterator[LogView]:
+    if follow:
+        return client.logs.follow(run_id, query)
+    return client.logs.iterate(run_id, query, limit=_PAGE_LINES)

@@ -1,0 +1,120 @@
+"""The command ``seafloor``: its groups, and the edge at which every error becomes one line."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import click
+
+from seafloor.cli.groups import LazyGroup
+from seafloor.cli.session import json_option, server_options
+
+_HOMES = {
+    "up": ("seafloor.cli.up:up", "Start the server of this machine."),
+    "down": ("seafloor.cli.up:down", "Stop the server of this machine."),
+    "run": ("seafloor.cli.run:run", "Run a command, and follow it to its end."),
+    "runs": ("seafloor.cli.runs:runs", "List, show, compare, stop, retry, remove runs."),
+    "logs": ("seafloor.cli.logs:logs", "Print the log of a run."),
+    "metrics": ("seafloor.cli.metrics:metrics", "Print or plot the metrics of a run."),
+    "artifacts": ("seafloor.cli.artifacts:artifacts", "List, fetch and keep files of a run."),
+    "env": ("seafloor.cli.env:env", "Create, list, show, remove environments."),
+    "plan": ("seafloor.cli.plan:plan", "Say what a spec would do, and do nothing."),
+    "open": ("seafloor.cli.open:open_page", "Open the page of a run in a browser."),
+    "sync": ("seafloor.cli.sync:sync", "Send what was logged while no server could be reached."),
+    "config": ("seafloor.cli.config:config", "Show the settings in effect."),
+    "doctor": ("seafloor.cli.doctor:doctor", "Check this machine and the server."),
+    "version": ("seafloor.cli.version:version", "Print versions."),
+}
+
+_EPILOG = "Exit codes and every option: docs/reference/cli.md."
+
+
+@click.group(
+    cls=LazyGroup,
+    homes=_HOMES,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@server_options
+@json_option
+def cli() -> None:
+    """Seafloor: one home for the code, environments, logs, metrics and files of experiments."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: None: those of this process.
+
+    Returns:
+        The exit code. Errors are one line on standard error, never a traceback.
+    """
+    try:
+        code = cli.main(args=arguments, prog_name="seafloor", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("", err=True)
+        return 130
+    except BrokenPipeError:
+        # Whoever read has enough (`seafloor logs … | head`).
+        _mute_stdout()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the CLI's edge
+        return _failure(error)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> int:
+    text = " ".join(error.format_message().split())
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f" See `{error.ctx.command_path} --help`."
+    click.echo(f"error: {text}{hint}", err=True)
+    return 2
+
+
+def _failure(error: Exception) -> int:
+    from seafloor.cli.exit_codes import BUG, code_of_error
+    from seafloor.domain.errors import SeafloorError
+
+    if isinstance(error, SeafloorError):
+        where = f"{error.field}: " if error.field and error.field not in error.message else ""
+        click.echo(f"error: {where}{' '.join(error.message.split())}", err=True)
+        return code_of_error(error)
+    click.echo(f"error: {_keep_details(error)}", err=True)
+    return BUG
+
+
+def _keep_details(error: Exception) -> str:
+    """Write down what a bug left, and say where."""
+    from seafloor.domain.errors import SeafloorError
+    from seafloor.sdk.settings import read_settings
+
+    mark = f"{time.time_ns() // 1_000_000:x}"
+    said = f"seafloor met a bug of its own ({type(error).__name__}), id {mark}"
+    details = "".join(traceback.format_exception(error))
+    try:
+        folder = read_settings().home / "crashes"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = Path(folder, f"{mark}.txt")
+        file.write_text(f"{sys.argv}\n{sys.version}\n{details}", encoding="utf-8")
+    except (OSError, SeafloorError):
+        return f"{said}; its details could not be written: {details.strip().splitlines()[-1]}"
+    return f"{said}; please report it with the details in {file}"
+
+
+def _mute_stdout() -> None:
+    # The interpreter flushes once more when it ends, and would complain.
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

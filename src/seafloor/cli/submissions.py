@@ -1,0 +1,185 @@
+"""What ``seafloor run`` and ``seafloor plan`` submit: a spec, and its code made immutable."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seafloor.cli.spec_files import read_spec_file
+from seafloor.domain.code import CodeSource, SyncMode
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.specs import ExperimentSpec, parse_experiment
+from seafloor.sdk.client import Client
+
+
+@dataclass(frozen=True)
+class SubmissionOptions:
+    """What was asked for on the command line.
+
+    Args:
+        command: Its words; empty: the spec's.
+        file: A spec; None: none.
+        name: Of the run.
+        experiment: Of the experiment; None: the spec's, or the folder's name.
+        environment: ``<name>`` or ``<name>@<version>``.
+        git, ref: A repository instead of the working folder.
+        timeout: Such as ``30m``.
+        retries: Further attempts.
+        env: ``NAME=VALUE``, each.
+        folder: The working folder.
+    """
+
+    command: tuple[str, ...] = ()
+    file: Path | None = None
+    name: str | None = None
+    experiment: str | None = None
+    environment: str | None = None
+    git: str | None = None
+    ref: str | None = None
+    timeout: str | None = None
+    retries: int | None = None
+    env: tuple[str, ...] = ()
+    folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A spec that is checked, and where its code is.
+
+    Args:
+        body: What is sent: what stands under ``experiment:``.
+        spec: The same, typed.
+        base: What relative paths are relative to.
+    """
+
+    body: dict[str, Any]
+    spec: ExperimentSpec
+    base: Path
+
+
+def make_submission(options: SubmissionOptions) -> Submission:
+    """Make a spec of what was asked for.
+
+    Raises:
+        InvalidValue: the options, the spec file or the command.
+        NotFound: there is no such spec file.
+    """
+    base = options.folder.absolute()
+    if options.file is not None:
+        base = options.file.absolute().parent
+        read = read_spec_file(options.file)
+        if not isinstance(read.spec, ExperimentSpec):
+            raise InvalidValue(
+                f"{options.file} is an environment, which is not run: "
+                f"use `seafloor env create -f {options.file}`.",
+                field="-f",
+            )
+        body = dict(read.body)
+    elif options.command:
+        body = {"name": base.name or "root", "code": {"sync_mode": "local", "path": "."}}
+    else:
+        raise InvalidValue(
+            "What is to be run? Give a command, as in `seafloor run -- python train.py`, "
+            "or a spec with -f."
+        )
+    _apply(options, body)
+    spec = parse_experiment(body)
+    _make_absolute(body, spec, base)
+    return Submission(body, parse_experiment(body), base)
+
+
+def parse_pairs(texts: Sequence[str], *, field: str) -> dict[str, str]:
+    """Read ``NAME=VALUE`` texts.
+
+    Raises:
+        InvalidValue: one has no ``=`` or no name.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidValue(f'"{text}" is not of the form NAME=VALUE.', field=field)
+        pairs[name] = value
+    return pairs
+
+
+def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
+    given = {
+        "command": list(options.command) or None,
+        "name": options.experiment,
+        "run_name": options.name,
+        "environment": options.environment,
+        "timeout": options.timeout,
+        "retries": options.retries,
+    }
+    body.update({name: value for name, value in given.items() if value is not None})
+    if options.env:
+        body["env"] = {**body.get("env", {}), **parse_pairs(options.env, field="-e")}
+    if options.git is not None:
+        before: dict[str, Any] = body.get("code") or {}
+        ref = options.ref or (before.get("ref") if before.get("sync_mode") == "git" else None)
+        body["code"] = {"sync_mode": "git", "url": _local_url(options.git, options.folder)}
+        if ref is not None:
+            body["code"]["ref"] = ref
+    elif options.ref is not None:
+        code: dict[str, Any] = body.get("code") or {}
+        if code.get("sync_mode") != "git":
+            raise InvalidValue("--ref goes with --git, or with a spec whose code is git's.")
+        body["code"] = {**code, "ref": options.ref}
+
+
+def _make_absolute(body: dict[str, Any], spec: ExperimentSpec, base: Path) -> None:
+    """What a spec says of places is meant from where the spec is."""
+    code = spec.code
+    if code is None:
+        return
+    if code.sync_mode is SyncMode.LOCAL:
+        path = (base / Path(code.path or ".").expanduser()).resolve()
+        body["code"] = {**body["code"], "path": str(path)}
+    elif code.url is not None:
+        body["code"] = {**body["code"], "url": _local_url(code.url, base)}
+
+
+def _local_url(url: str, base: Path) -> str:
+    """Make a path of this machine absolute; leave every other address as it is."""
+    first = url.partition("/")[0]
+    if "://" in url or ":" in first or "@" in first:
+        return url
+    return str((base / Path(url).expanduser()).resolve())
+
+
+def resolve_code(
+    submission: Submission, *, warn: Callable[[str], None], client: Callable[[], Client] | None
+) -> CodeSource | None:
+    """Make the code immutable: a ref becomes a commit, a folder a snapshot.
+
+    Args:
+        submission: What is submitted.
+        warn: Told of what is left out of a snapshot.
+        client: Gives the server that a snapshot is sent to, when it is ready; None: it is not
+            sent.
+
+    Raises:
+        SourceError: the code cannot be had.
+        InvalidValue, LimitExceeded: the address or the folder.
+        NotSupported: a way that this version does not know.
+    """
+    code = submission.spec.code
+    if code is None:
+        return None
+    if code.sync_mode is SyncMode.GIT:
+        from seafloor.code.git import resolve_git
+
+        return resolve_git(code.url or "", code.ref)
+    from seafloor.code.snapshot import take_snapshot
+
+    folder = Path(code.path or ".")
+    with tempfile.TemporaryDirectory(prefix="seafloor-") as scratch:
+        archive = Path(scratch, "snapshot.tar.zst")
+        snapshot = take_snapshot(folder, archive, warn=warn)
+        if client is not None:
+            client().snapshots.ensure(snapshot.sha256, archive)
+    return snapshot
