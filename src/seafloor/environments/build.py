@@ -27,7 +27,7 @@ from typing import Final
 from seafloor.domain.environments import environment_digest
 from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.domain.ids import Sha256, parse_sha256
-from seafloor.environments.disk import disk_error, exclusive, remove_tree
+from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
 from seafloor.environments.record import (
     RECORD_NAME,
@@ -176,13 +176,13 @@ class EnvironmentCache:
             try:
                 orphans = await asyncio.to_thread(self._orphans, name)
                 # From here on nobody is given the environment.
-                await asyncio.to_thread((folder / RECORD_NAME).unlink, missing_ok=True)
+                await settled((folder / RECORD_NAME).unlink, missing_ok=True)
                 await self._forget(orphans, work=self._work(name))
-                return await asyncio.to_thread(remove_tree, folder, first=RECORD_NAME)
+                return await settled(remove_tree, folder, first=RECORD_NAME)
             except OSError as error:
                 raise disk_error(error) from error
             finally:
-                await asyncio.to_thread(_tidy, self._work(name), None)
+                await settled(_tidy, self._work(name), None)
 
     async def size_bytes(self, digest: str) -> int | None:
         """Say how large an environment was when it was built, or None if it is not there.
@@ -242,18 +242,18 @@ class EnvironmentCache:
 
         done = False
         try:
-            await asyncio.to_thread(remove_tree, folder, first=RECORD_NAME)
+            await settled(remove_tree, folder, first=RECORD_NAME)
             interpreter = await find_interpreter(uv, lock.python, folder=work)
-            requirements = await asyncio.to_thread(_write_requirements, work, lock.lock)
+            requirements = await settled(_write_requirements, work, lock.lock)
             tell(f"building an environment of {_contents(lock)}")
             await run("venv", "--no-project", "--python", str(interpreter.path), str(folder))
             await run(*_SYNC, "--python", str(python_path(folder)), str(requirements))
-            await asyncio.to_thread(write_record, folder, lock, started=started)
+            await settled(write_record, folder, lock, started=started)
             done = True
         except OSError as error:
             raise disk_error(error) from error
         finally:
-            await asyncio.to_thread(_tidy, work, None if done else folder)
+            await settled(_tidy, work, None if done else folder)
 
     def _orphans(self, digest: str) -> Sequence[str]:
         """Name the packages that only this environment has."""

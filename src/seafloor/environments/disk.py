@@ -11,11 +11,14 @@ import os
 import shutil
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from seafloor.domain.errors import SeafloorError, StoreFull, StoreUnavailable
 
 _LOCK_POLL_S: Final = 0.05
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def disk_error(error: OSError) -> SeafloorError:
@@ -32,6 +35,20 @@ def disk_error(error: OSError) -> SeafloorError:
     )
 
 
+async def settled(work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Run in a thread, and when cancelled wait for its end first.
+
+    A thread cannot be stopped: what it does to a folder must not go on after the folder's lock
+    is given back.
+    """
+    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait({task})
+
+
 @contextlib.asynccontextmanager
 async def exclusive(path: Path, *, waiting: Callable[[], None]) -> AsyncGenerator[int]:
     """Hold the lock of a file, against other processes and against this one.
@@ -45,8 +62,15 @@ async def exclusive(path: Path, *, waiting: Callable[[], None]) -> AsyncGenerato
 
     Yields:
         The file descriptor to give to children.
+
+    Raises:
+        StoreFull, StoreUnavailable: the file cannot be made.
     """
-    descriptor = await asyncio.to_thread(_open, path)
+    try:
+        # Not in a thread: cancelled at the wrong moment, nobody would close the file.
+        descriptor = _open(path)
+    except OSError as error:
+        raise disk_error(error) from error
     try:
         told = False
         while not _try_lock(descriptor):

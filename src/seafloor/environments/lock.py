@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from seafloor.domain.environments import EnvironmentLock, environment_digest
-from seafloor.environments.disk import disk_error
+from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import (
     Interpreter,
     check_request,
@@ -58,20 +58,20 @@ async def lock_pip(
         check_request(python)
     lines = await asyncio.to_thread(parse_requirements, pip)
     uv = find_uv(cache_dir, packages)
+    folder = uv.cache_dir.parent / f"lock-{uuid.uuid4().hex}"
     try:
-        folder = await asyncio.to_thread(_workplace, cache_dir)
         try:
             interpreter = await _interpreter(uv, python, folder=folder)
             if progress is not None:
                 progress(f"choosing versions for Python {interpreter.version}")
             ended = await uv.run(
-                *_arguments(interpreter, await asyncio.to_thread(_write, folder, lines)),
+                *_arguments(interpreter, await settled(_write, folder, lines)),
                 folder=folder,
                 timeout_s=timeout_s,
                 progress=progress,
             )
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await settled(shutil.rmtree, folder, ignore_errors=True)
     except OSError as error:
         raise disk_error(error) from error
     if ended.returncode != 0:
@@ -82,12 +82,8 @@ async def lock_pip(
     return EnvironmentLock(python=version, platform=tag, lock=lock, digest=digest)
 
 
-def _workplace(cache_dir: Path) -> Path:
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="lock-", dir=cache_dir)).absolute()
-
-
 def _write(folder: Path, lines: Sequence[str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "requirements.in"
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path

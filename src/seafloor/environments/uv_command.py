@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from seafloor.domain.errors import NotSupported, SourceError
+from seafloor.environments.disk import settled
 
 ERROR_LINES_MAX: Final = 400
 ERROR_LINE_CHARS_MAX: Final = 2_000
@@ -111,7 +112,7 @@ class UvCommand:
             SourceError: it took longer than ``timeout_s``.
             NotSupported: uv cannot be started.
         """
-        await asyncio.to_thread(self._prepare, folder)
+        await settled(self._prepare, folder)
         process = await self._start(args, folder=folder, held_fd=held_fd)
         ended = False
         try:

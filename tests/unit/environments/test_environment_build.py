@@ -19,7 +19,7 @@ import pytest
 
 import seafloor
 from seafloor.domain.environments import EnvironmentLock, environment_digest
-from seafloor.domain.errors import InvalidValue, SourceError
+from seafloor.domain.errors import InvalidValue, SourceError, StoreUnavailable
 from seafloor.domain.ids import Sha256
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
@@ -325,6 +325,12 @@ async def test_get__damaged__is_built_anew(
     (after,) = await cache.list()
     assert before.build_id != after.build_id
     assert printed_by(again.python_path, "print(1)") == "1"
+
+
+async def test_get__root_cannot_be_used__is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnavailable, match="cannot be used"):
+        await EnvironmentCache(tmp_path / "file").get(lock_of())
 
 
 async def test_get__unicode_root__works(tmp_path: Path, shelf: Shelf) -> None:
