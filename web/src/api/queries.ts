@@ -1,0 +1,213 @@
+/** The server's state as React sees it: one hook per question. */
+import {
+  keepPreviousData,
+  useInfiniteQuery,
+  useMutation,
+  useQueries,
+  useQuery,
+  useQueryClient,
+} from '@tanstack/react-query';
+
+import { ApiError, apiUrl, getJson, sendJson } from './client';
+import {
+  isFinal,
+  type ArtifactEntry,
+  type Attempt,
+  type Chart,
+  type Comparison,
+  type EnvironmentView,
+  type EventFile,
+  type Experiment,
+  type MetricView,
+  type RunEvent,
+  type RunPage,
+  type RunView,
+  type ServerInfo,
+} from './types';
+
+export const POLL_MS = 2000;
+const RUNS_PER_PAGE = 100;
+
+export interface RunsQuestion {
+  filter: string;
+  experiment: number | null;
+  states: readonly string[];
+  order: string | null;
+}
+
+/** Runs, page by page; the pages on screen are asked for again every two seconds. */
+export function useRuns(question: RunsQuestion) {
+  return useInfiniteQuery({
+    queryKey: ['runs', question],
+    queryFn: ({ pageParam, signal }) =>
+      getJson<RunPage>(
+        apiUrl('/runs', {
+          filter: question.filter,
+          experiment: question.experiment,
+          state: question.states,
+          order: question.order,
+          limit: RUNS_PER_PAGE,
+          cursor: pageParam,
+        }),
+        signal,
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next,
+    refetchInterval: POLL_MS,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useExperiments() {
+  return useQuery({
+    queryKey: ['experiments'],
+    queryFn: ({ signal }) => getJson<{ items: Experiment[] }>(apiUrl('/experiments'), signal),
+    refetchInterval: 15_000,
+    select: (page) => page.items,
+  });
+}
+
+export function useRun(id: string) {
+  return useQuery({
+    queryKey: ['run', id],
+    queryFn: ({ signal }) => getJson<RunView>(apiUrl(`/runs/${id}`), signal),
+    refetchInterval: (query) => {
+      const state = query.state.data?.state;
+      return state !== undefined && isFinal(state) ? 5 * POLL_MS : POLL_MS;
+    },
+  });
+}
+
+export function useAttempts(run: RunView) {
+  return useQuery({
+    queryKey: ['run', run.id, 'attempts'],
+    queryFn: ({ signal }) =>
+      getJson<{ items: Attempt[] }>(apiUrl(`/runs/${run.id}/attempts`), signal),
+    refetchInterval: isFinal(run.state) ? 5 * POLL_MS : POLL_MS,
+    select: (page) => page.items,
+  });
+}
+
+export function useEvents(run: RunView) {
+  return useQuery({
+    queryKey: ['run', run.id, 'events'],
+    queryFn: ({ signal }) =>
+      getJson<{ items: RunEvent[] }>(apiUrl(`/runs/${run.id}/events`), signal),
+    refetchInterval: isFinal(run.state) ? 5 * POLL_MS : POLL_MS,
+    select: (page) => page.items,
+  });
+}
+
+export function useMetrics(run: RunView) {
+  return useQuery({
+    queryKey: ['run', run.id, 'metrics'],
+    queryFn: ({ signal }) =>
+      getJson<{ items: Record<string, MetricView> }>(apiUrl(`/runs/${run.id}/metrics`), signal),
+    refetchInterval: isFinal(run.state) ? 5 * POLL_MS : POLL_MS,
+    select: (page) => page.items,
+  });
+}
+
+/** One metric of some runs. `version` changes when there is something new to fetch. */
+export function useCharts(
+  series: readonly { run: string; version: string }[],
+  key: string,
+  buckets: number,
+  enabled: boolean,
+) {
+  return useQueries({
+    queries: series.map(({ run, version }) => ({
+      queryKey: ['run', run, 'chart', key, buckets, version],
+      queryFn: ({ signal }: { signal: AbortSignal }) =>
+        getJson<Chart>(apiUrl(`/runs/${run}/metrics/chart`, { key, buckets }), signal),
+      placeholderData: keepPreviousData,
+      staleTime: Infinity,
+      enabled,
+    })),
+  });
+}
+
+export function useEnvironment(reference: string | null, project: string) {
+  return useQuery({
+    queryKey: ['environment', project, reference],
+    queryFn: ({ signal }) =>
+      getJson<EnvironmentView>(
+        apiUrl(`/environments/${encodeURIComponent(reference ?? '')}`, { project }),
+        signal,
+      ),
+    enabled: reference !== null,
+    staleTime: 60_000,
+  });
+}
+
+export function useFolder(run: string, folder: string, live: boolean) {
+  return useQuery({
+    queryKey: ['run', run, 'artifacts', folder],
+    queryFn: ({ signal }) =>
+      getJson<{ items: ArtifactEntry[] }>(apiUrl(`/runs/${run}/artifacts`, { folder }), signal),
+    refetchInterval: live ? 2 * POLL_MS : false,
+    select: (page) => page.items,
+  });
+}
+
+export function useEventFiles(run: RunView) {
+  return useQuery({
+    queryKey: ['run', run.id, 'event-files'],
+    queryFn: ({ signal }) =>
+      getJson<{ items: EventFile[] }>(apiUrl(`/runs/${run.id}/event-files`), signal),
+    refetchInterval: isFinal(run.state) ? false : 2 * POLL_MS,
+    select: (page) => page.items,
+  });
+}
+
+export function useComparison(ids: readonly string[]) {
+  return useQuery({
+    queryKey: ['comparison', ids],
+    queryFn: ({ signal }) => getJson<Comparison>(apiUrl('/comparisons', { run: ids }), signal),
+    enabled: ids.length >= 2,
+    refetchInterval: (query) =>
+      query.state.data?.runs.every((run) => isFinal(run.state)) ? false : POLL_MS,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useServerInfo() {
+  return useQuery({
+    queryKey: ['server'],
+    queryFn: ({ signal }) => getJson<ServerInfo>(apiUrl('/server'), signal),
+    staleTime: 60_000,
+  });
+}
+
+export type RunAction = 'stop' | 'delete' | 'again';
+
+function act(id: string, action: RunAction): Promise<unknown> {
+  switch (action) {
+    case 'stop':
+      return sendJson('POST', apiUrl(`/runs/${id}/stop`));
+    case 'delete':
+      return sendJson('DELETE', apiUrl(`/runs/${id}`));
+    case 'again':
+      return sendJson('POST', apiUrl(`/runs/${id}/attempts`));
+  }
+}
+
+/** Do something to runs, one after the other; what was done before a refusal stays done. */
+export function useRunAction() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async ({ ids, action }: { ids: readonly string[]; action: RunAction }) => {
+      for (const id of ids) await act(id, action);
+    },
+    onSettled: () =>
+      Promise.all([
+        client.invalidateQueries({ queryKey: ['runs'] }),
+        client.invalidateQueries({ queryKey: ['run'] }),
+      ]),
+  });
+}
+
+/** Whether asking again can help: not when the server understood and refused. */
+export function worthRetrying(failures: number, error: unknown): boolean {
+  return failures < 2 && !(error instanceof ApiError && error.status < 500);
+}

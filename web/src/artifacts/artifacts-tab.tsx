@@ -1,0 +1,5 @@
+import type { RunView } from '../api/types';
+
+export function ArtifactsTab({ run }: { run: RunView }) {
+  return <pre>{run.id}</pre>;
+}
