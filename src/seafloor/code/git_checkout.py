@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of
 from seafloor.code.git_lfs import LFS_OFF, fetch_large_files
 from seafloor.code.git_submodules import Submodule, submodules_of
-from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, list_tree
+from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
 from seafloor.domain.code import GitCode
 from seafloor.domain.errors import SourceError, StoreFull
 
@@ -125,13 +125,15 @@ class GitCheckouts:
             cache.give_objects(folder / ".git", source.commit)
         except FileNotFoundError as error:
             raise _Damaged(path=str(error.filename)) from error
-        self._git(["checkout", "--quiet", "--detach", "--force", source.commit], folder)
-        said = self._git(["rev-parse", "HEAD", "HEAD^{tree}"], folder)
-        head, tree = said.text.split()
-        if head != source.commit:
-            raise _Damaged(said=said)
-        entries = list_tree(folder, head)
-        check = check_tree(folder, head, entries)
+        commit = source.commit
+        tree = self._git(["rev-parse", "--verify", f"{commit}^{{tree}}"], folder).text
+        said = self._git(["ls-tree", "-r", "-l", "-z", "--full-tree", tree], folder)
+        entries = parse_tree(said.stdout)
+        _check_space(source, folder, entries)
+        self._git(["checkout", "--quiet", "--detach", "--force", commit], folder)
+        if (folder / ".git" / "HEAD").read_text().strip() != commit:
+            raise _Damaged(path=".git/HEAD")
+        check = check_tree(folder, commit, entries)
         if check.wrong:
             raise _Damaged(path=os.fsdecode(check.wrong[0].path))
         grown_bytes = self._large_files(source, folder, check)
@@ -204,3 +206,14 @@ def _check_real_folders(folder: Path, place: Path) -> None:
                 f'The submodule "{place.relative_to(folder)}" lies behind a symlink.',
                 field="code.url",
             )
+
+
+def _check_space(source: GitCode, folder: Path, entries: Sequence[TreeEntry]) -> None:
+    """Refuse before the first file what cannot be written to the last."""
+    needed_bytes = sum(entry.size_bytes for entry in entries)
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        raise StoreFull(
+            f"The files of {source.url} need {needed_bytes / 1e6:,.1f} MB, and the disk of "
+            f'"{folder.parent}" has {free_bytes / 1e6:,.1f} MB left. Free some and try again.'
+        )

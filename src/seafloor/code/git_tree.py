@@ -32,11 +32,13 @@ class TreeEntry:
         mode: Git's: ``100644``, ``100755``, ``120000``, ``160000``.
         id: Of the blob, or the commit of a submodule.
         path: Bytes as in the tree, relative.
+        size_bytes: Of the blob; 0 for a submodule.
     """
 
     mode: str
     id: str
     path: bytes
+    size_bytes: int
 
     def under(self, folder: Path) -> Path:
         """Its path on disk."""
@@ -60,21 +62,14 @@ class TreeCheck:
     wrong: tuple[TreeEntry, ...]
 
 
-def list_tree(folder: Path, commit: str) -> list[TreeEntry]:
-    """List everything that a commit has, in git's order.
-
-    Raises:
-        OSError: the repository lacks objects.
-    """
-    said = run_git(["ls-tree", "-r", "-z", "--full-tree", commit], cwd=folder)
-    if not said.ok:
-        raise OSError(said.stderr)
+def parse_tree(listing: bytes) -> list[TreeEntry]:
+    """Read what ``git ls-tree -r -l -z`` says: everything that a commit has, in git's order."""
     entries: list[TreeEntry] = []
-    for line in said.stdout.split(b"\0"):
+    for line in listing.split(b"\0"):
         if line:
             about, path = line.split(b"\t", 1)
-            mode, _kind, name = about.decode("ascii").split(" ")
-            entries.append(TreeEntry(mode=mode, id=name, path=path))
+            mode, _kind, name, size = about.decode("ascii").split()
+            entries.append(TreeEntry(mode, name, path, 0 if size == "-" else int(size)))
     return entries
 
 

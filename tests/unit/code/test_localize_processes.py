@@ -1,0 +1,202 @@
+"""Several processes at once, and processes that die: the folder is whole or it is not there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from git_world import Repository, git, tree_of
+from seafloor.code.git import resolve_git
+from seafloor.code.localize import localize
+from seafloor.code.receipts import read_receipt
+from seafloor.code.snapshot import take_snapshot
+from seafloor.domain.code import CodeSource, Receipt, SnapshotCode
+from seafloor.domain.ids import Sha256
+
+_SCRIPT = Path(__file__).with_name("localizing_process.py")
+_KILLS = 10
+"""How many of the places a process passes are tried in one test, chosen at random."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Two versions of the code, and where they are localised."""
+
+    old: CodeSource
+    new: CodeSource
+    new_tree: dict[bytes, tuple[str, bytes]]
+    archives: Path
+    root: Path
+
+    def start(self, source: CodeSource, name: str, kill_at: int = 0) -> subprocess.Popen[bytes]:
+        archive = self.archives / (source.sha256 if isinstance(source, SnapshotCode) else "none")
+        order = {
+            "source": msgspec.to_builtins(source),
+            "code_dir": str(self.root / name / "code"),
+            "cache_dir": str(self.root / name / "cache"),
+            "archive": str(archive),
+            "kill_at": kill_at,
+        }
+        return subprocess.Popen(
+            [sys.executable, str(_SCRIPT), msgspec.json.encode(order).decode()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, source: CodeSource, name: str, kill_at: int = 0) -> tuple[int, int]:
+        """Localise in a process: how it ended, and how many places it passed."""
+        with self.start(source, name, kill_at) as process:
+            _, said = process.communicate(timeout=120)
+        return process.returncode, int(said) if process.returncode == 0 else 0
+
+    def localize_here(self, source: CodeSource, name: str) -> Receipt:
+        def fetch(sha256: Sha256, path: Path) -> None:
+            path.write_bytes((self.archives / sha256).read_bytes())
+
+        return localize(
+            source,
+            code_dir=self.root / name / "code",
+            cache_dir=self.root / name / "cache",
+            fetch_snapshot=fetch,
+        )
+
+
+@pytest.fixture(params=["git", "snapshot"])
+def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path) -> World:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+
+    def source_of() -> CodeSource:
+        if request.param == "git":
+            return resolve_git(repository.url, None)
+        source = take_snapshot(repository.path, archives / "new")
+        (archives / "new").rename(archives / source.sha256)
+        return source
+
+    old = source_of()
+    repository.write({f"package/module_{number}.py": "x" * number for number in range(40)})
+    repository.commit({"train.py": "the new version", "weights.bin": os.urandom(200_000)})
+    return World(old, source_of(), tree_of(repository.path), archives, tmp_path)
+
+
+def _places(count: int) -> list[int]:
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")  # shown when the test fails
+    chosen = random.Random(seed).sample(range(1, count + 1), min(_KILLS, count))  # noqa: S311
+    return sorted({1, count, *chosen})
+
+
+@pytest.mark.slow
+def test_localize__killed_anywhere__the_next_one_gives_a_whole_folder(world: World) -> None:
+    ended, count = world.run(world.new, "counted")
+    assert ended == 0
+
+    for place in _places(count):
+        name = f"killed{place}"
+        ended, _ = world.run(world.new, name, kill_at=place)
+        code = world.root / name / "code"
+        assert ended == -signal.SIGKILL
+        if read_receipt(code, world.new.folder, world.new) is not None:
+            assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
+
+        world.localize_here(world.new, name)
+
+        assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
+        assert {path.name for path in code.iterdir()} == {world.new.folder, ".localized"}
+
+
+@pytest.mark.slow
+def test_localize__killed_while_replacing__never_has_a_receipt_for_another_folder(
+    world: World,
+) -> None:
+    world.localize_here(world.old, "counted")
+    old_tree = tree_of(world.root / "counted/code" / world.old.folder)
+    _, count = world.run(world.new, "counted")
+
+    for place in _places(count):
+        name = f"killed{place}"
+        world.localize_here(world.old, name)
+        ended, _ = world.run(world.new, name, kill_at=place)
+        code = world.root / name / "code"
+        assert ended == -signal.SIGKILL
+        for source, tree in ((world.old, old_tree), (world.new, world.new_tree)):
+            if read_receipt(code, source.folder, source) is not None:
+                assert tree_of(code / source.folder) == tree, f"killed at {place}"
+
+        world.localize_here(world.new, name)
+
+        assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
+        assert {path.name for path in code.iterdir()} == {world.new.folder, ".localized"}
+
+
+def test_localize__eight_processes_with_one_cache__fetch_once_and_all_are_whole(
+    world: World,
+) -> None:
+    cache = world.root / "shared" / "cache"
+    cache.mkdir(parents=True)
+    for number in range(8):
+        (world.root / f"p{number}").mkdir()
+        (world.root / f"p{number}/cache").symlink_to(cache)
+
+    processes = [world.start(world.new, f"p{number}") for number in range(8)]
+    receipts: list[Receipt] = []
+    for process in processes:
+        with process:
+            said, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+        receipts.append(msgspec.json.decode(said, type=Receipt))
+
+    assert [receipt.cached for receipt in receipts].count(False) == 1
+    for number in range(8):
+        assert tree_of(world.root / f"p{number}/code" / world.new.folder) == world.new_tree
+
+
+def test_localize__processes_into_one_folder__take_turns(world: World) -> None:
+    sources = [world.new, world.old, world.new, world.new]
+
+    processes = [world.start(source, "same") for source in sources]
+    for process in processes:
+        with process:
+            _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+
+    world.localize_here(world.new, "same")
+    code = world.root / "same/code"
+    assert tree_of(code / world.new.folder) == world.new_tree
+    assert {path.name for path in code.iterdir()} == {world.new.folder, ".localized"}
+
+
+def test_localize__fetches_of_many_commits_at_once__share_one_cache(
+    repository: Repository, tmp_path: Path
+) -> None:
+    sources = [resolve_git(repository.url, None)]
+    for number in range(5):
+        repository.commit({"number": str(number)})
+        sources.append(resolve_git(repository.url, None))
+    world = World(sources[0], sources[0], {}, tmp_path, tmp_path)
+    cache = tmp_path / "shared"
+    cache.mkdir()
+    processes: list[subprocess.Popen[bytes]] = []
+    for number, source in enumerate(sources):
+        (tmp_path / f"p{number}").mkdir()
+        (tmp_path / f"p{number}/cache").symlink_to(cache)
+        processes.append(world.start(source, f"p{number}"))
+
+    for process in processes:
+        with process:
+            _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+
+    for number, source in enumerate(sources):
+        made = tmp_path / f"p{number}/code/digits"
+        assert git(made, "rev-parse", "HEAD") == getattr(source, "commit", None)
+        assert git(made, "status", "--porcelain") == ""
