@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import platform
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -200,6 +201,38 @@ async def test_lock__wheel_on_the_server__is_pinned_by_its_bytes(
         assert lock.lock == f"whale @ {path.as_uri()}#sha256={sha256}\n"
         locks.append(lock)
     assert locks[0].digest != locks[1].digest
+
+
+async def test_lock__git_branch__is_pinned_to_its_commit(tmp_path: Path) -> None:
+    repository = tmp_path / "whale"
+    repository.mkdir()
+    (repository / "backend.py").write_text(
+        "def prepare_metadata_for_build_wheel(folder, config_settings=None):\n"
+        "    import pathlib\n"
+        "    info = pathlib.Path(folder, 'whale-3.0.dist-info')\n"
+        "    info.mkdir()\n"
+        "    text = 'Metadata-Version: 2.1\\nName: whale\\nVersion: 3.0\\n'\n"
+        "    (info / 'METADATA').write_text(text)\n"
+        "    return info.name\n"
+        "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
+        "    raise NotImplementedError\n"
+    )
+    (repository / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-C", str(repository)]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    lock = await lock_pip(
+        python=None,
+        pip=[f"whale @ git+{repository.as_uri()}@main"],
+        cache_dir=tmp_path / "uv",
+        timeout_s=60,
+    )
+    assert lock.lock == f"whale @ git+{repository.as_uri()}@{commit}\n"
 
 
 async def test_lock__unicode_everywhere__works_or_is_named(tmp_path: Path, shelf: Shelf) -> None:
