@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from seafloor.domain.errors import StoreUnavailable
@@ -121,12 +122,10 @@ class Database:
 
     def _commit(self, group: list[_Write[Any]]) -> None:
         """Run a group in one transaction and tell each how it went, after the commit."""
-        outcomes: list[tuple[_Write[Any], Any, BaseException | None]] = []
         try:
             with self.engine.connect() as connection:
                 connection.execute(text("BEGIN IMMEDIATE"))
-                for write in group:
-                    outcomes.append((write, *_in_savepoint(connection, write.do)))
+                outcomes = [(write, *_in_savepoint(connection, write.do)) for write in group]
                 connection.execute(text("COMMIT"))
                 self.commits += 1
         except Exception as error:  # noqa: BLE001  # edge: background task
@@ -168,11 +167,11 @@ def _in_savepoint(
 
 
 def _told(error: Exception) -> Exception:
-    try:
-        with driver_errors():
-            raise error
-    except Exception as translated:  # noqa: BLE001  # handed on to the caller
-        return translated
+    if not isinstance(error, SQLAlchemyError | sqlite3.Error):
+        return error
+    translated = store_error(error)
+    translated.__cause__ = error
+    return translated
 
 
 def _tell(write: _Write[Any], result: object, failed: BaseException | None) -> None:
@@ -213,3 +212,9 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         "PRAGMA case_sensitive_like=ON",
     ):
         connection.execute(statement).close()
+    # SQLite's own knows ASCII only.
+    connection.create_function("lower", 1, _lower, deterministic=True)
+
+
+def _lower(text: str | float | bytes | None) -> str | float | bytes | None:
+    return text.lower() if isinstance(text, str) else text

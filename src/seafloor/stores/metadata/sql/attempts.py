@@ -1,0 +1,172 @@
+"""Attempts and events in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from seafloor.domain.code import Receipt
+from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import Attempt, Event, WorkloadState
+from seafloor.stores.metadata.protocol import NewEvent
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.documents import dump, load
+from seafloor.stores.metadata.sql.rows import attempt_of, event_of, get_workload
+from seafloor.stores.metadata.sql.tables import attempt, event, task, workload
+
+
+class SqlAttempts:
+    """``AttemptRecords`` in SQL."""
+
+    _database: Database
+
+    async def attempt_create(
+        self, workload_id: WorkloadId, *, created_ns: int, event: NewEvent
+    ) -> Attempt:
+        """See ``AttemptRecords``."""
+
+        def write(connection: Connection) -> Attempt:
+            found = get_workload(connection, workload_id)
+            if not found.state.is_final:
+                raise Conflict(f"The newest attempt is {found.state}: it must end first.")
+            number = found.attempt + 1
+            add_attempt(connection, workload_id, number, created_ns=created_ns)
+            connection.execute(
+                update(workload)
+                .where(workload.c.id == workload_id)
+                .values(
+                    state=str(WorkloadState.QUEUED),
+                    attempt=number,
+                    started_ns=None,
+                    ended_ns=None,
+                    updated_ns=created_ns,
+                )
+            )
+            add_event(connection, workload_id, event, attempt_=number, state=WorkloadState.QUEUED)
+            return Attempt(number, WorkloadState.QUEUED, created_ns)
+
+        return await self._database.write(write)
+
+    async def attempt_list(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
+        """See ``AttemptRecords``."""
+
+        def read(connection: Connection) -> tuple[Attempt, ...]:
+            rows = connection.execute(
+                select(attempt)
+                .where(attempt.c.workload_id == workload_id)
+                .order_by(attempt.c.number)
+            )
+            return tuple(attempt_of(row) for row in rows)
+
+        return await self._database.read(read)
+
+    async def attempt_record(
+        self,
+        workload_id: WorkloadId,
+        number: int,
+        *,
+        receipts: Mapping[str, Receipt] | None = None,
+        environment: str | None = None,
+        environment_digest: str | None = None,
+    ) -> None:
+        """See ``AttemptRecords``."""
+
+        def write(connection: Connection) -> None:
+            this = (attempt.c.workload_id == workload_id) & (attempt.c.number == number)
+            found = connection.execute(select(attempt.c.receipts).where(this)).first()
+            if found is None:
+                raise NotFound(f"The run has no attempt {number}.", field="attempt")
+            values: dict[str, object] = {}
+            if receipts is not None:
+                joined = {**load(found.receipts, dict[str, Receipt]), **receipts}
+                values["receipts"] = dump(joined)
+            if environment is not None:
+                values["environment"] = environment
+            if environment_digest is not None:
+                values["environment_digest"] = environment_digest
+            if values:
+                connection.execute(update(attempt).where(this).values(**values))
+
+        await self._database.write(write)
+
+    async def event_append(self, workload_id: WorkloadId, event: NewEvent) -> Event:
+        """See ``AttemptRecords``."""
+
+        def write(connection: Connection) -> Event:
+            found = get_workload(connection, workload_id)
+            return add_event(connection, workload_id, event, attempt_=found.attempt or None)
+
+        return await self._database.write(write)
+
+    async def event_list(
+        self, workload_id: WorkloadId, *, after: int = 0, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        """See ``AttemptRecords``."""
+
+        def read(connection: Connection) -> tuple[Event, ...]:
+            rows = connection.execute(
+                select(event)
+                .where(event.c.workload_id == workload_id, event.c.sequence > after)
+                .order_by(event.c.sequence)
+                .limit(limit)
+            )
+            return tuple(event_of(row) for row in rows)
+
+        return await self._database.read(read)
+
+
+def add_attempt(
+    connection: Connection, workload_id: WorkloadId, number: int, *, created_ns: int
+) -> None:
+    """Add an attempt in ``queued`` with its main task."""
+    state = str(WorkloadState.QUEUED)
+    connection.execute(
+        insert(attempt).values(
+            workload_id=workload_id,
+            number=number,
+            state=state,
+            created_ns=created_ns,
+            receipts="{}",
+        )
+    )
+    connection.execute(
+        insert(task).values(workload_id=workload_id, attempt=number, name="main", state=state)
+    )
+
+
+def add_event(
+    connection: Connection,
+    workload_id: WorkloadId,
+    new: NewEvent,
+    *,
+    attempt_: int | None,
+    state: WorkloadState | None = None,
+) -> Event:
+    """Append an event with the next number."""
+    last = connection.execute(
+        select(func.max(event.c.sequence)).where(event.c.workload_id == workload_id)
+    ).scalar()
+    made = Event(
+        sequence=(last or 0) + 1,
+        time_ns=new.time_ns,
+        kind=new.kind,
+        actor=new.actor,
+        message=new.message,
+        attempt=attempt_,
+        state=state,
+    )
+    connection.execute(
+        insert(event).values(
+            workload_id=workload_id,
+            sequence=made.sequence,
+            time_ns=made.time_ns,
+            kind=made.kind,
+            actor=made.actor,
+            message=made.message,
+            attempt=made.attempt,
+            state=None if state is None else str(state),
+        )
+    )
+    return made

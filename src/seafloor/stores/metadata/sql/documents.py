@@ -1,0 +1,30 @@
+"""Values as JSON texts in a column."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+
+def dump(value: object) -> str:
+    """Make the text."""
+    return msgspec.json.encode(value).decode()
+
+
+def load(text: str, kind: type[_T]) -> _T:
+    """Read the text."""
+    return msgspec.json.decode(text, type=kind)
+
+
+def load_plain(text: str) -> dict[str, Any]:
+    """Read a text that holds plain data."""
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
+def digest(text: str) -> str:
+    """What equal texts share; a unique key over long texts."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,134 @@
+"""Manifests of artifacts in SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
+
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.ids import Sha256
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.tables import artifact
+
+
+class SqlManifest:
+    """``ManifestStore`` in SQL."""
+
+    _database: Database
+
+    async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
+        """See ``ManifestStore``."""
+
+        def write(connection: Connection) -> None:
+            _check_place(connection, owner, file.path)
+            connection.execute(delete(artifact).where(_is(owner, file.path)))
+            connection.execute(
+                insert(artifact).values(
+                    owner=owner,
+                    path=file.path,
+                    size_bytes=file.size_bytes,
+                    sha256=file.sha256,
+                    created_ns=file.created_ns,
+                )
+            )
+
+        await self._database.write(write)
+
+    async def manifest_get(self, owner: str, path: str) -> ArtifactFile:
+        """See ``ManifestStore``."""
+
+        def read(connection: Connection) -> ArtifactFile:
+            found = connection.execute(select(artifact).where(_is(owner, path))).first()
+            if found is None:
+                raise NotFound(f'There is no artifact "{path}".', field="path")
+            return _file(found)
+
+        return await self._database.read(read)
+
+    async def manifest_list(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactFile, ...]:
+        """See ``ManifestStore``."""
+        wanted = select(artifact).where(artifact.c.owner == owner)
+        if folder:
+            wanted = wanted.where(_below(folder))
+        if after is not None:
+            wanted = wanted.where(artifact.c.path > after)
+        wanted = wanted.order_by(artifact.c.path).limit(limit)
+        return await self._database.read(
+            lambda connection: tuple(_file(row) for row in connection.execute(wanted))
+        )
+
+    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
+        """See ``ManifestStore``."""
+        wanted = select(artifact).where(artifact.c.owner == owner)
+        if folder:
+            wanted = wanted.where(_below(folder))
+
+        def read(connection: Connection) -> tuple[ArtifactEntry, ...]:
+            entries: dict[str, ArtifactEntry] = {}
+            begin = len(folder) + 1 if folder else 0
+            for row in connection.execute(wanted.order_by(artifact.c.path)):
+                _add_child(entries, row, begin)
+            return tuple(entries[path] for path in sorted(entries))
+
+        return await self._database.read(read)
+
+    async def manifest_delete(self, owner: str, path: str) -> int:
+        """See ``ManifestStore``."""
+
+        def write(connection: Connection) -> int:
+            these = (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
+            return connection.execute(delete(artifact).where(these)).rowcount
+
+        return await self._database.write(write)
+
+
+def _is(owner: str, path: str) -> ColumnElement[bool]:
+    return (artifact.c.owner == owner) & (artifact.c.path == path)
+
+
+def _below(folder: str) -> ColumnElement[bool]:
+    """Paths inside a folder: from ``folder/`` up to ``folder0``, since "0" follows "/"."""
+    return (artifact.c.path >= f"{folder}/") & (artifact.c.path < f"{folder}0")
+
+
+def _check_place(connection: Connection, owner: str, path: str) -> None:
+    """Refuse a path that is a folder, or whose parts name a file."""
+    below = connection.execute(
+        select(artifact.c.path).where(artifact.c.owner == owner, _below(path)).limit(1)
+    ).first()
+    if below is not None:
+        raise Conflict(f'"{path}" is a folder: it holds "{below.path}".', field="path")
+    parts = path.split("/")
+    parents = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    if not parents:
+        return
+    file = connection.execute(
+        select(artifact.c.path).where(artifact.c.owner == owner, artifact.c.path.in_(parents))
+    ).first()
+    if file is not None:
+        raise Conflict(f'"{file.path}" is a file: nothing can be put below it.', field="path")
+
+
+def _add_child(entries: dict[str, ArtifactEntry], row: Row[Any], begin: int) -> None:
+    name, slash, _ = row.path[begin:].partition("/")
+    path = row.path[:begin] + name
+    if not slash:
+        entries[path] = ArtifactEntry(
+            path, is_folder=False, size_bytes=row.size_bytes, files=1, sha256=Sha256(row.sha256)
+        )
+        return
+    known = entries.get(path)
+    entries[path] = ArtifactEntry(
+        path,
+        is_folder=True,
+        size_bytes=row.size_bytes + (known.size_bytes if known else 0),
+        files=1 + (known.files if known else 0),
+    )
+
+
+def _file(row: Row[Any]) -> ArtifactFile:
+    return ArtifactFile(row.path, row.size_bytes, Sha256(row.sha256), row.created_ns)

@@ -1,0 +1,297 @@
+"""Logged models, and what runs used and produced, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
+
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.models import (
+    DatasetInput,
+    LoggedModel,
+    LoggedModelState,
+    ModelMetric,
+    ModelOutput,
+)
+from seafloor.domain.search import Lifecycle
+from seafloor.stores.metadata.protocol import WorkloadInputs
+from seafloor.stores.metadata.sql import tables
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.documents import digest, dump, load
+from seafloor.stores.metadata.sql.rows import get_workload
+
+_CONTEXT_TAG = "mlflow.data.context"
+
+
+class _MetricDocument(msgspec.Struct, frozen=True):
+    """A model's metric value; the float as hexadecimal text, which keeps NaN and infinities."""
+
+    key: str
+    value: str
+    step: int
+    time_ms: int
+    run_id: str
+    dataset_name: str | None
+    dataset_digest: str | None
+
+
+class SqlModels:
+    """``LoggedModelRecords`` in SQL."""
+
+    _database: Database
+
+    async def model_create(self, model: LoggedModel) -> LoggedModel:
+        """See ``LoggedModelRecords``."""
+
+        def write(connection: Connection) -> LoggedModel:
+            experiment = connection.execute(
+                select(tables.experiment.c.id).where(tables.experiment.c.id == model.experiment_id)
+            ).first()
+            if experiment is None:
+                raise NotFound(
+                    f"No Experiment with id={model.experiment_id} exists.", field="experiment_id"
+                )
+            if model.source_run_id is not None:
+                get_workload(connection, model.source_run_id)
+            connection.execute(
+                insert(tables.logged_model).values(
+                    id=model.id,
+                    experiment_id=model.experiment_id,
+                    name=model.name,
+                    model_type=model.model_type,
+                    state=str(model.state),
+                    source_run_id=model.source_run_id,
+                    params=dump(model.params),
+                    tags=dump(model.tags),
+                    created_ns=model.created_ns,
+                    updated_ns=model.updated_ns,
+                )
+            )
+            return model
+
+        return await self._database.write(write)
+
+    async def model_get(self, model_id: str) -> LoggedModel:
+        """See ``LoggedModelRecords``."""
+        return await self._database.read(lambda connection: _get(connection, model_id))
+
+    async def model_list(
+        self, experiment_ids: Sequence[int], *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[LoggedModel, ...]:
+        """See ``LoggedModelRecords``."""
+        table = tables.logged_model
+        wanted = select(table).where(table.c.experiment_id.in_(experiment_ids))
+        if lifecycle is Lifecycle.ACTIVE:
+            wanted = wanted.where(table.c.deleted_ns.is_(None))
+        elif lifecycle is Lifecycle.DELETED:
+            wanted = wanted.where(table.c.deleted_ns.is_not(None))
+        wanted = wanted.order_by(table.c.created_ns.desc(), table.c.id)
+        return await self._database.read(
+            lambda connection: tuple(_model(row) for row in connection.execute(wanted))
+        )
+
+    async def model_update(
+        self,
+        model_id: str,
+        *,
+        updated_ns: int,
+        state: LoggedModelState | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
+        deleted_ns: int | None = None,
+    ) -> LoggedModel:
+        """See ``LoggedModelRecords``."""
+
+        def write(connection: Connection) -> LoggedModel:
+            found = _get(connection, model_id)
+            for key in delete_tags:
+                if key not in found.tags:
+                    raise NotFound(f"No tag with key '{key}' on model '{model_id}'.", field=key)
+            kept = {key: value for key, value in found.tags.items() if key not in delete_tags}
+            changed = {
+                "updated_ns": updated_ns,
+                "state": str(state or found.state),
+                "params": dump({**found.params, **(params or {})}),
+                "tags": dump({**kept, **(tags or {})}),
+                "deleted_ns": found.deleted_ns if deleted_ns is None else deleted_ns,
+            }
+            connection.execute(
+                update(tables.logged_model)
+                .where(tables.logged_model.c.id == model_id)
+                .values(**changed)
+            )
+            return _get(connection, model_id)
+
+        return await self._database.write(write)
+
+    async def model_metrics_add(self, model_id: str, metrics: Sequence[ModelMetric]) -> None:
+        """See ``LoggedModelRecords``."""
+        documents = {digest(text): text for text in map(_metric_text, metrics)}
+
+        def write(connection: Connection) -> None:
+            _get(connection, model_id)
+            table = tables.model_metric
+            known = set(
+                connection.execute(
+                    select(table.c.digest).where(
+                        table.c.model_id == model_id, table.c.digest.in_(documents)
+                    )
+                ).scalars()
+            )
+            new = [
+                {"model_id": model_id, "document": text, "digest": key}
+                for key, text in documents.items()
+                if key not in known
+            ]
+            if new:
+                connection.execute(insert(table), new)
+
+        await self._database.write(write)
+
+    async def model_metrics_get(self, model_id: str) -> tuple[ModelMetric, ...]:
+        """See ``LoggedModelRecords``."""
+        table = tables.model_metric
+        wanted = select(table.c.document).where(table.c.model_id == model_id).order_by(table.c.id)
+        return await self._database.read(
+            lambda connection: tuple(
+                _metric_of(text) for text in connection.execute(wanted).scalars()
+            )
+        )
+
+    async def inputs_add(
+        self,
+        workload_id: WorkloadId,
+        *,
+        datasets: Sequence[DatasetInput] = (),
+        outputs: Sequence[ModelOutput] = (),
+        models: Sequence[str] = (),
+    ) -> None:
+        """See ``LoggedModelRecords``."""
+        rows = {
+            (row["kind"], row["digest"]): row
+            for row in _input_rows(workload_id, datasets, outputs, models)
+        }
+
+        def write(connection: Connection) -> None:
+            get_workload(connection, workload_id)
+            table = tables.workload_input
+            known = {
+                (row.kind, row.digest)
+                for row in connection.execute(
+                    select(table.c.kind, table.c.digest).where(table.c.workload_id == workload_id)
+                )
+            }
+            new = [row for key, row in rows.items() if key not in known]
+            if new:
+                connection.execute(insert(table), new)
+
+        await self._database.write(write)
+
+    async def inputs_get(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, WorkloadInputs]:
+        """See ``LoggedModelRecords``."""
+        table = tables.workload_input
+        wanted = select(table).where(table.c.workload_id.in_(workload_ids)).order_by(table.c.id)
+
+        def read(connection: Connection) -> dict[WorkloadId, WorkloadInputs]:
+            rows: dict[WorkloadId, list[Row[Any]]] = {}
+            for row in connection.execute(wanted):
+                rows.setdefault(WorkloadId(row.workload_id), []).append(row)
+            return {workload_id: _inputs(found) for workload_id, found in rows.items()}
+
+        return await self._database.read(read)
+
+
+def _get(connection: Connection, model_id: str) -> LoggedModel:
+    found = connection.execute(
+        select(tables.logged_model).where(tables.logged_model.c.id == model_id)
+    ).first()
+    if found is None:
+        raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id")
+    return _model(found)
+
+
+def _model(row: Row[Any]) -> LoggedModel:
+    return LoggedModel(
+        id=row.id,
+        experiment_id=row.experiment_id,
+        name=row.name,
+        model_type=row.model_type,
+        state=LoggedModelState(row.state),
+        source_run_id=None if row.source_run_id is None else WorkloadId(row.source_run_id),
+        params=load(row.params, dict[str, str]),
+        tags=load(row.tags, dict[str, str]),
+        created_ns=row.created_ns,
+        updated_ns=row.updated_ns,
+        deleted_ns=row.deleted_ns,
+    )
+
+
+def _metric_text(metric: ModelMetric) -> str:
+    return dump(
+        _MetricDocument(
+            key=metric.key,
+            value=metric.value.hex(),
+            step=metric.step,
+            time_ms=metric.time_ms,
+            run_id=metric.run_id,
+            dataset_name=metric.dataset_name,
+            dataset_digest=metric.dataset_digest,
+        )
+    )
+
+
+def _metric_of(text: str) -> ModelMetric:
+    found = load(text, _MetricDocument)
+    return ModelMetric(
+        key=found.key,
+        value=float.fromhex(found.value),
+        step=found.step,
+        time_ms=found.time_ms,
+        run_id=WorkloadId(found.run_id),
+        dataset_name=found.dataset_name,
+        dataset_digest=found.dataset_digest,
+    )
+
+
+def _input_rows(
+    workload_id: WorkloadId,
+    datasets: Sequence[DatasetInput],
+    outputs: Sequence[ModelOutput],
+    models: Sequence[str],
+) -> list[dict[str, Any]]:
+    rows = [_input_row(workload_id, "dataset", dump(found), found) for found in datasets]
+    rows += [_input_row(workload_id, "output", dump(found), None) for found in outputs]
+    rows += [_input_row(workload_id, "model", dump(found), None) for found in models]
+    return rows
+
+
+def _input_row(
+    workload_id: WorkloadId, kind: str, text: str, dataset: DatasetInput | None
+) -> dict[str, Any]:
+    return {
+        "workload_id": workload_id,
+        "kind": kind,
+        "document": text,
+        "digest": digest(text),
+        "name": None if dataset is None else dataset.name,
+        "dataset_digest": None if dataset is None else dataset.digest,
+        "context": None if dataset is None else dataset.tags.get(_CONTEXT_TAG),
+    }
+
+
+def _inputs(rows: list[Row[Any]]) -> WorkloadInputs:
+    texts: dict[str, list[str]] = {"dataset": [], "output": [], "model": []}
+    for row in rows:
+        texts[row.kind].append(row.document)
+    return WorkloadInputs(
+        datasets=tuple(load(text, DatasetInput) for text in texts["dataset"]),
+        models=tuple(load(text, str) for text in texts["model"]),
+        outputs=tuple(load(text, ModelOutput) for text in texts["output"]),
+    )

@@ -1,0 +1,98 @@
+"""Rows of workloads as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from seafloor.domain.code import CodeSource, Receipt
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadKind, WorkloadState
+from seafloor.stores.metadata.sql import tables
+from seafloor.stores.metadata.sql.documents import dump, load, load_plain
+
+
+def get_workload(connection: Connection, workload_id: str) -> Workload:
+    """Get a workload by id, or NotFound."""
+    found = connection.execute(
+        select(tables.workload).where(tables.workload.c.id == workload_id)
+    ).first()
+    if found is None:
+        raise NotFound(f"Run with id={workload_id} not found.", field="id")
+    return workload_of(found)
+
+
+def workload_of(row: Row[Any]) -> Workload:
+    """A workload of its row."""
+    return Workload(
+        id=WorkloadId(row.id),
+        kind=WorkloadKind(row.kind),
+        project=row.project,
+        experiment_id=row.experiment_id,
+        name=row.name,
+        user=row.user,
+        state=WorkloadState(row.state),
+        origin=row.origin,
+        spec=load_plain(row.spec),
+        code=None if row.code is None else load(row.code, CodeSource),  # pyright: ignore
+        environment=row.environment,
+        created_ns=row.created_ns,
+        updated_ns=row.updated_ns,
+        started_ns=row.started_ns,
+        ended_ns=row.ended_ns,
+        deleted_ns=row.deleted_ns,
+        attempt=row.attempt,
+    )
+
+
+def workload_values(workload: Workload) -> dict[str, object]:
+    """The row of a workload."""
+    return {
+        "id": workload.id,
+        "kind": str(workload.kind),
+        "project": workload.project,
+        "experiment_id": workload.experiment_id,
+        "name": workload.name,
+        "user": workload.user,
+        "state": str(workload.state),
+        "origin": workload.origin,
+        "spec": dump(workload.spec),
+        "code": None if workload.code is None else dump(workload.code),
+        "environment": workload.environment,
+        "created_ns": workload.created_ns,
+        "updated_ns": workload.updated_ns,
+        "started_ns": workload.started_ns,
+        "ended_ns": workload.ended_ns,
+        "deleted_ns": workload.deleted_ns,
+        "attempt": workload.attempt,
+    }
+
+
+def attempt_of(row: Row[Any]) -> Attempt:
+    """An attempt of its row."""
+    return Attempt(
+        number=row.number,
+        state=WorkloadState(row.state),
+        created_ns=row.created_ns,
+        started_ns=row.started_ns,
+        ended_ns=row.ended_ns,
+        ending=None if row.ending is None else load(row.ending, Ending),
+        receipts=load(row.receipts, dict[str, Receipt]),
+        environment=row.environment,
+        environment_digest=row.environment_digest,
+    )
+
+
+def event_of(row: Row[Any]) -> Event:
+    """An event of its row."""
+    return Event(
+        sequence=row.sequence,
+        time_ns=row.time_ns,
+        kind=row.kind,
+        actor=row.actor,
+        message=row.message,
+        attempt=row.attempt,
+        state=None if row.state is None else WorkloadState(row.state),
+    )

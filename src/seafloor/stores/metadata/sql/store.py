@@ -1,0 +1,44 @@
+"""The metadata store in SQL: one module per noun, joined here."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from seafloor.stores.metadata.sql.attempts import SqlAttempts
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.environments import SqlEnvironments
+from seafloor.stores.metadata.sql.experiments import SqlExperiments
+from seafloor.stores.metadata.sql.labels import SqlLabels
+from seafloor.stores.metadata.sql.manifest import SqlManifest
+from seafloor.stores.metadata.sql.models import SqlModels
+from seafloor.stores.metadata.sql.projects import SqlProjects
+from seafloor.stores.metadata.sql.workloads import SqlWorkloads
+
+
+class SqlMetadataStore(
+    SqlProjects,
+    SqlExperiments,
+    SqlWorkloads,
+    SqlAttempts,
+    SqlLabels,
+    SqlEnvironments,
+    SqlModels,
+    SqlManifest,
+):
+    """``MetadataStore`` in a SQL database.
+
+    Args:
+        database: Migrated; closed by whoever opened it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def check(self) -> None:
+        """See ``MetadataStore``: one read, and one write that changes nothing."""
+        await self._database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
+        await self._database.write(lambda _: None)
+
+    async def close(self) -> None:
+        """See ``MetadataStore``."""
+        await self._database.close()
