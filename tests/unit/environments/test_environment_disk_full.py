@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +15,7 @@ from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.lock import lock_pip
 from seafloor.environments.uv_command import PackageSource
+from seafloor.testing.small_disk import SmallDisk, small_disk
 
 DISK_BYTES = 8 * 1024 * 1024
 
@@ -31,30 +30,17 @@ class Shelf(Protocol):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder],
-            check=False,
-            capture_output=True,
-        ).returncode
-    )
-    if not mounted:
-        pytest.skip("a small disk needs the right to mount a tmpfs: run as root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", size_bytes=DISK_BYTES) as disk:
+        yield disk
 
 
 async def test_get__disk_full__is_store_full_and_works_with_room(
-    small_disk: Path, shelf: Shelf
+    disk: SmallDisk, shelf: Shelf
 ) -> None:
     shelf.add("whale", "1.0", size_bytes=DISK_BYTES // 2)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(DISK_BYTES * 3 // 4))
-    root = small_disk / "environments"
+    disk.fill(leave_bytes=DISK_BYTES // 4)
+    root = disk.path / "environments"
     cache = EnvironmentCache(root, packages=shelf.source)
     lock = "whale==1.0\n"
     python = platform.python_version()
@@ -68,19 +54,18 @@ async def test_get__disk_full__is_store_full_and_works_with_room(
         await cache.get(asked)
     assert not (root / asked.digest).exists()
     assert await cache.list() == ()
-    ballast.unlink()
+    disk.free()
     assert not (await cache.get(asked)).cached
 
 
-async def test_lock__disk_full__is_store_full(small_disk: Path, shelf: Shelf) -> None:
+async def test_lock__disk_full__is_store_full(disk: SmallDisk, shelf: Shelf) -> None:
     shelf.add("whale", "1.0")
-    left = os.statvfs(small_disk)
-    (small_disk / "ballast").write_bytes(bytes(left.f_bavail * left.f_frsize))
+    disk.fill()
     with pytest.raises(StoreFull):
         await lock_pip(
             python=None,
             pip=["whale"],
-            cache_dir=small_disk / "uv",
+            cache_dir=disk.path / "uv",
             timeout_s=60,
             packages=shelf.source,
         )
