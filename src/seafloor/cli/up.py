@@ -13,9 +13,7 @@ from seafloor.cli.session import Given, data_option, json_option, pass_given
 
 @click.command()
 @data_option
-@click.option(
-    "--host", metavar="H", help="Address to listen on; others than loopback need a token."
-)
+@click.option("--host", metavar="H", help="Address to listen on; any but loopback needs a token.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), help="Port; 0: a free one.")
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @json_option

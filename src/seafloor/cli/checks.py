@@ -1,0 +1,204 @@
+"""What ``seafloor doctor`` checks."""
+
+from __future__ import annotations
+
+import email.utils
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from seafloor.cli.ports import is_free
+from seafloor.cli.quantities import shown_size
+from seafloor.cli.server_process import is_open
+from seafloor.domain.errors import SeafloorError
+from seafloor.sdk.discovery import find_server, read_server_file
+from seafloor.sdk.settings import Settings
+from seafloor.sdk.sync import count_waiting
+from seafloor.sdk.transport import Request, Transport, TransportOptions
+from seafloor.wire.server import ServerInfo
+
+_PYTHON_MIN: Final = (3, 11)
+_FREE_BYTES_WARN: Final = 5 * 2**30
+_FREE_BYTES_FAIL: Final = 512 * 2**20
+_CLOCK_OFF_WARN_S: Final = 5.0
+_PORT_DEFAULT: Final = 7340
+_SERVER_PACKAGES: Final = ("litestar", "sqlalchemy", "uvicorn", "alembic", "structlog")
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What one check found.
+
+    Args:
+        name: Of the check.
+        state: Whether it is well.
+        said: What was seen.
+        fix: What to do; empty when there is nothing to do.
+    """
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    said: str
+    fix: str = ""
+
+
+def check_all(settings: Settings) -> list[Check]:
+    """Check everything, in the order in which it should be mended."""
+    return [
+        check_python(),
+        check_server_extra(),
+        check_program("git", needed_for="running code from git, and snapshots of its folders"),
+        check_program("uv", needed_for="environments"),
+        check_data_folder(settings.data),
+        check_disk("disk", settings.data),
+        check_port(settings),
+        *check_server(settings),
+        check_spool(settings),
+    ]
+
+
+def check_python() -> Check:
+    """Which Python this is."""
+    shown = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < _PYTHON_MIN:
+        return Check("python", "fail", shown, "Install Python 3.11 or newer.")
+    return Check("python", "ok", shown)
+
+
+def check_server_extra() -> Check:
+    """Whether a server can be started from here."""
+    missing = [name for name in _SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return Check(
+            "server",
+            "warn",
+            f"only the client is installed ({', '.join(missing)} missing)",
+            "To start a server here: pip install 'seafloor[server]'.",
+        )
+    return Check("server", "ok", "its packages are installed")
+
+
+def check_program(name: str, *, needed_for: str) -> Check:
+    """Whether a program is there and starts."""
+    beside = Path(sys.executable).with_name(name)
+    path = shutil.which(name) or (str(beside) if beside.exists() else None)
+    fix = f"Install {name}; it is needed for {needed_for}."
+    if path is None:
+        return Check(name, "warn", "not found", fix)
+    try:
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, timeout=10, check=True, text=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(name, "fail", f"{path} does not start ({error})", fix)
+    return Check(name, "ok", answer.stdout.strip())
+
+
+def check_data_folder(data: Path) -> Check:
+    """Whether the data folder can be written, and who has it open."""
+    if is_open(data):
+        found = read_server_file(data)
+        who = f" by process {found.pid}" if found is not None else ""
+        return Check("data folder", "ok", f"{data} is open{who}")
+    parent = _existing(data)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return Check(
+            "data folder",
+            "fail",
+            f"{parent} cannot be written",
+            "Mend its permissions, or choose another with --data or SEAFLOOR_DATA.",
+        )
+    return Check("data folder", "ok", f"{data} can be written; no server has it open")
+
+
+def check_disk(name: str, folder: Path) -> Check:
+    """How much room there is."""
+    free_bytes = shutil.disk_usage(_existing(folder)).free
+    said = f"{shown_size(free_bytes)} free for {folder}"
+    if free_bytes < _FREE_BYTES_FAIL:
+        return Check(name, "fail", said, "Free some space, or move the data folder.")
+    if free_bytes < _FREE_BYTES_WARN:
+        return Check(name, "warn", said, "Logs, environments and models may soon fill it.")
+    return Check(name, "ok", said)
+
+
+def check_port(settings: Settings) -> Check:
+    """Whether the usual port is there for the server."""
+    found = read_server_file(settings.data) if is_open(settings.data) else None
+    if found is not None:
+        return Check("port", "ok", f"the server listens at {found.url}")
+    if is_free("127.0.0.1", _PORT_DEFAULT):
+        return Check("port", "ok", f"{_PORT_DEFAULT} is free")
+    return Check(
+        "port",
+        "warn",
+        f"{_PORT_DEFAULT} is in use",
+        "The server will take a free one; or --port N.",
+    )
+
+
+def check_server(settings: Settings) -> list[Check]:
+    """Whether the server answers, has its page, and agrees about the time."""
+    url = find_server(settings)
+    if url is None:
+        return [
+            Check("reachable", "warn", f"no server runs on {settings.data}", "seafloor up --detach")
+        ]
+    transport = Transport(url, settings.token, options=TransportOptions(3.0, 10.0, 0.0))
+    try:
+        headers = transport.send(Request("GET", "/health"))
+        info = transport.call(Request("GET", "/api/v1/server"), ServerInfo)
+    except SeafloorError as error:
+        return [Check("reachable", "fail", error.message, "Start it, or correct SEAFLOOR_URL.")]
+    finally:
+        transport.close()
+    page = (
+        Check("page", "ok", "built")
+        if info.web
+        else Check(
+            "page", "warn", "not built into the server", "make web, with Node.js 20 or newer"
+        )
+    )
+    said = f"{url}, version {info.version}, authentication: {info.authentication}"
+    return [Check("reachable", "ok", said), page, _check_clock(headers.get("date"))]
+
+
+def _check_clock(date: str | None) -> Check:
+    if date is None:
+        return Check("clock", "ok", "the server tells no time")
+    off_s = abs(time.time() - email.utils.parsedate_to_datetime(date).timestamp())
+    if off_s > _CLOCK_OFF_WARN_S:
+        return Check(
+            "clock",
+            "warn",
+            f"this machine and the server differ by {off_s:.0f} s",
+            "Have both keep time (NTP): the times of points and lines are theirs.",
+        )
+    return Check("clock", "ok", "agrees with the server's")
+
+
+def check_spool(settings: Settings) -> Check:
+    """Whether something waits to be sent."""
+    waiting = count_waiting(settings)
+    if not waiting.runs:
+        return Check("spool", "ok", "nothing waits to be sent")
+    return Check(
+        "spool",
+        "warn",
+        f"{waiting.runs} runs wait to be sent ({shown_size(waiting.size_bytes)})",
+        "seafloor sync",
+    )
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above a path that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

@@ -1,0 +1,165 @@
+"""Sync: sends what processes left in the spool. One run that cannot be sent stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.errors import SeafloorError
+from seafloor.sdk.client import Client
+from seafloor.sdk.courier import Account, Courier, Refusal, SegmentDelivery
+from seafloor.sdk.leftovers import bring_segments, leftovers, remove_folder_if_empty
+from seafloor.sdk.settings import Settings
+from seafloor.sdk.spool import Segment, list_segments, remove_segment
+from seafloor.sdk.wal import End, read_begin
+
+ABANDONED: Final = "The process that logged this run ended without saying how."
+
+
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one run's spool.
+
+    Args:
+        run_id: The run.
+        state: ``sent`` (nothing is left), ``live`` (its process lives and sends it itself), or
+            ``left`` (``problem`` says why).
+        points, params, tags, files: Accepted by the server.
+        refused: Refused for good; kept in ``<home>/refused/<run id>.jsonl``.
+        records_lost: Records that were damaged on the disk.
+        records_dropped, points_dropped: What the process could not keep.
+        bytes_torn: What was being written when a process died.
+    """
+
+    run_id: str
+    state: str
+    problem: str | None = None
+    points: int = 0
+    params: int = 0
+    tags: int = 0
+    files: int = 0
+    refused: tuple[Refusal, ...] = ()
+    records_lost: int = 0
+    records_dropped: int = 0
+    points_dropped: int = 0
+    bytes_torn: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What waits in the spool.
+
+    Args:
+        runs: How many runs.
+        size_bytes: Of their files.
+    """
+
+    runs: int
+    size_bytes: int
+
+
+def waiting_runs(settings: Settings) -> list[str]:
+    """Name the runs of which something is in the spool, the oldest first."""
+    if not settings.spool.is_dir():
+        return []
+    return sorted(path.name for path in settings.spool.iterdir() if list_segments(path))
+
+
+def count_waiting(settings: Settings) -> Waiting:
+    """Say how much is in the spool."""
+    runs = waiting_runs(settings)
+    size_bytes = 0
+    for run_id in runs:
+        for path in (settings.spool / run_id).rglob("*"):
+            try:
+                size_bytes += path.stat().st_size if path.is_file() else 0
+            except FileNotFoundError:
+                continue  # its process has just sent it
+    return Waiting(len(runs), size_bytes)
+
+
+def sync_all(
+    client: Client, settings: Settings, *, told: Callable[[RunReport], None]
+) -> list[RunReport]:
+    """Send all that waits.
+
+    Args:
+        client: The server.
+        settings: Where the spool is.
+        told: Of each run when it is done.
+
+    Returns:
+        A report for each run, the oldest first.
+    """
+    reports: list[RunReport] = []
+    for run_id in waiting_runs(settings):
+        report = sync_run(client, settings, run_id)
+        told(report)
+        reports.append(report)
+    return reports
+
+
+def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:
+    """Send what waits of one run. Does not raise: the report says what is wrong."""
+    folder = settings.spool / run_id
+    account = Account()
+    courier = Courier(client, run_id, folder / "files", account)
+    problem: str | None = None
+    with leftovers(folder) as writers:
+        try:
+            deliveries = [bring_segments(segments, courier) for segments in writers]
+            is_alone = len(writers) == len({found.writer for found in list_segments(folder)})
+            for delivery in deliveries:
+                _end(delivery, courier, is_alone=is_alone)
+            for delivery in deliveries:
+                remove_segment(delivery.segment)
+            remove_folder_if_empty(folder)
+        except SeafloorError as error:
+            problem = error.message
+        except OSError as error:
+            problem = f"{folder} cannot be read or written: {error.strerror or error}"
+    _keep_refused(settings.home, run_id, account.refused)
+    return _report(run_id, account, folder, problem)
+
+
+def _end(delivery: SegmentDelivery, courier: Courier, *, is_alone: bool) -> None:
+    """Say how the run ended: as its process said, or that it did not say."""
+    if delivery.end is not None:
+        delivery.finish(courier)
+        return
+    begin = read_begin(delivery.segment.path)
+    if is_alone and begin is not None and begin.owner and not begin.launched:
+        ended_ns = delivery.segment.path.stat().st_mtime_ns
+        courier.end(End("failed", ABANDONED, ended_ns))
+
+
+def _keep_refused(home: Path, run_id: str, refused: list[Refusal]) -> None:
+    if not refused:
+        return
+    folder = home / "refused"
+    folder.mkdir(parents=True, exist_ok=True)
+    with Path(folder, f"{run_id}.jsonl").open("ab") as file:
+        for refusal in refused:
+            file.write(msgspec.json.encode(refusal) + b"\n")
+
+
+def _report(run_id: str, account: Account, folder: Path, problem: str | None) -> RunReport:
+    left: list[Segment] = list_segments(folder)
+    state = "left" if problem is not None else "live" if left else "sent"
+    return RunReport(
+        run_id=run_id,
+        state=state,
+        problem=problem,
+        points=account.points,
+        params=account.params,
+        tags=account.tags,
+        files=account.files,
+        refused=tuple(account.refused),
+        records_lost=account.records_lost,
+        records_dropped=account.records_dropped,
+        points_dropped=account.points_dropped,
+        bytes_torn=account.bytes_torn,
+    )
