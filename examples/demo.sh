@@ -10,9 +10,9 @@ mkdir -p "$DEMO"
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
 say "1/5 the server"
-"$SEAFLOOR" up --detach --data "$DEMO/data"
-SEAFLOOR_URL=$("$SEAFLOOR" --json config show --data "$DEMO/data" --url-only)
-export SEAFLOOR_URL
+# The data folder names the server: every command below finds it there.
+export SEAFLOOR_DATA="$DEMO/data"
+"$SEAFLOOR" up --detach
 
 say "2/5 a git repository with a training script"
 rm -rf "$repository"
@@ -25,7 +25,7 @@ git -C "$repository" -c user.name=Seafloor -c user.email=demo@example.com \
 git -C "$repository" log --oneline --max-count=1
 
 say "3/5 an environment, locked and shared by every run that asks for it"
-"$SEAFLOOR" env create digits --requirements "$repository/requirements.txt"
+"$SEAFLOOR" env create digits -r "$repository/requirements.txt"
 
 say "4/5 the run, with its log"
 "$SEAFLOOR" run -f "$repository/seafloor.yaml" --git "$repository"
