@@ -1,0 +1,76 @@
+"""Cursors of a search: where a page ended, bound to the query that it is a page of."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+import msgspec
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.search import WorkloadQuery
+
+_QUERY_DIGEST_BYTES = 12
+
+SortKey = tuple[int, float | int | str | None]
+"""What one order key says of a workload: 0 and its value, 1 for NaN, 2 for missing."""
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where the last workload of a page stands in the order.
+
+    Args:
+        keys: One per order key of the query.
+        created_ns, id: What breaks ties.
+    """
+
+    keys: tuple[SortKey, ...]
+    created_ns: int
+    id: str
+
+
+class _Document(msgspec.Struct, frozen=True, array_like=True):
+    query_digest: bytes
+    position: Position
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Document)
+
+
+def encode_cursor(query: WorkloadQuery, position: Position) -> str:
+    """Make the cursor that goes on after a position."""
+    document = _ENCODER.encode(_Document(_query_digest(query), position))
+    return base64.urlsafe_b64encode(document).decode().rstrip("=")
+
+
+def decode_cursor(query: WorkloadQuery) -> Position | None:
+    """Read the cursor of a query; None when it has none.
+
+    Raises:
+        InvalidValue: it is not a cursor, or one of another query.
+    """
+    text = query.cursor
+    if text is None:
+        return None
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        document = _DECODER.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error) as error:  # msgspec's errors are ValueErrors
+        raise InvalidValue(
+            "The cursor is not one: pass `next` of the page before.", field="cursor"
+        ) from error
+    if document.query_digest != _query_digest(query):
+        raise InvalidValue(
+            "The cursor is of another search: pass it with the same filter and order, or leave "
+            "it out to begin anew.",
+            field="cursor",
+        )
+    return document.position
+
+
+def _query_digest(query: WorkloadQuery) -> bytes:
+    """Name the query; the size of its pages may change on the way."""
+    bare = msgspec.structs.replace(query, cursor=None, limit=1)
+    return hashlib.sha256(_ENCODER.encode(bare)).digest()[:_QUERY_DIGEST_BYTES]

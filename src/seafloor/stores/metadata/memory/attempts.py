@@ -1,0 +1,83 @@
+"""Attempts and events in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from seafloor.domain.code import Receipt
+from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import Attempt, Event, WorkloadState
+from seafloor.stores.metadata.memory.rows import Rows
+from seafloor.stores.metadata.protocol import NewEvent
+
+
+class MemoryAttempts:
+    """``AttemptRecords`` in memory."""
+
+    _rows: Rows
+
+    async def attempt_create(
+        self, workload_id: WorkloadId, *, created_ns: int, event: NewEvent
+    ) -> Attempt:
+        """See ``AttemptRecords``."""
+        rows = self._rows.of_workload(workload_id)
+        found = rows.workload
+        if not found.state.is_final:
+            raise Conflict(f"The newest attempt is {found.state}: it must end first.")
+        made = Attempt(found.attempt + 1, WorkloadState.QUEUED, created_ns)
+        rows.attempts[made.number] = made
+        rows.workload = replace(
+            found,
+            state=made.state,
+            attempt=made.number,
+            started_ns=None,
+            ended_ns=None,
+            updated_ns=created_ns,
+        )
+        rows.add_event(event, state=made.state)
+        return made
+
+    async def attempt_list(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
+        """See ``AttemptRecords``."""
+        rows = self._rows.workloads.get(workload_id)
+        return (
+            () if rows is None else tuple(rows.attempts[number] for number in sorted(rows.attempts))
+        )
+
+    async def attempt_record(
+        self,
+        workload_id: WorkloadId,
+        number: int,
+        *,
+        receipts: Mapping[str, Receipt] | None = None,
+        environment: str | None = None,
+        environment_digest: str | None = None,
+    ) -> None:
+        """See ``AttemptRecords``."""
+        rows = self._rows.workloads.get(workload_id)
+        found = None if rows is None else rows.attempts.get(number)
+        if rows is None or found is None:
+            raise NotFound(f"The run has no attempt {number}.", field="attempt")
+        rows.attempts[number] = replace(
+            found,
+            receipts={**found.receipts, **(receipts or {})},
+            environment=found.environment if environment is None else environment,
+            environment_digest=(
+                found.environment_digest if environment_digest is None else environment_digest
+            ),
+        )
+
+    async def event_append(self, workload_id: WorkloadId, event: NewEvent) -> Event:
+        """See ``AttemptRecords``."""
+        return self._rows.of_workload(workload_id).add_event(event)
+
+    async def event_list(
+        self, workload_id: WorkloadId, *, after: int = 0, limit: int = 1000
+    ) -> tuple[Event, ...]:
+        """See ``AttemptRecords``."""
+        rows = self._rows.workloads.get(workload_id)
+        events = [] if rows is None else rows.events
+        return tuple(event for event in events if event.sequence > after)[:limit]

@@ -1,0 +1,137 @@
+"""Logged models, and what runs used and produced, in memory."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from seafloor.domain.errors import AlreadyExists
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.models import (
+    DatasetInput,
+    LoggedModel,
+    LoggedModelState,
+    ModelMetric,
+    ModelOutput,
+)
+from seafloor.domain.search import Lifecycle
+from seafloor.stores.metadata.memory.experiments import changed_tags, lives
+from seafloor.stores.metadata.memory.rows import Rows
+from seafloor.stores.metadata.protocol import WorkloadInputs
+
+_T = TypeVar("_T")
+
+
+class MemoryModels:
+    """``LoggedModelRecords`` in memory."""
+
+    _rows: Rows
+
+    async def model_create(self, model: LoggedModel) -> LoggedModel:
+        """See ``LoggedModelRecords``."""
+        if model.id in self._rows.models:
+            raise AlreadyExists(f"There is a model {model.id} already.", field="model_id")
+        self._rows.experiment(model.experiment_id)
+        if model.source_run_id is not None:
+            self._rows.of_workload(model.source_run_id)
+        made = replace(model, deleted_ns=None)
+        self._rows.models[model.id] = made
+        return made
+
+    async def model_get(self, model_id: str) -> LoggedModel:
+        """See ``LoggedModelRecords``."""
+        return self._rows.model(model_id)
+
+    async def model_list(
+        self, experiment_ids: Sequence[int], *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[LoggedModel, ...]:
+        """See ``LoggedModelRecords``."""
+        found = [
+            one
+            for one in self._rows.models.values()
+            if one.experiment_id in experiment_ids and lives(one.deleted_ns, lifecycle)
+        ]
+        return tuple(sorted(found, key=lambda one: (-one.created_ns, one.id)))
+
+    async def model_update(
+        self,
+        model_id: str,
+        *,
+        updated_ns: int,
+        state: LoggedModelState | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
+        deleted_ns: int | None = None,
+    ) -> LoggedModel:
+        """See ``LoggedModelRecords``."""
+        found = self._rows.model(model_id)
+        made = replace(
+            found,
+            updated_ns=updated_ns,
+            state=found.state if state is None else state,
+            params={**found.params, **(params or {})},
+            tags=changed_tags(found.tags, set_=tags or {}, delete=delete_tags),
+            deleted_ns=found.deleted_ns if deleted_ns is None else deleted_ns,
+        )
+        self._rows.models[model_id] = made
+        return made
+
+    async def model_metrics_add(self, model_id: str, metrics: Sequence[ModelMetric]) -> None:
+        """See ``LoggedModelRecords``."""
+        self._rows.model(model_id)
+        for metric in metrics:
+            self._rows.of_workload(metric.run_id)
+        known = self._rows.model_metrics.setdefault(model_id, [])
+        seen = {_exact(metric) for metric in known}
+        for metric in metrics:
+            if _exact(metric) not in seen:
+                seen.add(_exact(metric))
+                known.append(metric)
+
+    async def model_metrics_get(self, model_id: str) -> tuple[ModelMetric, ...]:
+        """See ``LoggedModelRecords``."""
+        return tuple(self._rows.model_metrics.get(model_id, ()))
+
+    async def inputs_add(
+        self,
+        workload_id: WorkloadId,
+        *,
+        datasets: Sequence[DatasetInput] = (),
+        outputs: Sequence[ModelOutput] = (),
+        models: Sequence[str] = (),
+    ) -> None:
+        """See ``LoggedModelRecords``."""
+        rows = self._rows.of_workload(workload_id)
+        _join(rows.datasets, datasets)
+        _join(rows.outputs, outputs)
+        _join(rows.models, models)
+
+    async def inputs_get(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, WorkloadInputs]:
+        """See ``LoggedModelRecords``."""
+        made: dict[WorkloadId, WorkloadInputs] = {}
+        for workload_id in workload_ids:
+            rows = self._rows.workloads.get(workload_id)
+            if rows is not None and (rows.datasets or rows.models or rows.outputs):
+                made[workload_id] = WorkloadInputs(
+                    datasets=tuple(rows.datasets),
+                    models=tuple(rows.models),
+                    outputs=tuple(rows.outputs),
+                )
+        return made
+
+
+def _exact(metric: ModelMetric) -> tuple[object, ...]:
+    """What makes two values one: the float bit for bit."""
+    return (replace(metric, value=0.0), struct.pack("<d", metric.value))
+
+
+def _join(known: list[_T], new: Sequence[_T]) -> None:
+    for one in new:
+        if one not in known:
+            known.append(one)

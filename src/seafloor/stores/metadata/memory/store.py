@@ -1,0 +1,80 @@
+"""The metadata store in memory: one module per noun, joined here."""
+
+from __future__ import annotations
+
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.errors import StoreUnavailable
+from seafloor.stores.artifacts.memory import MemoryManifestStore
+from seafloor.stores.metadata.memory.attempts import MemoryAttempts
+from seafloor.stores.metadata.memory.environments import MemoryEnvironments
+from seafloor.stores.metadata.memory.experiments import MemoryExperiments, MemoryProjects
+from seafloor.stores.metadata.memory.models import MemoryModels
+from seafloor.stores.metadata.memory.rows import Rows
+from seafloor.stores.metadata.memory.workloads import LastValue, MemoryLabels, MemoryWorkloads
+
+
+class MemoryManifest:
+    """``ManifestStore`` in memory."""
+
+    _manifest: MemoryManifestStore
+
+    async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
+        """See ``ManifestStore``."""
+        await self._manifest.manifest_put(owner, file)
+
+    async def manifest_get(self, owner: str, path: str) -> ArtifactFile:
+        """See ``ManifestStore``."""
+        return await self._manifest.manifest_get(owner, path)
+
+    async def manifest_list(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactFile, ...]:
+        """See ``ManifestStore``."""
+        return await self._manifest.manifest_list(owner, folder, limit=limit, after=after)
+
+    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
+        """See ``ManifestStore``."""
+        return await self._manifest.manifest_children(owner, folder)
+
+    async def manifest_delete(self, owner: str, path: str) -> int:
+        """See ``ManifestStore``."""
+        return await self._manifest.manifest_delete(owner, path)
+
+
+class MemoryMetadataStore(
+    MemoryProjects,
+    MemoryExperiments,
+    MemoryWorkloads,
+    MemoryAttempts,
+    MemoryLabels,
+    MemoryEnvironments,
+    MemoryModels,
+    MemoryManifest,
+):
+    """A ``MetadataStore`` that forgets.
+
+    One event loop at a time: no call waits, so none sees another's half.
+
+    Args:
+        last_value: The last value of a metric, by workload id and key, for searches; None when
+            there is none. Without it no workload has metrics.
+    """
+
+    def __init__(self, last_value: LastValue | None = None) -> None:
+        self._rows = Rows()
+        self._manifest = MemoryManifestStore()
+        self._last_value = last_value or _no_metrics
+        self._closed = False
+
+    async def check(self) -> None:
+        """See ``MetadataStore``."""
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+
+    async def close(self) -> None:
+        """See ``MetadataStore``."""
+        self._closed = True
+
+
+def _no_metrics(_workload_id: str, _key: str) -> None:
+    return None
