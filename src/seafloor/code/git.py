@@ -132,7 +132,7 @@ class _Remote:
         """Every ref that matches, by its full name; all of them without a pattern."""
         result = self._git(["ls-remote", "--quiet", "--", self.address.text, *patterns])
         if not result.ok:
-            raise error_of(result, self.address.text)
+            raise _misplaced(self.address) or error_of(result, self.address.text)
         lines = (line.split("\t", 1) for line in result.text.splitlines())
         return {name: GitCommit(commit) for commit, name in lines}
 
@@ -189,3 +189,19 @@ class _Remote:
             ssh_command=self.ssh,
         )
         return run_git(arguments, cwd=cwd, options=options)
+
+
+def _misplaced(address: GitUrl) -> SourceError | None:
+    """Say what is wrong with a local path that git could not read, if the path is the reason."""
+    path = Path(address.text.removeprefix("file://"))
+    if not address.is_local or (path / ".git").exists():
+        return None
+    if not path.exists():
+        return SourceError(f'There is no folder "{path}".', field="code.url")
+    around = next((parent for parent in path.parents if (parent / ".git").exists()), None)
+    if around is None:
+        return None
+    return SourceError(
+        f'"{path}" is a folder inside the repository "{around}": name the repository itself.',
+        field="code.url",
+    )

@@ -82,6 +82,11 @@ _CASES: Final = (
         _PRIVATE,
     ),
     _Case(
+        ("missing object", "object does not exist on the server"),
+        "A large file of {url} is not in its git LFS store. Push it with: git lfs push --all "
+        "origin",
+    ),
+    _Case(
         ("' not found", "returned error: 404", "returned error: 410"),
         "There is no repository at {url}. Check the address; hosts also say this of private "
         "repositories.",

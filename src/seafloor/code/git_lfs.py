@@ -59,21 +59,25 @@ def fetch_large_files(
         )
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
-    said = run_git(
-        ["lfs", "pull", "origin"],
-        cwd=folder,
-        options=GitOptions(
-            config=(f"lfs.storage={storage}",),
-            timeout_s=FETCH_TIMEOUT_S,
-            ssh_command=ssh_command(url),
-        ),
-    )
-    if not said.ok:
-        raise error_of(said, url)
+    _pull(folder, url, storage)
     return sum(
         _check_content(entry.under(folder), *expected, url=url)
         for entry, expected in wanted.items()
     )
+
+
+def _pull(folder: Path, url: str, storage: Path) -> None:
+    # Set in the folder and not for the command: the command's settings reach an origin on this
+    # machine as well, which has a store of its own.
+    run_git(["config", "lfs.storage", storage], cwd=folder)
+    said = run_git(
+        ["lfs", "pull", "origin"],
+        cwd=folder,
+        options=GitOptions(timeout_s=FETCH_TIMEOUT_S, ssh_command=ssh_command(url)),
+    )
+    run_git(["config", "--unset", "lfs.storage"], cwd=folder)
+    if not said.ok:
+        raise error_of(said, url)
 
 
 def _read_pointer(path: Path, url: str) -> tuple[str, int, int]:

@@ -153,10 +153,19 @@ def test_resolve_git__default_branch_missing__asks_for_a_ref(repository: Reposit
         resolve_git(repository.url, None)
 
 
-def test_resolve_git__folder_that_is_no_repository__says_so(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(SourceError, match="is not a git repository"):
+def test_resolve_git__path_that_is_no_repository__says_what_it_is(
+    repository: Repository, tmp_path: Path
+) -> None:
+    (repository.path / "jobs").mkdir()
+    for path, words in (
+        (tmp_path, "is not a git repository"),
+        (tmp_path / "missing", "There is no folder"),
+        (repository.path / "jobs", f'inside the repository "{repository.path}"'),
+    ):
+        with pytest.raises(SourceError) as raised:
             resolve_git(str(path), None)
+        assert words in raised.value.message
+        assert raised.value.field == "code.url"
 
 
 def test_resolve_git__file_url_and_bare_and_sha256__work(tmp_path: Path) -> None:

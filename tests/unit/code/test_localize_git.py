@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -236,6 +237,23 @@ def test_localize__private_repository__fails_whole_and_keeps_no_password(
     for path in (*place.code.rglob("*"), *place.cache.rglob("*")):
         if path.is_file():
             assert b"secret-word" not in path.read_bytes(), path
+
+
+def test_localize__over_ssh__works(
+    repository: Repository, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An ssh that reaches only this machine: git's side of the protocol is the real one.
+    local_ssh = tmp_path / "local-ssh"
+    local_ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+    local_ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(local_ssh))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")
+    source = resolve_git(f"git@git.test:{repository.path}", "main")
+
+    receipt = place.localize(source)
+
+    assert receipt.commit == repository.head
+    assert tree_of(place.code / "digits") == tree_of(repository.path)
 
 
 def test_localize__symlink_out_of_the_repository__stays_a_link(
@@ -617,3 +635,52 @@ def test_localize__unknown_user_id_without_home__works(
     assert done.returncode == 0, done.stderr.decode()
     assert tree_of(shared / "code/digits") == tree_of(repository.path)
     assert (shared / "code/digits").stat().st_uid == 54321
+
+
+def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    _need_git_lfs()
+    content = os.urandom(70_000)
+    origin = _with_large_file(repository, content)
+    source = resolve_git(str(origin), None)
+
+    receipt = place.localize(source)
+
+    made = place.code / "digits"
+    assert (made / "model.bin").read_bytes() == content
+    assert receipt.size_bytes == sum(len(data) for _, data in tree_of(made).values())
+    assert git(made, "status", "--porcelain") == ""
+    place.localize(source, code=tmp_path / "other")
+    assert (tmp_path / "other/digits/model.bin").read_bytes() == content
+
+
+def test_localize__large_file_missing_from_its_store__fails_whole(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    _need_git_lfs()
+    origin = _with_large_file(repository, b"content")
+    shutil.rmtree(origin / "lfs")
+
+    with pytest.raises(SourceError, match="git lfs push --all"):
+        place.localize(resolve_git(str(origin), None))
+
+    assert place.names() == {".localized"}
+
+
+def _need_git_lfs() -> None:
+    if shutil.which("git-lfs") is None:
+        pytest.skip("git-lfs is not installed; lifted by: apt-get install git-lfs")
+
+
+def _with_large_file(repository: Repository, content: bytes) -> Path:
+    """Put a large file into a repository, and the repository with its store on a server."""
+    git(repository.path, "lfs", "install")
+    git(repository.path, "lfs", "track", "*.bin")
+    repository.commit({"model.bin": content})
+    origin = repository.path.parent / "served" / "digits.git"
+    git(repository.path, "init", "--quiet", "--bare", str(origin))
+    git(repository.path, "remote", "add", "origin", f"file://{origin}")
+    git(repository.path, "push", "--quiet", "origin", "main")
+    git(origin, "symbolic-ref", "HEAD", "refs/heads/main")
+    return origin
