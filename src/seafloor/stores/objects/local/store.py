@@ -146,14 +146,12 @@ class LocalObjectStore:
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
         check_object_key(folder, field="folder")
+        steps = self._tree.remove_below(folder, step=_DELETES_PER_STEP)
         total = 0
-        while True:
-            removed = await self._run(
-                lambda: self._tree.remove_below(folder, objects_max=_DELETES_PER_STEP), folder
-            )
-            total += removed
-            if not removed:
-                return total
+        with contextlib.closing(steps):
+            while (removed := await self._run(lambda: next(steps, None), folder)) is not None:
+                total += removed
+        return total
 
     async def close(self) -> None:
         """Wait for what runs, and leave nothing behind but objects; see ``ObjectStore.close``."""
@@ -219,16 +217,15 @@ class LocalObjectStore:
         folders: list[str] = []
         last = ""
         walk = self._tree.walk(folder, after=after, recursive=recursive, batch=limit + 1)
-        with contextlib.closing(walk):
-            for found in walk:
-                if len(objects) + len(folders) == limit:
-                    return ObjectPage(objects=tuple(objects), folders=tuple(folders), next=last)
-                if isinstance(found, str):
-                    folders.append(found[:-1])
-                    last = found
-                else:
-                    objects.append(found)
-                    last = found.key
+        for found in walk:
+            if len(objects) + len(folders) == limit:
+                return ObjectPage(objects=tuple(objects), folders=tuple(folders), next=last)
+            if isinstance(found, str):
+                folders.append(found[:-1])
+                last = found
+            else:
+                objects.append(found)
+                last = found.key
         return ObjectPage(objects=tuple(objects), folders=tuple(folders))
 
     def _begin(self, staged: StagedFile, key: str, *, if_absent: bool) -> None:

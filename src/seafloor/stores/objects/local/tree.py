@@ -16,10 +16,11 @@ import os
 import stat
 import threading
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from seafloor.domain.errors import CallerError
-from seafloor.stores.objects.keys import STAGING_FOLDER, ancestors, check_object_key
+from seafloor.stores.objects.keys import ancestors, check_object_key
 from seafloor.stores.objects.local.staging import StagedFile
 from seafloor.stores.objects.protocol import ObjectInfo
 
@@ -104,14 +105,14 @@ class Tree:
         try:
             with self._folder(_folder_of(key)) as folder_fd:
                 status = _stat(folder_fd, _name_of(key))
-                if stat.S_ISDIR(status.st_mode) and _holds_object(folder_fd, _name_of(key)):
-                    raise FolderInTheWay
         except FileNotFoundError:
             return
         except OSError as error:
             if error.errno not in _NO_FOLDER:
                 raise
             raise ObjectInTheWay(self._first_file(key)) from error
+        if stat.S_ISDIR(status.st_mode) and self._holds_object(key):
+            raise FolderInTheWay
 
     def place(self, staged: StagedFile, key: str, *, if_absent: bool) -> None:
         """Give a finished file its key, durably: whole or not at all, whatever others do.
@@ -120,22 +121,29 @@ class Tree:
             FileExistsError: if_absent, and there is an object.
             FolderInTheWay, ObjectInTheWay: as they say.
         """
-        folder = _folder_of(key)
         try:
             for _ in range(_PLACE_TRIES_MAX):
-                # A FileNotFoundError is a folder that was emptied and removed under our feet.
-                with (
-                    contextlib.suppress(FileNotFoundError),
-                    self._made_folder(folder) as folder_fd,
-                ):
-                    if _enter(staged, folder_fd, _name_of(key), if_absent=if_absent):
-                        os.fsync(folder_fd)
-                        return
+                if self._placed(staged, key, if_absent=if_absent):
+                    return
         except (OSError, ObjectInTheWay, FolderInTheWay):
             with contextlib.suppress(OSError):  # the first error is the one to tell
-                self._remove_if_empty(folder)
+                self._remove_if_empty(_folder_of(key))
             raise
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), key)
+
+    def _placed(self, staged: StagedFile, key: str, *, if_absent: bool) -> bool:
+        """Try to place a file once; False when the folders changed meanwhile."""
+        try:
+            with self._made_folder(_folder_of(key)) as folder_fd:
+                if _enter(staged, folder_fd, _name_of(key), if_absent=if_absent):
+                    os.fsync(folder_fd)
+                    return True
+        except FileNotFoundError:
+            return False  # the folder was emptied and removed under our feet
+        # Folders exist by their objects: one that a crash left empty is not there.
+        if not self._remove_empty(key):
+            raise FolderInTheWay
+        return False
 
     def remove(self, key: str) -> bool:
         """Remove an object durably, with the folders it leaves empty; say whether there was one."""
@@ -152,22 +160,31 @@ class Tree:
         self._remove_if_empty(folder)
         return True
 
-    def remove_below(self, folder: str, *, objects_max: int) -> int:
-        """Remove at most so many objects below a folder, and folders that are left empty.
+    def remove_below(self, folder: str, *, step: int) -> Generator[int]:
+        """Remove everything below a folder durably, and the folders that this leaves empty.
 
-        Returns:
-            How many were removed: 0 when there is nothing left.
+        Links and the like go too, uncounted: they would keep the folder.
+
+        Yields:
+            How many objects were removed since the last time, every ``step`` of them.
         """
-        try:
-            with self._folder(folder) as folder_fd:
-                removed = _empty(folder_fd, objects_max)
-        except OSError as error:
-            if error.errno in _NO_OBJECT:
-                return 0
-            raise
-        if removed < objects_max:
-            self._remove_if_empty(folder)
-        return removed
+        folders, removed = [folder], 0
+        for below in folders:  # it grows
+            for entry in self._entries(below):
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{below}/{entry.name}")
+                    continue
+                is_object = entry.is_file(follow_symlinks=False)
+                if self._unlink(below, entry.name) and is_object:
+                    removed += 1
+                if removed == step:
+                    yield removed
+                    removed = 0
+        for below in reversed(folders):
+            if not self._rmdir(below):
+                self._sync(below)
+        self._remove_if_empty(_folder_of(folder))
+        yield removed
 
     def walk(
         self, folder: str, *, after: str, recursive: bool, batch: int
@@ -181,13 +198,120 @@ class Tree:
             batch: Names of each folder to hold in memory. A folder with more is read again for
                 every batch of them.
         """
+        look = _Look(after=after, recursive=recursive, batch=batch)
+        # A stack and not recursion: keys may be deeper than Python's.
+        levels = [self._level(folder, look)]
+        while levels:
+            found = next(levels[-1], None)
+            if found is None:
+                levels.pop()
+            elif isinstance(found, ObjectInfo):
+                yield found
+            elif recursive:
+                levels.append(self._level(found[:-1], look))
+            elif self._holds_object(found[:-1]):
+                yield found
+
+    def _level(self, folder: str, look: _Look) -> Generator[ObjectInfo | str]:
+        """Yield what stands in a folder, in order: objects, and all folders ending in ``/``."""
+        done = ""
+        while True:
+            places = heapq.nsmallest(look.batch, self._places(folder, look, done))
+            yield from self._described(folder, [place for place in places if _is_key(place)])
+            if len(places) < look.batch:
+                return
+            done = places[-1]
+
+    def _places(self, folder: str, look: _Look, done: str) -> Iterator[str]:
+        """Name what stands in a folder and comes after ``done``: keys, those of folders with ``/``.
+
+        Sorting those sorts what is below them too: ``a-b`` < ``a/b`` < ``ab``.
+        """
+        prefix = f"{folder}/" if folder else ""
+        for entry in self._entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                place = f"{prefix}{entry.name}/"
+            elif entry.is_file(follow_symlinks=False):
+                place = f"{prefix}{entry.name}"
+            else:
+                continue
+            if place > done and look.wants(place):
+                yield place
+
+    def _described(self, folder: str, places: list[str]) -> list[ObjectInfo | str]:
+        """Add to places what is known of the objects; those that vanished are left out."""
+        found: list[ObjectInfo | str] = []
+        with _missing_is_fine(), self._folder(folder) as folder_fd:
+            for place in places:
+                if place.endswith("/"):
+                    found.append(place)
+                    continue
+                with _missing_is_fine():
+                    status = _stat(folder_fd, _name_of(place))
+                    if stat.S_ISREG(status.st_mode):
+                        found.append(info_of(place, status))
+        return found
+
+    def _entries(self, folder: str) -> Generator[os.DirEntry[str]]:
+        """Yield what stands in a folder, in no order; nothing when it is missing."""
+        with (
+            _missing_is_fine(),
+            self._folder(folder) as folder_fd,
+            os.scandir(folder_fd) as entries,
+        ):
+            yield from entries
+
+    def _holds_object(self, folder: str) -> bool:
+        """Say whether any object is below a folder; False when it is missing."""
+        folders = [folder]
+        while folders:
+            below = folders.pop()
+            with contextlib.closing(self._entries(below)) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{below}/{entry.name}")
+        return False
+
+    def _remove_empty(self, folder: str) -> bool:
+        """Remove a folder in which there are folders only; False when there is more."""
+        folders = [folder]
+        for below in folders:  # it grows
+            found = [
+                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in self._entries(below)
+            ]
+            if not all(is_dir for _, is_dir in found):
+                return False
+            folders += [f"{below}/{name}" for name, _ in found]
+        return all(self._rmdir(below) for below in reversed(folders))
+
+    def _rmdir(self, folder: str) -> bool:
+        """Remove a folder; False when it is not empty, True when it is missing."""
         try:
-            with self._folder(folder) as folder_fd:
-                top = _Walk(after=after, recursive=recursive, batch=batch)
-                yield from top.folder(folder_fd, f"{folder}/" if folder else "")
+            with _missing_is_fine(), self._folder(_folder_of(folder)) as folder_fd:
+                os.rmdir(_name_of(folder), dir_fd=folder_fd)
         except OSError as error:
-            if error.errno not in _NO_OBJECT:
-                raise
+            if error.errno in _NOT_EMPTY:
+                return False
+            raise
+        return True
+
+    def _unlink(self, folder: str, name: str) -> bool:
+        """Remove a file of a folder; False when it is missing, or a folder by now."""
+        with (
+            contextlib.suppress(IsADirectoryError),
+            _missing_is_fine(),
+            self._folder(folder) as folder_fd,
+        ):
+            os.unlink(name, dir_fd=folder_fd)
+            return True
+        return False
+
+    def _sync(self, folder: str) -> None:
+        """Make durable what changed in a folder; one that is missing has nothing to lose."""
+        with _missing_is_fine(), self._folder(folder) as folder_fd:
+            os.fsync(folder_fd)
 
     def _first_file(self, key: str) -> str:
         """Find the part of a key that is not a folder; the key's folder when there is none."""
@@ -231,86 +355,24 @@ class Tree:
 
     def _remove_if_empty(self, folder: str) -> None:
         """Remove a folder and those it lies in while they are empty; make the change durable."""
-        while folder:
-            try:
-                with self._folder(_folder_of(folder)) as folder_fd:
-                    os.rmdir(_name_of(folder), dir_fd=folder_fd)
-            except OSError as error:
-                if error.errno in _NOT_EMPTY:
-                    break
-                if error.errno not in _NO_OBJECT:
-                    raise
+        while folder and self._rmdir(folder):
             folder = _folder_of(folder)
-        try:
-            with self._folder(folder) as folder_fd:
-                os.fsync(folder_fd)
-        except OSError as error:
-            # Another caller removed it meanwhile, and made that durable.
-            if error.errno not in _NO_OBJECT:
-                raise
+        self._sync(folder)
 
 
-class _Walk:
-    """One listing: where it starts and how it goes."""
+@dataclass(frozen=True)
+class _Look:
+    """What a listing looks for; see ``Tree.walk``."""
 
-    def __init__(self, *, after: str, recursive: bool, batch: int) -> None:
-        self._after = after
-        self._recursive = recursive
-        self._batch = batch
+    after: str
+    recursive: bool
+    batch: int
 
-    def folder(self, folder_fd: int, prefix: str) -> Generator[ObjectInfo | str]:
-        """Yield what is below an open folder.
-
-        Args:
-            prefix: Key of the folder with a slash; ``""`` for the root.
-        """
-        done = ""
-        while True:
-            batch = heapq.nsmallest(self._batch, self._places(folder_fd, prefix, done))
-            for place in batch:
-                if _is_key(place):
-                    yield from self._at(folder_fd, place, place[len(prefix) :].rstrip("/"))
-            if len(batch) < self._batch:
-                return
-            done = batch[-1]
-
-    def _places(self, folder_fd: int, prefix: str, done: str) -> Iterator[str]:
-        """Name what stands in a folder and comes after ``done``: keys, those of folders with ``/``.
-
-        Sorting those sorts what is below them too: ``a-b`` < ``a/b`` < ``ab``.
-        """
-        with os.scandir(folder_fd) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    place = f"{prefix}{entry.name}/"
-                elif entry.is_file(follow_symlinks=False):
-                    place = f"{prefix}{entry.name}"
-                else:
-                    continue
-                if place > done and self._is_wanted(place):
-                    yield place
-
-    def _is_wanted(self, place: str) -> bool:
-        if place > self._after:
+    def wants(self, place: str) -> bool:
+        """Say whether an object or folder, or what is below it, comes after ``after``."""
+        if place > self.after:
             return True
-        return self._recursive and place.endswith("/") and self._after.startswith(place)
-
-    def _at(self, folder_fd: int, place: str, name: str) -> Generator[ObjectInfo | str]:
-        """Yield one object, or one folder, or what is below it. What vanished is not there."""
-        try:
-            if not place.endswith("/"):
-                status = _stat(folder_fd, name)
-                if stat.S_ISREG(status.st_mode):
-                    yield info_of(place, status)
-            elif not self._recursive:
-                if _holds_object(folder_fd, name):
-                    yield place
-            else:
-                with _opened(folder_fd, name) as below_fd:
-                    yield from self.folder(below_fd, place)
-        except OSError as error:
-            if error.errno not in _NO_OBJECT:
-                raise
+        return self.recursive and place.endswith("/") and self.after.startswith(place)
 
 
 def info_of(key: str, status: os.stat_result) -> ObjectInfo:
@@ -337,7 +399,7 @@ def _is_key(place: str) -> bool:
         check_object_key(place.rstrip("/"))
     except CallerError:
         return False
-    return place != f"{STAGING_FOLDER}/"
+    return True
 
 
 def _stat(folder_fd: int, name: str) -> os.stat_result:
@@ -345,12 +407,13 @@ def _stat(folder_fd: int, name: str) -> os.stat_result:
 
 
 @contextlib.contextmanager
-def _opened(folder_fd: int, name: str) -> Generator[int]:
-    fd = os.open(name, _FOLDER, dir_fd=folder_fd)
+def _missing_is_fine() -> Generator[None]:
+    """Leave the block when what it touches is not there, or is not what it was."""
     try:
-        yield fd
-    finally:
-        os.close(fd)
+        yield
+    except OSError as error:
+        if error.errno not in _NO_OBJECT:
+            raise
 
 
 def _made_part(folder_fd: int, key: str) -> int:
@@ -372,7 +435,7 @@ def _made_part(folder_fd: int, key: str) -> int:
 
 
 def _enter(staged: StagedFile, folder_fd: int, name: str, *, if_absent: bool) -> bool:
-    """Move a file to a name in a folder; False: look again, an empty folder was in the way."""
+    """Move a file to a name in a folder; False when a folder has that name."""
     try:
         if if_absent:
             # A link, unlike a rename, is refused where a name exists: one creator wins.
@@ -381,76 +444,8 @@ def _enter(staged: StagedFile, folder_fd: int, name: str, *, if_absent: bool) ->
             os.rename(staged.name, name, src_dir_fd=staged.folder_fd, dst_dir_fd=folder_fd)
             staged.moved()
     except (FileExistsError, IsADirectoryError) as error:
-        if not stat.S_ISDIR(_stat(folder_fd, name).st_mode):
-            if isinstance(error, FileExistsError):
-                raise
-        # Folders exist by their objects: one that a crash left empty is not there.
-        elif not _remove_empty(folder_fd, name):
-            raise FolderInTheWay from None
+        is_folder = stat.S_ISDIR(_stat(folder_fd, name).st_mode)
+        if isinstance(error, FileExistsError) and not is_folder:
+            raise
         return False
     return True
-
-
-def _holds_object(folder_fd: int, name: str) -> bool:
-    """Say whether any object is below a folder; False when it vanished."""
-    try:
-        with _opened(folder_fd, name) as below_fd, os.scandir(below_fd) as entries:
-            return any(
-                _holds_object(below_fd, entry.name)
-                if entry.is_dir(follow_symlinks=False)
-                else entry.is_file(follow_symlinks=False)
-                for entry in entries
-            )
-    except OSError as error:
-        if error.errno in _NO_OBJECT:
-            return False
-        raise
-
-
-def _remove_empty(folder_fd: int, name: str) -> bool:
-    """Remove a folder in which there are folders only; False when there is more."""
-    try:
-        with _opened(folder_fd, name) as below_fd:
-            with os.scandir(below_fd) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-            if not all(is_dir and _remove_empty(below_fd, below) for below, is_dir in found):
-                return False
-        os.rmdir(name, dir_fd=folder_fd)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in _NOT_EMPTY:
-            return False
-        raise
-    return True
-
-
-def _empty(folder_fd: int, objects_max: int) -> int:
-    """Remove what is below an open folder, at most so many objects; return how many."""
-    removed = 0
-    with os.scandir(folder_fd) as entries:
-        for entry in entries:
-            if removed >= objects_max:
-                break
-            if entry.is_dir(follow_symlinks=False):
-                removed += _empty_and_remove(folder_fd, entry.name, objects_max - removed)
-            else:
-                # Links and the like go too, uncounted: they would keep the folder.
-                removed += entry.is_file(follow_symlinks=False)
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(entry.name, dir_fd=folder_fd)
-    os.fsync(folder_fd)
-    return removed
-
-
-def _empty_and_remove(folder_fd: int, name: str, objects_max: int) -> int:
-    removed = 0
-    try:
-        with _opened(folder_fd, name) as below_fd:
-            removed = _empty(below_fd, objects_max)
-        os.rmdir(name, dir_fd=folder_fd)
-    except OSError as error:
-        # It was removed meanwhile, or it is not empty: objects are left, or new.
-        if error.errno not in _NO_OBJECT | _NOT_EMPTY:
-            raise
-    return removed
