@@ -1,0 +1,116 @@
+"""The metric store in memory: the model that every other one is compared with.
+
+Order: by step, then time, then value; -0.0 below 0.0, NaN above infinity, NaNs by their bits. The
+last point of a series, which its summary shows, is the greatest in this order: MLflow's rule, with
+NaN as the greatest value where MLflow takes it for 0.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import Bucket, MetricSummary, Point
+from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
+from seafloor.stores.metrics.points import (
+    Triple,
+    check_limit,
+    decode_cursor,
+    encode_cursor,
+    series_points,
+    triples_by_key,
+)
+from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
+from seafloor.stores.metrics.summary import aggregate
+
+
+class MemoryMetricStore:
+    """Series in memory; the contract is ``MetricStore``, durability aside."""
+
+    def __init__(self) -> None:
+        self._series: dict[WorkloadId, dict[str, set[Triple]]] = {}
+
+    def workload_create(self, workload_id: WorkloadId) -> None:
+        """Let there be a workload."""
+        self._series.setdefault(workload_id, {})
+
+    def workload_delete(self, workload_id: WorkloadId) -> None:
+        """Delete a workload and its points."""
+        self._series.pop(workload_id, None)
+
+    def _sorted(self, workload_id: WorkloadId, key: str) -> list[Triple]:
+        return sorted(self._series.get(workload_id, {}).get(key, ()))
+
+    async def append(
+        self,
+        workload_id: WorkloadId,
+        points: Sequence[Point],
+        *,
+        attempt: int = 0,  # noqa: ARG002
+    ) -> AppendReceipt:
+        """Append points, all or none."""
+        fresh, _ = triples_by_key(points)
+        if workload_id not in self._series:
+            raise NotFound("There is no such workload.")
+        written = 0
+        for key, triples in fresh.items():
+            stored = self._series[workload_id].setdefault(key, set())
+            before = len(stored)
+            stored.update(triples)
+            written += len(stored) - before
+        return AppendReceipt(written, len(points) - written)
+
+    async def summaries(
+        self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
+    ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
+        """Summaries of many workloads at once."""
+        found: dict[WorkloadId, tuple[MetricSummary, ...]] = {}
+        for workload_id in workload_ids:
+            summaries = tuple(
+                aggregate(self._sorted(workload_id, key)).summary(key)
+                for key in sorted(self._series.get(workload_id, {}))
+                if keys is None or key in keys
+            )
+            if summaries:
+                found[workload_id] = summaries
+        return found
+
+    async def series(
+        self, workload_id: WorkloadId, key: str, *, limit: int = 25_000, cursor: str | None = None
+    ) -> SeriesPage:
+        """Read a series in order."""
+        check_limit(limit)
+        triples = self._sorted(workload_id, key)
+        if cursor is not None:
+            after = decode_cursor(workload_id, key, cursor)
+            triples = triples[bisect.bisect_right(triples, after) :]
+        shown = triples[:limit]
+        more = len(triples) > limit
+        following = encode_cursor(workload_id, key, shown[-1]) if more else None
+        return SeriesPage(series_points(shown), following)
+
+    async def chart(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        buckets: int,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> tuple[Bucket, ...]:
+        """Read buckets."""
+        check_buckets(buckets)
+        triples = [
+            triple
+            for triple in self._sorted(workload_id, key)
+            if (step_min is None or triple[0] >= step_min)
+            and (step_max is None or triple[0] <= step_max)
+        ]
+        builder = ChartBuilder(points=len(triples), buckets=buckets)
+        builder.add(triples)
+        return tuple(builder.done)
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,362 @@
+"""The metric store in the metadata database: a journal of appends, and exact summaries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, Bucket, MetricSummary, Point
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
+from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
+from seafloor.stores.metrics.journal import decode_key, encode_points
+from seafloor.stores.metrics.points import (
+    Triple,
+    check_limit,
+    decode_cursor,
+    encode_cursor,
+    series_points,
+    triples_by_key,
+)
+from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
+from seafloor.stores.metrics.summary import Aggregate, aggregate, joined
+from seafloor.stores.metrics.summary_rows import aggregate_from_row, row_from_aggregate
+
+_NAMES_PER_QUERY = 500
+_ROWS_PER_FETCH = 500
+_CHART_PAGE_POINTS = 25_000
+_THREAD_POINTS_MIN = 2_000
+
+_FIRST: Triple = (STEP_MIN - 1, 0, 0)
+
+# Statements are built once: building one takes longer than running it.
+_journal, _summary = metric_journal.c, metric_summary.c
+_WORKLOAD = select(workload.c.id).where(workload.c.id == bindparam("workload_id"))
+_JOURNAL_INSERT = insert(metric_journal)
+_JOURNAL_OVERLAPPING = (
+    select(_journal.payload)
+    .where(
+        _journal.workload_id == bindparam("workload_id"),
+        _journal.time_ms_max >= bindparam("from_time_ms"),
+        _journal.time_ms_min <= bindparam("to_time_ms"),
+        _journal.step_max >= bindparam("from_step"),
+        _journal.step_min <= bindparam("to_step"),
+    )
+    .execution_options(yield_per=_ROWS_PER_FETCH)
+)
+_JOURNAL_LAST = select(func.max(_journal.sequence)).where(
+    _journal.workload_id == bindparam("workload_id")
+)
+_JOURNAL_WITHIN = (
+    select(_journal.step_min, _journal.time_ms_min, _journal.payload)
+    .where(
+        _journal.workload_id == bindparam("workload_id"),
+        _journal.sequence <= bindparam("to_sequence"),
+        _journal.step_max >= bindparam("from_step"),
+        _journal.step_min <= bindparam("to_step"),
+    )
+    .execution_options(yield_per=_ROWS_PER_FETCH)
+)
+_JOURNAL_IN_ORDER = _JOURNAL_WITHIN.order_by(
+    _journal.step_min, _journal.time_ms_min, _journal.sequence
+)
+_SUMMARIES_OF_KEYS = select(metric_summary).where(
+    _summary.workload_id.in_(bindparam("workload_ids", expanding=True)),
+    _summary.key.in_(bindparam("keys", expanding=True)),
+)
+_SUMMARIES = select(metric_summary).where(
+    _summary.workload_id.in_(bindparam("workload_ids", expanding=True))
+)
+_SUMMARY_INSERT = insert(metric_summary)
+_SUMMARY_UPDATE = update(metric_summary).where(
+    _summary.workload_id == bindparam("of_workload"), _summary.key == bindparam("of_key")
+)
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Which points of a series to read next.
+
+    Args:
+        workload_id, key: Of which series.
+        after: Points above this one.
+        step_max: And not above this step.
+        sequence_max: And of the journal up to this row: what came later is not seen.
+    """
+
+    workload_id: WorkloadId
+    key: str
+    after: Triple
+    step_max: int
+    sequence_max: int
+
+
+class SqlMetricStore:
+    """Series of points in a journal; the contract is ``MetricStore``.
+
+    An append is one journal row and the summaries of the keys it touches, in one transaction. Its
+    cost grows with its own points, not with those that are stored, as long as steps or times
+    rise: only points that are at or below both the greatest step and the greatest time of their
+    series can be repeats, and are looked for in the rows whose ranges they fall into.
+
+    Args:
+        database: Migrated; it is not closed with the store.
+
+    Attributes:
+        rows_decoded: Journal rows that appends had to look into so far.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.rows_decoded = 0
+
+    async def append(
+        self, workload_id: WorkloadId, points: Sequence[Point], *, attempt: int = 0
+    ) -> AppendReceipt:
+        """Append points of any keys to one workload, all or none, durable when it returns."""
+        if len(points) < _THREAD_POINTS_MIN:
+            fresh, _ = triples_by_key(points)
+        else:
+            fresh, _ = await asyncio.to_thread(triples_by_key, points)
+        written = await self._database.write(
+            lambda connection: self._append(connection, workload_id, attempt, fresh)
+        )
+        return AppendReceipt(written, len(points) - written)
+
+    def _append(
+        self,
+        connection: Connection,
+        workload_id: WorkloadId,
+        attempt: int,
+        points: Mapping[str, list[Triple]],
+    ) -> int:
+        if connection.execute(_WORKLOAD, {"workload_id": workload_id}).first() is None:
+            raise NotFound("There is no such workload.", field="workload_id")
+        before = _aggregates(connection, workload_id, list(points))
+        repeats = self._repeats(connection, workload_id, points, before)
+        fresh = {
+            key: [triple for triple in triples if triple not in repeats[key]]
+            if key in repeats
+            else triples
+            for key, triples in points.items()
+        }
+        fresh = {key: triples for key, triples in fresh.items() if triples}
+        if not fresh:
+            return 0
+        sums = {key: aggregate(triples) for key, triples in fresh.items()}
+        count = sum(found.points for found in sums.values())
+        connection.execute(
+            _JOURNAL_INSERT,
+            {
+                "workload_id": workload_id,
+                "attempt": attempt,
+                "points": count,
+                "step_min": min(triples[0][0] for triples in fresh.values()),
+                "step_max": max(found.step_max for found in sums.values()),
+                "time_ms_min": min(triple[1] for triples in fresh.values() for triple in triples),
+                "time_ms_max": max(found.time_ms_max for found in sums.values()),
+                "payload": encode_points(fresh),
+            },
+        )
+        _write_summaries(connection, workload_id, before, sums)
+        return count
+
+    def _repeats(
+        self,
+        connection: Connection,
+        workload_id: WorkloadId,
+        points: Mapping[str, list[Triple]],
+        before: Mapping[str, Aggregate],
+    ) -> dict[str, set[Triple]]:
+        """Find the points that are stored already."""
+        suspects = {
+            key: {triple for triple in triples if before[key].may_hold(triple)}
+            for key, triples in points.items()
+            if key in before
+        }
+        suspects = {key: triples for key, triples in suspects.items() if triples}
+        repeats: dict[str, set[Triple]] = {key: set() for key in suspects}
+        if not suspects:
+            return repeats
+        everything = [triple for triples in suspects.values() for triple in triples]
+        ranges = {
+            "workload_id": workload_id,
+            "from_time_ms": min(triple[1] for triple in everything),
+            "to_time_ms": max(triple[1] for triple in everything),
+            "from_step": min(triple[0] for triple in everything),
+            "to_step": max(triple[0] for triple in everything),
+        }
+        for (payload,) in connection.execute(_JOURNAL_OVERLAPPING, ranges):
+            self.rows_decoded += 1
+            for key, triples in suspects.items():
+                repeats[key].update(triples.intersection(decode_key(payload, key)))
+        return repeats
+
+    async def summaries(
+        self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
+    ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
+        """Summaries of many workloads at once, by key; workloads without points are absent."""
+        return await self._database.read(
+            lambda connection: _summaries(connection, list(dict.fromkeys(workload_ids)), keys)
+        )
+
+    async def series(
+        self, workload_id: WorkloadId, key: str, *, limit: int = 25_000, cursor: str | None = None
+    ) -> SeriesPage:
+        """Read a series, each point once, in order of (step, time, value; NaN last)."""
+        check_limit(limit)
+        after = _FIRST if cursor is None else decode_cursor(workload_id, key, cursor)
+
+        def read(connection: Connection) -> SeriesPage:
+            last = _sequence_max(connection, workload_id)
+            place = _Place(workload_id, key, after, STEP_MAX, last)
+            triples = _read_after(connection, place, limit + 1)
+            shown = triples[:limit]
+            more = len(triples) > limit
+            following = encode_cursor(workload_id, key, shown[-1]) if more else None
+            return SeriesPage(series_points(shown), following)
+
+        return await self._database.read(read)
+
+    async def chart(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        buckets: int,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> tuple[Bucket, ...]:
+        """Read at most ``buckets`` buckets of equal point count, in order, with exact extremes.
+
+        Cost: two passes over the series; memory of 25,000 points and of one bucket.
+        """
+        check_buckets(buckets)
+        after = _FIRST if step_min is None else (step_min - 1, 1 << 63, 0)
+        to_step = STEP_MAX if step_max is None else step_max
+
+        def read(connection: Connection) -> tuple[Bucket, ...]:
+            last = _sequence_max(connection, workload_id)
+            place = _Place(workload_id, key, after, to_step, last)
+            builder = ChartBuilder(points=_count_after(connection, place), buckets=buckets)
+            while triples := _read_after(connection, place, _CHART_PAGE_POINTS):
+                builder.add(triples)
+                place = msgspec.structs.replace(place, after=triples[-1])
+            return tuple(builder.done)
+
+        return await self._database.read(read)
+
+    async def close(self) -> None:
+        """Nothing is held: an append waits for its own commit, the database has its owner."""
+
+
+def _sequence_max(connection: Connection, workload_id: WorkloadId) -> int:
+    """The newest journal row: reading up to it, several queries see one state."""
+    return connection.execute(_JOURNAL_LAST, {"workload_id": workload_id}).scalar() or 0
+
+
+def _reach(place: _Place) -> dict[str, int | str]:
+    return {
+        "workload_id": place.workload_id,
+        "to_sequence": place.sequence_max,
+        "from_step": max(place.after[0], STEP_MIN),
+        "to_step": place.step_max,
+    }
+
+
+def _of_row(place: _Place, payload: bytes) -> list[Triple]:
+    """The points of a row that the place asks for, in order."""
+    after, step_max = place.after, place.step_max
+    return [
+        triple
+        for triple in decode_key(payload, place.key)
+        if triple > after and triple[0] <= step_max
+    ]
+
+
+def _count_after(connection: Connection, place: _Place) -> int:
+    rows = connection.execute(_JOURNAL_WITHIN, _reach(place))
+    return sum(len(_of_row(place, payload)) for _, _, payload in rows)
+
+
+def _read_after(connection: Connection, place: _Place, limit: int) -> list[Triple]:
+    """Read the least points that a place asks for, in order.
+
+    Rows come by the least (step, time) they can hold, so reading ends as soon as there are
+    enough points below what the next row can bring.
+
+    Cost: memory of twice the limit and one row.
+    """
+    found: list[Triple] = []
+    bound: tuple[int, int] | None = None  # no point above it is among the least
+    for step, time_ms, payload in connection.execute(_JOURNAL_IN_ORDER, _reach(place)):
+        if len(found) >= (limit if bound is None else 2 * limit):
+            found.sort()
+            del found[limit:]
+            bound = found[-1][:2]
+        if bound is not None and (step, time_ms) > bound:
+            break
+        found.extend(_of_row(place, payload))
+    found.sort()
+    return found[:limit]
+
+
+def _aggregates(
+    connection: Connection, workload_id: WorkloadId, keys: list[str]
+) -> dict[str, Aggregate]:
+    found: dict[str, Aggregate] = {}
+    for at in range(0, len(keys), _NAMES_PER_QUERY):
+        some = {"workload_ids": [workload_id], "keys": keys[at : at + _NAMES_PER_QUERY]}
+        for row in connection.execute(_SUMMARIES_OF_KEYS, some):
+            found[row.key] = aggregate_from_row(row)
+    return found
+
+
+def _write_summaries(
+    connection: Connection,
+    workload_id: WorkloadId,
+    before: Mapping[str, Aggregate],
+    added: Mapping[str, Aggregate],
+) -> None:
+    fresh = [
+        {"workload_id": workload_id, "key": key, **row_from_aggregate(found)}
+        for key, found in added.items()
+        if key not in before
+    ]
+    if fresh:
+        connection.execute(_SUMMARY_INSERT, fresh)
+    changed = [
+        {
+            "of_workload": workload_id,
+            "of_key": key,
+            **row_from_aggregate(joined(before[key], found)),
+        }
+        for key, found in added.items()
+        if key in before
+    ]
+    if changed:
+        connection.execute(_SUMMARY_UPDATE, changed)
+
+
+def _summaries(
+    connection: Connection, workload_ids: list[WorkloadId], keys: Sequence[str] | None
+) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
+    found: dict[WorkloadId, list[MetricSummary]] = {}
+    for at in range(0, len(workload_ids), _NAMES_PER_QUERY):
+        some: dict[str, list[str]] = {
+            "workload_ids": [*workload_ids[at : at + _NAMES_PER_QUERY]],
+            "keys": list(keys or ()),
+        }
+        rows = connection.execute(_SUMMARIES if keys is None else _SUMMARIES_OF_KEYS, some)
+        for row in rows:
+            summary = aggregate_from_row(row).summary(row.key)
+            found.setdefault(row.workload_id, []).append(summary)
+    return {
+        workload_id: tuple(sorted(found[workload_id], key=lambda summary: summary.key))
+        for workload_id in workload_ids
+        if workload_id in found
+    }

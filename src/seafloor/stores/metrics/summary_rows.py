@@ -1,0 +1,67 @@
+"""Summaries as rows of ``metric_summary``: floats as signed bits, so that no bit is lost."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from sqlalchemy import Row
+
+from seafloor.stores.metrics.points import bits_of_rank, rank_of_bits, value_of
+from seafloor.stores.metrics.summary import Aggregate, Extreme
+
+_MASK = (1 << 64) - 1
+_SIGN = 1 << 63
+
+
+def _signed(rank: int) -> int:
+    bits = bits_of_rank(rank)
+    return bits - (1 << 64) if bits & _SIGN else bits
+
+
+def _rank(signed: int) -> int:
+    return rank_of_bits(signed & _MASK)
+
+
+def _searchable(value: float) -> float | None:
+    """What is put into the column that queries compare: not every database takes the odd ones."""
+    if math.isnan(value):
+        return None
+    return max(-sys.float_info.max, min(sys.float_info.max, value))
+
+
+def row_from_aggregate(found: Aggregate) -> dict[str, int | float | None]:
+    """The columns of a summary, its name aside."""
+    step, time_ms, rank = found.last
+    return {
+        "points": found.points,
+        "nans": found.nans,
+        "last": _searchable(value_of(rank)),
+        "last_bits": _signed(rank),
+        "last_step": step,
+        "last_time_ms": time_ms,
+        "min_bits": None if found.min is None else _signed(found.min.rank),
+        "max_bits": None if found.max is None else _signed(found.max.rank),
+        "min_step": None if found.min is None else found.min.step,
+        "max_step": None if found.max is None else found.max.step,
+        "step_max": found.step_max,
+        "time_ms_max": found.time_ms_max,
+    }
+
+
+def _extreme(bits: int | None, step: int | None) -> Extreme | None:
+    return None if bits is None or step is None else Extreme(_rank(bits), step)
+
+
+def aggregate_from_row(row: Row[Any]) -> Aggregate:
+    """Read a summary back."""
+    return Aggregate(
+        points=row.points,
+        nans=row.nans,
+        last=(row.last_step, row.last_time_ms, _rank(row.last_bits)),
+        min=_extreme(row.min_bits, row.min_step),
+        max=_extreme(row.max_bits, row.max_step),
+        step_max=row.step_max,
+        time_ms_max=row.time_ms_max,
+    )
