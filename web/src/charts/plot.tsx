@@ -208,24 +208,28 @@ function tooltip(settings: Settings): Pick<uPlot.Hooks.Arrays, 'init' | 'setCurs
   const box = document.createElement('div');
   box.className = styles.tooltip ?? '';
   box.hidden = true;
+  let pointed = false; // the pointer is here, not over a plot that points at the same place
   return {
     init: [
       (plot) => {
         plot.over.append(box);
-        plot.over.addEventListener('mouseleave', () => (box.hidden = true));
+        plot.over.addEventListener('mouseenter', () => (pointed = true));
+        plot.over.addEventListener('mouseleave', () => {
+          pointed = false;
+          box.hidden = true;
+        });
       },
     ],
     setCursor: [
       (plot) => {
         const { left = -1, idx } = plot.cursor;
         const x = idx === null || idx === undefined ? undefined : plot.data[0][idx];
-        box.hidden = left < 0 || x === undefined;
+        box.hidden = !pointed || left < 0 || x === undefined;
         if (box.hidden || x === undefined) return;
         box.replaceChildren(row(shownX(x, settings.axis)), ...tooltipRows(x, settings));
-        const room = plot.over.clientWidth;
-        const atRight = left > room / 2;
-        box.style.left = atRight ? '' : `${left + 14}px`;
-        box.style.right = atRight ? `${room - left + 14}px` : '';
+        const widthPx = box.offsetWidth;
+        const fits = left + 14 + widthPx <= plot.over.clientWidth;
+        box.style.left = `${fits ? left + 14 : Math.max(-50, left - 14 - widthPx)}px`;
       },
     ],
   };
@@ -235,9 +239,8 @@ function tooltipRows(x: number, settings: Settings): HTMLElement[] {
   const series = settings.latest();
   return series.flatMap((one) => {
     const at = nearest(one.line.x, x);
-    if (at === -1 || (series.length > 1 && one.line.x[at] !== x && !settings.smoothing)) {
-      if (at === -1) return [];
-    }
+    const ended = x < (one.line.x[0] ?? Infinity) || x > (one.line.x.at(-1) ?? -Infinity);
+    if (at === -1 || ended) return [];
     return [row(valueAt(one.line, at), one.color, series.length > 1 ? one.label : undefined)];
   });
 }

@@ -30,9 +30,18 @@ function xOf(bucket: BucketTuple, axis: Axis, originMs: number): number {
   return axis === 'wall' ? bucket[3] / 1000 : (bucket[3] - originMs) / 1000;
 }
 
+/** The first point of all, which the first bucket would hide behind its last one. Counts nothing. */
+function openingOf(bucket: BucketTuple | undefined): BucketTuple | null {
+  if (bucket === undefined || bucket[8] < 2) return null;
+  const [step, , timeMs, , value, , low, high] = bucket;
+  return [step, step, timeMs, timeMs, value, value, low, high, 0, 0];
+}
+
 /** Lay buckets along an axis. `originMs` is where relative time begins. */
 export function lineOf(buckets: readonly BucketTuple[], axis: Axis, originMs: number): Line {
   const placed = buckets.map((bucket) => ({ x: xOf(bucket, axis, originMs), bucket }));
+  const opening = openingOf(buckets[0]);
+  if (opening !== null) placed.push({ x: xOf(opening, axis, originMs), bucket: opening });
   placed.sort((a, b) => a.x - b.x); // steps rise, but a resumed run's times need not
   const line: Line = { x: [], y: [], low: [], high: [], odd: [], banded: false, points: 0, nans: 0 };
   for (const { x, bucket } of placed) {

@@ -20,7 +20,7 @@ export function shownNumber(value: WireNumber | null | undefined): string {
 }
 
 function trimmedExponent(number: number): string {
-  const [digits = '', power = ''] = number.toExponential(4).split('e');
+  const [digits = '', power = ''] = number.toExponential(3).split('e');
   return `${Number(digits)}e${power.replace('+', '')}`.replaceAll('-', '−');
 }
 

@@ -10,6 +10,7 @@ import { DeleteRuns } from '../runs/delete-runs';
 import { StateBadge } from '../runs/state-badge';
 import { Copy } from '../shell/copy';
 import { Icon } from '../shell/icons';
+import { Words } from '../shell/words';
 import styles from './run.module.css';
 
 /** What a run is and how it stands, with what can be done to it. */
@@ -76,7 +77,7 @@ export function RunHeader({ run }: { run: RunView }) {
       </Group>
       {run.ending?.reason && ended && run.state !== 'succeeded' && (
         <Text size="sm" mt={6} className={styles.reason} data-state={run.state}>
-          {run.ending.reason}
+          <Words text={run.ending.reason} />
         </Text>
       )}
       {action.error && (

@@ -37,7 +37,7 @@ export const RUN_COLUMNS: readonly RunColumn[] = [
     id: 'state',
     group: 'run',
     label: 'State',
-    widthPx: 118,
+    widthPx: 134,
     order: 'state',
     cell: (run) => <StateBadge state={run.state} ending={run.ending} />,
   },
@@ -133,7 +133,7 @@ function metricColumn(key: string): RunColumn {
 }
 
 function columnWidth(label: string): number {
-  return Math.min(220, Math.max(104, label.length * 7.6 + 40));
+  return Math.min(220, Math.max(112, label.length * 7.6 + 40));
 }
 
 /** Every column that some run has a value for. */

@@ -1,4 +1,4 @@
-import { Button, Code, Group, MultiSelect, Select, Text, TextInput, Title } from '@mantine/core';
+import { Button, Code, Group, MultiSelect, Select, Text, TextInput } from '@mantine/core';
 import { useDebouncedValue, useLocalStorage } from '@mantine/hooks';
 import type { RowSelectionState } from '@tanstack/react-table';
 import { useCallback, useMemo, useState } from 'react';
@@ -183,7 +183,7 @@ function SelectionBar({ selected, total, hasMore, clear }: SelectionProps) {
       <Text size="sm" c="dimmed" aria-live="polite">
         {selected.length > 0
           ? `${counted(selected.length, 'run')} selected`
-          : `${counted(total, 'run')}${hasMore ? ' so far' : ''}`}
+          : `${hasMore ? 'The first ' : ''}${counted(total, 'run')}`}
       </Text>
       {selected.length > 0 && (
         <>
@@ -253,9 +253,6 @@ function NoRunsYet() {
 function NothingFound() {
   return (
     <Notice title="No run matches">
-      <Title order={3} hidden>
-        Nothing found
-      </Title>
       <Text c="dimmed">Change the filter, the experiment or the states above.</Text>
     </Notice>
   );
