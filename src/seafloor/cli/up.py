@@ -13,7 +13,7 @@ from seafloor.cli.session import Given, data_option, json_option, pass_given
 
 @click.command()
 @data_option
-@click.option("--host", metavar="H", help="Address to listen on; any but loopback needs a token.")
+@click.option("--host", metavar="H", help="Address; any but loopback needs a token.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), help="Port; 0: a free one.")
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @json_option
@@ -40,9 +40,7 @@ def up(given: Given, host: str | None, port: int | None, *, detach: bool) -> Non
     else:
         check_port_is_free(host, port)
         found = StartingServer(options).wait(settings.token)
-        say(
-            f"The server runs in the background (process {found.pid}); stop it with `seafloor down`."
-        )
+        say(f"The server runs in the background (process {found.pid}); `seafloor down` ends it.")
     if given.json:
         print_json(found)
     else:

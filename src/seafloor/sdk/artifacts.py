@@ -145,6 +145,7 @@ class Artifacts:
 
         digest, done_bytes, cuts = hashlib.sha256(), 0, 0
         while True:
+            begun_bytes = done_bytes
             headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
             try:
                 with self._transport.open(Request("GET", address, headers=headers)) as response:
@@ -153,17 +154,17 @@ class Artifacts:
                         file.truncate()
                         digest, done_bytes = hashlib.sha256(), 0
                     wanted = response.headers.get("X-Content-SHA256")
-                    for piece in response.stream(_PIECE_BYTES):
+                    while piece := response.read1(_PIECE_BYTES):
                         file.write(piece)
                         digest.update(piece)
                         done_bytes += len(piece)
                         progress(len(piece))
                 break
             except urllib3.exceptions.HTTPError as error:
-                cuts += 1
+                cuts = 1 if done_bytes - begun_bytes >= _PIECE_BYTES else cuts + 1
                 if cuts > _CUTS_MAX:
                     raise StoreUnavailable(
-                        f"The connection broke {cuts} times; {done_bytes} bytes had arrived.",
+                        f"The connection breaks again and again; {done_bytes} bytes had arrived.",
                         detail=repr(error),
                     ) from error
         if wanted is not None and digest.hexdigest() != wanted:

@@ -156,9 +156,12 @@ class SpoolWriter:
     Args:
         folder: Of the run; made when it is not there.
         begin: Begins every segment.
+        pending_bytes_max: Bound of what is kept in memory.
     """
 
-    def __init__(self, folder: Path, begin: Begin) -> None:
+    def __init__(
+        self, folder: Path, begin: Begin, *, pending_bytes_max: int = PENDING_BYTES_MAX
+    ) -> None:
         writer = make_writer_name(time_ms=time.time_ns() // 1_000_000, pid=begin.pid)
         self.segment = Segment(folder, writer, 1)
         self.size_bytes = 0
@@ -168,6 +171,7 @@ class SpoolWriter:
         self.begin = begin
         self._number = 0
         self._pending_bytes = 0
+        self._pending_bytes_max = pending_bytes_max
         self._descriptor: int | None = None
         self._synced_bytes = 0
         self._dropped_noted = self.dropped
@@ -189,7 +193,7 @@ class SpoolWriter:
             if self.size_bytes >= SEGMENT_BYTES_MAX:
                 self._begin_next_segment()
             return
-        if self._pending_bytes + len(payload) > PENDING_BYTES_MAX:
+        if self._pending_bytes + len(payload) > self._pending_bytes_max:
             points = len(record.points) if isinstance(record, Points) else 0
             self.dropped = Dropped(self.dropped.records + 1, self.dropped.points + points)
             return

@@ -184,7 +184,7 @@ class WalReader:
         start = self._window[: len(MAGIC)]
         if start == MAGIC:
             self._at = len(MAGIC)
-        elif start[:7] == MAGIC[:7]:
+        elif len(start) == len(MAGIC) and start[:7] == MAGIC[:7]:
             raise NotSupported(
                 f"It is of format {start[7]}; this version of Seafloor reads format 1. "
                 "Upgrade seafloor and sync again."

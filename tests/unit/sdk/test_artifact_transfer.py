@@ -1,0 +1,134 @@
+"""Files over HTTP: whole or not there, checked by their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from scripted_server import Answer, Asked, ScriptedServer
+from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreUnavailable
+from seafloor.sdk.client import Client
+
+RUN = "0" * 32
+CONTENT = os.urandom(3_000_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def serve(asked: Asked, *, cut_after: int | None = None, sha256: str = SHA256) -> Answer:
+    first = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+    headers = {"X-Content-SHA256": sha256}
+    return Answer(206 if first else 200, CONTENT[first:], headers, cut_after=cut_after)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_get__an_ordinary_file__stands_there_whole(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted.answer = serve
+    moved: list[int] = []
+    target = tmp_path / "deep" / "weights.bin"
+    size = Client(scripted.url, "").artifacts.get(RUN, "a b/ü.bin", target, progress=moved.append)
+    assert target.read_bytes() == CONTENT
+    assert size == sum(moved) == len(CONTENT)
+    assert scripted.asked[0].path.endswith("/artifacts/a%20b/%C3%BC.bin")
+    assert leftovers(target.parent) == ["weights.bin"]
+
+
+def test_get__cut_again_and_again__goes_on_where_it_was(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted.answer = lambda asked: serve(asked, cut_after=1_000_000)
+    target = tmp_path / "weights.bin"
+    Client(scripted.url, "").artifacts.get(RUN, "weights.bin", target)
+    assert target.read_bytes() == CONTENT
+    firsts = [asked.headers.get("range") for asked in scripted.asked]
+    assert firsts[0] is None
+    assert len(firsts) >= 3
+
+
+def test_get__cut_and_the_server_has_no_ranges__begins_anew(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    def answer(_asked: Asked) -> Answer:
+        headers = {"X-Content-SHA256": SHA256}
+        cut_after = 1000 if len(scripted.asked) == 1 else None
+        return Answer(200, CONTENT, headers, cut_after=cut_after)
+
+    scripted.answer = answer
+    Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
+    assert (tmp_path / "w").read_bytes() == CONTENT
+
+
+def test_get__never_more_than_a_part__leaves_nothing(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted.answer = lambda asked: serve(asked, cut_after=10)
+    with pytest.raises(StoreUnavailable):
+        Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
+    assert leftovers(tmp_path) == []
+
+
+def test_get__other_bytes_than_the_digest__leaves_what_was_there(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    scripted.answer = lambda asked: serve(asked, sha256="0" * 64)
+    (tmp_path / "w").write_text("old")
+    with pytest.raises(StoreCorrupt):
+        Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
+    assert (tmp_path / "w").read_text() == "old"
+    assert leftovers(tmp_path) == ["w"]
+
+
+def test_get__no_such_file__leaves_nothing(scripted: ScriptedServer, tmp_path: Path) -> None:
+    scripted.answer = lambda _asked: Answer(404, {"code": "not_found", "message": "None."})
+    with pytest.raises(NotFound):
+        Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a//b", ""])
+def test_get__a_path_that_escapes__is_refused_before_anything(tmp_path: Path, path: str) -> None:
+    with pytest.raises(InvalidValue):
+        Client("http://127.0.0.1:9", "").artifacts.get(RUN, path, tmp_path / "w")
+
+
+def test_put__a_file__is_sent_with_its_digest(scripted: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(CONTENT)
+    answer = {"path": "m/w", "size_bytes": len(CONTENT), "sha256": SHA256, "created_ns": 1}
+    scripted.answer = lambda _asked: Answer(200, answer)
+    kept = Client(scripted.url, "").artifacts.put(RUN, "m/w", tmp_path / "w")
+    assert kept.sha256 == SHA256
+    (asked,) = scripted.asked
+    assert (asked.method, asked.body) == ("PUT", CONTENT)
+    assert asked.headers["x-content-sha256"] == SHA256
+
+
+def test_put__busy_at_first__is_sent_again_from_the_beginning(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "w").write_bytes(CONTENT)
+    file = {"path": "w", "size_bytes": len(CONTENT), "sha256": SHA256, "created_ns": 1}
+    busy = Answer(503, {"code": "store_unavailable", "message": "Busy."})
+    scripted.answer = lambda _asked: busy if len(scripted.asked) == 1 else Answer(200, file)
+    Client(scripted.url, "").artifacts.put(RUN, "w", tmp_path / "w")
+    assert [asked.body for asked in scripted.asked] == [CONTENT, CONTENT]
+
+
+def test_put__an_empty_file__is_a_file(scripted: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / "w").touch()
+    empty = hashlib.sha256().hexdigest()
+    file = {"path": "w", "size_bytes": 0, "sha256": empty, "created_ns": 1}
+    scripted.answer = lambda _asked: Answer(200, file)
+    assert Client(scripted.url, "").artifacts.put(RUN, "w", tmp_path / "w").size_bytes == 0
+    assert scripted.asked[0].headers["content-length"] == "0"
+
+
+def test_put__no_such_file__names_it(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="nothing-here"):
+        Client("http://127.0.0.1:9", "").artifacts.put(RUN, "w", tmp_path / "nothing-here")

@@ -1,0 +1,88 @@
+"""Settings of the client: variables before defaults, and where a server is found."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from seafloor.domain.errors import InvalidValue, StoreUnavailable
+from seafloor.sdk.discovery import find_server, read_server_file, require_server
+from seafloor.sdk.settings import VARIABLES, read_settings
+
+
+def test_read_settings__nothing_set__is_the_default() -> None:
+    settings = read_settings({})
+    assert settings.url is None
+    assert settings.home == Path.home() / ".seafloor"
+    assert settings.data == settings.home / "data"
+    assert settings.exit_wait_s == 10.0
+    assert set(settings.origins.values()) == {"default"}
+
+
+def test_read_settings__variables__say_where_values_are_from(tmp_path: Path) -> None:
+    settings = read_settings(
+        {
+            "SEAFLOOR_URL": "http://127.0.0.1:7340/",
+            "SEAFLOOR_HOME": str(tmp_path),
+            "SEAFLOOR_TOKEN": "",
+            "SEAFLOOR_EXIT_WAIT_S": "0.5",
+        }
+    )
+    assert settings.url == "http://127.0.0.1:7340"
+    assert settings.data == tmp_path / "data"
+    assert settings.spool == tmp_path / "spool"
+    assert settings.origins["url"] == "SEAFLOOR_URL"
+    assert settings.origins["token"] == "default"
+    assert settings.exit_wait_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SEAFLOOR_URL", "localhost:7340"),
+        ("SEAFLOOR_URL", "ftp://x"),
+        ("SEAFLOOR_RUN_ID", "abc"),
+        ("SEAFLOOR_ATTEMPT", "0"),
+        ("SEAFLOOR_ATTEMPT", "one"),
+        ("SEAFLOOR_EXIT_WAIT_S", "soon"),
+        ("SEAFLOOR_EXIT_WAIT_S", "-1"),
+    ],
+)
+def test_read_settings__a_value_that_cannot_be__names_the_variable(
+    variable: str, value: str
+) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        read_settings({variable: value})
+    assert caught.value.field == variable
+
+
+def test_read_settings__every_variable__is_named_after_its_field() -> None:
+    assert all(name == f"SEAFLOOR_{field.upper()}" for field, name in VARIABLES.items())
+
+
+def test_find_server__a_server_file_of_a_living_process__is_believed(tmp_path: Path) -> None:
+    settings = read_settings({"SEAFLOOR_DATA": str(tmp_path)})
+    assert find_server(settings) is None
+    content = {"url": "http://127.0.0.1:1/", "pid": os.getpid(), "version": "0", "started_ns": 1}
+    (tmp_path / "server.json").write_text(json.dumps({**content, "port": 1}))
+    assert find_server(settings) == "http://127.0.0.1:1"
+
+
+def test_require_server__the_server_is_dead__says_how_to_start_one(tmp_path: Path) -> None:
+    settings = read_settings({"SEAFLOOR_DATA": str(tmp_path)})
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    content = {"url": "http://127.0.0.1:1", "pid": dead, "version": "0", "started_ns": 1}
+    (tmp_path / "server.json").write_text(json.dumps(content))
+    with pytest.raises(StoreUnavailable, match="seafloor up"):
+        require_server(settings)
+
+
+def test_read_server_file__torn__is_none(tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text('{"url": "http')
+    assert read_server_file(tmp_path) is None

@@ -1,0 +1,135 @@
+"""The spool's writer: nothing the disk does can hurt who logs, and what is lost is counted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seafloor.domain.metrics import Point
+from seafloor.sdk import spool
+from seafloor.sdk.spool import (
+    Segment,
+    Sent,
+    SpoolWriter,
+    list_segments,
+    lock_segment,
+    read_sent,
+    write_sent,
+)
+from seafloor.sdk.wal import Begin, Dropped, Points, Record, Tags, WalReader
+from seafloor.wire.runs import RunCreate
+
+BEGIN = Begin(RunCreate(id="0" * 32), True, False, False, os.getpid(), "host")
+
+
+def read(segment: Segment) -> list[Record]:
+    with segment.path.open("rb") as file:
+        return [found.record for found in WalReader(file).records()]
+
+
+def test_append__an_ordinary_disk__is_there_at_once(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path / "run", BEGIN)
+    writer.append(Tags({"a": "b"}))
+    assert read(writer.segment) == [BEGIN, Tags({"a": "b"})]
+    assert writer.size_bytes == writer.segment.path.stat().st_size
+    writer.close()
+
+
+def test_append__a_segment_is_full__goes_on_in_the_next_that_begins_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES_MAX", 400)
+    writer = SpoolWriter(tmp_path, BEGIN)
+    for number in range(40):
+        writer.append(Tags({"n": str(number)}))
+    writer.close()
+    segments = list_segments(tmp_path)
+    assert len(segments) > 2
+    assert [segment.number for segment in segments] == list(range(1, len(segments) + 1))
+    found = [read(segment) for segment in segments]
+    assert all(records[0] == BEGIN for records in found)
+    kept = [record for records in found for record in records[1:]]
+    assert kept == [Tags({"n": str(number)}) for number in range(40)]
+
+
+def test_append__the_folder_cannot_be_made__keeps_and_then_counts(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    writer = SpoolWriter(blocked / "run", BEGIN, pending_bytes_max=200)
+    for number in range(100):
+        writer.append(Points([Point("loss", 1.0, number, 0), Point("acc", 1.0, number, 0)]))
+    kept = len(writer.pending)
+    assert 0 < kept < 100
+    assert writer.dropped == Dropped(100 - kept, 2 * (100 - kept))
+    assert writer.problem is not None
+    blocked.unlink()
+    assert writer.retry()
+    records = read(writer.segment)
+    assert len(records) == 1 + kept + 1
+    assert records[-1] == Dropped(100 - kept, 2 * (100 - kept))
+    writer.close()
+
+
+def test_lock_segment__its_writer_lives__is_not_given(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, BEGIN)
+    writer.open()
+    assert lock_segment(writer.segment) is None
+    writer.close()
+    lock = lock_segment(writer.segment)
+    assert lock is not None
+    assert lock_segment(writer.segment) is None
+    os.close(lock)
+
+
+def test_lock_segment__it_is_gone__is_not_given(tmp_path: Path) -> None:
+    assert lock_segment(Segment(tmp_path, "0000000000000-1-abcdef", 1)) is None
+
+
+def test_read_sent__none_or_torn__means_from_the_beginning(tmp_path: Path) -> None:
+    segment = Segment(tmp_path, "0000000000000-1-abcdef", 1)
+    assert read_sent(segment) == Sent()
+    write_sent(segment, Sent(10, 2))
+    assert read_sent(segment) == Sent(10, 2)
+    segment.sent_path.write_bytes(b'{"offset": 1')
+    assert read_sent(segment) == Sent()
+
+
+def test_list_segments__other_files__are_left_alone(tmp_path: Path) -> None:
+    for name in ("x.wal", "0000000000000-1-abcdef.0001.sent", "0000000000000-1-abcdef.0001.wal"):
+        (tmp_path / name).touch()
+    assert [segment.number for segment in list_segments(tmp_path)] == [1]
+    assert list_segments(tmp_path / "nothing") == []
+
+
+_LIMITED = """
+import os, resource, sys
+from pathlib import Path
+from seafloor.sdk.spool import SpoolWriter
+from seafloor.sdk.wal import Begin, Tags
+from seafloor.wire.runs import RunCreate
+
+writer = SpoolWriter(Path(sys.argv[1]), Begin(RunCreate(id="0" * 32), True, False, False, 1, "h"))
+writer.open()
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+for number in range(100):
+    writer.append(Tags({"n": str(number)}))
+size = writer.segment.path.stat().st_size
+assert size == writer.size_bytes <= 1000, (size, writer.size_bytes)
+assert writer.pending and writer.problem is not None
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert writer.retry()
+writer.close()
+"""
+
+
+def test_append__the_disk_takes_half_a_record__takes_it_back_and_goes_on_later(
+    tmp_path: Path,
+) -> None:
+    # A limit on file sizes makes real writes come back short, as a full disk does.
+    subprocess.run([sys.executable, "-c", _LIMITED, str(tmp_path)], check=True, timeout=60)
+    (segment,) = list_segments(tmp_path)
+    assert read(segment)[1:] == [Tags({"n": str(number)}) for number in range(100)]
