@@ -1,0 +1,189 @@
+"""``exec``: run one command, keep what it prints, deliver it, say how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+
+from .capture import Capture
+from .child import CannotStart, Command, Pipes, start
+from .endings import Ending
+from .folder import TaskFolder, boot_id
+from .limits import Limits, arrange_limits
+from .processes import process
+from .spool import Spool, Syncer
+from .supervise import Running, Signals, Supervisor
+from .task import Abandoned, Task, read_task
+
+if TYPE_CHECKING:
+    from .shipping import Shipping
+
+AGENT_FILE = "agent.json"
+_DEFAULTS = {"PYTHONUNBUFFERED": "1"}  # what a killed task had printed is not in its own buffers
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class AlreadyStarted(Exception):
+    """An agent has had this task before: a command is never started twice."""
+
+
+class _Parts(NamedTuple):
+    """What an execution works with."""
+
+    folder: TaskFolder
+    task: Task
+    spool: Spool
+    signals: Signals
+
+
+def execute(folder: TaskFolder, *, ready_fd: Optional[int]) -> None:
+    """Run the task of a folder, whose lock this process holds.
+
+    Args:
+        ready_fd: Gets a byte once the task is certain to be found again, and is closed.
+
+    Raises:
+        BadTask: there is no task in the folder.
+        AlreadyStarted: and it stays with what that agent left.
+        OSError: nothing can be written there. The command was not started.
+        Abandoned: the command has ended and ``exit.json`` says how; the rest is not delivered.
+    """
+    task = read_task(folder)
+    if folder.has(AGENT_FILE):
+        raise AlreadyStarted("an agent has had the task in {} before".format(folder.path))
+    parts = _Parts(folder, task, Spool(folder.spool), Signals())
+    folder.reserve_ending()
+    _note_agent(folder, None)
+    if ready_fd is not None:
+        os.write(ready_fd, b"1")
+        os.close(ready_fd)
+    limits = _limits(parts)
+    try:
+        ending, delivery = _run(parts, limits)
+    finally:
+        if limits.group is not None:
+            limits.group.remove()
+    delivery.finish(_note_ending(parts, ending))
+
+
+def _limits(parts: _Parts) -> Limits:
+    task = parts.task
+    limits = arrange_limits(
+        dict(_DEFAULTS, **task.env),
+        "seafloor-{}-{}-{}".format(task.workload_id, task.attempt, task.task),
+        memory_bytes=task.memory_bytes,
+        cpu_count=task.cpu_count,
+    )
+    for sentence in limits.said:
+        parts.spool.say(sentence)
+    return limits
+
+
+def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
+    """Start the command and watch it to its end; delivery goes on meanwhile."""
+    procs = None if limits.group is None else limits.group.procs
+    command = Command(parts.task.command, parts.task.cwd, limits.env, limits.cpus, procs)
+    try:
+        pid, pipes = start(command)
+    except CannotStart as error:
+        parts.spool.say(error.message)
+        return Ending(error.message, error.exit_code), _Delivery(parts, None)
+    running = Running(pid, time.monotonic())
+    time_ns = time.time_ns()
+    _note_agent(parts.folder, pid)
+    delivery = _Delivery(parts, (time_ns, pid))
+    supervisor = Supervisor(parts.folder, parts.task, limits, parts.spool, running)
+    parts.signals.receive(supervisor.forward)
+    return supervisor.watch(_capture(parts, pipes, delivery)), delivery
+
+
+def _capture(parts: _Parts, pipes: Pipes, delivery: "_Delivery") -> Capture:
+    return Capture(pipes, parts.spool, wake_fd=parts.signals.wake_fd, written=delivery.written)
+
+
+def _note_agent(folder: TaskFolder, command_pid: Optional[int]) -> None:
+    """Say who watches what; start times and the boot tell a process from a later one."""
+    command = None if command_pid is None else process(command_pid)
+    agent = process(os.getpid())
+    folder.write(
+        AGENT_FILE,
+        {
+            "boot_id": boot_id(),
+            "pid": os.getpid(),
+            "start_ticks": agent.start_ticks if agent else 0,
+            "command_pid": command_pid,
+            "command_start_ticks": command.start_ticks if command else None,
+        },
+    )
+
+
+def _note_ending(parts: _Parts, ending: Ending) -> Dict[str, Any]:
+    ended = {
+        "time_ns": time.time_ns(),
+        "ending": ending.document(),
+        "lines": parts.spool.lines,
+        "lines_lost": parts.spool.lines_lost,
+        "log_bytes": parts.spool.size_bytes,
+    }
+    try:
+        parts.folder.write_ending(ended)
+    except OSError as error:
+        # The server is told all the same, if this process lives to do it.
+        parts.spool.say("How the command ended cannot be written: {}.".format(error.strerror))
+    return ended
+
+
+class _Delivery:
+    """Shipping and syncing, in their threads; to be made after the command was started.
+
+    Args:
+        started: When (UTC, ns) and as which process; None when it could not be started.
+    """
+
+    def __init__(self, parts: _Parts, started: "Optional[Tuple[int, int]]") -> None:
+        # An import of tens of milliseconds, which the start of the command must not wait for.
+        from .shipping import Shipping
+
+        self._signals = parts.signals
+        self._shipping: "Shipping" = Shipping(parts.folder, parts.task, parts.spool)
+        if started is not None:
+            self._shipping.command_started(time_ns=started[0], pid=started[1])
+        self._syncer = Syncer(parts.spool)
+        self._syncer.start()
+        self._spool = parts.spool
+        self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
+        self._given_up: Optional[BaseException] = None
+        self._thread.start()
+
+    def written(self) -> None:
+        """Be told that the spool has grown."""
+        self._syncer.written()
+        self._shipping.written()
+
+    def finish(self, ended: Dict[str, Any]) -> None:
+        """Deliver all that is left, however long that takes; a signal ends the wait.
+
+        Raises:
+            Abandoned: it was given up.
+        """
+        self._signals.receive(self._receive)
+        self._syncer.stop()
+        if self._syncer.problem is not None:
+            self._spool.say(self._syncer.problem)
+        self._shipping.command_ended(ended)
+        self._thread.join()
+        if self._given_up is not None:
+            raise self._given_up
+
+    def _receive(self, number: int) -> None:
+        if number in _ENDING_SIGNALS:
+            self._shipping.abandon()
+
+    def _run(self) -> None:
+        try:
+            self._shipping.run()
+        except Abandoned as error:
+            self._given_up = error

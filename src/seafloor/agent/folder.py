@@ -1,0 +1,123 @@
+"""The folder of a task: its documents, each written whole or not at all, and its lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from typing import Any, Dict, Optional
+
+FORMAT_VERSION = 1
+_ENDING_RESERVE_BYTES = 8192
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+Document = Dict[str, Any]
+
+
+class TaskFolder:
+    """Paths and documents of one task.
+
+    Args:
+        path: The folder; it exists.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+
+    def file(self, name: str) -> str:
+        """Path of a file in the folder."""
+        return os.path.join(self.path, name)
+
+    @property
+    def spool(self) -> str:
+        """Path of the log spool."""
+        return self.file("log.spool")
+
+    def exists(self) -> bool:
+        """Whether the folder is still there: somebody may have removed the whole."""
+        return os.path.isdir(self.path)
+
+    def has(self, name: str) -> bool:
+        """Whether a document is there."""
+        return os.path.exists(self.file(name))
+
+    def read(self, name: str) -> Optional[Document]:
+        """Read a document; None when it is not there.
+
+        Raises:
+            ValueError: it is not a JSON object.
+        """
+        try:
+            with open(self.file(name), "rb") as stream:
+                found = json.loads(stream.read())
+        except FileNotFoundError:
+            return None
+        if not isinstance(found, dict):
+            raise ValueError(name + " is not a JSON object")  # noqa: TRY004  # as a bad JSON is
+        return found  # pyright: ignore[reportUnknownVariableType]  # keys of JSON are str
+
+    def write(self, name: str, content: Document) -> None:
+        """Write a document so that a reader sees all of it or nothing.
+
+        It outlives this process, not a crash of the machine: nothing that does is written so.
+
+        Raises:
+            OSError: the disk is full, or fails. What was there before is still there.
+        """
+        fd = os.open(
+            self.file(name + ".part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o600
+        )
+        self._publish(fd, name, content, durable=False)
+
+    def reserve_ending(self) -> None:
+        """Take the space that ``write_ending`` needs, while there is some."""
+        fd = os.open(self.file("exit.json.part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(fd, b" " * _ENDING_RESERVE_BYTES, 0)
+        finally:
+            os.close(fd)
+
+    def write_ending(self, content: Document) -> None:
+        """Write ``exit.json`` durably, into the space taken for it: a full disk hides no ending.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        fd = os.open(self.file("exit.json.part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._publish(fd, "exit.json", content, durable=True)
+
+    def _publish(self, fd: int, name: str, content: Document, *, durable: bool) -> None:
+        data = json.dumps(dict({"format_version": FORMAT_VERSION}, **content)).encode() + b"\n"
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(fd, data[written:], written)
+            os.ftruncate(fd, len(data))
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(self.file(name + ".part"), self.file(name))
+
+    def lock(self) -> Optional[int]:
+        """Take the lock for as long as this process lives.
+
+        Returns:
+            Its file descriptor, or None when another agent has it.
+        """
+        fd = os.open(self.file("agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is; empty where the system does not say."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as stream:
+            return stream.read().strip()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,179 @@
+"""The output folder: every file becomes an artifact when the command has ended."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import stat
+import threading
+import urllib.parse
+from typing import Callable, Iterator, List, NamedTuple, Tuple
+
+from .server import Refused, Server, ServerAway
+
+PARALLEL = 3
+TRIES_AFTER_A_BUG = 20
+_BLOCK_BYTES = 1 << 20
+_BUG = "internal"
+
+
+class Changed(Exception):
+    """A file became another while it was sent."""
+
+
+class Uploaded(NamedTuple):
+    """What became of the output folder.
+
+    Args:
+        files: How many were taken.
+        failed: Paths and why, of those that were not.
+    """
+
+    files: int
+    failed: List[Tuple[str, str]]
+
+
+class Outputs:
+    """Uploads a folder.
+
+    Args:
+        folder: Its root; nothing outside is sent.
+        api_path: Of the workload on the server.
+        connect: Makes a connection for a thread.
+        patiently: Calls a function until it raises no ServerAway; raises when it is given up.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        api_path: str,
+        *,
+        connect: Callable[[], Server],
+        patiently: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._folder = folder
+        self._path = api_path + "/artifacts/"
+        self._connect = connect
+        self._patiently = patiently
+        self._failed: List[Tuple[str, str]] = []
+        self._files = 0
+        self._broken: List[BaseException] = []
+        self._waiting: "queue.SimpleQueue[str]" = queue.SimpleQueue()
+
+    def upload(self) -> Uploaded:
+        """Send every file below the folder; may be repeated.
+
+        Raises:
+            WorkloadGone: nobody wants them.
+            Whatever ``patiently`` raises when it gives up.
+        """
+        count = 0
+        for name in self._names():
+            self._waiting.put(name)
+            count += 1
+        threads = [
+            threading.Thread(target=self._work, name="upload", daemon=True)
+            for _ in range(min(PARALLEL, count))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._broken:
+            raise self._broken[0]
+        return Uploaded(self._files, sorted(self._failed))
+
+    def _names(self) -> Iterator[str]:
+        root = os.path.realpath(self._folder)
+        for parent, folders, names in os.walk(root):
+            for folder in sorted(folders):
+                if os.path.islink(os.path.join(parent, folder)):
+                    self._skip(os.path.relpath(os.path.join(parent, folder), root))
+            for name in sorted(names):
+                path = os.path.join(parent, name)
+                relative = os.path.relpath(path, root)
+                real = os.path.realpath(path)
+                if real != path and not real.startswith(root + os.sep):
+                    self._skip(relative)
+                elif _is_file(real):
+                    yield relative
+
+    def _skip(self, name: str) -> None:
+        self._failed.append((name, "a link to a folder, or out of the output folder"))
+
+    def _work(self) -> None:
+        """Send files until none is left; trouble that concerns all ends the other threads too."""
+        server = self._connect()
+        try:
+            while not self._broken:
+                name = self._waiting.get_nowait()
+                self._send(server, name)
+        except queue.Empty:
+            return
+        except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
+            self._broken.append(error)
+        finally:
+            server.close()
+
+    def _send(self, server: Server, name: str) -> None:
+        path = os.path.join(self._folder, name)
+        target = self._path + urllib.parse.quote(os.fsencode(name), safe="/")
+        tries = 0
+
+        def once() -> None:
+            nonlocal tries
+            tries += 1
+            digest, size_bytes = _digest(path)
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(size_bytes),
+                "X-Content-SHA256": digest,
+            }
+            try:
+                server.send("PUT", target, _blocks(path, size_bytes), headers)
+            except ServerAway as error:
+                if error.code == _BUG and tries >= TRIES_AFTER_A_BUG:
+                    raise Refused(500, error.code, str(error), None) from error
+                raise
+
+        try:
+            self._patiently(once)
+            self._files += 1
+        except Refused as error:
+            self._failed.append((name, error.message))
+        except OSError as error:
+            self._failed.append((name, "it cannot be read: {}".format(error.strerror)))
+        except Changed:
+            server.close()
+            self._failed.append((name, "it was still being written"))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:  # a dangling link, or removed since it was listed
+        return False
+
+
+def _digest(path: str) -> Tuple[str, int]:
+    digest, size_bytes = hashlib.sha256(), 0
+    with open(path, "rb", buffering=0) as stream:
+        while True:
+            block = stream.read(_BLOCK_BYTES)
+            if not block:
+                return digest.hexdigest(), size_bytes
+            digest.update(block)
+            size_bytes += len(block)
+
+
+def _blocks(path: str, size_bytes: int) -> Iterator[bytes]:
+    """The first bytes of a file; exactly so many, since so many were announced."""
+    left = size_bytes
+    with open(path, "rb", buffering=0) as stream:
+        while left > 0:
+            block = stream.read(min(_BLOCK_BYTES, left))
+            if not block:
+                raise Changed(path)
+            left -= len(block)
+            yield block

@@ -1,0 +1,231 @@
+"""Delivery: what is on disk goes to the server, in its own thread and at the server's pace."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import struct
+import threading
+import time
+from contextlib import suppress
+from typing import Any, Callable, Dict, List, Optional
+
+from .folder import TaskFolder
+from .outputs import Outputs, Uploaded
+from .server import Refused, Server, ServerAway, WorkloadGone
+from .spool import Spool
+from .tails import EventFiles, Tail
+from .task import Abandoned, Task
+
+DONE_FILE = "done.json"
+SHIPPED_FILE = "shipped"
+TURN_S = 0.2
+EVENTS_INTERVAL_S = 0.5
+PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 5.0
+MUCH_BYTES = 256 << 10
+_PIECES_PER_TURN = 8
+_SAID_FAILURES_MAX = 50
+
+
+class Shipping:
+    """Delivers one task's log, events, outputs and ending.
+
+    The server may be away for any time: everything waits on disk and nothing here holds up the
+    command. Every request may be repeated, so no state is kept between two lives of an agent.
+
+    Args:
+        patience_s: Give up when nothing got through for so long; None: never.
+    """
+
+    def __init__(
+        self, folder: TaskFolder, task: Task, spool: Spool, *, patience_s: Optional[float] = None
+    ) -> None:
+        self._folder = folder
+        self._task = task
+        self._spool = spool
+        self._patience_s = patience_s
+        self._server = self._connect()
+        self._log = Tail(self._server, task.task_path + "/logs", spool.read_at)
+        self._events = EventFiles(self._server, task.events_dir, task.attempt_path)
+        self._events_due_s = 0.0
+        self._start_report: Optional[Dict[str, Any]] = None
+        self._end_document: Optional[Dict[str, Any]] = None
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._abandoned = threading.Event()
+        self._shipped_fd: Optional[int] = None
+
+    def command_started(self, *, time_ns: int, pid: int) -> None:
+        """Have the start reported: when (UTC), and as which process."""
+        self._start_report = {"time_ns": time_ns, "pid": pid, "host": os.uname().nodename}
+
+    def written(self) -> None:
+        """Be told that the spool has grown."""
+        if self._spool.size_bytes - (self._log.offset or 0) >= MUCH_BYTES:
+            self._wake.set()
+
+    def command_ended(self, ended: Optional[Dict[str, Any]]) -> None:
+        """Have the rest delivered; the spool is this object's from now on.
+
+        Args:
+            ended: ``exit.json``; None when nobody knows how the command ended.
+        """
+        self._end_document = ended
+        self._ended.set()
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """End as soon as the request under way is over."""
+        self._abandoned.set()
+        self._ended.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Deliver until all is done, or until it never can be; then ``done.json`` says so.
+
+        Raises:
+            Abandoned: it was told to end, has lost patience, or the folder is gone.
+        """
+        try:
+            while not self._ended.is_set():
+                self._patiently(self._turn)
+                self._wake.wait(TURN_S)
+                self._wake.clear()
+            reason = self._finish()
+        except WorkloadGone as error:
+            reason = "The workload is gone: {}".format(error)
+        except Abandoned:
+            if not self._folder.exists():
+                return
+            raise
+        finally:
+            self._server.close()
+        self._folder.write(DONE_FILE, {"delivered": reason == "", "reason": reason})
+
+    def _turn(self) -> None:
+        """Send some of what there is."""
+        self._report_start()
+        self._send_log(pieces_max=_PIECES_PER_TURN)
+        now_s = time.monotonic()
+        if now_s >= self._events_due_s:
+            self._events.send()
+            self._events_due_s = time.monotonic() + EVENTS_INTERVAL_S
+
+    def _report_start(self) -> None:
+        if self._start_report is not None:
+            # A refusal says that the attempt is over already: the server knows better.
+            with suppress(Refused):
+                self._post("/start", self._start_report)
+            self._start_report = None
+
+    def _send_log(self, *, pieces_max: int) -> bool:
+        before = self._log.offset
+        try:
+            return self._log.send(self._spool.size_bytes, pieces_max=pieces_max)
+        finally:
+            if self._log.offset != before and self._log.offset is not None:
+                self._note_shipped(self._log.offset)
+
+    def _note_shipped(self, offset: int) -> None:
+        """Leave a hint of how far the server is, for who finds this agent dead."""
+        try:
+            if self._shipped_fd is None:
+                path = self._folder.file(SHIPPED_FILE)
+                self._shipped_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._shipped_fd, struct.pack("<Q", offset), 0)
+        except OSError:
+            # The disk is full; without the hint only a number in a message is too large.
+            return
+
+    def _finish(self) -> str:
+        """Deliver the rest and report the ending; return why not, empty when all was taken."""
+        self._patiently(self._report_start)
+        self._patiently(self._send_whole_log)  # who follows the log need not wait for uploads
+        self._patiently(self._events.send)
+        uploaded = Outputs(
+            self._task.output_dir,
+            self._task.api_path,
+            connect=self._connect,
+            patiently=self._patiently,
+        ).upload()
+        for sentence in self._events.problems() + _said_failures(uploaded):
+            self._spool.say(sentence)
+        self._patiently(self._send_whole_log)
+        refusals: List[str] = [self._log.refusal] if self._log.refusal else []
+        if self._end_document is None:
+            return " ".join(refusals)
+        report = self._report_of(self._end_document, uploaded)
+
+        def report_end() -> None:
+            try:
+                self._post("/end", report)
+            except Refused as error:
+                refusals.append(error.message)
+
+        self._patiently(report_end)
+        return " ".join(refusals)
+
+    def _send_whole_log(self) -> None:
+        while not self._send_log(pieces_max=_PIECES_PER_TURN):
+            pass
+
+    def _report_of(self, ended: Dict[str, Any], uploaded: Uploaded) -> Dict[str, Any]:
+        return {
+            "time_ns": ended["time_ns"],
+            "ending": ended["ending"],
+            "lines": self._spool.lines,
+            "lines_lost": self._spool.lines_lost,
+            "log_bytes": self._spool.size_bytes,
+            "event_files": len(self._events),
+            "output_files": uploaded.files,
+            "output_failed": [_shown(name) for name, _ in uploaded.failed],
+        }
+
+    def _post(self, what: str, document: Dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self._server.send(
+            "POST", self._task.task_path + what, body, {"Content-Type": "application/json"}
+        )
+
+    def _connect(self) -> Server:
+        return Server(self._task.server_file, self._task.token)
+
+    def _patiently(self, step: Callable[[], None]) -> None:
+        """Do a step, again and again while the server is away.
+
+        Raises:
+            Abandoned: told to end, out of patience, or the task's folder is gone.
+        """
+        pause_s = PAUSE_MIN_S
+        give_up_s = None if self._patience_s is None else time.monotonic() + self._patience_s
+        while True:
+            if self._abandoned.is_set():
+                raise Abandoned("told to end")
+            try:
+                step()
+                return
+            except ServerAway as error:
+                if give_up_s is not None and time.monotonic() >= give_up_s:
+                    raise Abandoned(str(error)) from error
+            if not self._folder.exists():
+                raise Abandoned("the folder of the task is gone")
+            # Agents that lost the same server must not all come back at the same moment.
+            self._abandoned.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+            pause_s = min(PAUSE_MAX_S, pause_s * 2)
+
+
+def _said_failures(uploaded: Uploaded) -> List[str]:
+    said = [
+        "The output file {} was not kept: {}.".format(_shown(name), why.rstrip("."))
+        for name, why in uploaded.failed[:_SAID_FAILURES_MAX]
+    ]
+    more = len(uploaded.failed) - len(said)
+    if more > 0:
+        said.append("{} more output files were not kept.".format(more))
+    return said
+
+
+def _shown(name: str) -> str:
+    """A file name as text: what is not UTF-8 in it is written as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

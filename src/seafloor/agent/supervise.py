@@ -1,0 +1,189 @@
+"""From the start of a command to its end: signals, timeout, memory, stop, and what it prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Callable, List, NamedTuple, Optional
+
+from .capture import Capture
+from .endings import MEMORY, STOPPED, TIMED_OUT, Ending, ending_of
+from .folder import TaskFolder
+from .limits import Limits, used_bytes
+from .processes import kill_session, session_members, signal_group
+from .spool import Spool
+from .task import Task
+
+STOP_FILE = "stop.json"
+TICK_S = 0.2
+MEMORY_INTERVAL_S = 0.5
+DRAIN_S = 5.0
+"""How long what the command left running may keep its pipes open after it ended."""
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Signals:
+    """Signals sent to the agent go to whoever ``receive`` names; they also wake the capture."""
+
+    def __init__(self) -> None:
+        self.wake_fd, self._wake_write_fd = os.pipe()
+        for fd in (self.wake_fd, self._wake_write_fd):
+            os.set_blocking(fd, False)
+        self._receiver: Optional[Callable[[int], None]] = None
+        self._early: List[int] = []
+        signal.set_wakeup_fd(self._wake_write_fd, warn_on_full_buffer=False)
+        for number in _FORWARDED:
+            signal.signal(number, lambda number, _frame: self._take(number))
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    def receive(self, receiver: Callable[[int], None]) -> None:
+        """Name who gets signals from now on; those that nobody has got yet come first."""
+        self._receiver = receiver
+        early, self._early = self._early, []
+        for number in early:
+            receiver(number)
+
+    def _take(self, number: int) -> None:
+        if self._receiver is None:
+            self._early.append(number)
+        else:
+            self._receiver(number)
+
+
+class Running(NamedTuple):
+    """A command that runs.
+
+    Args:
+        pid: Of its first process, which leads its session and its process group.
+        started_s: When, on the monotonic clock.
+    """
+
+    pid: int
+    started_s: float
+
+
+class Supervisor:
+    """Watches one command until it has ended and all it printed is in the spool."""
+
+    def __init__(
+        self, folder: TaskFolder, task: Task, limits: Limits, spool: Spool, running: Running
+    ) -> None:
+        self._folder = folder
+        self._task = task
+        self._limits = limits
+        self._spool = spool
+        self._pid = running.pid
+        self._timeout_due_s = None if task.timeout_s is None else running.started_s + task.timeout_s
+        self._memory_due_s = running.started_s
+        self._kill_due_s: Optional[float] = None
+        self._cause: Optional[str] = None
+        self._terms = 0
+        self._status: Optional[int] = None
+
+    def watch(self, capture: Capture) -> Ending:
+        """Return how the command ended, once it has."""
+        look_due_s = 0.0
+        while self._status is None:
+            woken = capture.step(TICK_S)
+            now_s = time.monotonic()
+            if woken or now_s >= look_due_s:
+                look_due_s = now_s + TICK_S
+                self._look(now_s)
+        self._drain(capture)
+        group = self._limits.group
+        if group is not None and group.killed_for_memory():
+            self._cause = MEMORY
+        return ending_of(
+            self._status, cause=self._cause, command=self._task.command, limit=self._limit()
+        )
+
+    def forward(self, number: int) -> None:
+        """Hand a signal on to the command; the second SIGTERM kills it."""
+        if number == signal.SIGTERM:
+            self._terms += 1
+            if self._terms > 1:
+                self._kill()
+                return
+        if self._status is None:
+            signal_group(self._pid, number)
+
+    def _look(self, now_s: float) -> None:
+        self._reap()
+        if self._cause is None and self._status is None:
+            if self._folder.has(STOP_FILE):
+                self._end(STOPPED, now_s)
+            elif self._timeout_due_s is not None and now_s >= self._timeout_due_s:
+                self._end(TIMED_OUT, now_s)
+        if self._kill_due_s is not None and now_s >= self._kill_due_s:
+            self._kill()
+        self._watch_memory(now_s)
+
+    def _reap(self) -> None:
+        """Take the status of the command, and of orphans where the agent is process 1."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._pid:
+                self._status = status
+
+    def _end(self, cause: str, now_s: float) -> None:
+        self._cause = cause
+        self._kill_due_s = now_s + self._task.grace_s
+        signal_group(self._pid, signal.SIGTERM)
+
+    def _kill(self) -> None:
+        self._kill_due_s = None
+        kill_session(self._pid)
+
+    def _watch_memory(self, now_s: float) -> None:
+        limit_bytes = self._limits.watched_bytes
+        if limit_bytes is None or now_s < self._memory_due_s:
+            return
+        self._memory_due_s = now_s + MEMORY_INTERVAL_S
+        if used_bytes(self._pid, limit_bytes) > limit_bytes:
+            self._cause = MEMORY
+            self._kill()
+
+    def _drain(self, capture: Capture) -> None:
+        """Take what is still in the pipes; end what the command left running if it holds them.
+
+        When the command is being ended, its other processes have until the end of the grace.
+        """
+        due_s = time.monotonic() + DRAIN_S
+        while not (capture.at_end and self._nothing_to_await()):
+            if time.monotonic() >= (due_s if self._kill_due_s is None else self._kill_due_s):
+                break
+            capture.step(TICK_S)
+            self._reap()
+        if self._cause is not None:
+            self._kill()
+        if capture.at_end:
+            return
+        count = kill_session(self._pid)
+        due_s = time.monotonic() + 1.0
+        while not capture.at_end and time.monotonic() < due_s:
+            capture.step(TICK_S)
+            self._reap()
+        capture.give_up()
+        if self._cause is None:
+            self._spool.say(
+                "The command ended and left {} processes running that kept its output open for "
+                "{:g} s; they were ended.".format(count, DRAIN_S)
+                if count
+                else "The command ended, but a process outside its session keeps its output open; "
+                "what that prints is no longer kept."
+            )
+
+    def _nothing_to_await(self) -> bool:
+        return self._kill_due_s is None or not session_members(self._pid)
+
+    def _limit(self) -> str:
+        if self._cause == TIMED_OUT:
+            return "{:g} s".format(self._task.timeout_s or 0)
+        return "{:,} bytes".format(self._task.memory_bytes or 0)

@@ -1,0 +1,308 @@
+"""Tasks as processes of this machine: localised code, a built environment, and an agent each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from seafloor.agent.bundle import build_agent
+from seafloor.agent.folder import TaskFolder
+from seafloor.code.localize import localize
+from seafloor.domain.code import GitCode, Receipt, SnapshotCode
+from seafloor.domain.errors import Conflict, PodRejected
+from seafloor.domain.ids import Sha256
+from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
+from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_words, read_pipe
+from seafloor.launch.local.disk import disk_errors
+from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
+from seafloor.launch.local.observation import observe_ended
+from seafloor.launch.local.variables import command_variables
+from seafloor.launch.protocol import (
+    Prepared,
+    TaskAbsent,
+    TaskAlive,
+    TaskKey,
+    TaskLaunch,
+    TaskObservation,
+)
+
+START_TIMEOUT_S: Final = 30.0
+
+
+class LocalLauncher:
+    """The launcher of one machine. One process at a time may have a working folder.
+
+    It keeps nothing in memory that matters: what it says of a task it reads from the task's folder.
+
+    Args:
+        work_dir: Where tasks work; all below it is this launcher's.
+        cache_dir: Kept between workloads: code, and the agent's file.
+        server_file: JSON with the server's ``url``, for the agents.
+        fetch_snapshot: Writes the archive of a digest to a path.
+        environments: Built environments.
+        inherited: Variables of which commands inherit a few; None: those of this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        work_dir: Path,
+        cache_dir: Path,
+        server_file: Path,
+        fetch_snapshot: Callable[[Sha256, Path], None],
+        environments: EnvironmentCache,
+        inherited: Mapping[str, str] | None = None,
+    ) -> None:
+        self._work_dir = work_dir.absolute()
+        self._cache_dir = cache_dir.absolute()
+        self._server_file = server_file.absolute()
+        self._fetch_snapshot = fetch_snapshot
+        self._environments = environments
+        # A command inherits a few by name; which ones is for this room to know, not for settings.
+        self._inherited = dict(os.environ if inherited is None else inherited)  # noqa: TID251
+        self._agents = Agents()
+        self._localizing: dict[TaskKey, asyncio.Future[Receipt]] = {}
+        self._salvaging: dict[TaskKey, asyncio.Task[None]] = {}
+
+    async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:
+        """Localise code and build the environment, at the same time; see the protocol."""
+        begun_s = time.monotonic()
+        folders = attempt_folders(self._work_dir, launch.key)
+        with disk_errors("Preparing a run"):
+            await asyncio.to_thread(folders.make, launch.key.task)
+        code = asyncio.create_task(self._localize(launch, folders, progress))
+        environment = asyncio.create_task(self._environment(launch, progress))
+        try:
+            receipt, built = await asyncio.gather(code, environment)
+        finally:
+            for task in (code, environment):
+                task.cancel()
+            await asyncio.gather(code, environment, return_exceptions=True)
+        cached = None if built is None else built.cached
+        return Prepared(receipt, cached, time.monotonic() - begun_s)
+
+    async def _localize(
+        self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
+    ) -> Receipt | None:
+        if launch.code is None:
+            return None
+        work = asyncio.ensure_future(
+            asyncio.to_thread(
+                localize,
+                launch.code,
+                code_dir=folders.code,
+                cache_dir=self._cache_dir,
+                fetch_snapshot=self._fetch_snapshot,
+                progress=progress,
+            )
+        )
+        # A thread cannot be cancelled: its end is remembered, so that `release` can wait for it.
+        self._localizing[launch.key] = work
+        work.add_done_callback(lambda done: self._localized(launch.key, done))
+        return await asyncio.shield(work)
+
+    def _localized(self, key: TaskKey, work: asyncio.Future[Receipt]) -> None:
+        if self._localizing.get(key) is work:
+            del self._localizing[key]
+        if not work.cancelled():
+            work.exception()  # whoever waited may have been cancelled
+
+    async def _environment(
+        self, launch: TaskLaunch, progress: Callable[[str], None]
+    ) -> BuiltEnvironment | None:
+        if launch.environment is None:
+            return None
+        return await self._environments.get(launch.environment, progress)
+
+    async def start(self, launch: TaskLaunch) -> None:
+        """Start the agent of a prepared task; see the protocol.
+
+        Raises:
+            PodRejected: it is not prepared, or the agent cannot be started.
+            StoreFull, StoreUnavailable: the task's folder cannot be written.
+        """
+        self._agents.reap()
+        built = await self._built(launch)
+        with disk_errors("Starting a run"):
+            work = asyncio.to_thread(self._begin, launch, built)
+            agent = await _spawned(asyncio.ensure_future(work))
+        if agent is None:
+            return
+        try:
+            said = await read_pipe(agent.pipe_fd, timeout_s=START_TIMEOUT_S)
+        except TimeoutError as error:
+            raise PodRejected(
+                f"The task's agent (process {agent.pid}) was not ready in {START_TIMEOUT_S:g} s."
+            ) from error
+        if not said:
+            words = last_words(self._task_folder(launch.key))
+            raise PodRejected(f"The task's agent ended at once: {words}")
+
+    async def _built(self, launch: TaskLaunch) -> BuiltEnvironment | None:
+        if launch.environment is None:
+            return None
+        built = await self._environments.find(launch.environment.digest)
+        if built is None:
+            raise PodRejected(f"The environment {launch.environment.reference} is not built.")
+        return built
+
+    def _begin(self, launch: TaskLaunch, built: BuiltEnvironment | None) -> Spawned | None:
+        """Write ``task.json`` and start an agent, unless this task has or had one."""
+        folders = attempt_folders(self._work_dir, launch.key)
+        folders.make(launch.key.task)
+        folder = folders.task(launch.key.task)
+        lock_fd = self._agents.lock(folder)
+        if lock_fd is None:
+            return None
+        try:
+            task_folder = TaskFolder(str(folder))
+            if task_folder.has("agent.json"):
+                return None
+            variables = command_variables(launch, folders, built, self._inherited)
+            task_folder.write("task.json", self._document(launch, folders, variables))
+            pyz = build_agent(self._cache_dir / "agent")
+            return self._agents.spawn(pyz, "exec", folder, lock_fd=lock_fd)
+        finally:
+            os.close(lock_fd)
+
+    def _document(
+        self, launch: TaskLaunch, folders: AttemptFolders, variables: dict[str, str]
+    ) -> dict[str, object]:
+        return {
+            "workload_id": launch.key.workload_id,
+            "attempt": launch.key.attempt,
+            "task": launch.key.task,
+            "api_path": launch.api_path,
+            "command": launch.command,
+            "cwd": str(_working_folder(launch, folders)),
+            "env": variables,
+            "code_dir": str(folders.code),
+            "output_dir": str(folders.output),
+            "events_dir": str(folders.events),
+            "server_file": str(self._server_file),
+            "token": launch.token,
+            "timeout_s": launch.timeout_s,
+            "grace_s": launch.grace_s,
+            "memory_bytes": launch.memory_bytes,
+            "cpu_count": launch.cpu_count,
+        }
+
+    async def observe(self, key: TaskKey) -> TaskObservation:
+        """Say how a task fares, from its lock and its files."""
+        self._agents.reap()
+        with disk_errors("Looking at a task"):
+            return await asyncio.to_thread(self._observe, self._task_folder(key))
+
+    def _observe(self, folder: Path) -> TaskObservation:
+        if not folder.is_dir():
+            return TaskAbsent()
+        # The lock first: what is read after it was free is final.
+        if self._agents.lives(folder):
+            return TaskAlive()
+        return observe_ended(folder)
+
+    async def tasks(self) -> tuple[TaskKey, ...]:
+        """The tasks that have a folder here."""
+        self._agents.reap()
+        with disk_errors("Listing tasks"):
+            return await asyncio.to_thread(lambda: tuple(task_keys(self._work_dir)))
+
+    async def stop(self, key: TaskKey) -> None:
+        """Leave word for the agent; one that lives no more will not read it."""
+        folder = self._task_folder(key)
+        with disk_errors("Stopping a task"):
+            await asyncio.to_thread(_write_stop, folder)
+
+    async def salvage(self, key: TaskKey) -> None:
+        """Deliver what a lost agent left behind, and end what still lives of its command.
+
+        Returns when what was left is delivered, or cannot be for now (then a further call tries
+        again). Does nothing while an agent lives.
+        """
+        running = self._salvaging.get(key)
+        if running is None:
+            running = self._salvaging[key] = asyncio.create_task(self._salvage(key))
+            running.add_done_callback(lambda _: self._salvaging.pop(key, None))
+        await asyncio.shield(running)
+
+    async def _salvage(self, key: TaskKey) -> None:
+        with disk_errors("Delivering what a lost task left"):
+            work = asyncio.to_thread(self._begin_salvage, self._task_folder(key))
+            agent = await _spawned(asyncio.ensure_future(work))
+            if agent is not None:
+                await read_pipe(agent.pipe_fd, timeout_s=None)
+        self._agents.reap()
+
+    def _begin_salvage(self, folder: Path) -> Spawned | None:
+        task_folder = TaskFolder(str(folder))
+        if not task_folder.has("agent.json"):
+            return None
+        lock_fd = self._agents.lock(folder)
+        if lock_fd is None:
+            return None
+        try:
+            end_leftovers(folder)
+            if task_folder.has("done.json"):
+                return None
+            pyz = build_agent(self._cache_dir / "agent")
+            return self._agents.spawn(pyz, "ship", folder, lock_fd=lock_fd)
+        finally:
+            os.close(lock_fd)
+
+    async def release(self, key: TaskKey) -> None:
+        """Remove the task's working folders, and nothing outside the launcher's own.
+
+        Raises:
+            Conflict: its agent lives.
+        """
+        localizing = self._localizing.get(key)
+        if localizing is not None:
+            await asyncio.wait({localizing})
+        if isinstance(await self.observe(key), TaskAlive):
+            raise Conflict("The task still runs: stop it first.")
+        with disk_errors("Removing a task's folder"):
+            await asyncio.to_thread(remove_task, self._work_dir, key)
+
+    async def close(self) -> None:
+        """Stop waiting for what is under way. Tasks, and deliveries of lost ones, go on."""
+        under_way = list(self._salvaging.values())
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        self._agents.reap()
+
+    def _task_folder(self, key: TaskKey) -> Path:
+        return attempt_folders(self._work_dir, key).task(key.task)
+
+
+async def _spawned(work: asyncio.Future[Spawned | None]) -> Spawned | None:
+    """Wait for a thread that starts an agent; also when cancelled, so that it is certain whether
+    there is one afterwards."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        if not work.cancelled() and work.exception() is None and (found := work.result()):
+            os.close(found.pipe_fd)
+        raise
+
+
+def _working_folder(launch: TaskLaunch, folders: AttemptFolders) -> Path:
+    """Where the command starts: as a user in his own folder, or above his repository."""
+    match launch.code:
+        case None:
+            return folders.root
+        case GitCode():
+            return folders.code
+        case SnapshotCode(folder=folder, subfolder=subfolder):
+            return folders.code / folder / subfolder
+
+
+def _write_stop(folder: Path) -> None:
+    with suppress(FileNotFoundError):  # never started, or released
+        TaskFolder(str(folder)).write("stop.json", {"time_ns": time.time_ns()})

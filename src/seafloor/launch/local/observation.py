@@ -1,0 +1,67 @@
+"""What the folder of a task whose agent is gone says of it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from seafloor.agent.folder import TaskFolder, boot_id
+from seafloor.agent.spool import survey
+from seafloor.domain.workloads import Ending
+from seafloor.launch.protocol import TaskAbsent, TaskEnded, TaskLost, TaskObservation
+
+
+def observe_ended(folder: Path) -> TaskObservation:
+    """Say how a task ended, its lock being free.
+
+    Cost: for a lost task, one read of its spool.
+    """
+    documents = TaskFolder(str(folder))
+    try:
+        agent = documents.read("agent.json")
+        ended = documents.read("exit.json")
+        done = documents.read("done.json") or {}
+        if ended is not None:
+            ending = msgspec.convert(ended.get("ending"), Ending)
+            return TaskEnded(ending, delivered=done.get("delivered") is True)
+    except (ValueError, msgspec.ValidationError):
+        # Only a crash of the machine leaves such: nothing else can cut a document short.
+        agent = {}
+    if agent is None:
+        return TaskAbsent()
+    return _lost(folder, agent)
+
+
+def _lost(folder: Path, agent: dict[str, Any]) -> TaskLost:
+    if agent.get("boot_id") != boot_id():
+        reason = "The machine was restarted while the command ran."
+    else:
+        reason = "The agent that watched the command disappeared, so nobody knows how it ended."
+    lines, size_bytes = _spooled(folder / "log.spool")
+    return TaskLost(reason, lines, max(0, size_bytes - _shipped(folder / "shipped")))
+
+
+def _spooled(path: Path) -> tuple[int, int]:
+    """Whole lines, and bytes that are whole records."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0, 0
+    try:
+        found = survey(fd)
+    finally:
+        os.close(fd)
+    return found.lines, found.size_bytes
+
+
+def _shipped(path: Path) -> int:
+    """How much the server is known to have taken; a hint that may be too low."""
+    try:
+        (shipped,) = struct.unpack("<Q", path.read_bytes())
+    except (FileNotFoundError, struct.error):
+        return 0
+    return int(shipped)
