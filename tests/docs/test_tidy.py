@@ -1,0 +1,77 @@
+"""The shape of the code: sizes, edges, and nothing that names itself a drawer."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+MODULE_LINES_MAX = 800
+TEST_LINES_MAX = 1200
+FUNCTION_LINES_MAX = 100
+
+# Where everything may be caught: a request, a background task, the CLI's main, a sender's thread.
+EDGES = {
+    "app/reconciler.py",
+    "cli/main.py",
+    "http/server.py",
+    "sdk/sender.py",
+    "stores/metadata/sql/database.py",
+}
+
+
+def _name(file: Path) -> str:
+    return file.relative_to(ROOT / "src" / "seafloor").as_posix()
+
+
+def _functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_module__its_length__is_bounded(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= MODULE_LINES_MAX
+
+
+def test_tests__their_length__is_bounded() -> None:
+    long = {
+        file.name: count
+        for file in (ROOT / "tests").rglob("*.py")
+        if (count := len(file.read_text().splitlines())) > TEST_LINES_MAX
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_function__its_length__is_bounded(file: Path) -> None:
+    long = {
+        found.name: found.end_lineno - found.lineno + 1
+        for found in _functions(file)
+        if found.end_lineno is not None and found.end_lineno - found.lineno >= FUNCTION_LINES_MAX
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_handler__that_catches_everything__stands_at_an_edge(file: Path) -> None:
+    broad = [
+        node.lineno
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in _BROAD))
+    ]
+    assert not broad or _name(file) in EDGES, f"{_name(file)} catches everything at {broad}"
+
+
+_BROAD = {"Exception", "BaseException"}
+
+
+def test_modules__none__is_a_drawer() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "shared"}
+    assert not [file for file in SOURCES if file.stem in drawers or file.parent.name in drawers]
