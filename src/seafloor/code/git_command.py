@@ -26,6 +26,7 @@ _CONFIG: Final = (
     "core.fsmonitor=false",
     "core.askPass=",
     "core.quotePath=false",
+    "core.attributesFile=/dev/null",
     "color.ui=false",
     "advice.detachedHead=false",
     "protocol.ext.allow=never",
@@ -36,13 +37,12 @@ _CONFIG: Final = (
 )
 
 # Variables that point git at a repository, an index or a program other than the one we mean; the
-# first group is what `git rev-parse --local-env-vars` lists (set, for example, inside a git hook).
+# first are of those that `git rev-parse --local-env-vars` lists (set, for example, inside a hook).
 _UNSET: Final = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_COMMON_DIR",
         "GIT_CONFIG",
-        "GIT_CONFIG_COUNT",
         "GIT_CONFIG_PARAMETERS",
         "GIT_DIR",
         "GIT_GRAFT_FILE",
@@ -60,7 +60,6 @@ _UNSET: Final = frozenset(
         "GIT_DISCOVERY_ACROSS_FILESYSTEM",
         "GIT_LITERAL_PATHSPECS",
         "GIT_EXTERNAL_DIFF",
-        "GIT_TRACE",
         "GIT_ASKPASS",
         "SSH_ASKPASS",
         "LANGUAGE",
@@ -176,7 +175,11 @@ def run_git(
 def _environment(options: GitOptions) -> dict[str, str]:
     # Not a setting of ours: git needs the user's HOME, PATH, proxies and ssh agent as they are.
     inherited = os.environ  # noqa: TID251
-    env = {name: value for name, value in inherited.items() if name not in _UNSET}
+    env = {
+        name: value
+        for name, value in inherited.items()
+        if name not in _UNSET and not name.startswith("GIT_TRACE")  # traces go to stderr
+    }
     ssh = options.ssh_command or env.get("GIT_SSH_COMMAND")
     if ssh is None and "GIT_SSH" not in env:
         ssh = "ssh"
@@ -186,6 +189,7 @@ def _environment(options: GitOptions) -> dict[str, str]:
         LC_ALL="C",
         GIT_TERMINAL_PROMPT="0",
         GIT_OPTIONAL_LOCKS="0",
+        GIT_ATTR_NOSYSTEM="1",
         GCM_INTERACTIVE="never",
         SSH_ASKPASS_REQUIRE="never",
     )

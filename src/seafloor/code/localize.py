@@ -52,7 +52,7 @@ def localize(
         cache_dir: Kept between workloads and shared by all processes of the machine. It may be
             deleted at any time; that costs a fetch.
         fetch_snapshot: Writes the archive of a digest to a path. What it writes is checked here.
-            Its errors pass through.
+            A SeafloorError of it passes through.
         progress: Told, in the user's words, what takes time and what he should know.
 
     Returns:
@@ -186,6 +186,6 @@ class _Place:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        remove_leftover(path)
     else:
         path.unlink()

@@ -35,7 +35,7 @@ _IGNORED_OUTSIDE_GIT: Final = (
     ".nox/",
     ".DS_Store",
 )
-_LIST: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+_LIST: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import locale
+import base64
 import os
 import socket
 import time
@@ -201,7 +201,6 @@ def test_resolve_git__users_language__does_not_change_what_is_understood(
 
     with pytest.raises(SourceError, match="is not a git repository"):
         resolve_git(str(tmp_path), None)
-    assert locale.setlocale(locale.LC_ALL) is not None
 
 
 def test_resolve_git__over_http__takes_one_round_of_requests(
@@ -261,6 +260,24 @@ def test_resolve_git__password_in_the_credential_helper__is_used_and_not_kept(
 
     assert found.commit == repository.head
     assert "secret" not in found.url
+
+
+def test_resolve_git__settings_and_traces_in_the_environment__are_kept_and_ignored(
+    repository: Repository, server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_as_served(repository, server.root, "digits.git")
+    server.user, server.password = "me", "secret"
+    wanted = base64.b64encode(b"me:secret").decode()
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")  # as continuous integration hands out tokens
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"http.{server.url}/.extraheader")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"Authorization: Basic {wanted}")
+    monkeypatch.setenv("GIT_TRACE", "1")
+    monkeypatch.setenv("GIT_TRACE_CURL", "1")
+
+    assert resolve_git(f"{server.url}/digits.git", None).commit == repository.head
+    with pytest.raises(SourceError) as raised:
+        resolve_git(f"{server.url}/missing.git", None)
+    assert wanted not in (raised.value.detail or "")
 
 
 def test_resolve_git__wrong_password_by_insteadof__is_never_shown(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -299,6 +300,8 @@ def test_localize__users_hooks_filters_and_line_ends__change_nothing(
     source = resolve(repository)
     with git_config.open("a") as config:
         config.write(f"[core]\n hooksPath = {hooks}\n autocrlf = true\n fsmonitor = touch {mark}\n")
+        config.write(f" attributesFile = {tmp_path}/attributes\n")
+    (tmp_path / "attributes").write_text("* text eol=crlf\n")
 
     place.localize(source)
 
@@ -598,43 +601,37 @@ def test_localize__sha256_repository__works(tmp_path: Path, place: Place) -> Non
     assert len(receipt.tree) == 64
 
 
-def test_localize__unknown_user_id_without_home__works(
-    repository: Repository, tmp_path: Path
-) -> None:
+def test_localize__unknown_user_id_without_home__works(repository: Repository) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become another user; lifted when the tests run as root")
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    shared.chmod(0o777)
-    for folder in shared.parents:
-        if folder.is_relative_to(tmp_path.parent.parent):
-            folder.chmod(0o755)
-    (tmp_path / "system").write_text("[safe]\n directory = *\n")
-    order = {
-        "source": msgspec.to_builtins(resolve(repository)),
-        "code_dir": str(shared / "code"),
-        "cache_dir": str(shared / "cache"),
-        "user_id": 54321,  # of no line in /etc/passwd
-    }
-    env = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "GIT_CONFIG_SYSTEM": str(tmp_path / "system"),
-    }
+    # Not below tmp_path: pytest closes its folders to other users whenever a session starts.
+    with tempfile.TemporaryDirectory(prefix="seafloor-test-") as scratch:
+        shared = Path(scratch)
+        shared.chmod(0o777)
+        origin = copy_as_served(repository, shared, "digits.git")
+        (shared / "system").write_text("[safe]\n directory = *\n")
+        order = {
+            "source": msgspec.to_builtins(resolve_git(str(origin), None)),
+            "code_dir": str(shared / "code"),
+            "cache_dir": str(shared / "cache"),
+            "user_id": 54321,  # of no line in /etc/passwd
+        }
+        script = Path(__file__).with_name("localizing_process.py")
 
-    done = subprocess.run(
-        [
-            *(sys.executable, str(Path(__file__).with_name("localizing_process.py"))),
-            msgspec.json.encode(order).decode(),
-        ],
-        env=env,
-        capture_output=True,
-        check=False,
-    )
+        done = subprocess.run(
+            [sys.executable, str(script), msgspec.json.encode(order).decode()],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "GIT_CONFIG_SYSTEM": str(shared / "system"),
+            },
+            capture_output=True,
+            check=False,
+        )
 
-    assert done.returncode == 0, done.stderr.decode()
-    assert tree_of(shared / "code/digits") == tree_of(repository.path)
-    assert (shared / "code/digits").stat().st_uid == 54321
+        assert done.returncode == 0, done.stderr.decode()
+        assert tree_of(shared / "code/digits") == tree_of(repository.path)
+        assert (shared / "code/digits").stat().st_uid == 54321
 
 
 def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
