@@ -48,6 +48,8 @@ def _up(settings: Settings, *, port_given: bool) -> None:
     try:
         from seafloor.boot.serve import configure_logs, serve
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("seafloor"):
+            raise
         raise InvalidValue(
             f"The server's packages are not installed ({error.name}): "
             "run `pip install 'seafloor[server]'`."
