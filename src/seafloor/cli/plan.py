@@ -10,7 +10,7 @@ from seafloor.cli.output import print_json, say, styled
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 
-@click.command()
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "--file", "-f", type=click.Path(path_type=Path), metavar="SPEC", help="A spec (YAML)."
 )

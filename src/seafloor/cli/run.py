@@ -34,9 +34,9 @@ class RunOptions:
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": False},
-    epilog="Exits as the command did; 120 and more, see docs/reference/cli.md, when it did not "
-    "get so far.",
+    # What follows the first word of the command is the command's own.
+    context_settings={"allow_interspersed_args": False},
+    epilog="Exits as the command did.",
 )
 @click.option(
     "--file", "-f", type=click.Path(path_type=Path), metavar="SPEC", help="A spec (YAML)."

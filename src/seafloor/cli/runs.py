@@ -75,7 +75,7 @@ class ListOptions:
 @click.option("--filter", metavar="TEXT", help='Such as: metrics.loss < 0.1 and params.lr = "0.01"')
 @click.option("--order", metavar="TEXT", help="Such as: metrics.loss desc")
 @click.option("--deleted", is_flag=True, help="The removed ones instead.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, help="How many; 50.")
 @server_options
 @json_option
 @pass_given

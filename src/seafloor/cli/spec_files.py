@@ -113,10 +113,9 @@ def _position(node: yaml.Node | None, field: str | None) -> str:
     """Say where a field stands: ``:line:column``; the nearest that is there when it is not."""
     if node is None:
         return ""
-    here = node
-    if isinstance(here, yaml.MappingNode) and here.value:
-        here = here.value[0][1]
-    mark = node.start_mark if field is None else here.start_mark
+    here, mark = node, node.start_mark
+    if isinstance(node, yaml.MappingNode) and node.value:
+        here = node.value[0][1]  # what stands under the kind
     for name, number in _STEP.findall(field or ""):
         found = _child(here, name, number)
         if found is None:
