@@ -35,7 +35,6 @@ ODD_KEYS = (
     "🙂/👩‍👩‍👧",
     "part/" + "x" * 255,
     "part/" + "é" * 127,
-    "d/" * 511 + "dd",
 )
 """Keys that are fine, however they look."""
 
@@ -61,6 +60,11 @@ BAD_KEYS = (
     ".seafloor-tmp/x",
 )
 """Keys that every store refuses."""
+
+
+def deepest_key(key_bytes_max: int) -> str:
+    """A key that is as long as can be, with as many folders as that takes."""
+    return "d/" * ((key_bytes_max - 1) // 2) + "d" * (1 + (key_bytes_max - 1) % 2)
 
 
 async def stream_of(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -23,6 +24,7 @@ from seafloor.domain.errors import (
     NotFound,
     NotSupported,
 )
+from seafloor.domain.names import PATH_BYTES_MAX
 from seafloor.stores.objects.protocol import (
     LIST_LIMIT_MAX,
     READ_CHUNK_BYTES,
@@ -35,6 +37,7 @@ from seafloor.testing.object_cases import (
     SIBLINGS,
     broken_stream,
     content,
+    deepest_key,
     keys_of,
     listed,
     outcomes,
@@ -56,7 +59,12 @@ def _bytes_of(size_bytes: int) -> bytes:
 
 
 class ObjectStoreSuite(ABC):
-    """True of every object store."""
+    """True of every object store.
+
+    Set ``key_bytes_max`` where keys are shorter than paths may be.
+    """
+
+    key_bytes_max: ClassVar[int] = PATH_BYTES_MAX
 
     @abstractmethod
     def make_store(self, folder: Path) -> AbstractAsyncContextManager[ObjectStore]:
@@ -96,6 +104,22 @@ class ObjectStoreSuite(ABC):
             count = sum(key.startswith(f"{folder}/") for key in ODD_KEYS)
             assert await store.delete_folder(folder) == count
         assert await keys_of(store) == sorted(key for key in ODD_KEYS if "/" not in key)
+
+    async def test_put__deepest_key__is_like_any_other(self, store: ObjectStore) -> None:
+        key = deepest_key(self.key_bytes_max)
+        assert len(key) == self.key_bytes_max
+        await put_all(store, [key, "d/e"])
+        assert await content(store, key) == key.encode()
+        assert await keys_of(store) == [key, "d/e"]
+        assert (await listed(store, "d", recursive=False))[1] == ["d/d"]
+        with pytest.raises(Conflict):
+            await store.put(key.rpartition("/")[0], b"")
+        assert await store.delete(key) is True
+        await store.put(key, b"")
+        assert await store.delete_folder("d/d") == 1
+        assert await keys_of(store) == ["d/e"]
+        with pytest.raises(CallerError):
+            await store.put(f"{key}d", b"")
 
     @pytest.mark.parametrize("key", BAD_KEYS)
     async def test_any_call__bad_key__is_refused(self, store: ObjectStore, key: str) -> None:
