@@ -139,7 +139,7 @@ def _examine(folder: Path, entry: TreeEntry) -> _Found:
 def _same_when_filtered(folder: Path, commit: str, entry: TreeEntry) -> bool:
     """Compare by what git would commit of the file, then by what it would check out."""
     path = entry.under(folder)
-    if entry.mode == _SYMLINK_MODE or not path.is_file():
+    if entry.mode == _SYMLINK_MODE or path.is_symlink() or not path.is_file():
         return False
     executable = os.access(path, os.X_OK)
     if executable != (entry.mode == _EXECUTABLE_MODE):
