@@ -8,7 +8,7 @@ export class EventSplitter {
 
   /** Take more text; return the data of the events that are complete now. */
   push(text: string): string[] {
-    this.rest += text.replaceAll('\r\n', '\n');
+    this.rest = (this.rest + text).replaceAll('\r\n', '\n'); // the pair may come in two pieces
     const found: string[] = [];
     let end = this.rest.indexOf('\n\n');
     while (end !== -1) {

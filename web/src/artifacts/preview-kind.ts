@@ -30,21 +30,34 @@ export function looksLikeText(text: string): boolean {
 export function parseTable(text: string, separator: string, whole: boolean): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
-  const cell = /("(?:[^"]|"")*"?|[^"\n\r][^\n\r]*?|)(SEP|\r\n|\n|\r|$)/.source;
-  const mark = separator === '\t' ? '\\t' : separator;
-  const pattern = new RegExp(cell.replace('SEP', mark).replace('[^"\\n\\r][^\\n\\r]*?', `[^"${mark}\\n\\r][^${mark}\\n\\r]*`), 'y');
-  for (;;) {
-    const found = pattern.exec(text);
-    if (found === null) break;
-    const [, value = '', end] = found;
-    row.push(value.startsWith('"') ? value.slice(1).replace(/"$/, '').replaceAll('""', '"') : value);
-    if (end === separator) continue;
-    const last = end === '';
-    if ((!last || whole) && !(row.length === 1 && row[0] === '')) rows.push(row);
+  let at = 0;
+  while (at < text.length) {
+    const [value, end] = text[at] === '"' ? quotedCell(text, at) : plainCell(text, at, separator);
+    row.push(value);
+    at = end + 1;
+    if (text[end] === separator) {
+      if (at === text.length) row.push('');
+      continue;
+    }
+    if (text[end] === '\r' && text[at] === '\n') at += 1;
+    if ((end < text.length || whole) && (row.length > 1 || value !== '')) rows.push(row);
     row = [];
-    if (last) break;
   }
+  if (row.length > 0 && whole) rows.push(row);
   return rows;
+}
+
+/** A cell's text, and where it ended: at a separator, a line end or the end of the text. */
+function plainCell(text: string, from: number, separator: string): [string, number] {
+  let end = from;
+  while (end < text.length && text[end] !== separator && text[end] !== '\n' && text[end] !== '\r') end += 1;
+  return [text.slice(from, end), end];
+}
+
+function quotedCell(text: string, from: number): [string, number] {
+  let end = from + 1;
+  while (end < text.length && !(text[end] === '"' && text[end + 1] !== '"')) end += text[end] === '"' ? 2 : 1;
+  return [text.slice(from + 1, end).replaceAll('""', '"'), Math.min(end + 1, text.length)];
 }
 
 /** JSON with line breaks; a text that is not whole stays as it is. */

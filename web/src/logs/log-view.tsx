@@ -21,12 +21,14 @@ interface Props {
   shown: { line: number } | null;
   loadBefore: () => void;
   loadAfter: () => void;
+  /** The window takes no more without letting go of something. */
+  full: boolean;
   onNumber: (number: number) => void;
 }
 
 /** Rows of a log, of which only those on screen are in the page. */
 export function LogRows(props: Props) {
-  const { rows, following, onFollowing, shown, loadBefore, loadAfter } = props;
+  const { rows, following, onFollowing, shown, loadBefore, loadAfter, full } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const [whole, setWhole] = useState<LogRow | null>(null);
   const virtual = useVirtualizer({
@@ -44,6 +46,14 @@ export function LogRows(props: Props) {
     virtual.scrollToIndex(rowOfLine(rows, shown.line), { align: 'center' });
     // Only when another line is asked for, not whenever rows come.
   }, [shown]);
+
+  // Few rows leave nothing to scroll: fill the screen, unless progress bars make rows of thousands.
+  useEffect(() => {
+    const height = scroller.current?.clientHeight ?? 0;
+    if (full || rows.length * ROW_PX > height) return;
+    loadAfter();
+    loadBefore();
+  }, [rows, full, loadAfter, loadBefore]);
 
   const onScroll = useCallback(() => {
     const element = scroller.current;

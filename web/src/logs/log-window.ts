@@ -32,8 +32,17 @@ export const EMPTY_WINDOW: LogWindow = {
   atEnd: true,
 };
 
-/** Begin a window with one page. `limit` is what was asked for: a shorter page ends the log. */
-export function windowOf(page: LogView, limit: number): LogWindow {
+/**
+ * Whether nothing follows a page now. Its length says nothing: lines may be missing, and a page of
+ * long lines is cut short.
+ */
+function endsLog(page: LogView): boolean {
+  const lastNumber = page.total_lines + page.lines_missing;
+  return page.finished || page.lines.length === 0 || page.next_line > lastNumber;
+}
+
+/** Begin a window with one page; `tail` says that it was asked for from the end. */
+export function windowOf(page: LogView, tail: boolean): LogWindow {
   const first = page.lines[0]?.number ?? 1;
   return {
     lines: page.lines,
@@ -42,12 +51,16 @@ export function windowOf(page: LogView, limit: number): LogWindow {
     linesMissing: page.lines_missing,
     finished: page.finished,
     atStart: first <= 1 || page.lines.length >= page.total_lines,
-    atEnd: page.finished || page.lines.length < limit,
+    // Lines that came while the tail was read are for following to get.
+    atEnd: tail || endsLog(page),
   };
 }
 
-/** Put a page behind the window. Lines that are there already are not taken twice. */
-export function appended(window: LogWindow, page: LogView, limit: number): LogWindow {
+/**
+ * Put a page behind the window. Lines that are there already are not taken twice. `live` says that
+ * the page came by following, which goes on by itself.
+ */
+export function appended(window: LogWindow, page: LogView, live: boolean): LogWindow {
   const last = window.lines.at(-1)?.number ?? 0;
   const fresh = page.lines.filter((line) => line.number > last);
   const lines = [...window.lines, ...fresh];
@@ -59,7 +72,7 @@ export function appended(window: LogWindow, page: LogView, limit: number): LogWi
     linesMissing: page.lines_missing,
     finished: page.finished,
     atStart: window.atStart && dropped === 0,
-    atEnd: page.finished || page.lines.length < limit,
+    atEnd: live || endsLog(page),
   };
 }
 

@@ -29,7 +29,8 @@ interface Look {
 
 /** What a run prints. */
 export function LogsTab({ run }: { run: RunView }) {
-  const [attempt, setAttempt] = useState(run.attempt);
+  const [chosen, setChosen] = useState<number | null>(null);
+  const attempt = chosen ?? run.attempt; // a further attempt is shown as soon as it begins
   if (run.origin === 'tracked') {
     return (
       <Notice title="No log here">
@@ -57,7 +58,7 @@ export function LogsTab({ run }: { run: RunView }) {
               label: `Attempt ${at + 1}`,
             }))}
             value={String(attempt)}
-            onChange={(value) => setAttempt(Number(value))}
+            onChange={(value) => setChosen(Number(value) === run.attempt ? null : Number(value))}
           />
         )
       }
@@ -161,6 +162,7 @@ function Log({ run, attempt, attempts }: LogProps) {
           shown={shown}
           loadBefore={log.loadBefore}
           loadAfter={log.loadAfter}
+          full={log.full}
           onNumber={link}
         />
       )}

@@ -32,8 +32,8 @@ interface State {
 
 type Change =
   | { kind: 'loading' }
-  | { kind: 'opened'; page: LogView; limit: number }
-  | { kind: 'appended'; page: LogView; limit: number }
+  | { kind: 'opened'; page: LogView; tail: boolean }
+  | { kind: 'appended'; page: LogView; live: boolean }
   | { kind: 'prepended'; page: LogView }
   | { kind: 'failed'; error: unknown };
 
@@ -48,9 +48,9 @@ function reduce(state: State, change: Change): State {
     case 'loading':
       return { ...state, loading: true };
     case 'opened':
-      return { window: windowOf(change.page, change.limit), ...done };
+      return { window: windowOf(change.page, change.tail), ...done };
     case 'appended':
-      return { window: appended(state.window, change.page, change.limit), ...done };
+      return { window: appended(state.window, change.page, change.live), ...done };
     case 'prepended':
       return { window: prepended(state.window, change.page), ...done };
     case 'failed':
@@ -103,9 +103,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
       const limit = PAGE_LINES;
       const from =
         target === 'end' ? -limit : target === 'start' ? 1 : Math.max(1, target - LINES_BEFORE_TARGET);
-      // A page from the end is short of the end only if lines came meanwhile; following gets those.
-      const wholeTail = target === 'end' ? Infinity : limit;
-      return load(from, limit, (page) => ({ kind: 'opened', page, limit: wholeTail }));
+      return load(from, limit, (page) => ({ kind: 'opened', page, tail: target === 'end' }));
     },
     [load],
   );
@@ -124,11 +122,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
 
   const loadAfter = useCallback(() => {
     if (busy.current || window.current.atEnd) return;
-    void load(window.current.nextLine, PAGE_LINES, (page) => ({
-      kind: 'appended',
-      page,
-      limit: PAGE_LINES,
-    }));
+    void load(window.current.nextLine, PAGE_LINES, (page) => ({ kind: 'appended', page, live: false }));
   }, [load]);
 
   const { atEnd, finished, lines } = state.window;
@@ -138,7 +132,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
     if (!live) return;
     const stop = new AbortController();
     const take = batched((page) => {
-      if (!stop.signal.aborted) dispatch({ kind: 'appended', page, limit: Infinity });
+      if (!stop.signal.aborted) dispatch({ kind: 'appended', page, live: true });
     });
     follow({ run, attempt }, window.current.nextLine, take, stop.signal).catch((error: unknown) => {
       if (!stop.signal.aborted) dispatch({ kind: 'failed', error });
@@ -146,7 +140,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
     return () => stop.abort();
   }, [live, run, attempt]);
 
-  return { ...state, live, open, loadBefore, loadAfter };
+  return { ...state, live, full: lines.length >= WINDOW_LINES_MAX, open, loadBefore, loadAfter };
 }
 
 /** Put pages that come quickly one after the other into one. */
@@ -197,7 +191,7 @@ async function follow(
         if (deliver(page)) return;
         polls += 1;
         if (polls % POLLS_BEFORE_STREAM === 0) failures = 0;
-        if (page.lines.length === PAGE_LINES) continue;
+        if (page.lines.length > 0) continue;
       }
     } catch (error) {
       if (signal.aborted || (error instanceof ApiError && error.status < 500)) throw error;

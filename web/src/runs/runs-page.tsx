@@ -76,7 +76,9 @@ export function RunsPage() {
         />
         <ColumnPicker columns={columns} shown={shown.map((column) => column.id)} onChange={pick} />
       </div>
-      <SelectionBar selected={selected} total={loaded.length} hasMore={runs.hasNextPage} clear={() => setSelection({})} />
+      <SelectionBar
+        known={runs.data !== undefined && !runs.isError}
+        selected={selected} total={loaded.length} hasMore={runs.hasNextPage} clear={() => setSelection({})} />
       {runs.error && !runs.data && refusal(runs.error) === null ? <Failure error={runs.error} /> : null}
       {runs.isPending && !runs.error ? <PageLoader /> : null}
       {runs.data && loaded.length === 0 && (asksNothing ? <NoRunsYet /> : <NothingFound />)}
@@ -163,13 +165,15 @@ function unique(runs: readonly RunView[]): RunView[] {
 }
 
 interface SelectionProps {
+  /** Whether the runs are what was asked for. */
+  known: boolean;
   selected: RunView[];
   total: number;
   hasMore: boolean;
   clear: () => void;
 }
 
-function SelectionBar({ selected, total, hasMore, clear }: SelectionProps) {
+function SelectionBar({ known, selected, total, hasMore, clear }: SelectionProps) {
   const action = useRunAction();
   const [deleting, setDeleting] = useState(false);
   const ids = selected.map((run) => run.id);
@@ -183,7 +187,7 @@ function SelectionBar({ selected, total, hasMore, clear }: SelectionProps) {
       <Text size="sm" c="dimmed" aria-live="polite">
         {selected.length > 0
           ? `${counted(selected.length, 'run')} selected`
-          : `${hasMore ? 'The first ' : ''}${counted(total, 'run')}`}
+          : known && `${hasMore ? 'The first ' : ''}${counted(total, 'run')}`}
       </Text>
       {selected.length > 0 && (
         <>

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+
+import { counted, grouped, shownAge, shownBytes, shownDuration, shownNumber } from './format';
+
+describe('shownNumber', () => {
+  it.each([
+    [0, '0'],
+    [0.1234567, '0.123457'],
+    [-0.5, '−0.5'],
+    [12_345, '12 345'],
+    [1e-7, '1e−7'],
+    [1.23456e-7, '1.235e−7'],
+    [2.5e9, '2.5e9'],
+    [1234.5678, '1234.57'],
+    ['NaN', 'NaN'],
+    ['Infinity', '∞'],
+    ['-Infinity', '−∞'],
+    [null, '–'],
+    [undefined, '–'],
+  ] as const)('%s', (value, shown) => {
+    expect(shownNumber(value)).toBe(shown);
+  });
+});
+
+describe('sizes and times', () => {
+  it('have units', () => {
+    expect(shownBytes(0)).toBe('0 B');
+    expect(shownBytes(1536)).toBe('1.5 KiB');
+    expect(shownBytes(3 * 1024 ** 3)).toBe('3.0 GiB');
+    expect(shownDuration(0.05)).toBe('50 ms');
+    expect(shownDuration(61)).toBe('1 min 01 s');
+    expect(shownDuration(7322)).toBe('2 h 02 min');
+    expect(shownDuration(3 * 86_400)).toBe('3 d 0 h');
+  });
+
+  it('say how long ago', () => {
+    const nowMs = 1_700_000_000_000;
+    expect(shownAge((nowMs - 90_000) * 1e6, nowMs)).toBe('1 min ago');
+    expect(shownAge((nowMs + 5000) * 1e6, nowMs)).toBe('just now');
+    expect(shownAge(null, nowMs)).toBe('–');
+  });
+
+  it('count', () => {
+    expect(counted(1, 'file')).toBe('1 file');
+    expect(counted(1000, 'file')).toBe('1 000 files');
+    expect(grouped(-1234567)).toBe('−1 234 567');
+  });
+});
