@@ -66,6 +66,11 @@ class AppendFile:
             return
         self.size_bytes = os.fstat(self._fd).st_size
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self._fd is not None
+
     def append(self, data: bytes) -> None:
         """Append all of data and make it durable, or leave the file as it was.
 

@@ -74,7 +74,9 @@ class EventFileStore(Protocol):
         ...
 
     async def finish(self, workload_id: WorkloadId, attempt: int) -> int:
-        """Put the files of an attempt into the object store (``runs/<id>/events/<attempt>/<path>``).
+        """Put the files of an attempt into the object store.
+
+        Their keys are ``runs/<id>/events/<attempt>/<path>``.
 
         Repeatable; returns how many files there are. They stay readable throughout.
         """

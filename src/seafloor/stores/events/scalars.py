@@ -1,0 +1,106 @@
+"""From the records of a tf.events file to points of metrics. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import posixpath
+import re
+from collections.abc import Generator
+
+import msgspec
+
+from seafloor.domain.errors import InvalidValue, LimitExceeded
+from seafloor.domain.metrics import TIME_MS_MAX, Point
+from seafloor.domain.names import KEY_CHARS_MAX, check_key
+from seafloor.stores.events.event_proto import BadMessage, ScalarEvent, decode_event
+from seafloor.stores.events.tfrecord import BadFrame, ReadAt, read_frames
+
+BATCH_POINTS = 10_000
+_NOT_KEY = re.compile(r"[^/\w.\- :]")
+_MARK_HEX = 6
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What a stretch of a file holds.
+
+    Args:
+        points: Of its scalars, in the order of the file.
+        end: Offset of the first record that is not in it.
+        records: Count of records.
+        problem: Why reading stops here, for the user; None when it can go on.
+    """
+
+    points: tuple[Point, ...]
+    end: int
+    records: int
+    problem: str | None = None
+
+
+def key_of(folder: str, tag: str) -> str:
+    """The metric key of a tag in a file of a folder.
+
+    What a key may not hold becomes ``_``. When the tag had to be changed, six hex digits of
+    its digest follow, so that two tags never become one key.
+
+    >>> key_of("", "loss"), key_of("train", "loss/total")
+    ('loss', 'train/loss/total')
+    >>> key_of("", "accuracy (%)")
+    'accuracy ___-c5c4de'
+    """
+    wanted = f"{folder}/{tag}" if folder else tag
+    try:
+        return check_key(wanted)
+    except (InvalidValue, LimitExceeded):
+        mark = "-" + hashlib.sha256(wanted.encode("utf-8", "replace")).hexdigest()[:_MARK_HEX]
+        parts = [part for part in _NOT_KEY.sub("_", wanted).split("/") if part not in ("", ".")]
+        plain = "/".join("__" if part == ".." else part for part in parts) or "_"
+        return plain[: KEY_CHARS_MAX - len(mark)].rstrip("/") + mark
+
+
+def _time_ms(wall_time_s: float) -> int:
+    """Milliseconds of a writer's clock; a time that is none becomes the nearest that is."""
+    if math.isnan(wall_time_s):
+        return 0
+    return round(max(0.0, min(wall_time_s * 1000, float(TIME_MS_MAX // 1024 * 1024))))
+
+
+def _points(folder: str, event: ScalarEvent) -> list[Point]:
+    time_ms = _time_ms(event.wall_time_s)
+    return [
+        Point(key_of(folder, scalar.tag), scalar.value, event.step, time_ms)
+        for scalar in event.scalars
+    ]
+
+
+def read_batches(path: str, read_at: ReadAt, *, start: int, end: int) -> Generator[Batch]:
+    """Read the scalars of the whole records between two offsets.
+
+    Args:
+        path: Of the file; its folder goes before the tags.
+        start: Where a record begins.
+        end: Bytes from here on are not there yet.
+
+    Cost: memory of one batch and one record.
+    """
+    folder = posixpath.dirname(path)
+    points: list[Point] = []
+    records, at = 0, start
+    problem: str | None = None
+    try:
+        for frame in read_frames(read_at, start=start, end=end):
+            if frame.data is not None:
+                points.extend(_points(folder, decode_event(frame.data)))
+            records, at = records + 1, frame.end
+            if len(points) >= BATCH_POINTS:
+                yield Batch(tuple(points), at, records)
+                points, records = [], 0
+    except BadFrame as exc:
+        problem = exc.reason
+    except BadMessage as exc:
+        problem = (
+            f"The record at byte {at:,} is no tf.events record ({exc}): "
+            "what follows was kept but not read."
+        )
+    if records or problem is not None:
+        yield Batch(tuple(points), at, records, problem)
