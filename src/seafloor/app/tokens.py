@@ -60,7 +60,8 @@ class Tokens:
             raise Unauthenticated("The token is not one of this server.")
         workload_id = WorkloadId(parts[1])
         number = int(parts[2]) if parts[2].isdigit() and len(parts[2]) < 9 else -1
-        if not hmac.compare_digest(self._sign(workload_id, number), parts[3]):
+        signed = self._sign(workload_id, number).encode()
+        if not hmac.compare_digest(signed, parts[3].encode()):
             raise Unauthenticated("The token is not one of this server.")
         try:
             workload = await self._metadata.workload_get(workload_id)

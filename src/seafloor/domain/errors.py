@@ -33,6 +33,9 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+NEAREST_CHARS_MAX = 100
+"""Comparing takes the product of the lengths: a name of a megabyte is not compared whole."""
+
 
 class SeafloorError(Exception):
     """What every error of Seafloor is.
@@ -62,8 +65,7 @@ class SeafloorError(Exception):
         self.retry_after_s = retry_after_s
 
     def __reduce__(self) -> tuple[object, ...]:
-        state = {"field": self.field, "detail": self.detail, "retry_after_s": self.retry_after_s}
-        return (type(self), (self.message,), state)
+        return (type(self), (self.message,), dict(vars(self)))
 
 
 class CallerError(SeafloorError):
@@ -230,7 +232,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ' Known: a, b.'
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name[:NEAREST_CHARS_MAX], names, n=1, cutoff=0.6)
     if near:
         return f' Did you mean "{near[0]}"?'
     if not names:

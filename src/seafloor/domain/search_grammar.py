@@ -247,8 +247,7 @@ class _Reader:
         left = self.identifier()
         operator = self._operator()
         numeric = left.subject is Subject.METRIC or (
-            left.subject is Subject.ATTRIBUTE
-            and self._dialect.attributes[left.key] == "number"
+            left.subject is Subject.ATTRIBUTE and self._dialect.attributes[left.key] == "number"
         )
         if operator not in (_NUMERIC if numeric else _TEXTUAL):
             what = "numbers" if numeric else "texts"

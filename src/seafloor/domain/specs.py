@@ -7,8 +7,6 @@ the field by its dotted path and the nearest thing that would do.
 from __future__ import annotations
 
 import re
-import types
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -16,12 +14,11 @@ from seafloor.domain.code import SyncMode
 from seafloor.domain.errors import InvalidValue, NotSupported, nearest
 from seafloor.domain.names import check_name, check_slug
 from seafloor.domain.quantities import parse_cpu, parse_duration, parse_memory
+from seafloor.domain.spec_fields import read_fields, shown_type
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 COMMAND_BYTES_MAX = 128 * 1024
 RETRIES_MAX = 100
-
-_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -147,6 +144,8 @@ _KINDS: dict[str, type[ExperimentSpec] | type[EnvironmentSpec]] = {
     "environment": EnvironmentSpec,
 }
 _KINDS_LATER = ("notebook", "serving", "template")
+_FIELDS = frozenset(ExperimentSpec.__struct_fields__)
+VERSION_DIGITS_MAX = 9
 
 
 def parse_spec(data: object) -> Spec:
@@ -159,14 +158,16 @@ def parse_spec(data: object) -> Spec:
     if not isinstance(data, dict):
         raise InvalidValue(
             "A spec is a mapping whose top key is its kind, such as `experiment:`. "
-            f"This one is {_shown_type(data)}."
+            f"This one is {shown_type(data)}."
         )
     document: dict[object, object] = data  # pyright: ignore[reportUnknownVariableType]
     kinds = [str(key) for key in document]
-    if len(kinds) != 1:
+    if len(kinds) != 1 or (kinds[0] not in _KINDS and kinds[0] in _FIELDS):
+        fix = " Put all of it below `experiment:`." if kinds and set(kinds) <= _FIELDS else ""
+        shown = ", ".join(kinds[:12])[:200]
         raise InvalidValue(
             "A spec has one top key, its kind: experiment or environment. "
-            f"This one has {len(kinds)}: {', '.join(kinds) or 'none'}."
+            f"This one has {len(kinds)}: {shown or 'none'}.{fix}"
         )
     kind, body = next(iter(document.items()))
     if kind in _KINDS_LATER:
@@ -184,7 +185,7 @@ def parse_spec(data: object) -> Spec:
 
 def parse_experiment(body: object) -> ExperimentSpec:
     """Read what stands under ``experiment:``; see ``parse_spec``."""
-    spec = _convert(body, ExperimentSpec, path="")
+    spec = read_fields(body, ExperimentSpec, what="An experiment")
     check_name(spec.name)
     check_slug(spec.project, field="project")
     if spec.run_name is not None:
@@ -194,8 +195,11 @@ def parse_experiment(body: object) -> ExperimentSpec:
     _check_env(spec)
     # Evaluated for their errors.
     _ = (spec.timeout_s, spec.resources.cpu_count, spec.resources.memory_bytes)
+    _check_gpu(spec.resources.gpu)
     if not 0 <= spec.retries <= RETRIES_MAX:
-        raise InvalidValue(f"retries must be 0..{RETRIES_MAX}.", field="retries")
+        raise InvalidValue(
+            f"retries must be 0..{RETRIES_MAX}, not {spec.retries}.", field="retries"
+        )
     if spec.environment is not None:
         parse_environment_reference(spec.environment)
     _refuse_later(spec)
@@ -204,7 +208,7 @@ def parse_experiment(body: object) -> ExperimentSpec:
 
 def parse_environment(body: object) -> EnvironmentSpec:
     """Read what stands under ``environment:``; see ``parse_spec``."""
-    spec = _convert(body, EnvironmentSpec, path="")
+    spec = read_fields(body, EnvironmentSpec, what="An environment")
     check_slug(spec.name)
     check_slug(spec.project, field="project")
     if spec.image is not None:
@@ -230,9 +234,11 @@ def parse_environment_reference(text: str) -> tuple[str, int | None]:
     check_slug(name, field="environment")
     if not at:
         return name, None
-    if not version.isascii() or not version.isdigit() or int(version) < 1:
+    known = version.isascii() and version.isdigit() and len(version) <= VERSION_DIGITS_MAX
+    if not known or int(version) < 1:
         raise InvalidValue(
-            f'"{text}": the version after @ is a whole number from 1.', field="environment"
+            f'"{name}@{version[:40]}": the version after @ is a whole number from 1.',
+            field="environment",
         )
     return name, int(version)
 
@@ -243,14 +249,14 @@ def _check_tasks(spec: ExperimentSpec) -> None:
             "Distributed tasks are not run by this version: give one `command` instead.",
             field="tasks",
         )
-    if spec.command is None or not spec.command or not str(spec.command).strip():
+    words = [spec.command or ""] if not isinstance(spec.command, list) else spec.command
+    if not words or not words[0].strip():
         raise InvalidValue(
             'An experiment needs a command, such as "python train.py".', field="command"
         )
-    text = spec.command if isinstance(spec.command, str) else "\0".join(spec.command)
-    if isinstance(spec.command, str) and "\0" in text:
+    if any("\0" in word for word in words):
         raise InvalidValue("A command must not hold NUL characters.", field="command")
-    if len(text.encode(errors="surrogatepass")) > COMMAND_BYTES_MAX:
+    if sum(len(word.encode()) + 1 for word in words) > COMMAND_BYTES_MAX:
         raise InvalidValue(
             f"A command has at most {COMMAND_BYTES_MAX} bytes: put it into a script.",
             field="command",
@@ -276,6 +282,17 @@ def _check_code(code: CodeSpec | None) -> None:
         )
 
 
+def _check_gpu(gpu: int | None) -> None:
+    if gpu is None or gpu == 0:
+        return
+    if gpu < 0:
+        raise InvalidValue("A number of GPUs is 0 or more.", field="resources.gpu")
+    raise NotSupported(
+        "This version does not hand out GPUs: leave `gpu` out; a task sees those of its machine.",
+        field="resources.gpu",
+    )
+
+
 def _check_env(spec: ExperimentSpec) -> None:
     for name, value in spec.env.items():
         if not ENV_NAME.match(name):
@@ -292,70 +309,3 @@ def _refuse_later(spec: ExperimentSpec) -> None:
         raise NotSupported("Secrets are not kept by this version.", field="secrets")
     if spec.volumes:
         raise NotSupported("Volumes are not attached by this version.", field="volumes")
-
-
-def _convert(body: object, cls: type[_T], *, path: str) -> _T:
-    _check_fields(body, cls, path=path)
-    try:
-        return msgspec.convert(body, cls)
-    except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$")
-        field = where.rstrip("`").lstrip(".") or None
-        raise InvalidValue(f"{text.replace('`', '')}.", field=field) from error
-
-
-def _check_fields(body: object, cls: type[msgspec.Struct], *, path: str) -> None:
-    """Refuse unknown fields with the nearest known one, at every depth, before conversion."""
-    if not isinstance(body, dict):
-        where = f"`{path}`" if path else "The spec"
-        raise InvalidValue(
-            f"{where} must be a mapping of fields, not {_shown_type(body)}.", field=path or None
-        )
-    fields: dict[object, object] = body  # pyright: ignore[reportUnknownVariableType]
-    hints = get_type_hints(cls)
-    for name, value in fields.items():
-        here = f"{path}.{name}" if path else str(name)
-        if name not in hints:
-            raise InvalidValue(f'Unknown field "{name}".{nearest(str(name), hints)}', field=here)
-        for inner in _structs_in(hints[str(name)]):
-            _check_nested(value, inner, path=here)
-
-
-def _check_nested(value: object, inner: tuple[str, type[msgspec.Struct]], *, path: str) -> None:
-    shape, cls = inner
-    if value is None:
-        return
-    if shape == "plain":
-        _check_fields(value, cls, path=path)
-    elif shape == "list" and isinstance(value, list):
-        items: list[object] = value  # pyright: ignore[reportUnknownVariableType]
-        for number, item in enumerate(items):
-            _check_fields(item, cls, path=f"{path}[{number}]")
-    elif shape == "dict" and isinstance(value, dict):
-        entries: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType]
-        for key, item in entries.items():
-            _check_fields(item, cls, path=f"{path}.{key}")
-
-
-def _structs_in(hint: Any) -> list[tuple[str, type[msgspec.Struct]]]:
-    origin = get_origin(hint)
-    if origin is None:
-        is_struct = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
-        return [("plain", hint)] if is_struct else []
-    if origin in (types.UnionType, Union):
-        return [found for part in get_args(hint) for found in _structs_in(part)]
-    shape = {list: "list", dict: "dict"}.get(origin)
-    if shape is None:
-        return []
-    return [(shape, cls) for part in get_args(hint) for _, cls in _structs_in(part)]
-
-
-def _shown_type(value: object) -> str:
-    names: dict[type, str] = {
-        str: "a text",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        bool: "a yes/no",
-    }
-    return "empty" if value is None else names.get(type(value), type(value).__name__)

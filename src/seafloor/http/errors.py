@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, cast
 
 import structlog
@@ -76,16 +75,8 @@ _DESCRIPTIONS = {
 
 def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[ErrorBody]:
     """Answer with the error's envelope and status."""
-    status = STATUSES.get(error.code, 500)
-    if status >= 500 or error.detail:
-        _log.warning(
-            "request failed",
-            code=error.code,
-            message=error.message,
-            detail=error.detail,
-            path=request.url.path,
-            exc_info=error if status >= 500 and status not in (501, 503, 507) else None,
-        )
+    status = STATUSES[error.code]
+    log_failure(request, error, status)
     headers: dict[str, str] = {}
     if error.retryable or error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s or 1)))
@@ -101,21 +92,35 @@ def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[E
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
+def log_failure(request: Request[Any, Any, Any], error: SeafloorError, status: int) -> None:
+    """Log what an operator should know of a refusal; callers' own mistakes are not logged."""
+    if status < 500 and not error.detail:
+        return
+    expected = status in (501, 503, 507) or status < 500
+    _log.warning(
+        "request failed",
+        code=error.code,
+        message=error.message,
+        detail=error.detail,
+        path=request.scope["path"],
+        exc_info=None if expected else error,
+    )
+
+
 def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """Answer what the framework itself refuses (a wrong type, an unknown path) in our envelope."""
     status = error.status_code
-    message, field = _framework_message(error)
-    if status == 404:
-        message = f"There is no {request.method} {request.url.path} here."
     if status >= 500:
         return respond_bug(request, error)
+    message, field = (no_route(request), None) if status == 404 else _framework_message(error)
     body = ErrorBody(
         code=_HTTP_CODES.get(status, "caller"),
         message=message,
         field=field,
         request_id=request_id(request),
     )
-    headers = {key: value for key, value in (error.headers or {}).items() if key == "Allow"}
+    found = error.headers or {}
+    headers = {key.title(): value for key, value in found.items() if key.lower() == "allow"}
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
@@ -128,19 +133,25 @@ def _framework_message(error: HTTPException) -> tuple[str, str | None]:
     return error.detail, None
 
 
+def no_route(request: Request[Any, Any, Any]) -> str:
+    """Say that nothing is at this address."""
+    return f"There is no {request.method} {request.scope['path'][:200]} here."
+
+
 def respond_bug(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Answer a bug: the user sees an id, the log sees the rest."""
-    mark = request_id(request) or uuid.uuid4().hex
-    _log.error("request met a bug", request_id=mark, path=request.url.path, exc_info=error)
-    body = ErrorBody(
-        code="internal",
-        message=f"Seafloor met an error of its own; the server's log has it under {mark}.",
-        request_id=mark,
-    )
+    message = bug_message(request, error)
+    body = ErrorBody(code="internal", message=message, request_id=request_id(request))
     return Response(body, status_code=500, media_type="application/json")
 
 
-def request_id(request: Request[Any, Any, Any]) -> str | None:
+def bug_message(request: Request[Any, Any, Any], error: Exception) -> str:
+    """Log a bug and make the sentence by which the user can report it."""
+    mark = request_id(request)
+    _log.error("request met a bug", request_id=mark, path=request.scope["path"], exc_info=error)
+    return f"Seafloor met an error of its own; the server's log has it under {mark}."
+
+
+def request_id(request: Request[Any, Any, Any]) -> str:
     """The id that the gate gave the request."""
-    found: object = request.state.get("request_id")
-    return found if isinstance(found, str) else None
+    return str(request.state["request_id"])

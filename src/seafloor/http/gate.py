@@ -16,14 +16,15 @@ import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from seafloor.app.tokens import Administrator, Principal, Tokens
-from seafloor.domain.errors import Forbidden, SeafloorError, Unauthenticated
+from seafloor.domain.errors import Forbidden, InvalidValue, SeafloorError, Unauthenticated
 from seafloor.http.errors import STATUSES
+from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.wire.errors import ErrorBody
 
 _log = structlog.get_logger("seafloor.http.request")
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_OPEN_PATHS = {"/health", "/version"}
+_CLOSED_PATHS = ("/api/", "/ajax-api/", "/v1/")
 _SAFE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
@@ -42,16 +43,21 @@ class Gate:
     Args:
         inner: The framework's application.
         token: What clients must present; empty: nobody is asked (a loopback server).
+        url: The server's own address; pages from there may ask.
         tokens: Checks the tokens of tasks.
     """
 
-    def __init__(self, inner: ASGIApp, *, token: str, tokens: Tokens) -> None:
+    def __init__(self, inner: ASGIApp, *, token: str, url: str, tokens: Tokens) -> None:
         self._inner = inner
         self._token = token.encode()
+        self._own = urlsplit(url).netloc
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one request; other kinds of connection there are none."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "not spoken here"})
+            return
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
@@ -77,7 +83,7 @@ class Gate:
                 try:
                     state["principal"] = await self._admit(scope)
                 except SeafloorError as error:
-                    await _refuse(error, mark, send_noting)
+                    await _refuse(error, scope["path"], mark, send_noting)
                 else:
                     await self._inner(scope, receive, send_noting)
         finally:
@@ -94,23 +100,24 @@ class Gate:
         """Say who asks.
 
         Returns:
-            None for the open paths and the page's files, which hold nothing of anybody.
+            None for ``/health`` and the page's files, which hold nothing of anybody; routes that
+            do refuse it again (``requests.known``).
         """
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        _check_path(scope["path"])
+        headers = dict(scope["headers"])
         if not self._token:
             _check_host(headers)
-        _check_origin(headers)
+        _check_origin(headers, own=self._own)
         presented = _presented(headers)
-        if presented is not None and presented.startswith("sfw1."):
-            return await self._tokens.check(presented)
-        if not self._token:
+        if not self._token and not presented.startswith(b"sfw1."):
             return Administrator()
-        if presented is not None and hmac.compare_digest(presented.encode(), self._token):
+        if self._token and hmac.compare_digest(presented, self._token):
             return Administrator()
-        path = scope["path"]
-        if path in _OPEN_PATHS or not path.startswith(("/api/", "/ajax-api/", "/v1/")):
+        if presented.startswith(b"sfw1."):
+            return await self._tokens.check(presented.decode("ascii", errors="replace"))
+        if not scope["path"].startswith(_CLOSED_PATHS):
             return None
-        if presented is None:
+        if not presented:
             raise Unauthenticated(
                 "This server asks for a token: send `Authorization: Bearer <token>` "
                 "(set SEAFLOOR_TOKEN, or MLFLOW_TRACKING_TOKEN for mlflow)."
@@ -118,26 +125,42 @@ class Gate:
         raise Unauthenticated("The token is not one of this server.")
 
 
-def _presented(headers: dict[bytes, str]) -> str | None:
-    kind, _, value = headers.get(b"authorization", "").partition(" ")
-    return value.strip() if kind.lower() == "bearer" and value.strip() else None
+def _presented(headers: dict[bytes, bytes]) -> bytes:
+    kind, _, value = headers.get(b"authorization", b"").partition(b" ")
+    return value.strip() if kind.lower() == b"bearer" else b""
 
 
-def _check_host(headers: dict[bytes, str]) -> None:
+def _check_path(path: str) -> None:
+    """Refuse empty parts: the framework would read ``//api`` and ``a//b`` as another path.
+
+    Raises:
+        InvalidValue: there is one.
+    """
+    if "//" in path:
+        raise InvalidValue("The address has an empty part (`//`).", field="path")
+
+
+def _check_host(headers: dict[bytes, bytes]) -> None:
     """Refuse other names on a server without authentication (DNS rebinding).
 
     Raises:
         Forbidden: the Host header names another machine.
     """
-    host = urlsplit(f"//{headers.get(b'host', 'localhost')}").hostname
-    if host not in _LOOPBACK:
+    if _host_name(headers.get(b"host", b"localhost")) not in _LOOPBACK:
         raise Forbidden(
             "A server without authentication answers to localhost only; this request was "
             "addressed to another name."
         )
 
 
-def _check_origin(headers: dict[bytes, str]) -> None:
+def _host_name(host: bytes) -> str | None:
+    try:
+        return urlsplit(f"//{host.decode('latin-1')}").hostname
+    except ValueError:  # brackets that do not close
+        return None
+
+
+def _check_origin(headers: dict[bytes, bytes], *, own: str) -> None:
     """Refuse pages of other sites.
 
     Raises:
@@ -146,19 +169,24 @@ def _check_origin(headers: dict[bytes, str]) -> None:
     origin = headers.get(b"origin")
     if origin is None:
         return
-    if urlsplit(origin).netloc != headers.get(b"host"):
+    asker = origin.decode("latin-1").partition("://")[2]
+    if asker not in (headers.get(b"host", b"").decode("latin-1"), own) or not asker:
         raise Forbidden("Pages of other sites may not ask this server.")
 
 
-async def _refuse(error: SeafloorError, mark: str, send: Send) -> None:
-    body = msgspec.json.encode(
-        ErrorBody(code=error.code, message=error.message, field=error.field, request_id=mark)
-    )
+async def _refuse(error: SeafloorError, path: str, mark: str, send: Send) -> None:
+    if mlflow_errors.speaks_mlflow(path):
+        shown, status = mlflow_errors.envelope(error)
+        body = msgspec.json.encode(shown)
+    else:
+        status = STATUSES[error.code]
+        body = msgspec.json.encode(
+            ErrorBody(code=error.code, message=error.message, field=error.field, request_id=mark)
+        )
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
-    status = STATUSES[error.code]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})

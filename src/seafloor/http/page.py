@@ -18,8 +18,8 @@ _YEAR_S = 365 * 24 * 3600
 _MISSING = """<!doctype html><meta charset="utf-8"><title>Seafloor</title>
 <h1>Seafloor is running, but its page was not built into this installation.</h1>
 <p>The API answers (<a href="/api/openapi.json">description</a>). To get the page,
-install Node.js 20 or newer and build it: <code>make web</code> in a checkout, or install from source
-again.</p>
+install Node.js 20 or newer and build it: <code>make web</code> in a checkout, or install from
+source again.</p>
 """
 
 

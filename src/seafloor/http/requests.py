@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 
 from seafloor.app.application import Application
 from seafloor.app.tokens import Administrator, Principal
@@ -15,7 +17,8 @@ from seafloor.domain.ids import WorkloadId
 
 AnyRequest = Request[Any, Any, Any]
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+# Twenty digits are more than any size; a longer number is no range, and the whole is sent.
+_RANGE = re.compile(r"bytes=([0-9]{0,20})-([0-9]{0,20})\Z")
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 
 
@@ -29,6 +32,18 @@ def principal_of(request: AnyRequest) -> Principal:
     if found is None:
         raise Unauthenticated("This server asks for a token.")
     return found
+
+
+def known(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard of every route that holds something of somebody: whoever asks is known.
+
+    The gate refuses strangers before; this holds whatever path a request came by.
+
+    Raises:
+        Unauthenticated: nobody that is known.
+    """
+    if connection.state.get("principal") is None:
+        raise Unauthenticated("This server asks for a token.")
 
 
 def check_administrator(request: AnyRequest) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 from litestar import Litestar, Response, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
@@ -10,12 +13,13 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from seafloor.app.application import Application
-from seafloor.domain.errors import SeafloorError
+from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.http import errors
 from seafloor.http.gate import Gate
+from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.page import page
-from seafloor.http.requests import AnyRequest, RangeOutside
+from seafloor.http.requests import AnyRequest, RangeOutside, known
 from seafloor.http.routes import (
     artifacts,
     environments,
@@ -32,16 +36,46 @@ from seafloor.http.views import Views
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 
+_Error = TypeVar("_Error", bound=Exception)
+_Answer = Callable[[AnyRequest, _Error], Response[Any]]
+
+
 def _range_outside(_: AnyRequest, error: RangeOutside) -> Response[None]:
     headers = {"Content-Range": f"bytes */{error.size_bytes}"}
     return Response(None, status_code=416, headers=headers)
 
 
+def _too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
+    """What is nested beyond the decoder's depth is the caller's; our own code does not recurse."""
+    refused = InvalidValue("The request body is nested too deeply.")
+    refused.__cause__ = error
+    return _by_dialect(errors.respond, mlflow_errors.respond)(request, refused)
+
+
+def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Error]:
+    """Answer MLflow's clients in their own words."""
+
+    def answer(request: AnyRequest, error: _Error) -> Response[Any]:
+        chosen = mlflow if mlflow_errors.speaks_mlflow(request.scope["path"]) else native
+        return chosen(request, error)
+
+    return answer
+
+
 def create_asgi(application: Application) -> ASGIApp:
     """Make the ASGI application of the server."""
+    inner = create_framework(application)
+    identity = application.identity
+    return Gate(inner, token=identity.token, url=identity.url, tokens=application.tokens)
+
+
+def create_framework(application: Application) -> Litestar:
+    """Make the framework's application, to which the gate is the only entrance."""
     native = Router(
         path="/api/v1",
+        guards=[known],
         route_handlers=[
+            *server.ROUTES,
             *runs.ROUTES,
             *metrics.ROUTES,
             *logs.ROUTES,
@@ -52,27 +86,28 @@ def create_asgi(application: Application) -> ASGIApp:
             *snapshots.ROUTES,
         ],
     )
-    inner = Litestar(
-        route_handlers=[native, mlflow_router(), *server.ROUTES, page],
+    identity = application.identity
+    return Litestar(
+        route_handlers=[native, mlflow_router(), server.health, page],
         openapi_config=OpenAPIConfig(
             title="Seafloor",
-            version=application.identity.version,
+            version=identity.version,
             path="/api",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         state=State(
             {
                 "application": application,
-                "views": Views(application.identity.url, application.clock),
+                "views": Views(identity.url, application.clock),
             }
         ),
         exception_handlers={
-            SeafloorError: errors.respond,
-            HTTPException: errors.respond_http,
+            SeafloorError: _by_dialect(errors.respond, mlflow_errors.respond),
+            HTTPException: _by_dialect(errors.respond_http, mlflow_errors.respond_http),
             RangeOutside: _range_outside,
-            Exception: errors.respond_bug,
+            RecursionError: _too_deep,
+            Exception: _by_dialect(errors.respond_bug, mlflow_errors.respond_bug),
         },
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
     )
-    return Gate(inner, token=application.identity.token, tokens=application.tokens)

@@ -1,8 +1,8 @@
 """``/api/2.0/mlflow-artifacts/artifacts/…`` and ``/api/2.0/mlflow/artifacts/list``.
 
 A client is told that a run's artifacts are at ``mlflow-artifacts:/<experiment>/<run>/artifacts``
-and a logged model's at ``mlflow-artifacts:/<experiment>/models/<model>/artifacts``; the paths here are
-what follows the colon. The experiment in them is not looked at: ids are unique without it.
+and a logged model's at ``mlflow-artifacts:/<experiment>/models/<model>/artifacts``; the paths here
+are what follows the colon. The experiment in them is not looked at: ids are unique without it.
 """
 
 from __future__ import annotations

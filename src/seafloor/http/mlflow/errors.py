@@ -5,26 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from seafloor.domain.errors import SeafloorError
-from seafloor.http.errors import respond_bug
+from seafloor.http.errors import bug_message, log_failure, no_route
 
-_CODES: dict[str, tuple[str, int]] = {
+_log = structlog.get_logger(__name__)
+
+_PATHS = ("/api/2.0/", "/api/3.0/", "/ajax-api/")
+
+CODES: dict[str, tuple[str, int]] = {
+    "caller": ("BAD_REQUEST", 400),
     "invalid_value": ("INVALID_PARAMETER_VALUE", 400),
     "limit_exceeded": ("INVALID_PARAMETER_VALUE", 400),
     "conflict": ("INVALID_PARAMETER_VALUE", 400),
+    "out_of_order": ("INVALID_PARAMETER_VALUE", 400),
     "closed": ("INVALID_PARAMETER_VALUE", 400),
     "already_exists": ("RESOURCE_ALREADY_EXISTS", 400),
-    "not_found": ("RESOURCE_DOES_NOT_EXIST", 404),
+    "source": ("INVALID_PARAMETER_VALUE", 400),
     "unauthenticated": ("UNAUTHENTICATED", 401),
     "forbidden": ("PERMISSION_DENIED", 403),
+    "not_found": ("RESOURCE_DOES_NOT_EXIST", 404),
+    "pod_rejected": ("INVALID_PARAMETER_VALUE", 400),
+    "store": ("INTERNAL_ERROR", 500),
+    "store_corrupt": ("DATA_LOSS", 500),
+    "cluster": ("INTERNAL_ERROR", 500),
+    "pod_lost": ("INTERNAL_ERROR", 500),
+    "internal": ("INTERNAL_ERROR", 500),
     "not_supported": ("NOT_IMPLEMENTED", 501),
+    # Clients repeat these for minutes, and a disk may be emptied meanwhile.
     "store_unavailable": ("TEMPORARILY_UNAVAILABLE", 503),
     "store_full": ("TEMPORARILY_UNAVAILABLE", 503),
+    "cluster_unavailable": ("TEMPORARILY_UNAVAILABLE", 503),
 }
-_HTTP = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND", 405: "BAD_REQUEST", 413: "BAD_REQUEST"}
+"""Every error code's name and status in MLflow's API."""
+
+_HTTP = {404: "ENDPOINT_NOT_FOUND"}
 
 
 class MlflowError(msgspec.Struct, frozen=True):
@@ -34,26 +52,39 @@ class MlflowError(msgspec.Struct, frozen=True):
     message: str
 
 
+def speaks_mlflow(path: str) -> bool:
+    """Say whether the one who asks for this path is an MLflow client."""
+    return path.startswith(_PATHS)
+
+
+def envelope(error: SeafloorError) -> tuple[MlflowError, int]:
+    """An error's body and status."""
+    name, status = CODES[error.code]
+    return MlflowError(name, error.message), status
+
+
 def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[Any]:
     """Answer with MLflow's code and status."""
-    found = _CODES.get(error.code)
-    if found is None:
-        return respond_bug(request, error)
-    code, status = found
+    body, status = envelope(error)
+    log_failure(request, error, status)
     headers = {"Retry-After": "1"} if error.retryable else {}
-    return Response(
-        MlflowError(code, error.message),
-        status_code=status,
-        headers=headers,
-        media_type="application/json",
-    )
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def respond_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what the framework itself refuses."""
-    code = _HTTP.get(error.status_code, "INTERNAL_ERROR")
+    status = error.status_code
+    if status >= 500:
+        return respond_bug(request, error)
+    message = no_route(request) if status == 404 else error.detail
     return Response(
-        MlflowError(code, error.detail),
-        status_code=error.status_code,
+        MlflowError(_HTTP.get(status, "BAD_REQUEST"), message),
+        status_code=status,
         media_type="application/json",
     )
+
+
+def respond_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer a bug: the user sees an id, the log sees the rest."""
+    body = MlflowError("INTERNAL_ERROR", bug_message(request, error))
+    return Response(body, status_code=500, media_type="application/json")

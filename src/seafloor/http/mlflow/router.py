@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from litestar import Router, get
-from litestar.exceptions import HTTPException
 
-from seafloor.domain.errors import SeafloorError
-from seafloor.http.mlflow import artifacts, errors, experiments, metrics, models, runs
+from seafloor.http.mlflow import artifacts, experiments, metrics, models, runs
 from seafloor.http.mlflow.entities import Json
+from seafloor.http.requests import known
 
 
 @get("/3.0/mlflow/server-info")
@@ -46,9 +45,6 @@ def mlflow_router() -> Router:
     return Router(
         path="/",
         route_handlers=both,
-        exception_handlers={
-            SeafloorError: errors.respond,
-            HTTPException: errors.respond_http,
-        },
+        guards=[known],
         include_in_schema=False,
     )

@@ -25,7 +25,7 @@ async def health(request: AnyRequest) -> Response[Health]:
     return Response(body, status_code=200 if well else 503)
 
 
-@get("/api/v1/server", responses=documented(), summary="Describe the server")
+@get("/server", responses=documented(), summary="Describe the server")
 async def server_info(request: AnyRequest) -> ServerInfo:
     """Version, address and settings in effect; secrets are left out."""
     check_administrator(request)
@@ -43,7 +43,7 @@ async def server_info(request: AnyRequest) -> ServerInfo:
 
 
 @post(
-    "/api/v1/plans",
+    "/plans",
     responses=documented(404, 413, 501),
     status_code=200,
     summary="Say what a spec would do",
@@ -69,28 +69,28 @@ def _code_path(code: Any) -> str:
     return f"/code/{code.folder}"
 
 
-@get("/api/v1/notebooks", responses=documented(), summary="List notebooks")
+@get("/notebooks", responses=documented(), summary="List notebooks")
 async def list_notebooks(request: AnyRequest) -> WorkloadPageLater:
     """Notebooks: none yet."""
     check_administrator(request)
     return WorkloadPageLater()
 
 
-@post("/api/v1/notebooks", responses=documented(501), summary="Create a notebook")
+@post("/notebooks", responses=documented(501), summary="Create a notebook")
 async def create_notebook(request: AnyRequest) -> WorkloadPageLater:
     """Refused: this version does not run notebooks."""
     check_administrator(request)
     raise NotSupported("Notebooks are not run by this version: start an experiment instead.")
 
 
-@get("/api/v1/servings", responses=documented(), summary="List servings")
+@get("/servings", responses=documented(), summary="List servings")
 async def list_servings(request: AnyRequest) -> WorkloadPageLater:
     """Servings: none yet."""
     check_administrator(request)
     return WorkloadPageLater()
 
 
-@post("/api/v1/servings", responses=documented(501), summary="Create a serving")
+@post("/servings", responses=documented(501), summary="Create a serving")
 async def create_serving(request: AnyRequest) -> WorkloadPageLater:
     """Refused: this version does not run servings."""
     check_administrator(request)
@@ -98,7 +98,6 @@ async def create_serving(request: AnyRequest) -> WorkloadPageLater:
 
 
 ROUTES = [
-    health,
     server_info,
     make_plan,
     list_notebooks,
