@@ -305,7 +305,8 @@ async def test_root__goes_away__is_unavailable(tmp_path: Path) -> None:
         (errno.EMFILE, StoreUnavailable),
         (errno.ESTALE, StoreUnavailable),
         (errno.EXDEV, StoreError),
-        (errno.EIO, StoreError),
+        (errno.EIO, StoreUnavailable),
+        (errno.ENODEV, StoreError),
     ],
 )
 async def test_put__file_system_says_no__is_told_in_our_words(

@@ -24,6 +24,7 @@ _PASSING = {
     errno.EAGAIN,
     errno.EBUSY,
     errno.EINTR,
+    errno.EIO,
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,

@@ -70,7 +70,9 @@ class StagedFile:
             os.close(fd)
         if self._exists:
             self._exists = False
-            with contextlib.suppress(FileNotFoundError):
+            # What cannot be removed now is removed when a store is opened next; the object is
+            # in its place all the same, or its own error is the one to tell.
+            with contextlib.suppress(OSError):
                 os.unlink(self.name, dir_fd=self.folder_fd)
 
 

@@ -136,7 +136,7 @@ class Tree:
         try:
             with self._made_folder(_folder_of(key)) as folder_fd:
                 if _enter(staged, folder_fd, _name_of(key), if_absent=if_absent):
-                    os.fsync(folder_fd)
+                    _sync_entered(folder_fd)
                     return True
         except FileNotFoundError:
             return False  # the folder was emptied and removed under our feet
@@ -449,3 +449,11 @@ def _enter(staged: StagedFile, folder_fd: int, name: str, *, if_absent: bool) ->
             raise
         return False
     return True
+
+
+def _sync_entered(folder_fd: int) -> None:
+    """Make a new name durable. It is visible already, so no failure may say that it is not."""
+    try:
+        os.fsync(folder_fd)
+    except OSError as error:
+        raise OSError(errno.EIO, f"the new name may not be durable: {error.strerror}") from error
