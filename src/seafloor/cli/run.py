@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ def _create(given: Given, what: SubmissionOptions, options: RunOptions) -> RunVi
         RunCreate(
             spec=submission.body,
             code=code,
-            idempotency_key=secrets.token_hex(16),
+            idempotency_key=os.urandom(16).hex(),
             name=submission.spec.run_name,
             user=user,
             params=params,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seafloor.cli.spec_files import read_spec_file
 from seafloor.domain.code import CodeSource, SyncMode
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
@@ -69,6 +68,8 @@ def make_submission(options: SubmissionOptions) -> Submission:
     """
     base = options.folder.absolute()
     if options.file is not None:
+        from seafloor.cli.spec_files import read_spec_file  # a command alone needs no YAML
+
         base = options.file.absolute().parent
         read = read_spec_file(options.file)
         if not isinstance(read.spec, ExperimentSpec):

@@ -1,0 +1,409 @@
+"""Tracking against a real server: what ``log_…`` returned for is on the server once, always."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client_process import Client
+from live_server import LiveServer, wait_for
+
+COUNTING = """
+import sys, time
+import seafloor
+run = seafloor.start_run("counting", experiment="e2e", params={"lr": 0.1})
+print(run.id, flush=True)
+for step in range(int(sys.argv[1])):
+    seafloor.log_metrics({"loss": step * 0.5, "twice": step * 2}, step=step)
+    print(step, flush=True)
+    time.sleep(float(sys.argv[2]))
+seafloor.end_run()
+"""
+
+
+@pytest.fixture
+def user(tmp_path: Path, shared_server: LiveServer) -> Client:
+    return Client(tmp_path / "home", shared_server.url)
+
+
+def series(server: LiveServer, run_id: str, key: str) -> list[list[Any]]:
+    points: list[list[Any]] = []
+    cursor = ""
+    while True:
+        more = f"&cursor={cursor}" if cursor else ""
+        page = server.get(f"/api/v1/runs/{run_id}/metrics/series?key={key}&limit=5000{more}")
+        points += page["points"]
+        cursor = page["next"]
+        if not cursor:
+            return points
+
+
+def steps(server: LiveServer, run_id: str, key: str = "loss") -> list[int]:
+    return [point[0] for point in series(server, run_id, key)]
+
+
+def test_log__a_whole_run__is_all_there_and_nothing_waits(
+    user: Client, shared_server: LiveServer
+) -> None:
+    done = user.run_script(COUNTING, "300", "0")
+    assert (done.returncode, done.stderr) == (0, "")
+    run_id = done.stdout.split()[0]
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert (run["state"], run["origin"]) == ("succeeded", "tracked")
+    assert (run["name"], run["experiment"]["name"]) == ("counting", "e2e")
+    assert run["params"] == {"lr": "0.1"}
+    assert steps(shared_server, run_id) == list(range(300))
+    assert [point[2] for point in series(shared_server, run_id, "twice")][:3] == [0.0, 2.0, 4.0]
+    assert not list(user.home.glob("spool/*"))
+
+
+def test_log__the_process_is_killed__sync_brings_every_record_once(
+    user: Client, shared_server: LiveServer
+) -> None:
+    process = user.script(COUNTING, "100000", "0.0005")
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    acknowledged = -1
+    # Long enough for some of it to have been sent by the process itself.
+    wait_for(lambda: shared_server.request("GET", f"/api/v1/runs/{run_id}")[0] == 200)
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        acknowledged = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    rest, _ = process.communicate()
+    acknowledged = int((rest.splitlines() or [str(acknowledged)])[-1] or acknowledged)
+    (report,) = user.json("sync")["items"]
+    assert report["state"] == "sent"
+    assert report["records_lost"] == 0
+    found = steps(shared_server, run_id)
+    assert found == list(range(len(found)))
+    assert acknowledged < len(found) <= acknowledged + 2
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert run["state"] == "failed"
+    assert "without saying how" in run["ending"]["reason"] if run["ending"] else True
+    assert not user.waiting
+
+
+def test_log__the_server_is_killed_and_comes_back__nothing_is_missing(
+    tmp_path: Path, make_server: Callable[..., LiveServer]
+) -> None:
+    server = make_server()
+    user = Client(tmp_path / "home", server.url)
+    process = user.script(COUNTING, "400", "0.01")
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    wait_for(lambda: server.request("GET", f"/api/v1/runs/{run_id}")[0] == 200)
+    server.kill()
+    for _ in range(50):
+        process.stdout.readline()
+    server.start()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert steps(server, run_id) == list(range(400))
+    assert server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+    assert not user.waiting
+
+
+OFFLINE = """
+import math, pathlib, sys
+import seafloor
+folder = pathlib.Path(sys.argv[1])
+with seafloor.start_run("offline", tags={"where": "train ✓"}) as run:
+    print(run.id)
+    for value in (1.0, math.nan, math.inf, -math.inf):
+        seafloor.log_metric("odd", value)
+    seafloor.log_param("seed", 7)
+    (folder / "model.bin").write_bytes(b"as it was")
+    seafloor.log_artifact(folder / "model.bin", "models")
+    (folder / "model.bin").write_bytes(b"changed later")
+    seafloor.log_artifacts(folder, "all")
+"""
+
+
+def test_log__no_server_at_all__ends_quickly_and_sync_brings_it(
+    tmp_path: Path, make_server: Callable[..., LiveServer]
+) -> None:
+    user = Client(tmp_path / "home")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    begun = time.monotonic()
+    done = user.run_script(OFFLINE, str(folder))
+    assert done.returncode == 0
+    assert time.monotonic() - begun < 8.0
+    assert "seafloor sync" in done.stderr
+    run_id = done.stdout.strip()
+    assert user.cli("sync").returncode == 5
+
+    server = make_server()
+    there = Client(user.home, server.url)
+    (report,) = there.json("sync")["items"]
+    assert (report["state"], report["points"], report["files"]) == ("sent", 4, 2)
+    run = server.get(f"/api/v1/runs/{run_id}")
+    assert run["state"] == "succeeded"
+    assert run["params"] == {"seed": "7"}
+    assert run["tags"]["where"] == "train ✓"
+    assert [(point[0], point[2]) for point in series(server, run_id, "odd")] == [
+        (0, 1.0),
+        (1, "NaN"),
+        (2, "Infinity"),
+        (3, "-Infinity"),
+    ]
+    status, content = server.request("GET", f"/api/v1/runs/{run_id}/artifacts/models/model.bin")
+    assert (status, content) == (200, b"as it was")
+    status, content = server.request("GET", f"/api/v1/runs/{run_id}/artifacts/all/model.bin")
+    assert (status, content) == (200, b"changed later")
+    assert there.json("sync") == {"items": []}
+    assert not list(user.home.glob("spool/*"))
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "code", "reason"),
+    [
+        ("pass", "succeeded", 0, ""),
+        ("raise ValueError('no data')", "failed", 1, "ValueError: no data"),
+        ("sys.exit(3)", "failed", 3, "exited with 3"),
+        ("sys.exit(0)", "succeeded", 0, ""),
+        ("raise KeyboardInterrupt", "stopped", -2, "keyboard"),
+    ],
+)
+def test_with__left_by__is_the_state(
+    user: Client, shared_server: LiveServer, ending: str, state: str, code: int, reason: str
+) -> None:
+    done = user.run_script(
+        f"import seafloor, sys\nwith seafloor.start_run() as r:\n print(r.id)\n {ending}"
+    )
+    assert done.returncode == code
+    run_id = done.stdout.strip()
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == state
+    events = shared_server.get(f"/api/v1/runs/{run_id}/events")["items"]
+    assert reason in events[-1]["message"]
+
+
+@pytest.mark.parametrize(("ending", "state"), [("", "succeeded"), ("1 / 0", "failed")])
+def test_exit__without_end_run__is_ended_as_the_script_was(
+    user: Client, shared_server: LiveServer, ending: str, state: str
+) -> None:
+    done = user.run_script(f"import seafloor\nprint(seafloor.start_run().id, flush=True)\n{ending}")
+    assert shared_server.get(f"/api/v1/runs/{done.stdout.strip()}")["state"] == state
+
+
+FORKING = """
+import multiprocessing, threading
+import seafloor
+
+def work(number):
+    for step in range(200):
+        seafloor.log_metric(f"child-{number}", step, step=step)
+
+if __name__ == "__main__":
+    with seafloor.start_run() as run:
+        print(run.id, flush=True)
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=work, args=(number,)) for number in range(3)]
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3, 6)]
+        for worker in children + threads:
+            worker.start()
+        for worker in children + threads:
+            worker.join()
+        assert all(child.exitcode == 0 for child in children)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_log__from_threads_and_forked_children__all_arrives(
+    user: Client, shared_server: LiveServer
+) -> None:
+    done = user.run_script(FORKING)
+    assert (done.returncode, done.stderr) == (0, "")
+    run_id = done.stdout.strip()
+    for number in range(6):
+        assert steps(shared_server, run_id, f"child-{number}") == list(range(200)), number
+    assert not user.waiting
+
+
+JOINING = """
+import sys
+import seafloor
+with seafloor.start_run(run_id=sys.argv[1]):
+    for step in range(100):
+        seafloor.log_metric(sys.argv[2], step, step=step)
+"""
+
+
+def test_log__two_processes_and_one_run__do_not_collide(
+    user: Client, shared_server: LiveServer
+) -> None:
+    run_id = f"{time.time_ns() // 1_000_000:012x}7abc8{os.urandom(7).hex()}0"
+    both = [user.script(JOINING, run_id, name) for name in ("a", "b")]
+    for process in both:
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, "")
+    assert steps(shared_server, run_id, "a") == list(range(100))
+    assert steps(shared_server, run_id, "b") == list(range(100))
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+
+
+def test_start_run__a_run_that_ended__goes_on(user: Client, shared_server: LiveServer) -> None:
+    done = user.run_script(COUNTING, "3", "0")
+    run_id = done.stdout.split()[0]
+    code = (
+        "import seafloor, sys\n"
+        "with seafloor.start_run(run_id=sys.argv[1]) as run:\n"
+        "    seafloor.log_metric('more', 1)\n"
+        "    run.flush()\n"
+        "    print(seafloor.Client().runs.get(run.id).state)\n"
+    )
+    again = user.run_script(code, run_id)
+    assert again.stdout.strip() == "running"
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert (run["state"], run["name"]) == ("succeeded", "counting")
+    assert set(run["metrics"]) == {"loss", "twice", "more"}
+
+
+def test_start_run__in_a_launched_task__is_the_launched_run(
+    user: Client, shared_server: LiveServer
+) -> None:
+    code = (
+        "import seafloor\n"
+        "with seafloor.start_run('another name', params={'lr': 1}) as run:\n"
+        "    seafloor.log_metric('loss', 0.5, step=3)\n"
+        "raise SystemExit(7)\n"
+    )
+    launched = shared_server.launch(["python", "-c", code], env={"SEAFLOOR_HOME": str(user.home)})
+    run = shared_server.wait_state(launched["id"], "succeeded", "failed")
+    assert (run["state"], run["ending"]["exit_code"]) == ("failed", 7)
+    assert run["name"] == launched["name"]
+    assert run["params"] == {"lr": "1"}
+    assert steps(shared_server, run["id"]) == [3]
+    assert not user.waiting
+
+
+def damage(path: Path, *, at: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * at)] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_sync__a_flipped_byte__costs_one_record_and_is_said(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    offline = Client(tmp_path / "home")
+    run_id = offline.run_script(COUNTING, "200", "0").stdout.split()[0]
+    (wal,) = offline.waiting
+    damage(wal, at=0.5)
+    there = Client(offline.home, shared_server.url)
+    done = there.cli("sync")
+    assert done.returncode == 1
+    assert "1 records were damaged" in done.stdout
+    found = steps(shared_server, run_id)
+    assert len(found) == 199
+    assert set(found) < set(range(200))
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+    assert not there.waiting
+
+
+def test_sync__one_run_is_refused__the_others_go(tmp_path: Path, shared_server: LiveServer) -> None:
+    offline = Client(tmp_path / "home")
+    ids = [offline.run_script(COUNTING, "20", "0").stdout.split()[0] for _ in range(3)]
+    # The middle one exists on the server, and was deleted there.
+    body = {"id": ids[1], "experiment": "e2e"}
+    shared_server.post("/api/v1/runs", body)
+    shared_server.request("DELETE", f"/api/v1/runs/{ids[1]}")
+    there = Client(offline.home, shared_server.url)
+    reports = there.json("sync", code=1)["items"]
+    assert [report["state"] for report in reports] == ["sent", "left", "sent"]
+    assert "restore" in reports[1]["problem"]
+    for run_id in (ids[0], ids[2]):
+        assert steps(shared_server, run_id) == list(range(20))
+    shared_server.post(f"/api/v1/runs/{ids[1]}/restore")
+    assert there.json("sync")["items"][0]["state"] == "sent"
+    assert steps(shared_server, ids[1]) == list(range(20))
+
+
+def test_sync__a_param_that_has_another_value__is_refused_and_kept_aside(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    offline = Client(tmp_path / "home")
+    run_id = offline.run_script(COUNTING, "5", "0").stdout.split()[0]
+    body = {"id": run_id, "experiment": "e2e", "params": {"lr": "9"}}
+    shared_server.post("/api/v1/runs", body)
+    there = Client(offline.home, shared_server.url)
+    (report,) = there.json("sync", code=1)["items"]
+    assert report["state"] == "sent"
+    assert [refusal["kind"] for refusal in report["refused"]] == ["param"]
+    assert steps(shared_server, run_id) == list(range(5))
+    (kept,) = (there.home / "refused").iterdir()
+    assert kept.name == f"{run_id}.jsonl"
+    assert "lr=0.1" in kept.read_text()
+
+
+def test_sync__a_large_file_that_changed__is_refused_and_the_rest_goes(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    code = (
+        "import pathlib, sys, seafloor\n"
+        "from seafloor.sdk import logged_files\n"
+        "logged_files.COPY_BYTES_MAX = 3\n"
+        "with seafloor.start_run() as run:\n"
+        "    print(run.id)\n"
+        "    for name in ('same', 'changed'):\n"
+        "        file = pathlib.Path(sys.argv[1], name)\n"
+        "        file.write_text('large enough')\n"
+        "        seafloor.log_artifact(file)\n"
+        "    file.write_text('something else')\n"
+    )
+    offline = Client(tmp_path / "home")
+    run_id = offline.run_script(code, str(tmp_path)).stdout.strip()
+    there = Client(offline.home, shared_server.url)
+    (report,) = there.json("sync", code=1)["items"]
+    assert (report["files"], len(report["refused"])) == (1, 1)
+    assert "changed after it was logged" in report["refused"][0]["reason"]
+    items = shared_server.get(f"/api/v1/runs/{run_id}/artifacts")["items"]
+    assert [(item["path"], item["sha256"]) for item in items] == [
+        ("same", hashlib.sha256(b"large enough").hexdigest())
+    ]
+
+
+def test_sync__a_process_that_lives__is_left_to_send_itself(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    offline = Client(tmp_path / "home")
+    process = offline.script(COUNTING, "100000", "0.01")
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    there = Client(offline.home, shared_server.url)
+    (report,) = there.json("sync")["items"]
+    assert (report["run_id"], report["state"], report["points"]) == (run_id, "live", 0)
+    process.kill()
+    process.communicate()
+    (report,) = there.json("sync")["items"]
+    assert report["state"] == "sent"
+
+
+def test_log__the_spool_cannot_be_written__is_sent_from_memory_and_said_once(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    (tmp_path / "home").write_text("a file, where a folder should be")
+    user = Client(tmp_path / "home", shared_server.url)
+    done = user.run_script(COUNTING, "50", "0.02")
+    assert done.returncode == 0
+    assert done.stderr.count("cannot be written") == 1
+    run_id = done.stdout.split()[0]
+    assert steps(shared_server, run_id) == list(range(50))
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+
+
+def test_import__seafloor__loads_nothing_that_is_not_needed(user: Client) -> None:
+    code = (
+        "import sys\nbefore = set(sys.modules)\nimport seafloor\n"
+        "heavy = {'msgspec', 'urllib3', 'rich', 'click', 'yaml', 'http', 'ssl', 'asyncio'}\n"
+        "print(sorted(heavy & (set(sys.modules) - before)))"
+    )
+    assert user.run_script(code).stdout.strip() == "[]"
