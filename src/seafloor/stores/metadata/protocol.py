@@ -147,10 +147,14 @@ class WorkloadRecords(Protocol):
     ) -> Workload:
         """Create a workload, its labels, its first event and, if ``launched``, attempt 1.
 
+        The event is a state event, whatever its kind says.
+
         Returns:
-            The workload; an earlier one when the idempotency key is known in the project.
+            The workload, with the number of its attempt; an earlier one when the idempotency key
+            is known in the project.
 
         Raises:
+            AlreadyExists: the id is taken.
             NotFound: no such project or experiment.
             Conflict: the experiment is deleted.
         """
@@ -165,7 +169,17 @@ class WorkloadRecords(Protocol):
         ...
 
     async def workload_search(self, query: WorkloadQuery) -> WorkloadPage:
-        """Search. InvalidValue for a cursor that is not of this query."""
+        """Search.
+
+        Paging is stable: what is created, changed or deleted meanwhile neither shifts nor repeats
+        the others.
+
+        Raises:
+            InvalidValue: a comparison or order that means nothing, a limit out of bounds, or a
+                cursor that is not of this query.
+            LimitExceeded: too many comparisons or values, or too long a pattern
+                (``stores.metadata.comparisons``).
+        """
         ...
 
     async def workload_update(
@@ -184,6 +198,9 @@ class WorkloadRecords(Protocol):
     ) -> Workload:
         """Enter a state, in the workload and in its newest attempt, with its event.
 
+        The event's time becomes ``updated_ns``. Entering a state that is not final clears
+        ``ended_ns`` and the attempt's ending.
+
         Raises:
             Conflict: the state is none of ``expected``, or the state machine has no such arrow
                 (``domain.workloads.check_transition``). Nothing was written.
@@ -197,7 +214,10 @@ class WorkloadRecords(Protocol):
         ...
 
     async def workload_purge(self, workload_id: WorkloadId) -> None:
-        """Remove every row of a deleted workload, points too; Conflict while it lives."""
+        """Remove every row of a deleted workload, points too; Conflict while it lives.
+
+        Values that it logged for models go with it; models that it made stay, without a source.
+        """
         ...
 
 
@@ -241,7 +261,7 @@ class LabelRecords(Protocol):
     """Params and tags of workloads."""
 
     async def labels_get(self, workload_ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
-        """Params and tags of many workloads at once; unknown ids are absent."""
+        """Params and tags of many workloads at once; only unknown ids are absent."""
         ...
 
     async def params_log(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
@@ -256,7 +276,11 @@ class LabelRecords(Protocol):
     async def tags_change(
         self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
-        """Set tags (the last write wins) and delete tags; NotFound when one to delete is missing."""
+        """Delete tags, then set tags (the last write wins).
+
+        Raises:
+            NotFound: no such workload, or a tag to delete is missing. Nothing was changed.
+        """
         ...
 
 
@@ -294,7 +318,12 @@ class LoggedModelRecords(Protocol):
     """Logged models, and what runs used and produced."""
 
     async def model_create(self, model: LoggedModel) -> LoggedModel:
-        """Create a logged model; NotFound when its experiment or run is missing."""
+        """Create a logged model.
+
+        Raises:
+            AlreadyExists: the id is taken.
+            NotFound: no such experiment or source run.
+        """
         ...
 
     async def model_get(self, model_id: str) -> LoggedModel:
@@ -318,11 +347,19 @@ class LoggedModelRecords(Protocol):
         delete_tags: Sequence[str] = (),
         deleted_ns: int | None = None,
     ) -> LoggedModel:
-        """Change the fields that are given; params and tags join those that are there."""
+        """Change the fields that are given; params and tags join those that are there.
+
+        Raises:
+            NotFound: no such model, or a tag to delete is missing. Nothing was changed.
+        """
         ...
 
     async def model_metrics_add(self, model_id: str, metrics: Sequence[ModelMetric]) -> None:
-        """Note metric values that a run logged for a model; exact repeats are one."""
+        """Note metric values that a run logged for a model; exact repeats are one.
+
+        Raises:
+            NotFound: no such model, or no such run of a value. Nothing was noted.
+        """
         ...
 
     async def model_metrics_get(self, model_id: str) -> tuple[ModelMetric, ...]:

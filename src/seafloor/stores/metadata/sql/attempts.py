@@ -31,21 +31,21 @@ class SqlAttempts:
             found = get_workload(connection, workload_id)
             if not found.state.is_final:
                 raise Conflict(f"The newest attempt is {found.state}: it must end first.")
-            number = found.attempt + 1
-            add_attempt(connection, workload_id, number, created_ns=created_ns)
+            made = Attempt(found.attempt + 1, WorkloadState.QUEUED, created_ns)
+            add_attempt(connection, workload_id, made)
             connection.execute(
                 update(workload)
                 .where(workload.c.id == workload_id)
                 .values(
-                    state=str(WorkloadState.QUEUED),
-                    attempt=number,
+                    state=str(made.state),
+                    attempt=made.number,
                     started_ns=None,
                     ended_ns=None,
                     updated_ns=created_ns,
                 )
             )
-            add_event(connection, workload_id, event, attempt_=number, state=WorkloadState.QUEUED)
-            return Attempt(number, WorkloadState.QUEUED, created_ns)
+            add_event(connection, workload_id, event, attempt_=made.number, state=made.state)
+            return made
 
         return await self._database.write(write)
 
@@ -117,22 +117,22 @@ class SqlAttempts:
         return await self._database.read(read)
 
 
-def add_attempt(
-    connection: Connection, workload_id: WorkloadId, number: int, *, created_ns: int
-) -> None:
-    """Add an attempt in ``queued`` with its main task."""
-    state = str(WorkloadState.QUEUED)
+def add_attempt(connection: Connection, workload_id: WorkloadId, made: Attempt) -> None:
+    """Add an attempt that begins, with its main task."""
+    state = str(made.state)
     connection.execute(
         insert(attempt).values(
             workload_id=workload_id,
-            number=number,
+            number=made.number,
             state=state,
-            created_ns=created_ns,
+            created_ns=made.created_ns,
             receipts="{}",
         )
     )
     connection.execute(
-        insert(task).values(workload_id=workload_id, attempt=number, name="main", state=state)
+        insert(task).values(
+            workload_id=workload_id, attempt=made.number, name="main", role="main", state=state
+        )
     )
 
 
@@ -151,7 +151,7 @@ def add_event(
     made = Event(
         sequence=(last or 0) + 1,
         time_ns=new.time_ns,
-        kind=new.kind,
+        kind=new.kind if state is None else "state",
         actor=new.actor,
         message=new.message,
         attempt=attempt_,

@@ -1,12 +1,11 @@
-"""Filters as SQL conditions on ``workload``."""
+"""Filters as SQL conditions on ``workload``. What they mean: ``stores.metadata.comparisons``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, func, or_, true
 
 from seafloor.domain.search import (
     AllOf,
@@ -17,6 +16,7 @@ from seafloor.domain.search import (
     Operator,
     Subject,
 )
+from seafloor.stores.metadata.comparisons import is_numeric, number_of
 from seafloor.stores.metadata.sql import tables
 
 _COMPARISONS: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[bool]]] = {
@@ -26,6 +26,7 @@ _COMPARISONS: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[b
     Operator.LE: lambda column, value: column <= value,
     Operator.GT: lambda column, value: column > value,
     Operator.GE: lambda column, value: column >= value,
+    # Not SQLAlchemy's `like`, which says ESCAPE on some databases.
     Operator.LIKE: lambda column, value: column.op("LIKE", is_comparison=True)(value),
     Operator.ILIKE: lambda column, value: func.lower(column).op("LIKE", is_comparison=True)(
         str(value).lower()
@@ -34,71 +35,71 @@ _COMPARISONS: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[b
     Operator.NOT_IN: lambda column, value: column.not_in(value),
 }
 
+_DATASET_COLUMNS = {
+    "name": tables.workload_input.c.name,
+    "digest": tables.workload_input.c.dataset_digest,
+    "context": tables.workload_input.c.context,
+}
+
 
 def condition(found: Filter) -> ColumnElement[bool]:
-    """Make the condition."""
+    """Make the condition of a filter that ``check_query`` accepts."""
     if isinstance(found, AllOf):
         return and_(true(), *(condition(part) for part in found.parts))
     if isinstance(found, AnyOf):
-        return or_(*(condition(part) for part in found.parts))
-    return _comparison(found)
-
-
-def _comparison(found: Comparison) -> ColumnElement[bool]:
+        return or_(false(), *(condition(part) for part in found.parts))
+    column = _column(found.left)
     if found.left.subject is Subject.ATTRIBUTE:
-        return _attribute(found)
+        return _compared(found, column)
     if found.operator is Operator.IS_NULL:
-        return ~_there(found.left, true())
+        return ~_exists(found.left, true())
     if found.operator is Operator.IS_NOT_NULL:
-        return _there(found.left, true())
-    if found.left.subject is Subject.METRIC:
-        return _there(found.left, _metric(found))
-    column = _value_column(found.left)
-    return _there(found.left, _COMPARISONS[found.operator](column, found.value))
+        return _exists(found.left, true())
+    return _exists(found.left, _compared(found, column))
 
 
-def attribute_column(key: str) -> ColumnElement[Any]:
-    """The column of an attribute; its name is the attribute's."""
-    return tables.workload.c[key]
-
-
-def _attribute(found: Comparison) -> ColumnElement[bool]:
-    column = attribute_column(found.left.key)
+def _compared(found: Comparison, column: ColumnElement[Any]) -> ColumnElement[bool]:
     if found.operator is Operator.IS_NULL:
         return column.is_(None)
     if found.operator is Operator.IS_NOT_NULL:
         return column.is_not(None)
+    if is_numeric(found.left):
+        return _number_compared(found, column)
     return _COMPARISONS[found.operator](column, found.value)
 
 
-def _metric(found: Comparison) -> ColumnElement[bool]:
-    """Compare the last value, which is NULL for NaN: NaN matches ``!=`` only."""
-    last = tables.metric_summary.c.last
-    value = float(cast(float, found.value))
-    if math.isnan(value):
-        return last.is_not(None) if found.operator is Operator.NE else last.is_(None) & ~true()
-    compared = _COMPARISONS[found.operator](last, value)
-    return or_(last.is_(None), compared) if found.operator is Operator.NE else compared
+def _number_compared(found: Comparison, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Compare a number; a metric's column is NULL for NaN, which matches ``!=`` only."""
+    value = number_of(found)
+    differs = found.operator is Operator.NE
+    is_metric = found.left.subject is Subject.METRIC
+    if value is None:  # compared with NaN: everything differs from it
+        if not differs:
+            return false()
+        return true() if is_metric else column.is_not(None)
+    compared = _COMPARISONS[found.operator](column, value)
+    return or_(column.is_(None), compared) if differs and is_metric else compared
 
 
-def _value_column(left: Identifier) -> ColumnElement[Any]:
-    if left.subject is Subject.PARAM:
-        return tables.param.c.value
-    if left.subject is Subject.TAG:
-        return tables.tag.c.value
-    columns = {
-        "name": tables.workload_input.c.name,
-        "digest": tables.workload_input.c.dataset_digest,
-        "context": tables.workload_input.c.context,
-    }
-    return columns[left.key]
+def _column(left: Identifier) -> ColumnElement[Any]:
+    match left.subject:
+        case Subject.ATTRIBUTE:
+            return tables.workload.c[left.key]
+        case Subject.METRIC:
+            return tables.metric_summary.c.last
+        case Subject.PARAM:
+            return tables.param.c.value
+        case Subject.TAG:
+            return tables.tag.c.value
+        case Subject.DATASET:
+            return _DATASET_COLUMNS[left.key]
 
 
-def _there(left: Identifier, also: ColumnElement[bool]) -> ColumnElement[bool]:
+def _exists(left: Identifier, also: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether a row for the identifier is there that fulfils a condition."""
     if left.subject is Subject.DATASET:
         table = tables.workload_input
-        which = and_(table.c.kind == "dataset", _value_column(left).is_not(None))
+        which = and_(table.c.kind == "dataset", _column(left).is_not(None))
     else:
         table = {
             Subject.METRIC: tables.metric_summary,

@@ -9,34 +9,44 @@ own and see the last commit without waiting (WAL).
 from __future__ import annotations
 
 import asyncio
-import queue
-import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy import Connection
 
 from seafloor.domain.errors import StoreUnavailable
-from seafloor.stores.metadata.sql.driver_errors import driver_errors, store_error
+from seafloor.stores.metadata.sql.driver_errors import DRIVER_ERRORS, driver_errors, store_error
+from seafloor.stores.metadata.sql.sqlite import BEGIN_READ, BEGIN_WRITE, make_engine
 
 READERS = 4
 GROUP_MAX = 256
-BUSY_TIMEOUT_MS = 10_000
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class _Write(Generic[_T]):
+    """A piece of writing that somebody waits for; afterwards with how it went."""
+
     do: Callable[[Connection], _T]
-    done: Future[_T]
+    loop: asyncio.AbstractEventLoop
+    told: asyncio.Future[_T]
+    result: _T | None = None
+    failed: BaseException | None = None
+
+    def tell(self) -> None:
+        """Wake who waits; in its own loop. One who was cancelled has left: it took effect."""
+        if self.told.done():
+            return
+        if self.failed is not None:
+            self.told.set_exception(self.failed)
+        else:
+            self.told.set_result(self.result)  # pyright: ignore[reportArgumentType]  # set by now
 
 
 class Database:
@@ -44,17 +54,21 @@ class Database:
 
     Args:
         url: ``sqlite:///<path>``.
+
+    Raises:
+        InvalidValue: the URL names no file.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _engine(url)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
-        self._waiting: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
-        self._closed = False
-        self._lock = threading.Lock()
+        self.engine = make_engine(url, connections=READERS + 1)
         self.commits = 0
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._lock = threading.Lock()
+        self._waiting: deque[_Write[Any]] = deque()
+        self._writing = False
+        self._closed = False
 
     async def migrate(self) -> None:
         """Bring the schema up to date; safe to repeat, and with several servers at once.
@@ -62,10 +76,11 @@ class Database:
         Raises:
             Conflict: the database is of a newer version of Seafloor.
         """
-        # Imported late: most starts find the schema up to date and need no migration library.
+        # Imported late: it is needed once.
         from seafloor.stores.metadata.sql.migrations.run import migrate
 
-        await asyncio.get_running_loop().run_in_executor(self._readers, migrate, self)
+        self._check_open()
+        await asyncio.get_running_loop().run_in_executor(self._writer, migrate, self.engine)
 
     async def read(self, do: Callable[[Connection], _T]) -> _T:
         """Run a function in a transaction that sees one state of the database.
@@ -73,68 +88,74 @@ class Database:
         Raises:
             StoreError: in the words of ``driver_errors``; what ``do`` raises passes through.
         """
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, do)
 
     def _read(self, do: Callable[[Connection], _T]) -> _T:
         with driver_errors(), self.engine.connect() as connection:
-            # A transaction even so: all statements of one read see one state.
-            connection.execute(text("BEGIN"))
-            try:
-                return do(connection)
-            finally:
-                connection.execute(text("ROLLBACK"))
+            # A transaction even so: all statements of one read see one state. It ends with the
+            # connection's return to the pool.
+            connection.exec_driver_sql(BEGIN_READ)
+            return do(connection)
 
     async def write(self, do: Callable[[Connection], _T]) -> _T:
         """Run a function in a transaction; durable when it returns.
 
         It may be committed together with others; when it raises, only its own changes are
-        undone and what it raised passes through.
+        undone and what it raised passes through. It runs once, in the writer's thread, even when
+        the caller is cancelled while it waits.
 
         Raises:
             StoreUnavailable: the commit failed; unknown whether it took effect. Repeat it.
+            StoreFull: no space is left; nothing was written, neither by those it was to be
+                committed with.
         """
-        done: Future[_T] = Future()
+        loop = asyncio.get_running_loop()
+        write = _Write(do, loop, loop.create_future())
         with self._lock:
-            if self._closed:
-                raise StoreUnavailable("The server is stopping: repeat the request.")
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_all, name="database-writer")
-                self._writer.start()
-            self._waiting.put(_Write(do, done))
-        return await asyncio.wrap_future(done)
+            self._check_open()
+            self._waiting.append(write)
+            if not self._writing:
+                self._writing = True
+                self._writer.submit(self._write_waiting)
+        return await write.told
 
-    def _write_all(self) -> None:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("The server is stopping: repeat the request.", retry_after_s=1.0)
+
+    def _write_waiting(self) -> None:
         while True:
-            first = self._waiting.get()
-            if first is None:
-                return
-            group: list[_Write[Any]] = [first]
-            ending = False
-            while len(group) < GROUP_MAX and not self._waiting.empty():
-                more = self._waiting.get()
-                if more is None:
-                    ending = True
-                    break
-                group.append(more)
-            self._commit(group)
-            if ending:
-                return
+            with self._lock:
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP_MAX))]
+                if not group:
+                    self._writing = False
+                    return
+            try:
+                self._commit(group)
+            except Exception as error:  # noqa: BLE001  # edge: background task; all are told
+                failure = _in_our_words(error)
+                for write in group:
+                    write.failed = failure
+            _tell(group)
 
     def _commit(self, group: list[_Write[Any]]) -> None:
-        """Run a group in one transaction and tell each how it went, after the commit."""
-        try:
-            with self.engine.connect() as connection:
-                connection.execute(text("BEGIN IMMEDIATE"))
-                outcomes = [(write, *_in_savepoint(connection, write.do)) for write in group]
-                connection.execute(text("COMMIT"))
-                self.commits += 1
-        except Exception as error:  # noqa: BLE001  # edge: background task
-            failure = store_error(error)
-            for write in group:
-                _tell(write, None, failure)
-            return
-        for write, result, failed in outcomes:
-            _tell(write, result, failed)
+        """Run a group in one transaction; what it raises is true of all of them."""
+        with self.engine.connect() as connection:
+            try:
+                connection.exec_driver_sql(BEGIN_WRITE)
+                if len(group) == 1:
+                    # It has nobody to spare, so no savepoint is needed.
+                    group[0].result = group[0].do(connection)
+                else:
+                    for write in group:
+                        _run_in_savepoint(connection, write)
+                connection.exec_driver_sql("COMMIT")
+            except DRIVER_ERRORS:
+                # Also undoes what is left of the transaction, and the next begins afresh.
+                connection.invalidate()
+                raise
+            self.commits += 1
 
     async def close(self) -> None:
         """Finish what waits and close every connection. Safe to repeat."""
@@ -142,79 +163,45 @@ class Database:
 
     def _close(self) -> None:
         with self._lock:
-            writer, self._closed = self._writer, True
-            self._writer = None
-            if writer is not None:
-                self._waiting.put(None)
-        if writer is not None:
-            writer.join()
+            self._closed = True
+        self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self.engine.dispose()
 
 
-def _in_savepoint(
-    connection: Connection, do: Callable[[Connection], Any]
-) -> tuple[Any, BaseException | None]:
-    connection.execute(text("SAVEPOINT piece"))
+def _run_in_savepoint(connection: Connection, write: _Write[Any]) -> None:
+    """Run a piece; when it fails undo it alone.
+
+    Some errors (a full disk) end the whole transaction; then that one is raised.
+    """
+    connection.exec_driver_sql("SAVEPOINT piece")
     try:
-        result = do(connection)
+        write.result = write.do(connection)
     except Exception as error:  # noqa: BLE001  # edge: background task; it is told to the caller
-        connection.execute(text("ROLLBACK TO piece"))
-        connection.execute(text("RELEASE piece"))
-        return None, _told(error)
-    connection.execute(text("RELEASE piece"))
-    return result, None
+        try:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT piece")
+        except DRIVER_ERRORS:
+            raise error from None
+        write.failed = _in_our_words(error)
+    connection.exec_driver_sql("RELEASE SAVEPOINT piece")
 
 
-def _told(error: Exception) -> Exception:
-    if not isinstance(error, SQLAlchemyError | sqlite3.Error):
+def _in_our_words(error: Exception) -> Exception:
+    if not isinstance(error, DRIVER_ERRORS):
         return error
     translated = store_error(error)
     translated.__cause__ = error
     return translated
 
 
-def _tell(write: _Write[Any], result: object, failed: BaseException | None) -> None:
-    if not write.done.set_running_or_notify_cancel():
-        return  # the caller was cancelled; the write took effect all the same
-    if failed is not None:
-        write.done.set_exception(failed)
-    else:
-        write.done.set_result(result)
+def _tell(group: list[_Write[Any]]) -> None:
+    """Wake all who wait, each loop once."""
+    for loop in {write.loop for write in group}:
+        mine = [write for write in group if write.loop is loop]
+        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+            loop.call_soon_threadsafe(_tell_all, mine)
 
 
-def _engine(url: str) -> Engine:
-    path = make_url(url).database
-    if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=READERS + 1,
-        max_overflow=0,
-        # We say BEGIN ourselves: the driver's own way begins too late for a writer.
-        isolation_level="AUTOCOMMIT",
-        connect_args={"check_same_thread": False},
-    )
-    event.listen(engine, "connect", _prepare)
-    return engine
-
-
-def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    """Set a new connection up: durable at every commit, foreign keys held."""
-    for statement in (
-        f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
-        "PRAGMA journal_mode=WAL",
-        "PRAGMA synchronous=FULL",
-        "PRAGMA foreign_keys=ON",
-        "PRAGMA cache_size=-8000",
-        # LIKE follows the case of what is written; ILIKE folds it explicitly.
-        "PRAGMA case_sensitive_like=ON",
-    ):
-        connection.execute(statement).close()
-    # SQLite's own knows ASCII only.
-    connection.create_function("lower", 1, _lower, deterministic=True)
-
-
-def _lower(text: str | float | bytes | None) -> str | float | bytes | None:
-    return text.lower() if isinstance(text, str) else text
+def _tell_all(group: list[_Write[Any]]) -> None:
+    for write in group:
+        write.tell()

@@ -15,6 +15,11 @@ def dump(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def dump_sorted(value: object) -> str:
+    """Make the text that equal values share, in whatever order their keys came."""
+    return msgspec.json.encode(value, order="deterministic").decode()
+
+
 def load(text: str, kind: type[_T]) -> _T:
     """Read the text."""
     return msgspec.json.decode(text, type=kind)

@@ -34,7 +34,7 @@ class SqlEnvironments:
             ).first()
             if newest is not None:
                 found = _environment(newest)
-                if found.digest == environment.digest and found.pip == environment.pip:
+                if _wanted(found) == _wanted(environment):
                     return found
             last = connection.execute(select(func.max(table.c.version)).where(named)).scalar()
             version = (last or 0) + 1
@@ -106,6 +106,17 @@ def _missing(connection: Connection, project: str, name: str, version: int | Non
         )
     how = nearest(name, known) or " Create one with `seafloor env create`."
     return NotFound(f'There is no environment "{name}".{how}', field="environment")
+
+
+def _wanted(environment: Environment) -> tuple[object, ...]:
+    """What makes two versions one: what was asked for, and what it was locked to."""
+    return (
+        environment.digest,
+        environment.pip,
+        environment.conda_channels,
+        environment.conda_packages,
+        environment.image,
+    )
 
 
 def _values(environment: Environment, version: int) -> dict[str, object]:

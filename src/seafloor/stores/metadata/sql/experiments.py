@@ -17,6 +17,9 @@ from seafloor.stores.metadata.sql.documents import dump, load_plain
 from seafloor.stores.metadata.sql.projects import check_project
 from seafloor.stores.metadata.sql.tables import experiment_tag, workload
 
+ID_MAX = (1 << 63) - 1
+"""Clients may ask for any number; a database knows 64 bits."""
+
 
 class SqlExperiments:
     """``ExperimentRecords`` in SQL."""
@@ -186,12 +189,24 @@ def _check_free(connection: Connection, project: str, name: str) -> None:
 
 
 def _get(connection: Connection, experiment_id: int) -> Experiment:
-    found = connection.execute(
-        select(tables.experiment).where(tables.experiment.c.id == experiment_id)
-    ).first()
-    if found is None:
-        raise NotFound(f"No Experiment with id={experiment_id} exists.", field="experiment_id")
+    check_experiment(connection, experiment_id)
+    table = tables.experiment
+    found = connection.execute(select(table).where(table.c.id == experiment_id)).one()
     return _experiment(found, _tags(connection, [experiment_id]).get(experiment_id, {}))
+
+
+def check_experiment(connection: Connection, experiment_id: int) -> int | None:
+    """Say when an experiment was deleted (None: it lives), or NotFound."""
+    table = tables.experiment
+    found = None
+    if 0 <= experiment_id <= ID_MAX:
+        found = connection.execute(
+            select(table.c.deleted_ns).where(table.c.id == experiment_id)
+        ).first()
+    if found is None:
+        # The words that MLflow's clients know.
+        raise NotFound(f"No Experiment with id={experiment_id} exists.", field="experiment_id")
+    return found.deleted_ns
 
 
 def _tags(connection: Connection, ids: list[int] | None) -> dict[int, dict[str, str]]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import delete as delete_from
 
 from seafloor.domain.errors import Conflict, NotFound, nearest
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.rows import get_workload
-from seafloor.stores.metadata.sql.tables import param, tag
+from seafloor.stores.metadata.sql.rows import check_workload
+from seafloor.stores.metadata.sql.tables import param, tag, workload
 
-# SQLite takes so many values in one statement.
 IDS_AT_ONCE = 10_000
+"""Databases take some 30,000 values in one statement."""
 
 
 class SqlLabels:
@@ -28,7 +29,7 @@ class SqlLabels:
         def read(connection: Connection) -> dict[WorkloadId, Labels]:
             made: dict[WorkloadId, Labels] = {}
             for begin in range(0, len(workload_ids), IDS_AT_ONCE):
-                _add_labels(connection, workload_ids[begin : begin + IDS_AT_ONCE], made)
+                made |= _labels(connection, workload_ids[begin : begin + IDS_AT_ONCE])
             return made
 
         return await self._database.read(read)
@@ -37,28 +38,22 @@ class SqlLabels:
         """See ``LabelRecords``."""
 
         def write(connection: Connection) -> None:
-            get_workload(connection, workload_id)
-            rows = connection.execute(
-                select(param.c.key, param.c.value).where(
-                    param.c.workload_id == workload_id, param.c.key.in_(params)
-                )
-            )
-            known = {row.key: row.value for row in rows}
+            known = _known(connection, param, workload_id, params)
             for key, old in known.items():
                 if params[key] != old:
+                    # The words that MLflow's clients know.
                     raise Conflict(
                         "Changing param values is not allowed. Param with "
                         f"key='{key}' was already logged with value='{old}' for run "
                         f"ID='{workload_id}'. Attempted logging new value '{params[key]}'.",
                         field=key,
                     )
-            new = [
-                {"workload_id": workload_id, "key": key, "value": value}
-                for key, value in params.items()
-                if key not in known
-            ]
-            if new:
-                connection.execute(insert(param), new)
+            add_labels(
+                connection,
+                param,
+                workload_id,
+                {key: value for key, value in params.items() if key not in known},
+            )
 
         await self._database.write(write)
 
@@ -66,48 +61,91 @@ class SqlLabels:
         self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
         """See ``LabelRecords``."""
-        await self._database.write(
-            lambda connection: _change_tags(connection, workload_id, set_, delete)
+
+        def write(connection: Connection) -> None:
+            known = _known(connection, tag, workload_id, [*set_, *delete])
+            _delete_tags(connection, workload_id, known, delete)
+            kept = known.keys() - set(delete)
+            changed = {
+                key: value for key, value in set_.items() if key in kept and value != known[key]
+            }
+            _update_tags(connection, workload_id, changed)
+            add_labels(
+                connection,
+                tag,
+                workload_id,
+                {key: value for key, value in set_.items() if key not in kept},
+            )
+
+        await self._database.write(write)
+
+
+def add_labels(
+    connection: Connection, table: Table, workload_id: WorkloadId, labels: Mapping[str, str]
+) -> None:
+    """Insert params or tags that are not there yet."""
+    if labels:
+        connection.execute(
+            insert(table),
+            [
+                {"workload_id": workload_id, "key": key, "value": value}
+                for key, value in labels.items()
+            ],
         )
 
 
-def _add_labels(
-    connection: Connection, ids: Sequence[WorkloadId], made: dict[WorkloadId, Labels]
-) -> None:
-    from_ids = {workload_id: Labels({}, {}) for workload_id in ids}
-    found: set[WorkloadId] = set()
+def _labels(connection: Connection, ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
+    known = connection.execute(select(workload.c.id).where(workload.c.id.in_(ids))).scalars()
+    made = {WorkloadId(workload_id): Labels({}, {}) for workload_id in known}
     for row in connection.execute(select(param).where(param.c.workload_id.in_(ids))):
-        from_ids[row.workload_id].params[row.key] = row.value
-        found.add(row.workload_id)
+        made[row.workload_id].params[row.key] = row.value
     for row in connection.execute(select(tag).where(tag.c.workload_id.in_(ids))):
-        from_ids[row.workload_id].tags[row.key] = row.value
-        found.add(row.workload_id)
-    made.update({workload_id: from_ids[workload_id] for workload_id in ids if workload_id in found})
+        made[row.workload_id].tags[row.key] = row.value
+    return made
 
 
-def _change_tags(
+def _known(
     connection: Connection,
+    table: Table,
     workload_id: WorkloadId,
-    set_: Mapping[str, str],
-    gone: Sequence[str],
+    keys: Mapping[str, str] | Sequence[str],
+) -> dict[str, str]:
+    """Those of some labels that are there; NotFound when the workload is not."""
+    rows = connection.execute(
+        select(table.c.key, table.c.value).where(
+            table.c.workload_id == workload_id, table.c.key.in_(keys)
+        )
+    )
+    known = {row.key: row.value for row in rows}
+    if not known:  # else the labels prove it
+        check_workload(connection, workload_id)
+    return known
+
+
+def _delete_tags(
+    connection: Connection, workload_id: WorkloadId, known: Mapping[str, str], keys: Sequence[str]
 ) -> None:
-    get_workload(connection, workload_id)
-    this = tag.c.workload_id == workload_id
-    known = set(connection.execute(select(tag.c.key).where(this)).scalars())
-    for key in gone:
+    if not keys:
+        return
+    for key in keys:
         if key not in known:
+            all_of_it = select(tag.c.key).where(tag.c.workload_id == workload_id)
+            near = nearest(key, connection.execute(all_of_it).scalars())
             raise NotFound(
-                f"No tag with name: {key} in run with id {workload_id}.{nearest(key, known)}",
-                field=key,
+                f"No tag with name: {key} in run with id {workload_id}.{near}", field=key
             )
-    replaced = [*gone, *(known & set_.keys())]
-    if replaced:
-        connection.execute(delete(tag).where(this, tag.c.key.in_(replaced)))
-    if set_:
+    connection.execute(
+        delete_from(tag).where(tag.c.workload_id == workload_id, tag.c.key.in_(keys))
+    )
+
+
+def _update_tags(
+    connection: Connection, workload_id: WorkloadId, changed: Mapping[str, str]
+) -> None:
+    if changed:
         connection.execute(
-            insert(tag),
-            [
-                {"workload_id": workload_id, "key": key, "value": value}
-                for key, value in set_.items()
-            ],
+            update(tag)
+            .where(tag.c.workload_id == workload_id, tag.c.key == bindparam("of_key"))
+            .values(value=bindparam("new_value")),
+            [{"of_key": key, "new_value": value} for key, value in changed.items()],
         )

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, Row, insert, select, update
 
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import AlreadyExists, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
@@ -21,8 +22,9 @@ from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.protocol import WorkloadInputs
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.documents import digest, dump, load
-from seafloor.stores.metadata.sql.rows import get_workload
+from seafloor.stores.metadata.sql.documents import digest, dump, dump_sorted, load
+from seafloor.stores.metadata.sql.experiments import ID_MAX, check_experiment
+from seafloor.stores.metadata.sql.rows import check_workload
 
 _CONTEXT_TAG = "mlflow.data.context"
 
@@ -48,15 +50,10 @@ class SqlModels:
         """See ``LoggedModelRecords``."""
 
         def write(connection: Connection) -> LoggedModel:
-            experiment = connection.execute(
-                select(tables.experiment.c.id).where(tables.experiment.c.id == model.experiment_id)
-            ).first()
-            if experiment is None:
-                raise NotFound(
-                    f"No Experiment with id={model.experiment_id} exists.", field="experiment_id"
-                )
+            _check_id_is_free(connection, model.id)
+            check_experiment(connection, model.experiment_id)
             if model.source_run_id is not None:
-                get_workload(connection, model.source_run_id)
+                check_workload(connection, model.source_run_id)
             connection.execute(
                 insert(tables.logged_model).values(
                     id=model.id,
@@ -71,7 +68,7 @@ class SqlModels:
                     updated_ns=model.updated_ns,
                 )
             )
-            return model
+            return replace(model, deleted_ns=None)
 
         return await self._database.write(write)
 
@@ -84,7 +81,8 @@ class SqlModels:
     ) -> tuple[LoggedModel, ...]:
         """See ``LoggedModelRecords``."""
         table = tables.logged_model
-        wanted = select(table).where(table.c.experiment_id.in_(experiment_ids))
+        ids = [one for one in experiment_ids if 0 <= one <= ID_MAX]
+        wanted = select(table).where(table.c.experiment_id.in_(ids))
         if lifecycle is Lifecycle.ACTIVE:
             wanted = wanted.where(table.c.deleted_ns.is_(None))
         elif lifecycle is Lifecycle.DELETED:
@@ -131,10 +129,12 @@ class SqlModels:
 
     async def model_metrics_add(self, model_id: str, metrics: Sequence[ModelMetric]) -> None:
         """See ``LoggedModelRecords``."""
-        documents = {digest(text): text for text in map(_metric_text, metrics)}
+        documents = {digest(text): (text, of.run_id) for of in metrics for text in [_text(of)]}
 
         def write(connection: Connection) -> None:
             _get(connection, model_id)
+            for run_id in {of.run_id for of in metrics}:
+                check_workload(connection, run_id)
             table = tables.model_metric
             known = set(
                 connection.execute(
@@ -144,8 +144,8 @@ class SqlModels:
                 ).scalars()
             )
             new = [
-                {"model_id": model_id, "document": text, "digest": key}
-                for key, text in documents.items()
+                {"model_id": model_id, "run_id": run_id, "document": text, "digest": key}
+                for key, (text, run_id) in documents.items()
                 if key not in known
             ]
             if new:
@@ -178,7 +178,7 @@ class SqlModels:
         }
 
         def write(connection: Connection) -> None:
-            get_workload(connection, workload_id)
+            check_workload(connection, workload_id)
             table = tables.workload_input
             known = {
                 (row.kind, row.digest)
@@ -208,6 +208,12 @@ class SqlModels:
         return await self._database.read(read)
 
 
+def _check_id_is_free(connection: Connection, model_id: str) -> None:
+    column = tables.logged_model.c.id
+    if connection.execute(select(column).where(column == model_id)).first() is not None:
+        raise AlreadyExists(f"There is a model {model_id} already.", field="model_id")
+
+
 def _get(connection: Connection, model_id: str) -> LoggedModel:
     found = connection.execute(
         select(tables.logged_model).where(tables.logged_model.c.id == model_id)
@@ -233,7 +239,7 @@ def _model(row: Row[Any]) -> LoggedModel:
     )
 
 
-def _metric_text(metric: ModelMetric) -> str:
+def _text(metric: ModelMetric) -> str:
     return dump(
         _MetricDocument(
             key=metric.key,
@@ -266,7 +272,7 @@ def _input_rows(
     outputs: Sequence[ModelOutput],
     models: Sequence[str],
 ) -> list[dict[str, Any]]:
-    rows = [_input_row(workload_id, "dataset", dump(found), found) for found in datasets]
+    rows = [_input_row(workload_id, "dataset", dump_sorted(found), found) for found in datasets]
     rows += [_input_row(workload_id, "output", dump(found), None) for found in outputs]
     rows += [_input_row(workload_id, "model", dump(found), None) for found in models]
     return rows

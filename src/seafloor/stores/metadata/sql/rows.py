@@ -24,6 +24,13 @@ def get_workload(connection: Connection, workload_id: str) -> Workload:
     return workload_of(found)
 
 
+def check_workload(connection: Connection, workload_id: str) -> None:
+    """Refuse a workload that does not exist."""
+    column = tables.workload.c.id
+    if connection.execute(select(column).where(column == workload_id)).first() is None:
+        raise NotFound(f"Run with id={workload_id} not found.", field="id")
+
+
 def workload_of(row: Row[Any]) -> Workload:
     """A workload of its row."""
     return Workload(

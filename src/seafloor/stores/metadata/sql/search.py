@@ -7,63 +7,115 @@ neither shift nor repeat others.
 
 from __future__ import annotations
 
-import base64
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    case,
+    false,
+    or_,
+    select,
+)
 
-from seafloor.domain.errors import InvalidValue
-from seafloor.domain.search import ATTRIBUTES, Lifecycle, Order, Subject, WorkloadQuery
+from seafloor.domain.search import Identifier, Lifecycle, Order, Subject, WorkloadQuery
+from seafloor.stores.metadata.comparisons import check_query
+from seafloor.stores.metadata.cursors import Position, SortKey, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
 from seafloor.stores.metadata.sql import tables
-from seafloor.stores.metadata.sql.conditions import attribute_column, condition
+from seafloor.stores.metadata.sql.conditions import condition
+from seafloor.stores.metadata.sql.experiments import ID_MAX
 from seafloor.stores.metadata.sql.rows import workload_of
 
+_VALUE, _NAN, _MISSING = 0, 1, 2
 
-class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    query: str
-    keys: list[str | int | float]
+_TABLES = {
+    Subject.METRIC: tables.metric_summary,
+    Subject.PARAM: tables.param,
+    Subject.TAG: tables.tag,
+}
 
 
 @dataclass(frozen=True)
-class _SortKey:
-    column: ColumnElement[Any]
+class _Key:
+    """One order key: a rank (value, NaN or missing), then the value."""
+
+    rank: ColumnElement[int]
+    value: ColumnElement[Any]
     descending: bool
+    joined: tuple[FromClause, ColumnElement[bool]] | None = None
+
+    def beyond(self, at: SortKey) -> ColumnElement[bool]:
+        """What comes after a position, as far as this key says."""
+        rank, value = at
+        if rank != _VALUE:
+            return self.rank > rank
+        further = self.value < value if self.descending else self.value > value
+        return or_(self.rank > rank, and_(self.rank == rank, further))
+
+    def equal(self, at: SortKey) -> ColumnElement[bool]:
+        """What stands at a position, as far as this key says."""
+        rank, value = at
+        return self.rank == rank if rank != _VALUE else self.value == value
 
 
 def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
-    """Find a page of workloads; one statement."""
-    table = tables.workload
-    wanted = select(table).select_from(table).where(table.c.kind == str(query.kind))
-    for clause in _clauses(query):
-        wanted = wanted.where(clause)
-    wanted, keys = _sorted(wanted, query.order)
-    if query.cursor is not None:
-        wanted = wanted.where(_after(keys, _read_cursor(query, len(keys))))
-    labelled = [key.column.label(f"sort_{number}") for number, key in enumerate(keys)]
-    wanted = wanted.add_columns(*labelled).limit(query.limit + 1)
-    rows = connection.execute(wanted).all()
+    """Find a page of workloads, in one statement.
+
+    Raises:
+        InvalidValue, LimitExceeded: as ``check_query`` says, or the cursor is not of this query.
+    """
+    check_query(query)
+    after = decode_cursor(query)
+    keys = [_key(order) for order in query.order]
+    rows = connection.execute(_statement(query, keys, after)).all()
     page = rows[: query.limit]
-    cursor = None
-    if len(rows) > query.limit:
-        values = [page[-1]._mapping[label.name] for label in labelled]  # public API
-        cursor = _cursor(query, values)
-    return WorkloadPage(tuple(workload_of(row) for row in page), cursor)
+    more = len(rows) > query.limit
+    return WorkloadPage(
+        items=tuple(workload_of(row) for row in page),
+        next=encode_cursor(query, _position(page[-1], len(keys))) if more else None,
+    )
+
+
+def _statement(query: WorkloadQuery, keys: Sequence[_Key], after: Position | None) -> Select[Any]:
+    table = tables.workload
+    wanted = select(table).where(*_clauses(query))
+    for number, key in enumerate(keys):
+        if key.joined is not None:
+            wanted = wanted.outerjoin_from(table, *key.joined)
+        wanted = wanted.add_columns(
+            key.rank.label(f"rank_{number}"), key.value.label(f"value_{number}")
+        )
+        wanted = wanted.order_by(key.rank, key.value.desc() if key.descending else key.value)
+    if after is not None:
+        wanted = wanted.where(_after(keys, after))
+    return wanted.order_by(table.c.created_ns.desc(), table.c.id).limit(query.limit + 1)
+
+
+def _position(row: Row[Any], orders: int) -> Position:
+    keys = tuple(
+        (getattr(row, f"rank_{number}"), getattr(row, f"value_{number}"))
+        for number in range(orders)
+    )
+    return Position(keys, row.created_ns, row.id)
 
 
 def _clauses(query: WorkloadQuery) -> list[ColumnElement[bool]]:
     table = tables.workload
-    made: list[ColumnElement[bool]] = []
+    made: list[ColumnElement[bool]] = [table.c.kind == str(query.kind)]
     if query.project is not None:
         made.append(table.c.project == query.project)
     if query.experiment_ids is not None:
-        ids = query.experiment_ids
-        made.append(table.c.experiment_id.in_(ids) if ids else false())
+        ids = [one for one in query.experiment_ids if 0 <= one <= ID_MAX]
+        made.append(_one_of(table.c.experiment_id, ids))
     if query.states is not None:
-        made.append(table.c.state.in_([str(state) for state in query.states]))
+        made.append(_one_of(table.c.state, [str(state) for state in query.states]))
     if query.lifecycle is Lifecycle.ACTIVE:
         made.append(table.c.deleted_ns.is_(None))
     elif query.lifecycle is Lifecycle.DELETED:
@@ -73,77 +125,38 @@ def _clauses(query: WorkloadQuery) -> list[ColumnElement[bool]]:
     return made
 
 
-def _sorted(wanted: Select[Any], orders: tuple[Order, ...]) -> tuple[Select[Any], list[_SortKey]]:
-    keys: list[_SortKey] = []
-    for order in orders:
-        wanted, more = _order_keys(wanted, order)
-        keys += more
-    keys.append(_SortKey(tables.workload.c.created_ns, descending=True))
-    keys.append(_SortKey(tables.workload.c.id, descending=False))
-    directions = [key.column.desc() if key.descending else key.column.asc() for key in keys]
-    return wanted.order_by(*directions), keys
+def _one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    if len(values) == 1:  # an index then serves the order too
+        return column == values[0]
+    return column.in_(values) if values else false()
 
 
-def _order_keys(wanted: Select[Any], order: Order) -> tuple[Select[Any], list[_SortKey]]:
-    """The keys of one order: a rank (0 value, 1 NaN, 2 missing), then the value."""
-    by = order.by
-    workload = tables.workload
+def _key(order: Order) -> _Key:
+    by: Identifier = order.by
+    if by.subject is Subject.ATTRIBUTE:
+        value = tables.workload.c[by.key]
+        rank = case((value.is_(None), _MISSING), else_=_VALUE)
+        return _Key(rank, value, order.descending)
+    table = _TABLES[by.subject].alias()
+    this = and_(table.c.workload_id == tables.workload.c.id, table.c.key == by.key)
     if by.subject is Subject.METRIC:
-        joined = tables.metric_summary.alias()
-        value, blank = joined.c.last, 0.0
-        rank = case((joined.c.workload_id.is_(None), 2), (value.is_(None), 1), else_=0)
-    elif by.subject is Subject.ATTRIBUTE:
-        value = attribute_column(by.key)
-        blank = 0 if ATTRIBUTES[by.key] == "number" else ""
-        keys = [_SortKey(case((value.is_(None), 2), else_=0), descending=False)]
-        keys.append(_SortKey(func.coalesce(value, blank), order.descending))
-        return wanted, keys
-    elif by.subject in (Subject.PARAM, Subject.TAG):
-        joined = (tables.param if by.subject is Subject.PARAM else tables.tag).alias()
-        value, blank = joined.c.value, ""
-        rank = case((value.is_(None), 2), else_=0)
-    else:
-        raise InvalidValue("Runs cannot be ordered by their datasets.", field="order")
-    this = and_(joined.c.workload_id == workload.c.id, joined.c.key == by.key)
-    wanted = wanted.outerjoin(joined, this)
-    return wanted, [
-        _SortKey(rank, descending=False),
-        _SortKey(func.coalesce(value, blank), order.descending),
-    ]
-
-
-def _after(keys: list[_SortKey], values: list[str | int | float]) -> ColumnElement[bool]:
-    """What comes after some sort keys, in lexicographic order."""
-    alternatives: list[ColumnElement[bool]] = []
-    for number, (key, value) in enumerate(zip(keys, values, strict=True)):
-        equal = [keys[i].column == values[i] for i in range(number)]
-        beyond = key.column < value if key.descending else key.column > value
-        alternatives.append(and_(*equal, beyond))
-    first, start = keys[0], values[0]
-    # Said twice, so that an index on the first key can be entered at the right place.
-    bound = first.column <= start if first.descending else first.column >= start
-    return and_(bound, or_(*alternatives))
-
-
-def _fingerprint(query: WorkloadQuery) -> str:
-    same = msgspec.structs.replace(query, cursor=None, limit=1)
-    return hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:16]
-
-
-def _cursor(query: WorkloadQuery, keys: list[Any]) -> str:
-    document = msgspec.json.encode(_Cursor(_fingerprint(query), keys))
-    return base64.urlsafe_b64encode(document).decode().rstrip("=")
-
-
-def _read_cursor(query: WorkloadQuery, count: int) -> list[str | int | float]:
-    text = query.cursor or ""
-    try:
-        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        cursor = msgspec.json.decode(raw, type=_Cursor)
-    except (ValueError, msgspec.DecodeError) as error:
-        raise InvalidValue("The cursor is not one of this server.", field="cursor") from error
-    if cursor.query != _fingerprint(query) or len(cursor.keys) != count:
-        raise InvalidValue(
-            "The cursor belongs to another search: begin at the first page.", field="cursor"
+        value = table.c.last
+        rank = case(
+            (table.c.workload_id.is_(None), _MISSING), (value.is_(None), _NAN), else_=_VALUE
         )
-    return cursor.keys
+    else:
+        value = table.c.value
+        rank = case((value.is_(None), _MISSING), else_=_VALUE)
+    return _Key(rank, value, order.descending, (table, this))
+
+
+def _after(keys: Sequence[_Key], at: Position) -> ColumnElement[bool]:
+    """What comes after a position, in lexicographic order of the keys."""
+    created, workload_id = tables.workload.c.created_ns, tables.workload.c.id
+    # The first bound is said apart, so that an index on the time is entered at the right place.
+    last: ColumnElement[bool] = and_(
+        created <= at.created_ns, or_(created < at.created_ns, workload_id > at.id)
+    )
+    for key, where in reversed(list(zip(keys, at.keys, strict=True))):
+        last = or_(key.beyond(where), and_(key.equal(where), last))
+    return last

@@ -6,19 +6,26 @@ Times are nanoseconds UTC. Documents (specs, code, endings, receipts) are JSON t
 from __future__ import annotations
 
 from sqlalchemy import (
-    BigInteger,
     Column,
-    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
+)
+
+from seafloor.stores.metadata.sql.column_types import (
+    blob,
+    float64,
+    key_text,
+    long_text,
+    name_text,
+    number,
+    path_text,
+    serial,
+    short_text,
+    small_number,
 )
 
 METADATA = MetaData(
@@ -30,32 +37,28 @@ METADATA = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only in an INTEGER column.
-_Serial = BigInteger().with_variant(Integer, "sqlite")
-_NAME = String(500)
-_KEY = String(250)
-_ID = String(32)
-_OWNER = String(34)
-_PATH = String(1024)
+_ID_CHARS = 32
+_OWNER_CHARS = 34  # a workload's id, or `m-` and 32 digits of a logged model's
+_SHA256_CHARS = 64
 
 project = Table(
     "project",
     METADATA,
-    Column("name", _NAME, primary_key=True),
-    Column("created_ns", BigInteger, nullable=False),
+    Column("name", name_text(), primary_key=True),
+    Column("created_ns", number(), nullable=False),
 )
 
 experiment = Table(
     "experiment",
     METADATA,
-    Column("id", _Serial, primary_key=True),
-    Column("project", _NAME, ForeignKey("project.name"), nullable=False),
-    Column("name", _NAME, nullable=False),
-    Column("spec", Text),
-    Column("artifact_location", Text),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("updated_ns", BigInteger, nullable=False),
-    Column("deleted_ns", BigInteger),
+    Column("id", serial(), primary_key=True),
+    Column("project", name_text(), ForeignKey("project.name"), nullable=False),
+    Column("name", name_text(), nullable=False),
+    Column("spec", long_text()),
+    Column("artifact_location", long_text()),
+    Column("created_ns", number(), nullable=False),
+    Column("updated_ns", number(), nullable=False),
+    Column("deleted_ns", number()),
     UniqueConstraint("project", "name"),
 )
 
@@ -63,33 +66,33 @@ experiment_tag = Table(
     "experiment_tag",
     METADATA,
     Column(
-        "experiment_id", _Serial, ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True
+        "experiment_id", serial(), ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True
     ),
-    Column("key", _KEY, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("key", key_text(), primary_key=True),
+    Column("value", long_text(), nullable=False),
 )
 
 workload = Table(
     "workload",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    Column("kind", String(16), nullable=False),
-    Column("project", _NAME, ForeignKey("project.name"), nullable=False),
-    Column("experiment_id", _Serial, ForeignKey("experiment.id")),
-    Column("name", _NAME, nullable=False),
-    Column("user", _NAME, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("origin", String(16), nullable=False),
-    Column("spec", Text, nullable=False),
-    Column("code", Text),
-    Column("environment", _NAME),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("updated_ns", BigInteger, nullable=False),
-    Column("started_ns", BigInteger),
-    Column("ended_ns", BigInteger),
-    Column("deleted_ns", BigInteger),
-    Column("attempt", Integer, nullable=False),
-    Column("idempotency_key", String(250)),
+    Column("id", short_text(_ID_CHARS), primary_key=True),
+    Column("kind", short_text(16), nullable=False),
+    Column("project", name_text(), ForeignKey("project.name"), nullable=False),
+    Column("experiment_id", serial(), ForeignKey("experiment.id")),
+    Column("name", name_text(), nullable=False),
+    Column("user", name_text(), nullable=False),
+    Column("state", short_text(16), nullable=False),
+    Column("origin", short_text(16), nullable=False),
+    Column("spec", long_text(), nullable=False),
+    Column("code", long_text()),
+    Column("environment", short_text(300)),
+    Column("created_ns", number(), nullable=False),
+    Column("updated_ns", number(), nullable=False),
+    Column("started_ns", number()),
+    Column("ended_ns", number()),
+    Column("deleted_ns", number()),
+    Column("attempt", small_number(), nullable=False),
+    Column("idempotency_key", short_text(250)),
     UniqueConstraint("project", "idempotency_key"),
     Index(None, "kind", "created_ns", "id"),
     Index(None, "kind", "project", "created_ns", "id"),
@@ -102,7 +105,7 @@ workload = Table(
 def _of_workload(*, primary_key: bool = True) -> Column[str]:
     return Column(
         "workload_id",
-        _ID,
+        short_text(_ID_CHARS),
         ForeignKey("workload.id", ondelete="CASCADE"),
         primary_key=primary_key,
         nullable=False,
@@ -113,25 +116,26 @@ attempt = Table(
     "attempt",
     METADATA,
     _of_workload(),
-    Column("number", Integer, primary_key=True),
-    Column("state", String(16), nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("started_ns", BigInteger),
-    Column("ended_ns", BigInteger),
-    Column("ending", Text),
-    Column("receipts", Text, nullable=False),
-    Column("environment", _NAME),
-    Column("environment_digest", String(64)),
+    Column("number", small_number(), primary_key=True),
+    Column("state", short_text(16), nullable=False),
+    Column("created_ns", number(), nullable=False),
+    Column("started_ns", number()),
+    Column("ended_ns", number()),
+    Column("ending", long_text()),
+    Column("receipts", long_text(), nullable=False),
+    Column("environment", short_text(300)),
+    Column("environment_digest", short_text(_SHA256_CHARS)),
 )
 
 task = Table(
     "task",
     METADATA,
     _of_workload(),
-    Column("attempt", Integer, primary_key=True),
-    Column("name", String(63), primary_key=True),
-    Column("state", String(16), nullable=False),
-    Column("ending", Text),
+    Column("attempt", small_number(), primary_key=True),
+    Column("name", short_text(63), primary_key=True),
+    Column("role", short_text(63), nullable=False),
+    Column("state", short_text(16), nullable=False),
+    Column("ending", long_text()),
     ForeignKeyConstraint(
         ["workload_id", "attempt"], ["attempt.workload_id", "attempt.number"], ondelete="CASCADE"
     ),
@@ -141,73 +145,73 @@ event = Table(
     "event",
     METADATA,
     _of_workload(),
-    Column("sequence", Integer, primary_key=True),
-    Column("time_ns", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("actor", String(32), nullable=False),
-    Column("message", Text, nullable=False),
-    Column("attempt", Integer),
-    Column("state", String(16)),
+    Column("sequence", small_number(), primary_key=True),
+    Column("time_ns", number(), nullable=False),
+    Column("kind", short_text(16), nullable=False),
+    Column("actor", short_text(32), nullable=False),
+    Column("message", long_text(), nullable=False),
+    Column("attempt", small_number()),
+    Column("state", short_text(16)),
 )
 
 param = Table(
     "param",
     METADATA,
     _of_workload(),
-    Column("key", _KEY, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("key", key_text(), primary_key=True),
+    Column("value", long_text(), nullable=False),
 )
 
 tag = Table(
     "tag",
     METADATA,
     _of_workload(),
-    Column("key", _KEY, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("key", key_text(), primary_key=True),
+    Column("value", long_text(), nullable=False),
 )
 
 environment = Table(
     "environment",
     METADATA,
-    Column("project", _NAME, ForeignKey("project.name"), primary_key=True),
-    Column("name", _NAME, primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("python", String(64), nullable=False),
-    Column("pip", Text, nullable=False),
-    Column("conda_channels", Text, nullable=False),
-    Column("conda_packages", Text, nullable=False),
-    Column("image", Text),
-    Column("lock", Text, nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("deleted_ns", BigInteger),
+    Column("project", name_text(), ForeignKey("project.name"), primary_key=True),
+    Column("name", name_text(), primary_key=True),
+    Column("version", small_number(), primary_key=True, autoincrement=False),
+    Column("python", short_text(64), nullable=False),
+    Column("pip", long_text(), nullable=False),
+    Column("conda_channels", long_text(), nullable=False),
+    Column("conda_packages", long_text(), nullable=False),
+    Column("image", long_text()),
+    Column("lock", long_text(), nullable=False),
+    Column("digest", short_text(_SHA256_CHARS), nullable=False),
+    Column("created_ns", number(), nullable=False),
+    Column("deleted_ns", number()),
 )
 
 artifact = Table(
     "artifact",
     METADATA,
     # A workload's id, or a logged model's.
-    Column("owner", _OWNER, primary_key=True),
-    Column("path", _PATH, primary_key=True),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
+    Column("owner", short_text(_OWNER_CHARS), primary_key=True),
+    Column("path", path_text(), primary_key=True),
+    Column("size_bytes", number(), nullable=False),
+    Column("sha256", short_text(_SHA256_CHARS), nullable=False),
+    Column("created_ns", number(), nullable=False),
 )
 
 logged_model = Table(
     "logged_model",
     METADATA,
-    Column("id", _OWNER, primary_key=True),
-    Column("experiment_id", _Serial, ForeignKey("experiment.id"), nullable=False),
-    Column("name", _NAME, nullable=False),
-    Column("model_type", Text, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("source_run_id", _ID, ForeignKey("workload.id", ondelete="SET NULL")),
-    Column("params", Text, nullable=False),
-    Column("tags", Text, nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("updated_ns", BigInteger, nullable=False),
-    Column("deleted_ns", BigInteger),
+    Column("id", short_text(_OWNER_CHARS), primary_key=True),
+    Column("experiment_id", serial(), ForeignKey("experiment.id"), nullable=False),
+    Column("name", name_text(), nullable=False),
+    Column("model_type", long_text(), nullable=False),
+    Column("state", short_text(16), nullable=False),
+    Column("source_run_id", short_text(_ID_CHARS), ForeignKey("workload.id", ondelete="SET NULL")),
+    Column("params", long_text(), nullable=False),
+    Column("tags", long_text(), nullable=False),
+    Column("created_ns", number(), nullable=False),
+    Column("updated_ns", number(), nullable=False),
+    Column("deleted_ns", number()),
     Index(None, "experiment_id", "created_ns"),
     Index(None, "source_run_id"),
 )
@@ -215,42 +219,54 @@ logged_model = Table(
 model_metric = Table(
     "model_metric",
     METADATA,
-    Column("id", _Serial, primary_key=True),
-    Column("model_id", _OWNER, ForeignKey("logged_model.id", ondelete="CASCADE"), nullable=False),
+    Column("id", serial(), primary_key=True),
+    Column(
+        "model_id",
+        short_text(_OWNER_CHARS),
+        ForeignKey("logged_model.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column(
+        "run_id",
+        short_text(_ID_CHARS),
+        ForeignKey("workload.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
     # The whole value as a document: NaN and infinities have no place in every database's floats.
-    Column("document", Text, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("document", long_text(), nullable=False),
+    Column("digest", short_text(_SHA256_CHARS), nullable=False),
     UniqueConstraint("model_id", "digest"),
+    Index(None, "run_id"),
 )
 
 # What a run used and produced: datasets, models, outputs, each a document, in order.
 workload_input = Table(
     "workload_input",
     METADATA,
-    Column("id", _Serial, primary_key=True),
+    Column("id", serial(), primary_key=True),
     _of_workload(primary_key=False),
-    Column("kind", String(16), nullable=False),
-    Column("document", Text, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("kind", short_text(16), nullable=False),
+    Column("document", long_text(), nullable=False),
+    Column("digest", short_text(_SHA256_CHARS), nullable=False),
     # Of a dataset, for searching.
-    Column("name", _NAME),
-    Column("dataset_digest", _NAME),
-    Column("context", Text),
+    Column("name", short_text(500)),
+    Column("dataset_digest", short_text(500)),
+    Column("context", long_text()),
     UniqueConstraint("workload_id", "kind", "digest"),
 )
 
 metric_journal = Table(
     "metric_journal",
     METADATA,
-    Column("sequence", _Serial, primary_key=True),
+    Column("sequence", serial(), primary_key=True),
     _of_workload(primary_key=False),
-    Column("attempt", Integer, nullable=False),
-    Column("points", Integer, nullable=False),
-    Column("step_min", BigInteger, nullable=False),
-    Column("step_max", BigInteger, nullable=False),
-    Column("time_ms_min", BigInteger, nullable=False),
-    Column("time_ms_max", BigInteger, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
+    Column("attempt", small_number(), nullable=False),
+    Column("points", small_number(), nullable=False),
+    Column("step_min", number(), nullable=False),
+    Column("step_max", number(), nullable=False),
+    Column("time_ms_min", number(), nullable=False),
+    Column("time_ms_max", number(), nullable=False),
+    Column("payload", blob(), nullable=False),
     Index(None, "workload_id", "sequence"),
 )
 
@@ -258,21 +274,21 @@ metric_summary = Table(
     "metric_summary",
     METADATA,
     _of_workload(),
-    Column("key", _KEY, primary_key=True),
-    Column("points", BigInteger, nullable=False),
-    Column("nans", BigInteger, nullable=False),
+    Column("key", key_text(), primary_key=True),
+    Column("points", number(), nullable=False),
+    Column("nans", number(), nullable=False),
     # NULL for NaN and clamped for infinities: only for searching; `last_bits` holds the truth.
-    Column("last", Double),
-    Column("last_bits", BigInteger, nullable=False),
-    Column("last_step", BigInteger, nullable=False),
-    Column("last_time_ms", BigInteger, nullable=False),
-    Column("min_bits", BigInteger),
-    Column("max_bits", BigInteger),
-    Column("min_step", BigInteger),
-    Column("max_step", BigInteger),
+    Column("last", float64()),
+    Column("last_bits", number(), nullable=False),
+    Column("last_step", number(), nullable=False),
+    Column("last_time_ms", number(), nullable=False),
+    Column("min_bits", number()),
+    Column("max_bits", number()),
+    Column("min_step", number()),
+    Column("max_step", number()),
     # The greatest step and time of any point: what lies above cannot be a repeat.
-    Column("step_max", BigInteger, nullable=False),
-    Column("time_ms_max", BigInteger, nullable=False),
+    Column("step_max", number(), nullable=False),
+    Column("time_ms_max", number(), nullable=False),
     Index(None, "key", "last"),
 )
 
@@ -280,11 +296,11 @@ event_file = Table(
     "event_file",
     METADATA,
     _of_workload(),
-    Column("attempt", Integer, primary_key=True),
-    Column("path", _PATH, primary_key=True),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("decoded_bytes", BigInteger, nullable=False),
-    Column("records", BigInteger, nullable=False),
-    Column("scalars", BigInteger, nullable=False),
-    Column("problem", Text),
+    Column("attempt", small_number(), primary_key=True),
+    Column("path", path_text(), primary_key=True),
+    Column("size_bytes", number(), nullable=False),
+    Column("decoded_bytes", number(), nullable=False),
+    Column("records", number(), nullable=False),
+    Column("scalars", number(), nullable=False),
+    Column("problem", long_text()),
 )

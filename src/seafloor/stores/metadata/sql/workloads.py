@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from msgspec.structs import replace
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
-from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
-from seafloor.domain.workloads import Workload, check_transition
+from seafloor.domain.workloads import Attempt, Workload, check_transition
 from seafloor.stores.metadata.protocol import Labels, NewEvent, Transition, WorkloadPage
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.attempts import add_attempt, add_event
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump
+from seafloor.stores.metadata.sql.experiments import check_experiment
+from seafloor.stores.metadata.sql.labels import add_labels
 from seafloor.stores.metadata.sql.projects import check_project
-from seafloor.stores.metadata.sql.rows import get_workload, workload_of, workload_values
+from seafloor.stores.metadata.sql.rows import (
+    check_workload,
+    get_workload,
+    workload_of,
+    workload_values,
+)
 from seafloor.stores.metadata.sql.search import search
 
 FOUND_MAX = 10
@@ -34,23 +42,19 @@ class SqlWorkloads:
             known = _by_idempotency_key(connection, workload.project, idempotency_key)
             if known is not None:
                 return known
+            _check_id_is_free(connection, workload.id)
             check_project(connection, workload.project)
             _check_experiment(connection, workload.experiment_id)
-            values = {**workload_values(workload), "idempotency_key": idempotency_key}
+            made = replace(workload, attempt=1 if workload.origin == "launched" else 0)
+            values = {**workload_values(made), "idempotency_key": idempotency_key}
             connection.execute(insert(tables.workload).values(**values))
-            _add_labels(connection, workload.id, labels)
-            if workload.attempt:
-                add_attempt(
-                    connection, workload.id, workload.attempt, created_ns=workload.created_ns
-                )
-            add_event(
-                connection,
-                workload.id,
-                event,
-                attempt_=workload.attempt or None,
-                state=workload.state,
-            )
-            return workload
+            add_labels(connection, tables.param, made.id, labels.params)
+            add_labels(connection, tables.tag, made.id, labels.tags)
+            if made.attempt:
+                first = Attempt(made.attempt, made.state, made.created_ns)
+                add_attempt(connection, made.id, first)
+            add_event(connection, made.id, event, attempt_=made.attempt or None, state=made.state)
+            return made
 
         return await self._database.write(write)
 
@@ -61,13 +65,13 @@ class SqlWorkloads:
     async def workload_find(self, prefix: str) -> tuple[WorkloadId, ...]:
         """See ``WorkloadRecords``."""
         column = tables.workload.c.id
+        # "g" follows the last hex digit: a range, which enters the index at the right place.
+        begins = and_(column >= prefix, column < f"{prefix}g")
+        ends = column.endswith(prefix, autoescape=True)
 
         def read(connection: Connection) -> tuple[WorkloadId, ...]:
             rows = connection.execute(
-                select(column)
-                .where(or_(column.like(f"{prefix}%"), column.like(f"%{prefix}")))
-                .order_by(column.desc())
-                .limit(FOUND_MAX)
+                select(column).where(or_(begins, ends)).order_by(column.desc()).limit(FOUND_MAX)
             )
             return tuple(WorkloadId(row.id) for row in rows)
 
@@ -93,7 +97,7 @@ class SqlWorkloads:
             values["environment"] = environment
 
         def write(connection: Connection) -> Workload:
-            get_workload(connection, workload_id)
+            check_workload(connection, workload_id)
             _update(connection, workload_id, values)
             return get_workload(connection, workload_id)
 
@@ -109,12 +113,10 @@ class SqlWorkloads:
             if found.state not in transition.expected:
                 raise Conflict(f"The run is {found.state}; it cannot become {transition.state}.")
             check_transition(found.state, transition.state)
-            values = _transition_values(found, transition)
+            values = _transition_values(transition)
             _update(connection, workload_id, {**values, "updated_ns": transition.event.time_ns})
             if found.attempt:
-                if transition.ending is not None:
-                    values["ending"] = dump(transition.ending)
-                _update_attempt(connection, found, values)
+                _update_attempt(connection, found, {**values, **_ending_values(transition)})
             add_event(
                 connection,
                 workload_id,
@@ -163,29 +165,15 @@ def _by_idempotency_key(connection: Connection, project: str, key: str | None) -
     return None if found is None else workload_of(found)
 
 
+def _check_id_is_free(connection: Connection, workload_id: WorkloadId) -> None:
+    column = tables.workload.c.id
+    if connection.execute(select(column).where(column == workload_id)).first() is not None:
+        raise AlreadyExists(f"There is a workload {workload_id} already.", field="id")
+
+
 def _check_experiment(connection: Connection, experiment_id: int | None) -> None:
-    if experiment_id is None:
-        return
-    column = tables.experiment.c.deleted_ns
-    found = connection.execute(
-        select(column).where(tables.experiment.c.id == experiment_id)
-    ).first()
-    if found is None:
-        raise NotFound(f"No Experiment with id={experiment_id} exists.", field="experiment_id")
-    if found.deleted_ns is not None:
+    if experiment_id is not None and check_experiment(connection, experiment_id) is not None:
         raise Conflict("The experiment is deleted: restore it first.", field="experiment_id")
-
-
-def _add_labels(connection: Connection, workload_id: WorkloadId, labels: Labels) -> None:
-    for table, values in ((tables.param, labels.params), (tables.tag, labels.tags)):
-        if values:
-            connection.execute(
-                insert(table),
-                [
-                    {"workload_id": workload_id, "key": key, "value": value}
-                    for key, value in values.items()
-                ],
-            )
 
 
 def _update(connection: Connection, workload_id: WorkloadId, values: dict[str, object]) -> None:
@@ -194,15 +182,21 @@ def _update(connection: Connection, workload_id: WorkloadId, values: dict[str, o
     )
 
 
-def _transition_values(found: Workload, transition: Transition) -> dict[str, object]:
+def _transition_values(transition: Transition) -> dict[str, object]:
     values: dict[str, object] = {"state": str(transition.state)}
     if transition.started_ns is not None:
         values["started_ns"] = transition.started_ns
-    if transition.state.is_final:
-        values["ended_ns"] = transition.ended_ns
-    elif found.state.is_final:  # an outside client resumes its run
+    if not transition.state.is_final:  # a client that resumes its run leaves the end behind
         values["ended_ns"] = None
+    elif transition.ended_ns is not None:
+        values["ended_ns"] = transition.ended_ns
     return values
+
+
+def _ending_values(transition: Transition) -> dict[str, object]:
+    if not transition.state.is_final:
+        return {"ending": None}
+    return {} if transition.ending is None else {"ending": dump(transition.ending)}
 
 
 def _update_attempt(connection: Connection, found: Workload, values: dict[str, object]) -> None:

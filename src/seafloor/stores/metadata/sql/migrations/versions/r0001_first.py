@@ -5,38 +5,40 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from seafloor.stores.metadata.sql import column_types as types
+
 
 def upgrade() -> None:
     """Create every table, the project `default` and the experiment `Default`."""
     op.create_table(
         "artifact",
-        sa.Column("owner", sa.String(length=34), nullable=False),
-        sa.Column("path", sa.String(length=1024), nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.Column("owner", types.short_text(34), nullable=False),
+        sa.Column("path", types.path_text(), nullable=False),
+        sa.Column("size_bytes", types.number(), nullable=False),
+        sa.Column("sha256", types.short_text(64), nullable=False),
+        sa.Column("created_ns", types.number(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "path", name=op.f("pk_artifact")),
     )
     op.create_table(
         "project",
-        sa.Column("name", sa.String(length=500), nullable=False),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.Column("name", types.name_text(), nullable=False),
+        sa.Column("created_ns", types.number(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_project")),
     )
     op.create_table(
         "environment",
-        sa.Column("project", sa.String(length=500), nullable=False),
-        sa.Column("name", sa.String(length=500), nullable=False),
-        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("python", sa.String(length=64), nullable=False),
-        sa.Column("pip", sa.Text(), nullable=False),
-        sa.Column("conda_channels", sa.Text(), nullable=False),
-        sa.Column("conda_packages", sa.Text(), nullable=False),
-        sa.Column("image", sa.Text(), nullable=True),
-        sa.Column("lock", sa.Text(), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
-        sa.Column("deleted_ns", sa.BigInteger(), nullable=True),
+        sa.Column("project", types.name_text(), nullable=False),
+        sa.Column("name", types.name_text(), nullable=False),
+        sa.Column("version", types.small_number(), autoincrement=False, nullable=False),
+        sa.Column("python", types.short_text(64), nullable=False),
+        sa.Column("pip", types.long_text(), nullable=False),
+        sa.Column("conda_channels", types.long_text(), nullable=False),
+        sa.Column("conda_packages", types.long_text(), nullable=False),
+        sa.Column("image", types.long_text(), nullable=True),
+        sa.Column("lock", types.long_text(), nullable=False),
+        sa.Column("digest", types.short_text(64), nullable=False),
+        sa.Column("created_ns", types.number(), nullable=False),
+        sa.Column("deleted_ns", types.number(), nullable=True),
         sa.ForeignKeyConstraint(
             ["project"], ["project.name"], name=op.f("fk_environment_project_project")
         ),
@@ -44,14 +46,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "experiment",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("project", sa.String(length=500), nullable=False),
-        sa.Column("name", sa.String(length=500), nullable=False),
-        sa.Column("spec", sa.Text(), nullable=True),
-        sa.Column("artifact_location", sa.Text(), nullable=True),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ns", sa.BigInteger(), nullable=False),
-        sa.Column("deleted_ns", sa.BigInteger(), nullable=True),
+        sa.Column("id", types.serial(), nullable=False),
+        sa.Column("project", types.name_text(), nullable=False),
+        sa.Column("name", types.name_text(), nullable=False),
+        sa.Column("spec", types.long_text(), nullable=True),
+        sa.Column("artifact_location", types.long_text(), nullable=True),
+        sa.Column("created_ns", types.number(), nullable=False),
+        sa.Column("updated_ns", types.number(), nullable=False),
+        sa.Column("deleted_ns", types.number(), nullable=True),
         sa.ForeignKeyConstraint(
             ["project"], ["project.name"], name=op.f("fk_experiment_project_project")
         ),
@@ -60,11 +62,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "experiment_tag",
-        sa.Column(
-            "experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("experiment_id", types.serial(), nullable=False),
+        sa.Column("key", types.key_text(), nullable=False),
+        sa.Column("value", types.long_text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["experiment_id"],
             ["experiment.id"],
@@ -75,26 +75,24 @@ def upgrade() -> None:
     )
     op.create_table(
         "workload",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("project", sa.String(length=500), nullable=False),
-        sa.Column(
-            "experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
-        ),
-        sa.Column("name", sa.String(length=500), nullable=False),
-        sa.Column("user", sa.String(length=500), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("origin", sa.String(length=16), nullable=False),
-        sa.Column("spec", sa.Text(), nullable=False),
-        sa.Column("code", sa.Text(), nullable=True),
-        sa.Column("environment", sa.String(length=500), nullable=True),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ns", sa.BigInteger(), nullable=False),
-        sa.Column("started_ns", sa.BigInteger(), nullable=True),
-        sa.Column("ended_ns", sa.BigInteger(), nullable=True),
-        sa.Column("deleted_ns", sa.BigInteger(), nullable=True),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("idempotency_key", sa.String(length=250), nullable=True),
+        sa.Column("id", types.short_text(32), nullable=False),
+        sa.Column("kind", types.short_text(16), nullable=False),
+        sa.Column("project", types.name_text(), nullable=False),
+        sa.Column("experiment_id", types.serial(), nullable=True),
+        sa.Column("name", types.name_text(), nullable=False),
+        sa.Column("user", types.name_text(), nullable=False),
+        sa.Column("state", types.short_text(16), nullable=False),
+        sa.Column("origin", types.short_text(16), nullable=False),
+        sa.Column("spec", types.long_text(), nullable=False),
+        sa.Column("code", types.long_text(), nullable=True),
+        sa.Column("environment", types.short_text(300), nullable=True),
+        sa.Column("created_ns", types.number(), nullable=False),
+        sa.Column("updated_ns", types.number(), nullable=False),
+        sa.Column("started_ns", types.number(), nullable=True),
+        sa.Column("ended_ns", types.number(), nullable=True),
+        sa.Column("deleted_ns", types.number(), nullable=True),
+        sa.Column("attempt", types.small_number(), nullable=False),
+        sa.Column("idempotency_key", types.key_text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["experiment_id"], ["experiment.id"], name=op.f("fk_workload_experiment_id_experiment")
         ),
@@ -132,16 +130,16 @@ def upgrade() -> None:
     )
     op.create_table(
         "attempt",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
-        sa.Column("started_ns", sa.BigInteger(), nullable=True),
-        sa.Column("ended_ns", sa.BigInteger(), nullable=True),
-        sa.Column("ending", sa.Text(), nullable=True),
-        sa.Column("receipts", sa.Text(), nullable=False),
-        sa.Column("environment", sa.String(length=500), nullable=True),
-        sa.Column("environment_digest", sa.String(length=64), nullable=True),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("number", types.small_number(), nullable=False),
+        sa.Column("state", types.short_text(16), nullable=False),
+        sa.Column("created_ns", types.number(), nullable=False),
+        sa.Column("started_ns", types.number(), nullable=True),
+        sa.Column("ended_ns", types.number(), nullable=True),
+        sa.Column("ending", types.long_text(), nullable=True),
+        sa.Column("receipts", types.long_text(), nullable=False),
+        sa.Column("environment", types.short_text(300), nullable=True),
+        sa.Column("environment_digest", types.short_text(64), nullable=True),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -152,14 +150,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "event",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("sequence", sa.Integer(), nullable=False),
-        sa.Column("time_ns", sa.BigInteger(), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("actor", sa.String(length=32), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=True),
-        sa.Column("state", sa.String(length=16), nullable=True),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("sequence", types.small_number(), nullable=False),
+        sa.Column("time_ns", types.number(), nullable=False),
+        sa.Column("kind", types.short_text(16), nullable=False),
+        sa.Column("actor", types.short_text(32), nullable=False),
+        sa.Column("message", types.long_text(), nullable=False),
+        sa.Column("attempt", types.small_number(), nullable=True),
+        sa.Column("state", types.short_text(16), nullable=True),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -170,14 +168,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "event_file",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("path", sa.String(length=1024), nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("decoded_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("records", sa.BigInteger(), nullable=False),
-        sa.Column("scalars", sa.BigInteger(), nullable=False),
-        sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("attempt", types.small_number(), nullable=False),
+        sa.Column("path", types.path_text(), nullable=False),
+        sa.Column("size_bytes", types.number(), nullable=False),
+        sa.Column("decoded_bytes", types.number(), nullable=False),
+        sa.Column("records", types.number(), nullable=False),
+        sa.Column("scalars", types.number(), nullable=False),
+        sa.Column("problem", types.long_text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -188,19 +186,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "logged_model",
-        sa.Column("id", sa.String(length=34), nullable=False),
-        sa.Column(
-            "experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
-        sa.Column("name", sa.String(length=500), nullable=False),
-        sa.Column("model_type", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("source_run_id", sa.String(length=32), nullable=True),
-        sa.Column("params", sa.Text(), nullable=False),
-        sa.Column("tags", sa.Text(), nullable=False),
-        sa.Column("created_ns", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ns", sa.BigInteger(), nullable=False),
-        sa.Column("deleted_ns", sa.BigInteger(), nullable=True),
+        sa.Column("id", types.short_text(34), nullable=False),
+        sa.Column("experiment_id", types.serial(), nullable=False),
+        sa.Column("name", types.name_text(), nullable=False),
+        sa.Column("model_type", types.long_text(), nullable=False),
+        sa.Column("state", types.short_text(16), nullable=False),
+        sa.Column("source_run_id", types.short_text(32), nullable=True),
+        sa.Column("params", types.long_text(), nullable=False),
+        sa.Column("tags", types.long_text(), nullable=False),
+        sa.Column("created_ns", types.number(), nullable=False),
+        sa.Column("updated_ns", types.number(), nullable=False),
+        sa.Column("deleted_ns", types.number(), nullable=True),
         sa.ForeignKeyConstraint(
             ["experiment_id"],
             ["experiment.id"],
@@ -225,15 +221,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "metric_journal",
-        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("points", sa.Integer(), nullable=False),
-        sa.Column("step_min", sa.BigInteger(), nullable=False),
-        sa.Column("step_max", sa.BigInteger(), nullable=False),
-        sa.Column("time_ms_min", sa.BigInteger(), nullable=False),
-        sa.Column("time_ms_max", sa.BigInteger(), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("sequence", types.serial(), nullable=False),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("attempt", types.small_number(), nullable=False),
+        sa.Column("points", types.small_number(), nullable=False),
+        sa.Column("step_min", types.number(), nullable=False),
+        sa.Column("step_max", types.number(), nullable=False),
+        sa.Column("time_ms_min", types.number(), nullable=False),
+        sa.Column("time_ms_max", types.number(), nullable=False),
+        sa.Column("payload", types.blob(), nullable=False),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -250,20 +246,20 @@ def upgrade() -> None:
     )
     op.create_table(
         "metric_summary",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("points", sa.BigInteger(), nullable=False),
-        sa.Column("nans", sa.BigInteger(), nullable=False),
-        sa.Column("last", sa.Double(), nullable=True),
-        sa.Column("last_bits", sa.BigInteger(), nullable=False),
-        sa.Column("last_step", sa.BigInteger(), nullable=False),
-        sa.Column("last_time_ms", sa.BigInteger(), nullable=False),
-        sa.Column("min_bits", sa.BigInteger(), nullable=True),
-        sa.Column("max_bits", sa.BigInteger(), nullable=True),
-        sa.Column("min_step", sa.BigInteger(), nullable=True),
-        sa.Column("max_step", sa.BigInteger(), nullable=True),
-        sa.Column("step_max", sa.BigInteger(), nullable=False),
-        sa.Column("time_ms_max", sa.BigInteger(), nullable=False),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("key", types.key_text(), nullable=False),
+        sa.Column("points", types.number(), nullable=False),
+        sa.Column("nans", types.number(), nullable=False),
+        sa.Column("last", types.float64(), nullable=True),
+        sa.Column("last_bits", types.number(), nullable=False),
+        sa.Column("last_step", types.number(), nullable=False),
+        sa.Column("last_time_ms", types.number(), nullable=False),
+        sa.Column("min_bits", types.number(), nullable=True),
+        sa.Column("max_bits", types.number(), nullable=True),
+        sa.Column("min_step", types.number(), nullable=True),
+        sa.Column("max_step", types.number(), nullable=True),
+        sa.Column("step_max", types.number(), nullable=False),
+        sa.Column("time_ms_max", types.number(), nullable=False),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -277,9 +273,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "param",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("key", types.key_text(), nullable=False),
+        sa.Column("value", types.long_text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -290,9 +286,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "tag",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("key", types.key_text(), nullable=False),
+        sa.Column("value", types.long_text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -303,14 +299,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "workload_input",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=500), nullable=True),
-        sa.Column("dataset_digest", sa.String(length=500), nullable=True),
-        sa.Column("context", sa.Text(), nullable=True),
+        sa.Column("id", types.serial(), nullable=False),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("kind", types.short_text(16), nullable=False),
+        sa.Column("document", types.long_text(), nullable=False),
+        sa.Column("digest", types.short_text(64), nullable=False),
+        sa.Column("name", types.short_text(500), nullable=True),
+        sa.Column("dataset_digest", types.short_text(500), nullable=True),
+        sa.Column("context", types.long_text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["workload_id"],
             ["workload.id"],
@@ -324,26 +320,35 @@ def upgrade() -> None:
     )
     op.create_table(
         "model_metric",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("model_id", sa.String(length=34), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("id", types.serial(), nullable=False),
+        sa.Column("model_id", types.short_text(34), nullable=False),
+        sa.Column("run_id", types.short_text(32), nullable=False),
+        sa.Column("document", types.long_text(), nullable=False),
+        sa.Column("digest", types.short_text(64), nullable=False),
         sa.ForeignKeyConstraint(
             ["model_id"],
             ["logged_model.id"],
             name=op.f("fk_model_metric_model_id_logged_model"),
             ondelete="CASCADE",
         ),
+        sa.ForeignKeyConstraint(
+            ["run_id"],
+            ["workload.id"],
+            name=op.f("fk_model_metric_run_id_workload"),
+            ondelete="CASCADE",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_metric")),
         sa.UniqueConstraint("model_id", "digest", name=op.f("uq_model_metric_model_id_digest")),
     )
+    op.create_index(op.f("ix_model_metric_run_id"), "model_metric", ["run_id"], unique=False)
     op.create_table(
         "task",
-        sa.Column("workload_id", sa.String(length=32), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=63), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("ending", sa.Text(), nullable=True),
+        sa.Column("workload_id", types.short_text(32), nullable=False),
+        sa.Column("attempt", types.small_number(), nullable=False),
+        sa.Column("name", types.short_text(63), nullable=False),
+        sa.Column("role", types.short_text(63), nullable=False),
+        sa.Column("state", types.short_text(16), nullable=False),
+        sa.Column("ending", types.long_text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["workload_id", "attempt"],
             ["attempt.workload_id", "attempt.number"],
