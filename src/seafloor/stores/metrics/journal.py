@@ -14,7 +14,7 @@ from seafloor.stores.metrics.points import Triple, bits_of_rank, rank_of_bits
 
 VERSION = 1
 PLAIN, DEFLATED = 0, 1
-_HEAD = struct.Struct("<BBI")  # version, packing, CRC-32 of what follows
+_HEAD = struct.Struct("<BBI")  # version, packing, CRC-32 of both and what follows
 _TABLE = struct.Struct("<II")  # count of keys, bytes of the key table
 _KEY = struct.Struct("<HI")  # bytes of the key, points of the key
 _POINT_BYTES = 24
@@ -43,7 +43,11 @@ def encode_points(points: Mapping[str, Sequence[Triple]]) -> bytes:
     body, packing = _TABLE.pack(len(points), len(table)) + table + columns, PLAIN
     if count >= _DEFLATE_POINTS_MIN:
         body, packing = zlib.compress(body, 1), DEFLATED
-    return _HEAD.pack(VERSION, packing, zlib.crc32(body)) + body
+    return _HEAD.pack(VERSION, packing, _checksum(VERSION, packing, body)) + body
+
+
+def _checksum(version: int, packing: int, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(bytes((version, packing))))
 
 
 def _body(payload: bytes) -> bytes:
@@ -55,7 +59,7 @@ def _body(payload: bytes) -> bytes:
         raise StoreCorrupt(
             f"A row of the metric journal is of version {version}, which this server cannot read.",
         )
-    if zlib.crc32(body) != checksum:
+    if _checksum(version, packing, body) != checksum:
         raise StoreCorrupt("The checksum of a row of the metric journal is wrong.")
     return zlib.decompress(body) if packing == DEFLATED else body
 

@@ -1,0 +1,148 @@
+"""The metric store in the database: the suite, the state machine, and what is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from sqlalchemy import Connection, func, select
+
+from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.metrics import Point
+from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary
+from seafloor.stores.metrics.protocol import AppendReceipt
+from seafloor.testing.metric_store_machine import MetricStoreMachine
+from seafloor.testing.metric_store_suite import ONE, DurableMetricStoreSuite, all_of, point
+from seafloor.testing.metric_worlds import MetricWorld, SqlMetricWorld
+
+
+class TestSqlMetricStore(DurableMetricStoreSuite):
+    factory = "seafloor.testing.metric_worlds:SqlMetricWorld"
+
+    def make_world(self, folder: Path) -> MetricWorld:
+        return SqlMetricWorld(folder)
+
+
+class SqlMetricStoreMachine(MetricStoreMachine):
+    make_world = staticmethod(SqlMetricWorld)
+
+
+SqlMetricStoreMachine.TestCase.settings = settings(
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestSqlMetricStoreMachine = SqlMetricStoreMachine.TestCase
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[SqlMetricWorld]:
+    world = SqlMetricWorld(tmp_path)
+    await world.open()
+    yield world
+    await world.close()
+
+
+async def decoded_per_append(world: SqlMetricWorld, batches: list[list[Point]]) -> list[int]:
+    """How many stored rows each append looks into."""
+    found: list[int] = []
+    for batch in batches:
+        before = world.store.rows_decoded
+        await world.store.append(ONE, batch)
+        found.append(world.store.rows_decoded - before)
+    return found
+
+
+async def test_append__steps_rise__looks_at_no_stored_row(world: SqlMetricWorld) -> None:
+    batches = [[point(at + step) for step in range(5)] for at in range(0, 1_500, 5)]
+    assert set(await decoded_per_append(world, batches)) == {0}
+
+
+async def test_append__no_steps_and_times_rise__looks_at_no_stored_row(
+    world: SqlMetricWorld,
+) -> None:
+    batches = [[point(0, at, time_ms=at * 10)] for at in range(300)]
+    assert set(await decoded_per_append(world, batches)) == {0}
+
+
+async def test_append__a_retry__looks_at_its_own_row_only(world: SqlMetricWorld) -> None:
+    batches = [[point(at + step) for step in range(5)] for at in range(0, 1_500, 5)]
+    await decoded_per_append(world, batches)
+    assert await decoded_per_append(world, [batches[-1], batches[7]]) == [1, 1]
+
+
+async def test_append__two_writers_of_one_key__looks_at_few_rows(world: SqlMetricWorld) -> None:
+    """The second writer is 20 ms and 3 batches behind; both log the same steps."""
+    first = [
+        [point(at + step, 1.0, time_ms=(at + step) * 10) for step in range(5)]
+        for at in range(0, 1_500, 5)
+    ]
+    second = [
+        [Point(made.key, 2.0, made.step, made.time_ms + 20) for made in batch] for batch in first
+    ]
+    looked: list[int] = []
+    for number, batch in enumerate(first):
+        looked += await decoded_per_append(world, [batch])
+        if number >= 3:
+            looked += await decoded_per_append(world, [second[number - 3]])
+    assert max(looked) <= 4
+    assert max(looked[-100:]) <= max(looked[:100])
+
+
+async def test_append__each_key_has_its_own_pace__looks_at_no_stored_row(
+    world: SqlMetricWorld,
+) -> None:
+    """One key is far ahead of another in the same batches."""
+    batches = [
+        [
+            point(at, time_ms=at),
+            point(at * 1_000, key="samples", time_ms=at),
+            point(0, at, key="e", time_ms=at),
+        ]
+        for at in range(200)
+    ]
+    assert set(await decoded_per_append(world, batches)) == {0}
+
+
+async def test_append__concurrent__share_commits(world: SqlMetricWorld) -> None:
+    before = world.database.commits
+    await asyncio.gather(*(world.store.append(ONE, [point(step)]) for step in range(500)))
+    assert world.database.commits - before < 100
+
+
+async def test_read__a_row_is_damaged__is_told(tmp_path: Path) -> None:
+    world = SqlMetricWorld(tmp_path)
+    await world.open()
+    await world.store.append(ONE, [point(step) for step in range(100)])
+    await world.close()
+    with sqlite3.connect(tmp_path / "seafloor.db") as connection:
+        (payload,) = connection.execute("SELECT payload FROM metric_journal").fetchone()
+        bad = payload[:-1] + bytes([payload[-1] ^ 1])
+        connection.execute("UPDATE metric_journal SET payload = ?", (bad,))
+    connection.close()
+    world = SqlMetricWorld(tmp_path)
+    await world.open()
+    with pytest.raises(StoreCorrupt):
+        await all_of(world.store)
+    with pytest.raises(StoreCorrupt):
+        await world.store.append(ONE, [point(5)])
+    assert await world.store.append(ONE, [point(500)]) == AppendReceipt(1, 0)
+    await world.close()
+
+
+async def test_delete__a_workload__leaves_no_row(world: SqlMetricWorld) -> None:
+    await world.store.append(ONE, [point(1)])
+    await world.workload_delete(1)
+
+    def count(connection: Connection) -> list[int]:
+        return [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (metric_journal, metric_summary)
+        ]
+
+    assert await world.database.read(count) == [0, 0]
