@@ -212,7 +212,7 @@ class Reconciler:
         notes: list[asyncio.Task[None]] = []
 
         def note(message: str) -> None:
-            notes.append(loop.create_task(self._note(workload, message)))
+            notes.append(loop.create_task(self._note(workload, _sentence(message))))
 
         def progress(message: str) -> None:
             loop.call_soon_threadsafe(note, message)
@@ -344,12 +344,17 @@ def _with_cursor(cursor: str | None) -> WorkloadQuery:
     )
 
 
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+
+
 def _prepared_message(prepared: Prepared) -> str:
     parts: list[str] = []
     receipt = prepared.receipt
     if receipt is not None:
         cached = ", from the cache" if receipt.cached else ""
-        parts.append(f"Code: {receipt.files:,} files, {receipt.size_bytes:,} bytes{cached}.")
+        files = f"{receipt.files:,} file{'' if receipt.files == 1 else 's'}"
+        parts.append(f"Code: {files}, {receipt.size_bytes:,} bytes{cached}.")
     if prepared.environment_cached is not None:
         parts.append(
             "Environment: from the cache." if prepared.environment_cached else "Environment: built."

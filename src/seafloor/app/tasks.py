@@ -64,7 +64,7 @@ class Tasks:
         return await self._stores.event_files.append(key, offset=offset, data=data)
 
     async def started(self, workload_id: WorkloadId, attempt: int, *, time_ns: int) -> Workload:
-        """Note that the command was started; a repeat changes nothing."""
+        """Note that the task was started; a repeat changes nothing."""
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt or found.state not in _STARTED:
             return found
@@ -77,7 +77,7 @@ class Tasks:
                 Transition(
                     expected=(WorkloadState.PREPARING,),
                     state=WorkloadState.RUNNING,
-                    event=NewEvent(time_ns, "agent", "The command was started.", kind="state"),
+                    event=NewEvent(time_ns, "agent", "Started.", kind="state"),
                     started_ns=time_ns,
                 ),
             )

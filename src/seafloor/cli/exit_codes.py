@@ -35,6 +35,8 @@ NOT_PREPARED: Final = 120
 LOST: Final = 121
 STOPPED: Final = 122
 TIMED_OUT: Final = 124
+NOT_EXECUTABLE: Final = 126
+NO_SUCH_COMMAND: Final = 127
 INTERRUPTED: Final = 130
 SIGNAL_FIRST: Final = 128
 
@@ -54,10 +56,12 @@ MEANINGS: Final = {
 """Of every command."""
 
 RUN_MEANINGS: Final = {
-    NOT_PREPARED: "the run failed before its command was started (code, environment, command)",
+    NOT_PREPARED: "the run failed before its command could be started (code, environment)",
     LOST: "the run was lost: nobody knows how its command ended",
     STOPPED: "the run was stopped",
     TIMED_OUT: "the run's timeout ended it",
+    NOT_EXECUTABLE: "there is such a command, but it cannot be executed",
+    NO_SUCH_COMMAND: "there is no such command, or its working folder is not there",
     INTERRUPTED: "you stopped following; the run goes on",
 }
 """Of `seafloor run` beyond the command's own exit code; 128 + n: signal n ended the command."""

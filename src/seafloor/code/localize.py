@@ -75,7 +75,6 @@ def localize(
         with locked(lock, waiting=lambda: say(f"waiting for another start of {source.folder}")):
             there = read_receipt(place.code_dir, source.folder, source)
             if there is not None:
-                say(f"{source.folder} is already in place")
                 return there
             return place.fill(source, _Means(cache_dir.absolute(), fetch_snapshot, say))
 
@@ -147,18 +146,15 @@ class _Place:
     def fill(self, source: CodeSource, means: _Means) -> Receipt:
         begun_s = time.monotonic()
         self._clear_leftovers()
-        means.progress(f"localising {self.folder}")
         partial = self._aside("partial")
         try:
             receipt = means.make(source, partial)
-            means.progress(f"publishing {self.folder}")
             self._publish(partial)
         finally:
             with suppress(FileNotFoundError):
                 shutil.rmtree(partial)
         duration_s = round(time.monotonic() - begun_s, 6)
         receipt = msgspec.structs.replace(receipt, duration_s=duration_s)
-        means.progress(f"{self.folder} is whole")
         write_receipt(self.code_dir, self.folder, receipt)
         return receipt
 

@@ -85,7 +85,8 @@ def read_working_folder(folder: Path, *, warn: Callable[[str], None]) -> Working
         warn: Told what is left out though git lists it.
 
     Raises:
-        InvalidValue: it is no folder, or not one of a working tree.
+        InvalidValue: it is no folder, or not one of a working tree; or, outside git, it is the
+            user's home or above it.
         SourceError: git is not installed, or refuses to read the folder.
     """
     if not folder.is_dir():
@@ -93,11 +94,33 @@ def read_working_folder(folder: Path, *, warn: Callable[[str], None]) -> Working
     start = folder.resolve()
     root = _repository_of(start)
     if root is None:
+        _check_not_whole_machine(start)
         found = _list_outside_git(start)
         return WorkingFolder(start, "", _existing(start, found, warn), git=None)
     subfolder = "" if root == start else start.relative_to(root).as_posix()
     found = _list_git(root)
     return WorkingFolder(root, subfolder, _existing(root, found, warn), git=_state_of(root))
+
+
+def _check_not_whole_machine(folder: Path) -> None:
+    """Refuse the home folder and what is above it: that is never a project, and takes minutes to
+    list.
+
+    Raises:
+        InvalidValue: it is one of these.
+    """
+    try:
+        home = Path.home().resolve()
+    except RuntimeError:  # this user has none
+        home = Path("/")
+    if home.is_relative_to(folder):
+        own = folder == home != Path("/")
+        what = "your home folder" if own else "a folder of the whole machine"
+        raise InvalidValue(
+            f'"{folder}" is {what}, not that of a project: change into the folder with the code '
+            "(cd), or name a repository with --git.",
+            field="code.path",
+        )
 
 
 def _repository_of(folder: Path) -> Path | None:

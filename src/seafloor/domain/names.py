@@ -55,7 +55,8 @@ def check_slug(text: str, *, field: str = "name") -> str:
             field=field,
         )
     if not _SLUG.match(text):
-        near = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        near = re.sub(r"[^a-z0-9._-]+", "-", plain.lower()).strip("-._")
         hint = f' "{near}" would do.' if near else ""
         raise InvalidValue(
             f'"{text}" cannot stand here: use lower-case letters, digits, ".", "_", "-".{hint}',

@@ -231,11 +231,7 @@ class EnvironmentCache:
 
         async def run(*args: str) -> None:
             ended = await uv.run(
-                *args,
-                folder=work,
-                timeout_s=self._build_timeout_s,
-                held_fd=held_fd,
-                progress=tell,
+                *args, folder=work, timeout_s=self._build_timeout_s, held_fd=held_fd
             )
             if ended.returncode != 0:
                 raise error_of(ended, doing="The environment could not be built")

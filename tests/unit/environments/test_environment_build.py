@@ -133,8 +133,7 @@ async def test_get__new__is_built_and_works(cache: EnvironmentCache, shelf: Shel
     assert not built.cached
     assert printed_by(built.python_path, "import whale; print(whale.version)") == "2.0"
     assert printed_by(built.python_path, "import sys; print(sys.prefix)") == str(built.path)
-    own = f"building an environment of Python {platform.python_version()} and 1 package"
-    assert told[0] == own
+    assert told == [f"building an environment of Python {platform.python_version()} and 1 package"]
     (record,) = await cache.list()
     assert (record.digest, record.lock) == (built.digest, "whale==2.0\n")
     assert await cache.size_bytes(built.digest) == record.size_bytes > 0
