@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
 
 from .capture import Capture
@@ -58,7 +59,9 @@ def execute(folder: TaskFolder, *, ready_fd: Optional[int]) -> None:
     folder.reserve_ending()
     _note_agent(folder, None)
     if ready_fd is not None:
-        os.write(ready_fd, b"1")
+        # The launcher may have been killed meanwhile; this task goes on without it.
+        with suppress(BrokenPipeError):
+            os.write(ready_fd, b"1")
         os.close(ready_fd)
     limits = _limits(parts)
     try:

@@ -14,6 +14,7 @@ from .server import Refused, Server, ServerAway
 
 PARALLEL = 3
 TRIES_AFTER_A_BUG = 20
+TRIES_WHILE_WRITTEN = 3
 _BLOCK_BYTES = 1 << 20
 _BUG = "internal"
 
@@ -124,7 +125,7 @@ class Outputs:
         def once() -> None:
             nonlocal tries
             tries += 1
-            digest, size_bytes = _digest(path)
+            digest, size_bytes = announced = _digest(path)
             headers = {
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(size_bytes),
@@ -136,17 +137,25 @@ class Outputs:
                 if error.code == _BUG and tries >= TRIES_AFTER_A_BUG:
                     raise Refused(500, error.code, str(error), None) from error
                 raise
+            except Refused as error:
+                if _digest(path) == announced:
+                    raise
+                raise Changed(path) from error
 
-        try:
-            self._patiently(once)
-            self._files += 1
-        except Refused as error:
-            self._failed.append((name, error.message))
-        except OSError as error:
-            self._failed.append((name, "it cannot be read: {}".format(error.strerror)))
-        except Changed:
-            server.close()
-            self._failed.append((name, "it was still being written"))
+        for _ in range(TRIES_WHILE_WRITTEN):
+            try:
+                self._patiently(once)
+                self._files += 1
+                return
+            except Changed:
+                server.close()
+            except Refused as error:
+                self._failed.append((name, error.message))
+                return
+            except OSError as error:
+                self._failed.append((name, "it cannot be read: {}".format(error.strerror)))
+                return
+        self._failed.append((name, "it was still being written"))
 
 
 def _is_file(path: str) -> bool:

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional
 
+from . import client_spool
 from .folder import TaskFolder
 from .outputs import Outputs, Uploaded
 from .server import Refused, Server, ServerAway, WorkloadGone
@@ -23,6 +24,8 @@ SHIPPED_FILE = "shipped"
 TURN_S = 0.2
 EVENTS_INTERVAL_S = 0.5
 PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 5.0
+LOOK_S = 0.2
+"""How often the file with the server's address is looked at while the server is away."""
 MUCH_BYTES = 256 << 10
 _PIECES_PER_TURN = 8
 _SAID_FAILURES_MAX = 50
@@ -101,7 +104,10 @@ class Shipping:
             raise
         finally:
             self._server.close()
-        self._folder.write(DONE_FILE, {"delivered": reason == "", "reason": reason})
+        try:
+            self._folder.write(DONE_FILE, {"delivered": reason == "", "reason": reason})
+        except OSError as error:
+            raise Abandoned("done.json cannot be written: {}".format(error.strerror)) from error
 
     def _turn(self) -> None:
         """Send some of what there is."""
@@ -143,6 +149,7 @@ class Shipping:
         self._patiently(self._report_start)
         self._patiently(self._send_whole_log)  # who follows the log need not wait for uploads
         self._patiently(self._events.send)
+        self._patiently(self._send_client_spool)
         uploaded = Outputs(
             self._task.output_dir,
             self._task.api_path,
@@ -165,6 +172,11 @@ class Shipping:
 
         self._patiently(report_end)
         return " ".join(refusals)
+
+    def _send_client_spool(self) -> None:
+        said = client_spool.deliver(self._task)
+        if said is not None:
+            self._spool.say(said)
 
     def _send_whole_log(self) -> None:
         while not self._send_log(pieces_max=_PIECES_PER_TURN):
@@ -210,9 +222,28 @@ class Shipping:
                     raise Abandoned(str(error)) from error
             if not self._folder.exists():
                 raise Abandoned("the folder of the task is gone")
-            # Agents that lost the same server must not all come back at the same moment.
-            self._abandoned.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
-            pause_s = min(PAUSE_MAX_S, pause_s * 2)
+            pause_s = PAUSE_MIN_S if self._pause(pause_s) else min(PAUSE_MAX_S, pause_s * 2)
+
+    def _pause(self, pause_s: float) -> bool:
+        """Wait; return early, and True, when a server has announced itself."""
+        announced = self._announced()
+        # Agents that lost the same server must not all come back at the same moment.
+        due_s = time.monotonic() + pause_s * random.uniform(0.5, 1.0)  # noqa: S311
+        while not self._abandoned.is_set():
+            left_s = due_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            self._abandoned.wait(min(left_s, LOOK_S))
+            if self._announced() != announced:
+                return True
+        return False
+
+    def _announced(self) -> int:
+        """When the file with the server's address was last written; 0 when there is none."""
+        try:
+            return os.stat(self._task.server_file).st_mtime_ns
+        except OSError:
+            return 0
 
 
 def _said_failures(uploaded: Uploaded) -> List[str]:

@@ -26,7 +26,9 @@ class Task:
             ``command``, a shell line or arguments; ``cwd``, where it starts; ``env``, all its
             variables; ``output_dir`` and ``events_dir``, what it leaves; ``server_file``, where
             the server's address stands; ``token`` or null; ``timeout_s``, ``memory_bytes``,
-            ``cpu_count``, limits or null; ``grace_s`` between SIGTERM and SIGKILL.
+            ``cpu_count``, limits or null; ``grace_s`` between SIGTERM and SIGKILL;
+            ``sync_command``, which delivers what the client library left in ``sync_dir`` (``[]``:
+            there is none).
 
     Raises:
         BadTask: a field is missing or of the wrong type.
@@ -50,6 +52,8 @@ class Task:
         self.memory_bytes: Optional[int] = _field(document, "memory_bytes", (int, type(None)))
         self.cpu_count: Optional[float] = _number(document, "cpu_count")
         self.grace_s: float = _number(document, "grace_s") or 0.0
+        self.sync_command: List[str] = _field(document, "sync_command", list)
+        self.sync_dir: str = _field(document, "sync_dir", str)
 
     @property
     def attempt_path(self) -> str:

@@ -5,6 +5,7 @@
     <work_dir>/<workload>/<attempt>/code/          what is localised
                                     output/        becomes artifacts
                                     events/        tf.events files
+                                    client/        what the client library has not sent
                                     tasks/<task>/  the agent's folder (``seafloor.agent``)
 """
 
@@ -12,8 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,11 @@ class AttemptFolders:
     def events(self) -> Path:
         """Where tf.events files are tailed."""
         return self.root / "events"
+
+    @property
+    def client(self) -> Path:
+        """Where the client library of the command keeps what it has not sent."""
+        return self.root / "client"
 
     def task(self, task: str) -> Path:
         """The agent's folder."""
@@ -88,10 +93,16 @@ def task_keys(work_dir: Path) -> Iterator[TaskKey]:
 def remove_task(work_dir: Path, key: TaskKey) -> None:
     """Remove a task's folder, and its attempt's when no other task has one there.
 
+    Where a task has put a link in the place of a folder of its own, the link is removed and what it
+    points to is not touched.
+
     Raises:
         OSError: something cannot be removed.
     """
     folders = attempt_folders(work_dir, key)
+    for folder in (folders.root.parent, folders.root, folders.root / "tasks"):
+        if folder.is_symlink():
+            folder.unlink()
     _remove_tree(folders.task(key.task))
     tasks = folders.root / "tasks"
     if tasks.is_dir() and any(tasks.iterdir()):
@@ -102,24 +113,24 @@ def remove_task(work_dir: Path, key: TaskKey) -> None:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Remove a folder, links in it and not what they point to, whatever modes a task has set."""
+    """Remove a folder, whatever rights to it a task has taken away."""
     if folder.is_symlink():
         folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder, onerror=_open_up)
-
-
-def _open_up(again: Callable[..., object], path: str, info: object) -> None:
-    """Give back the rights that a task took from its own folder, and try again."""
-    error = info[1] if isinstance(info, tuple) else None  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(error, FileNotFoundError):
         return
-    if not isinstance(error, PermissionError):
-        raise error if isinstance(error, OSError) else OSError(path)
-    for folder in (Path(path).parent, Path(path)):
-        if stat.S_ISDIR(os.lstat(folder).st_mode):
-            folder.chmod(0o700)
-    if again in (os.open, os.scandir, os.listdir, os.lstat):
-        shutil.rmtree(path)
-    else:
-        again(path)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        if folder.exists():
+            raise
+    except PermissionError:
+        _open_up(folder)
+        shutil.rmtree(folder)
+
+
+def _open_up(folder: Path) -> None:
+    folder.chmod(0o700)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                path.chmod(0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -190,6 +191,9 @@ class LocalLauncher:
             "grace_s": launch.grace_s,
             "memory_bytes": launch.memory_bytes,
             "cpu_count": launch.cpu_count,
+            # This Python has the library, whatever the command's environment has.
+            "sync_command": [sys.executable, "-m", "seafloor.cli", "sync"],
+            "sync_dir": str(folders.client / "spool"),
         }
 
     async def observe(self, key: TaskKey) -> TaskObservation:
@@ -227,8 +231,13 @@ class LocalLauncher:
         running = self._salvaging.get(key)
         if running is None:
             running = self._salvaging[key] = asyncio.create_task(self._salvage(key))
-            running.add_done_callback(lambda _: self._salvaging.pop(key, None))
+            running.add_done_callback(lambda done: self._salvaged(key, done))
         await asyncio.shield(running)
+
+    def _salvaged(self, key: TaskKey, done: asyncio.Task[None]) -> None:
+        self._salvaging.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # whoever waited may have been cancelled
 
     async def _salvage(self, key: TaskKey) -> None:
         with disk_errors("Delivering what a lost task left"):

@@ -58,6 +58,7 @@ def command_variables(
     made["SEAFLOOR_CODE_DIR"] = str(folders.code)
     made["SEAFLOOR_OUTPUT_DIR"] = str(folders.output)
     made["SEAFLOOR_EVENTS_DIR"] = str(folders.events)
+    made["SEAFLOOR_HOME"] = str(folders.client)
     return {**made, **launch.env}
 
 
