@@ -64,9 +64,9 @@ class Client:
             check=False,
         )
 
-    def json(self, *arguments: str, code: int = 0) -> Any:
+    def json(self, *arguments: str, code: int = 0, cwd: Path | None = None) -> Any:
         """Run a command with ``--json``: exactly one document on standard output."""
-        done = self.cli(*arguments, "--json")
+        done = self.cli("--json", *arguments, cwd=cwd)
         assert done.returncode == code, (arguments, done)
         assert done.stdout.count("\n") == 1
         return json.loads(done.stdout)
