@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from seafloor.domain.bounds import Count
 from seafloor.domain.ids import GitCommit, Sha256
 
 
@@ -55,7 +56,7 @@ class SnapshotCode(
     """
 
     sha256: Sha256
-    size_bytes: int
+    size_bytes: Count
     folder: str
     subfolder: str = ""
     git_url: str | None = None

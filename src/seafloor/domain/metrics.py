@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-STEP_MAX = (1 << 63) - 1
-STEP_MIN = -(1 << 63)
-TIME_MS_MAX = (1 << 63) // 1_000_000 - 1  # so that nanoseconds fit an int64
+from seafloor.domain.bounds import INT64_MAX, INT64_MIN
+
+STEP_MAX = INT64_MAX
+STEP_MIN = INT64_MIN
+TIME_MS_MAX = INT64_MAX // 1_000_000 - 1  # so that nanoseconds fit an int64
 POINTS_PER_APPEND_MAX = 50_000
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from seafloor.domain.bounds import Int64
 from seafloor.domain.code import CodeSource, Receipt
 from seafloor.domain.errors import Conflict
 from seafloor.domain.ids import WorkloadId
@@ -97,7 +98,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     reason: str = ""
-    exit_code: int | None = None
+    exit_code: Int64 | None = None
     signal: str | None = None
     timed_out: bool = False
     memory_exceeded: bool = False

@@ -50,15 +50,14 @@ _HTTP_CODES = {
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The error responses of a route, for the OpenAPI document; 400, 401, 403, 503 always."""
-    wanted = sorted({400, 401, 403, 503, *statuses})
+    """The errors that are a route's own, for the OpenAPI document, which adds the common ones."""
     return {
-        status: ResponseSpec(data_container=ErrorBody, description=_DESCRIPTIONS[status])
-        for status in wanted
+        status: ResponseSpec(data_container=ErrorBody, description=DESCRIPTIONS[status])
+        for status in statuses
     }
 
 
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     400: "A field has a value that cannot be accepted.",
     401: "The request carries no valid token.",
     403: "The token does not allow this.",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from litestar import Litestar, Response, Router
+import msgspec
+from litestar import Litestar, Response, Router, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from seafloor.app.application import Application
@@ -18,6 +17,7 @@ from seafloor.http import errors
 from seafloor.http.gate import Gate
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.http.mlflow.router import mlflow_router
+from seafloor.http.openapi import make_document
 from seafloor.http.page import page
 from seafloor.http.requests import AnyRequest, RangeOutside, known
 from seafloor.http.routes import (
@@ -31,7 +31,9 @@ from seafloor.http.routes import (
     snapshots,
     tasks,
 )
+from seafloor.http.state import application_of
 from seafloor.http.views import Views
+from seafloor.wire.errors import ErrorBody
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
@@ -40,9 +42,23 @@ _Error = TypeVar("_Error", bound=Exception)
 _Answer = Callable[[AnyRequest, _Error], Response[Any]]
 
 
-def _range_outside(_: AnyRequest, error: RangeOutside) -> Response[None]:
+@get("/api/openapi.json", guards=[known], include_in_schema=False)
+async def openapi_document(request: AnyRequest) -> Response[bytes]:
+    """The description of the native API."""
+    version = application_of(request).identity.version
+    document = msgspec.json.encode(make_document(request.app, version=version))
+    return Response(document, media_type="application/json")
+
+
+def _range_outside(request: AnyRequest, error: RangeOutside) -> Response[ErrorBody]:
+    body = ErrorBody(
+        code="invalid_value",
+        message=f"The range lies outside the {error.size_bytes} bytes that there are.",
+        field="Range",
+        request_id=errors.request_id(request),
+    )
     headers = {"Content-Range": f"bytes */{error.size_bytes}"}
-    return Response(None, status_code=416, headers=headers)
+    return Response(body, status_code=416, headers=headers, media_type="application/json")
 
 
 def _too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
@@ -88,13 +104,8 @@ def create_framework(application: Application) -> Litestar:
     )
     identity = application.identity
     return Litestar(
-        route_handlers=[native, mlflow_router(), server.health, page],
-        openapi_config=OpenAPIConfig(
-            title="Seafloor",
-            version=identity.version,
-            path="/api",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-        ),
+        route_handlers=[native, mlflow_router(), openapi_document, server.health, page],
+        openapi_config=None,
         state=State(
             {
                 "application": application,

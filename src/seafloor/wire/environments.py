@@ -10,7 +10,7 @@ from seafloor.domain.environments import Environment
 
 
 class EnvironmentCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /api/v1/environments``: what stands under ``environment:``; locks before it answers."""
+    """``POST /api/v1/environments``: what stands under ``environment:``; locked at once."""
 
     spec: dict[str, Any]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from seafloor.domain.bounds import Int64, TimeMs
 from seafloor.wire.numbers import WireNumber
 from seafloor.wire.runs import MetricView
 
@@ -13,8 +14,8 @@ class PointIn(msgspec.Struct, frozen=True, array_like=True):
 
     key: str
     value: WireNumber
-    step: int
-    time_ms: int
+    step: Int64
+    time_ms: TimeMs
 
 
 class PointsAppend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ class SeriesPageOut(msgspec.Struct, frozen=True):
 
 
 class BucketOut(msgspec.Struct, frozen=True, array_like=True):
-    """``[step_first, step_last, time_ms_first, time_ms_last, first, last, min, max, points, nans]``."""
+    """One bucket of a chart, as a list of these fields in this order."""
 
     step_first: int
     step_last: int

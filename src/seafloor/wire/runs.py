@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from seafloor.domain.bounds import TimeNs
 from seafloor.domain.code import CodeSource
 from seafloor.domain.workloads import Attempt, Ending, Event, WorkloadState
 from seafloor.wire.numbers import WireNumber
@@ -36,7 +37,7 @@ class RunCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     user: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
-    started_ns: int | None = None
+    started_ns: TimeNs | None = None
 
 
 class RunUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ class RunUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     name: str | None = None
     state: Literal["running", "succeeded", "failed", "stopped"] | None = None
     reason: str = ""
-    ended_ns: int | None = None
+    ended_ns: TimeNs | None = None
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     delete_tags: list[str] = []

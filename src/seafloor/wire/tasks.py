@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from seafloor.domain.bounds import Count, TimeNs
 from seafloor.domain.workloads import Ending
 
 
 class TaskStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``POST …/attempts/{n}/tasks/{task}/start``: the command was started."""
 
-    time_ns: int
-    pid: int = 0
+    time_ns: TimeNs
+    pid: Count = 0
     host: str = ""
 
 
@@ -26,13 +27,13 @@ class TaskEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output_failed: Paths that could not be delivered.
     """
 
-    time_ns: int
+    time_ns: TimeNs
     ending: Ending
-    lines: int = 0
-    lines_lost: int = 0
-    log_bytes: int = 0
-    event_files: int = 0
-    output_files: int = 0
+    lines: Count = 0
+    lines_lost: Count = 0
+    log_bytes: Count = 0
+    event_files: Count = 0
+    output_files: Count = 0
     output_failed: list[str] = []
 
 

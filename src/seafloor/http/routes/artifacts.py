@@ -28,6 +28,8 @@ from seafloor.wire.artifacts import (
 
 PAGE_MAX = 1000
 _ARTIFACT = "/runs/{run_id:str}/artifacts/{artifact_path:path}"
+RANGE = {"Range": "`bytes=<first>-<last>`, one range; several are answered with the whole."}
+_DIGEST = {"X-Content-SHA256": "The sha256 of the body, 64 hex digits; other bytes are refused."}
 _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plain")
 
 
@@ -78,7 +80,8 @@ def file_headers(file: ArtifactFile) -> dict[str, str]:
     _ARTIFACT,
     responses=documented(404, 416),
     summary="Download an artifact",
-    media_type="application/octet-stream",
+    media_type="*/*",
+    opt={"headers": RANGE},
 )
 async def get_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> Stream:
     """The bytes of a file, or a range of them."""
@@ -109,6 +112,7 @@ async def head_artifact(request: AnyRequest, run_id: str, artifact_path: str) ->
     responses=documented(404, 409, 413, 507),
     summary="Upload an artifact",
     request_max_body_size=None,
+    opt={"takes_bytes": True, "headers": _DIGEST},
 )
 async def put_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> ArtifactFile:
     """Keep a file; the digest and size announced are checked; visible whole or not at all."""
@@ -135,7 +139,7 @@ def announced_size(request: AnyRequest) -> int | None:
     text = request.headers.get("content-length")
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
         raise InvalidValue("Content-Length must be a number.", field="Content-Length")
     return int(text)
 
@@ -179,7 +183,8 @@ async def list_event_files(request: AnyRequest, run_id: str) -> EventFileList:
     "/runs/{run_id:str}/event-files/{attempt:int}/{file_path:path}",
     responses=documented(404, 416),
     summary="Download a tf.events file",
-    media_type="application/octet-stream",
+    media_type="*/*",
+    opt={"headers": RANGE},
 )
 async def get_event_file(
     request: AnyRequest,

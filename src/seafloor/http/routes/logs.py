@@ -64,6 +64,7 @@ async def read_log(
     responses=documented(404),
     summary="Follow a log",
     media_type="text/event-stream",
+    opt={"headers": {"Last-Event-ID": "The line number to go on from, as the last `id:` said."}},
 )
 async def follow_log(
     request: AnyRequest,
@@ -77,7 +78,7 @@ async def follow_log(
     key = await _key(app, run_id, attempt, task)
     begin = from_line or 1
     last_seen = request.headers.get("last-event-id", "")
-    if last_seen.isascii() and last_seen.isdigit():
+    if last_seen.isascii() and last_seen.isdigit() and len(last_seen) < 19:
         begin = max(1, int(last_seen))
     return Stream(
         _follow(app, key, begin),

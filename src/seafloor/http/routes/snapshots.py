@@ -42,6 +42,7 @@ async def get_snapshot(request: AnyRequest, sha256: str) -> Stream:
     responses=documented(413, 507),
     summary="Upload a snapshot",
     request_max_body_size=None,
+    opt={"takes_bytes": True},
 )
 async def put_snapshot(request: AnyRequest, sha256: str) -> SnapshotStored:
     """Keep a snapshot; the bytes must have the digest they are named by."""

@@ -9,7 +9,6 @@ from litestar.params import Parameter
 
 from seafloor.app.application import Application
 from seafloor.app.tasks import TaskReport
-from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.names import check_slug
 from seafloor.http.errors import documented
@@ -23,19 +22,12 @@ AttemptNumber = Annotated[int, Parameter(ge=1, le=2**31 - 1)]
 Offset = Annotated[int, Parameter(ge=0, le=2**62)]
 _TASK = "/runs/{run_id:str}/attempts/{attempt:int}/tasks/{task:str}"
 _EVENT_FILES = "/runs/{run_id:str}/attempts/{attempt:int}/event-files"
-_NS_MAX = 2**63 - 1
 
 
 async def _own(request: AnyRequest, app: Application, run_id: str) -> WorkloadId:
     workload_id = await app.runs.find(run_id)
     await check_write(request, app, workload_id)
     return workload_id
-
-
-def _check_time(time_ns: int) -> int:
-    if not 0 <= time_ns <= _NS_MAX:
-        raise InvalidValue("A time is nanoseconds since 1970, an int64.", field="time_ns")
-    return time_ns
 
 
 @post(
@@ -52,7 +44,7 @@ async def task_started(
     app = application_of(request)
     workload_id = await _own(request, app, run_id)
     check_slug(task, field="task")
-    found = await app.tasks.started(workload_id, attempt, time_ns=_check_time(data.time_ns))
+    found = await app.tasks.started(workload_id, attempt, time_ns=data.time_ns)
     return Accepted(found.state)
 
 
@@ -62,6 +54,7 @@ async def task_started(
     status_code=200,
     summary="Append to a log",
     tags=["agent"],
+    opt={"takes_bytes": True},
 )
 async def append_log(
     request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, offset: Offset
@@ -80,6 +73,7 @@ async def append_log(
     status_code=200,
     summary="Append to a tf.events file",
     tags=["agent"],
+    opt={"takes_bytes": True},
 )
 async def append_event_file(
     request: AnyRequest,
@@ -111,7 +105,7 @@ async def task_ended(
     workload_id = await _own(request, app, run_id)
     check_slug(task, field="task")
     report = TaskReport(
-        time_ns=_check_time(data.time_ns),
+        time_ns=data.time_ns,
         ending=data.ending,
         log_bytes=data.log_bytes,
         lines=data.lines,
