@@ -6,10 +6,11 @@ from pathlib import Path
 
 from seafloor.stores.metadata.memory import MemoryMetadataStore
 from seafloor.stores.metadata.protocol import MetadataStore
+from seafloor.testing.metadata_search_suite import MetadataSearchSuite
 from seafloor.testing.metadata_store_suite import MetadataStoreSuite
 
 
-class TestMemoryMetadataStore(MetadataStoreSuite):
+class TestMemoryMetadataStore(MetadataStoreSuite, MetadataSearchSuite):
     async def make_store(self, folder: Path) -> MetadataStore:
         self.metrics: dict[tuple[str, str], float] = {}
         return MemoryMetadataStore(lambda workload_id, key: self.metrics.get((workload_id, key)))

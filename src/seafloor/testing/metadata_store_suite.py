@@ -110,7 +110,7 @@ class ExperimentCases(MetadataStoreCases):
         assert made == await store.experiment_get(made.id)
         assert made == await store.experiment_get_by_name("default", UNICODE)
         assert made.spec == {"z": [1, 2.5, None, True], "a": {"nested": UNICODE}}
-        assert list(made.spec) == ["z", "a"]
+        assert list(made.spec or ()) == ["z", "a"]
         assert made.tags == {"b": "2", "a": UNICODE, "empty": ""}
 
     async def test_experiment_create__name_taken__already_exists(
