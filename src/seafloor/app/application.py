@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.clock import Clock
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
@@ -46,6 +47,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     projects: Projects
     experiments: Experiments
     runs: Runs
+    run_artifacts: RunArtifacts
     tasks: Tasks
     environments: Environments
     snapshots: Snapshots

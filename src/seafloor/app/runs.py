@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.clock import Clock, new_workload_id
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
@@ -109,6 +110,7 @@ class RunRooms(msgspec.Struct, frozen=True):
     experiments: Experiments
     environments: Environments
     snapshots: Snapshots
+    artifacts: RunArtifacts
 
 
 class Runs:
@@ -420,10 +422,9 @@ class Runs:
         Safe to repeat after a failure: it goes on where it stopped.
         """
         await self.delete(workload_id)
-        freed_bytes = 0
-        for entry in await self._stores.artifacts.children(workload_id):
-            freed_bytes += entry.size_bytes
-            await self._stores.artifacts.delete(workload_id, entry.path)
+        freed_bytes = await self._rooms.artifacts.delete_all(
+            workload_id, now_ns=self._clock.now_ns()
+        )
         for file in await self._stores.event_files.list(workload_id):
             freed_bytes += file.size_bytes
         await self._stores.event_files.delete(workload_id)

@@ -37,9 +37,7 @@ def configure_logs(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(
-                serializer=lambda value, **_: msgspec.json.encode(value, enc_hook=str).decode()
-            ),
+            structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
@@ -51,6 +49,10 @@ def configure_logs(level: str) -> None:
         format='{"level": "%(levelname)s", "logger": "%(name)s", "event": "%(message)s"}',
         force=True,
     )
+
+
+def _json(value: object, **_: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
 def serve(settings: Settings, *, port_given: bool) -> None:

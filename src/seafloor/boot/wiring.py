@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from seafloor import __version__
 from seafloor.app.application import Application, Identity
+from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.clock import SystemClock
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
@@ -73,7 +74,7 @@ def objects_dir(settings: Settings) -> Path:
 @asynccontextmanager
 async def open_application(
     settings: Settings, folder: DataFolder, *, url: str
-) -> AsyncIterator[Application]:
+) -> AsyncGenerator[Application]:
     """Open every store, bring the database up to date, make every use case; close on leaving."""
     clock, wakeup = SystemClock(), Wakeup()
     async with AsyncExitStack() as stack:
@@ -117,7 +118,8 @@ async def open_application(
             interval_s=settings.launch.reconcile_interval_s,
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
-        rooms = RunRooms(experiments, environments, snapshots)
+        run_artifacts = RunArtifacts(metadata, artifacts)
+        rooms = RunRooms(experiments, environments, snapshots, run_artifacts)
         yield Application(
             identity=Identity(
                 version=__version__,
@@ -133,6 +135,7 @@ async def open_application(
             projects=Projects(metadata, clock),
             experiments=experiments,
             runs=Runs(stores, rooms, clock, wakeup),
+            run_artifacts=run_artifacts,
             tasks=tasks,
             environments=environments,
             snapshots=snapshots,

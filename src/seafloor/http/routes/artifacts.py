@@ -49,9 +49,9 @@ async def list_artifacts(
     if folder:
         check_path(folder, field="folder")
     if not recursive:
-        return ArtifactFolder(folder, await app.stores.artifacts.children(workload_id, folder))
+        return ArtifactFolder(folder, await app.run_artifacts.children(workload_id, folder))
     check_limit(limit, limit_max=PAGE_MAX)
-    files = await app.stores.artifacts.list(workload_id, folder, limit=limit, after=cursor)
+    files = await app.run_artifacts.list(workload_id, folder, limit=limit, after=cursor)
     return ArtifactFiles(folder, files, files[-1].path if len(files) == limit else None)
 
 
@@ -88,10 +88,10 @@ async def get_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> 
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
     path = check_path(artifact_path.removeprefix("/"))
-    file = await app.stores.artifacts.head(workload_id, path)
+    file = await app.run_artifacts.head(workload_id, path)
     part = range_of(request, file.size_bytes)
     return Stream(
-        app.stores.artifacts.read(workload_id, path, start=part.start, length=part.length),
+        app.run_artifacts.read(workload_id, path, start=part.start, length=part.length),
         headers={**file_headers(file), **part.headers},
         status_code=part.status,
     )
@@ -102,7 +102,7 @@ async def head_artifact(request: AnyRequest, run_id: str, artifact_path: str) ->
     """Size, type and digest of a file."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
-    file = await app.stores.artifacts.head(workload_id, check_path(artifact_path.removeprefix("/")))
+    file = await app.run_artifacts.head(workload_id, check_path(artifact_path.removeprefix("/")))
     headers = {**file_headers(file), "Content-Length": str(file.size_bytes)}
     return Response(None, headers=headers)
 

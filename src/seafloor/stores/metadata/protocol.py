@@ -336,6 +336,10 @@ class LoggedModelRecords(Protocol):
         """Those of some experiments, newest first."""
         ...
 
+    async def model_list_of_run(self, workload_id: WorkloadId) -> tuple[LoggedModel, ...]:
+        """The living ones that a run logged, oldest first; () for an unknown run."""
+        ...
+
     async def model_update(
         self,
         model_id: str,

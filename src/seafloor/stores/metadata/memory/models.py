@@ -56,6 +56,15 @@ class MemoryModels:
         ]
         return tuple(sorted(found, key=lambda one: (-one.created_ns, one.id)))
 
+    async def model_list_of_run(self, workload_id: WorkloadId) -> tuple[LoggedModel, ...]:
+        """See ``LoggedModelRecords``."""
+        found = [
+            one
+            for one in self._rows.models.values()
+            if one.source_run_id == workload_id and one.deleted_ns is None
+        ]
+        return tuple(sorted(found, key=lambda one: (one.created_ns, one.id)))
+
     async def model_update(
         self,
         model_id: str,

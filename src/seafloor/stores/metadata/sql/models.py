@@ -92,6 +92,18 @@ class SqlModels:
             lambda connection: tuple(_model(row) for row in connection.execute(wanted))
         )
 
+    async def model_list_of_run(self, workload_id: WorkloadId) -> tuple[LoggedModel, ...]:
+        """See ``LoggedModelRecords``."""
+        table = tables.logged_model
+        wanted = (
+            select(table)
+            .where(table.c.source_run_id == workload_id, table.c.deleted_ns.is_(None))
+            .order_by(table.c.created_ns, table.c.id)
+        )
+        return await self._database.read(
+            lambda connection: tuple(_model(row) for row in connection.execute(wanted))
+        )
+
     async def model_update(
         self,
         model_id: str,

@@ -1,0 +1,140 @@
+"""Artifacts of runs: the run's own files, and those of the models it logged.
+
+A client uploads a model under an id of the model's own. A user looks for it in the run that made
+it, under the name he gave it: so each logged model appears in its run as a folder of that name. The
+run's own files win where both have one of a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.stores.artifacts.protocol import ArtifactStore
+from seafloor.stores.metadata.protocol import MetadataStore
+
+
+class RunArtifacts:
+    """What a run keeps, as its user sees it."""
+
+    def __init__(self, metadata: MetadataStore, artifacts: ArtifactStore) -> None:
+        self._metadata = metadata
+        self._artifacts = artifacts
+
+    async def _models(self, run_id: WorkloadId) -> dict[str, str]:
+        """Name to id; of several models of one name the newest."""
+        models = await self._metadata.model_list_of_run(run_id)
+        return {model.name: model.id for model in models}
+
+    async def _place(self, run_id: WorkloadId, path: str) -> tuple[str, str]:
+        """Whose file a path of the run names, and under which path.
+
+        Raises:
+            NotFound: there is no such file.
+        """
+        try:
+            await self._artifacts.head(run_id, path)
+        except NotFound:
+            name, _, rest = path.partition("/")
+            model_id = (await self._models(run_id)).get(name)
+            if model_id is None or not rest:
+                raise
+            return model_id, rest
+        return run_id, path
+
+    async def head(self, run_id: WorkloadId, path: str) -> ArtifactFile:
+        """Describe one file, or NotFound."""
+        owner, place = await self._place(run_id, path)
+        return msgspec.structs.replace(await self._artifacts.head(owner, place), path=path)
+
+    async def read(
+        self, run_id: WorkloadId, path: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream a file or a range of it; NotFound at the first step."""
+        owner, place = await self._place(run_id, path)
+        async for chunk in self._artifacts.read(owner, place, start=start, length=length):
+            yield chunk
+
+    async def children(self, run_id: WorkloadId, folder: str = "") -> tuple[ArtifactEntry, ...]:
+        """What is directly below a folder; () when it is missing."""
+        entries = {entry.path: entry for entry in await self._artifacts.children(run_id, folder)}
+        models = await self._models(run_id)
+        if not folder:
+            for name, model_id in models.items():
+                inside = await self._artifacts.children(model_id)
+                if inside and name not in entries:
+                    entries[name] = _as_folder(name, inside)
+        elif not entries:
+            name, _, rest = folder.partition("/")
+            if name in models:
+                inside = await self._artifacts.children(models[name], rest)
+                entries = {f"{name}/{one.path}": _below(name, one) for one in inside}
+        return tuple(entries[path] for path in sorted(entries))
+
+    async def list(
+        self, run_id: WorkloadId, folder: str = "", *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactFile, ...]:
+        """All files below a folder, in order of path, paged by path."""
+        found = {
+            file.path: file
+            for file in await self._artifacts.list(run_id, folder, limit=limit, after=after)
+        }
+        for name, model_id in (await self._models(run_id)).items():
+            inside = _inside(name, folder)
+            if inside is None:
+                continue
+            rest = _after_inside(name, after)
+            for file in await self._artifacts.list(model_id, inside, limit=limit, after=rest):
+                path = f"{name}/{file.path}"
+                if after is None or path > after:
+                    found.setdefault(path, msgspec.structs.replace(file, path=path))
+        return tuple(found[path] for path in sorted(found)[:limit])
+
+    async def delete_all(self, run_id: WorkloadId, *, now_ns: int) -> int:
+        """Delete every file of a run and of the models it logged; return the bytes freed.
+
+        Repeatable: it goes on where it stopped.
+        """
+        freed_bytes = await self._delete(run_id)
+        for model in await self._metadata.model_list_of_run(run_id):
+            freed_bytes += await self._delete(model.id)
+            await self._metadata.model_update(model.id, updated_ns=now_ns, deleted_ns=now_ns)
+        return freed_bytes
+
+    async def _delete(self, owner: str) -> int:
+        freed_bytes = 0
+        for entry in await self._artifacts.children(owner):
+            freed_bytes += entry.size_bytes
+            await self._artifacts.delete(owner, entry.path)
+        return freed_bytes
+
+
+def _as_folder(name: str, inside: tuple[ArtifactEntry, ...]) -> ArtifactEntry:
+    return ArtifactEntry(
+        name,
+        is_folder=True,
+        size_bytes=sum(entry.size_bytes for entry in inside),
+        files=sum(entry.files for entry in inside),
+    )
+
+
+def _below(name: str, entry: ArtifactEntry) -> ArtifactEntry:
+    return msgspec.structs.replace(entry, path=f"{name}/{entry.path}")
+
+
+def _inside(name: str, folder: str) -> str | None:
+    """Which folder of a model of this name is meant; None when the folder lies elsewhere."""
+    if not folder or folder == name:
+        return ""
+    return folder.removeprefix(f"{name}/") if folder.startswith(f"{name}/") else None
+
+
+def _after_inside(name: str, after: str | None) -> str | None:
+    """Where to go on within a model's files; None: at their beginning."""
+    if after is None or not after.startswith(f"{name}/"):
+        return None
+    return after.removeprefix(f"{name}/")
