@@ -1,5 +1,5 @@
 import { ActionIcon, Button, Checkbox, Group, NumberInput, Select, Text, TextInput, Tooltip } from '@mantine/core';
-import { useDebouncedValue, useLocalStorage } from '@mantine/hooks';
+import { useLocalStorage } from '@mantine/hooks';
 import { useMemo, useState, type KeyboardEvent } from 'react';
 import { useSearchParams } from 'wouter';
 
@@ -179,8 +179,8 @@ function Log({ run, attempt, attempts }: LogProps) {
 /** Search among the rows that are loaded. */
 function useHits(rows: readonly LogRow[], show: (line: number) => void) {
   const [text, setText] = useState('');
-  const [needle] = useDebouncedValue(text.trim(), 200);
-  const [at, setAt] = useState(0);
+  const [at, setAt] = useState<number | null>(null);
+  const needle = text.trim();
   const hits = useMemo(() => {
     if (needle === '') return [];
     const wanted = needle.toLowerCase();
@@ -188,19 +188,24 @@ function useHits(rows: readonly LogRow[], show: (line: number) => void) {
       row.kind === 'line' && plainText(row.text).toLowerCase().includes(wanted) ? [row.line.number] : [],
     );
   }, [rows, needle]);
-  function go(by: number) {
+  function type(typed: string) {
+    setText(typed);
+    setAt(null);
+  }
+  function go(by: 1 | -1) {
     if (hits.length === 0) return;
-    const next = (at + by + hits.length) % hits.length;
+    const from = at ?? (by === 1 ? -1 : 0);
+    const next = (from + by + hits.length) % hits.length;
     setAt(next);
     show(hits[next] ?? 0);
   }
-  return { text, setText, needle, hits, at: Math.min(at, Math.max(0, hits.length - 1)), go };
+  return { text, type, needle, hits, at, go };
 }
 
-function SearchBox({ text, setText, needle, hits, at, go }: ReturnType<typeof useHits>) {
+function SearchBox({ text, type, needle, hits, at, go }: ReturnType<typeof useHits>) {
   function onKeyDown(event: KeyboardEvent) {
     if (event.key === 'Enter') go(event.shiftKey ? -1 : 1);
-    if (event.key === 'Escape') setText('');
+    if (event.key === 'Escape') type('');
   }
   return (
     <Group gap={4} wrap="nowrap">
@@ -211,13 +216,13 @@ function SearchBox({ text, setText, needle, hits, at, go }: ReturnType<typeof us
         placeholder="Find in the loaded lines"
         aria-label="Find in the loaded lines"
         value={text}
-        onChange={(event) => setText(event.currentTarget.value)}
+        onChange={(event) => type(event.currentTarget.value)}
         onKeyDown={onKeyDown}
         rightSectionWidth={62}
         rightSection={
           needle !== '' && (
             <Text size="xs" c="dimmed" role="status">
-              {hits.length === 0 ? 'none' : `${at + 1}/${grouped(hits.length)}`}
+              {shownHits(hits.length, at)}
             </Text>
           )
         }
@@ -230,6 +235,11 @@ function SearchBox({ text, setText, needle, hits, at, go }: ReturnType<typeof us
       </ActionIcon>
     </Group>
   );
+}
+
+function shownHits(count: number, at: number | null): string {
+  if (count === 0) return 'none';
+  return at === null ? grouped(count) : `${Math.min(at + 1, count)}/${grouped(count)}`;
 }
 
 function JumpBox({ total, onJump }: { total: number; onJump: (target: 'start' | 'end' | number) => void }) {

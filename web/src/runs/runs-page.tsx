@@ -43,7 +43,7 @@ export function RunsPage() {
   const asksNothing = !question.text && question.experiment === null && question.states.length === 0;
 
   return (
-    <section className={styles.page} aria-label="Runs">
+    <section className={styles.page}>
       <div className={styles.bar}>
         <TextInput
           className={styles.filter}
