@@ -77,6 +77,14 @@ def test_run__options__reach_the_run(user: Client, folder: Path) -> None:
     assert (run["state"], run["params"]) == ("succeeded", {"lr": "0.1"})
 
 
+def test_run__retries__follows_every_attempt(user: Client, folder: Path) -> None:
+    script = "test -f ../tried && echo second || { echo first; touch ../tried; exit 3; }"
+    done = user.cli("run", "--retries", "1", "--", "sh", "-c", script, cwd=folder)
+    assert user.json("runs", "show", "@last")["run"]["attempt"] == 2
+    assert done.stdout.splitlines()[0] == "first"
+    assert len(done.stdout.splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -14,6 +14,7 @@ import click
 from seafloor.cli.output import styled
 from seafloor.domain.errors import NotFound, SeafloorError, StoreUnavailable
 from seafloor.domain.logs import LogLine
+from seafloor.domain.workloads import WorkloadState
 from seafloor.sdk.client import Client
 from seafloor.sdk.logs import LogQuery
 from seafloor.wire.runs import RunView
@@ -21,6 +22,7 @@ from seafloor.wire.runs import RunView
 _EVENTS_EVERY_S: Final = 0.5
 _STATE_EVERY_S: Final = 0.1
 _VERDICT_WITHIN_S: Final = 60.0
+_RETRY_WITHIN_S: Final = 10.0
 
 Printer = Callable[[LogLine], None]
 
@@ -100,6 +102,7 @@ class RunFollower:
         """
         deadline_s = time.monotonic() + _VERDICT_WITHIN_S if self.show_log else None
         away_until_s: float | None = None
+        ended_s: float | None = None
         while True:
             try:
                 run = self.client.runs.get(self.run.id)
@@ -110,9 +113,13 @@ class RunFollower:
                 if now_s > away_until_s:
                     raise
             else:
-                if run.state.is_final or run.attempt != attempt:
+                if run.attempt != attempt:
                     return run
-                if deadline_s is not None and time.monotonic() > deadline_s:
+                if run.state.is_final:
+                    ended_s = time.monotonic() if ended_s is None else ended_s
+                    if not _may_go_on(run) or time.monotonic() - ended_s > _RETRY_WITHIN_S:
+                        return run
+                elif deadline_s is not None and time.monotonic() > deadline_s:
                     deadline_s = None
                     click.echo("the log has ended; waiting for the run to end", err=True)
             time.sleep(_STATE_EVERY_S)
@@ -121,16 +128,25 @@ class RunFollower:
         after = 0
         last = False
         while not last:
-            # Once more after the end: the last event is the verdict.
-            last = ended.wait(_EVENTS_EVERY_S if after else 0.0)
             try:
                 events = self.client.runs.events(self.run.id, after=after).items
             except SeafloorError:
-                continue  # the follower itself says what is wrong
+                events = ()  # the follower itself says what is wrong
             for event in events:
                 after = event.sequence
                 mark = "!" if event.kind == "warning" else "·"
                 click.echo(styled(f"{mark} {event.message}", "bright_black"), err=True)
+            # Once more after the end: the last event is the verdict.
+            last = ended.is_set()
+            if not last:
+                ended.wait(_EVENTS_EVERY_S)
+
+
+def _may_go_on(run: RunView) -> bool:
+    """Whether the server is about to begin a further attempt."""
+    retries = run.spec.get("retries", 0)
+    failed = run.state in (WorkloadState.FAILED, WorkloadState.LOST)
+    return failed and isinstance(retries, int) and run.attempt <= retries
 
 
 def follow_with_interrupts(follower: RunFollower) -> RunView | None:

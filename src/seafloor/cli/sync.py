@@ -21,9 +21,9 @@ def sync(given: Given) -> int:
     """Send what was logged while no server could be reached.
 
     Every record that can be read is sent; what is lost, refused or cannot be sent yet is counted
-    and said. Exits with 1 when something is left or lost.
+    and said. Exits with 1 when something is left or lost, with 5 when the server went away.
     """
-    from seafloor.cli.exit_codes import ANSWER_IS_NO, OK
+    from seafloor.cli.exit_codes import ANSWER_IS_NO, OK, UNREACHABLE
     from seafloor.sdk.sync import sync_all, waiting_runs
 
     settings = given.settings
@@ -37,21 +37,20 @@ def sync(given: Given) -> int:
     client = given.client
     client.health()  # a server that is away is one error, not one for each run
     say(f"Sending {waiting} runs to {client.url} …")
-    told = _say_nothing if given.json else _tell
+    told = _say_problems if given.json else _tell
     reports = sync_all(client, settings, told=told)
     if given.json:
         print_json({"items": reports})
-    return OK if all(is_whole(report) for report in reports) else ANSWER_IS_NO
+    if all(is_whole(report) for report in reports):
+        return OK
+    say(f"{sum(not is_whole(report) for report in reports)} runs are not whole on the server.")
+    return UNREACHABLE if any(report.retryable for report in reports) else ANSWER_IS_NO
 
 
 def is_whole(report: RunReport) -> bool:
     """Whether all that was logged is on the server, or on its way there."""
     lost = report.records_lost + report.records_dropped + len(report.refused)
     return report.state != "left" and not lost
-
-
-def _say_nothing(_report: RunReport) -> None:
-    pass
 
 
 def _tell(report: RunReport) -> None:
@@ -61,17 +60,21 @@ def _tell(report: RunReport) -> None:
     )
     click.echo(f"{report.run_id[-8:]} {marks[report.state]}  {counts}")
     if report.state == "live":
-        click.echo("  its process lives and sends it itself")
+        say("  its process lives and sends it itself")
+    _say_problems(report)
+
+
+def _say_problems(report: RunReport) -> None:
     if report.problem is not None:
-        click.echo(f"  not sent: {report.problem}")
+        say(f"{report.run_id[-8:]} not sent: {report.problem}")
     if report.records_lost:
-        click.echo(f"  lost: {report.records_lost} records were damaged on the disk")
+        say(f"  lost: {report.records_lost} records were damaged on the disk")
     if report.records_dropped:
-        click.echo(
+        say(
             f"  lost: {report.records_dropped} records ({report.points_dropped} points) found no "
             "room when they were logged"
         )
     if report.bytes_torn:
-        click.echo(f"  {report.bytes_torn} bytes at the end were being written when a process died")
+        say(f"  {report.bytes_torn} bytes at the end were being written when a process died")
     for refusal in report.refused:
-        click.echo(f"  refused: {refusal.kind} {refusal.what}: {refusal.reason}")
+        say(f"  refused: {refusal.kind} {refusal.what}: {refusal.reason}")

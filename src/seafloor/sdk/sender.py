@@ -173,8 +173,8 @@ class Sender:
         return True
 
     def _put_off(self, error: SeafloorError | OSError) -> None:
-        if isinstance(error, SeafloorError) and not error.retryable:
-            self._say_once(str(error), f"run {self._run_id} cannot be sent: {error}")
+        if isinstance(error, OSError) or not error.retryable:
+            self._say_once(str(error), f"run {self._run_id} cannot be sent now: {error}")
         if isinstance(error, StoreUnavailable) and self._client is not None:
             # A server of this machine may come back at another address: look for it again.
             self._client.close()

@@ -173,6 +173,7 @@ class SpoolWriter:
         self._pending_bytes = 0
         self._pending_bytes_max = pending_bytes_max
         self._descriptor: int | None = None
+        self._closed = False
         self._synced_bytes = 0
         self._dropped_noted = self.dropped
 
@@ -183,7 +184,7 @@ class SpoolWriter:
 
     def open(self) -> None:
         """Make the segment and write its beginning, if the disk takes it."""
-        if self._descriptor is None:
+        if self._descriptor is None and not self._closed:
             self._open()
 
     def append(self, record: Record) -> None:
@@ -238,9 +239,10 @@ class SpoolWriter:
             self._synced_bytes = copy.size_bytes
 
     def close(self) -> None:
-        """Sync, and let go of the lock."""
+        """Sync, and let go of the lock. Nothing is written after it."""
         self.sync()
         self.abandon()
+        self._closed = True
 
     def abandon(self) -> None:
         """Let go of the file without touching it: in a process that was forked."""
@@ -249,6 +251,9 @@ class SpoolWriter:
             self._descriptor = None
 
     def _write(self, payload: bytes) -> bool:
+        # A closed segment may be another's by now: it is never opened again.
+        if self._closed:
+            return False
         if self._descriptor is None and not self._open():
             return False
         descriptor = self._descriptor
@@ -279,7 +284,7 @@ class SpoolWriter:
 
     def _open(self) -> bool:
         try:
-            self.segment.folder.mkdir(parents=True, exist_ok=True)
+            self.segment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             descriptor = os.open(self.segment.path, flags, 0o600)
         except OSError as error:
@@ -303,6 +308,7 @@ class SpoolWriter:
         return True
 
     def _begin_next_segment(self) -> None:
-        self.close()
+        self.sync()
+        self.abandon()
         self.segment = self.segment.next
         self.size_bytes = 0

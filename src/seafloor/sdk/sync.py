@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.errors import SeafloorError
+from seafloor.domain.errors import SeafloorError, StoreError
 from seafloor.sdk.client import Client
 from seafloor.sdk.courier import Account, Courier, Refusal, SegmentDelivery
 from seafloor.sdk.leftovers import bring_segments, leftovers, remove_folder_if_empty
@@ -27,6 +27,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         run_id: The run.
         state: ``sent`` (nothing is left), ``live`` (its process lives and sends it itself), or
             ``left`` (``problem`` says why).
+        problem: Why it is left.
+        retryable: Whether the same may go well later: the server was away.
         points, params, tags, files: Accepted by the server.
         refused: Refused for good; kept in ``<home>/refused/<run id>.jsonl``.
         records_lost: Records that were damaged on the disk.
@@ -37,6 +39,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     state: str
     problem: str | None = None
+    retryable: bool = False
     points: int = 0
     params: int = 0
     tags: int = 0
@@ -107,7 +110,7 @@ def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:
     folder = settings.spool / run_id
     account = Account()
     courier = Courier(client, run_id, folder / "files", account)
-    problem: str | None = None
+    problem: SeafloorError | None = None
     with leftovers(folder) as writers:
         try:
             deliveries = [bring_segments(segments, courier) for segments in writers]
@@ -117,11 +120,11 @@ def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:
             for delivery in deliveries:
                 remove_segment(delivery.segment)
             remove_folder_if_empty(folder)
+            _keep_refused(settings.home, run_id, account.refused)
         except SeafloorError as error:
-            problem = error.message
+            problem = error
         except OSError as error:
-            problem = f"{folder} cannot be read or written: {error.strerror or error}"
-    _keep_refused(settings.home, run_id, account.refused)
+            problem = StoreError(f"{error.filename or folder}: {error.strerror or error}")
     return _report(run_id, account, folder, problem)
 
 
@@ -146,13 +149,16 @@ def _keep_refused(home: Path, run_id: str, refused: list[Refusal]) -> None:
             file.write(msgspec.json.encode(refusal) + b"\n")
 
 
-def _report(run_id: str, account: Account, folder: Path, problem: str | None) -> RunReport:
+def _report(
+    run_id: str, account: Account, folder: Path, problem: SeafloorError | None
+) -> RunReport:
     left: list[Segment] = list_segments(folder)
     state = "left" if problem is not None else "live" if left else "sent"
     return RunReport(
         run_id=run_id,
         state=state,
-        problem=problem,
+        problem=None if problem is None else problem.message,
+        retryable=problem is not None and problem.retryable,
         points=account.points,
         params=account.params,
         tags=account.tags,

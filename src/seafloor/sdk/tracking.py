@@ -212,6 +212,9 @@ class Run:
         with self._lock:
             if self._ended:
                 return
+            if self._writer is None and os.getpid() != self._owner_pid:
+                self._ended = True  # a forked child that logged nothing
+                return
             self._append(End(state, reason, time.time_ns()))
             self._ended = True
             sender, writer = self._sender, self._writer
