@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from seafloor.domain.artifacts import ArtifactFile
@@ -26,7 +27,7 @@ from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
-from seafloor.stores.objects.protocol import ObjectStore
+from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
 from seafloor.stores.objects.wrap.count import CountObjectStore
 from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
@@ -260,6 +261,26 @@ async def test_put__crashed_before_its_row__is_repaired_by_a_reader_once() -> No
     assert {row.sha256 for row in heads} == {sha256_of(b"new")}
     assert objects.counts.read.size_bytes < 200, "hashed more than once"
     assert await keys_of(objects) == [KEY]
+
+
+async def test_read__clock_too_coarse_to_show_a_cut_off_replacement__is_mended() -> None:
+    class CoarseClock(MemoryObjectStore):
+        async def put(
+            self, key: str, data: bytes | AsyncIterable[bytes], *, if_absent: bool = False
+        ) -> ObjectInfo:
+            info = await super().put(key, data, if_absent=if_absent)
+            coarse = msgspec.structs.replace(info, modified_ns=0)
+            self._objects[key] = (self._objects[key][0], coarse)
+            return coarse
+
+    objects, manifest = CoarseClock(), FaultManifestStore()
+    store = ObjectArtifactStore(objects, manifest)
+    await put_bytes(store, "a/b", b"old")
+    manifest.puts_left = 1
+    with pytest.raises(StoreUnavailable):
+        await put_bytes(store, "a/b", b"new")
+    assert await file_bytes(store, "a/b") == b"new"
+    assert await assert_true_to_its_digest(store, "a/b") == b"new"
 
 
 async def test_put__row_is_refused__the_bytes_go() -> None:

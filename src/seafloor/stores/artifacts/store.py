@@ -144,8 +144,11 @@ class ObjectArtifactStore:
         if hasher.sha256 != row.sha256:
             # It may have been replaced between the row and the bytes.
             row = await self._settled(owner, path)
-            if hasher.sha256 != row.sha256:
-                raise _not_what_was_put(path)
+        if hasher.sha256 != row.sha256:
+            # Or at a time that the store's clock cannot tell from that of the row.
+            row = await self._settled(owner, path, believe_time=False)
+        if hasher.sha256 != row.sha256:
+            raise _not_what_was_put(path)
         if last:
             yield last
 
@@ -219,7 +222,7 @@ class ObjectArtifactStore:
             # An earlier replacement did not end: end it while its note is there. If the bytes
             # are gone or wrong, what is being put is what repairs them.
             with contextlib.suppress(StoreCorrupt):
-                await self._settle(owner, new.path)
+                await self._settle(owner, new.path, believe_time=False)
         await self._objects.put(self._layout.replacement_key(owner, new.path), new.encode())
         return True
 
@@ -246,12 +249,16 @@ class ObjectArtifactStore:
                 "bring them back from a copy, or put the file again."
             ) from error
 
-    async def _settled(self, owner: str, path: str) -> ArtifactFile:
+    async def _settled(self, owner: str, path: str, *, believe_time: bool = True) -> ArtifactFile:
         async with self._gates.file(owner, path):
-            return await self._settle(owner, path)
+            return await self._settle(owner, path, believe_time=believe_time)
 
-    async def _settle(self, owner: str, path: str) -> ArtifactFile:
+    async def _settle(self, owner: str, path: str, *, believe_time: bool = True) -> ArtifactFile:
         """Give the row of a file, mended if need be; the gate of the file is held.
+
+        Args:
+            owner, path: Which file.
+            believe_time: That an object of the row's size and time is the row's; else hash it.
 
         Raises:
             NotFound: no such file.
@@ -259,7 +266,7 @@ class ObjectArtifactStore:
         """
         row = await self._manifest.manifest_get(owner, path)
         info = await self._object(owner, path)
-        if _is_of(row, info):
+        if believe_time and _is_of(row, info):
             return row
         hasher = Hasher()
         async for chunk in self._objects.read(self._key(owner, path)):
