@@ -1,0 +1,204 @@
+"""The edge of the command line: one line for every error, and what a bug leaves behind."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import seafloor.cli
+import seafloor.sdk
+from scripted_server import Answer, Asked, ScriptedServer
+from seafloor.cli import main as edge
+from seafloor.cli.exit_codes import MEANINGS, RUN_MEANINGS, code_of_error, code_of_run
+from seafloor.cli.plots import draw, outline_of
+from seafloor.cli.ports import is_free
+from seafloor.cli.references import find_run
+from seafloor.domain.errors import (
+    InvalidValue,
+    NotFound,
+    SeafloorError,
+    StoreFull,
+    StoreUnavailable,
+    error_classes,
+)
+from seafloor.domain.workloads import Ending, WorkloadState
+from seafloor.sdk.client import Client
+from seafloor.wire.metrics import BucketOut
+
+MODULES = [
+    found.name
+    for package in (seafloor.cli, seafloor.sdk)
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    if not found.name.endswith("__main__")
+]
+
+
+@click.command("broken")
+def broken() -> None:
+    raise RuntimeError("a bug\nwith two lines")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEAFLOOR_HOME", str(tmp_path))
+    monkeypatch.setenv("SEAFLOOR_URL", "http://127.0.0.1:9")
+    return tmp_path
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_doctests__of_every_module__pass(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_main__a_bug__is_one_line_with_an_id_and_a_file(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = edge.cli
+    monkeypatch.setattr(group, "homes", {"broken": (f"{__name__}:broken", "")})
+    assert edge.main(["broken"]) == 9
+    (line,) = capsys.readouterr().err.splitlines()
+    (file,) = (home / "crashes").iterdir()
+    assert str(file) in line
+    assert file.stem in line.partition("id ")[2]
+    details = file.read_text()
+    assert "RuntimeError: a bug" in details
+    assert "Traceback" in details
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "nonsense"),
+        (["runs", "list", "--nonsense"], "--nonsense"),
+        (["runs", "show"], "RUN"),
+        (["logs", "x", "--tail", "1", "--from", "1"], "exclude each other"),
+    ],
+)
+def test_main__wrong_usage__is_one_line_that_says_where_help_is(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert edge.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert "--help" in line
+
+
+def test_main__help__is_no_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge.main(["--help"]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_exit_codes__every_error_class__has_a_documented_one() -> None:
+    for cls in error_classes().values():
+        assert code_of_error(cls("x")) in MEANINGS
+    assert code_of_error(SeafloorError("x")) == 9
+    assert code_of_error(StoreUnavailable("x")) == 5
+    assert code_of_error(StoreFull("x")) == 8
+
+
+@pytest.mark.parametrize(
+    ("state", "ending", "code"),
+    [
+        ("succeeded", Ending(exit_code=0), 0),
+        ("failed", Ending(exit_code=42), 42),
+        ("failed", Ending(exit_code=0), 1),
+        ("failed", Ending(signal="SIGTERM"), 128 + signal.SIGTERM),
+        ("failed", Ending(signal="SIGKILL", timed_out=True), 124),
+        ("failed", Ending(reason="no such ref"), 120),
+        ("failed", None, 120),
+        ("stopped", Ending(signal="SIGTERM"), 122),
+        ("lost", None, 121),
+    ],
+)
+def test_exit_codes__of_a_run__say_how_it_ended(
+    state: str, ending: Ending | None, code: int
+) -> None:
+    assert code_of_run(WorkloadState(state), ending) == code
+    assert code in RUN_MEANINGS or code < 120 or code > 128
+
+
+def runs_page(*ids: str) -> Answer:
+    return Answer(200, {"items": [run(run_id) for run_id in ids], "next": None})
+
+
+def run(run_id: str) -> dict[str, object]:
+    nothing = dict.fromkeys(
+        ("started_ns", "ended_ns", "deleted_ns", "duration_s", "code", "environment")
+    )
+    return {
+        **nothing,
+        "id": run_id,
+        "kind": "run",
+        "project": "default",
+        "experiment": {"id": 0, "name": "Default"},
+        "name": "feed",
+        "user": "",
+        "state": "running",
+        "origin": "tracked",
+        "created_ns": 1,
+        "updated_ns": 1,
+        "attempt": 0,
+        "url": "http://x",
+    }
+
+
+@pytest.fixture
+def scripted_runs() -> Iterator[ScriptedServer]:
+    """A server whose runs are all called ``feed``."""
+    with ScriptedServer().running() as server:
+        yield server
+
+
+def test_find_run__a_name_that_looks_like_digits__is_found_by_name(
+    scripted_runs: ScriptedServer,
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        if "filter=" in asked.path:
+            return runs_page("a" * 32)
+        if asked.path.endswith("a" * 32):
+            return Answer(200, run("a" * 32))
+        return Answer(404, {"code": "not_found", "message": "None."})
+
+    scripted_runs.answer = answer
+    assert find_run(Client(scripted_runs.url, ""), "feed").id == "a" * 32
+
+
+def test_find_run__a_name_of_several__asks_for_the_id(scripted_runs: ScriptedServer) -> None:
+    ids = [f"{number:032x}" for number in range(6)]
+    scripted_runs.answer = lambda _asked: runs_page(*ids)
+    with pytest.raises(InvalidValue, match="00000003"):
+        find_run(Client(scripted_runs.url, ""), 'with "quotes"')
+
+
+def test_find_run__no_runs_yet__says_how_to_start_one(scripted_runs: ScriptedServer) -> None:
+    scripted_runs.answer = lambda _asked: runs_page()
+    with pytest.raises(NotFound, match="seafloor run"):
+        find_run(Client(scripted_runs.url, ""), "@last")
+
+
+def test_outline__extremes__are_all_on_the_line() -> None:
+    buckets = [
+        BucketOut(0, 9, 0, 0, 1.0, 2.0, -5.0, 7.0, 10, 0),
+        BucketOut(10, 19, 0, 0, "NaN", "Infinity", 3.0, "Infinity", 10, 4),
+        BucketOut(20, 20, 0, 0, 4.0, 4.0, 4.0, 4.0, 1, 0),
+    ]
+    outline = outline_of(buckets)
+    assert outline.values == [1.0, -5.0, 7.0, 2.0, 3.0, 4.0]
+    assert outline.left_out == 4
+    drawn = click.unstyle(draw("loss", outline, width=60))
+    assert max(len(line) for line in drawn.splitlines()) <= 60
+    assert "loss" in drawn
+
+
+def test_is_free__an_address_that_is_none_of_ours__is_left_for_the_server_to_say() -> None:
+    assert is_free("192.0.2.1", 80)
