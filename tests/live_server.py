@@ -46,7 +46,7 @@ class LiveServer:
         return {**kept, **self._env}
 
     def start(self, *arguments: str) -> LiveServer:
-        """Start and wait until it answers. The first start takes a free port, later ones the same."""
+        """Start and wait until it answers; the first time on a free port, later on the same."""
         first = not (self.data / "server.json").exists()
         self.data.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "seafloor.boot", "up", "--data", str(self.data)]

@@ -42,7 +42,22 @@ _HOMES = {
     "start_run": "seafloor.sdk.tracking",
 }
 
-__all__ = ["__version__", *_HOMES]  # the values of a literal dict above
+__all__ = [
+    "Client",
+    "Run",
+    "__version__",
+    "active_run",
+    "end_run",
+    "log_artifact",
+    "log_artifacts",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "set_tag",
+    "set_tags",
+    "start_run",
+]
 
 
 def __getattr__(name: str) -> object:
