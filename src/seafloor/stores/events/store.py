@@ -220,14 +220,12 @@ class SpoolEventFileStore:
         """Stream the bytes of a file; NotFound at the first step."""
         check_event_file_key(key)
         check_range(start, length)
+        row = await self._records.get(key)
+        if row is None:
+            raise NotFound(f'There is no event file "{key.path}".', field="path")
         file = await self._run(lambda: AppendFile(self._path(key)), "read the event file")
         try:
-            if not file.exists:
-                row = await self._records.get(key)
-                if row is None:
-                    raise NotFound(f'There is no event file "{key.path}".', field="path")
-                if row.size_bytes == 0:
-                    return
+            if not file.exists and row.size_bytes > 0:
                 async for chunk in self._objects.read(object_key(key), start=start, length=length):
                     yield chunk
                 return
