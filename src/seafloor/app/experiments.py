@@ -94,12 +94,20 @@ class Experiments:
                 return await self.create(name, project=project)
             except AlreadyExists:  # someone else was faster
                 found = await self._metadata.experiment_get_by_name(project, name)
-        if found.deleted_ns is not None:
-            raise Conflict(
-                f'The experiment "{name}" was deleted: restore it or use another name.',
-                field="name",
-            )
-        return found
+        return _usable(found)
+
+    async def find_usable(self, name: str, *, project: str) -> Experiment | None:
+        """Say what ``ensure`` would give; None: it would create it.
+
+        Raises:
+            NotFound: no such project.
+            Conflict: the experiment was deleted.
+        """
+        await self._metadata.project_get(project)
+        try:
+            return _usable(await self._metadata.experiment_get_by_name(project, name))
+        except NotFound:
+            return None
 
     async def list(
         self, *, project: str | None = None, lifecycle: Lifecycle = Lifecycle.ACTIVE
@@ -147,3 +155,12 @@ class Experiments:
     async def restore(self, experiment_id: int) -> None:
         """Restore an experiment with the runs that went with it; repeating is harmless."""
         await self._metadata.experiment_set_deleted(experiment_id, deleted_ns=None)
+
+
+def _usable(found: Experiment) -> Experiment:
+    if found.deleted_ns is not None:
+        raise Conflict(
+            f'The experiment "{found.name}" was deleted: restore it or use another name.',
+            field="name",
+        )
+    return found

@@ -12,7 +12,6 @@ from seafloor.app.launches import Launches
 from seafloor.app.runs import check_code
 from seafloor.app.snapshots import Snapshots
 from seafloor.domain.code import CodeSource, GitCode
-from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
@@ -53,11 +52,12 @@ class Plans:
         check_code(spec, code)
         environment, cached = "the Python it is given", None
         if spec.environment is not None:
-            found = await self._environments.get(spec.environment, project=spec.project)
-            version = found.environment
+            details = await self._environments.get(spec.environment, project=spec.project)
+            version = details.environment
             environment = f"{version.name}@{version.version} ({version.digest[:12]})"
-            cached = found.size_bytes is not None
-        exists = await self._experiment_exists(spec)
+            cached = details.size_bytes is not None
+        found = await self._experiments.find_usable(spec.name, project=spec.project)
+        exists = found is not None
         sample = Workload(
             id=WorkloadId("0" * 32),
             kind=WorkloadKind.RUN,
@@ -85,13 +85,6 @@ class Plans:
             limits=_limits(spec),
             steps=_steps(spec, code, exists=exists, environment=environment, cached=cached),
         )
-
-    async def _experiment_exists(self, spec: ExperimentSpec) -> bool:
-        try:
-            await self._experiments.get_by_name(spec.name, project=spec.project)
-        except NotFound:
-            return False
-        return True
 
 
 def _limits(spec: ExperimentSpec) -> dict[str, str]:

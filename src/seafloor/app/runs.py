@@ -63,12 +63,15 @@ class NewTrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that an outside client executes.
 
     Args:
-        experiment_id: Where it belongs.
+        experiment_id: Where it belongs, when ``experiment`` is None.
+        experiment, project: Where it belongs, by name; it is created when there is none.
         id: Chosen by the client, or None.
         started_ns: None: now.
     """
 
-    experiment_id: int
+    experiment_id: int = 0
+    experiment: str | None = None
+    project: str = "default"
     id: WorkloadId | None = None
     name: str | None = None
     user: str = ""
@@ -132,7 +135,12 @@ class Runs:
             Conflict: the experiment is deleted.
         """
         labels = _labels(new.params, new.tags, by)
-        experiment = await self._metadata.experiment_get(new.experiment_id)
+        name = check_name(new.name) if new.name else made_up_name()
+        user = _checked_user(new.user)
+        if new.experiment is None:
+            experiment = await self._metadata.experiment_get(new.experiment_id)
+        else:
+            experiment = await self._rooms.experiments.ensure(new.experiment, project=new.project)
         now_ns = self._clock.now_ns()
         if new.id is not None:
             try:
@@ -144,8 +152,8 @@ class Runs:
             kind=WorkloadKind.RUN,
             project=experiment.project,
             experiment_id=experiment.id,
-            name=check_name(new.name) if new.name else made_up_name(),
-            user=_checked_user(new.user),
+            name=name,
+            user=user,
             state=WorkloadState.RUNNING,
             origin="tracked",
             created_ns=now_ns,
@@ -176,16 +184,18 @@ class Runs:
         if spec.environment is not None:
             found = await self._rooms.environments.resolve(spec.environment, project=spec.project)
             environment = f"{found.name}@{found.version}"
+        name = new.name or spec.run_name
+        name = check_name(name) if name else made_up_name()
+        user = _checked_user(new.user)
         experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
         now_ns = self._clock.now_ns()
-        name = new.name or spec.run_name
         workload = Workload(
             id=new_workload_id(self._clock),
             kind=WorkloadKind.RUN,
             project=spec.project,
             experiment_id=experiment.id,
-            name=check_name(name) if name else made_up_name(),
-            user=_checked_user(new.user),
+            name=name,
+            user=user,
             state=WorkloadState.QUEUED,
             origin="launched",
             created_ns=now_ns,

@@ -113,7 +113,7 @@ def get(given: Given, run: str, path: str, target: Path) -> None:
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.argument("source", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("path", metavar="[PATH]", default="")
 @server_options
 @json_option
@@ -121,10 +121,14 @@ def get(given: Given, run: str, path: str, target: Path) -> None:
 def put(given: Given, run: str, source: Path, path: str) -> None:
     """Keep a file or a folder with a run, as PATH or under its own name."""
     from seafloor.cli.references import find_run
+    from seafloor.domain.errors import NotFound
+    from seafloor.domain.names import check_path
 
+    if not source.exists():
+        raise NotFound(f'There is no file or folder "{source}".', field="FILE")
+    top = check_path(path.rstrip("/") or source.resolve().name, field="PATH")
     client = given.client
     found = find_run(client, run)
-    top = path.strip("/") or source.resolve().name
     if source.is_dir():
         below = sorted(file for file in source.rglob("*") if file.is_file())
         pairs = [(file, f"{top}/{file.relative_to(source).as_posix()}") for file in below]

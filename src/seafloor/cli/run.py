@@ -103,11 +103,11 @@ def submit(given: Given, what: SubmissionOptions, options: RunOptions) -> int:
 def _create(given: Given, what: SubmissionOptions, options: RunOptions) -> RunView:
     import getpass
 
-    from seafloor.cli.submissions import make_submission, parse_pairs, resolve_code
+    from seafloor.cli.submissions import make_submission, parse_params, resolve_code
     from seafloor.wire.runs import RunCreate
 
     submission = make_submission(what)
-    params = parse_pairs(options.params, field="--param")
+    params = parse_params(options.params)
     ready = _ServerWhenReady(given)
     code = resolve_code(submission, warn=say, client=ready.client)
     try:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seafloor.domain.code import CodeSource, SyncMode
+from seafloor.domain.code import CodeSource, SnapshotCode, SyncMode
 from seafloor.domain.errors import InvalidValue
+from seafloor.domain.names import check_key
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.sdk.client import Client
+from seafloor.wire.server import PlanCreate
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,18 @@ def parse_pairs(texts: Sequence[str], *, field: str) -> dict[str, str]:
     return pairs
 
 
+def parse_params(texts: Sequence[str]) -> dict[str, str]:
+    """Read the params of a run.
+
+    Raises:
+        InvalidValue, LimitExceeded: one is not of the form NAME=VALUE, or its name is no key.
+    """
+    params = parse_pairs(texts, field="--param")
+    for name in params:
+        check_key(name, field="--param")
+    return params
+
+
 def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
     given = {
         "command": list(options.command) or None,
@@ -182,5 +196,19 @@ def resolve_code(
         archive = Path(scratch, "snapshot.tar.zst")
         snapshot = take_snapshot(folder, archive, warn=warn)
         if client is not None:
-            client().snapshots.ensure(snapshot.sha256, archive)
+            _send_snapshot(client(), submission, snapshot, archive)
     return snapshot
+
+
+def _send_snapshot(
+    client: Client, submission: Submission, snapshot: SnapshotCode, archive: Path
+) -> None:
+    """Send a snapshot that the server does not have.
+
+    Raises:
+        SeafloorError: the server would refuse the run; then nothing is sent, so that what is
+            refused leaves nothing there.
+    """
+    if not client.snapshots.exists(snapshot.sha256):
+        client.plan(PlanCreate(submission.body, snapshot))
+        client.snapshots.put(snapshot.sha256, archive)

@@ -95,13 +95,10 @@ async def create_run(request: AnyRequest, data: RunCreate) -> RunView:
     else:
         if data.code is not None:
             raise InvalidValue("`code` needs a `spec`.", field="code")
-        experiment_id = 0
-        if data.experiment is not None:
-            ensured = await app.experiments.ensure(data.experiment, project=data.project)
-            experiment_id = ensured.id
         created = await app.runs.create_tracked(
             NewTrackedRun(
-                experiment_id=experiment_id,
+                experiment=data.experiment,
+                project=data.project,
                 id=None if data.id is None else parse_workload_id(data.id),
                 name=data.name,
                 user=data.user,
