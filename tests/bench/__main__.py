@@ -1,7 +1,7 @@
 """``make bench``: comparisons with peers and scaling laws. Prints tables; quotes ratios only.
 
 Each comparison starts both sides itself, alternates them, repeats, and prints median, minimum
-and maximum with the machine's load. ``python -m tests.bench start import append`` runs some of them only.
+and maximum with the machine's load. ``python -m tests.bench start append`` runs those only.
 """
 
 from __future__ import annotations

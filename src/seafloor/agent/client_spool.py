@@ -1,7 +1,8 @@
 """What the command logged through the client library and could not send before it ended.
 
 The library keeps its records in a folder of the attempt (``SEAFLOOR_HOME``) and waits only a
-bounded time at exit. Its own ``sync`` delivers the rest; a launcher that has the library names the command.
+bounded time at exit. Its own ``sync`` delivers the rest; a launcher that has the library names the
+command.
 """
 
 from __future__ import annotations
