@@ -42,6 +42,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
 _SUBJECTS = {
     "metric": Subject.METRIC,
     "metrics": Subject.METRIC,
@@ -282,10 +283,9 @@ class _Reader:
 
     def _number(self) -> float | int:
         text = self._take("number", "a number")
-        try:
+        if _WHOLE.match(text):  # beyond that only a float can be compared with what is stored
             return int(text)
-        except ValueError:
-            return float(text)
+        return float(text)
 
     def _text(self) -> str:
         found = self._peek()

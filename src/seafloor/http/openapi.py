@@ -31,6 +31,14 @@ BYTES = "application/octet-stream"
 ALWAYS = (400, 401, 403, 503)
 WRITING = (413, 507)
 _REF = "#/components/schemas/{name}"
+_PATTERNS = {
+    "run_id": "^[0-9a-f]{4,32}$",
+    "sha256": "^[0-9a-f]{64}$",
+    "task": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$",
+    "reference": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(@[1-9][0-9]{0,8})?$",
+}
+"""What a text in a path looks like; the handlers refuse others in their own words."""
+
 _STATUS_WORDS = {200: "Done.", 201: "Created.", 206: "The range that was asked for."}
 
 
@@ -124,6 +132,8 @@ def _parameter(path: str, parameter: inspect.Parameter, hint: Any) -> Json:
     if bounds is not None:
         limits = {"minimum": bounds.ge, "maximum": bounds.le}
         schema |= {key: value for key, value in limits.items() if value is not None}
+    if in_path and name in _PATTERNS:
+        schema["pattern"] = _PATTERNS[name]
     if parameter.default not in (inspect.Parameter.empty, None):
         schema["default"] = parameter.default
     return {

@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg
 
 from seafloor.app.application import Application
 from seafloor.app.tokens import Administrator, Principal
@@ -44,6 +45,22 @@ def known(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -
     """
     if connection.state.get("principal") is None:
         raise Unauthenticated("This server asks for a token.")
+
+
+def no_nulls(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard against ``?attempt=null``, which the framework would read as not given at all.
+
+    Raises:
+        InvalidValue: a number or a choice is given as ``null``.
+    """
+    if b"null" not in connection.scope["query_string"]:
+        return
+    for field in handler.parsed_fn_signature.parameters.values():
+        said = field.kwarg_definition
+        name = str((said.query if isinstance(said, ParameterKwarg) else None) or field.name)
+        takes_null = field.is_optional and not field.has_inner_subclass_of(str)
+        if takes_null and "null" in connection.query_params.getall(name, []):
+            raise InvalidValue(f"`{name}` cannot be null: leave it out.", field=name)
 
 
 def check_administrator(request: AnyRequest) -> None:

@@ -19,7 +19,7 @@ from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.openapi import make_document
 from seafloor.http.page import page
-from seafloor.http.requests import AnyRequest, RangeOutside, known
+from seafloor.http.requests import AnyRequest, RangeOutside, known, no_nulls
 from seafloor.http.routes import (
     artifacts,
     environments,
@@ -89,7 +89,7 @@ def create_framework(application: Application) -> Litestar:
     """Make the framework's application, to which the gate is the only entrance."""
     native = Router(
         path="/api/v1",
-        guards=[known],
+        guards=[known, no_nulls],
         route_handlers=[
             *server.ROUTES,
             *runs.ROUTES,

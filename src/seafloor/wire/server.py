@@ -81,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkloadPageLater(msgspec.Struct, frozen=True):
-    """``GET /api/v1/notebooks`` and ``/api/v1/servings``: none yet; creating answers 501."""
+    """``GET /api/v1/notebooks`` and ``/api/v1/servings``: this version has none."""
 
     items: tuple[dict[str, Any], ...] = ()
     next: str | None = None

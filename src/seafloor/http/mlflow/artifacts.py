@@ -26,7 +26,7 @@ from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
 
 _PATH = re.compile(
-    r"(?P<experiment>\d{1,18})/(?:(?P<run>[0-9a-f]{32})|models/(?P<model>m-[0-9a-f]{32}))"
+    r"(?P<experiment>[0-9]{1,18})/(?:(?P<run>[0-9a-f]{32})|models/(?P<model>m-[0-9a-f]{32}))"
     r"/artifacts(?:/(?P<rest>.+))?\Z",
     re.DOTALL,
 )

@@ -6,11 +6,13 @@ int64 comes as number or text, unknown fields are ignored, ``run_uuid`` is an ol
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
 
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.bounds import INT64_MAX, INT64_MIN
+from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.http.requests import AnyRequest, body_bytes
 
@@ -18,6 +20,7 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 
 Int64 = int | str
 
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}\Z")
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -70,22 +73,67 @@ def int64(value: Int64, *, field: str) -> int:
     try:
         number = int(value)
     except ValueError as error:
-        raise InvalidValue(f"'{field}' must be an integer.", field=field) from error
-    if not -(2**63) <= number < 2**63:
-        raise InvalidValue(f"'{field}' must fit 64 bits.", field=field)
+        raise InvalidValue(
+            f"Invalid value {str(value)[:40]!r} for parameter '{field}' supplied: "
+            "it must be an integer.",
+            field=field,
+        ) from error
+    if not INT64_MIN <= number <= INT64_MAX:
+        raise InvalidValue(
+            f"Invalid value {str(number)[:40]} for parameter '{field}' supplied: "
+            "it must fit 64 bits.",
+            field=field,
+        )
     return number
+
+
+def time_ns(time_ms: Int64, *, field: str) -> int:
+    """Read a time in milliseconds since 1970 as nanoseconds.
+
+    Raises:
+        InvalidValue: it is not one, or its nanoseconds do not fit 64 bits.
+    """
+    number = int64(time_ms, field=field)
+    if not 0 <= number <= INT64_MAX // 1_000_000:
+        raise InvalidValue(
+            f"Invalid value {number} for parameter '{field}' supplied: "
+            "it must be milliseconds since 1970.",
+            field=field,
+        )
+    return number * 1_000_000
+
+
+def offset_of(page_token: str) -> int:
+    """Read the page token of a list that is paged by position; ``""`` is the beginning.
+
+    Raises:
+        InvalidValue: it is not one of ours.
+    """
+    if not page_token:
+        return 0
+    if not page_token.isascii() or not page_token.isdigit() or len(page_token) > 18:
+        raise InvalidValue("The page_token is not one of this server.", field="page_token")
+    return int(page_token)
 
 
 def run_id_of(run_id: str, run_uuid: str = "") -> WorkloadId:
     """The run that a request speaks of.
 
     Raises:
-        InvalidValue: none is named, or the name is no run's.
+        InvalidValue: none is named, or no run of any MLflow server could be named so.
+        NotFound: it is not one of our ids, so no run has it.
     """
     text = run_id or run_uuid
     if not text:
         raise InvalidValue("Missing value for required parameter 'run_id'.", field="run_id")
-    return parse_workload_id(text, field="run_id")
+    if not _RUN_ID.match(text):
+        raise InvalidValue(
+            f"Invalid value {text[:64]!r} for parameter 'run_id' supplied.", field="run_id"
+        )
+    try:
+        return parse_workload_id(text, field="run_id")
+    except InvalidValue as error:
+        raise NotFound(f"Run with id={text} not found", field="run_id") from error
 
 
 def experiment_id_of(text: str) -> int:

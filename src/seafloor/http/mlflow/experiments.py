@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
@@ -18,6 +16,7 @@ from seafloor.http.mlflow.bodies import (
     body_of,
     experiment_id_of,
     int64,
+    offset_of,
     pairs,
 )
 from seafloor.http.mlflow.entities import Json, experiment_json, without_empty
@@ -106,7 +105,7 @@ async def _search(request: AnyRequest, asked: _Search) -> Json:
             f"It must be a positive integer of at most {MAX_RESULTS}.",
             field="max_results",
         )
-    offset = _offset(asked.page_token)
+    offset = offset_of(asked.page_token)
     condition = parse_filter(asked.filter, _DIALECT)
     found = [
         experiment
@@ -120,7 +119,7 @@ async def _search(request: AnyRequest, asked: _Search) -> Json:
     return without_empty(
         {
             "experiments": [experiment_json(one) for one in found[offset : offset + limit]],
-            "next_page_token": _token(offset + limit) if more else None,
+            "next_page_token": str(offset + limit) if more else None,
         }
     )
 
@@ -153,19 +152,6 @@ def _value(experiment: Experiment, left: Identifier) -> Value:
         "last_update_time": experiment.updated_ns // 1_000_000,
     }
     return values.get(left.key)
-
-
-def _token(offset: int) -> str:
-    return base64.urlsafe_b64encode(str(offset).encode()).decode()
-
-
-def _offset(token: str) -> int:
-    if not token:
-        return 0
-    try:
-        return int(base64.urlsafe_b64decode(token.encode()))
-    except ValueError as error:
-        raise InvalidValue("The page_token is not one of ours.", field="page_token") from error
 
 
 @post("/experiments/search", status_code=200)

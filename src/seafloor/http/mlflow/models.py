@@ -20,6 +20,7 @@ from seafloor.http.mlflow.bodies import (
     body_of,
     experiment_id_of,
     int64,
+    offset_of,
     pairs,
 )
 from seafloor.http.mlflow.entities import Json, model_json, without_empty
@@ -197,7 +198,7 @@ async def search(request: AnyRequest) -> Json:
     limit = int64(body.max_results, field="max_results")
     if not 1 <= limit <= MODELS_MAX:
         raise InvalidValue(f"max_results must be 1..{MODELS_MAX}.", field="max_results")
-    offset = int64(body.page_token or 0, field="page_token")
+    offset = offset_of(body.page_token)
     condition = parse_filter(body.filter, _DIALECT)
     found = [
         model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from seafloor.domain.bounds import INT64_MAX
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.search import (
     AllOf,
@@ -85,8 +86,14 @@ def _translated(found: Filter | None) -> Filter | None:
     value = found.value
     if left.key.endswith("_ns") and left.subject is Subject.ATTRIBUTE:
         # MLflow counts milliseconds; `= t` must still find what began within that millisecond.
-        return _milliseconds(left, found.operator, int(cast(float, value)))
+        return _milliseconds(left, found.operator, _bounded(cast(float, value)))
     return Comparison(left, found.operator, value)
+
+
+def _bounded(time_ms: float) -> int:
+    """A time that as nanoseconds fits 64 bits; what lies beyond compares as the utmost one."""
+    utmost = INT64_MAX // 1_000_000 - 1
+    return int(max(-utmost, min(utmost, time_ms)))
 
 
 def _milliseconds(left: Identifier, operator: Operator, time_ms: int) -> Filter:

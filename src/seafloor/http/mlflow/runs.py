@@ -26,6 +26,7 @@ from seafloor.http.mlflow.bodies import (
     int64,
     pairs,
     run_id_of,
+    time_ns,
 )
 from seafloor.http.mlflow.entities import Json, run_info_json, run_json, without_empty
 from seafloor.http.mlflow.experiments import view_of
@@ -163,14 +164,14 @@ async def create(request: AnyRequest) -> Json:
             field="run_name",
         )
     user = body.user_id or tags.get("mlflow.user", "")
-    started_ms = None if body.start_time is None else int64(body.start_time, field="start_time")
+    started_ns = None if not body.start_time else time_ns(body.start_time, field="start_time")
     made = await app.runs.create_tracked(
         NewTrackedRun(
             experiment_id=experiment.id,
             name=body.run_name or named or None,
             user=user,
             tags=cut(tags, TAG_CHARS_MAX),
-            started_ns=None if not started_ms else started_ms * 1_000_000,
+            started_ns=started_ns,
         ),
         by=principal_of(request),
     )
@@ -199,12 +200,8 @@ async def update(request: AnyRequest) -> Json:
         state = _STATES.get(str(body.status))
         if state is None:
             raise InvalidValue(f"Invalid status '{body.status}'.", field="status")
-        ended_ms = None if body.end_time is None else int64(body.end_time, field="end_time")
-        found = await app.runs.set_state(
-            found.id,
-            state,
-            ended_ns=None if not ended_ms else ended_ms * 1_000_000,
-        )
+        ended_ns = None if not body.end_time else time_ns(body.end_time, field="end_time")
+        found = await app.runs.set_state(found.id, state, ended_ns=ended_ns)
     experiment = await app.experiments.get(found.experiment_id or 0)
     return {"run_info": run_info_json(found, experiment)}
 
@@ -264,12 +261,13 @@ async def delete_tag(request: AnyRequest) -> Json:
 async def log_metric(request: AnyRequest) -> Json:
     body = await body_of(request, _Metric)
     found = await active_run(request, body.run_id, body.run_uuid)
-    await _log_metrics(application_of(request), found, [body])
+    await _log_metrics(application_of(request), found, [body], [_point(body)])
     return {}
 
 
-async def _log_metrics(app: Application, run: Workload, metrics: list[MetricIn]) -> None:
-    points = [_point(metric) for metric in metrics]
+async def _log_metrics(
+    app: Application, run: Workload, metrics: list[MetricIn], points: list[Point]
+) -> None:
     await app.stores.metrics.append(run.id, points, attempt=run.attempt)
     by_model: dict[str, list[ModelMetric]] = {}
     for metric, point in zip(metrics, points, strict=True):
@@ -307,10 +305,13 @@ async def log_batch(request: AnyRequest) -> Json:
     # Everything is read before anything is written; then params, metrics, tags, as in MLflow.
     params = cut(pairs(body.params, field="params"), PARAM_CHARS_MAX)
     tags = {tag.key: tag.value for tag in body.tags}
+    points = [_point(metric) for metric in body.metrics]
+    for key in (*params, *tags):
+        check_key(key)
     if params:
         await app.runs.log_params(found.id, params)
-    if body.metrics:
-        await _log_metrics(app, found, body.metrics)
+    if points:
+        await _log_metrics(app, found, body.metrics, points)
     if tags:
         await _set_tags(app, found.id, tags)
     return {}

@@ -6,7 +6,6 @@ from typing import Any
 
 from litestar import Response, get, post
 
-from seafloor.domain.errors import NotSupported
 from seafloor.http.errors import documented
 from seafloor.http.page import page_is_built
 from seafloor.http.requests import AnyRequest, check_administrator
@@ -76,13 +75,6 @@ async def list_notebooks(request: AnyRequest) -> WorkloadPageLater:
     return WorkloadPageLater()
 
 
-@post("/notebooks", responses=documented(501), summary="Create a notebook")
-async def create_notebook(request: AnyRequest) -> WorkloadPageLater:
-    """Refused: this version does not run notebooks."""
-    check_administrator(request)
-    raise NotSupported("Notebooks are not run by this version: start an experiment instead.")
-
-
 @get("/servings", responses=documented(), summary="List servings")
 async def list_servings(request: AnyRequest) -> WorkloadPageLater:
     """Servings: none yet."""
@@ -90,18 +82,9 @@ async def list_servings(request: AnyRequest) -> WorkloadPageLater:
     return WorkloadPageLater()
 
 
-@post("/servings", responses=documented(501), summary="Create a serving")
-async def create_serving(request: AnyRequest) -> WorkloadPageLater:
-    """Refused: this version does not run servings."""
-    check_administrator(request)
-    raise NotSupported("Servings are not run by this version.")
-
-
 ROUTES = [
     server_info,
     make_plan,
     list_notebooks,
-    create_notebook,
     list_servings,
-    create_serving,
 ]
