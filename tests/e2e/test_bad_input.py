@@ -1,4 +1,4 @@
-"""What cannot be accepted: told in one line that names the field and the fix, and nothing is left."""
+"""What cannot be accepted: one line that names the field and the fix, and nothing is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from client_process import Client
 from git_world import GitServer, Repository, copy_as_served, git
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 from untouched import assert_no_traceback, files_below, held_by
 
 LONG = "x" * 300
@@ -24,6 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server.post("/api/v1/environments", {"spec": {"name": "base", "pip": []}})
     run = server.launch("true")
     server.wait_state(run["id"], "succeeded")
+    wait_for(lambda: not any((server.data / "work").iterdir()), what="its folder to be released")
     yield server
     server.stop()
 
