@@ -46,7 +46,7 @@ def key_of(folder: str, tag: str) -> str:
     >>> key_of("", "loss"), key_of("train", "loss/total")
     ('loss', 'train/loss/total')
     >>> key_of("", "accuracy (%)")
-    'accuracy ___-c5c4de'
+    'accuracy ___-6485cd'
     """
     wanted = f"{folder}/{tag}" if folder else tag
     try:
