@@ -10,7 +10,7 @@ import threading
 import urllib.parse
 from typing import Callable, Iterator, List, NamedTuple, Tuple
 
-from .server import Refused, Server, ServerAway
+from .server import Refused, Request, Server, ServerAway
 
 PARALLEL = 3
 TRIES_AFTER_A_BUG = 20
@@ -87,7 +87,10 @@ class Outputs:
 
     def _names(self) -> Iterator[str]:
         root = os.path.realpath(self._folder)
-        for parent, folders, names in os.walk(root):
+        if os.path.islink(self._folder):
+            self._failed.append((".", "the output folder was replaced by a link"))
+            return
+        for parent, folders, names in os.walk(root, onerror=self._skip_folder):
             for folder in sorted(folders):
                 if os.path.islink(os.path.join(parent, folder)):
                     self._skip(os.path.relpath(os.path.join(parent, folder), root))
@@ -102,6 +105,11 @@ class Outputs:
 
     def _skip(self, name: str) -> None:
         self._failed.append((name, "a link to a folder, or out of the output folder"))
+
+    def _skip_folder(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # removed: there is nothing to keep
+            name = os.path.relpath(error.filename, os.path.realpath(self._folder))
+            self._failed.append((name, "the folder cannot be read: {}".format(error.strerror)))
 
     def _work(self) -> None:
         """Send files until none is left; trouble that concerns all ends the other threads too."""
@@ -132,7 +140,7 @@ class Outputs:
                 "X-Content-SHA256": digest,
             }
             try:
-                server.send("PUT", target, _blocks(path, size_bytes), headers)
+                server.send(Request("PUT", target, _blocks(path, size_bytes), headers, "sha256"))
             except ServerAway as error:
                 if error.code == _BUG and tries >= TRIES_AFTER_A_BUG:
                     raise Refused(500, error.code, str(error), None) from error

@@ -14,9 +14,9 @@ from typing import Any, Callable, Dict, List, Optional
 from . import client_spool
 from .folder import TaskFolder
 from .outputs import Outputs, Uploaded
-from .server import Refused, Server, ServerAway, WorkloadGone
+from .server import Refused, Request, Server, ServerAway, WorkloadGone
 from .spool import Spool
-from .tails import EventFiles, Tail
+from .tails import EventFiles, Tail, shown_name
 from .task import Abandoned, Task
 
 DONE_FILE = "done.json"
@@ -147,6 +147,9 @@ class Shipping:
     def _finish(self) -> str:
         """Deliver the rest and report the ending; return why not, empty when all was taken."""
         self._patiently(self._report_start)
+        # A server that was killed may have less than it said; it is asked once more.
+        self._log.ask_again()
+        self._events.ask_again()
         self._patiently(self._send_whole_log)  # who follows the log need not wait for uploads
         self._patiently(self._events.send)
         self._patiently(self._send_client_spool)
@@ -191,14 +194,13 @@ class Shipping:
             "log_bytes": self._spool.size_bytes,
             "event_files": len(self._events),
             "output_files": uploaded.files,
-            "output_failed": [_shown(name) for name, _ in uploaded.failed],
+            "output_failed": [shown_name(name) for name, _ in uploaded.failed],
         }
 
     def _post(self, what: str, document: Dict[str, Any]) -> None:
         body = json.dumps(document).encode()
-        self._server.send(
-            "POST", self._task.task_path + what, body, {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        self._server.send(Request("POST", self._task.task_path + what, body, headers, "state"))
 
     def _connect(self) -> Server:
         return Server(self._task.server_file, self._task.token)
@@ -248,15 +250,10 @@ class Shipping:
 
 def _said_failures(uploaded: Uploaded) -> List[str]:
     said = [
-        "The output file {} was not kept: {}.".format(_shown(name), why.rstrip("."))
+        "The output file {} was not kept: {}.".format(shown_name(name), why.rstrip("."))
         for name, why in uploaded.failed[:_SAID_FAILURES_MAX]
     ]
     more = len(uploaded.failed) - len(said)
     if more > 0:
         said.append("{} more output files were not kept.".format(more))
     return said
-
-
-def _shown(name: str) -> str:
-    """A file name as text: what is not UTF-8 in it is written as ``\\xff``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -11,7 +11,7 @@ import stat
 import urllib.parse
 from typing import Callable, Dict, Iterator, List, Optional
 
-from .server import Refused, Server
+from .server import Refused, Request, Server
 
 PIECE_BYTES = 1 << 20
 _BINARY = {"Content-Type": "application/octet-stream"}
@@ -61,10 +61,14 @@ class Tail:
             return True
         return self.offset >= size_bytes
 
+    def ask_again(self) -> None:
+        """Have the server asked once more what it has, before anything else is sent."""
+        self.offset = None
+
     def _append(self, offset: int, data: bytes) -> int:
         try:
-            answer = self._server.send("POST", self._path + str(offset), data, _BINARY)
-            return int(answer["next_offset"])
+            request = Request("POST", self._path + str(offset), data, _BINARY, "next_offset")
+            return int(self._server.send(request))
         except Refused as error:
             if error.code == "out_of_order" and error.next_offset is not None:
                 return error.next_offset
@@ -101,17 +105,27 @@ class EventFiles:
                 reader = _reader(os.path.join(self._folder, name))
                 tail = self._tails[name] = Tail(self._server, self._path + quoted, reader)
             if tail.offset is None or tail.offset < size_bytes:
-                tail.send(size_bytes, pieces_max=1 << 30)
+                try:
+                    tail.send(size_bytes, pieces_max=1 << 30)
+                except OSError as error:
+                    tail.refusal = "it cannot be read: {}".format(error.strerror)
+
+    def ask_again(self) -> None:
+        """Have the server asked once more what it has of each file."""
+        for tail in self._tails.values():
+            tail.ask_again()
 
     def problems(self) -> List[str]:
         """A sentence for each file that was refused."""
         return [
-            "The events file {} was not kept: {}".format(name, tail.refusal)
+            "The events file {} was not kept: {}".format(shown_name(name), tail.refusal)
             for name, tail in sorted(self._tails.items())
             if tail.refusal is not None
         ]
 
     def _found(self) -> Iterator["tuple[str, int]"]:
+        if os.path.islink(self._folder):  # put there by the command: nothing outside is sent
+            return
         for parent, folders, names in os.walk(self._folder):
             folders.sort()
             for name in sorted(names):
@@ -120,10 +134,15 @@ class EventFiles:
                 path = os.path.join(parent, name)
                 try:
                     status = os.lstat(path)
-                except FileNotFoundError:  # removed since it was listed
+                except OSError:  # removed since it was listed, or its folder was closed
                     continue
                 if stat.S_ISREG(status.st_mode):
                     yield os.path.relpath(path, self._folder), status.st_size
+
+
+def shown_name(name: str) -> str:
+    """A file name as text: what is not UTF-8 in it is written as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _reader(path: str) -> Callable[[int, int], bytes]:

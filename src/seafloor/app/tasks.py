@@ -162,9 +162,9 @@ class Tasks:
             said.append(f"{report.log_bytes - state.size_bytes:,} bytes of the log did not arrive.")
         if report is not None and report.output_failed:
             names = ", ".join(report.output_failed[:5])
-            said.append(
-                f"{len(report.output_failed)} files of the output folder were not kept: {names}."
-            )
+            count = len(report.output_failed)
+            what = "1 file" if count == 1 else f"{count} files"
+            said.append(f"Not kept of the output folder: {what} ({names}); the log says why.")
         files = await self._stores.event_files.list(key.workload_id)
         said.extend(
             f"{file.path}: {file.problem}"
