@@ -158,7 +158,8 @@ class _Delivery:
         self._syncer.start()
         self._spool = parts.spool
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
-        self._given_up: Optional[BaseException] = None
+        # Until delivery comes to its end: a bug in its thread must not look like success.
+        self._given_up: Optional[Abandoned] = Abandoned("delivery broke off")
         self._thread.start()
 
     def written(self) -> None:
@@ -188,5 +189,6 @@ class _Delivery:
     def _run(self) -> None:
         try:
             self._shipping.run()
+            self._given_up = None
         except Abandoned as error:
             self._given_up = error

@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 import urllib.parse
-from typing import Any, Dict, Iterable, Optional, Union, cast
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Union, cast
 
 TIMEOUT_S = 60.0
 _BLOCK_BYTES = 1 << 20
@@ -15,6 +15,21 @@ _BY_ITSELF = (408, 425, 429)
 _FOR_GOOD = ("store_corrupt", "not_supported")
 
 Body = Union[bytes, Iterable[bytes]]
+
+
+class Request(NamedTuple):
+    """A request that may be repeated.
+
+    Args:
+        method, path, body, headers: Of HTTP; the path with its query, quoted.
+        expects: The field that a good answer has; one without it is another program's.
+    """
+
+    method: str
+    path: str
+    body: Body
+    headers: Dict[str, str]
+    expects: str
 
 
 class ServerAway(Exception):
@@ -71,23 +86,24 @@ class Server:
         self._connection: Optional[http.client.HTTPConnection] = None
         self._prefix = ""
 
-    def send(
-        self, method: str, path: str, body: Body = b"", headers: Optional[Dict[str, str]] = None
-    ) -> Dict[str, Any]:
-        """Send a request that may be repeated, and return the JSON object of the answer.
+    def send(self, request: Request) -> Any:
+        """Send a request that may be repeated.
+
+        Returns:
+            The value of the field of the answer that the request names.
 
         Raises:
             ServerAway, Refused, WorkloadGone: as they say.
         """
         kept = self._connection is not None
         try:
-            return self._try(method, path, body, headers)
+            return self._try(request)
         except ServerAway:
             # A kept connection may have been closed by a server that is well, or came back
             # elsewhere; a body that is no bytes cannot be sent twice.
-            if not kept or self._connection is not None or not isinstance(body, bytes):
+            if not kept or self._connection is not None or not isinstance(request.body, bytes):
                 raise
-        return self._try(method, path, body, headers)
+        return self._try(request)
 
     def close(self) -> None:
         """Close the connection; the next request opens one."""
@@ -95,19 +111,21 @@ class Server:
             self._connection.close()
             self._connection = None
 
-    def _try(
-        self, method: str, path: str, body: Body, headers: Optional[Dict[str, str]]
-    ) -> Dict[str, Any]:
+    def _try(self, request: Request) -> Any:
         try:
             connection = self._connect()
-            headers = dict(self._headers, **(headers or {}))
-            status, content = _exchange(connection, method, self._prefix + path, body, headers)
+            status, content = _exchange(
+                connection,
+                request._replace(
+                    path=self._prefix + request.path, headers=dict(self._headers, **request.headers)
+                ),
+            )
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise ServerAway("the server does not answer: {!r}".format(error)) from error
         if connection.sock is None:  # the server closes after this answer
             self.close()
-        return _judge(status, content)
+        return _judge(status, content, request.expects)
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -132,15 +150,9 @@ class Server:
             raise ServerAway("{} is no address".format(self._server_file)) from error
 
 
-def _exchange(
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    body: Body,
-    headers: Dict[str, str],
-) -> "tuple[int, bytes]":
+def _exchange(connection: http.client.HTTPConnection, request: Request) -> "tuple[int, bytes]":
     try:
-        connection.request(method, path, body=body, headers=headers)
+        connection.request(request.method, request.path, body=request.body, headers=request.headers)
     except (BrokenPipeError, ConnectionResetError):
         # It may have answered, and closed, before it had read the whole body.
         response = connection.getresponse()
@@ -153,13 +165,14 @@ def _exchange(
     return response.status, content
 
 
-def _judge(status: int, content: bytes) -> Dict[str, Any]:
+def _judge(status: int, content: bytes, expects: str) -> Any:
     document = _object(content)
-    if document is None:
+    good = 200 <= status < 300
+    if document is None or (good and expects not in document):
         # Whatever has this address now, it is not our server: it may come back.
         raise ServerAway("an answer that is none of Seafloor's (status {})".format(status))
-    if 200 <= status < 300:
-        return document
+    if good:
+        return document[expects]
     code = str(document.get("code", ""))
     message = str(document.get("message", "status {}".format(status)))
     if status in _BY_ITSELF or status == 401 or (status >= 500 and code not in _FOR_GOOD):

@@ -1,0 +1,415 @@
+"""The server dies, refuses, errs, comes back elsewhere: no command notices, and all arrives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_world import AgentTask, is_alive, wait_until
+from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
+
+LINES = "for i in range(500): print('line', i)"
+PRINTED = b"".join(f"line {i}\n".encode() for i in range(500))
+WRITER = """
+import os, sys, time
+from tensorboardX import SummaryWriter
+writer = SummaryWriter(os.environ["EVENTS"] + sys.argv[1], flush_secs=1)
+for step in range(300):
+    writer.add_scalar("loss", 1 / (step + 1), step)
+writer.flush()
+print("flushed")
+while not os.path.exists("go"):
+    time.sleep(0.02)
+for step in range(300, 400):
+    writer.add_scalar("loss", 1 / (step + 1), step)
+writer.close()
+"""
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    """A command that runs Python."""
+    return [sys.executable, "-c", code, *arguments]
+
+
+def go(task: AgentTask) -> None:
+    """Let a command that waits for it go on."""
+    (task.folder / "work" / "go").touch()
+
+
+def check_all_arrived(task: AgentTask) -> None:
+    """What stands in the spool on disk is what arrived, whole and once."""
+    assert bytes(task.received.logs["main"]) == (task.task_dir / "log.spool").read_bytes()
+    assert task.received.printed(0) == PRINTED
+    assert len(task.received.ends) == 1
+    assert task.document("done.json") == {"format_version": 1, "delivered": True, "reason": ""}
+
+
+class Failing:
+    """Answers some requests wrongly, each so many times, and counts.
+
+    Args:
+        reply: The wrong answer.
+        matches: Part of the path.
+        times: How often.
+    """
+
+    def __init__(self, reply: Reply, matches: str = "", times: int = 3) -> None:
+        self._reply = reply
+        self._matches = matches
+        self.left = times
+        self._lock = threading.Lock()
+
+    def __call__(self, delivery: Delivery) -> Reply | None:
+        with self._lock:
+            if self.left and self._matches in delivery.path:
+                self.left -= 1
+                return self._reply
+        return None
+
+
+def test_ship__server_away_throughout__command_runs_and_all_arrives_later(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    receiver.stop()
+    process = agent_task.start(python(LINES))
+    wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
+    assert process.poll() is None
+    receiver.start()
+    assert process.wait(60) == 0, agent_task.errors
+    check_all_arrived(agent_task)
+
+
+def test_ship__no_server_file_yet__waits_for_it(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    receiver.stop()
+    agent_task.server_file.unlink()
+    process = agent_task.start(python(LINES))
+    wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
+    receiver.start()
+    assert process.wait(60) == 0, agent_task.errors
+    check_all_arrived(agent_task)
+
+
+@pytest.mark.slow
+def test_ship__server_dies_again_and_again__found_on_every_new_port(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    code = f"import time\n{LINES}; time.sleep(0.01)"
+    process = agent_task.start(python(code))
+    for lives in range(4):
+        seen = len(agent_task.received.logs.get("main", b""))
+        wait_until(
+            lambda seen=seen: (
+                len(agent_task.received.logs.get("main", b"")) > seen
+                or agent_task.document("exit.json")
+            ),
+            what=f"lines in life {lives}",
+        )
+        receiver.stop()
+        receiver.start()
+    assert process.wait(120) == 0, agent_task.errors
+    check_all_arrived(agent_task)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (500, {"code": "internal", "message": "a bug"}),
+        (503, {"code": "store_unavailable", "message": "later"}),
+        (507, {"code": "store_full", "message": "no space"}),
+        (429, {"code": "limit_exceeded", "message": "too fast"}),
+        (401, {"code": "unauthenticated", "message": "who are you"}),
+        (404, {"detail": "some other program has this port now"}),
+        (200, {}),
+    ],
+    ids=["500", "503", "507", "429", "401", "a stranger's 404", "a stranger's 200"],
+)
+@pytest.mark.parametrize("matches", ["/logs", "/start", "/end", "/event-files", "/artifacts"])
+def test_ship__passing_trouble__repeated_until_it_passes(
+    agent_task: AgentTask, receiver: TaskReceiver, reply: Reply, matches: str
+) -> None:
+    trouble = Failing(reply, matches, times=2)
+    receiver.trouble = trouble
+    code = f"{LINES}\nimport os; open(os.environ['OUT'] + '/a', 'w').write('A')"
+    code += "; open(os.environ['EVENTS'] + '/tfevents.1', 'w').write('E')"
+    agent_task.run(python(code))
+    assert trouble.left == 0
+    check_all_arrived(agent_task)
+    assert agent_task.received.artifacts == {"a": b"A"}
+    assert agent_task.received.events == {"tfevents.1": bytearray(b"E")}
+    assert agent_task.end["output_failed"] == []
+
+
+def test_ship__server_lost_its_tail__sends_from_where_it_wants(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    code = f"{LINES}\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.02)"
+    process = agent_task.start(python(code))
+    wait_until(lambda: agent_task.received.printed(0) == PRINTED, what="the lines")
+    receiver.stop()
+    del agent_task.received.logs["main"][1000:]
+    receiver.start()
+    go(agent_task)
+    assert process.wait(60) == 0, agent_task.errors
+    check_all_arrived(agent_task)
+
+
+def test_ship__log_closed__stops_that_and_delivers_the_rest(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    closed = (409, {"code": "closed", "message": "The log takes no more."})
+    receiver.trouble = Failing(closed, "/logs", times=1 << 30)
+    end = agent_task.run(f"echo x; echo y > {agent_task.output}/file")
+    assert end["output_files"] == 1
+    done = agent_task.document("done.json")
+    assert done is not None
+    assert (done["delivered"], done["reason"]) == (False, "The log takes no more.")
+
+
+def test_ship__ended_otherwise__accepted_as_it_is(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    conflict = (409, {"code": "conflict", "message": "It has ended otherwise."})
+    receiver.trouble = Failing(conflict, "/end", times=1 << 30)
+    process = agent_task.start("true")
+    assert process.wait(60) == 0
+    done = agent_task.document("done.json")
+    assert done is not None
+    assert done["reason"] == "It has ended otherwise."
+
+
+def test_ship__workload_deleted__command_goes_on_and_spool_stays(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    gone = (404, {"code": "not_found", "message": "There is no such run."})
+    receiver.trouble = Failing(gone, "", times=1 << 30)
+    code = f"import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)\n{LINES}"
+    process = agent_task.start(python(code))
+    wait_until(lambda: agent_task.document("done.json"), what="the end of shipping")
+    asked = len(receiver.requests)
+    go(agent_task)
+    assert process.wait(60) == 0
+    assert agent_task.printed_on_disk() == PRINTED
+    assert len(receiver.requests) == asked
+    ended = agent_task.document("exit.json")
+    assert ended is not None
+    assert ended["ending"]["exit_code"] == 0
+
+
+def test_ship__folder_removed_under_it__ends_by_itself(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    receiver.stop()
+    process = agent_task.start("true")
+    wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
+    errors = agent_task.errors
+    shutil.rmtree(agent_task.folder)
+    assert process.wait(30) == 0
+    assert errors == ""
+
+
+def test_ship__sigterm_while_delivering__rest_is_left_for_later(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    receiver.stop()
+    process = agent_task.start(python(LINES))
+    wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
+    process.terminate()
+    assert process.wait(30) == 5
+    assert agent_task.document("done.json") is None
+    receiver.start()
+    assert agent_task.spawn("ship").wait(60) == 0
+    check_all_arrived(agent_task)
+    assert agent_task.received.said() == []
+
+
+def test_ship__token__presented_with_every_request(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    agent_task.run(f"echo x; echo y > {agent_task.output}/file", token="secret-1")
+    assert {d.headers.get("authorization") for d in receiver.requests} == {"Bearer secret-1"}
+
+
+def test_ship__start__reported_once_with_the_process(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    agent_task.run("echo $$")
+    (start,) = agent_task.received.starts
+    assert start["pid"] == int(agent_task.received.printed(0))
+    assert start["host"] == os.uname().nodename
+    assert 0 < start["time_ns"] < agent_task.end["time_ns"]
+
+
+@pytest.mark.slow
+def test_ship__long_backlog__sent_in_pieces_of_a_megabyte(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    sizes: list[int] = []
+
+    def note(delivery: Delivery) -> None:
+        sizes.append(len(delivery.body))
+
+    receiver.trouble = note
+    receiver.stop()
+    process = agent_task.start("seq 1 200000")
+    wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
+    receiver.start()
+    assert process.wait(60) == 0
+    assert max(sizes) == 1 << 20
+    assert agent_task.received.printed(0) == b"".join(b"%d\n" % i for i in range(1, 200_001))
+
+
+@pytest.mark.parametrize("folder", ["", "/train/deep ü"])
+def test_events__written_by_tensorboardx__arrive_live_and_byte_for_byte(
+    agent_task: AgentTask, folder: str
+) -> None:
+    process = agent_task.start(python(WRITER, folder))
+    wait_until(lambda: b"flushed\n" in agent_task.printed_on_disk(), what="the first events")
+    (file,) = agent_task.events.rglob("*tfevents*")
+    name = str(file.relative_to(agent_task.events))
+    first = file.read_bytes()
+    assert len(first) > 1000
+    wait_until(lambda: bytes(agent_task.received.events.get(name, b"")) == first, what="them live")
+    go(agent_task)
+    assert process.wait(60) == 0, agent_task.errors
+    assert bytes(agent_task.received.events[name]) == file.read_bytes() != first
+    assert agent_task.end["event_files"] == 1
+
+
+def test_events__other_files_and_links__not_sent(agent_task: AgentTask) -> None:
+    end = agent_task.run(
+        "cd $EVENTS && echo a > notes.txt && echo b > x.tfevents.1 && ln -s x.tfevents.1 "
+        "y.tfevents.1 && mkdir z.tfevents.2 && mkdir deep && ln -s .. deep/up"
+    )
+    assert agent_task.received.events == {"x.tfevents.1": bytearray(b"b\n")}
+    assert end["event_files"] == 1
+
+
+def test_events__refused_file__said_and_the_others_arrive(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    def refuse(delivery: Delivery) -> Reply | None:
+        if delivery.query.get("path") == "bad.tfevents":
+            return 400, {"code": "invalid_value", "message": "That is no path."}
+        return None
+
+    receiver.trouble = refuse
+    agent_task.run("echo a > $EVENTS/bad.tfevents; echo b > $EVENTS/good.tfevents; echo c")
+    assert agent_task.received.events == {"good.tfevents": bytearray(b"b\n")}
+    assert agent_task.received.said() == [
+        "The events file bad.tfevents was not kept: That is no path."
+    ]
+
+
+def test_outputs__files_of_every_kind__arrive_by_path(agent_task: AgentTask) -> None:
+    noise = os.urandom(3 << 20)
+    (agent_task.folder / "work" / "noise").write_bytes(noise)
+    end = agent_task.run(
+        "cp noise $OUT/model.bin; mkdir -p $OUT/a/b; : > $OUT/a/empty; echo é > '$OUT'x; "
+        'printf 1 > "$OUT/a/b/ü ?#%&+ .txt"; ln -s ../model.bin $OUT/a/link; mkfifo $OUT/pipe'
+    )
+    assert agent_task.received.artifacts == {
+        "model.bin": noise,
+        "a/empty": b"",
+        "a/b/ü ?#%&+ .txt": b"1",
+        "a/link": noise,
+    }
+    assert (end["output_files"], end["output_failed"]) == (4, [])
+
+
+def test_outputs__links_out_of_the_folder__skipped_and_said(agent_task: AgentTask) -> None:
+    end = agent_task.run(
+        "echo in > $OUT/in; ln -s /etc/passwd $OUT/out; ln -s /etc $OUT/folder; ln -s gone $OUT/no"
+    )
+    assert agent_task.received.artifacts == {"in": b"in\n"}
+    assert end["output_failed"] == ["folder", "out"]
+    assert end["ending"]["exit_code"] == 0
+    assert agent_task.received.said() == [
+        f"The output file {name} was not kept: a link to a folder, or out of the output folder."
+        for name in ("folder", "out")
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 409, 413])
+def test_outputs__refused_file__named_and_verdict_unchanged(
+    agent_task: AgentTask, receiver: TaskReceiver, status: int
+) -> None:
+    refusal = (status, {"code": "limit_exceeded", "message": "Too large."})
+    receiver.trouble = Failing(refusal, "/artifacts/big", times=1 << 30)
+    end = agent_task.run(f"echo a > {agent_task.output}/big; echo b > {agent_task.output}/small")
+    assert end["output_failed"] == ["big"]
+    assert end["output_files"] == 1
+    assert end["ending"]["exit_code"] == 0
+    assert agent_task.received.said() == ["The output file big was not kept: Too large."]
+    assert agent_task.received.artifacts == {"small": b"b\n"}
+
+
+def test_outputs__name_that_is_not_utf8__refused_by_name(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    refusal = (400, {"code": "invalid_value", "message": "No UTF-8."})
+    receiver.trouble = Failing(refusal, "/artifacts/b\ufffdd", times=1)
+    end = agent_task.run(["/bin/sh", "-c", "cd $OUT; echo x > \"$(printf 'b\\377d')\""])
+    assert end["output_failed"] == ["b\\xffd"]
+
+
+def test_outputs__hundreds_of_files__all_arrive(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    agent_task.run("cd $OUT; for i in $(seq 300); do echo $i > f$i; done")
+    assert len(agent_task.received.artifacts) == 300
+    assert agent_task.end["output_files"] == 300
+
+
+def test_outputs__server_dies_in_the_middle__all_arrive(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    process = agent_task.start("cd $OUT; for i in $(seq 300); do echo $i > f$i; done")
+    wait_until(lambda: len(agent_task.received.artifacts) > 50, what="some files")
+    receiver.stop()
+    receiver.start()
+    assert process.wait(60) == 0, agent_task.errors
+    assert len(agent_task.received.artifacts) == 300
+    assert agent_task.end["output_failed"] == []
+
+
+def test_ship__other_python__the_same_file_runs(
+    make_task: Callable[..., AgentTask],
+) -> None:
+    found = [path for name in ("python3.8", "python3.9") if (path := _python(name))]
+    if not found:
+        pytest.skip("there is no Python 3.8 or 3.9 here to try the agent with: install one")
+    for python_path in found:
+        task = make_task()
+        task.python = python_path
+        task.run("echo x; echo y >&2; echo z > $OUT/file; echo e > $EVENTS/tfevents")
+        assert task.received.printed(0) == b"x\n"
+        task.received.ends.clear()
+
+
+def _python(name: str) -> str | None:
+    """A Python that starts, by name; what version managers put in its place may not."""
+    versions = sorted(Path("~/.pyenv/versions").expanduser().glob("*/bin"))
+    for folder in (Path("/usr/bin"), Path("/usr/local/bin"), *versions):
+        if os.access(folder / name, os.X_OK):
+            return str(folder / name)
+    return None
+
+
+def test_exec__killed_while_the_server_is_away__nothing_of_it_hangs(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    receiver.stop()
+    process = agent_task.start("echo x; sleep 600")
+    pid = agent_task.command_pid()
+    process.kill()
+    process.wait()
+    wait_until(lambda: not is_alive(pid), what="the command's death")
+    assert agent_task.document("exit.json") is None
