@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_world import AgentTask, is_alive, wait_until
+from agent_world import AgentTask, wait_until
 from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
 
 LINES = "for i in range(500): print('line', i)"
@@ -403,13 +405,20 @@ def _python(name: str) -> str | None:
     return None
 
 
-def test_exec__killed_while_the_server_is_away__nothing_of_it_hangs(
-    agent_task: AgentTask, receiver: TaskReceiver
+def test_ship__another_server_took_the_port__waits_for_its_own(
+    agent_task: AgentTask, receiver: TaskReceiver, tmp_path: Path
 ) -> None:
+    gone = (404, {"code": "not_found", "message": "There is no such run."})
+    receiver.trouble = Failing(gone, "", times=1 << 30)
+    announced = json.loads(agent_task.server_file.read_text())
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    agent_task.server_file.write_text(json.dumps({**announced, "pid": dead.pid}))
+    process = agent_task.start(python(LINES))
+    wait_until(lambda: len(receiver.requests) > 2, what="requests that miss")
+    assert agent_task.document("done.json") is None
     receiver.stop()
-    process = agent_task.start("echo x; sleep 600")
-    pid = agent_task.command_pid()
-    process.kill()
-    process.wait()
-    wait_until(lambda: not is_alive(pid), what="the command's death")
-    assert agent_task.document("exit.json") is None
+    receiver.trouble = lambda _: None
+    receiver.start()
+    assert process.wait(60) == 0, agent_task.errors
+    check_all_arrived(agent_task)

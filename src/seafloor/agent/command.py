@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Dict, List, Optional
 
 from .folder import TaskFolder
@@ -89,5 +90,7 @@ def _descriptor(options: Dict[str, str], name: str) -> Optional[int]:
 
 
 def _say(code: int, message: str) -> int:
-    print("agent: " + message, file=sys.stderr)
+    # Unbuffered, and without complaint: it stands in a file, whose disk may be what is full.
+    with suppress(OSError):
+        os.write(2, ("agent: " + message + "\n").encode("utf-8", "backslashreplace"))
     return code

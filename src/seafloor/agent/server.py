@@ -8,6 +8,8 @@ import ssl
 import urllib.parse
 from typing import Any, Dict, Iterable, NamedTuple, Optional, Union, cast
 
+from .processes import process
+
 TIMEOUT_S = 60.0
 _BLOCK_BYTES = 1 << 20
 _BODY_BYTES_MAX = 1 << 20
@@ -74,7 +76,7 @@ class Server:
     failure, so that a server that came back on another port is found.
 
     Args:
-        server_file: JSON with a ``url``.
+        server_file: JSON with a ``url``, and the server's ``pid`` when it is of this machine.
         token: Presented with every request, or None.
     """
 
@@ -125,11 +127,23 @@ class Server:
             raise ServerAway("the server does not answer: {!r}".format(error)) from error
         if connection.sock is None:  # the server closes after this answer
             self.close()
-        return _judge(status, content, request.expects)
+        try:
+            return _judge(status, content, request.expects)
+        except WorkloadGone as error:
+            if self._announced_is_dead():
+                # Another server took the port: of course it does not know this workload.
+                self.close()
+                raise ServerAway("the server is dead, and another has its port") from error
+            raise
+
+    def _announced_is_dead(self) -> bool:
+        """Whether the server that announced itself is certainly gone: it is of this machine."""
+        pid = self._announcement().get("pid")
+        return isinstance(pid, int) and process(pid) is None
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            url = urllib.parse.urlsplit(self._address())
+            url = urllib.parse.urlsplit(str(self._announcement()["url"]))
             host, port = url.hostname or "", url.port
             if url.scheme == "https":
                 self._connection = http.client.HTTPSConnection(
@@ -142,12 +156,15 @@ class Server:
             self._prefix = url.path.rstrip("/")
         return self._connection
 
-    def _address(self) -> str:
+    def _announcement(self) -> Dict[str, Any]:
         try:
             with open(self._server_file, "rb") as stream:
-                return str(json.loads(stream.read())["url"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServerAway("{} is no address".format(self._server_file)) from error
+                found = _object(stream.read())
+        except OSError as error:
+            raise ServerAway("no server has announced itself: {!r}".format(error)) from error
+        if found is None or not isinstance(found.get("url"), str):
+            raise ServerAway("{} is no address".format(self._server_file))
+        return found
 
 
 def _exchange(connection: http.client.HTTPConnection, request: Request) -> "tuple[int, bytes]":

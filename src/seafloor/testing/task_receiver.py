@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
 import threading
@@ -105,7 +106,7 @@ class TaskReceiver:
         self._server = _Server(self)
         url = f"http://127.0.0.1:{self._server.server_address[1]}"
         part = self._server_file.with_suffix(".part")
-        part.write_text(json.dumps({"url": url}))
+        part.write_text(json.dumps({"url": url, "pid": os.getpid()}))
         part.replace(self._server_file)
 
     def stop(self) -> None:
