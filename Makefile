@@ -36,7 +36,7 @@ demo-down: ## stop the demo's server
 	@$(SEAFLOOR) down --data $(DEMO)/data
 
 test: $(VENV)/.installed-dev lint types ## everything that needs no Kubernetes
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests -n 2 --dist loadfile --durations=15
 
 unit: $(VENV)/.installed-dev ## the pure rooms only, under a minute
 	@$(BIN)/pytest tests/unit -q -m 'not slow'
