@@ -8,11 +8,24 @@ import sys
 from pathlib import Path
 
 from seafloor.boot.settings import Settings, environment, load
-from seafloor.domain.errors import Conflict, InvalidValue, SeafloorError
+from seafloor.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidValue,
+    SeafloorError,
+    StoreError,
+    StoreUnavailable,
+)
 
-EXIT_INVALID = 2
-EXIT_CONFLICT = 4
-EXIT_FAILED = 1
+# The first class that fits counts. The same codes as those of the CLI (docs/reference/cli.md).
+_EXIT_CODES: tuple[tuple[type[SeafloorError], int], ...] = (
+    (InvalidValue, 2),
+    (Conflict, 4),
+    (StoreUnavailable, 5),
+    (Forbidden, 7),
+    (StoreError, 8),
+)
+_EXIT_FAILED = 1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,9 +72,8 @@ def _up(settings: Settings, *, port_given: bool) -> None:
 
 
 def _exit_code(error: SeafloorError) -> int:
-    if isinstance(error, Conflict):
-        return EXIT_CONFLICT
-    return EXIT_INVALID if isinstance(error, InvalidValue) else EXIT_FAILED
+    found = (code for cls, code in _EXIT_CODES if isinstance(error, cls))
+    return next(found, _EXIT_FAILED)
 
 
 if __name__ == "__main__":

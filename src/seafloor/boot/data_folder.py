@@ -34,7 +34,7 @@ class ServerFile(msgspec.Struct, frozen=True):
 
 
 class DataFolder:
-    """The folder that holds all that is not elsewhere by URL.
+    """The folder that holds all that is not elsewhere by URL; others may not look inside.
 
     Raises:
         InvalidValue: it cannot be made or written.
@@ -46,6 +46,8 @@ class DataFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not (path / "server.lock").exists():
+                path.chmod(0o700)  # once: what its owner opens later stays as he wants it
             self._lock = (path / "server.lock").open("a+b")
         except OSError as error:
             raise _refusal(path, error) from error

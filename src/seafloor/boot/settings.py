@@ -163,7 +163,7 @@ def _data_dir(given: Path | None, variables: Mapping[str, str]) -> tuple[Path, s
 def _from_file(file: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # what is wrong with the folder is told later
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidValue(f"{file} is not TOML: {error}") from error

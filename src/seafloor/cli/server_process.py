@@ -14,6 +14,7 @@ from typing import Final
 
 from seafloor.domain.errors import (
     Conflict,
+    Forbidden,
     InvalidValue,
     NotSupported,
     SeafloorError,
@@ -30,6 +31,13 @@ _STOP_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.02
 _ONE_TRY: Final = TransportOptions(connect_s=2.0, read_s=10.0, repeat_s=0.0)
 _SAID_BYTES_MAX: Final = 64 * 1024
+_REFUSALS: Final[dict[int, type[SeafloorError]]] = {
+    2: InvalidValue,
+    4: Conflict,
+    5: StoreUnavailable,
+    7: Forbidden,
+}
+"""What the exit code of a server that could not start says."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,7 @@ class StartingServer:
                 f"The server ended when it started (exit code {code}). "
                 f"What it said is in {self._log}."
             )
-        cls = {2: InvalidValue, 4: Conflict}.get(code, NotSupported)
+        cls = _REFUSALS.get(code, NotSupported)
         return cls(own[-1])
 
 
