@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seafloor.app.clock import Clock
-from seafloor.domain.errors import AlreadyExists, Conflict, NotFound
+from seafloor.domain.errors import AlreadyExists, Conflict, LimitExceeded, NotFound
 from seafloor.domain.experiments import Experiment, Project
 from seafloor.domain.names import check_key, check_name, check_slug
 from seafloor.domain.search import Lifecycle
 from seafloor.domain.specs import parse_experiment
 from seafloor.stores.metadata.protocol import MetadataStore
+
+TAG_CHARS_MAX = 20_000
 
 
 class Projects:
@@ -55,8 +58,7 @@ class Experiments:
             NotFound: no such project.
         """
         check_name(name)
-        for key in tags or {}:
-            check_key(key, field="tags")
+        _check_tags(tags or {})
         if spec is not None:
             parse_experiment(spec)
         now_ns = self._clock.now_ns()
@@ -116,13 +118,21 @@ class Experiments:
         return await self._metadata.experiment_list(project=project, lifecycle=lifecycle)
 
     async def update(
-        self, experiment_id: int, *, name: str | None = None, spec: dict[str, Any] | None = None
+        self,
+        experiment_id: int,
+        *,
+        name: str | None = None,
+        spec: dict[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
     ) -> Experiment:
-        """Change the fields that are not None.
+        """Change the fields that are not None; all of it is checked before anything is written.
 
         Raises:
             Conflict: it was deleted.
+            NotFound: no such experiment, or no tag to delete; then nothing is changed.
         """
+        _check_tags(tags or {})
         if name is not None:
             check_name(name)
         if spec is not None:
@@ -130,17 +140,18 @@ class Experiments:
         found = await self._metadata.experiment_get(experiment_id)
         if found.deleted_ns is not None:
             raise Conflict("A deleted experiment cannot be changed: restore it first.")
+        if tags or delete_tags:
+            await self.change_tags(experiment_id, set_=tags or {}, delete=delete_tags)
         return await self._metadata.experiment_update(
             experiment_id, updated_ns=self._clock.now_ns(), name=name, spec=spec
         )
 
     async def change_tags(
-        self, experiment_id: int, *, set_: dict[str, str], delete: list[str] | None = None
+        self, experiment_id: int, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
         """Set and delete tags."""
-        for key in set_:
-            check_key(key, field="tags")
-        await self._metadata.experiment_tags_change(experiment_id, set_=set_, delete=delete or ())
+        _check_tags(set_)
+        await self._metadata.experiment_tags_change(experiment_id, set_=set_, delete=delete)
 
     async def delete(self, experiment_id: int) -> None:
         """Delete an experiment with its runs; restorable; repeating is harmless."""
@@ -155,6 +166,16 @@ class Experiments:
     async def restore(self, experiment_id: int) -> None:
         """Restore an experiment with the runs that went with it; repeating is harmless."""
         await self._metadata.experiment_set_deleted(experiment_id, deleted_ns=None)
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        check_key(key, field="tags")
+        if len(value) > TAG_CHARS_MAX:
+            raise LimitExceeded(
+                f"A tag has at most {TAG_CHARS_MAX} characters; this one has {len(value)}.",
+                field=f"tags.{key}",
+            )
 
 
 def _usable(found: Experiment) -> Experiment:

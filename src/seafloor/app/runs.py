@@ -40,6 +40,9 @@ from seafloor.stores.metrics.protocol import MetricStore
 PARAM_CHARS_MAX = 6000
 TAG_CHARS_MAX = 8000
 LABELS_MAX = 2000
+REASON_CHARS_MAX = 2000
+IDEMPOTENCY_KEY_CHARS_MAX = 256
+COMPARED_MAX = 20
 
 
 class RunDetails(msgspec.Struct, frozen=True):
@@ -95,6 +98,18 @@ class NewLaunchedRun(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
     idempotency_key: str | None = None
+
+
+class RunChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a run; what is absent stays as it is. See ``wire.runs.RunUpdate``."""
+
+    name: str | None = None
+    state: WorkloadState | None = None
+    reason: str = ""
+    ended_ns: int | None = None
+    params: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+    delete_tags: Sequence[str] = ()
 
 
 class RunStores(msgspec.Struct, frozen=True):
@@ -180,6 +195,7 @@ class Runs:
         if isinstance(new.code, SnapshotCode):
             await self._rooms.snapshots.check(new.code.sha256)
         labels = _labels(new.params, {**spec.tags, **new.tags}, by)
+        _check_key_of_request(new.idempotency_key)
         environment = None
         if spec.environment is not None:
             found = await self._rooms.environments.resolve(spec.environment, project=spec.project)
@@ -283,8 +299,8 @@ class Runs:
             InvalidValue: fewer than 2 or more than 20, or one twice.
             NotFound: one of them does not exist.
         """
-        if not 2 <= len(ids) <= 20 or len(set(ids)) != len(ids):
-            raise InvalidValue("Compare 2 to 20 different runs.", field="run")
+        if not 2 <= len(ids) <= COMPARED_MAX or len(set(ids)) != len(ids):
+            raise InvalidValue(f"Compare 2 to {COMPARED_MAX} different runs.", field="run")
         return await self._with_details([await self.get(workload_id) for workload_id in ids])
 
     async def attempts(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
@@ -319,11 +335,44 @@ class Runs:
         self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
         """Set and delete tags; NotFound when one to delete is missing."""
-        _check_labels(set_, chars_max=TAG_CHARS_MAX, field="tags")
-        if CREATED_BY_TAG in set_ or CREATED_BY_TAG in delete:
-            raise InvalidValue(f"The tag {CREATED_BY_TAG} is the server's.", field="tags")
+        _check_tags(set_, delete)
         await self.check_active(workload_id)
         await self._metadata.tags_change(workload_id, set_=set_, delete=delete)
+
+    async def update(self, workload_id: WorkloadId, change: RunChange) -> Workload:
+        """Change what is given; all of it is checked before anything is written.
+
+        Written are params first, then tags, name and state: when a param has another value
+        already, or a tag to delete is missing, what comes after it is not written.
+
+        Raises:
+            InvalidValue, LimitExceeded: a name, key or value is not acceptable.
+            NotFound: no such run, or no tag to delete.
+            Conflict: it is deleted, a param would change, or the state has no such arrow.
+        """
+        _check_labels(change.params, chars_max=PARAM_CHARS_MAX, field="params")
+        _check_tags(change.tags, change.delete_tags)
+        if change.name is not None:
+            check_name(change.name)
+        if len(change.reason) > REASON_CHARS_MAX:
+            raise LimitExceeded(
+                f"A reason has at most {REASON_CHARS_MAX} characters, not {len(change.reason)}.",
+                field="reason",
+            )
+        found = await self.check_active(workload_id)
+        if change.params:
+            await self._metadata.params_log(workload_id, change.params)
+        if change.tags or change.delete_tags:
+            await self._metadata.tags_change(
+                workload_id, set_=change.tags, delete=change.delete_tags
+            )
+        if change.name is not None:
+            found = await self.rename(workload_id, change.name)
+        if change.state is not None:
+            found = await self.set_state(
+                workload_id, change.state, reason=change.reason, ended_ns=change.ended_ns
+            )
+        return found
 
     async def rename(self, workload_id: WorkloadId, name: str) -> Workload:
         """Give another name."""
@@ -475,6 +524,14 @@ def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
             check_path(code.subfolder, field="code.subfolder")
 
 
+def _check_key_of_request(key: str | None) -> None:
+    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        raise InvalidValue(
+            f"An idempotency key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.",
+            field="idempotency_key",
+        )
+
+
 def _submitted(code: CodeSource | None, environment: str | None) -> str:
     parts: list[str] = []
     if isinstance(code, GitCode):
@@ -493,6 +550,12 @@ def _labels(params: Mapping[str, str], tags: Mapping[str, str], by: Principal) -
     if not isinstance(by, Administrator):
         made[CREATED_BY_TAG] = by.workload_id
     return Labels(dict(params), made)
+
+
+def _check_tags(set_: Mapping[str, str], delete: Sequence[str]) -> None:
+    _check_labels(set_, chars_max=TAG_CHARS_MAX, field="tags")
+    if CREATED_BY_TAG in set_ or CREATED_BY_TAG in delete:
+        raise InvalidValue(f"The tag {CREATED_BY_TAG} is the server's.", field="tags")
 
 
 def _check_labels(labels: Mapping[str, str], *, chars_max: int, field: str) -> None:

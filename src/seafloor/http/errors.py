@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from litestar import Request, Response
@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import ResponseSpec
 
 from seafloor.domain.errors import OutOfOrder, SeafloorError
+from seafloor.http.refusals import explain
 from seafloor.wire.errors import ErrorBody
 
 _log = structlog.get_logger(__name__)
@@ -111,7 +112,7 @@ def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     status = error.status_code
     if status >= 500:
         return respond_bug(request, error)
-    message, field = (no_route(request), None) if status == 404 else _framework_message(error)
+    message, field = (no_route(request), None) if status == 404 else explain(request, error)
     body = ErrorBody(
         code=_HTTP_CODES.get(status, "caller"),
         message=message,
@@ -121,15 +122,6 @@ def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     found = error.headers or {}
     headers = {key.title(): value for key, value in found.items() if key.lower() == "allow"}
     return Response(body, status_code=status, headers=headers, media_type="application/json")
-
-
-def _framework_message(error: HTTPException) -> tuple[str, str | None]:
-    extra: Any = error.extra
-    if isinstance(extra, list) and extra and isinstance(extra[0], dict):
-        first = cast(dict[str, Any], extra[0])
-        field = str(first.get("key") or "") or None
-        return f"{first.get('message', error.detail)}", field
-    return error.detail, None
 
 
 def no_route(request: Request[Any, Any, Any]) -> str:

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from seafloor.domain.errors import SeafloorError
 from seafloor.http.errors import bug_message, log_failure, no_route
+from seafloor.http.refusals import explain
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ CODES: dict[str, tuple[str, int]] = {
 }
 """Every error code's name and status in MLflow's API."""
 
-_HTTP = {404: "ENDPOINT_NOT_FOUND"}
+_HTTP = {400: "INVALID_PARAMETER_VALUE", 404: "ENDPOINT_NOT_FOUND"}
 
 
 class MlflowError(msgspec.Struct, frozen=True):
@@ -76,7 +77,7 @@ def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     status = error.status_code
     if status >= 500:
         return respond_bug(request, error)
-    message = no_route(request) if status == 404 else error.detail
+    message = no_route(request) if status == 404 else explain(request, error)[0]
     return Response(
         MlflowError(_HTTP.get(status, "BAD_REQUEST"), message),
         status_code=status,

@@ -70,9 +70,13 @@ async def update_experiment(
     """Change name, tags or saved spec."""
     check_administrator(request)
     experiments = application_of(request).experiments
-    await experiments.update(experiment_id, name=data.name, spec=data.spec)
-    if data.tags or data.delete_tags:
-        await experiments.change_tags(experiment_id, set_=data.tags, delete=data.delete_tags)
+    await experiments.update(
+        experiment_id,
+        name=data.name,
+        spec=data.spec,
+        tags=data.tags,
+        delete_tags=data.delete_tags,
+    )
     return await experiments.get(experiment_id)
 
 

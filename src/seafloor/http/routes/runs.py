@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import delete, get, patch, post
 from litestar.params import Parameter
 
-from seafloor.app.runs import NewLaunchedRun, NewTrackedRun
+from seafloor.app.runs import COMPARED_MAX, NewLaunchedRun, NewTrackedRun, RunChange
 from seafloor.app.tokens import Administrator
 from seafloor.domain.errors import Forbidden, InvalidValue
 from seafloor.domain.ids import parse_workload_id
@@ -125,17 +125,16 @@ async def update_run(request: AnyRequest, run_id: str, data: RunUpdate) -> RunVi
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
     await check_write(request, app, workload_id)
-    await app.runs.check_active(workload_id)
-    if data.params:
-        await app.runs.log_params(workload_id, data.params)
-    if data.tags or data.delete_tags:
-        await app.runs.change_tags(workload_id, set_=data.tags, delete=data.delete_tags)
-    if data.name is not None:
-        await app.runs.rename(workload_id, data.name)
-    if data.state is not None:
-        await app.runs.set_state(
-            workload_id, WorkloadState(data.state), reason=data.reason, ended_ns=data.ended_ns
-        )
+    change = RunChange(
+        name=data.name,
+        state=None if data.state is None else WorkloadState(data.state),
+        reason=data.reason,
+        ended_ns=data.ended_ns,
+        params=data.params,
+        tags=data.tags,
+        delete_tags=data.delete_tags,
+    )
+    await app.runs.update(workload_id, change)
     return views_of(request).run(await app.runs.details(workload_id), alone=True)
 
 
@@ -207,6 +206,8 @@ async def list_events(
 async def compare_runs(request: AnyRequest, run: list[str]) -> Comparison:
     """Lay 2 to 20 runs side by side."""
     app = application_of(request)
+    if len(run) > COMPARED_MAX:
+        raise InvalidValue(f"Compare 2 to {COMPARED_MAX} different runs.", field="run")
     ids = [await app.runs.find(text) for text in run]
     return views_of(request).comparison(await app.runs.compare(ids))
 
