@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from seafloor.domain.errors import StoreCorrupt
+from seafloor.stores.logs.line_index import HEAD_BYTES
 from seafloor.stores.logs.protocol import LogStore
 from seafloor.stores.logs.record import Record, encode_record
 from seafloor.stores.logs.spool import SpoolLogStore
@@ -92,18 +93,40 @@ async def test_open__index_damaged__is_made_again(tmp_path: Path, damage: str) -
         assert index.read_bytes() == good
 
 
-async def test_open__index_names_a_wrong_place__is_made_again(tmp_path: Path) -> None:
-    """An index of another log, cut so that its last mark happens to be good."""
-    await written(tmp_path, numbered(30_000))
-    _, index = files_of(tmp_path)
+@pytest.mark.parametrize("last_mark_good", [True, False])
+async def test_open__marks_name_wrong_places__are_made_again(
+    tmp_path: Path, last_mark_good: bool
+) -> None:
+    """Every checksum of the index is right, and what it says is not."""
+    data = numbered(30_000)
+    await written(tmp_path, data)
+    log, index = files_of(tmp_path)
     good = index.read_bytes()
     await written(tmp_path / "other", numbered(30_000, width=33))
     other = files_of(tmp_path / "other")[1].read_bytes()
-    index.write_bytes(other[: len(good) - 72] + good[-72:])
+    if last_mark_good:
+        index.write_bytes(good[:HEAD_BYTES] + other[HEAD_BYTES : len(good) - 72] + good[-72:])
+    else:
+        index.write_bytes(good[:HEAD_BYTES] + other[HEAD_BYTES : HEAD_BYTES + 72 * 5])
     store = SpoolLogStore(tmp_path)
     assert await numbers_of(store, KEY, from_line=9_000, limit=2) == [9_000, 9_001]
+    assert (await store.state(KEY)).size_bytes == len(data)
     await store.close()
     assert index.read_bytes() == good
+    assert log.read_bytes() == data
+
+
+async def test_open__index_of_a_log_of_the_same_shape__is_made_again(tmp_path: Path) -> None:
+    """The places are right; only the counts by stream are another log's."""
+    lines = [line(number, b"%020d" % number) for number in range(1, 30_001)]
+    await written(tmp_path / "other", spool(lines))
+    lines = [line(number, b"%020d" % number, stream=number % 2) for number in range(2, 30_002)]
+    await written(tmp_path, spool(lines))
+    files_of(tmp_path)[1].write_bytes(files_of(tmp_path / "other")[1].read_bytes())
+    store = SpoolLogStore(tmp_path)
+    assert await numbers_of(store, KEY, from_line=-1, stream="err") == [30_001]
+    assert await numbers_of(store, KEY, from_line=20_000, limit=1, stream="err") == [20_001]
+    await store.close()
 
 
 @pytest.mark.parametrize("keep_index", [True, False])

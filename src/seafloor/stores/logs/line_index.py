@@ -16,10 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from seafloor.stores.logs.record import Tally
+from seafloor.stores.logs.record import HEADER_BYTES, Tally
+from seafloor.stores.logs.record import MAGIC as LOG_MAGIC
 
 MAGIC = b"SFLIX\x00\x00\x01"
+HEAD_BYTES = len(MAGIC) + 8
 _MARK = struct.Struct("<8Q")
+_LOG_HEAD_BYTES = len(LOG_MAGIC) + HEADER_BYTES  # up to the header of the first record
 MARK_ENTRY_BYTES = _MARK.size + 8
 """A mark and its checksum; the other four bytes are zero."""
 
@@ -46,11 +49,13 @@ class LineIndex:
     """The marks of one log, for one reader or the one writer.
 
     Args:
-        path: Of the index; a missing file is an index without marks.
+        path: Of the index; a missing file, or one of another log, is an index without marks.
+        read_at: Reads (offset, length) of the log.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_at: Callable[[int, int], bytes]) -> None:
         self._path = path
+        self._read_at = read_at
         self._fd: int | None = None
         self._count = 0
         try:
@@ -58,8 +63,12 @@ class LineIndex:
         except FileNotFoundError:
             return
         size_bytes = os.fstat(self._fd).st_size
-        if size_bytes >= len(MAGIC) and os.pread(self._fd, len(MAGIC), 0) == MAGIC:
-            self._count = (size_bytes - len(MAGIC)) // MARK_ENTRY_BYTES
+        if size_bytes >= HEAD_BYTES and os.pread(self._fd, HEAD_BYTES, 0) == self._head():
+            self._count = (size_bytes - HEAD_BYTES) // MARK_ENTRY_BYTES
+
+    def _head(self) -> bytes:
+        """What the index of this very log begins with."""
+        return MAGIC + struct.pack("<II", zlib.crc32(self._read_at(0, _LOG_HEAD_BYTES)), 0)
 
     def __len__(self) -> int:
         return self._count
@@ -72,7 +81,7 @@ class LineIndex:
         """
         if self._fd is None:
             raise IndexDamaged("the line index is gone")
-        at = len(MAGIC) + number * MARK_ENTRY_BYTES
+        at = HEAD_BYTES + number * MARK_ENTRY_BYTES
         return _decode(os.pread(self._fd, MARK_ENTRY_BYTES, at))
 
     def last(self, measure: Callable[[Tally], int], value: int) -> Tally:
@@ -96,9 +105,9 @@ class LineIndex:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if self._count == 0:
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, MAGIC, 0)
+            os.pwrite(self._fd, self._head(), 0)
         data = b"".join(_encode(mark) for mark in marks)
-        written = os.pwrite(self._fd, data, len(MAGIC) + self._count * MARK_ENTRY_BYTES)
+        written = os.pwrite(self._fd, data, HEAD_BYTES + self._count * MARK_ENTRY_BYTES)
         self._count += written // MARK_ENTRY_BYTES
 
     def clear(self) -> None:

@@ -180,7 +180,7 @@ class SpoolFile:
         with ExitStack() as held:
             try:
                 file = held.enter_context(closing(AppendFile(self.path)))
-                index = held.enter_context(closing(LineIndex(self._index_path)))
+                index = held.enter_context(closing(LineIndex(self._index_path, file.read_at)))
                 opened = _Opened(file, index, Snapshot())
                 self._check(opened, finished=self._done_path.exists())
             except OSError as exc:
@@ -255,7 +255,7 @@ class SpoolFile:
         try:
             with (
                 closing(AppendFile(self.path)) as file,
-                closing(LineIndex(self._index_path)) as index,
+                closing(LineIndex(self._index_path, file.read_at)) as index,
             ):
                 found = read_page(file.read_at, index, seen.tally, query)
         except OSError as exc:
