@@ -168,9 +168,11 @@ def test_charts__points_arrive__are_drawn_and_counted(server: LiveServer, page: 
     expect(loss).to_have_attribute("aria-label", re.compile("51 points, last NaN at step 50"))
     expect(page.get_by_role("button", name=re.compile("^train"))).to_be_visible()
     assert wait_for(lambda: painted_pixels(loss) > 200, what="a line on the canvas")
+    canvas = loss.locator("canvas").element_handle()
     server.post(f"/api/v1/runs/{run}/metrics", {"points": [["train/loss", 0.25, 51, 51_000]]})
     expect(loss).to_have_attribute("data-points", "52")
     expect(loss).to_have_attribute("data-last", "0.25")
+    assert canvas.evaluate("canvas => canvas.isConnected"), "new points must not make it flicker"
 
 
 def test_charts__log_scale_smoothing_and_axes__draw_without_errors(
@@ -297,6 +299,24 @@ def test_page__server_dies_and_returns__says_so_and_goes_on(
     expect(lines(page).filter(has_text="second line")).to_be_visible()
     expect(page.locator("article > header")).to_contain_text("succeeded")
     expect(lines(page)).to_have_count(2)
+
+
+def test_page__address_that_mlflow_prints__leads_to_the_run(server: LiveServer, page: Page) -> None:
+    run = tracked(server, name="printed")
+    page.goto(f"{server.url}/#/experiments/1/runs/{run}")
+    expect(page.get_by_role("heading", name="printed")).to_be_visible()
+    expect(page).to_have_url(f"{server.url}/runs/{run}")
+
+
+def test_header__deleted_run__is_restored(server: LiveServer, page: Page) -> None:
+    run = tracked(server)
+    status, _ = server.request("DELETE", f"/api/v1/runs/{run}")
+    assert status == 200
+    page.goto(f"{server.url}/runs/{run}")
+    expect(page.get_by_text("This run was deleted")).to_be_visible()
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("This run was deleted")).to_have_count(0)
+    assert server.get(f"/api/v1/runs/{run}")["deleted_ns"] is None
 
 
 def test_page__unknown_run__says_so(server: LiveServer, page: Page, watch: Watch) -> None:

@@ -2,6 +2,7 @@ import { lazy, Suspense } from 'react';
 import { Redirect, Route, Switch } from 'wouter';
 
 import { RunsPage } from './runs/runs-page';
+import { pageOf } from './shell/old-addresses';
 import { Shell } from './shell/shell';
 import { NotHere, PageLoader } from './shell/notices';
 
@@ -14,7 +15,7 @@ export function App() {
       <Suspense fallback={<PageLoader />}>
         <Switch>
           <Route path="/">
-            <Redirect to="/runs" replace />
+            <Redirect to={pageOf(window.location.hash)} replace />
           </Route>
           <Route path="/runs">
             <RunsPage />

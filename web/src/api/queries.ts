@@ -7,6 +7,7 @@ import {
   useQuery,
   useQueryClient,
 } from '@tanstack/react-query';
+import { useEffect, useRef } from 'react';
 
 import { ApiError, apiUrl, getJson, sendJson } from './client';
 import {
@@ -53,7 +54,8 @@ export function useRuns(question: RunsQuestion) {
       ),
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.next,
-    refetchInterval: POLL_MS,
+    // Every loaded page is asked for again, so many pages are asked for less often.
+    refetchInterval: (query) => POLL_MS * Math.max(1, query.state.data?.pages.length ?? 1),
     placeholderData: keepPreviousData,
   });
 }
@@ -108,23 +110,41 @@ export function useMetrics(run: RunView) {
   });
 }
 
-/** One metric of some runs. `version` changes when there is something new to fetch. */
-export function useCharts(
-  series: readonly { run: string; version: string }[],
-  key: string,
-  buckets: number,
-  enabled: boolean,
-) {
-  return useQueries({
-    queries: series.map(({ run, version }) => ({
-      queryKey: ['run', run, 'chart', key, buckets, version],
-      queryFn: ({ signal }: { signal: AbortSignal }) =>
-        getJson<Chart>(apiUrl(`/runs/${run}/metrics/chart`, { key, buckets }), signal),
-      placeholderData: keepPreviousData,
+export interface ChartSource {
+  run: string;
+  /** Changes when there is something new to fetch. */
+  version: string;
+}
+
+/**
+ * One metric of some runs. What is there stays while something newer is fetched, and a fetch that
+ * takes longer than the time between two versions is not given up for the next one.
+ */
+export function useCharts(sources: readonly ChartSource[], key: string, buckets: number, enabled: boolean) {
+  const charts = useQueries({
+    queries: sources.map(({ run, version }) => ({
+      queryKey: ['run', run, 'chart', key, buckets],
+      queryFn: async ({ signal }: { signal: AbortSignal }) => ({
+        version,
+        ...(await getJson<Chart>(apiUrl(`/runs/${run}/metrics/chart`, { key, buckets }), signal)),
+      }),
       staleTime: Infinity,
+      gcTime: 60_000,
       enabled,
     })),
   });
+  const asked = useRef(new Map<string, string>()); // a version that could not be had is not asked for twice
+  useEffect(() => {
+    if (!enabled) return;
+    charts.forEach((chart, at) => {
+      const source = sources[at];
+      if (source === undefined || chart.data === undefined || chart.isFetching) return;
+      if (chart.data.version === source.version || asked.current.get(source.run) === source.version) return;
+      asked.current.set(source.run, source.version);
+      void chart.refetch();
+    });
+  });
+  return charts;
 }
 
 export function useEnvironment(reference: string | null, project: string) {
@@ -179,7 +199,7 @@ export function useServerInfo() {
   });
 }
 
-export type RunAction = 'stop' | 'delete' | 'again';
+export type RunAction = 'stop' | 'delete' | 'restore' | 'again';
 
 function act(id: string, action: RunAction): Promise<unknown> {
   switch (action) {
@@ -187,6 +207,8 @@ function act(id: string, action: RunAction): Promise<unknown> {
       return sendJson('POST', apiUrl(`/runs/${id}/stop`));
     case 'delete':
       return sendJson('DELETE', apiUrl(`/runs/${id}`));
+    case 'restore':
+      return sendJson('POST', apiUrl(`/runs/${id}/restore`));
     case 'again':
       return sendJson('POST', apiUrl(`/runs/${id}/attempts`));
   }

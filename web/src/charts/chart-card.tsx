@@ -57,7 +57,7 @@ function useLines(metric: string, runs: readonly ChartRun[], options: PlotOption
   );
   return {
     series,
-    error: charts.find((chart) => chart.error)?.error ?? null,
+    error: charts.find((chart) => chart.error && !chart.data)?.error ?? null,
     waiting: charts.some((chart) => chart.isPending),
   };
 }

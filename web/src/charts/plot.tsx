@@ -2,7 +2,7 @@ import { useComputedColorScheme } from '@mantine/core';
 import { useEffect, useMemo, useRef } from 'react';
 import uPlot from 'uplot';
 
-import { grouped as thousands, shownDuration, shownNumber, shownTime } from '../format/format';
+import { grouped as thousands, shownDuration, shownNumber, shownTick, shownTime } from '../format/format';
 import { positive, smoothed, type Axis, type Line } from './series';
 import styles from './plot.module.css';
 
@@ -128,7 +128,7 @@ function options(settings: Settings): uPlot.Options {
       y: logarithmic ? { distr: 3 } : { range: { min: { pad: 0.08, soft: 0, mode: 3 }, max: { pad: 0.08, soft: 0, mode: 3 } } },
     },
     axes: [
-      { ...axes, size: 30, ...(axis === 'relative' ? { values: durations } : axis === 'step' ? { values: steps } : {}) },
+      { ...axes, size: 30, values: TICKS[axis] },
       { ...axes, size: 58, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? '' : shownNumber(tick))) },
     ],
     series: [{}, ...series.flatMap((one) => drawn(one, smoothing > 0))],
@@ -167,13 +167,11 @@ function alpha(hex: string, opacity: number): string {
   return `rgba(${channel(1)}, ${channel(3)}, ${channel(5)}, ${opacity})`;
 }
 
-function durations(_plot: uPlot, ticks: number[]): string[] {
-  return ticks.map((tick) => (tick === 0 ? '0' : shownDuration(tick)));
-}
-
-function steps(_plot: uPlot, ticks: number[]): string[] {
-  return ticks.map((tick) => (Number.isInteger(tick) ? thousands(tick) : ''));
-}
+const TICKS: Record<Axis, uPlot.Axis.DynamicValues> = {
+  relative: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? '0' : shownDuration(tick))),
+  step: (_plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? thousands(tick) : '')),
+  wall: (_plot, ticks, _at, _space, stepS) => ticks.map((tick) => shownTick(tick, stepS)),
+};
 
 /** Crosses along the bottom where NaN or an infinite value was logged. */
 function drawOdd(plot: uPlot, series: readonly PlotSeries[], dark: boolean): void {

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 
-import { counted, grouped, shownAge, shownBytes, shownDuration, shownNumber } from './format';
+import {
+  counted,
+  grouped,
+  shownAge,
+  shownBytes,
+  shownDuration,
+  shownNumber,
+  shownTick,
+} from './format';
 
 describe('shownNumber', () => {
   it.each([
@@ -28,6 +36,7 @@ describe('sizes and times', () => {
     expect(shownBytes(1536)).toBe('1.5 KiB');
     expect(shownBytes(3 * 1024 ** 3)).toBe('3.0 GiB');
     expect(shownDuration(0.05)).toBe('50 ms');
+    expect(shownDuration(-61)).toBe('−1 min 01 s');
     expect(shownDuration(61)).toBe('1 min 01 s');
     expect(shownDuration(7322)).toBe('2 h 02 min');
     expect(shownDuration(3 * 86_400)).toBe('3 d 0 h');
@@ -38,6 +47,14 @@ describe('sizes and times', () => {
     expect(shownAge((nowMs - 90_000) * 1e6, nowMs)).toBe('1 min ago');
     expect(shownAge((nowMs + 5000) * 1e6, nowMs)).toBe('just now');
     expect(shownAge(null, nowMs)).toBe('–');
+  });
+
+  it('mark an axis by what its ticks are apart', () => {
+    const noon = new Date(2026, 2, 1, 12, 30, 5).getTime() / 1000;
+    const midnight = new Date(2026, 2, 1).getTime() / 1000;
+    expect(shownTick(noon, 1)).toBe('12:30:05');
+    expect(shownTick(noon, 3600)).toBe('12:30');
+    expect(shownTick(midnight, 3600)).toBe('03-01');
   });
 
   it('count', () => {

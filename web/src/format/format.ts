@@ -47,6 +47,7 @@ export function shownBytes(bytes: number | null | undefined): string {
 
 export function shownDuration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined) return '–';
+  if (seconds < 0) return `−${shownDuration(-seconds)}`;
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.floor(seconds);
@@ -73,6 +74,14 @@ export function shownTime(timeNs: number | null | undefined): string {
   const date = dateOf(timeNs);
   const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
   return `${day} ${clock(date)}`;
+}
+
+/** The time of day on an axis whose ticks are `stepS` seconds apart; the date where days count. */
+export function shownTick(seconds: number, stepS: number): string {
+  const date = new Date(seconds * 1000);
+  const midnight = date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0;
+  if (stepS >= 86_400 || (midnight && stepS >= 60)) return `${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  return stepS >= 60 ? clock(date).slice(0, 5) : clock(date);
 }
 
 /** `14:05:09.123`, local. */

@@ -19,6 +19,7 @@ export function RunHeader({ run }: { run: RunView }) {
   const [deleting, setDeleting] = useState(false);
   const [, navigate] = useLocation();
   const ended = isFinal(run.state);
+  const deleted = run.deleted_ns !== null;
   const ids = [run.id];
   return (
     <header className={styles.header}>
@@ -37,7 +38,12 @@ export function RunHeader({ run }: { run: RunView }) {
         </Title>
         <StateBadge state={run.state} ending={run.ending} />
         <Group gap="xs" ml="auto" wrap="nowrap">
-          {!ended && (
+          {deleted && (
+            <Button size="xs" loading={action.isPending} onClick={() => action.mutate({ ids, action: 'restore' })}>
+              Restore
+            </Button>
+          )}
+          {!ended && !deleted && (
             <Button
               size="xs"
               variant="default"
@@ -49,7 +55,7 @@ export function RunHeader({ run }: { run: RunView }) {
               Stop
             </Button>
           )}
-          {ended && run.origin === 'launched' && (
+          {ended && !deleted && run.origin === 'launched' && (
             <Button
               size="xs"
               leftSection={<Icon name="again" size={14} />}
@@ -59,7 +65,7 @@ export function RunHeader({ run }: { run: RunView }) {
               Run again
             </Button>
           )}
-          {ended && (
+          {ended && !deleted && (
             <Button size="xs" variant="default" leftSection={<Icon name="trash" size={14} />} onClick={() => setDeleting(true)}>
               Delete
             </Button>
@@ -75,6 +81,11 @@ export function RunHeader({ run }: { run: RunView }) {
         <Fact label={ended ? 'took' : 'for'}>{shownDuration(run.duration_s)}</Fact>
         {run.attempt > 1 && <Fact label="attempt">{run.attempt}</Fact>}
       </Group>
+      {deleted && (
+        <Text size="sm" mt={6} className={styles.reason}>
+          This run was deleted {shownTime(run.deleted_ns)}. It can be restored until it is purged.
+        </Text>
+      )}
       {run.ending?.reason && ended && run.state !== 'succeeded' && (
         <Text size="sm" mt={6} className={styles.reason} data-state={run.state}>
           <Words text={run.ending.reason} />
