@@ -208,6 +208,13 @@ def test_logs__pages_tails_streams_raw__show_what_was_printed(user: Client, fold
     assert (head.stdout, head.stderr) == ("line 1\n", "")
 
 
+def test_logs__of_a_tracked_run__says_that_there_is_none(user: Client) -> None:
+    user.run_script("import seafloor\nwith seafloor.start_run('tracked only'):\n    pass")
+    done = user.cli("logs", "-f", "tracked only")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "did not start this run" in done.stderr
+
+
 def test_runs__list_show_compare_stop_retry_rm__do_what_they_say(
     user: Client, folder: Path, shared_server: LiveServer
 ) -> None:

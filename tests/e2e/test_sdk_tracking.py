@@ -317,7 +317,9 @@ def test_sync__a_flipped_byte__costs_one_record_and_is_said(
     found = steps(shared_server, run_id)
     assert len(found) == 199
     assert set(found) < set(range(200))
-    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert run["state"] == "succeeded"
+    assert [v for k, v in run["tags"].items() if k.startswith("seafloor.records_lost.")] == ["1"]
     assert not there.waiting
 
 

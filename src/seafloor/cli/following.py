@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 import click
@@ -24,18 +25,18 @@ _STATE_EVERY_S: Final = 0.1
 _VERDICT_WITHIN_S: Final = 60.0
 _RETRY_WITHIN_S: Final = 10.0
 
-Printer = Callable[[LogLine], None]
 
-
-def print_line(line: LogLine) -> None:
-    """Print a line where the task printed it; what Seafloor says goes to standard error."""
-    end = line.end if line.end or line.continued else "\n"
-    if line.stream == "agent":
-        click.echo(styled(line.text, "bright_black"), nl=False, err=True)
-        click.echo(end, nl=False, err=True)
-    else:
-        to_stderr = line.stream == "err"
-        click.echo(line.text + end, nl=False, err=to_stderr)
+def print_lines(lines: Iterable[LogLine]) -> None:
+    """Print lines where the task printed them, as it did; what Seafloor says is grey."""
+    for stream, group in groupby(lines, key=lambda line: line.stream):
+        text = "".join(
+            line.text + (line.end if line.end or line.continued else "\n") for line in group
+        )
+        if stream == "agent":
+            click.echo(styled(text, "bright_black"), nl=False, err=True)
+        else:
+            # The task's own colours stay, also in a file.
+            click.echo(text, nl=False, err=stream == "err", color=True)
 
 
 @dataclass
@@ -51,6 +52,8 @@ class RunFollower:
     client: Client
     run: RunView
     show_log: bool = True
+    _printing: threading.Lock = field(default_factory=threading.Lock)
+    _in_line: bool = False
 
     def follow(self) -> RunView:
         """Print until the run has ended.
@@ -90,8 +93,11 @@ class RunFollower:
     def _print_log(self, attempt: int) -> None:
         try:
             for view in self.client.logs.follow(self.run.id, LogQuery(attempt=attempt)):
-                for line in view.lines:
-                    print_line(line)
+                with self._printing:
+                    print_lines(view.lines)
+                    if view.lines:
+                        last = view.lines[-1]
+                        self._in_line = last.continued or last.end == "\r"
         except NotFound as error:
             click.echo(f"no log: {error}", err=True)
 
@@ -135,11 +141,18 @@ class RunFollower:
             for event in events:
                 after = event.sequence
                 mark = "!" if event.kind == "warning" else "·"
-                click.echo(styled(f"{mark} {event.message}", "bright_black"), err=True)
+                self._say(f"{mark} {event.message}")
             # Once more after the end: the last event is the verdict.
             last = ended.is_set()
             if not last:
                 ended.wait(_EVENTS_EVERY_S)
+
+    def _say(self, text: str) -> None:
+        with self._printing:
+            # Not into the middle of a progress bar.
+            click.echo("\n" * self._in_line, nl=False, err=True)
+            self._in_line = False
+            click.echo(styled(text, "bright_black"), err=True)
 
 
 def _may_go_on(run: RunView) -> bool:

@@ -85,22 +85,26 @@ def logs(
     if options.raw:
         given.client.logs.raw(found.id, sys.stdout.buffer, query)
         return
+    if found.origin == "tracked":
+        # Its process prints where it runs: nothing will come that could be followed.
+        say("Seafloor did not start this run, so it has no log of it.")
+        return
     _print_lines(given, found.id, query, options)
 
 
 def _print_lines(given: Given, run_id: str, query: LogQuery, options: LogOptions) -> None:
-    from seafloor.cli.following import print_line
+    from seafloor.cli.following import print_lines
 
     missing = 0
     for view in _views(given.client, run_id, query, follow=options.follow):
         missing = view.lines_missing
-        for line in view.lines:
-            if options.stream is not None and line.stream != options.stream:
-                continue
-            if given.json:
+        # A live log comes with all streams.
+        lines = [line for line in view.lines if options.stream in (None, line.stream)]
+        if given.json:
+            for line in lines:
                 print_json(line)
-            else:
-                print_line(line)
+        else:
+            print_lines(lines)
     if missing:
         say(f"{missing} lines of this log are missing: they were lost on the way.")
 

@@ -82,15 +82,16 @@ def submit(given: Given, what: SubmissionOptions, options: RunOptions) -> int:
     Returns:
         The exit code.
     """
-    from seafloor.cli.exit_codes import INTERRUPTED, code_of_run
-    from seafloor.cli.following import RunFollower, follow_with_interrupts
-
     created = _create(given, what, options)
     say(f"run {created.id[-8:]} {created.name} of {created.experiment.name}: {created.url}")
     if options.detach:
         if given.json:
             print_json(created)
         return 0
+
+    from seafloor.cli.exit_codes import INTERRUPTED, code_of_run
+    from seafloor.cli.following import RunFollower, follow_with_interrupts
+
     ended = follow_with_interrupts(RunFollower(given.client, created, show_log=options.follow))
     if ended is None:
         return INTERRUPTED

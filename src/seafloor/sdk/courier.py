@@ -36,6 +36,9 @@ from seafloor.sdk.wal import (
 from seafloor.wire.runs import RunUpdate
 
 POINTS_PER_CALL_MAX: Final = 5_000
+LOST_TAG: Final = "seafloor.records_lost"
+"""With the writer's name behind it, the tag that counts what was lost."""
+
 _RECORDS_PER_STEP_MAX: Final = 5_000
 
 _FINAL_REFUSALS: Final = (InvalidValue, LimitExceeded, Conflict, AlreadyExists, NotSupported)
@@ -160,6 +163,16 @@ class Courier:
         except _FINAL_REFUSALS as error:
             if self._client.runs.get(self._run_id).state != end.state:
                 self._refuse("end", end.state, error)
+
+    def tell_losses(self, writer: str) -> None:
+        """Have the run show how many records of a writer will never arrive.
+
+        Raises:
+            SeafloorError: as ``bring``.
+        """
+        if self.account.lost:
+            tag = {f"{LOST_TAG}.{writer}": str(self.account.lost)}
+            self._client.runs.update(self._run_id, RunUpdate(tags=tag))
 
     def discard(self, files: Iterable[LoggedFile]) -> None:
         """Remove the copies of files that were brought.
@@ -318,11 +331,12 @@ class SegmentDelivery:
         return count
 
     def finish(self, courier: Courier) -> None:
-        """Say how the run ended, if the writer said so and it is the writer's to say.
+        """Say what was lost, and how the run ended if that is the writer's to say.
 
         Raises:
             SeafloorError, OSError: as ``step``.
         """
+        courier.tell_losses(self.segment.writer)
         if self.end is None:
             return
         begin = read_begin(self.segment.path)

@@ -143,7 +143,7 @@ class Sender:
     def _save(self) -> None:
         """Have what was logged survive the machine; write what the disk did not take before."""
         with self._lock:
-            self._writer.retry()
+            self._writer.retry(records_max=_PENDING_PER_CALL_MAX)
             copy = self._writer.unsynced_copy()
         synced = sync_copy(copy)
         with self._lock:
@@ -219,7 +219,7 @@ class Sender:
         """Bring from memory what the disk does not take."""
         while True:
             with self._lock:
-                if self._writer.retry():
+                if self._writer.retry(records_max=_PENDING_PER_CALL_MAX):
                     return
                 count = min(len(self._writer.pending), _PENDING_PER_CALL_MAX)
                 payloads = [self._writer.pending[index] for index in range(count)]

@@ -201,12 +201,18 @@ class SpoolWriter:
         self.pending.append(payload)
         self._pending_bytes += len(payload)
 
-    def retry(self) -> bool:
-        """Write what was kept; say whether all is written."""
+    def retry(self, *, records_max: int | None = None) -> bool:
+        """Write what was kept; say whether all is written.
+
+        Args:
+            records_max: So that the caller's lock is not held for long; None: no bound.
+        """
+        left = len(self.pending) if records_max is None else records_max
         while self.pending:
-            if not self._write(self.pending[0]):
+            if left <= 0 or not self._write(self.pending[0]):
                 return False
             self.forget_pending(1)
+            left -= 1
         if self.dropped != self._dropped_noted:
             noted, self._dropped_noted = self._dropped_noted, self.dropped
             records, points = (

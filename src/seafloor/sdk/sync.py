@@ -130,8 +130,8 @@ def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:
 
 def _end(delivery: SegmentDelivery, courier: Courier, *, is_alone: bool) -> None:
     """Say how the run ended: as its process said, or that it did not say."""
+    delivery.finish(courier)
     if delivery.end is not None:
-        delivery.finish(courier)
         return
     begin = read_begin(delivery.segment.path)
     if is_alone and begin is not None and begin.owner and not begin.launched:
