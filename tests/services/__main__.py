@@ -22,16 +22,16 @@ def main() -> int:
     modules = sorted(
         file.stem for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_")
     )
-    with ExitStack() as stack:
-        for module in modules:
-            service = importlib.import_module(f"tests.services.{module}").service
-            name, address = stack.enter_context(service())
-            print(f"{name:24s} {address}", flush=True)
-        print("Ctrl-C stops them.", flush=True)
-        try:
+    try:
+        with ExitStack() as stack:
+            for module in modules:
+                service = importlib.import_module(f"tests.services.{module}").service
+                name, address = stack.enter_context(service())
+                print(f"{name:24s} {address}", flush=True)
+            print("Ctrl-C stops them.", flush=True)
             signal.pause()
-        except KeyboardInterrupt:
-            print("stopping")
+    except KeyboardInterrupt:
+        print("stopped")
     return 0
 
 

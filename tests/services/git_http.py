@@ -1,4 +1,4 @@
-"""A git repository over HTTP that asks for a password: ``git http-backend`` behind a small server."""
+"""A git repository over HTTP with a password: ``git http-backend`` behind a small server."""
 
 from __future__ import annotations
 
