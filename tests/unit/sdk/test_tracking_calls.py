@@ -1,0 +1,190 @@
+"""What the calls of a script write, without any server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import seafloor
+from seafloor.domain.errors import Closed, Conflict, InvalidValue
+from seafloor.sdk.spool import list_segments
+from seafloor.sdk.wal import (
+    Begin,
+    End,
+    LoggedFile,
+    Params,
+    Points,
+    Record,
+    Tags,
+    WalReader,
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("SEAFLOOR_HOME", str(tmp_path))
+    monkeypatch.setenv("SEAFLOOR_EXIT_WAIT_S", "0")
+    for name in ("SEAFLOOR_URL", "SEAFLOOR_RUN_ID", "SEAFLOOR_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    yield tmp_path
+    seafloor.end_run()
+
+
+def records(home: Path, run: seafloor.Run) -> list[Record]:
+    (segment,) = list_segments(home / "spool" / run.id)
+    with segment.path.open("rb") as file:
+        return [found.record for found in WalReader(file).records()]
+
+
+def test_start_run__names_params_tags__are_in_the_file_at_once(home: Path) -> None:
+    run = seafloor.start_run("first", experiment="digits", params={"lr": 0.1}, tags={"a": 1})
+    begin, params, tags = records(home, run)
+    assert isinstance(begin, Begin)
+    assert (begin.run.id, begin.run.name, begin.run.experiment) == (run.id, "first", "digits")
+    assert (begin.owner, begin.launched, begin.resumed) == (True, False, False)
+    assert params == Params({"lr": "0.1"})
+    assert tags == Tags({"a": "1"})
+    assert seafloor.active_run() is run
+
+
+def test_log_metric__without_steps__counts_each_key_by_itself(home: Path) -> None:
+    run = seafloor.start_run()
+    seafloor.log_metric("loss", 1)
+    seafloor.log_metrics({"loss": 2, "acc": 3})
+    seafloor.log_metric("loss", 4, step=10)
+    seafloor.log_metric("loss", 5)
+    logged = [
+        (point.key, point.step, point.value)
+        for record in records(home, run)
+        if isinstance(record, Points)
+        for point in record.points
+    ]
+    assert logged == [
+        ("loss", 0, 1.0),
+        ("loss", 1, 2.0),
+        ("acc", 0, 3.0),
+        ("loss", 10, 4.0),
+        ("loss", 11, 5.0),
+    ]
+
+
+def test_log_metrics__one_value_is_none__logs_nothing_of_the_call(home: Path) -> None:
+    run = seafloor.start_run()
+    with pytest.raises(InvalidValue):
+        seafloor.log_metrics({"loss": 1, "acc": None})  # type: ignore[dict-item]
+    seafloor.log_metric("loss", 1)
+    (points,) = (record for record in records(home, run) if isinstance(record, Points))
+    assert [point.step for point in points.points] == [0]
+
+
+def test_log_metrics__more_than_fit_a_record__are_all_there(home: Path) -> None:
+    run = seafloor.start_run()
+    seafloor.log_metrics({f"k{number}": number for number in range(2500)})
+    sizes = [len(record.points) for record in records(home, run) if isinstance(record, Points)]
+    assert sizes == [1000, 1000, 500]
+
+
+def test_log_param__another_value__is_a_conflict_that_names_the_fix(home: Path) -> None:
+    seafloor.start_run(params={"lr": 0.1})
+    seafloor.log_param("lr", 0.1)
+    with pytest.raises(Conflict, match="tag") as caught:
+        seafloor.log_params({"other": 1, "lr": 0.2})
+    assert caught.value.field == "lr"
+    seafloor.log_param("other", 2)  # the call before logged nothing
+
+
+def test_start_run__another_is_active__says_what_to_do() -> None:
+    seafloor.start_run("first")
+    with pytest.raises(Conflict, match="end_run"):
+        seafloor.start_run("second")
+    seafloor.end_run()
+    seafloor.start_run("second")
+
+
+def test_log__after_the_end__is_refused(home: Path) -> None:
+    run = seafloor.start_run()
+    run.end("failed", reason="no data")
+    assert isinstance(records(home, run)[-1], End)
+    assert seafloor.active_run() is None
+    with pytest.raises(Closed):
+        run.log_metric("loss", 1)
+    run.end()
+    assert sum(isinstance(record, End) for record in records(home, run)) == 1
+
+
+def test_log__without_a_run__starts_one() -> None:
+    seafloor.log_metric("loss", 1)
+    assert seafloor.active_run() is not None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"name": " x"},
+        {"experiment": "a\nb"},
+        {"run_id": "abc"},
+        {"params": {"": 1}},
+        {"project": "Not A Slug"},
+    ],
+)
+def test_start_run__a_value_that_cannot_be__starts_nothing(
+    home: Path, how: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidValue):
+        seafloor.start_run(**how)  # type: ignore[arg-type]
+    assert seafloor.active_run() is None
+    assert not list(home.glob("spool/*"))
+
+
+def test_start_run__in_a_launched_task__is_that_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAFLOOR_RUN_ID", "a" * 32)
+    run = seafloor.start_run("a name of its own")
+    assert run.id == "a" * 32
+    begin = records(home, run)[0]
+    assert isinstance(begin, Begin)
+    assert begin.launched
+
+
+def test_log_artifact__a_file__is_copied_as_it_is(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"now")
+    run = seafloor.start_run()
+    seafloor.log_artifact(file, "models/best/")
+    file.write_bytes(b"later")
+    (logged,) = (record for record in records(home, run) if isinstance(record, LoggedFile))
+    assert (logged.path, logged.copied) == ("models/best/weights.bin", True)
+    copy = home / "spool" / run.id / "files" / logged.source
+    assert copy.read_bytes() == b"now"
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "said"),
+    [("nothing.bin", "", "nothing.bin"), ("", "", "log_artifacts"), ("w", "../up", "part")],
+)
+def test_log_artifact__what_cannot_be_kept__is_refused(
+    tmp_path: Path, file: str, folder: str, said: str
+) -> None:
+    (tmp_path / "w").touch()
+    seafloor.start_run()
+    with pytest.raises(InvalidValue, match=said):
+        seafloor.log_artifact(tmp_path / file, folder)
+
+
+def test_log_artifacts__a_tree__keeps_its_shape_and_skips_what_is_no_file(
+    home: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "a.txt").touch()
+    (tree / "deep" / "ü b.txt").touch()
+    (tree / "nowhere").symlink_to("missing")
+    run = seafloor.start_run()
+    seafloor.log_artifacts(tree, "top")
+    paths = [record.path for record in records(home, run) if isinstance(record, LoggedFile)]
+    assert paths == ["top/a.txt", "top/deep/ü b.txt"]
+    with pytest.raises(InvalidValue, match="is not a folder"):
+        seafloor.log_artifacts(tree / "a.txt")
