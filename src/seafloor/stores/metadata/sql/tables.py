@@ -268,6 +268,10 @@ metric_journal = Table(
     Column("time_ms_max", number(), nullable=False),
     Column("payload", blob(), nullable=False),
     Index(None, "workload_id", "sequence"),
+    # An append looks for repeats among the rows that reach up to its times.
+    Index(None, "workload_id", "time_ms_max"),
+    # A reader goes on from a step without sorting what comes before.
+    Index(None, "workload_id", "step_min", "time_ms_min"),
 )
 
 metric_summary = Table(

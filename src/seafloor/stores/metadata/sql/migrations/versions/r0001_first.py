@@ -244,6 +244,18 @@ def upgrade() -> None:
         ["workload_id", "sequence"],
         unique=False,
     )
+    op.create_index(
+        op.f("ix_metric_journal_workload_id_time_ms_max"),
+        "metric_journal",
+        ["workload_id", "time_ms_max"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_metric_journal_workload_id_step_min_time_ms_min"),
+        "metric_journal",
+        ["workload_id", "step_min", "time_ms_min"],
+        unique=False,
+    )
     op.create_table(
         "metric_summary",
         sa.Column("workload_id", types.short_text(32), nullable=False),
