@@ -210,6 +210,39 @@ def test_log__run_prints__lines_appear_while_it_runs(
     expect(page.get_by_test_id("log-total")).not_to_contain_text("live")
 
 
+def test_log__stream_does_not_get_through__lines_are_asked_for_instead(
+    server: LiveServer, page: Page, watch: Watch, tmp_path: Path
+) -> None:
+    watch.expected.append("ERR_FAILED")
+    page.route("**/logs/follow*", lambda route: route.abort())
+    gate = tmp_path / "gate"
+    run = server.launch(["python3", "-c", PATIENT, str(gate)])["id"]
+    page.goto(f"{server.url}/runs/{run}/logs")
+    expect(lines(page).filter(has_text="first line")).to_be_visible()
+    gate.touch()
+    expect(lines(page).filter(has_text="second line")).to_be_visible()
+
+
+def test_log__lines_of_64_kib__are_cut_on_screen_and_no_line_is_called_missing(
+    server: LiveServer, page: Page
+) -> None:
+    script = "for n in range(300): print(f'{n:03d}' + 'x' * 60_000)"
+    run = server.launch(["python3", "-c", script])["id"]
+    server.wait_state(run, "succeeded")
+    page.goto(f"{server.url}/runs/{run}/logs")
+    expect(lines(page).filter(has_text=re.compile("^300299x"))).to_be_visible()
+    page.get_by_label("Go to line").fill("150")
+    page.get_by_label("Go to line").press("Enter")
+    line = page.locator("[data-line='150']")
+    expect(line).to_be_in_viewport()
+    line.get_by_role("button", name=re.compile("58 003 more characters")).click()
+    expect(page.get_by_role("dialog")).to_contain_text("149xxx")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Start of the log").click()
+    expect(page.locator("[data-line='1']")).to_be_in_viewport()
+    expect(page.get_by_text("missing")).to_have_count(0)
+
+
 def test_log__colours_markup_and_progress__are_shown_and_never_executed(
     server: LiveServer, page: Page
 ) -> None:

@@ -4,10 +4,12 @@ import type { LogLine, LogView } from '../api/types';
 import {
   appended,
   EMPTY_WINDOW,
+  isFull,
   pageBefore,
   prepended,
   rowOfLine,
   rowsOf,
+  WINDOW_CHARS_MAX,
   WINDOW_LINES_MAX,
   windowOf,
 } from './log-window';
@@ -77,6 +79,16 @@ describe('the window', () => {
     expect(moved.lines).toHaveLength(WINDOW_LINES_MAX);
     expect(moved.atEnd).toBe(false);
     expect(moved.nextLine).toBe((moved.lines.at(-1)?.number ?? 0) + 1);
+  });
+
+  it('is bounded in characters too', () => {
+    const long = 'x'.repeat(64 * 1024);
+    const lines = span(1, 700).map((one) => ({ ...one, text: long }));
+    const window = appended(windowOf(page(lines.slice(0, 400)), true), page(lines.slice(400)), true);
+    const chars = window.lines.reduce((sum, one) => sum + one.text.length, 0);
+    expect(chars).toBeLessThanOrEqual(WINDOW_CHARS_MAX);
+    expect(window.lines.at(-1)?.number).toBe(700);
+    expect([isFull(window), window.atStart]).toEqual([true, false]);
   });
 
   it('asks for the page right before it', () => {

@@ -1,13 +1,14 @@
 /**
  * The part of a log that is in the page: a stretch of lines without a hole of our making.
  *
- * A log may have millions of lines; the window never has more than `WINDOW_LINES_MAX`. Lines that
- * were lost on the way to the server show as a gap in the numbers and get a row that says so.
+ * A log may have millions of lines, and lines of 64 KiB; the window never has more than
+ * `WINDOW_LINES_MAX` lines and `WINDOW_CHARS_MAX` characters. Lines that were lost on the way to the server show as a gap in the numbers and get a row that says so.
  */
 import type { LogLine, LogView } from '../api/types';
 
 export const PAGE_LINES = 1000;
 export const WINDOW_LINES_MAX = 20_000;
+export const WINDOW_CHARS_MAX = 32_000_000;
 
 export interface LogWindow {
   lines: readonly LogLine[];
@@ -56,6 +57,22 @@ export function windowOf(page: LogView, tail: boolean): LogWindow {
   };
 }
 
+/** How many of some lines fit into a window, from the first one on; one always does. */
+function fitting(lines: readonly LogLine[]): number {
+  let chars = 0;
+  for (const [count, line] of lines.entries()) {
+    chars += line.text.length;
+    if (count >= WINDOW_LINES_MAX || (chars > WINDOW_CHARS_MAX && count > 0)) return count;
+  }
+  return lines.length;
+}
+
+/** Whether a window takes no more without letting go of something. */
+export function isFull(window: LogWindow): boolean {
+  const chars = window.lines.reduce((sum, line) => sum + line.text.length, 0);
+  return window.lines.length >= WINDOW_LINES_MAX || chars >= WINDOW_CHARS_MAX / 2;
+}
+
 /**
  * Put a page behind the window. Lines that are there already are not taken twice. `live` says that
  * the page came by following, which goes on by itself.
@@ -64,7 +81,7 @@ export function appended(window: LogWindow, page: LogView, live: boolean): LogWi
   const last = window.lines.at(-1)?.number ?? 0;
   const fresh = page.lines.filter((line) => line.number > last);
   const lines = [...window.lines, ...fresh];
-  const dropped = Math.max(0, lines.length - WINDOW_LINES_MAX);
+  const dropped = lines.length - fitting([...lines].reverse());
   return {
     lines: dropped > 0 ? lines.slice(dropped) : lines,
     nextLine: Math.max(window.nextLine, page.next_line),
@@ -81,7 +98,7 @@ export function prepended(window: LogWindow, page: LogView): LogWindow {
   const first = window.lines[0]?.number ?? Number.MAX_SAFE_INTEGER;
   const earlier = page.lines.filter((line) => line.number < first);
   const lines = [...earlier, ...window.lines];
-  const kept = lines.slice(0, WINDOW_LINES_MAX);
+  const kept = lines.slice(0, fitting(lines));
   const cut = kept.length < lines.length;
   const begin = kept[0]?.number ?? 1;
   return {

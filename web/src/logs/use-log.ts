@@ -1,5 +1,5 @@
 /** A log as the page holds it: a window that can be moved, and that grows while the run prints. */
-import { useCallback, useEffect, useReducer, useRef } from 'react';
+import { useCallback, useEffect, useMemo, useReducer, useRef } from 'react';
 
 import { ApiError, apiUrl, getJson, request } from '../api/client';
 import { POLL_MS } from '../api/queries';
@@ -9,9 +9,9 @@ import {
   appended,
   EMPTY_WINDOW,
   PAGE_LINES,
+  isFull,
   pageBefore,
   prepended,
-  WINDOW_LINES_MAX,
   windowOf,
   type LogWindow,
 } from './log-window';
@@ -79,13 +79,18 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
   window.current = state.window;
   const busy = useRef(false);
 
+  /** Load a page. `upTo`: it must reach this line, though long lines may cut a page short. */
   const load = useCallback(
-    async (from: number, limit: number, change: (page: LogView) => Change) => {
+    async (from: number, limit: number, change: (page: LogView) => Change, upTo = 0) => {
       const { signal } = aborter.current;
       busy.current = true;
       dispatch({ kind: 'loading' });
       try {
-        const page = await getJson<LogView>(pageUrl({ run, attempt }, from, limit), signal);
+        let page = await getJson<LogView>(pageUrl({ run, attempt }, from, limit), signal);
+        while (page.next_line < upTo && page.lines.length > 0) {
+          const next = pageUrl({ run, attempt }, page.next_line, upTo - page.next_line);
+          page = await getJson<LogView>(next, signal);
+        }
         if (!signal.aborted) dispatch(change(page));
       } catch (error) {
         if (!signal.aborted) dispatch({ kind: 'failed', error });
@@ -103,7 +108,8 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
       const limit = PAGE_LINES;
       const from =
         target === 'end' ? -limit : target === 'start' ? 1 : Math.max(1, target - LINES_BEFORE_TARGET);
-      return load(from, limit, (page) => ({ kind: 'opened', page, tail: target === 'end' }));
+      const upTo = typeof target === 'number' ? target + 1 : 0;
+      return load(from, limit, (page) => ({ kind: 'opened', page, tail: target === 'end' }), upTo);
     },
     [load],
   );
@@ -117,7 +123,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
   const loadBefore = useCallback(() => {
     if (busy.current || window.current.atStart) return;
     const { from, limit } = pageBefore(window.current, PAGE_LINES);
-    void load(from, limit, (page) => ({ kind: 'prepended', page }));
+    void load(from, limit, (page) => ({ kind: 'prepended', page }), from + limit);
   }, [load]);
 
   const loadAfter = useCallback(() => {
@@ -125,9 +131,9 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
     void load(window.current.nextLine, PAGE_LINES, (page) => ({ kind: 'appended', page, live: false }));
   }, [load]);
 
-  const { atEnd, finished, lines } = state.window;
-  const room = following || lines.length < WINDOW_LINES_MAX;
-  const live = state.loaded && atEnd && !finished && room;
+  const { atEnd, finished } = state.window;
+  const full = useMemo(() => isFull(state.window), [state.window]);
+  const live = state.loaded && atEnd && !finished && (following || !full);
   useEffect(() => {
     if (!live) return;
     const stop = new AbortController();
@@ -140,7 +146,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
     return () => stop.abort();
   }, [live, run, attempt]);
 
-  return { ...state, live, full: lines.length >= WINDOW_LINES_MAX, open, loadBefore, loadAfter };
+  return { ...state, live, full, open, loadBefore, loadAfter };
 }
 
 /** Put pages that come quickly one after the other into one. */
