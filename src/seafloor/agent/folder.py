@@ -56,10 +56,12 @@ class TaskFolder:
             raise ValueError(name + " is not a JSON object")  # noqa: TRY004  # as a bad JSON is
         return found  # pyright: ignore[reportUnknownVariableType]  # keys of JSON are str
 
-    def write(self, name: str, content: Document) -> None:
+    def write(self, name: str, content: Document, *, durable: bool = False) -> None:
         """Write a document so that a reader sees all of it or nothing.
 
-        It outlives this process, not a crash of the machine: nothing that does is written so.
+        Args:
+            durable: Whether it must outlive a crash of the machine; else only one of this process,
+                and after a crash of the machine it may be there and empty.
 
         Raises:
             OSError: the disk is full, or fails. What was there before is still there.
@@ -67,7 +69,7 @@ class TaskFolder:
         fd = os.open(
             self.file(name + ".part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o600
         )
-        self._publish(fd, name, content, durable=False)
+        self._publish(fd, name, content, durable=durable)
 
     def reserve_ending(self) -> None:
         """Take the space that ``write_ending`` needs, while there is some."""
@@ -98,6 +100,16 @@ class TaskFolder:
         finally:
             os.close(fd)
         os.rename(self.file(name + ".part"), self.file(name))
+        if durable:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Make the names in the folder durable."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def lock(self) -> Optional[int]:
         """Take the lock for as long as this process lives.

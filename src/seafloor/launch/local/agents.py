@@ -163,7 +163,10 @@ def end_leftovers(folder: Path) -> int:
     is not given to another while a member lives, so members without their leader are its own if
     none of them is older than it.
     """
-    noted = TaskFolder(str(folder)).read("agent.json")
+    try:
+        noted = TaskFolder(str(folder)).read("agent.json")
+    except ValueError:  # cut short by a crash of the machine, which ended every process
+        return 0
     if noted is None or noted.get("boot_id") != boot_id():
         return 0
     session, started = noted.get("command_pid"), noted.get("command_start_ticks")

@@ -165,7 +165,9 @@ class LocalLauncher:
             if task_folder.has("agent.json"):
                 return None
             variables = command_variables(launch, folders, built, self._inherited)
-            task_folder.write("task.json", self._document(launch, folders, variables))
+            # Durable: without it nobody could deliver the spool after a crash of the machine.
+            document = self._document(launch, folders, variables)
+            task_folder.write("task.json", document, durable=True)
             pyz = build_agent(self._cache_dir / "agent")
             return self._agents.spawn(pyz, "exec", folder, lock_fd=lock_fd)
         finally:

@@ -1,0 +1,337 @@
+"""The local launcher: the public suite, and what only processes of this machine can show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent_world import is_alive, wait_until
+from git_world import Repository
+from seafloor.code.git import resolve_git
+from seafloor.domain.environments import environment_digest
+from seafloor.domain.errors import PodRejected, StoreFull
+from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.interpreters import platform_tag
+from seafloor.launch.local.agents import Agents
+from seafloor.launch.local.launcher import LocalLauncher
+from seafloor.launch.protocol import EnvironmentLockRef, Launcher, TaskKey, TaskLost
+from seafloor.testing.launcher_suite import (
+    OUT,
+    SECRET,
+    LauncherSuite,
+    LauncherWorld,
+    ended,
+    launch_of,
+    run_to_end,
+    task_key,
+)
+from seafloor.testing.small_disk import small_disk
+from seafloor.testing.task_receiver import TaskReceiver
+
+INHERITED = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/home/someone",
+    "LC_TIME": "C",
+    "LANG": "C.UTF-8",
+    SECRET: "must not be seen",
+    "AWS_SECRET_ACCESS_KEY": "must not be seen",
+    "SEAFLOOR_SERVER__TOKEN": "must not be seen",
+}
+
+
+@dataclass
+class LocalWorld(LauncherWorld):
+    """A folder."""
+
+    root: Path = field(kw_only=True)
+
+    @property
+    def work_dir(self) -> Path:
+        return self.root / "work"
+
+    def open(self) -> LocalLauncher:
+        return LocalLauncher(
+            work_dir=self.work_dir,
+            cache_dir=self.root / "cache",
+            server_file=self.root / "server.json",
+            fetch_snapshot=self.fetch_snapshot,
+            environments=EnvironmentCache(self.root / "environments"),
+            inherited=INHERITED,
+        )
+
+    def attempt(self, key: TaskKey) -> Path:
+        return self.work_dir / key.workload_id / str(key.attempt)
+
+    def agent(self, key: TaskKey) -> dict[str, int]:
+        return json.loads((self.attempt(key) / "tasks" / key.task / "agent.json").read_text())
+
+    def kill_agent(self, key: TaskKey) -> None:
+        pid = self.agent(key)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        # Its lock and not its id: a thread in the middle of a sync holds the lock a little longer.
+        folder = self.attempt(key) / "tasks" / key.task
+        wait_until(lambda: not Agents().lives(folder), what="the agent's death")
+
+
+@pytest.fixture
+def launcher_world(tmp_path: Path) -> Iterator[LocalWorld]:
+    for name in ("world", "world/work", "snapshots"):
+        (tmp_path / name).mkdir()
+    receiver = TaskReceiver(tmp_path / "world" / "server.json")
+    receiver.start()
+    yield LocalWorld(receiver, tmp_path / "snapshots", root=tmp_path / "world")
+    receiver.stop()
+
+
+class TestLocalLauncher(LauncherSuite):
+    """The contract."""
+
+
+@pytest.fixture
+async def local(launcher_world: LocalWorld) -> AsyncIterator[LocalLauncher]:
+    made = launcher_world.open()
+    yield made
+    await made.close()
+
+
+async def printed(world: LocalWorld, launcher: Launcher, command: str | list[str]) -> str:
+    """Run a command; return what it printed."""
+    await run_to_end(launcher, launch_of(command))
+    return world.received(task_key()).printed(OUT).decode()
+
+
+async def test_start__git__command_starts_above_the_repository(
+    local: LocalLauncher,
+    launcher_world: LocalWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    (tmp_path / "gitconfig").write_text("[user]\nname = Test\nemail = test@example.com\n")
+    repository = Repository.create(tmp_path / "training-job")
+    commit = repository.commit({"train.py": "import os; print(os.getcwd())"})
+    code = await asyncio.to_thread(resolve_git, str(repository.path), ref="main")
+    launch = launch_of("python training-job/train.py", code=code)
+    prepared = await local.prepare(launch, progress=lambda _: None)
+    assert prepared.receipt is not None
+    assert prepared.receipt.commit == commit
+    await local.start(launch)
+    assert (await ended(local, launch.key)).ending.exit_code == 0
+    where = launcher_world.received(launch.key).printed(OUT).decode()
+    assert where == f"{launcher_world.attempt(launch.key) / 'code'}\n"
+
+
+async def test_start__no_code__command_starts_in_the_attempts_folder(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    assert await printed(launcher_world, local, "pwd") == f"{launcher_world.attempt(task_key())}\n"
+
+
+async def test_start__environment__its_python_comes_first(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    python = ".".join(map(str, sys.version_info[:3]))
+    digest = environment_digest(python=python, platform=platform_tag(), lock="")
+    launch = launch_of(
+        ["python", "-c", "import os, sys; print(sys.prefix, os.environ['VIRTUAL_ENV'])"]
+    )
+    reference = EnvironmentLockRef("empty@1", python, "", digest)
+    launch = type(launch)(**{f: getattr(launch, f) for f in launch.__struct_fields__} | {
+        "environment": reference})  # fmt: skip
+    with pytest.raises(PodRejected, match="empty@1"):
+        await local.start(launch)
+    first = await local.prepare(launch, progress=lambda _: None)
+    again = await local.prepare(launch, progress=lambda _: None)
+    assert (first.environment_cached, again.environment_cached) == (False, True)
+    await local.start(launch)
+    assert (await ended(local, launch.key)).ending.exit_code == 0
+    folder = launcher_world.root / "environments" / digest
+    assert launcher_world.received(launch.key).printed(OUT).decode() == f"{folder} {folder}\n"
+
+
+async def test_start__variables__few_of_the_servers_and_none_of_its_secrets(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    shown = await printed(launcher_world, local, "env")
+    variables = dict(line.split("=", 1) for line in shown.splitlines())
+    assert "must not be seen" not in shown
+    assert variables["HOME"] == "/home/someone"
+    assert variables["LC_TIME"] == "C"
+    assert variables["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert variables["SEAFLOOR_OUTPUT_DIR"] == str(launcher_world.attempt(task_key()) / "output")
+    allowed = {"PWD", "OLDPWD", "SHLVL", "_", "PATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED"}
+    assert {
+        name
+        for name in variables
+        if name not in allowed and name not in INHERITED and not name.startswith("SEAFLOOR_")
+    } == set()
+
+
+async def test_start__folder_with_the_token__readable_by_its_owner_only(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    await run_to_end(local, launch_of("true"))
+    attempt = launcher_world.attempt(task_key())
+    assert attempt.stat().st_mode & 0o077 == 0
+    assert (attempt / "tasks" / "main").stat().st_mode & 0o077 == 0
+    assert (attempt / "tasks" / "main" / "task.json").stat().st_mode & 0o077 == 0
+
+
+async def test_start__warm__command_begins_within_a_second(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    await run_to_end(local, launch_of("true", task_key(1)))
+    launch = launch_of(["date", "+%s%N"], task_key(2))
+    await local.prepare(launch, progress=lambda _: None)
+    loop = asyncio.get_running_loop()
+    begun_s = loop.time()
+    await local.start(launch)
+    assert loop.time() - begun_s < 1.0  # usually 0.05; the machine may be busy
+    await ended(local, launch.key)
+
+
+async def test_agents__ended__leave_no_zombies(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    for number in range(3):
+        await run_to_end(local, launch_of("true", task_key(number)))
+    pids = [launcher_world.agent(task_key(number))["pid"] for number in range(3)]
+
+    async def gone() -> bool:
+        await local.tasks()
+        return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+    deadline_s = asyncio.get_running_loop().time() + 20
+    while not await gone():
+        assert asyncio.get_running_loop().time() < deadline_s
+
+
+STARTER = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from seafloor.environments.build import EnvironmentCache
+from seafloor.launch.local.agents import Agents
+from seafloor.launch.local.launcher import LocalLauncher
+from seafloor.testing.launcher_suite import launch_of
+
+async def main(root):
+    launcher = LocalLauncher(
+        work_dir=root / "work", cache_dir=root / "cache", server_file=root / "server.json",
+        fetch_snapshot=lambda *_: None, environments=EnvironmentCache(root / "environments"),
+    )
+    launch = launch_of("echo begun; while [ ! -e go ]; do sleep 0.05; done; echo done")
+    await launcher.prepare(launch, progress=lambda _: None)
+    await launcher.start(launch)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_server__killed_right_after_start__task_goes_on_and_is_found(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    started = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", textwrap.dedent(STARTER), str(launcher_world.root)],
+        check=False,
+    )
+    assert started.returncode == -signal.SIGKILL
+    assert await local.tasks() == (task_key(),)
+    (launcher_world.attempt(task_key()) / "go").touch()
+    assert (await ended(local, task_key())).delivered
+    assert launcher_world.received(task_key()).printed(OUT) == b"begun\ndone\n"
+
+
+async def test_salvage__children_of_the_command_still_live__ended(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    launch = launch_of("sleep 600 & echo $!; wait")
+    await local.prepare(launch, progress=lambda _: None)
+    await local.start(launch)
+    received = launcher_world.received(launch.key)
+    await asyncio.to_thread(wait_until, lambda: received.printed(OUT), what="the child's id")
+    child = int(received.printed(OUT))
+    launcher_world.kill_agent(launch.key)
+    assert is_alive(child)
+    await local.salvage(launch.key)
+    await asyncio.to_thread(wait_until, lambda: not is_alive(child), what="the child's death")
+
+
+async def test_observe__machine_was_restarted__lost_and_said_so(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    launch = launch_of("echo x; exec sleep 600")
+    await local.prepare(launch, progress=lambda _: None)
+    await local.start(launch)
+    await asyncio.to_thread(
+        wait_until, lambda: launcher_world.received(launch.key).records(), what="the line"
+    )
+    launcher_world.kill_agent(launch.key)
+    file = launcher_world.attempt(launch.key) / "tasks" / "main" / "agent.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "boot_id": "another"}))
+    observed = await local.observe(launch.key)
+    assert isinstance(observed, TaskLost)
+    assert "restarted" in observed.reason
+    file.write_bytes(b"")  # as a crash of the machine leaves a file that was not synced
+    again = await local.observe(launch.key)
+    assert isinstance(again, TaskLost)
+    await local.salvage(launch.key)
+
+
+async def test_release__links_and_closed_folders__removed_and_nothing_outside(
+    local: LocalLauncher, launcher_world: LocalWorld, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "tasks" / "main").mkdir(parents=True)
+    (outside / "precious").write_text("x")
+    await run_to_end(
+        local,
+        launch_of(
+            f"ln -s {outside} output/link; mkdir -p closed/deep; touch closed/deep/file; "
+            "chmod 0 closed/deep; chmod 500 closed"
+        ),
+    )
+    await local.release(task_key())
+    assert (outside / "precious").read_text() == "x"
+    assert list(launcher_world.work_dir.iterdir()) == []
+    workload = launcher_world.work_dir / task_key(2).workload_id
+    workload.mkdir()
+    (workload / "1").symlink_to(outside)
+    await local.release(task_key(2))
+    assert (outside / "tasks" / "main").is_dir()
+    assert list(launcher_world.work_dir.iterdir()) == []
+
+
+async def test_tasks__foreign_things_in_the_working_folder__passed_over(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    for name in ("x/1/tasks/main", f"{task_key().workload_id}/one/tasks/main", "lost+found"):
+        (launcher_world.work_dir / name).mkdir(parents=True)
+    (launcher_world.work_dir / "file").touch()
+    assert await local.tasks() == ()
+
+
+async def test_start__disk_full__says_so_and_may_be_repeated(
+    launcher_world: LocalWorld, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "world" / "small", size_bytes=1 << 20) as disk:
+        launcher_world.root = disk.path
+        (disk.path / "server.json").symlink_to(tmp_path / "world" / "server.json")
+        launcher = launcher_world.open()
+        disk.fill()
+        with pytest.raises(StoreFull):
+            await run_to_end(launcher, launch_of("true"))
+        disk.free()
+        assert (await run_to_end(launcher, launch_of("true"))).ending.exit_code == 0
+        await launcher.close()
