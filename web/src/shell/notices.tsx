@@ -38,9 +38,12 @@ export function Notice({ title, children }: { title: string; children?: ReactNod
   );
 }
 
-/** An error in place of what could not be shown. The server's absence is told by the banner. */
+/**
+ * An error in place of what could not be shown. That the server is away is told by the banner, and
+ * that it wants a token by the prompt.
+ */
 export function Failure({ error }: { error: unknown }) {
-  if (error instanceof NoAnswer) return <PageLoader />;
+  if (error instanceof NoAnswer || (error instanceof ApiError && error.status === 401)) return <PageLoader />;
   const id = error instanceof ApiError ? error.requestId : undefined;
   return (
     <Alert color="red" m="md" role="alert">
