@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -51,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _up(settings, port_given="server.port" in settings.origins)
     except SeafloorError as error:
-        sys.stderr.write(f"error: {error.message}\n")
+        # The log may be on a disk that is full; the exit code says it all the same.
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"error: {error.message}\n".encode())
         return _exit_code(error)
     return 0
 

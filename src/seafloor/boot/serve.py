@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+from typing import TextIO, cast
 
 import msgspec
 import structlog
@@ -17,6 +18,7 @@ import uvloop
 from seafloor import __version__
 from seafloor.boot.data_folder import DataFolder, ServerFile
 from seafloor.boot.listening import check_host, listen
+from seafloor.boot.log_stream import LogStream
 from seafloor.boot.settings import Settings
 from seafloor.boot.wiring import open_application
 from seafloor.http.server import create_asgi
@@ -31,6 +33,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 def configure_logs(level: str) -> None:
     """Log JSON lines to standard output, ours and those of the libraries."""
+    stream = LogStream(sys.stdout.fileno())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -40,12 +43,12 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, stream)),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
         level=logging.WARNING,
-        stream=sys.stdout,
+        stream=stream,
         format='{"level": "%(levelname)s", "logger": "%(name)s", "event": "%(message)s"}',
         force=True,
     )

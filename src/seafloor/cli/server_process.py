@@ -18,6 +18,7 @@ from seafloor.domain.errors import (
     InvalidValue,
     NotSupported,
     SeafloorError,
+    StoreFull,
     StoreUnavailable,
 )
 from seafloor.sdk.client import Client
@@ -38,6 +39,7 @@ _REFUSALS: Final[dict[int, type[SeafloorError]]] = {
     7: Forbidden,
 }
 """What the exit code of a server that could not start says."""
+_STORE_FAILED: Final = 8
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,10 @@ class StartingServer:
             log.seek(max(self._log_start, size_bytes - _SAID_BYTES_MAX))
             said = log.read().decode("utf-8", "replace").splitlines()
         own = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+        if not own and code == _STORE_FAILED:
+            return StoreFull(
+                f'The server could not write to "{self._data}": is there space left on its disk?'
+            )
         if not own:
             return StoreUnavailable(
                 f"The server ended when it started (exit code {code}). "

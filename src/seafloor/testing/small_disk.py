@@ -55,4 +55,7 @@ def small_disk(path: Path, *, size_bytes: int) -> Generator[SmallDisk]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
         raise
     # Not lazy: a file that a store still holds open fails the test.
-    subprocess.run(["umount", str(path)], check=True)
+    ended = subprocess.run(["umount", str(path)], check=False)
+    if ended.returncode != 0:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+        raise AssertionError(f"something still holds files open in {path}")
