@@ -124,7 +124,8 @@ async def test_call__operating_system_fails_at_any_call__is_an_error_of_ours(
         await put_all(store, ["keep"])
         for key in before:
             await store.put(key, cases.OLD)
-        with at_call(at, fail, thread_prefix="seafloor-objects") as names:
+        in_its_threads = at_call(at, fail, thread_prefix="seafloor-objects", reading_opens=True)
+        with in_its_threads as names:
             try:
                 await call(store)
             except SeafloorError as error:

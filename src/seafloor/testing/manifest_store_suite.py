@@ -60,15 +60,13 @@ class ManifestStoreSuite(ABC):
         async with self.make_store(tmp_path) as store:
             yield store
 
-    @pytest.mark.parametrize("path", ODD_KEYS)
-    async def test_put__odd_path__is_the_same_everywhere(
-        self, store: ManifestStore, path: str
-    ) -> None:
-        await store.manifest_put(OWNER, row_of(path))
-        assert await store.manifest_get(OWNER, path) == row_of(path)
-        assert await store.manifest_list(OWNER, "", limit=10) == (row_of(path),)
-        assert await store.manifest_delete(OWNER, path) == 1
-        assert await store.manifest_list(OWNER, "", limit=10) == ()
+    async def test_put__odd_path__is_the_same_everywhere(self, store: ManifestStore) -> None:
+        for path in ODD_KEYS:
+            await store.manifest_put(OWNER, row_of(path))
+            assert await store.manifest_get(OWNER, path) == row_of(path)
+            assert await store.manifest_list(OWNER, "", limit=10) == (row_of(path),)
+            assert await store.manifest_delete(OWNER, path) == 1, path
+            assert await store.manifest_list(OWNER, "", limit=10) == ()
 
     async def test_list__odd_paths__come_by_code_point(self, store: ManifestStore) -> None:
         """Also those past U+FFFF, which sort elsewhere in UTF-16, and upper before lower case."""
@@ -89,11 +87,11 @@ class ManifestStoreSuite(ABC):
         await store.manifest_put(OWNER, row_of("a/b", 2))
         assert await store.manifest_list(OWNER, "", limit=10) == (row_of("a/b", 2),)
 
-    @pytest.mark.parametrize("path", ["missing", "a", "a/b/c", "A/B", "a/_", "%"])
-    async def test_get__missing__is_not_found(self, store: ManifestStore, path: str) -> None:
+    async def test_get__missing__is_not_found(self, store: ManifestStore) -> None:
         await store.manifest_put(OWNER, row_of("a/b"))
-        with pytest.raises(NotFound):
-            await store.manifest_get(OWNER, path)
+        for path in ("missing", "a", "a/b/c", "A/B", "a/_", "%"):
+            with pytest.raises(NotFound):
+                await store.manifest_get(OWNER, path)
         with pytest.raises(NotFound):
             await store.manifest_get(OTHER, "a/b")
 
@@ -156,12 +154,10 @@ class ManifestStoreSuite(ABC):
             ("a/z", False),
         ]
 
-    @pytest.mark.parametrize("folder", ["missing", "a/b", "ab", "A", "_", "%"])
-    async def test_children__missing_folder_or_file__is_empty(
-        self, store: ManifestStore, folder: str
-    ) -> None:
+    async def test_children__missing_folder_or_file__is_empty(self, store: ManifestStore) -> None:
         await store.manifest_put(OWNER, row_of("a/b"))
-        assert await store.manifest_children(OWNER, folder) == ()
+        for folder in ("missing", "a/b", "ab", "A", "_", "%"):
+            assert await store.manifest_children(OWNER, folder) == (), folder
         assert await store.manifest_children(OTHER, "") == ()
 
     async def test_delete__folder_or_file__not_its_siblings(self, store: ManifestStore) -> None:

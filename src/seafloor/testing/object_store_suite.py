@@ -165,15 +165,14 @@ class ObjectStoreSuite(ABC):
         assert min(sizes) > 0
         assert max(sizes) <= READ_CHUNK_BYTES
 
-    @pytest.mark.parametrize("start", [0, 1, MIB - 1, MIB, 2 * MIB + 4, 2 * MIB + 5, 9 * MIB])
-    @pytest.mark.parametrize("length", [None, 0, 1, MIB, MIB + 1, 9 * MIB])
-    async def test_read__range__is_that_of_the_bytes(
-        self, store: ObjectStore, start: int, length: int | None
-    ) -> None:
+    async def test_read__range__is_that_of_the_bytes(self, store: ObjectStore) -> None:
         data = _bytes_of(2 * MIB + 5)
         await store.put("a", data)
-        end = None if length is None else start + length
-        assert await content(store, "a", start=start, length=length) == data[start:end]
+        for start in (0, 1, MIB - 1, MIB, 2 * MIB + 4, 2 * MIB + 5, 9 * MIB):
+            for length in (None, 0, 1, MIB, MIB + 1, 9 * MIB):
+                end = None if length is None else start + length
+                got = await content(store, "a", start=start, length=length)
+                assert got == data[start:end], (start, length)
 
     @pytest.mark.parametrize(("start", "length"), [(-1, None), (0, -1), (-1, 5)])
     async def test_read__negative_range__is_refused(

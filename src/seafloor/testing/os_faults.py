@@ -37,7 +37,11 @@ Work = Callable[[], None]
 
 @contextmanager
 def at_call(
-    number: int, act: Callable[[str], None], *, thread_prefix: str = ""
+    number: int,
+    act: Callable[[str], None],
+    *,
+    thread_prefix: str = "",
+    reading_opens: bool = False,
 ) -> Generator[list[str]]:
     """Act just before the n-th changing call, in place of it when the act raises.
 
@@ -45,6 +49,7 @@ def at_call(
         number: Which call, from 1; a number too large never comes.
         act: Gets the name of the call.
         thread_prefix: Only calls made by threads with such a name count.
+        reading_opens: Also count ``open`` where it creates nothing: it can fail as well.
 
     Yields:
         The names of the calls that counted; it grows.
@@ -54,7 +59,8 @@ def at_call(
 
     def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            if threading.current_thread().name.startswith(thread_prefix):
+            is_counted = reading_opens or name != "open" or args[1] & os.O_CREAT
+            if is_counted and threading.current_thread().name.startswith(thread_prefix):
                 with lock:
                     names.append(name)
                     is_due = len(names) == number

@@ -170,16 +170,15 @@ class Tree:
         """
         folders, removed = [folder], 0
         for below in folders:  # it grows
-            for entry in self._entries(below):
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{below}/{entry.name}")
-                    continue
-                is_object = entry.is_file(follow_symlinks=False)
-                if self._unlink(below, entry.name) and is_object:
-                    removed += 1
-                if removed == step:
-                    yield removed
-                    removed = 0
+            with self._entries(below) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{below}/{entry.name}")
+                    elif self._remove_entry(below, entry):
+                        removed += 1
+                    if removed == step:
+                        yield removed
+                        removed = 0
         for below in reversed(folders):
             if not self._rmdir(below):
                 self._sync(below)
@@ -228,15 +227,16 @@ class Tree:
         Sorting those sorts what is below them too: ``a-b`` < ``a/b`` < ``ab``.
         """
         prefix = f"{folder}/" if folder else ""
-        for entry in self._entries(folder):
-            if entry.is_dir(follow_symlinks=False):
-                place = f"{prefix}{entry.name}/"
-            elif entry.is_file(follow_symlinks=False):
-                place = f"{prefix}{entry.name}"
-            else:
-                continue
-            if place > done and look.wants(place):
-                yield place
+        with self._entries(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    place = f"{prefix}{entry.name}/"
+                elif entry.is_file(follow_symlinks=False):
+                    place = f"{prefix}{entry.name}"
+                else:
+                    continue
+                if place > done and look.wants(place):
+                    yield place
 
     def _described(self, folder: str, places: list[str]) -> list[ObjectInfo | str]:
         """Add to places what is known of the objects; those that vanished are left out."""
@@ -252,21 +252,22 @@ class Tree:
                         found.append(info_of(place, status))
         return found
 
-    def _entries(self, folder: str) -> Generator[os.DirEntry[str]]:
-        """Yield what stands in a folder, in no order; nothing when it is missing."""
-        with (
-            _missing_is_fine(),
-            self._folder(folder) as folder_fd,
-            os.scandir(folder_fd) as entries,
-        ):
-            yield from entries
+    @contextlib.contextmanager
+    def _entries(self, folder: str) -> Generator[Iterator[os.DirEntry[str]]]:
+        """Give what stands in a folder, in no order; nothing when it is missing."""
+        with contextlib.ExitStack() as opened:
+            entries: Iterator[os.DirEntry[str]] = iter(())
+            with _missing_is_fine():
+                folder_fd = opened.enter_context(self._folder(folder))
+                entries = opened.enter_context(os.scandir(folder_fd))
+            yield entries
 
     def _holds_object(self, folder: str) -> bool:
         """Say whether any object is below a folder; False when it is missing."""
         folders = [folder]
         while folders:
             below = folders.pop()
-            with contextlib.closing(self._entries(below)) as entries:
+            with self._entries(below) as entries:
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False):
                         return True
@@ -278,9 +279,8 @@ class Tree:
         """Remove a folder in which there are folders only; False when there is more."""
         folders = [folder]
         for below in folders:  # it grows
-            found = [
-                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in self._entries(below)
-            ]
+            with self._entries(below) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
             if not all(is_dir for _, is_dir in found):
                 return False
             folders += [f"{below}/{name}" for name, _ in found]
@@ -297,15 +297,16 @@ class Tree:
             raise
         return True
 
-    def _unlink(self, folder: str, name: str) -> bool:
-        """Remove a file of a folder; False when it is missing, or a folder by now."""
+    def _remove_entry(self, folder: str, entry: os.DirEntry[str]) -> bool:
+        """Remove what is no folder; say whether it was an object, and still there."""
+        is_object = entry.is_file(follow_symlinks=False)
         with (
-            contextlib.suppress(IsADirectoryError),
+            contextlib.suppress(IsADirectoryError),  # it is one by now
             _missing_is_fine(),
             self._folder(folder) as folder_fd,
         ):
-            os.unlink(name, dir_fd=folder_fd)
-            return True
+            os.unlink(entry.name, dir_fd=folder_fd)
+            return is_object
         return False
 
     def _sync(self, folder: str) -> None:
