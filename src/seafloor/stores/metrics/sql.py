@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
@@ -38,6 +38,7 @@ _FIRST: Triple = (STEP_MIN - 1, 0, 0)
 _journal, _summary = metric_journal.c, metric_summary.c
 _WORKLOAD = select(workload.c.id).where(workload.c.id == bindparam("workload_id"))
 _JOURNAL_INSERT = insert(metric_journal)
+# ``+ 0`` keeps a column from being chosen as the way into an index.
 _JOURNAL_OVERLAPPING = (
     select(_journal.payload)
     .where(
@@ -45,18 +46,14 @@ _JOURNAL_OVERLAPPING = (
         _journal.time_ms_max >= bindparam("from_time_ms"),
         _journal.time_ms_min <= bindparam("to_time_ms"),
         _journal.step_max >= bindparam("from_step"),
-        _journal.step_min <= bindparam("to_step"),
+        _journal.step_min + 0 <= bindparam("to_step"),
     )
     .execution_options(yield_per=_ROWS_PER_FETCH)
-)
-_JOURNAL_LAST = select(func.max(_journal.sequence)).where(
-    _journal.workload_id == bindparam("workload_id")
 )
 _JOURNAL_WITHIN = (
     select(_journal.step_min, _journal.time_ms_min, _journal.payload)
     .where(
         _journal.workload_id == bindparam("workload_id"),
-        _journal.sequence <= bindparam("to_sequence"),
         _journal.step_max >= bindparam("from_step"),
         _journal.step_min <= bindparam("to_step"),
     )
@@ -85,14 +82,12 @@ class _Place(msgspec.Struct, frozen=True):
         workload_id, key: Of which series.
         after: Points above this one.
         step_max: And not above this step.
-        sequence_max: And of the journal up to this row: what came later is not seen.
     """
 
     workload_id: WorkloadId
     key: str
     after: Triple
     step_max: int
-    sequence_max: int
 
 
 class SqlMetricStore:
@@ -212,8 +207,7 @@ class SqlMetricStore:
         after = _FIRST if cursor is None else decode_cursor(workload_id, key, cursor)
 
         def read(connection: Connection) -> SeriesPage:
-            last = _sequence_max(connection, workload_id)
-            place = _Place(workload_id, key, after, STEP_MAX, last)
+            place = _Place(workload_id, key, after, STEP_MAX)
             triples = _read_after(connection, place, limit + 1)
             shown = triples[:limit]
             more = len(triples) > limit
@@ -233,16 +227,21 @@ class SqlMetricStore:
     ) -> tuple[Bucket, ...]:
         """Read at most ``buckets`` buckets of equal point count, in order, with exact extremes.
 
-        Cost: two passes over the series; memory of 25,000 points and of one bucket.
+        Cost: one pass over the series, two with a step given; memory of 25,000 points and of
+        one bucket.
         """
         check_buckets(buckets)
         after = _FIRST if step_min is None else (step_min - 1, 1 << 63, 0)
         to_step = STEP_MAX if step_max is None else step_max
 
         def read(connection: Connection) -> tuple[Bucket, ...]:
-            last = _sequence_max(connection, workload_id)
-            place = _Place(workload_id, key, after, to_step, last)
-            builder = ChartBuilder(points=_count_after(connection, place), buckets=buckets)
+            place = _Place(workload_id, key, after, to_step)
+            if step_min is None and step_max is None:
+                found = _aggregates(connection, workload_id, [key]).get(key)
+                points = 0 if found is None else found.points
+            else:
+                points = _count_after(connection, place)
+            builder = ChartBuilder(points=points, buckets=buckets)
             while triples := _read_after(connection, place, _CHART_PAGE_POINTS):
                 builder.add(triples)
                 place = msgspec.structs.replace(place, after=triples[-1])
@@ -254,15 +253,9 @@ class SqlMetricStore:
         """Nothing is held: an append waits for its own commit, the database has its owner."""
 
 
-def _sequence_max(connection: Connection, workload_id: WorkloadId) -> int:
-    """The newest journal row: reading up to it, several queries see one state."""
-    return connection.execute(_JOURNAL_LAST, {"workload_id": workload_id}).scalar() or 0
-
-
 def _reach(place: _Place) -> dict[str, int | str]:
     return {
         "workload_id": place.workload_id,
-        "to_sequence": place.sequence_max,
         "from_step": max(place.after[0], STEP_MIN),
         "to_step": place.step_max,
     }
