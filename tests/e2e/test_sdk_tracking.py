@@ -108,7 +108,7 @@ def test_log__the_server_is_killed_and_comes_back__nothing_is_missing(
 ) -> None:
     server = make_server()
     user = Client(tmp_path / "home", server.url)
-    process = user.script(COUNTING, "400", "0.01")
+    process = user.script(COUNTING, "400", "0.01", SEAFLOOR_EXIT_WAIT_S="100")
     assert process.stdout is not None
     run_id = process.stdout.readline().strip()
     wait_for(lambda: server.request("GET", f"/api/v1/runs/{run_id}")[0] == 200)
@@ -116,7 +116,7 @@ def test_log__the_server_is_killed_and_comes_back__nothing_is_missing(
     for _ in range(50):
         process.stdout.readline()
     server.start()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     assert steps(server, run_id) == list(range(400))
     assert server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
@@ -228,7 +228,29 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.filterwarnings("ignore")
+FORKED_AT_ONCE = """
+import os
+import seafloor
+with seafloor.start_run() as run:
+    print(run.id, flush=True)
+    for number in range(5):
+        child = os.fork()
+        if child == 0:
+            seafloor.log_metric("loss", number, step=number)
+            flushed = run.flush(60)
+            os._exit(0 if flushed else 9)
+        assert os.waitpid(child, 0)[1] == 0, number
+"""
+
+
+def test_log__forked_while_the_sender_starts__the_child_can_send(
+    user: Client, shared_server: LiveServer
+) -> None:
+    done = user.run_script(FORKED_AT_ONCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert steps(shared_server, done.stdout.strip()) == list(range(5))
+
+
 def test_log__from_threads_and_forked_children__all_arrives(
     user: Client, shared_server: LiveServer
 ) -> None:

@@ -69,6 +69,7 @@ class Account:
         records_lost: Records that could not be read any more (exact, by their numbers).
         bytes_torn: Behind the last whole record: what was being written when the process died.
         records_dropped, points_dropped: Said by the writer: it could not keep them.
+        reached: Whether the server has accepted anything.
     """
 
     points: int = 0
@@ -80,6 +81,7 @@ class Account:
     bytes_torn: int = 0
     records_dropped: int = 0
     points_dropped: int = 0
+    reached: bool = False
 
     @property
     def lost(self) -> int:
@@ -147,6 +149,7 @@ class Courier:
         self._describe(parcel)
         for file in parcel.files:
             self._put(file)
+        self.account.reached = True
         for dropped in parcel.dropped:
             self.account.records_dropped += dropped.records
             self.account.points_dropped += dropped.points
@@ -186,6 +189,7 @@ class Courier:
 
     def _begin(self, begin: Begin) -> None:
         run = self._client.runs.create(begin.run)
+        self.account.reached = True
         if begin.resumed and run.state.is_final:
             self._client.runs.update(
                 self._run_id, RunUpdate(state="running", reason="resumed by its client")

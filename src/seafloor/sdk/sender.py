@@ -5,7 +5,9 @@ It is the only one that waits for the disk or the network; the process itself ne
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 import threading
 import time
 from typing import Final
@@ -31,6 +33,14 @@ _PENDING_PER_CALL_MAX: Final = 5_000
 
 _log = logging.getLogger("seafloor")
 
+_loading = threading.Lock()
+# A child that is forked while a thread imports a module has half of it for ever: forks wait.
+os.register_at_fork(
+    before=_loading.acquire,
+    after_in_parent=_loading.release,
+    after_in_child=_loading.release,
+)
+
 
 class Sender:
     """Brings what a ``SpoolWriter`` writes to a server, from a daemon thread.
@@ -54,7 +64,6 @@ class Sender:
         self._folder = writer.segment.folder
         self._delivery = SegmentDelivery(writer.segment)
         self._client: Client | None = None
-        self._reached = False
         self._said: set[str] = set()
         self._next_try_s = 0.0
         self._next_leftovers_s = 0.0
@@ -121,6 +130,7 @@ class Sender:
                 self._round.notify_all()
 
     def _work(self) -> None:
+        _load_network()
         while True:
             closing_until_s = self._closing_until_s
             with self._round:
@@ -133,7 +143,7 @@ class Sender:
                     self._rounds_whole = this_round if whole else self._rounds_whole
                     self._round.notify_all()
                 if closing_until_s is not None and (
-                    whole or not self._reached or time.monotonic() >= closing_until_s
+                    whole or not self.account.reached or time.monotonic() >= closing_until_s
                 ):
                     self._delivered = whole
                     return
@@ -208,12 +218,11 @@ class Sender:
             if is_current and size_bytes == 0:
                 return  # not made yet: the disk does not take it
             if self._delivery.step(courier, size_bytes if is_current else None) > 0:
-                self._reached = True
-            elif is_current:
+                continue
+            if is_current:
                 return
-            else:
-                remove_segment(self._delivery.segment)
-                self._delivery = SegmentDelivery(self._delivery.segment.next)
+            remove_segment(self._delivery.segment)
+            self._delivery = SegmentDelivery(self._delivery.segment.next)
 
     def _bring_pending(self, courier: Courier) -> None:
         """Bring from memory what the disk does not take."""
@@ -232,7 +241,6 @@ class Sender:
                 else:
                     parcel.add(record)
             courier.bring(parcel)
-            self._reached = True
             begin = self._writer.begin
             if end is not None and begin.owner and not begin.launched:
                 courier.end(end)
@@ -254,3 +262,10 @@ class Sender:
         if what not in self._said:
             self._said.add(what)
             _log.warning("seafloor: %s", text)
+
+
+def _load_network() -> None:
+    """Import all that sending needs, also what the standard library imports late."""
+    with _loading:
+        for name in ("urllib3", "urllib.request", "encodings.idna"):
+            importlib.import_module(name)
