@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import time
 import uuid
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -103,7 +104,8 @@ class Gate:
             None for ``/health`` and the page's files, which hold nothing of anybody; routes that
             do refuse it again (``requests.known``).
         """
-        _check_path(scope["path"])
+        method: str = cast(dict[str, Any], scope)["method"]
+        _check_path(scope["path"], names_file=method == "PUT")
         headers = dict(scope["headers"])
         if not self._token:
             _check_host(headers)
@@ -130,13 +132,13 @@ def _presented(headers: dict[bytes, bytes]) -> bytes:
     return value.strip() if kind.lower() == b"bearer" else b""
 
 
-def _check_path(path: str) -> None:
-    """Refuse empty parts: the framework would read ``//api`` and ``a//b`` as another path.
+def _check_path(path: str, *, names_file: bool) -> None:
+    """Refuse empty parts: the framework would read ``//api``, ``a//b`` and ``a/`` as other paths.
 
     Raises:
         InvalidValue: there is one.
     """
-    if "//" in path:
+    if "//" in path or (names_file and path.endswith("/")):
         raise InvalidValue("The address has an empty part (`//`).", field="path")
 
 

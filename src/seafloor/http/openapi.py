@@ -106,8 +106,9 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, types: list[An
         "responses": _responses(method, handler, hints["return"], types),
     }
     if "data" in hints:
-        types.append(hints["data"])
-        made["requestBody"] = _body("application/json", _schema(hints["data"]))
+        shape, *_ = get_args(hints["data"])  # JSONBody[shape]
+        types.append(shape)
+        made["requestBody"] = _body("application/json", _schema(shape))
     elif handler.opt.get("takes_bytes"):
         made["requestBody"] = _body(BYTES, {"type": "string", "format": "binary"})
     return made
@@ -126,7 +127,7 @@ def _parameter(path: str, parameter: inspect.Parameter, hint: Any) -> Json:
     if get_origin(hint) is Annotated:
         plain, *extras = get_args(hint)
         bounds = next((extra for extra in extras if isinstance(extra, ParameterKwarg)), None)
-    name = (bounds.query if bounds is not None else None) or parameter.name
+    name = (bounds.name if bounds is not None else None) or parameter.name
     in_path = f"{{{parameter.name}}}" in path
     schema = _schema(_without_none(plain))
     if bounds is not None:

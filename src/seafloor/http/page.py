@@ -7,6 +7,7 @@ import mimetypes
 from pathlib import Path
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from seafloor.domain.errors import NotFound
 from seafloor.http.requests import AnyRequest
@@ -29,7 +30,7 @@ def page_is_built() -> bool:
 
 
 @get(["/", "/{page_path:path}"], include_in_schema=False)
-async def page(request: AnyRequest, page_path: str = "/") -> Response[bytes]:
+async def page(request: AnyRequest, page_path: FromPath[str] = "/") -> Response[bytes]:
     """A file of the page, or the page itself for its own addresses."""
     path = page_path.removeprefix("/")
     if path.startswith(_NOT_PAGES):

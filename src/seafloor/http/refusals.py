@@ -69,8 +69,8 @@ def _renamed(handler: BaseRouteHandler | None, place: str) -> str:
         return place
     field = handler.parsed_fn_signature.parameters.get(place)
     said = field.kwarg_definition if field is not None else None
-    if isinstance(said, ParameterKwarg) and said.query:
-        return said.query
+    if isinstance(said, ParameterKwarg) and said.name:
+        return said.name
     return "" if place == "data" else place
 
 

@@ -57,7 +57,7 @@ def no_nulls(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteH
         return
     for field in handler.parsed_fn_signature.parameters.values():
         said = field.kwarg_definition
-        name = str((said.query if isinstance(said, ParameterKwarg) else None) or field.name)
+        name = str((said.name if isinstance(said, ParameterKwarg) else None) or field.name)
         takes_null = field.is_optional and not field.has_inner_subclass_of(str)
         if takes_null and "null" in connection.query_params.getall(name, []):
             raise InvalidValue(f"`{name}` cannot be null: leave it out.", field=name)

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from litestar import Response, delete, get, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from seafloor.domain.artifacts import ArtifactEntry
@@ -65,7 +66,7 @@ def _entry(entry: ArtifactEntry, *, whole: bool) -> Json:
 
 
 @get("/mlflow-artifacts/artifacts")
-async def list_by_location(request: AnyRequest, path: str = "") -> Json:
+async def list_by_location(request: AnyRequest, path: FromQuery[str] = "") -> Json:
     owner, folder = _owner_and_path(path)
     entries = await application_of(request).stores.artifacts.children(owner, folder)
     return {"files": [_entry(entry, whole=False) for entry in entries]} if entries else {}
@@ -73,7 +74,10 @@ async def list_by_location(request: AnyRequest, path: str = "") -> Json:
 
 @get("/mlflow/artifacts/list")
 async def list_by_run(
-    request: AnyRequest, run_id: str = "", run_uuid: str = "", path: str = ""
+    request: AnyRequest,
+    run_id: FromQuery[str] = "",
+    run_uuid: FromQuery[str] = "",
+    path: FromQuery[str] = "",
 ) -> Json:
     app = application_of(request)
     run = await app.runs.get(run_id_of(run_id, run_uuid))
@@ -88,7 +92,7 @@ async def list_by_run(
 
 
 @get("/mlflow-artifacts/artifacts/{artifact_path:path}")
-async def download(request: AnyRequest, artifact_path: str) -> Stream:
+async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
     app = application_of(request)
     owner, path = _owner_and_path(artifact_path)
     if not path:
@@ -108,7 +112,7 @@ async def download(request: AnyRequest, artifact_path: str) -> Stream:
 
 
 @put("/mlflow-artifacts/artifacts/{artifact_path:path}", request_max_body_size=None)
-async def upload(request: AnyRequest, artifact_path: str) -> Response[None]:
+async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[None]:
     owner, path = _owner_and_path(artifact_path)
     await _check_owner(request, owner)
     await application_of(request).stores.artifacts.put(
@@ -118,7 +122,7 @@ async def upload(request: AnyRequest, artifact_path: str) -> Response[None]:
 
 
 @delete("/mlflow-artifacts/artifacts/{artifact_path:path}", status_code=200)
-async def remove(request: AnyRequest, artifact_path: str) -> Json:
+async def remove(request: AnyRequest, artifact_path: FromPath[str]) -> Json:
     owner, path = _owner_and_path(artifact_path)
     await _check_owner(request, owner)
     artifacts = application_of(request).stores.artifacts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
 
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.experiments import Experiment
@@ -71,13 +72,13 @@ def view_of(text: str) -> Lifecycle:
 
 
 @get("/experiments/get-by-name")
-async def get_by_name(request: AnyRequest, experiment_name: str) -> Json:
+async def get_by_name(request: AnyRequest, experiment_name: FromQuery[str]) -> Json:
     found = await application_of(request).experiments.get_by_name(experiment_name)
     return {"experiment": experiment_json(found)}
 
 
 @get("/experiments/get")
-async def get_experiment(request: AnyRequest, experiment_id: str) -> Json:
+async def get_experiment(request: AnyRequest, experiment_id: FromQuery[str]) -> Json:
     found = await application_of(request).experiments.get(experiment_id_of(experiment_id))
     return {"experiment": experiment_json(found)}
 
@@ -162,10 +163,10 @@ async def search(request: AnyRequest) -> Json:
 @get("/experiments/search")
 async def search_by_query(
     request: AnyRequest,
-    max_results: int = 1000,
-    order_by: list[str] | None = None,
-    view_type: str = "ACTIVE_ONLY",
-    page_token: str = "",
+    max_results: FromQuery[int] = 1000,
+    order_by: FromQuery[list[str] | None] = None,
+    view_type: FromQuery[str] = "ACTIVE_ONLY",
+    page_token: FromQuery[str] = "",
 ) -> Json:
     text = request.query_params.get("filter", "")
     return await _search(request, _Search(max_results, text, order_by or [], view_type, page_token))

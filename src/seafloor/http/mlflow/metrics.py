@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.http.mlflow.bodies import run_id_of
@@ -18,11 +19,11 @@ HISTORY_MAX = 25_000
 @get("/metrics/get-history")
 async def get_history(
     request: AnyRequest,
-    metric_key: str,
-    run_id: str = "",
-    run_uuid: str = "",
-    max_results: int = HISTORY_MAX,
-    page_token: str = "",
+    metric_key: FromQuery[str],
+    run_id: FromQuery[str] = "",
+    run_uuid: FromQuery[str] = "",
+    max_results: FromQuery[int] = HISTORY_MAX,
+    page_token: FromQuery[str] = "",
 ) -> Json:
     if max_results < 1:
         raise InvalidValue("max_results must be positive.", field="max_results")

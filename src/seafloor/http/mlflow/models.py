@@ -7,6 +7,7 @@ import secrets
 import msgspec
 from litestar import delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
 
 from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, NotFound, NotSupported
@@ -126,7 +127,9 @@ async def create(request: AnyRequest) -> Json:
 
 
 @get("/logged-models/{model_id:str}")
-async def get_model(request: AnyRequest, model_id: str, *, allow_deleted: bool = False) -> Json:
+async def get_model(
+    request: AnyRequest, model_id: FromPath[str], *, allow_deleted: FromQuery[bool] = False
+) -> Json:
     app = application_of(request)
     found = await app.stores.metadata.model_get(model_id)
     if found.deleted_ns is not None and not allow_deleted:
@@ -135,7 +138,7 @@ async def get_model(request: AnyRequest, model_id: str, *, allow_deleted: bool =
 
 
 @patch("/logged-models/{model_id:str}")
-async def finalize(request: AnyRequest, model_id: str) -> Json:
+async def finalize(request: AnyRequest, model_id: FromPath[str]) -> Json:
     app = application_of(request)
     body = await body_of(request, _Change)
     state = _STATES.get(body.status)
@@ -151,7 +154,7 @@ async def finalize(request: AnyRequest, model_id: str) -> Json:
 
 
 @delete("/logged-models/{model_id:str}", status_code=200)
-async def delete_model(request: AnyRequest, model_id: str) -> Json:
+async def delete_model(request: AnyRequest, model_id: FromPath[str]) -> Json:
     app = application_of(request)
     await writable_model(request, model_id)
     now_ns = app.clock.now_ns()
@@ -160,7 +163,7 @@ async def delete_model(request: AnyRequest, model_id: str) -> Json:
 
 
 @post("/logged-models/{model_id:str}/params", status_code=200)
-async def log_params(request: AnyRequest, model_id: str) -> Json:
+async def log_params(request: AnyRequest, model_id: FromPath[str]) -> Json:
     app = application_of(request)
     body = await body_of(request, _Change)
     await writable_model(request, model_id)
@@ -171,7 +174,7 @@ async def log_params(request: AnyRequest, model_id: str) -> Json:
 
 
 @patch("/logged-models/{model_id:str}/tags")
-async def set_tags(request: AnyRequest, model_id: str) -> Json:
+async def set_tags(request: AnyRequest, model_id: FromPath[str]) -> Json:
     app = application_of(request)
     body = await body_of(request, _Change)
     await writable_model(request, model_id)
@@ -182,7 +185,7 @@ async def set_tags(request: AnyRequest, model_id: str) -> Json:
 
 
 @delete("/logged-models/{model_id:str}/tags/{key:str}", status_code=200)
-async def delete_tag(request: AnyRequest, model_id: str, key: str) -> Json:
+async def delete_tag(request: AnyRequest, model_id: FromPath[str], key: FromPath[str]) -> Json:
     app = application_of(request)
     await writable_model(request, model_id)
     await app.stores.metadata.model_update(
@@ -249,7 +252,7 @@ def _attributes(model: LoggedModel) -> dict[str, Value]:
 
 
 @get("/registered-models/get")
-async def get_registered_model(name: str = "") -> Json:
+async def get_registered_model(name: FromQuery[str] = "") -> Json:
     raise NotFound(f"Registered Model with name={name} not found")
 
 

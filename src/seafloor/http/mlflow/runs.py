@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
 
 from seafloor.app.application import Application
 from seafloor.app.runs import PARAM_CHARS_MAX, TAG_CHARS_MAX, NewTrackedRun
@@ -185,7 +186,9 @@ async def _run(app: Application, workload_id: WorkloadId) -> Json:
 
 
 @get("/runs/get")
-async def get_run(request: AnyRequest, run_id: str = "", run_uuid: str = "") -> Json:
+async def get_run(
+    request: AnyRequest, run_id: FromQuery[str] = "", run_uuid: FromQuery[str] = ""
+) -> Json:
     return {"run": await _run(application_of(request), run_id_of(run_id, run_uuid))}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from litestar import Response, delete, get, head, put
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, PathParameter, QueryParameter
 from litestar.response import Stream
 
 from seafloor.domain.artifacts import ArtifactFile
@@ -36,12 +36,12 @@ _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/pla
 @get("/runs/{run_id:str}/artifacts", responses=documented(404), summary="List artifacts")
 async def list_artifacts(
     request: AnyRequest,
-    run_id: str,
-    folder: str = "",
-    limit: Annotated[int, Parameter(ge=1, le=PAGE_MAX)] = PAGE_MAX,
-    cursor: str | None = None,
+    run_id: FromPath[str],
+    folder: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = PAGE_MAX,
+    cursor: FromQuery[str | None] = None,
     *,
-    recursive: bool = False,
+    recursive: FromQuery[bool] = False,
 ) -> ArtifactFolder | ArtifactFiles:
     """What is directly below a folder, or with ``recursive`` all files below, paged."""
     app = application_of(request)
@@ -83,7 +83,9 @@ def file_headers(file: ArtifactFile) -> dict[str, str]:
     media_type="*/*",
     opt={"headers": RANGE},
 )
-async def get_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> Stream:
+async def get_artifact(
+    request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
+) -> Stream:
     """The bytes of a file, or a range of them."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -98,7 +100,9 @@ async def get_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> 
 
 
 @head(_ARTIFACT, responses=documented(404), summary="Describe an artifact")
-async def head_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> Response[None]:
+async def head_artifact(
+    request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
+) -> Response[None]:
     """Size, type and digest of a file."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -114,7 +118,9 @@ async def head_artifact(request: AnyRequest, run_id: str, artifact_path: str) ->
     request_max_body_size=None,
     opt={"takes_bytes": True, "headers": _DIGEST},
 )
-async def put_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> ArtifactFile:
+async def put_artifact(
+    request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
+) -> ArtifactFile:
     """Keep a file; the digest and size announced are checked; visible whole or not at all."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -145,7 +151,9 @@ def announced_size(request: AnyRequest) -> int | None:
 
 
 @delete(_ARTIFACT, responses=documented(404, 409), status_code=200, summary="Delete an artifact")
-async def delete_artifact(request: AnyRequest, run_id: str, artifact_path: str) -> ArtifactDeleted:
+async def delete_artifact(
+    request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
+) -> ArtifactDeleted:
     """Delete a file, or a folder with all files below."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -159,7 +167,7 @@ async def delete_artifact(request: AnyRequest, run_id: str, artifact_path: str) 
 
 
 @get("/runs/{run_id:str}/event-files", responses=documented(404), summary="List tf.events files")
-async def list_event_files(request: AnyRequest, run_id: str) -> EventFileList:
+async def list_event_files(request: AnyRequest, run_id: FromPath[str]) -> EventFileList:
     """The tf.events files of a run, and how far each was decoded."""
     app = application_of(request)
     workload_id = (await app.runs.get(await app.runs.find(run_id))).id
@@ -188,9 +196,9 @@ async def list_event_files(request: AnyRequest, run_id: str) -> EventFileList:
 )
 async def get_event_file(
     request: AnyRequest,
-    run_id: str,
-    attempt: Annotated[int, Parameter(ge=0, le=2**31 - 1)],
-    file_path: str,
+    run_id: FromPath[str],
+    attempt: Annotated[int, PathParameter(ge=0, le=2**31 - 1)],
+    file_path: FromPath[str],
 ) -> Stream:
     """The bytes of a tf.events file, or a range of them."""
     app = application_of(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import delete, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from seafloor.http import views
 from seafloor.http.errors import documented
@@ -17,7 +18,9 @@ from seafloor.wire.environments import (
 
 
 @get("/environments", responses=documented(), summary="List environments")
-async def list_environments(request: AnyRequest, project: str | None = None) -> EnvironmentList:
+async def list_environments(
+    request: AnyRequest, project: FromQuery[str | None] = None
+) -> EnvironmentList:
     """Every living version."""
     found = await application_of(request).environments.list(project=project)
     return EnvironmentList(tuple(views.environment(details) for details in found))
@@ -26,7 +29,9 @@ async def list_environments(request: AnyRequest, project: str | None = None) -> 
 @post(
     "/environments", responses=documented(404, 413, 422, 501, 507), summary="Create an environment"
 )
-async def create_environment(request: AnyRequest, data: EnvironmentCreate) -> EnvironmentView:
+async def create_environment(
+    request: AnyRequest, data: JSONBody[EnvironmentCreate]
+) -> EnvironmentView:
     """Lock an environment and keep it as the next version of its name."""
     check_administrator(request)
     return views.environment(await application_of(request).environments.create(data.spec))
@@ -34,7 +39,7 @@ async def create_environment(request: AnyRequest, data: EnvironmentCreate) -> En
 
 @get("/environments/{reference:str}", responses=documented(404), summary="Get an environment")
 async def get_environment(
-    request: AnyRequest, reference: str, project: str = "default"
+    request: AnyRequest, reference: FromPath[str], project: FromQuery[str] = "default"
 ) -> EnvironmentView:
     """Get ``<name>@<version>``, or the newest version of ``<name>``."""
     found = await application_of(request).environments.get(reference, project=project)
@@ -48,7 +53,7 @@ async def get_environment(
     summary="Delete an environment",
 )
 async def delete_environment(
-    request: AnyRequest, reference: str, project: str = "default"
+    request: AnyRequest, reference: FromPath[str], project: FromQuery[str] = "default"
 ) -> EnvironmentDeleted:
     """Delete one version or all of a name, and what is built of them."""
     check_administrator(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, JSONBody, PathParameter
 
 from seafloor.domain.experiments import Experiment, Project
 from seafloor.domain.search import Lifecycle
@@ -20,7 +20,7 @@ from seafloor.wire.experiments import (
     ProjectList,
 )
 
-ExperimentNumber = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
+ExperimentNumber = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]
 
 
 @get("/projects", responses=documented(), summary="List projects")
@@ -30,7 +30,7 @@ async def list_projects(request: AnyRequest) -> ProjectList:
 
 
 @post("/projects", responses=documented(409, 413), summary="Create a project")
-async def create_project(request: AnyRequest, data: ProjectCreate) -> Project:
+async def create_project(request: AnyRequest, data: JSONBody[ProjectCreate]) -> Project:
     """Create a project."""
     check_administrator(request)
     return await application_of(request).projects.create(data.name)
@@ -38,7 +38,9 @@ async def create_project(request: AnyRequest, data: ProjectCreate) -> Project:
 
 @get("/experiments", responses=documented(), summary="List experiments")
 async def list_experiments(
-    request: AnyRequest, project: str | None = None, deleted: Lifecycle = Lifecycle.ACTIVE
+    request: AnyRequest,
+    project: FromQuery[str | None] = None,
+    deleted: FromQuery[Lifecycle] = Lifecycle.ACTIVE,
 ) -> ExperimentList:
     """All experiments, newest first."""
     found = await application_of(request).experiments.list(project=project, lifecycle=deleted)
@@ -46,7 +48,7 @@ async def list_experiments(
 
 
 @post("/experiments", responses=documented(404, 409, 413, 501), summary="Create an experiment")
-async def create_experiment(request: AnyRequest, data: ExperimentCreate) -> Experiment:
+async def create_experiment(request: AnyRequest, data: JSONBody[ExperimentCreate]) -> Experiment:
     """Create an experiment; its name is unique within its project."""
     return await application_of(request).experiments.create(
         data.name, project=data.project, tags=data.tags, spec=data.spec
@@ -65,7 +67,7 @@ async def get_experiment(request: AnyRequest, experiment_id: ExperimentNumber) -
     summary="Change an experiment",
 )
 async def update_experiment(
-    request: AnyRequest, experiment_id: ExperimentNumber, data: ExperimentUpdate
+    request: AnyRequest, experiment_id: ExperimentNumber, data: JSONBody[ExperimentUpdate]
 ) -> Experiment:
     """Change name, tags or saved spec."""
     check_administrator(request)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from seafloor.app.application import Application
@@ -19,9 +19,9 @@ from seafloor.stores.logs.protocol import LogKey, LogPage
 from seafloor.wire.logs import LogView
 
 LINES_MAX = 10_000
-AttemptNumber = Annotated[int | None, Parameter(ge=0, le=2**31 - 1)]
+AttemptNumber = Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1)]
 StreamName = Literal["out", "err", "agent"]
-LineNumber = Annotated[int, Parameter(ge=-LINES_MAX, le=2**62)]
+LineNumber = Annotated[int, QueryParameter(ge=-LINES_MAX, le=2**62)]
 
 
 async def _key(app: Application, run_id: str, attempt: int | None, task: str) -> LogKey:
@@ -45,12 +45,12 @@ def _view(key: LogKey, page: LogPage, lines_missing: int) -> LogView:
 @get("/runs/{run_id:str}/logs", responses=documented(404), summary="Read log lines")
 async def read_log(
     request: AnyRequest,
-    run_id: str,
+    run_id: FromPath[str],
     attempt: AttemptNumber = None,
-    task: str = "main",
+    task: FromQuery[str] = "main",
     from_line: LineNumber = 1,
-    limit: Annotated[int, Parameter(ge=1, le=LINES_MAX)] = 1000,
-    stream: StreamName | None = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=LINES_MAX)] = 1000,
+    stream: FromQuery[StreamName | None] = None,
 ) -> LogView:
     """Read lines from a number on; a negative one counts from the end."""
     app = application_of(request)
@@ -68,9 +68,9 @@ async def read_log(
 )
 async def follow_log(
     request: AnyRequest,
-    run_id: str,
+    run_id: FromPath[str],
     attempt: AttemptNumber = None,
-    task: str = "main",
+    task: FromQuery[str] = "main",
     from_line: LineNumber = 1,
 ) -> Stream:
     """Server-sent events: each ``data:`` is a ``LogView``, its ``id:`` the next line number."""
@@ -105,10 +105,10 @@ async def _follow(app: Application, key: LogKey, from_line: int) -> AsyncIterato
 )
 async def download_log(
     request: AnyRequest,
-    run_id: str,
+    run_id: FromPath[str],
     attempt: AttemptNumber = None,
-    task: str = "main",
-    stream: StreamName | None = None,
+    task: FromQuery[str] = "main",
+    stream: FromQuery[StreamName | None] = None,
 ) -> Stream:
     """The bytes the task printed."""
     app = application_of(request)

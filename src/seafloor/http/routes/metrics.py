@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, LimitExceeded
@@ -25,7 +25,7 @@ from seafloor.wire.metrics import (
 )
 from seafloor.wire.numbers import number_in
 
-Step = Annotated[int | None, Parameter(ge=STEP_MIN, le=STEP_MAX)]
+Step = Annotated[int | None, QueryParameter(ge=STEP_MIN, le=STEP_MAX)]
 
 
 async def _found(app: Application, run_id: str) -> WorkloadId:
@@ -38,7 +38,9 @@ async def _found(app: Application, run_id: str) -> WorkloadId:
     status_code=200,
     summary="Append points",
 )
-async def append_points(request: AnyRequest, run_id: str, data: PointsAppend) -> PointsAppended:
+async def append_points(
+    request: AnyRequest, run_id: FromPath[str], data: JSONBody[PointsAppend]
+) -> PointsAppended:
     """Append points of any keys; durable when it answers; a repeat is harmless."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -57,7 +59,7 @@ async def append_points(request: AnyRequest, run_id: str, data: PointsAppend) ->
 
 
 @get("/runs/{run_id:str}/metrics", responses=documented(404), summary="List metrics")
-async def list_metrics(request: AnyRequest, run_id: str) -> MetricList:
+async def list_metrics(request: AnyRequest, run_id: FromPath[str]) -> MetricList:
     """Every key with its summary."""
     app = application_of(request)
     workload_id = await _found(app, run_id)
@@ -68,10 +70,10 @@ async def list_metrics(request: AnyRequest, run_id: str) -> MetricList:
 @get("/runs/{run_id:str}/metrics/series", responses=documented(404), summary="Read a series")
 async def read_series(
     request: AnyRequest,
-    run_id: str,
-    key: str,
-    limit: Annotated[int, Parameter(ge=1, le=POINTS_PER_APPEND_MAX)] = 10_000,
-    cursor: str | None = None,
+    run_id: FromPath[str],
+    key: FromQuery[str],
+    limit: Annotated[int, QueryParameter(ge=1, le=POINTS_PER_APPEND_MAX)] = 10_000,
+    cursor: FromQuery[str | None] = None,
 ) -> SeriesPageOut:
     """Every point once, in order of step, time, value."""
     app = application_of(request)
@@ -83,9 +85,9 @@ async def read_series(
 @get("/runs/{run_id:str}/metrics/chart", responses=documented(404), summary="Read a chart")
 async def read_chart(
     request: AnyRequest,
-    run_id: str,
-    key: str,
-    buckets: Annotated[int, Parameter(ge=1, le=5000)] = 500,
+    run_id: FromPath[str],
+    key: FromQuery[str],
+    buckets: Annotated[int, QueryParameter(ge=1, le=5000)] = 500,
     step_min: Step = None,
     step_max: Step = None,
 ) -> ChartOut:

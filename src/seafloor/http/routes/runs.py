@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from seafloor.app.runs import COMPARED_MAX, NewLaunchedRun, NewTrackedRun, RunChange
 from seafloor.app.tokens import Administrator
@@ -41,14 +41,14 @@ EXPERIMENT_ID_MAX = 2**63 - 1
 @get("/runs", responses=documented(413), summary="List runs")
 async def list_runs(
     request: AnyRequest,
-    project: str | None = None,
-    experiment: Annotated[int | None, Parameter(ge=0, le=EXPERIMENT_ID_MAX)] = None,
-    run_state: Annotated[list[WorkloadState] | None, Parameter(query="state")] = None,
-    filter_text: Annotated[str, Parameter(query="filter")] = "",
-    order: list[str] | None = None,
-    deleted: Lifecycle = Lifecycle.ACTIVE,
-    limit: Annotated[int, Parameter(ge=1, le=PAGE_MAX)] = 100,
-    cursor: str | None = None,
+    project: FromQuery[str | None] = None,
+    experiment: Annotated[int | None, QueryParameter(ge=0, le=EXPERIMENT_ID_MAX)] = None,
+    run_state: Annotated[list[WorkloadState] | None, QueryParameter(name="state")] = None,
+    filter_text: Annotated[str, QueryParameter(name="filter")] = "",
+    order: FromQuery[list[str] | None] = None,
+    deleted: FromQuery[Lifecycle] = Lifecycle.ACTIVE,
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 100,
+    cursor: FromQuery[str | None] = None,
 ) -> RunPage:
     """Search runs; the newest first unless ``order`` says otherwise."""
     query = WorkloadQuery(
@@ -67,7 +67,7 @@ async def list_runs(
 
 
 @post("/runs", responses=documented(404, 409, 413, 501), summary="Create a run")
-async def create_run(request: AnyRequest, data: RunCreate) -> RunView:
+async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
     """Create a run: launched (with ``spec``) or tracked (with ``experiment``)."""
     app = application_of(request)
     by = principal_of(request)
@@ -112,7 +112,7 @@ async def create_run(request: AnyRequest, data: RunCreate) -> RunView:
 
 
 @get("/runs/{run_id:str}", responses=documented(404), summary="Get a run")
-async def get_run(request: AnyRequest, run_id: str) -> RunView:
+async def get_run(request: AnyRequest, run_id: FromPath[str]) -> RunView:
     """Get a run by its id, or by a unique beginning or end of it."""
     app = application_of(request)
     details = await app.runs.details(await app.runs.find(run_id))
@@ -120,7 +120,9 @@ async def get_run(request: AnyRequest, run_id: str) -> RunView:
 
 
 @patch("/runs/{run_id:str}", responses=documented(404, 409, 413), summary="Change a run")
-async def update_run(request: AnyRequest, run_id: str, data: RunUpdate) -> RunView:
+async def update_run(
+    request: AnyRequest, run_id: FromPath[str], data: JSONBody[RunUpdate]
+) -> RunView:
     """Change name, params, tags; of a tracked run also the state."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -141,7 +143,9 @@ async def update_run(request: AnyRequest, run_id: str, data: RunUpdate) -> RunVi
 @delete(
     "/runs/{run_id:str}", responses=documented(404, 409), status_code=200, summary="Delete a run"
 )
-async def delete_run(request: AnyRequest, run_id: str, *, purge: bool = False) -> RunDeleted:
+async def delete_run(
+    request: AnyRequest, run_id: FromPath[str], *, purge: FromQuery[bool] = False
+) -> RunDeleted:
     """Delete a run (restorable), or with ``purge`` remove everything of it for good."""
     check_administrator(request)
     app = application_of(request)
@@ -155,7 +159,7 @@ async def delete_run(request: AnyRequest, run_id: str, *, purge: bool = False) -
 
 
 @post("/runs/{run_id:str}/restore", responses=documented(404), status_code=200, summary="Undelete")
-async def restore_run(request: AnyRequest, run_id: str) -> RunView:
+async def restore_run(request: AnyRequest, run_id: FromPath[str]) -> RunView:
     """Undo a deletion."""
     check_administrator(request)
     app = application_of(request)
@@ -166,7 +170,7 @@ async def restore_run(request: AnyRequest, run_id: str) -> RunView:
 @post(
     "/runs/{run_id:str}/stop", responses=documented(404, 409), status_code=200, summary="Stop a run"
 )
-async def stop_run(request: AnyRequest, run_id: str) -> RunView:
+async def stop_run(request: AnyRequest, run_id: FromPath[str]) -> RunView:
     """Ask for a run to end; one that has ended stays as it is."""
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
@@ -176,7 +180,7 @@ async def stop_run(request: AnyRequest, run_id: str) -> RunView:
 
 
 @post("/runs/{run_id:str}/attempts", responses=documented(404, 409), summary="Run again")
-async def retry_run(request: AnyRequest, run_id: str) -> RunView:
+async def retry_run(request: AnyRequest, run_id: FromPath[str]) -> RunView:
     """Run a launched run again, as a further attempt."""
     check_administrator(request)
     app = application_of(request)
@@ -185,7 +189,7 @@ async def retry_run(request: AnyRequest, run_id: str) -> RunView:
 
 
 @get("/runs/{run_id:str}/attempts", responses=documented(404), summary="List attempts")
-async def list_attempts(request: AnyRequest, run_id: str) -> AttemptPage:
+async def list_attempts(request: AnyRequest, run_id: FromPath[str]) -> AttemptPage:
     """Every start of the run: receipts, environment, ending."""
     app = application_of(request)
     return AttemptPage(await app.runs.attempts(await app.runs.find(run_id)))
@@ -194,8 +198,8 @@ async def list_attempts(request: AnyRequest, run_id: str) -> AttemptPage:
 @get("/runs/{run_id:str}/events", responses=documented(404), summary="List events")
 async def list_events(
     request: AnyRequest,
-    run_id: str,
-    after: Annotated[int, Parameter(ge=0, le=2**63 - 1)] = 0,
+    run_id: FromPath[str],
+    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1)] = 0,
 ) -> EventPage:
     """What happened, in the user's words; at most 1,000 after a sequence number."""
     app = application_of(request)
@@ -203,7 +207,7 @@ async def list_events(
 
 
 @get("/comparisons", responses=documented(404), summary="Compare runs")
-async def compare_runs(request: AnyRequest, run: list[str]) -> Comparison:
+async def compare_runs(request: AnyRequest, run: FromQuery[list[str]]) -> Comparison:
     """Lay 2 to 20 runs side by side."""
     app = application_of(request)
     if len(run) > COMPARED_MAX:

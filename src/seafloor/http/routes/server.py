@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.params import JSONBody
 
 from seafloor.http.errors import documented
 from seafloor.http.page import page_is_built
@@ -47,7 +48,7 @@ async def server_info(request: AnyRequest) -> ServerInfo:
     status_code=200,
     summary="Say what a spec would do",
 )
-async def make_plan(request: AnyRequest, data: PlanCreate) -> Plan:
+async def make_plan(request: AnyRequest, data: JSONBody[PlanCreate]) -> Plan:
     """What creating this run would do; creates nothing."""
     planned = await application_of(request).plans.make(data.spec, data.code)
     return Plan(

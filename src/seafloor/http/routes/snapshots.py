@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Response, get, head, put
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from seafloor.domain.ids import parse_sha256
@@ -13,7 +14,7 @@ from seafloor.wire.artifacts import SnapshotStored
 
 
 @head("/snapshots/{sha256:str}", responses=documented(404), summary="Is a snapshot here?")
-async def head_snapshot(request: AnyRequest, sha256: str) -> Response[None]:
+async def head_snapshot(request: AnyRequest, sha256: FromPath[str]) -> Response[None]:
     """Say whether a snapshot is kept, and its size."""
     info = await application_of(request).snapshots.check(parse_sha256(sha256))
     return Response(None, headers={"Content-Length": str(info.size_bytes)})
@@ -25,7 +26,7 @@ async def head_snapshot(request: AnyRequest, sha256: str) -> Response[None]:
     summary="Download a snapshot",
     media_type="application/zstd",
 )
-async def get_snapshot(request: AnyRequest, sha256: str) -> Stream:
+async def get_snapshot(request: AnyRequest, sha256: FromPath[str]) -> Stream:
     """The bytes of the ``.tar.zst``."""
     snapshots = application_of(request).snapshots
     digest = parse_sha256(sha256)
@@ -44,7 +45,7 @@ async def get_snapshot(request: AnyRequest, sha256: str) -> Stream:
     request_max_body_size=None,
     opt={"takes_bytes": True},
 )
-async def put_snapshot(request: AnyRequest, sha256: str) -> SnapshotStored:
+async def put_snapshot(request: AnyRequest, sha256: FromPath[str]) -> SnapshotStored:
     """Keep a snapshot; the bytes must have the digest they are named by."""
     check_administrator(request)
     digest = parse_sha256(sha256)

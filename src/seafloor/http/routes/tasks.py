@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 
 from seafloor.app.application import Application
 from seafloor.app.tasks import TaskReport
@@ -18,8 +18,8 @@ from seafloor.stores.events.protocol import EventFileKey
 from seafloor.stores.logs.protocol import LogKey
 from seafloor.wire.tasks import Accepted, Appended, TaskEnd, TaskStart
 
-AttemptNumber = Annotated[int, Parameter(ge=1, le=2**31 - 1)]
-Offset = Annotated[int, Parameter(ge=0, le=2**62)]
+AttemptNumber = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**62)]
 _TASK = "/runs/{run_id:str}/attempts/{attempt:int}/tasks/{task:str}"
 _EVENT_FILES = "/runs/{run_id:str}/attempts/{attempt:int}/event-files"
 
@@ -38,7 +38,11 @@ async def _own(request: AnyRequest, app: Application, run_id: str) -> WorkloadId
     tags=["agent"],
 )
 async def task_started(
-    request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, data: TaskStart
+    request: AnyRequest,
+    run_id: FromPath[str],
+    attempt: AttemptNumber,
+    task: FromPath[str],
+    data: JSONBody[TaskStart],
 ) -> Accepted:
     """Note that the command was started."""
     app = application_of(request)
@@ -57,7 +61,11 @@ async def task_started(
     opt={"takes_bytes": True},
 )
 async def append_log(
-    request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, offset: Offset
+    request: AnyRequest,
+    run_id: FromPath[str],
+    attempt: AttemptNumber,
+    task: FromPath[str],
+    offset: Offset,
 ) -> Appended:
     """Append bytes of the agent's spool at an offset."""
     app = application_of(request)
@@ -77,9 +85,9 @@ async def append_log(
 )
 async def append_event_file(
     request: AnyRequest,
-    run_id: str,
+    run_id: FromPath[str],
     attempt: AttemptNumber,
-    file_path: Annotated[str, Parameter(query="path")],
+    file_path: Annotated[str, QueryParameter(name="path")],
     offset: Offset,
 ) -> Appended:
     """Append bytes of a tf.events file at an offset."""
@@ -98,7 +106,11 @@ async def append_event_file(
     tags=["agent"],
 )
 async def task_ended(
-    request: AnyRequest, run_id: str, attempt: AttemptNumber, task: str, data: TaskEnd
+    request: AnyRequest,
+    run_id: FromPath[str],
+    attempt: AttemptNumber,
+    task: FromPath[str],
+    data: JSONBody[TaskEnd],
 ) -> Accepted:
     """Bring the attempt to its end; everything was delivered before."""
     app = application_of(request)

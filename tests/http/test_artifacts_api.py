@@ -1,0 +1,329 @@
+"""``/api/v1/runs/{run}/artifacts``, and the same files by the MLflow routes."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import psutil
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from http_world import Answer, ask, check_envelope
+from live_server import LiveServer
+
+Call = Callable[..., Answer]
+MARK = b"a mark that stands nowhere else: 5c1f2f7a"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_put__with_its_digest__is_kept_and_told_on_get(call: Call, run_id: str) -> None:
+    data = bytes(range(256)) * 10
+    path = f"/api/v1/runs/{run_id}/artifacts/{quote('modelle/größe 1.bin')}"
+    put = call("PUT", path, data, X_Content_SHA256=sha256(data))
+    assert put.status == 200, put
+    assert (put.json["path"], put.json["size_bytes"]) == ("modelle/größe 1.bin", 2560)
+    got = call("GET", path)
+    assert got.body == data
+    assert got.headers["content-length"] == "2560"
+    assert got.headers["x-content-sha256"] == sha256(data)
+    assert got.headers["etag"] == f'"{sha256(data)}"'
+    assert got.headers["content-type"] == "application/octet-stream"
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert quote("größe 1.bin") in got.headers["content-disposition"]
+    head = call("HEAD", path)
+    assert head.status == 200
+    assert head.headers["content-length"] == "2560"
+    assert head.body == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "disposition"),
+    [
+        ("page.html", "attachment"),
+        ("page.svg", "attachment"),
+        ("code.js", "attachment"),
+        ("plot.png", "inline"),
+        ("notes.txt", "inline"),
+        ('a"b;c.png', "inline"),
+    ],
+)
+def test_get__of_what_a_browser_could_run__is_never_shown_as_itself(
+    call: Call, run_id: str, name: str, disposition: str
+) -> None:
+    path = f"/api/v1/runs/{run_id}/artifacts/{quote(name)}"
+    call("PUT", path, b"<script>alert(1)</script>")
+    got = call("GET", path)
+    assert got.headers["content-disposition"].startswith(f"{disposition}; filename*=UTF-8''")
+    assert '"' not in got.headers["content-disposition"]
+
+
+def test_put__of_an_empty_file__is_there(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/artifacts/empty"
+    assert call("PUT", path, b"").status == 200
+    got = call("GET", path)
+    assert (got.status, got.body, got.headers["content-length"]) == (200, b"", "0")
+    answer = call("GET", path, Range="bytes=0-")
+    assert answer.status == 416
+    assert answer.headers["content-range"] == "bytes */0"
+
+
+@pytest.mark.parametrize(
+    ("range_", "status", "expected"),
+    [
+        ("bytes=0-0", 206, (0, 1)),
+        ("bytes=10-19", 206, (10, 20)),
+        ("bytes=990-", 206, (990, 1000)),
+        ("bytes=-10", 206, (990, 1000)),
+        ("bytes=-5000", 206, (0, 1000)),
+        ("bytes=500-99999", 206, (500, 1000)),
+        ("bytes=999-999", 206, (999, 1000)),
+        ("bytes=1000-", 416, None),
+        ("bytes=20-10", 416, None),
+        ("bytes=-0", 416, None),
+        (f"bytes={'9' * 20}-", 416, None),
+        (f"bytes={'9' * 5000}-", 200, (0, 1000)),
+        ("bytes=-", 200, (0, 1000)),
+        ("bytes=0-1,5-6", 200, (0, 1000)),
+        ("bytes=a-b", 200, (0, 1000)),
+        ("lines=0-1", 200, (0, 1000)),
+    ],
+)
+def test_get__of_a_range__gives_it(
+    call: Call, run_id: str, range_: str, status: int, expected: tuple[int, int] | None
+) -> None:
+    data = bytes(i % 251 for i in range(1000))
+    path = f"/api/v1/runs/{run_id}/artifacts/data"
+    call("PUT", path, data)
+    mlflow = f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/data"
+    for place in (path, mlflow):
+        got = call("GET", place, Range=range_)
+        assert got.status == status, got
+        if expected is None:
+            assert got.headers["content-range"] == "bytes */1000"
+            assert got.json["request_id"] == got.headers["x-request-id"]
+            continue
+        start, end = expected
+        assert got.body == data[start:end]
+        if status == 206:
+            assert got.headers["content-range"] == f"bytes {start}-{end - 1}/1000"
+
+
+@pytest.mark.parametrize("announced", ["0" * 64, "short", "Z" * 64, ""])
+def test_put__with_another_digest__leaves_nothing(call: Call, run_id: str, announced: str) -> None:
+    path = f"/api/v1/runs/{run_id}/artifacts/a/b.bin"
+    answer = call("PUT", path, b"data", X_Content_SHA256=announced)
+    check_envelope(answer, code="invalid_value", status=400)
+    check_envelope(call("GET", path), code="not_found", status=404)
+    assert call("GET", f"/api/v1/runs/{run_id}/artifacts").json["items"] == []
+
+
+def test_put__of_another_digest_over_a_file__leaves_the_old_one(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/artifacts/a"
+    call("PUT", path, b"old")
+    assert call("PUT", path, b"new", X_Content_SHA256=sha256(b"other")).status == 400
+    assert call("GET", path).body == b"old"
+    assert call("PUT", path, b"new", X_Content_SHA256=sha256(b"new")).status == 200
+    assert call("GET", path).body == b"new"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["/api/v1/runs/{}/artifacts/cut", "/api/2.0/mlflow-artifacts/artifacts/0/{}/artifacts/cut"],
+)
+def test_put__of_a_path_with_an_empty_part__is_refused(call: Call, run_id: str, place: str) -> None:
+    for path in (place.format(run_id) + "/", place.format(run_id) + "//x"):
+        assert call("PUT", path, b"x").status == 400
+    assert call("GET", f"/api/v1/runs/{run_id}/artifacts").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["/api/v1/runs/{}/artifacts/cut", "/api/2.0/mlflow-artifacts/artifacts/0/{}/artifacts/cut"],
+)
+def test_put__that_is_cut_off__leaves_nothing(
+    shared_server: LiveServer, call: Call, run_id: str, place: str
+) -> None:
+    parts = urlsplit(shared_server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    connection.putrequest("PUT", place.format(run_id))
+    connection.putheader("Content-Length", "100000")
+    connection.endheaders(b"x" * 5000)
+    connection.close()
+    assert call("GET", f"/api/v1/runs/{run_id}/artifacts/cut").status == 404
+    assert call("GET", f"/api/v1/runs/{run_id}/artifacts").json["items"] == []
+
+
+def test_list__of_a_folder__knows_no_prefix_siblings(call: Call, run_id: str) -> None:
+    base = f"/api/v1/runs/{run_id}/artifacts"
+    for path in ("model/a/x", "model/a-hf/y", "model/a.txt", "model/ab"):
+        assert call("PUT", f"{base}/{path}", b"12").status == 200
+    assert [e["path"] for e in call("GET", f"{base}?folder=model/a").json["items"]] == ["model/a/x"]
+    top = call("GET", base).json["items"]
+    assert [(e["path"], e["is_folder"], e["files"], e["size_bytes"]) for e in top] == [
+        ("model", True, 4, 8)
+    ]
+    assert call("DELETE", f"{base}/model/a").json == {"files": 1}
+    left = [e["path"] for e in call("GET", f"{base}?folder=model").json["items"]]
+    assert left == ["model/a-hf", "model/a.txt", "model/ab"]
+    check_envelope(call("DELETE", f"{base}/model/a"), code="not_found", status=404)
+    listed = call("GET", f"{base}?folder=nothing")
+    assert listed.json["items"] == []
+
+
+def test_list__recursive__pages_by_path(call: Call, run_id: str) -> None:
+    base = f"/api/v1/runs/{run_id}/artifacts"
+    paths = sorted(f"d{i % 3}/f{i:02}" for i in range(11))
+    for path in paths:
+        call("PUT", f"{base}/{path}", b"x")
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = call("GET", f"{base}?recursive=true&limit=4{cursor}").json
+        seen += [file["path"] for file in page["items"]]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={quote(page['next'])}"
+    assert seen == paths
+
+
+def test_put__through_a_file__is_refused(call: Call, run_id: str) -> None:
+    base = f"/api/v1/runs/{run_id}/artifacts"
+    call("PUT", f"{base}/file", b"x")
+    call("PUT", f"{base}/folder/inner", b"x")
+    check_envelope(call("PUT", f"{base}/file/below", b"x"), code="conflict", status=409)
+    check_envelope(call("PUT", f"{base}/folder", b"x"), code="conflict", status=409)
+    check_envelope(call("GET", f"{base}/folder"), code="not_found", status=404)
+    assert call("GET", f"{base}/file").body == b"x"
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, str]]:
+    """A server of its own, and a run of it whose artifacts are attacked."""
+    server = LiveServer(tmp_path_factory.mktemp("attacked") / "data").start()
+    run = server.post("/api/v1/runs", {"experiment": "attacked"})["id"]
+    yield server, run
+    server.stop()
+
+
+PARTS = st.sampled_from(
+    [
+        *("..", ".", "", "a", "A b", "%2e%2e", "%252e%252e", "..%2f", "%2F", "%5c", "\\", "%00"),
+        *("%0a", "~", "C:", "c:%5cx", "%c0%ae", "%ff", "ü", "é" * 130, "x" * 300, "&", "?", "#"),
+        *("+", "%", "manifest.json", "....", ". .", "..;", "%e2%80%ae", "%ed%a0%80", "$HOME"),
+        *("`id`", "-rf"),
+    ]
+)
+PATHS = st.lists(PARTS | st.text(max_size=5), min_size=1, max_size=6).map("/".join)
+
+
+def on_the_wire(path: str) -> str:
+    """A path as a request line may carry it: what could not stand there is percent-encoded."""
+    encoded = path.encode("utf-8", "surrogatepass").decode("latin-1")
+    return "".join(c if "!" <= c <= "~" else f"%{ord(c):02x}" for c in encoded)
+
+
+@given(PATHS, st.sampled_from(["native", "mlflow", "mlflow-raw", "event-files"]))
+@example("../../../../../../tmp/escaped", "native")
+@example("..%2f..%2f..%2fescaped", "native")
+@example("..%252f..%252fescaped", "mlflow")
+@example("%2e%2e/%2e%2e/escaped", "mlflow")
+@example("../../../escaped", "mlflow-raw")
+@example("/etc/passwd", "native")
+@example("a//b", "native")
+@example("a/", "native")
+@example("C:\\x", "mlflow")
+def test_put__of_any_path__never_leaves_the_folder(
+    attacked: tuple[LiveServer, str], path: str, by: str
+) -> None:
+    server, run = attacked
+    wire = on_the_wire(path)
+    places = {
+        "native": f"/api/v1/runs/{run}/artifacts/{wire}",
+        "mlflow": f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/{wire}",
+        "mlflow-raw": f"/api/2.0/mlflow-artifacts/artifacts/{wire}",
+        "event-files": f"/api/v1/runs/{run}/attempts/1/event-files?offset=0&path={wire}",
+    }
+    method = "POST" if by == "event-files" else "PUT"
+    put = ask(server.url, method, places[by], body=MARK)
+    assert put.status in (200, 400, 404, 405, 409, 413), put
+    got = ask(server.url, "GET", places[by])
+    if by != "event-files":
+        assert got.status in (200, 400, 404), got
+        assert (got.body == MARK) == (put.status == 200 and method == "PUT"), (put, got)
+    deleted = ask(server.url, "DELETE", places[by])
+    assert deleted.status in (200, 400, 404, 405, 409), deleted
+    assert_marks_are_inside(server.data, run)
+
+
+def assert_marks_are_inside(data: Path, run: str) -> None:
+    inside = data / "objects" / "runs" / run / "artifacts"
+    marked = [
+        file
+        for file in data.parent.rglob("*")
+        if file.is_file() and file.stat().st_size == len(MARK) and file.read_bytes() == MARK
+    ]
+    outside = [file for file in marked if not file.resolve().is_relative_to(inside.resolve())]
+    assert not outside
+
+
+@pytest.mark.parametrize(
+    "query", ["folder=..", "folder=/etc", "folder=a//b", "folder=a%00", "path=..", "limit=0"]
+)
+def test_list__of_an_odd_folder__is_refused(call: Call, run_id: str, query: str) -> None:
+    if query.startswith("path"):
+        answer = call("GET", f"/api/2.0/mlflow/artifacts/list?run_id={run_id}&{query}")
+        assert (answer.status, answer.json["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    else:
+        answer = call("GET", f"/api/v1/runs/{run_id}/artifacts?{query}")
+        check_envelope(answer, code="invalid_value", status=400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place",
+    ["/api/v1/runs/{}/artifacts/big", "/api/2.0/mlflow-artifacts/artifacts/0/{}/artifacts/big"],
+)
+def test_transfer__of_100_mb__takes_little_memory(
+    make_server: Callable[..., LiveServer], place: str
+) -> None:
+    server = make_server()
+    run = server.post("/api/v1/runs", {"experiment": "big"})["id"]
+    path = place.format(run)
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    warm = ask(server.url, "PUT", path, body=b"warm")
+    assert warm.status == 200
+    before = process.memory_info().rss
+    chunk, chunks = bytes(range(256)) * 4096, 100
+    peak = before
+    parts = urlsplit(server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    connection.putrequest("PUT", path)
+    connection.putheader("Content-Length", str(len(chunk) * chunks))
+    connection.endheaders()
+    digest = hashlib.sha256()
+    for _ in range(chunks):
+        connection.send(chunk)
+        digest.update(chunk)
+        peak = max(peak, process.memory_info().rss)
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    answer.read()
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    received = hashlib.sha256()
+    while part := answer.read(1 << 20):
+        received.update(part)
+        peak = max(peak, process.memory_info().rss)
+    connection.close()
+    assert received.hexdigest() == digest.hexdigest()
+    assert peak - before < 30 * 2**20, f"{(peak - before) / 2**20:.0f} MiB more"

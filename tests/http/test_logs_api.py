@@ -1,0 +1,159 @@
+"""``/api/v1/runs/{run}/logs``."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from http_world import Answer, check_envelope
+from live_server import LiveServer, wait_for
+
+Call = Callable[..., Answer]
+PRINTING = (
+    "import sys\nfor i in range(50): print('line', i, 'größe')\nprint('bad', file=sys.stderr)"
+)
+
+
+@pytest.fixture(scope="module")
+def printed(shared_server: LiveServer) -> str:
+    run = shared_server.launch(["python3", "-c", PRINTING])
+    shared_server.wait_state(run["id"], "succeeded")
+    return run["id"]
+
+
+def test_read__from_a_line_on__gives_pages_in_order(call: Call, printed: str) -> None:
+    path = f"/api/v1/runs/{printed}/logs"
+    out = call("GET", f"{path}?stream=out").json
+    assert [line["text"] for line in out["lines"]][:2] == ["line 0 größe", "line 1 größe"]
+    assert len(out["lines"]) == 50
+    page = call("GET", f"{path}?from_line=3&limit=4").json
+    assert [line["number"] for line in page["lines"]] == [3, 4, 5, 6]
+    assert page["next_line"] == 7
+    last = call("GET", f"{path}?from_line=-2").json
+    assert [line["number"] for line in last["lines"]] == [
+        last["total_lines"] - 1,
+        last["total_lines"],
+    ]
+    assert last["finished"] is True
+    assert call("GET", f"{path}?stream=err").json["lines"][0]["text"] == "bad"
+    assert call("GET", f"{path}?from_line=999999").json["lines"] == []
+
+
+def test_raw__of_a_log__is_what_was_printed(call: Call, printed: str) -> None:
+    answer = call("GET", f"/api/v1/runs/{printed}/logs/raw?stream=out")
+    assert answer.body.decode() == "".join(f"line {i} größe\n" for i in range(50))
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "attachment" in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=10001",
+        "from_line=x",
+        f"from_line={2**63}",
+        "from_line=-10001",
+        "attempt=-1",
+        "attempt=null",
+        f"attempt={2**31}",
+        "stream=both",
+        "task=../main",
+        "task=",
+    ],
+)
+def test_read__with_an_odd_parameter__is_refused(call: Call, printed: str, query: str) -> None:
+    for place in ("logs", "logs/follow"):
+        if place == "logs/follow" and query.startswith(("limit", "stream")):
+            continue
+        answer = call("GET", f"/api/v1/runs/{printed}/{place}?{query}")
+        check_envelope(answer, code="invalid_value", status=400)
+
+
+def test_read__of_a_tracked_run__is_empty(call: Call, run_id: str) -> None:
+    assert call("GET", f"/api/v1/runs/{run_id}/logs").json["lines"] == []
+    assert call("GET", f"/api/v1/runs/{run_id}/logs/raw").body == b""
+
+
+@contextlib.contextmanager
+def following(url: str, path: str, *, last_id: str = "") -> Iterator[Iterator[dict[str, Any]]]:
+    """Follow a log by server-sent events: what each says, until the server ends it."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    connection.request("GET", path, headers={"Last-Event-ID": last_id} if last_id else {})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert answer.getheader("content-type", "").startswith("text/event-stream")
+    assert answer.getheader("cache-control") == "no-store"
+
+    def events() -> Iterator[dict[str, Any]]:
+        event_id = ""
+        while line := answer.readline():
+            if line.startswith(b"id: "):
+                event_id = line[4:].strip().decode()
+            elif line.startswith(b"data: "):
+                yield {"event_id": event_id, **json.loads(line[6:])}
+
+    try:
+        yield events()
+    finally:
+        answer.close()
+        connection.close()
+
+
+def test_follow__of_a_run_that_prints__gives_lines_as_they_come(shared_server: LiveServer) -> None:
+    run = shared_server.launch(["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done"])
+    path = f"/api/v1/runs/{run['id']}/logs/follow?attempt=1"
+    lines: list[str] = []
+    pages = 0
+    with following(shared_server.url, path) as events:
+        for page in events:
+            pages += 1
+            lines += [line["text"] for line in page["lines"] if line["stream"] == "out"]
+            assert page["event_id"] == str(page["next_line"])
+    assert lines == ["1", "2", "3"]
+    assert pages > 1
+
+
+def test_follow__resumed__goes_on_after_the_last_event(
+    shared_server: LiveServer, printed: str
+) -> None:
+    path = f"/api/v1/runs/{printed}/logs/follow"
+    with following(shared_server.url, path, last_id="40") as events:
+        numbers = [line["number"] for page in events for line in page["lines"]]
+    assert numbers[0] == 40
+    assert numbers == list(range(40, numbers[-1] + 1))
+    for odd in ("9" * 5000, "x", "-1", "²"):
+        with following(shared_server.url, path, last_id=odd) as events:
+            first = next(events)
+        assert first["lines"] == [] or first["lines"][0]["number"] == 1
+
+
+def test_follow__whose_reader_leaves__is_ended_by_the_server(
+    shared_server: LiveServer, run_id: str
+) -> None:
+    assert shared_server.process is not None
+    process = psutil.Process(shared_server.process.pid)
+
+    def connected() -> int:
+        return sum(
+            1
+            for found in process.net_connections(kind="tcp")
+            if found.status == psutil.CONN_ESTABLISHED or found.status == psutil.CONN_CLOSE_WAIT
+        )
+
+    before = connected()
+    with contextlib.ExitStack() as readers:
+        for _ in range(20):
+            readers.enter_context(
+                following(shared_server.url, f"/api/v1/runs/{run_id}/logs/follow")
+            )
+        assert connected() >= before + 20
+    wait_for(lambda: connected() <= before + 1, what="the readers' connections to be closed")

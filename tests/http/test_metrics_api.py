@@ -1,0 +1,166 @@
+"""``/api/v1/runs/{run}/metrics``."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from http_world import Answer, check_envelope
+from live_server import LiveServer
+
+Call = Callable[..., Answer]
+
+
+def wire(value: float) -> float | str:
+    if math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def test_append__repeated__counts_what_is_new(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    points = [["loss", 0.5, step, 1000 + step] for step in range(5)]
+    assert call("POST", path, {"points": points}).json == {
+        "points_written": 5,
+        "points_repeated": 0,
+    }
+    points.append(["acc", 1, 0, 1000])
+    assert call("POST", path, {"points": points}).json == {
+        "points_written": 1,
+        "points_repeated": 5,
+    }
+    assert call("POST", path, {"points": []}).json["points_written"] == 0
+
+
+def test_append__of_nan_and_infinities__gives_them_back(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    values = ["NaN", "Infinity", "-Infinity", -0.0, 5e-324, 1.7976931348623157e308]
+    points = [["x", value, step, 1] for step, value in enumerate(values)]
+    assert call("POST", path, {"points": points}).status == 200
+    series = call("GET", f"{path}/series?key=x").json["points"]
+    assert [value for _, _, value in series] == values
+    assert str(series[3][2]) == "-0.0"
+    summary = call("GET", path).json["items"]["x"]
+    assert (summary["points"], summary["nans"]) == (6, 1)
+    assert (summary["min"], summary["max"]) == ("-Infinity", "Infinity")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=20))
+def test_append__of_any_floats__gives_their_bits_back(
+    shared_server: LiveServer, values: list[float]
+) -> None:
+    run = shared_server.post("/api/v1/runs", {"experiment": "floats"})["id"]
+    points = [["f", wire(value), step, 1] for step, value in enumerate(values)]
+    shared_server.post(f"/api/v1/runs/{run}/metrics", {"points": points})
+    found = shared_server.get(f"/api/v1/runs/{run}/metrics/series?key=f")["points"]
+    back = [float(value) for _, _, value in found]
+    assert [_bits(value) for value in back] == [_bits(value) for value in values]
+
+
+def _bits(value: float) -> bytes:
+    return b"nan" if math.isnan(value) else struct.pack("<d", value)
+
+
+def test_append__of_steps_that_go_back__keeps_them_in_order(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    points = [["x", 1.0, 10, 5], ["x", 2.0, 3, 6], ["x", 3.0, -7, 7], ["x", 4.0, 10, 5]]
+    call("POST", path, {"points": points})
+    series = call("GET", f"{path}/series?key=x").json["points"]
+    assert [step for step, _, _ in series] == [-7, 3, 10, 10]
+    assert call("GET", path).json["items"]["x"]["last"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        (["a//b", 1, 1, 1], "cannot be a key"),
+        (["x" * 251, 1, 1, 1], "at most 250"),
+        (["", 1, 1, 1], "cannot be a key"),
+        (["x", True, 1, 1], "must be a number, not true or false"),
+        (["x", "nan", 1, 1], 'send a number, "NaN"'),
+        (["x", None, 1, 1], "must be a number, not null"),
+        (["x", 1, 1.5, 1], "must be a whole number"),
+        (["x", 1, 2**63, 1], "at most"),
+        (["x", 1, -(2**63) - 1, 1], "at least"),
+        (["x", 1, 1, -1], "at least 0"),
+        (["x", 1, 1, 2**62], "at most"),
+        (["x", 1, 1], "at least length 4"),
+        ("x", "must be a list"),
+    ],
+)
+def test_append__of_a_point_that_is_none__writes_nothing(
+    call: Call, run_id: str, point: Any, words: str
+) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    answer = call("POST", path, {"points": [["good", 1, 1, 1], point]})
+    assert answer.status in (400, 413), answer
+    assert words in answer.json["message"], answer.json
+    assert call("GET", path).json == {"items": {}}
+
+
+def test_append__at_the_bounds__is_kept(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    points = [["x", 1, 2**63 - 1, 0], ["x", 2, -(2**63), 9_223_372_036_853]]
+    assert call("POST", path, {"points": points}).status == 200
+    assert [p[0] for p in call("GET", f"{path}/series?key=x").json["points"]] == [
+        -(2**63),
+        2**63 - 1,
+    ]
+
+
+def test_append__of_too_many_points__is_refused(call: Call, run_id: str) -> None:
+    points = [["x", 1, step, 1] for step in range(50_001)]
+    answer = call("POST", f"/api/v1/runs/{run_id}/metrics", {"points": points})
+    check_envelope(answer, code="limit_exceeded", status=413)
+
+
+def test_append__to_a_run_that_is_none__is_refused(call: Call) -> None:
+    answer = call("POST", f"/api/v1/runs/{'0' * 32}/metrics", {"points": [["x", 1, 1, 1]]})
+    check_envelope(answer, code="not_found", status=404)
+
+
+def test_series__paged__gives_each_point_once(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    call("POST", path, {"points": [["größe/x y", s * 0.5, s, s] for s in range(25)]})
+    query = f"{path}/series?key={quote('größe/x y')}&limit=10"
+    seen: list[Any] = []
+    cursor = ""
+    while True:
+        page = call("GET", query + cursor).json
+        seen += page["points"]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={quote(page['next'])}"
+    assert [step for step, _, _ in seen] == list(range(25))
+    bad = call("GET", f"{path}/series?key=other&cursor=nonsense")
+    check_envelope(bad, code="invalid_value", status=400)
+    missing = check_envelope(call("GET", f"{path}/series"), code="invalid_value", status=400)
+    assert missing["field"] == "key"
+
+
+def test_chart__of_a_series__has_exact_extremes(call: Call, run_id: str) -> None:
+    path = f"/api/v1/runs/{run_id}/metrics"
+    points: list[list[Any]] = [["x", math.sin(s / 50), s, s] for s in range(2000)]
+    points[777][1] = 99.0
+    points[888][1] = "NaN"
+    call("POST", path, {"points": points})
+    buckets = call("GET", f"{path}/chart?key=x&buckets=10").json["buckets"]
+    assert len(buckets) == 10
+    assert max(bucket[7] for bucket in buckets) == 99.0
+    assert sum(bucket[8] for bucket in buckets) == 2000
+    assert sum(bucket[9] for bucket in buckets) == 1
+    part = call("GET", f"{path}/chart?key=x&buckets=10&step_min=100&step_max=199").json["buckets"]
+    assert (part[0][0], part[-1][1]) == (100, 199)
+    answer = call("GET", f"{path}/chart?key=x&step_min=2&step_max=1")
+    check_envelope(answer, code="invalid_value", status=400)
+    for query in ("buckets=0", "buckets=5001", f"step_min={2**63}", "step_max=null"):
+        answer = call("GET", f"{path}/chart?key=x&{query}")
+        check_envelope(answer, code="invalid_value", status=400)

@@ -1,0 +1,387 @@
+"""Nobody enters unasked: every route refuses strangers, and tasks keep to their own.
+
+The routes are taken from the application itself, so that a new one is tested from its first day;
+what a task's token may do with it must be said here before this passes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from litestar.routes import HTTPRoute
+
+from http_world import TOKEN, Answer, ask
+from live_server import LiveServer
+from seafloor.app.tokens import Tokens
+from seafloor.http.server import create_framework
+
+WithToken = Callable[..., Answer]
+
+OPEN = {("GET", "/health"), ("GET", "/"), ("GET", "/{page_path}")}
+"""Open to everybody: they hold nothing of anybody."""
+
+READS = "reads"
+"""A task may: whatever a script looks up while it trains."""
+
+OWN = "own"
+"""A task may write to its own run, and to runs that it created."""
+
+CREATES = "creates"
+"""A task may create these."""
+
+ADMINISTRATES = "administrates"
+"""Not a task's."""
+
+
+def _routes() -> list[tuple[str, str]]:
+    identity = SimpleNamespace(version="0", url="http://localhost", token="")
+    app = create_framework(cast(Any, SimpleNamespace(identity=identity, clock=None)))
+    found = {
+        (method, route.path_format)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+        if method != "OPTIONS"
+    }
+    return sorted(found)
+
+
+ROUTES = _routes()
+GUARDED = [route for route in ROUTES if route not in OPEN]
+VALUES = {
+    "attempt": "1",
+    "experiment_id": "0",
+    "sha256": "0" * 64,
+    "task": "main",
+    "reference": "x",
+    "model_id": "m-" + "0" * 32,
+    "key": "k",
+    "artifact_path": "a",
+    "file_path": "a",
+}
+
+
+def filled(path: str, run: str) -> str:
+    """A path with values in the places of its parameters."""
+    if path.endswith("mlflow-artifacts/artifacts/{artifact_path}"):
+        return path.replace("{artifact_path}", f"0/{run}/artifacts/a")
+    values = {**VALUES, "run_id": run}
+    return re.sub(r"\{(\w+)\}", lambda found: values[found.group(1)], path)
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_route__asked_by_a_stranger__is_refused(
+    guarded_server: LiveServer, method: str, path: str
+) -> None:
+    for header in (
+        None,
+        "Bearer wrong",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Basic {TOKEN}",
+        TOKEN,
+        "Bearer sfw1.x.y.z",
+        f"Bearer sfw1.{'0' * 32}.1.{'A' * 43}",
+        f"Bearer sfw1.{'0' * 32}.²." + "é" * 10,
+    ):
+        headers = {} if header is None else {"Authorization": header}
+        answer = ask(guarded_server.url, method, filled(path, "0" * 32), headers=headers)
+        assert answer.status == 401, (header, answer)
+        assert answer.headers["www-authenticate"] == "Bearer"
+        if method != "HEAD":
+            said = answer.json
+            mlflow = "/2.0/" in path or "/3.0/" in path
+            assert said["error_code" if mlflow else "code"].lower() == "unauthenticated"
+
+
+@pytest.mark.parametrize("prefix", ["/", "//", "/./", "/x/../", "/%2f", "/assets/../", "///"])
+def test_route__by_a_crooked_path__gives_nothing_to_a_stranger(
+    guarded_server: LiveServer, prefix: str
+) -> None:
+    for path in ("api/v1/runs", "api/v1/server", "api/openapi.json", "api//v1/runs", "API/v1/runs"):
+        answer = ask(guarded_server.url, "GET", prefix + path)
+        assert answer.status in (400, 401, 404) or b"<!doctype html>" in answer.body, answer
+
+
+def test_open_routes__are_open(guarded_server: LiveServer) -> None:
+    assert set(ROUTES) >= OPEN
+    for path in ("/health", "/", "/runs/0123"):
+        assert ask(guarded_server.url, "GET", path).status == 200
+
+
+def test_right_token__enters(with_token: WithToken) -> None:
+    assert with_token("GET", "/api/v1/server").json["authentication"] == "token"
+    settings = with_token("GET", "/api/v1/server").body.decode()
+    assert TOKEN not in settings
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that is good but for who asks."""
+
+    may: str
+    query: str = ""
+    body: Any = None
+    more: dict[str, str] = field(default_factory=dict)
+
+
+def _mlflow(path: str) -> str:
+    return f"/api/2.0/{path}"
+
+
+RUNS, TASK = "/api/v1/runs/{run_id}", "/api/v1/runs/{run_id}/attempts/{attempt}"
+KEYED = {"key": "k", "value": "v"}
+RULES: dict[tuple[str, str], Asked] = {
+    ("GET", "/api/openapi.json"): Asked(READS),
+    ("GET", "/api/v1/server"): Asked(ADMINISTRATES),
+    ("POST", "/api/v1/plans"): Asked(READS, body={"spec": {"name": "x", "command": "y"}}),
+    ("GET", "/api/v1/notebooks"): Asked(ADMINISTRATES),
+    ("GET", "/api/v1/servings"): Asked(ADMINISTRATES),
+    ("GET", "/api/v1/runs"): Asked(READS),
+    ("POST", "/api/v1/runs"): Asked(CREATES, body={}),
+    ("GET", RUNS): Asked(READS),
+    ("PATCH", RUNS): Asked(OWN, body={"tags": {"a": "b"}}),
+    ("DELETE", RUNS): Asked(ADMINISTRATES),
+    ("POST", f"{RUNS}/restore"): Asked(ADMINISTRATES),
+    ("POST", f"{RUNS}/stop"): Asked(OWN),
+    ("POST", f"{RUNS}/attempts"): Asked(ADMINISTRATES),
+    ("GET", f"{RUNS}/attempts"): Asked(READS),
+    ("GET", f"{RUNS}/events"): Asked(READS),
+    ("GET", "/api/v1/comparisons"): Asked(READS, query="?run={own}&run={other}"),
+    ("GET", f"{RUNS}/metrics"): Asked(READS),
+    ("POST", f"{RUNS}/metrics"): Asked(OWN, body={"points": [["x", 1, 1, 1]]}),
+    ("GET", f"{RUNS}/metrics/series"): Asked(READS, query="?key=x"),
+    ("GET", f"{RUNS}/metrics/chart"): Asked(READS, query="?key=x"),
+    ("GET", f"{RUNS}/logs"): Asked(READS),
+    ("GET", f"{RUNS}/logs/follow"): Asked(READS, query="?attempt=1"),
+    ("GET", f"{RUNS}/logs/raw"): Asked(READS),
+    ("POST", f"{TASK}/tasks/{{task}}/start"): Asked(OWN, body={"time_ns": 1}),
+    ("POST", f"{TASK}/tasks/{{task}}/logs"): Asked(OWN, query="?offset=0", body=b""),
+    ("POST", f"{TASK}/tasks/{{task}}/end"): Asked(OWN, body={"time_ns": 1, "ending": {}}),
+    ("POST", f"{TASK}/event-files"): Asked(OWN, query="?path=a&offset=0", body=b""),
+    ("GET", f"{RUNS}/artifacts"): Asked(READS),
+    ("PUT", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(OWN, body=b"x"),
+    ("GET", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(READS),
+    ("HEAD", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(READS),
+    ("DELETE", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(OWN),
+    ("GET", f"{RUNS}/event-files"): Asked(READS),
+    ("GET", f"{RUNS}/event-files/{{attempt}}/{{file_path}}"): Asked(READS),
+    ("GET", "/api/v1/projects"): Asked(READS),
+    ("POST", "/api/v1/projects"): Asked(ADMINISTRATES, body={"name": "x"}),
+    ("GET", "/api/v1/experiments"): Asked(READS),
+    ("POST", "/api/v1/experiments"): Asked(CREATES, body={"name": "by a task"}),
+    ("GET", "/api/v1/experiments/{experiment_id}"): Asked(READS),
+    ("PATCH", "/api/v1/experiments/{experiment_id}"): Asked(ADMINISTRATES, body={}),
+    ("DELETE", "/api/v1/experiments/{experiment_id}"): Asked(ADMINISTRATES),
+    ("POST", "/api/v1/experiments/{experiment_id}/restore"): Asked(ADMINISTRATES),
+    ("GET", "/api/v1/environments"): Asked(READS),
+    ("POST", "/api/v1/environments"): Asked(ADMINISTRATES, body={"spec": {"name": "x"}}),
+    ("GET", "/api/v1/environments/{reference}"): Asked(READS),
+    ("DELETE", "/api/v1/environments/{reference}"): Asked(ADMINISTRATES),
+    ("HEAD", "/api/v1/snapshots/{sha256}"): Asked(READS),
+    ("GET", "/api/v1/snapshots/{sha256}"): Asked(READS),
+    ("PUT", "/api/v1/snapshots/{sha256}"): Asked(ADMINISTRATES, body=b"x"),
+    ("GET", "/api/3.0/mlflow/server-info"): Asked(READS),
+    ("GET", _mlflow("mlflow/experiments/get-by-name")): Asked(
+        READS, query="?experiment_name=Default"
+    ),
+    ("GET", _mlflow("mlflow/experiments/get")): Asked(READS, query="?experiment_id=0"),
+    ("POST", _mlflow("mlflow/experiments/create")): Asked(CREATES, body={"name": "by mlflow"}),
+    ("POST", _mlflow("mlflow/experiments/search")): Asked(READS, body={}),
+    ("GET", _mlflow("mlflow/experiments/search")): Asked(READS),
+    ("POST", _mlflow("mlflow/experiments/update")): Asked(
+        ADMINISTRATES, body={"experiment_id": "0", "new_name": "x"}
+    ),
+    ("POST", _mlflow("mlflow/experiments/delete")): Asked(
+        ADMINISTRATES, body={"experiment_id": "0"}
+    ),
+    ("POST", _mlflow("mlflow/experiments/restore")): Asked(
+        ADMINISTRATES, body={"experiment_id": "0"}
+    ),
+    # A script names and tags the experiment that it logs to.
+    ("POST", _mlflow("mlflow/experiments/set-experiment-tag")): Asked(
+        CREATES, body={"experiment_id": "0", **KEYED}
+    ),
+    ("POST", _mlflow("mlflow/experiments/delete-experiment-tag")): Asked(
+        CREATES, body={"experiment_id": "0", "key": "none"}
+    ),
+    ("POST", _mlflow("mlflow/runs/create")): Asked(CREATES, body={}),
+    ("GET", _mlflow("mlflow/runs/get")): Asked(READS, query="?run_id={own}"),
+    ("POST", _mlflow("mlflow/runs/search")): Asked(READS, body={}),
+    ("POST", _mlflow("mlflow/runs/delete")): Asked(ADMINISTRATES, body={"run_id": "{own}"}),
+    ("POST", _mlflow("mlflow/runs/restore")): Asked(ADMINISTRATES, body={"run_id": "{own}"}),
+    ("GET", _mlflow("mlflow/metrics/get-history")): Asked(
+        READS, query="?run_id={own}&metric_key=x"
+    ),
+    ("GET", _mlflow("mlflow/artifacts/list")): Asked(READS, query="?run_id={own}"),
+    ("GET", _mlflow("mlflow-artifacts/artifacts")): Asked(READS, query="?path=0/{own}/artifacts"),
+    ("GET", _mlflow("mlflow-artifacts/artifacts/{artifact_path}")): Asked(READS),
+    ("PUT", _mlflow("mlflow-artifacts/artifacts/{artifact_path}")): Asked(OWN, body=b"x"),
+    ("DELETE", _mlflow("mlflow-artifacts/artifacts/{artifact_path}")): Asked(OWN),
+    ("POST", _mlflow("mlflow/logged-models")): Asked(
+        OWN, body={"experiment_id": "0", "name": "m", "source_run_id": "{run}"}
+    ),
+    ("POST", _mlflow("mlflow/logged-models/search")): Asked(READS, body={"experiment_ids": ["0"]}),
+    ("GET", _mlflow("mlflow/logged-models/{model_id}")): Asked(READS),
+    ("PATCH", _mlflow("mlflow/logged-models/{model_id}")): Asked(
+        OWN, body={"status": "LOGGED_MODEL_READY"}
+    ),
+    ("DELETE", _mlflow("mlflow/logged-models/{model_id}")): Asked(OWN),
+    ("POST", _mlflow("mlflow/logged-models/{model_id}/params")): Asked(OWN, body={}),
+    ("PATCH", _mlflow("mlflow/logged-models/{model_id}/tags")): Asked(OWN, body={}),
+    ("DELETE", _mlflow("mlflow/logged-models/{model_id}/tags/{key}")): Asked(OWN),
+    ("GET", _mlflow("mlflow/registered-models/get")): Asked(READS),
+    ("GET", _mlflow("mlflow/registered-models/search")): Asked(READS),
+    ("GET", _mlflow("mlflow/model-versions/search")): Asked(READS),
+    ("POST", _mlflow("mlflow/registered-models/create")): Asked(CREATES, body={}),
+    ("POST", _mlflow("mlflow/model-versions/create")): Asked(CREATES, body={}),
+    **{
+        ("POST", _mlflow(f"mlflow/runs/{verb}")): Asked(OWN, body={"run_id": "{run}", **body})
+        for verb, body in {
+            "update": {"run_name": "x"},
+            "log-parameter": KEYED,
+            "set-tag": KEYED,
+            "delete-tag": {"key": "none"},
+            "log-metric": {"key": "k", "value": 1, "timestamp": 1},
+            "log-batch": {"tags": [KEYED]},
+            "log-inputs": {},
+            "outputs": {},
+        }.items()
+    },
+}
+
+
+def test_rules__compared_with_the_routes__cover_every_one() -> None:
+    """A new route fails here until it is said what a task may do with it."""
+    told = {(method, path.replace("/ajax-api/", "/api/")) for method, path in GUARDED}
+    assert told == set(RULES)
+
+
+@dataclass(frozen=True)
+class World:
+    """Two runs with a model each, and the token of the first one's task."""
+
+    own: str
+    other: str
+    own_model: str
+    other_model: str
+    token: str
+
+
+@pytest.fixture(scope="module")
+def world(guarded_server: LiveServer) -> Iterator[World]:
+    def made(path: str, body: Any) -> Any:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = ask(guarded_server.url, "POST", path, body=body, headers=headers)
+        assert answer.status in (200, 201), answer
+        return answer.json
+
+    runs, models = [], []
+    for _ in range(2):
+        spec = {"name": "strangers", "command": ["sleep", "600"]}
+        run = made("/api/v1/runs", {"spec": spec})["id"]
+        body = {"experiment_id": "0", "name": "m", "source_run_id": run}
+        runs.append(run)
+        models.append(made(_mlflow("mlflow/logged-models"), body)["model"]["info"]["model_id"])
+    key = (guarded_server.data / "token.key").read_bytes()
+    token = Tokens(key, cast(Any, None), cast(Any, None)).issue(runs[0], 1)
+    yield World(runs[0], runs[1], models[0], models[1], token)
+    for run in runs:
+        made(f"/api/v1/runs/{run}/stop", None)
+
+
+def asked_by_task(
+    server: LiveServer, route: tuple[str, str], world: World, *, other: bool
+) -> Answer:
+    """Ask as the first run's task, about its own run or the other one."""
+    method, path = route
+    rule = RULES[route]
+    run, model = (world.other, world.other_model) if other else (world.own, world.own_model)
+    names = {"{own}": world.own, "{other}": world.other, "{run}": run}
+
+    def named(text: str) -> str:
+        for name, value in names.items():
+            text = text.replace(name, value)
+        return text
+
+    body = rule.body
+    if isinstance(body, dict):
+        body = {k: named(v) if isinstance(v, str) else v for k, v in body.items()}
+    address = filled(path.replace("{model_id}", model), run) + named(rule.query)
+    headers = {"Authorization": f"Bearer {world.token}"}
+    return ask(server.url, method, address, body=body, headers=headers)
+
+
+def _is_read_without_end(route: tuple[str, str]) -> bool:
+    return route[1].endswith("/follow")  # its run sleeps on; the others of its kind are tried
+
+
+@pytest.mark.parametrize("route", [r for r, rule in RULES.items() if rule.may == ADMINISTRATES])
+def test_task__administrating__is_refused(
+    guarded_server: LiveServer, world: World, route: tuple[str, str]
+) -> None:
+    for other in (False, True):
+        answer = asked_by_task(guarded_server, route, world, other=other)
+        assert answer.status == 403, answer
+
+
+@pytest.mark.parametrize("route", [r for r, rule in RULES.items() if rule.may == OWN])
+def test_task__writing_to_anothers_run__is_refused(
+    guarded_server: LiveServer, world: World, route: tuple[str, str]
+) -> None:
+    assert asked_by_task(guarded_server, route, world, other=True).status == 403
+    ends_it = route[1].endswith(("/stop", "/end")) or route == ("DELETE", _mlflow("logged-models"))
+    if not ends_it:
+        answer = asked_by_task(guarded_server, route, world, other=False)
+        assert answer.status not in (401, 403), answer
+        assert answer.status < 500, answer
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        r
+        for r, rule in RULES.items()
+        if rule.may in (READS, CREATES) and not _is_read_without_end(r)
+    ],
+)
+def test_task__reading_and_creating__may(
+    guarded_server: LiveServer, world: World, route: tuple[str, str]
+) -> None:
+    answer = asked_by_task(guarded_server, route, world, other=True)
+    assert answer.status not in (401, 403), answer
+    assert answer.status < 500 or answer.status == 501, answer
+
+
+def test_task__launching__is_refused(guarded_server: LiveServer, world: World) -> None:
+    headers = {"Authorization": f"Bearer {world.token}"}
+    spec = {"name": "x", "command": "true"}
+    answer = ask(guarded_server.url, "POST", "/api/v1/runs", body={"spec": spec}, headers=headers)
+    assert (answer.status, answer.json["code"]) == (403, "forbidden")
+
+
+def test_task__writing_to_a_run_it_created__may(guarded_server: LiveServer, world: World) -> None:
+    headers = {"Authorization": f"Bearer {world.token}"}
+    child = ask(guarded_server.url, "POST", "/api/v1/runs", body={}, headers=headers).json["id"]
+    path = f"/api/v1/runs/{child}"
+    changed = ask(guarded_server.url, "PATCH", path, body={"name": "child"}, headers=headers)
+    assert changed.json["name"] == "child"
+    stolen = {"tags": {"seafloor.createdBy": world.other}}
+    assert ask(guarded_server.url, "PATCH", path, body=stolen, headers=headers).status == 400
+
+
+def test_token_of_an_earlier_attempt__is_no_longer_good(
+    guarded_server: LiveServer, world: World
+) -> None:
+    key = (guarded_server.data / "token.key").read_bytes()
+    tokens = Tokens(key, cast(Any, None), cast(Any, None))
+    for attempt in (0, 2):
+        headers = {"Authorization": f"Bearer {tokens.issue(cast(Any, world.own), attempt)}"}
+        assert ask(guarded_server.url, "GET", "/api/v1/runs", headers=headers).status == 401
