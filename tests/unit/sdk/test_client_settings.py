@@ -86,3 +86,9 @@ def test_require_server__the_server_is_dead__says_how_to_start_one(tmp_path: Pat
 def test_read_server_file__torn__is_none(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text('{"url": "http')
     assert read_server_file(tmp_path) is None
+
+
+def test_variables__compared_with_the_reference__are_all_described() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "client-settings.md"
+    rows = [line.split("`")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(VARIABLES.values())
