@@ -42,7 +42,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
+_WHOLE = re.compile(r"[-+]?[0-9]{1,19}\Z")  # as many digits as a time in ns has
 _SUBJECTS = {
     "metric": Subject.METRIC,
     "metrics": Subject.METRIC,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from seafloor.domain.code import Receipt
 from seafloor.domain.errors import Conflict, NotFound
@@ -15,6 +15,9 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump, load
 from seafloor.stores.metadata.sql.rows import attempt_of, event_of, get_workload
 from seafloor.stores.metadata.sql.tables import attempt, event, task, workload
+
+_LAST_EVENT = select(func.max(event.c.sequence)).where(event.c.workload_id == bindparam("owner"))
+_INSERT_EVENT = insert(event)
 
 
 class SqlAttempts:
@@ -145,9 +148,7 @@ def add_event(
     state: WorkloadState | None = None,
 ) -> Event:
     """Append an event with the next number."""
-    last = connection.execute(
-        select(func.max(event.c.sequence)).where(event.c.workload_id == workload_id)
-    ).scalar()
+    last = connection.execute(_LAST_EVENT, {"owner": workload_id}).scalar()
     made = Event(
         sequence=(last or 0) + 1,
         time_ns=new.time_ns,
@@ -158,15 +159,16 @@ def add_event(
         state=state,
     )
     connection.execute(
-        insert(event).values(
-            workload_id=workload_id,
-            sequence=made.sequence,
-            time_ns=made.time_ns,
-            kind=made.kind,
-            actor=made.actor,
-            message=made.message,
-            attempt=made.attempt,
-            state=None if state is None else str(state),
-        )
+        _INSERT_EVENT,
+        {
+            "workload_id": workload_id,
+            "sequence": made.sequence,
+            "time_ns": made.time_ns,
+            "kind": made.kind,
+            "actor": made.actor,
+            "message": made.message,
+            "attempt": made.attempt,
+            "state": None if state is None else str(state),
+        },
     )
     return made

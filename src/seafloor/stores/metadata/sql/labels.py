@@ -17,6 +17,21 @@ from seafloor.stores.metadata.sql.tables import param, tag, workload
 IDS_AT_ONCE = 10_000
 """Databases take some 30,000 values in one statement."""
 
+# Statements are made once: making one costs more than running it.
+_KNOWN = {
+    table: select(table.c.key, table.c.value).where(
+        table.c.workload_id == bindparam("owner"),
+        table.c.key.in_(bindparam("keys", expanding=True)),
+    )
+    for table in (param, tag)
+}
+_INSERT = {table: insert(table) for table in (param, tag)}
+_UPDATE_TAG = (
+    update(tag)
+    .where(tag.c.workload_id == bindparam("owner"), tag.c.key == bindparam("of_key"))
+    .values(value=bindparam("new_value"))
+)
+
 
 class SqlLabels:
     """``LabelRecords`` in SQL."""
@@ -86,7 +101,7 @@ def add_labels(
     """Insert params or tags that are not there yet."""
     if labels:
         connection.execute(
-            insert(table),
+            _INSERT[table],
             [
                 {"workload_id": workload_id, "key": key, "value": value}
                 for key, value in labels.items()
@@ -111,11 +126,7 @@ def _known(
     keys: Mapping[str, str] | Sequence[str],
 ) -> dict[str, str]:
     """Those of some labels that are there; NotFound when the workload is not."""
-    rows = connection.execute(
-        select(table.c.key, table.c.value).where(
-            table.c.workload_id == workload_id, table.c.key.in_(keys)
-        )
-    )
+    rows = connection.execute(_KNOWN[table], {"owner": workload_id, "keys": list(keys)})
     known = {row.key: row.value for row in rows}
     if not known:  # else the labels prove it
         check_workload(connection, workload_id)
@@ -144,8 +155,9 @@ def _update_tags(
 ) -> None:
     if changed:
         connection.execute(
-            update(tag)
-            .where(tag.c.workload_id == workload_id, tag.c.key == bindparam("of_key"))
-            .values(value=bindparam("new_value")),
-            [{"of_key": key, "new_value": value} for key, value in changed.items()],
+            _UPDATE_TAG,
+            [
+                {"owner": workload_id, "of_key": key, "new_value": value}
+                for key, value in changed.items()
+            ],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from seafloor.domain.code import CodeSource, Receipt
 from seafloor.domain.errors import NotFound
@@ -13,12 +13,14 @@ from seafloor.domain.workloads import Attempt, Ending, Event, Workload, Workload
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.documents import dump, load, load_plain
 
+# Made once: making a statement costs more than running it.
+_GET = select(tables.workload).where(tables.workload.c.id == bindparam("id"))
+_IS_THERE = select(tables.workload.c.id).where(tables.workload.c.id == bindparam("id"))
+
 
 def get_workload(connection: Connection, workload_id: str) -> Workload:
     """Get a workload by id, or NotFound."""
-    found = connection.execute(
-        select(tables.workload).where(tables.workload.c.id == workload_id)
-    ).first()
+    found = connection.execute(_GET, {"id": workload_id}).first()
     if found is None:
         raise NotFound(f"Run with id={workload_id} not found.", field="id")
     return workload_of(found)
@@ -26,8 +28,7 @@ def get_workload(connection: Connection, workload_id: str) -> Workload:
 
 def check_workload(connection: Connection, workload_id: str) -> None:
     """Refuse a workload that does not exist."""
-    column = tables.workload.c.id
-    if connection.execute(select(column).where(column == workload_id)).first() is None:
+    if connection.execute(_IS_THERE, {"id": workload_id}).first() is None:
         raise NotFound(f"Run with id={workload_id} not found.", field="id")
 
 
