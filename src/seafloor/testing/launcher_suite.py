@@ -360,7 +360,8 @@ class LauncherSuite:
         observed = await launcher.observe(launch.key)
         assert isinstance(observed, TaskLost)
         assert observed.lines == 2
-        assert observed.undelivered_bytes == 0
+        # What the agent did not live to hear of counts as undelivered.
+        assert observed.undelivered_bytes in (0, len(received.logs["main"]))
         assert observed.reason
         await asyncio.gather(launcher.salvage(launch.key), launcher.salvage(launch.key))
         assert len(received.said()) == 1

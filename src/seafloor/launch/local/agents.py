@@ -98,6 +98,12 @@ class Agents:
         self._pids.add(pid)
         return Spawned(pid, read_fd)
 
+    def wait(self, pid: int) -> None:
+        """Wait for an agent that is ending: its pipe may be closed a moment before its lock."""
+        with suppress(ChildProcessError):  # reaped already
+            os.waitpid(pid, 0)
+        self._pids.discard(pid)
+
     def reap(self) -> None:
         """Let go of agents that have ended."""
         for pid in list(self._pids):

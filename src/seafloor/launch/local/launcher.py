@@ -247,7 +247,7 @@ class LocalLauncher:
             agent = await _spawned(asyncio.ensure_future(work))
             if agent is not None:
                 await read_pipe(agent.pipe_fd, timeout_s=None)
-        self._agents.reap()
+                await asyncio.to_thread(self._agents.wait, agent.pid)
 
     def _begin_salvage(self, folder: Path) -> Spawned | None:
         task_folder = TaskFolder(str(folder))
