@@ -11,7 +11,7 @@ from pathlib import Path
 from seafloor import __version__
 from seafloor.app.application import Application, Identity
 from seafloor.app.artifacts import RunArtifacts
-from seafloor.app.clock import SystemClock
+from seafloor.app.clock import SystemClock, new_workload_id
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.launches import Launches
@@ -35,6 +35,7 @@ from seafloor.stores.logs.spool import SpoolLogStore
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.stores.objects.identity import identify
 from seafloor.stores.objects.local import LocalObjectStore
 
 
@@ -84,6 +85,7 @@ async def open_application(
         metadata = SqlMetadataStore(database)
         objects = LocalObjectStore(objects_dir(settings))
         stack.push_async_callback(objects.close)
+        await identify(objects, new_id=new_workload_id(clock))
         metrics = SqlMetricStore(database)
         stack.push_async_callback(metrics.close)
         logs = SpoolLogStore(folder.sub("spool/logs"))
