@@ -182,19 +182,38 @@ async def test_append__metrics_fail__the_points_come_exactly_once_later(
     await world.close()
 
 
+class GatedMetrics(FailingMetrics):
+    """Says when an append began, and lets it go on when told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def append(
+        self, workload_id: WorkloadId, points: Sequence[Point], *, attempt: int = 0
+    ) -> AppendReceipt:
+        self.began.set()
+        await self.go_on.wait()
+        return await super().append(workload_id, points, attempt=attempt)
+
+
 async def test_append__caller_goes_away__the_append_is_done_all_the_same(tmp_path: Path) -> None:
-    world = SpoolEventWorld(tmp_path)
+    metrics = GatedMetrics()
+    world = SpoolEventWorld(tmp_path, metrics=metrics)
     await world.open()
-    data = scalar_file(5_000)
+    data = scalar_file(50)
     sending = asyncio.create_task(world.store.append(KEY, offset=0, data=data))
-    await asyncio.sleep(0)
+    await metrics.began.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    assert await world.store.append(KEY, offset=0, data=data) == len(data)
-    assert await steps_of(world.metrics) == list(range(5_000))
+    metrics.go_on.set()
+    await world.close()  # waits for what was begun
+    world = SpoolEventWorld(tmp_path, metrics=metrics)
+    await world.below.open()
     (file,) = await world.store.list(ONE)
-    assert (file.records, file.scalars) == (5_001, 5_000)
+    assert (file.records, file.scalars) == (51, 50)
+    assert await steps_of(metrics) == list(range(50))
     await world.close()
 
 

@@ -183,6 +183,13 @@ def test_batches__a_time_that_is_none__becomes_one(wall_time_s: float) -> None:
     assert batch.problem is None
 
 
+def test_batches__a_time__is_the_nearest_millisecond() -> None:
+    record = encode_frame(event(1, scalar("a", 1.0), wall_time_s=1_700_000_000.0016))
+    data = event_file([record])
+    (batch,) = read_batches("e", lambda at, size: data[at : at + size], start=0, end=len(data))
+    assert batch.points[0].time_ms == 1_700_000_000_002
+
+
 def test_batches__many_points__come_in_several() -> None:
     data = event_file(scalar_record(step, "a", 1.0) for step in range(25_000))
     batches = list(read_batches("e", lambda at, size: data[at : at + size], start=0, end=len(data)))
