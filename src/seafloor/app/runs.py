@@ -273,10 +273,7 @@ class Runs:
         ids = [workload.id for workload in workloads]
         labels = await self._metadata.labels_get(ids)
         metrics = await self._stores.metrics.summaries(ids)
-        experiments = {
-            found.id: found
-            for found in await self._metadata.experiment_list(project=None, lifecycle=Lifecycle.ALL)
-        }
+        experiments = await self._experiments_of(workloads)
         endings: dict[WorkloadId, Ending | None] = {}
         if len(workloads) == 1 and workloads[0].attempt:
             attempts = await self._metadata.attempt_list(workloads[0].id)
@@ -291,6 +288,15 @@ class Runs:
             )
             for workload in workloads
         )
+
+    async def _experiments_of(self, workloads: Sequence[Workload]) -> dict[int, Experiment]:
+        """The experiments of some runs by id, in one call: mostly there is only one."""
+        ids = {workload.experiment_id or 0 for workload in workloads}
+        if len(ids) == 1:
+            found = [await self._metadata.experiment_get(*ids)]
+        else:
+            found = await self._metadata.experiment_list(project=None, lifecycle=Lifecycle.ALL)
+        return {experiment.id: experiment for experiment in found}
 
     async def compare(self, ids: Sequence[WorkloadId]) -> tuple[RunDetails, ...]:
         """Get several runs to lay side by side, in the order asked.
