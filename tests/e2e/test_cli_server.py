@@ -85,7 +85,7 @@ def test_up__the_data_folder_cannot_be_made__says_so_in_one_line(
 def test_up__another_address_without_a_token__is_refused_with_the_servers_words(
     user: Client,
 ) -> None:
-    everywhere = "0.0.0.0"  # noqa: S104
+    everywhere = "0.0.0.0"
     done = user.cli("up", "--detach", "--host", everywhere, "--port", "0")
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1

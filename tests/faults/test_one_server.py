@@ -117,7 +117,7 @@ def test_up__data_folder_that_cannot_be__is_refused(
     assert file.read_text() == "mine"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104  # to be refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # to be refused
 def test_up__open_to_others_without_a_token__is_refused(
     user: Client, second: Path, host: str
 ) -> None:
