@@ -35,6 +35,7 @@ class Client:
         """Start a Python script."""
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-c", code, *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -14,6 +14,7 @@ import pytest
 
 from client_process import Client
 from live_server import LiveServer, wait_for
+from seafloor.testing.small_disk import small_disk
 
 COUNTING = """
 import sys, time
@@ -431,9 +432,76 @@ def test_log__the_spool_cannot_be_written__is_sent_from_memory_and_said_once(
     done = user.run_script(COUNTING, "50", "0.02")
     assert done.returncode == 0
     assert done.stderr.count("cannot be written") == 1
+    assert "sync" not in done.stderr
     run_id = done.stdout.split()[0]
     assert steps(shared_server, run_id) == list(range(50))
     assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+
+
+FULL = """
+import resource, sys
+import seafloor
+run = seafloor.start_run()
+print(run.id, flush=True)
+seafloor.log_metric("loss", 0, step=0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+for step in range(1, 12_000):
+    seafloor.log_metric("loss", step, step=step)
+if sys.argv[1] == "mended":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+seafloor.end_run()
+"""
+
+
+@pytest.mark.parametrize("then", ["mended", "stays full"])
+def test_log__the_disk_is_full_in_between__every_point_arrives(
+    user: Client, shared_server: LiveServer, then: str
+) -> None:
+    # A limit on file sizes makes real writes fail, and come back short, as a full disk does.
+    done = user.run_script(FULL, then, SEAFLOOR_EXIT_WAIT_S="60")
+    assert done.returncode == 0
+    assert "sync" not in done.stderr
+    run_id = done.stdout.strip()
+    assert steps(shared_server, run_id) == list(range(12_000))
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+    assert not user.waiting
+
+
+FILLING = """
+import os, sys, time
+import seafloor
+run = seafloor.start_run()
+print(run.id, flush=True)
+seafloor.log_metric("loss", 0, step=0)
+input()
+for step in range(1, 12_000):
+    seafloor.log_metric("loss", step, step=step)
+seafloor.log_artifact(sys.argv[1])
+seafloor.end_run()
+"""
+
+
+def test_log__a_disk_without_any_space_left__stops_nothing(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(b"x" * 100_000)
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        user = Client(disk.path / "home", shared_server.url)
+        process = user.script(FILLING, str(file), SEAFLOOR_EXIT_WAIT_S="60")
+        assert process.stdout is not None
+        assert process.stdin is not None
+        run_id = process.stdout.readline().strip()
+        wait_for(lambda: list(user.home.glob("spool/*/*.sent")), what="the first note")
+        disk.fill()
+        _, err = process.communicate("go on\n", timeout=120)
+        assert process.returncode == 0
+        assert err.count("cannot be written") == 1
+        assert "sync" not in err
+        assert steps(shared_server, run_id) == list(range(12_000))
+        assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+        items = shared_server.get(f"/api/v1/runs/{run_id}/artifacts")["items"]
+        assert [item["size_bytes"] for item in items] == [100_000]
 
 
 def test_import__seafloor__loads_nothing_that_is_not_needed(user: Client) -> None:

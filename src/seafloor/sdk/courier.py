@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -307,7 +308,7 @@ class SegmentDelivery:
 
         Raises:
             SeafloorError: as ``Courier.bring``. The same records come again next time.
-            OSError: the file cannot be read, or the note not be written.
+            OSError: the file cannot be read.
         """
         if limit is not None and self._sent.offset >= limit:
             return 0
@@ -349,8 +350,11 @@ class SegmentDelivery:
         self._note(self._sent_with_end)
 
     def _note(self, sent: Sent) -> None:
-        write_sent(self.segment, sent)
         self._sent = sent
+        # A full disk takes no note. Without it the next process sends the records again, which is
+        # harmless; not to go on would keep this one from ever getting further.
+        with contextlib.suppress(OSError):
+            write_sent(self.segment, sent)
 
     def count_waiting(self) -> int:
         """Count whole records that are not brought yet.

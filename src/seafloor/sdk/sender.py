@@ -20,7 +20,7 @@ from seafloor.sdk.courier import Account, Courier, Parcel, SegmentDelivery
 from seafloor.sdk.discovery import require_server
 from seafloor.sdk.leftovers import bring_segments, leftovers, remove_folder_if_empty
 from seafloor.sdk.settings import Settings
-from seafloor.sdk.spool import SpoolWriter, remove_segment, sync_copy
+from seafloor.sdk.spool import Segment, SpoolWriter, remove_segment, sync_copy
 from seafloor.sdk.transport import TransportOptions
 from seafloor.sdk.wal import End, Record
 
@@ -67,6 +67,7 @@ class Sender:
         self._said: set[str] = set()
         self._next_try_s = 0.0
         self._next_leftovers_s = 0.0
+        self._next_save_s = 0.0
         self._back_off_s = _BACK_OFF_FIRST_S
         self._wake = threading.Event()
         self._round = threading.Condition()
@@ -152,6 +153,7 @@ class Sender:
 
     def _save(self) -> None:
         """Have what was logged survive the machine; write what the disk did not take before."""
+        self._next_save_s = time.monotonic() + _TICK_S
         with self._lock:
             self._writer.retry(records_max=_PENDING_PER_CALL_MAX)
             copy = self._writer.unsynced_copy()
@@ -200,8 +202,7 @@ class Sender:
         return Courier(self._client, self._run_id, self._folder / "files", self.account)
 
     def _bring(self, courier: Courier, *, closing: bool) -> None:
-        self._bring_own(courier)
-        self._bring_pending(courier)
+        self._bring_logged(courier)
         self._bring_leftovers(courier, now=closing)
         if closing:
             self._delivery.finish(courier)
@@ -210,42 +211,51 @@ class Sender:
             remove_segment(self._delivery.segment)
             remove_folder_if_empty(self._folder)
 
-    def _bring_own(self, courier: Courier) -> None:
+    def _bring_logged(self, courier: Courier) -> None:
+        """Bring all that was logged before this call: from the files, and what they do not take."""
         while True:
             with self._lock:
-                current, size_bytes = self._writer.segment, self._writer.size_bytes
-            is_current = self._delivery.segment == current
-            if is_current and size_bytes == 0:
-                return  # not made yet: the disk does not take it
-            if self._delivery.step(courier, size_bytes if is_current else None) > 0:
-                continue
-            if is_current:
-                return
-            remove_segment(self._delivery.segment)
-            self._delivery = SegmentDelivery(self._delivery.segment.next)
-
-    def _bring_pending(self, courier: Courier) -> None:
-        """Bring from memory what the disk does not take."""
-        while True:
+                segment, size_bytes = self._writer.segment, self._writer.size_bytes
+            self._bring_files(courier, segment, size_bytes)
             with self._lock:
-                if self._writer.retry(records_max=_PENDING_PER_CALL_MAX):
+                if not self._writer.holds_back:
                     return
+                before = self._writer.segment, self._writer.size_bytes
+                self._writer.retry(records_max=_PENDING_PER_CALL_MAX)
+                if before != (self._writer.segment, self._writer.size_bytes):
+                    continue  # it is in the files now
                 count = min(len(self._writer.pending), _PENDING_PER_CALL_MAX)
                 payloads = [self._writer.pending[index] for index in range(count)]
-            parcel = Parcel(begin=self._writer.begin)
-            end: End | None = None
-            for payload in payloads:
-                record = msgspec.msgpack.decode(payload, type=Record)
-                if isinstance(record, End):
-                    end = record
-                else:
-                    parcel.add(record)
-            courier.bring(parcel)
-            begin = self._writer.begin
-            if end is not None and begin.owner and not begin.launched:
-                courier.end(end)
+            self._bring_payloads(courier, payloads)
             with self._lock:
                 self._writer.forget_pending(count)
+
+    def _bring_files(self, courier: Courier, last: Segment, size_bytes: int) -> None:
+        """Bring records up to an offset of the last segment."""
+        while self._delivery.segment != last or size_bytes > 0:
+            is_last = self._delivery.segment == last
+            if self._delivery.step(courier, size_bytes if is_last else None) > 0:
+                if time.monotonic() >= self._next_save_s:
+                    self._save()
+            elif is_last:
+                return
+            else:
+                remove_segment(self._delivery.segment)
+                self._delivery = SegmentDelivery(self._delivery.segment.next)
+
+    def _bring_payloads(self, courier: Courier, payloads: list[bytes]) -> None:
+        begin = self._writer.begin
+        parcel = Parcel(begin=begin)
+        end: End | None = None
+        for payload in payloads:
+            record = msgspec.msgpack.decode(payload, type=Record)
+            if isinstance(record, End):
+                end = record
+            else:
+                parcel.add(record)
+        courier.bring(parcel)
+        if end is not None and begin.owner and not begin.launched:
+            courier.end(end)
 
     def _bring_leftovers(self, courier: Courier, *, now: bool) -> None:
         """Bring what other processes of this run logged before they were gone."""

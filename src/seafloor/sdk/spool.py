@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -48,6 +49,11 @@ class Segment:
         return self.path.with_suffix(".sent")
 
     @property
+    def fresh_sent_path(self) -> Path:
+        """Of the note while it is written."""
+        return self.path.with_suffix(".sent.new")
+
+    @property
     def next(self) -> Segment:
         """The one its writer goes on with."""
         return Segment(self.folder, self.writer, self.number + 1)
@@ -85,7 +91,7 @@ def write_sent(segment: Segment, sent: Sent) -> None:
     Raises:
         OSError: it could not be noted; the old note stands.
     """
-    fresh = segment.sent_path.with_suffix(".sent.new")
+    fresh = segment.fresh_sent_path
     fresh.write_bytes(msgspec.json.encode(sent))
     fresh.replace(segment.sent_path)
 
@@ -97,8 +103,9 @@ def remove_segment(segment: Segment) -> None:
         OSError: it could not be removed.
     """
     # The note goes last: without it the file would be sent again, which is harmless.
-    segment.path.unlink(missing_ok=True)
-    segment.sent_path.unlink(missing_ok=True)
+    for path in (segment.path, segment.fresh_sent_path, segment.sent_path):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
 
 
 def lock_segment(segment: Segment) -> int | None:
@@ -186,6 +193,11 @@ class SpoolWriter:
         """Make the segment and write its beginning, if the disk takes it."""
         if self._descriptor is None and not self._closed:
             self._open()
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether something was logged that is not in the files."""
+        return bool(self.pending) or self.dropped != self._dropped_noted
 
     def append(self, record: Record) -> None:
         """Write a record, or keep it."""
