@@ -252,6 +252,7 @@ class Reconciler:
                 ended_ns=now_ns,
             ),
         )
+        await self._tasks.close_log(workload.id, workload.attempt)
 
     async def _watch(self, workload: Workload, key: TaskKey) -> None:
         if workload.id in self._finishing:

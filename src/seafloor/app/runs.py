@@ -33,7 +33,7 @@ from seafloor.domain.workloads import (
 )
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.events.protocol import EventFileStore
-from seafloor.stores.logs.protocol import LogStore
+from seafloor.stores.logs.protocol import LogKey, LogStore
 from seafloor.stores.metadata.protocol import Labels, MetadataStore, NewEvent, Transition
 from seafloor.stores.metrics.protocol import MetricStore
 
@@ -443,6 +443,8 @@ class Runs:
                 ended_ns=now_ns if queued else None,
             ),
         )
+        if queued:
+            await self._stores.logs.finish(LogKey(workload_id, found.attempt))
         self._wakeup.ring()
         return stopped
 

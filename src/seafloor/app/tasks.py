@@ -116,6 +116,10 @@ class Tasks:
         self._wakeup.ring()
         return ended
 
+    async def close_log(self, workload_id: WorkloadId, attempt: int) -> None:
+        """Say to whoever follows the log of an attempt without a command that nothing comes."""
+        await self._stores.logs.finish(LogKey(workload_id, attempt))
+
     async def lost(self, workload_id: WorkloadId, attempt: int, reason: str) -> Workload:
         """Bring an attempt to its end whose agent disappeared, with the count of what is known."""
         found = await self._attempt(workload_id, attempt)
@@ -166,11 +170,17 @@ class Tasks:
             what = "1 file" if count == 1 else f"{count} files"
             said.append(f"Not kept of the output folder: {what} ({names}); the log says why.")
         files = await self._stores.event_files.list(key.workload_id)
-        said.extend(
-            f"{file.path}: {file.problem}"
-            for file in files
-            if file.attempt == key.attempt and file.problem
-        )
+        for file in files:
+            if file.attempt != key.attempt:
+                continue
+            torn_bytes = file.size_bytes - file.decoded_bytes
+            if file.problem:
+                said.append(f"{file.path}: {file.problem}")
+            elif torn_bytes:
+                said.append(
+                    f"{file.path}: its last {torn_bytes:,} bytes are a record that was not written "
+                    "to its end: kept but not read."
+                )
         return said
 
     async def _retry(self, workload: Workload) -> None:
