@@ -30,8 +30,9 @@ from seafloor.stores.metadata.sql.database import GROUP_MAX, Database
 from seafloor.stores.metadata.sql.tables import METADATA, project, workload
 from seafloor.testing.metadata_durable_suite import DurableMetadataStoreSuite
 from seafloor.testing.metadata_records import T0_NS, create, entering, launched, note, run, run_id
+from seafloor.testing.metadata_run_cases import fill_run
 from seafloor.testing.metadata_search_suite import MetadataSearchSuite
-from seafloor.testing.metadata_store_suite import MetadataStoreSuite, fill_run
+from seafloor.testing.metadata_store_suite import MetadataStoreSuite
 from seafloor.testing.metadata_worlds import (
     SqlStoreUnderTest,
     open_sql_store,

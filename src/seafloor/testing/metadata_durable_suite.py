@@ -12,13 +12,10 @@ from typing import ClassVar
 
 from seafloor.domain.search import WorkloadQuery
 from seafloor.testing.killed_child import run_until_killed
+from seafloor.testing.metadata_cases import MetadataStoreCases
 from seafloor.testing.metadata_records import create, run, run_id
+from seafloor.testing.metadata_run_cases import everything_of, fill_run
 from seafloor.testing.metadata_store_child import EVENTS, check_run, number_of
-from seafloor.testing.metadata_store_suite import (
-    MetadataStoreCases,
-    everything_of,
-    fill_run,
-)
 from seafloor.testing.process_facts import open_files_below
 
 _CHILD = "seafloor.testing.metadata_store_child"

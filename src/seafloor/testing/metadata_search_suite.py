@@ -27,6 +27,7 @@ from seafloor.domain.search_grammar import parse_filter, parse_order
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.comparisons import COMPARISONS_MAX, ORDERS_MAX, PATTERN_BYTES_MAX
 from seafloor.stores.metadata.protocol import MetadataStore
+from seafloor.testing.metadata_cases import MetadataStoreCases
 from seafloor.testing.metadata_records import (
     T0_NS,
     create,
@@ -36,7 +37,6 @@ from seafloor.testing.metadata_records import (
     run,
     run_id,
 )
-from seafloor.testing.metadata_store_suite import MetadataStoreCases
 
 RUNNING, FAILED = WorkloadState.RUNNING, WorkloadState.FAILED
 LOSSES = {1: 0.5, 2: 0.25, 3: math.nan, 4: math.inf, 5: -math.inf, 6: 0.5}
