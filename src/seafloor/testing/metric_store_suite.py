@@ -288,6 +288,16 @@ class MetricStoreSuite(ABC):
             found = await all_of(store, limit=limit)
             assert found == triples(points)
 
+    async def test_series__one_step_and_time__is_in_order_of_value(
+        self, store: MetricStore
+    ) -> None:
+        """The least value comes last, in an append of its own."""
+        points = [point(0, value, time_ms=0) for value in range(20, 0, -1)]
+        for made in points:
+            await store.append(ONE, [made])
+        for limit in (1, 3, 19):
+            assert await all_of(store, limit=limit) == triples(points)
+
     async def test_series__points_come_between_pages__none_is_repeated(
         self, store: MetricStore
     ) -> None:
