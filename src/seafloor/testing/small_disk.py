@@ -49,13 +49,14 @@ def small_disk(path: Path, *, size_bytes: int) -> Generator[SmallDisk]:
     )
     if mounted.returncode != 0:
         pytest.skip(f"a full disk needs a tmpfs of its own: {mounted.stderr.strip()}")
+    passed = False
     try:
         yield SmallDisk(path)
-    except BaseException:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
-        raise
-    # Not lazy: a file that a store still holds open fails the test.
-    ended = subprocess.run(["umount", str(path)], check=False)
-    if ended.returncode != 0:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
+        passed = True
+    finally:
+        # Not lazy: a file that a store still holds open fails the test.
+        ended = subprocess.run(["umount", str(path)], check=False)
+        if ended.returncode != 0:
+            subprocess.run(["umount", "--lazy", str(path)], check=True)
+    if passed and ended.returncode != 0:
         raise AssertionError(f"something still holds files open in {path}")
