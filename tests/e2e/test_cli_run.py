@@ -394,6 +394,7 @@ def test_logs_follow__the_server_is_restarted__goes_on_at_the_next_line(
     server.process.send_signal(signal.SIGKILL)
     server.process.wait()
     server.start()
-    rest, _ = process.communicate(timeout=90)
+    rest = process.stdout.read()  # communicate() would leave out what is buffered
+    process.wait(timeout=30)
     assert [int(line) for line in [*seen, *rest.splitlines()]] == list(range(60))
     assert process.returncode == 0
