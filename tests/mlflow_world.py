@@ -1,0 +1,101 @@
+"""The unmodified mlflow client, in an environment of its own, driven from tests.
+
+The environment is built once from ``examples/digits/requirements.txt`` into a cache folder outside
+the repository, named by the digest of what it is built from; two test sessions share it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from uv import find_uv_bin
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = ROOT / "examples" / "digits" / "requirements.txt"
+SCENARIOS = Path(__file__).with_name("mlflow_scenarios.py")
+BUILD_TIMEOUT_S = 600
+
+
+def client_python() -> Path:
+    """The Python that has mlflow; its environment is built when it is missing."""
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seafloor-tests"
+    folder = cache / f"mlflow-{wanted}"
+    folder.mkdir(parents=True, exist_ok=True)
+    python, whole = folder / "venv" / "bin" / "python", folder / "whole"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder / "venv", ignore_errors=True)
+            _uv("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
+            _uv("pip", "install", "--quiet", "--python", str(python), "-r", str(REQUIREMENTS))
+            whole.touch()
+    return python
+
+
+def _uv(*arguments: str) -> None:
+    clean = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    done = subprocess.run(
+        [find_uv_bin(), *arguments],
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class MlflowClientProcess:
+    """A process with mlflow in it that runs scenarios, one after the other."""
+
+    def __init__(self, python: Path, url: str, work: Path, **env: str) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
+        self._log = (work / "mlflow.log").open("wb")
+        self._process = subprocess.Popen(
+            [str(python), "-W", "ignore", str(SCENARIOS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=work,
+            env={
+                **kept,
+                "MLFLOW_TRACKING_URI": url,
+                "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+                "MPLCONFIGDIR": str(work),
+                "OMP_NUM_THREADS": "1",
+                **env,
+            },
+        )
+
+    def run(self, scenario: str, **arguments: Any) -> Any:
+        """Run a scenario and give what it returns; what it raises is an AssertionError here."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        ask = json.dumps({"scenario": scenario, "arguments": arguments})
+        self._process.stdin.write(ask.encode() + b"\n")
+        self._process.stdin.flush()
+        while line := self._process.stdout.readline():
+            if line.startswith(b"@answer "):  # mlflow prints addresses of its pages in between
+                answer = json.loads(line[8:])
+                assert "error" not in answer, answer["error"]
+                return answer["result"]
+        raise AssertionError(f"the client ended with {self._process.wait()}")
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._process.stdout.close()
+        self._log.close()
