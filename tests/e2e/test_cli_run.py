@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -383,18 +382,14 @@ def test_logs_follow__the_server_is_restarted__goes_on_at_the_next_line(
     user = Client(tmp_path / "home", server.url)
     script = "import time\nfor n in range(60):\n    print(n, flush=True)\n    time.sleep(0.05)\n"
     run = server.launch([sys.executable, "-c", script])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seafloor.cli", "logs", "-f", run["id"]],
-        env=user.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    seen = [process.stdout.readline() for _ in range(10)]
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
-    server.start()
-    rest = process.stdout.read()  # communicate() would leave out what is buffered
-    process.wait(timeout=30)
+    command = [sys.executable, "-m", "seafloor.cli", "logs", "-f", run["id"]]
+    with subprocess.Popen(
+        command, env=user.environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline() for _ in range(10)]
+        server.kill()
+        server.start()
+        rest = process.stdout.read()  # communicate() would leave out what is buffered
     assert [int(line) for line in [*seen, *rest.splitlines()]] == list(range(60))
     assert process.returncode == 0
