@@ -16,6 +16,7 @@ FUNCTION_LINES_MAX = 100
 
 # Where everything may be caught: a request, a background task, the CLI's main, a sender's thread.
 EDGES = {
+    "agent/outputs.py",
     "app/reconciler.py",
     "cli/main.py",
     "http/server.py",

@@ -54,13 +54,16 @@ class _Tally:
     @contextmanager
     def call(self) -> Generator[None]:
         self._calls += 1
+        succeeded = False
         try:
             yield
+            succeeded = True
         except GeneratorExit:
-            raise  # the reader has enough
-        except BaseException:
-            self._failures += 1
+            succeeded = True  # the reader has enough
             raise
+        finally:
+            if not succeeded:
+                self._failures += 1
 
     def add(self, chunk: bytes) -> None:
         self._size_bytes += len(chunk)

@@ -10,6 +10,21 @@ from seafloor.stores.metadata.sql import column_types as types
 
 def upgrade() -> None:
     """Create every table, the project `default` and the experiment `Default`."""
+    _projects_and_environments()
+    _workloads()
+    _attempts_and_events()
+    _models_and_journal()
+    _metrics_and_labels()
+    _inputs_and_tasks()
+    op.execute("INSERT INTO project (name, created_ns) VALUES ('default', 0)")
+    op.execute(
+        "INSERT INTO experiment (id, project, name, created_ns, updated_ns) "
+        "VALUES (0, 'default', 'Default', 0, 0)"
+    )
+
+
+def _projects_and_environments() -> None:
+    """Tables: artifact, project, environment, experiment, experiment_tag."""
     op.create_table(
         "artifact",
         sa.Column("owner", types.short_text(34), nullable=False),
@@ -73,6 +88,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("experiment_id", "key", name=op.f("pk_experiment_tag")),
     )
+
+
+def _workloads() -> None:
+    """Tables: workload."""
     op.create_table(
         "workload",
         sa.Column("id", types.short_text(32), nullable=False),
@@ -128,6 +147,10 @@ def upgrade() -> None:
         ["kind", "state", "created_ns", "id"],
         unique=False,
     )
+
+
+def _attempts_and_events() -> None:
+    """Tables: attempt, event, event_file."""
     op.create_table(
         "attempt",
         sa.Column("workload_id", types.short_text(32), nullable=False),
@@ -184,6 +207,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("workload_id", "attempt", "path", name=op.f("pk_event_file")),
     )
+
+
+def _models_and_journal() -> None:
+    """Tables: logged_model, metric_journal."""
     op.create_table(
         "logged_model",
         sa.Column("id", types.short_text(34), nullable=False),
@@ -256,6 +283,10 @@ def upgrade() -> None:
         ["workload_id", "step_min", "time_ms_min"],
         unique=False,
     )
+
+
+def _metrics_and_labels() -> None:
+    """Tables: metric_summary, param, tag."""
     op.create_table(
         "metric_summary",
         sa.Column("workload_id", types.short_text(32), nullable=False),
@@ -309,6 +340,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("workload_id", "key", name=op.f("pk_tag")),
     )
+
+
+def _inputs_and_tasks() -> None:
+    """Tables: workload_input, model_metric, task."""
     op.create_table(
         "workload_input",
         sa.Column("id", types.serial(), nullable=False),
@@ -374,9 +409,4 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("workload_id", "attempt", "name", name=op.f("pk_task")),
-    )
-    op.execute("INSERT INTO project (name, created_ns) VALUES ('default', 0)")
-    op.execute(
-        "INSERT INTO experiment (id, project, name, created_ns, updated_ns) "
-        "VALUES (0, 'default', 'Default', 0, 0)"
     )
