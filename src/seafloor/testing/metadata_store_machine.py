@@ -52,10 +52,12 @@ TEXTS = ("", "a", "A", "ab", "ä", "10", "9")
 VALUES = (-0.0, 1.5, -2.0, math.nan, math.inf, -math.inf)
 PATHS = ("a", "a/b", "ab", "a/b/c", "a-b/c", "A/b")
 
+_Texts = dict[str, str]
 _runs = st.sampled_from(RUNS)
 _keys = st.sampled_from(KEYS)
 _texts = st.sampled_from(TEXTS)
 _labels = st.dictionaries(_keys, _texts, max_size=3)
+_metrics = st.dictionaries(_keys, st.sampled_from(VALUES), max_size=2)
 _states = st.sampled_from(list(WorkloadState))
 # Those that most others can follow and be followed by, more often.
 _moves = _states | st.sampled_from([WorkloadState.RUNNING, WorkloadState.FAILED])
@@ -192,13 +194,19 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         assert repr(found) == repr(expected), f"the store says {found}, the model {expected}"
 
     @initialize(
-        runs=st.lists(st.tuples(st.booleans(), _labels, _labels, _times), max_size=len(RUNS))
+        runs=st.lists(
+            st.tuples(st.booleans(), _labels, _labels, _metrics, _times),
+            min_size=1,
+            max_size=len(RUNS),
+        )
     )
-    def begin(self, runs: list[tuple[bool, dict[str, str], dict[str, str], int]]) -> None:
+    def begin(self, runs: list[tuple[bool, _Texts, _Texts, dict[str, float], int]]) -> None:
         """Some runs are there, some launched, some tracked."""
         self._compare(lambda store: store.project_list())
-        for number, (is_launched, params, tags, created_ns) in enumerate(runs, start=1):
+        for number, (is_launched, params, tags, metrics, created_ns) in enumerate(runs, start=1):
             self.workload_create(number, is_launched, 0, params, tags, None, created_ns)
+            for key, value in metrics.items():
+                self.metric(number, key, value)
 
     @rule(name=st.sampled_from(["vision", "default", "audio"]))
     def project_create(self, name: str) -> None:
@@ -223,10 +231,21 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         """Its tags change."""
         self._compare(lambda store: store.experiment_tags_change(of, set_=set_, delete=delete))
 
-    @rule(of=_experiments, at=st.none() | _times)
-    def experiment_delete(self, of: int, at: int | None) -> None:
-        """It goes or returns, with its runs."""
-        self._compare(lambda store: store.experiment_set_deleted(of, deleted_ns=at))
+    @rule(steps=st.lists(st.tuples(st.none() | _runs, st.none() | _times), max_size=6))
+    def deletions(self, steps: list[tuple[int | None, int | None]]) -> None:
+        """Runs, or the experiment with its runs, go or return."""
+        for number, at in steps:
+            if number is None:
+                self._compare(
+                    lambda store, when=at: store.experiment_set_deleted(0, deleted_ns=when)
+                )
+            else:
+                self._compare(
+                    lambda store, of=number, when=at: store.workload_set_deleted(
+                        run_id(of), deleted_ns=when
+                    )
+                )
+        self._compare(lambda store: _all_pages(store, WorkloadQuery(lifecycle=Lifecycle.ALL)))
 
     @rule(
         number=_runs,
@@ -277,11 +296,6 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         move: Transition = entering(state, *expected)
         self._compare(lambda store: store.workload_transition(run_id(number), move))
 
-    @rule(number=_runs, at=st.none() | _times)
-    def workload_delete(self, number: int, at: int | None) -> None:
-        """A run goes or returns."""
-        self._compare(lambda store: store.workload_set_deleted(run_id(number), deleted_ns=at))
-
     @rule(number=_runs)
     def workload_purge(self, number: int) -> None:
         """A run is gone for good, its metrics too."""
@@ -331,21 +345,34 @@ class MetadataStoreMachine(RuleBasedStateMachine):
                 self._store, lambda store: type(self).put_metric(store, run_id(number), key, value)
             )
 
-    @rule(name=st.sampled_from(["e", "f"]), digit=st.integers(0, 2), pip=st.booleans())
-    def environment_create(self, name: str, digit: int, pip: bool) -> None:
-        """An environment is made."""
-        made = environment(name, digest=str(digit) * 64, pip=("six",) if pip else ())
-        self._compare(lambda store: store.environment_create(made))
-
-    @rule(name=st.sampled_from(["e", "f"]), version=st.none() | st.integers(0, 4))
-    def environment_delete(self, name: str, version: int | None) -> None:
-        """An environment is deleted."""
-        self._compare(lambda store: store.environment_get("default", name, version=version))
-        self._compare(
-            lambda store: store.environment_delete(
-                "default", name, version=version, deleted_ns=T0_NS
-            )
+    @rule(
+        steps=st.lists(
+            st.tuples(
+                st.sampled_from(["create", "create", "delete"]),
+                st.sampled_from(["e", "e", "f"]),
+                st.integers(0, 3),
+            ),
+            max_size=6,
         )
+    )
+    def environments(self, steps: list[tuple[str, str, int]]) -> None:
+        """Environments are made, locked anew, deleted in one version or all."""
+        for action, name, number in steps:
+            version = number or None
+            if action == "create":
+                made = environment(name, digest=str(number) * 64)
+                self._compare(lambda store, one=made: store.environment_create(one))
+            else:
+                self._compare(
+                    lambda store, of=name, one=version: store.environment_delete(
+                        "default", of, version=one, deleted_ns=T0_NS
+                    )
+                )
+            self._compare(
+                lambda store, of=name, one=version: store.environment_get(
+                    "default", of, version=one
+                )
+            )
 
     @rule(number=_models, of=_experiments, source=st.none() | _runs, at=_times)
     def model_create(self, number: int, of: int, source: int | None, at: int) -> None:

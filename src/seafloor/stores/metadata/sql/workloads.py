@@ -27,6 +27,9 @@ from seafloor.stores.metadata.sql.search import search
 
 FOUND_MAX = 10
 
+# Made once: making a statement costs more than running it.
+_INSERT = insert(tables.workload)
+
 
 class SqlWorkloads:
     """``WorkloadRecords`` in SQL."""
@@ -47,7 +50,7 @@ class SqlWorkloads:
             _check_experiment(connection, workload.experiment_id)
             made = replace(workload, attempt=1 if workload.origin == "launched" else 0)
             values = {**workload_values(made), "idempotency_key": idempotency_key}
-            connection.execute(insert(tables.workload).values(**values))
+            connection.execute(_INSERT, values)
             add_labels(connection, tables.param, made.id, labels.params)
             add_labels(connection, tables.tag, made.id, labels.tags)
             if made.attempt:
