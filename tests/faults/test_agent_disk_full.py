@@ -97,8 +97,8 @@ def test_spool__disk_full_to_the_end__ending_is_written_and_reported(
     assert ended["ending"]["exit_code"] == 0
     assert task.end["lines_lost"] > 0
     # Without space done.json cannot be written: the rest is for a later `ship`, which has nothing
-    # left to send and says that all is done.
-    assert process.wait(30) == 5
+    # left to send and says that all is done. What exit.json left of its reserve may be just enough.
+    assert process.wait(30) in (0, 5)
     disk.free()
     assert task.spawn("ship").wait(60) == 0
     assert task.document("done.json") is not None

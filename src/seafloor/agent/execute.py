@@ -182,9 +182,10 @@ class _Delivery:
         if self._given_up is not None:
             raise self._given_up
 
-    def _receive(self, number: int) -> None:
+    def _receive(self, number: int) -> bool:
         if number in _ENDING_SIGNALS:
             self._shipping.abandon()
+        return True
 
     def _run(self) -> None:
         try:

@@ -25,31 +25,36 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, sign
 
 
 class Signals:
-    """Signals sent to the agent go to whoever ``receive`` names; they also wake the capture."""
+    """Signals sent to the agent go to whoever ``receive`` names; they also wake the capture.
+
+    What a receiver does not take waits for the next one.
+    """
 
     def __init__(self) -> None:
         self.wake_fd, self._wake_write_fd = os.pipe()
         for fd in (self.wake_fd, self._wake_write_fd):
             os.set_blocking(fd, False)
-        self._receiver: Optional[Callable[[int], None]] = None
-        self._early: List[int] = []
+        self._receiver: Optional[Callable[[int], bool]] = None
+        self._waiting: List[int] = []
         signal.set_wakeup_fd(self._wake_write_fd, warn_on_full_buffer=False)
         for number in _FORWARDED:
             signal.signal(number, lambda number, _frame: self._take(number))
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
-    def receive(self, receiver: Callable[[int], None]) -> None:
-        """Name who gets signals from now on; those that nobody has got yet come first."""
+    def receive(self, receiver: Callable[[int], bool]) -> None:
+        """Name who gets signals from now on, those that wait first.
+
+        Args:
+            receiver: Says whether it took a signal.
+        """
         self._receiver = receiver
-        early, self._early = self._early, []
-        for number in early:
-            receiver(number)
+        waiting, self._waiting = self._waiting, []
+        for number in waiting:
+            self._take(number)
 
     def _take(self, number: int) -> None:
-        if self._receiver is None:
-            self._early.append(number)
-        else:
-            self._receiver(number)
+        if self._receiver is None or not self._receiver(number):
+            self._waiting.append(number)
 
 
 class Running(NamedTuple):
@@ -99,15 +104,16 @@ class Supervisor:
             self._status, cause=self._cause, command=self._task.command, limit=self._limit()
         )
 
-    def forward(self, number: int) -> None:
-        """Hand a signal on to the command; the second SIGTERM kills it."""
-        if number == signal.SIGTERM:
-            self._terms += 1
-            if self._terms > 1:
-                self._kill()
-                return
-        if self._status is None:
+    def forward(self, number: int) -> bool:
+        """Hand a signal on to the command, unless it has ended; the second SIGTERM kills it."""
+        if self._status is not None:
+            return False
+        self._terms += number == signal.SIGTERM
+        if self._terms > 1:
+            self._kill()
+        else:
             signal_group(self._pid, number)
+        return True
 
     def _look(self, now_s: float) -> None:
         self._reap()
