@@ -92,6 +92,7 @@ async def open_application(
         stack.push_async_callback(logs.close)
         event_files = SpoolEventFileStore(folder.sub("spool/events"), objects, metrics, database)
         stack.push_async_callback(event_files.close)
+        await event_files.recover()
         artifacts = ObjectArtifactStore(objects, metadata)
         stores = RunStores(metadata, metrics, logs, artifacts, event_files)
 
