@@ -71,6 +71,7 @@ class MlflowClientProcess:
                 "MLFLOW_TRACKING_URI": url,
                 "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
                 "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
                 "MPLCONFIGDIR": str(work),
                 "OMP_NUM_THREADS": "1",
                 **env,

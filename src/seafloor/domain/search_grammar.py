@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from seafloor.domain.bounds import INT64_MAX, INT64_MIN
 from seafloor.domain.errors import InvalidValue, LimitExceeded, nearest
 from seafloor.domain.search import (
     ATTRIBUTES,
@@ -283,7 +284,8 @@ class _Reader:
 
     def _number(self) -> float | int:
         text = self._take("number", "a number")
-        if _WHOLE.match(text):  # beyond that only a float can be compared with what is stored
+        # Beyond 64 bits only a float can be compared with what is stored.
+        if _WHOLE.match(text) and INT64_MIN <= int(text) <= INT64_MAX:
             return int(text)
         return float(text)
 

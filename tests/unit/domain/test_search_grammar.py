@@ -1,0 +1,177 @@
+"""The grammar of searches: ours and MLflow's."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seafloor.domain.errors import CallerError, InvalidValue, LimitExceeded
+from seafloor.domain.search import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Identifier,
+    Operator,
+    Order,
+    Subject,
+)
+from seafloor.domain.search_grammar import DEPTH_MAX, Dialect, parse_filter, parse_order
+
+MLFLOW = Dialect({"run_id": "text", "start_time": "number"}, nesting=False)
+METRIC, PARAM, TAG, ATTRIBUTE = Subject.METRIC, Subject.PARAM, Subject.TAG, Subject.ATTRIBUTE
+
+
+def one(subject: Subject, key: str, operator: str, value: object = None) -> Comparison:
+    return Comparison(Identifier(subject, key), Operator(operator), value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("metrics.loss < 0.1", one(METRIC, "loss", "<", 0.1)),
+        ("metric.loss<=-3", one(METRIC, "loss", "<=", -3)),
+        ("metrics.loss >= 1e-3", one(METRIC, "loss", ">=", 0.001)),
+        ("metrics.loss <> .5", one(METRIC, "loss", "!=", 0.5)),
+        ("metrics.`train/loss x` = 1", one(METRIC, "train/loss x", "=", 1)),
+        ('metrics."train.loss" > 1', one(METRIC, "train.loss", ">", 1)),
+        ("metrics.train/loss > 1", one(METRIC, "train/loss", ">", 1)),
+        ("metrics.größe > 1", one(METRIC, "größe", ">", 1)),
+        ("params.a = 'it''s'", one(PARAM, "a", "=", "it's")),
+        ('params.a = "x"', one(PARAM, "a", "=", "x")),
+        ("parameters.a LIKE '%x_'", one(PARAM, "a", "LIKE", "%x_")),
+        ("params.a ilike 'x'", one(PARAM, "a", "ILIKE", "x")),
+        ("tags.`a.b` != ''", one(TAG, "a.b", "!=", "")),
+        ("tag.a IS NULL", one(TAG, "a", "IS NULL")),
+        ("tags.a is not null", one(TAG, "a", "IS NOT NULL")),
+        ("name IN ('a', 'b')", one(ATTRIBUTE, "name", "IN", ("a", "b"))),
+        ("state NOT IN ('failed')", one(ATTRIBUTE, "state", "NOT IN", ("failed",))),
+        ("attributes.user = 'ann'", one(ATTRIBUTE, "user", "=", "ann")),
+        ("run.name = 'x'", one(ATTRIBUTE, "name", "=", "x")),
+        ("created_ns > 100", one(ATTRIBUTE, "created_ns", ">", 100)),
+        ("dataset.name = 'd'", one(Subject.DATASET, "name", "=", "d")),
+        ("  name\n=\t'x'  ", one(ATTRIBUTE, "name", "=", "x")),
+    ],
+)
+def test_parse_filter__of_one_comparison__reads_it(text: str, found: Filter) -> None:
+    assert parse_filter(text) == found
+
+
+def test_parse_filter__of_nothing__is_none() -> None:
+    assert parse_filter("") is None
+    assert parse_filter(" \n") is None
+
+
+def test_parse_filter__joined__binds_and_before_or() -> None:
+    a, b, c = (one(ATTRIBUTE, "name", "=", text) for text in "abc")
+    texts = [f"name = '{text}'" for text in "abc"]
+    assert parse_filter(" AND ".join(texts)) == AllOf((a, b, c))
+    assert parse_filter(f"{texts[0]} OR {texts[1]} and {texts[2]}") == AnyOf((a, AllOf((b, c))))
+    assert parse_filter(f"({texts[0]} or {texts[1]}) AND {texts[2]}") == AllOf((AnyOf((a, b)), c))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("metrics.loss", "at its end: expected an operator"),
+        ("metrics.loss <", "at its end: expected a number"),
+        ("metrics.loss < 'x'", "at `'x'`: expected a number"),
+        ("metrics.loss LIKE 'x'", "`LIKE` cannot compare numbers"),
+        ("metrics.loss IS NULL", "cannot compare numbers"),
+        ("params.a < '1'", "`<` cannot compare texts"),
+        ("params.a = 1", "expected a text in quotes"),
+        ("params.a = x", "expected a text in quotes"),
+        ("params. = 'x'", ""),
+        ("nme = 'x'", 'Did you mean "name"?'),
+        ("metric = 'x'", "are written metrics.<key>"),
+        ("dataset.nam = 'x'", 'Did you mean "name"?'),
+        ("name = 'x' name = 'y'", "expected AND, OR or the end"),
+        ("name = 'x' AND", "at its end: expected a name"),
+        ("(name = 'x'", "expected a closing parenthesis"),
+        ("name IN 'x'", "expected a list"),
+        ("name IN ()", "expected a text in quotes"),
+        ("name IN ('x'", "expected a closing parenthesis"),
+        ("name NOT LIKE 'x'", "expected IN"),
+        ("name IS 'x'", "expected NULL or NOT NULL"),
+        ("NOT name = 'x'", ""),
+        ("name = 'x", "cannot be read at"),
+        ("name == 'x'", ""),
+        ("name = 'x'; DROP TABLE run", "cannot be read at `;"),
+    ],
+)
+def test_parse_filter__that_is_none__says_where_and_what_would_do(text: str, words: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_filter(text)
+    assert refused.value.field == "filter"
+    assert words in refused.value.message
+
+
+def test_parse_filter__in_mlflows_dialect__knows_no_or_and_no_parentheses() -> None:
+    assert parse_filter("run_id = 'x' and start_time > 1", MLFLOW) is not None
+    for text in ("run_id = 'x' OR run_id = 'y'", "(run_id = 'x')", "name = 'x'"):
+        with pytest.raises(InvalidValue):
+            parse_filter(text, MLFLOW)
+
+
+def test_parse_filter__too_deep_or_too_long__is_refused() -> None:
+    deepest = "(" * DEPTH_MAX + "name = 'x'" + ")" * DEPTH_MAX
+    assert parse_filter(deepest) == one(ATTRIBUTE, "name", "=", "x")
+    with pytest.raises(InvalidValue, match="too deeply"):
+        parse_filter(f"({deepest})")
+    with pytest.raises(LimitExceeded):
+        parse_filter("name = '" + "x" * 20_000 + "'")
+
+
+@pytest.mark.parametrize("digits", [19, 30, 400, 5000])
+def test_parse_filter__of_a_huge_number__compares_as_a_float(digits: int) -> None:
+    found = parse_filter(f"metrics.x < {'9' * digits}")
+    assert isinstance(found, Comparison)
+    assert isinstance(found.value, float)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 1_795_471_155_852_694_987])
+def test_parse_filter__of_a_number_of_64_bits__is_exact(number: int) -> None:
+    assert parse_filter(f"created_ns = {number}") == one(ATTRIBUTE, "created_ns", "=", number)
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("metrics.loss", Order(Identifier(METRIC, "loss"))),
+        ("metrics.loss desc", Order(Identifier(METRIC, "loss"), descending=True)),
+        ("params.`a b` ASC", Order(Identifier(PARAM, "a b"))),
+        ("created_ns DESC", Order(Identifier(ATTRIBUTE, "created_ns"), descending=True)),
+    ],
+)
+def test_parse_order__of_an_identifier__reads_it(text: str, order: Order) -> None:
+    assert parse_order(text) == order
+
+
+@pytest.mark.parametrize(
+    "text", ["", "desc", "metrics.loss up", "metrics.loss desc asc", "'x'", "1"]
+)
+def test_parse_order__that_is_none__is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_order(text)
+    assert refused.value.field == "order"
+
+
+KEYS = st.text(st.characters(exclude_characters='`"', exclude_categories=["Cs"]), min_size=1)
+
+
+@given(KEYS, st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
+def test_parse_filter__of_any_quoted_key_and_text__gives_them_back(key: str, text: str) -> None:
+    quoted = text.replace("'", "''")
+    assert parse_filter(f"params.`{key}` = '{quoted}'") == one(PARAM, key, "=", text)
+
+
+@given(
+    st.text(st.sampled_from("metrics.losname='`\"()<>!=,0123 \nANDORINLIKEISUL%_-ü"), max_size=60)
+)
+def test_parse__of_any_text__reads_or_refuses(text: str) -> None:
+    for parse in (parse_filter, parse_order):
+        with contextlib.suppress(CallerError):
+            parse(text)

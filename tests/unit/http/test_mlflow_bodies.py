@@ -1,0 +1,67 @@
+"""Values of MLflow's request bodies."""
+
+from __future__ import annotations
+
+import pytest
+
+from seafloor.domain.errors import InvalidValue, NotFound
+from seafloor.http.mlflow.bodies import (
+    KeyValue,
+    experiment_id_of,
+    int64,
+    offset_of,
+    pairs,
+    run_id_of,
+    time_ns,
+)
+
+RUN = "0123456789abcdef0123456789abcdef"
+
+
+def test_int64__as_number_or_text__is_read() -> None:
+    assert [int64(value, field="x") for value in (5, "5", -(2**63), str(2**63 - 1))] == [
+        *(5, 5, -(2**63), 2**63 - 1),
+    ]
+    for wrong in ("", "x", "1.5", 2**63, "9" * 5000):
+        with pytest.raises(InvalidValue) as refused:
+            int64(wrong, field="step")
+        assert refused.value.field == "step"
+        assert len(refused.value.message) < 150
+
+
+def test_time_ns__of_milliseconds__fits_64_bits() -> None:
+    assert time_ns("1700000000000", field="x") == 1_700_000_000_000_000_000
+    for wrong in (-1, 2**63 - 1, "soon"):
+        with pytest.raises(InvalidValue):
+            time_ns(wrong, field="start_time")
+
+
+def test_run_id_of__either_name__is_one() -> None:
+    assert run_id_of(RUN) == run_id_of("", RUN) == RUN
+    with pytest.raises(InvalidValue, match="Missing value for required parameter 'run_id'"):
+        run_id_of("")
+    with pytest.raises(NotFound, match="Run with id=nobody not found"):
+        run_id_of("nobody")
+    for wrong in ("../x", "a b", "-x", "x" * 300, "é" * 3):
+        with pytest.raises(InvalidValue, match="run_id"):
+            run_id_of(wrong)
+
+
+def test_experiment_id_of__a_whole_number__is_one() -> None:
+    assert experiment_id_of("12") == 12
+    for wrong in ("", "x", "-1", "1.0", "²", "9" * 19):
+        with pytest.raises(InvalidValue, match="experiment_id"):
+            experiment_id_of(wrong)
+
+
+def test_offset_of__a_token_of_ours__is_its_position() -> None:
+    assert (offset_of(""), offset_of("50")) == (0, 50)
+    for wrong in ("-1", "x", "²", "9" * 30):
+        with pytest.raises(InvalidValue, match="page_token"):
+            offset_of(wrong)
+
+
+def test_pairs__with_a_key_twice__are_refused() -> None:
+    assert pairs([KeyValue("a", "1"), KeyValue("b")], field="tags") == {"a": "1", "b": ""}
+    with pytest.raises(InvalidValue, match="Duplicate keys are not allowed in 'params'"):
+        pairs([KeyValue("a", "1"), KeyValue("a", "1")], field="params")
