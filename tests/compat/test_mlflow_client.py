@@ -223,7 +223,6 @@ def test_refusals__have_mlflows_codes(mlflow_client: MlflowClientProcess, experi
             f"No tag with name: none in run with id {found['run_id']}",
         ),
         "key": ("INVALID_PARAMETER_VALUE", "a//b"),
-        "many params": ("INVALID_PARAMETER_VALUE", "at most 100 params. Got 101 params."),
         "location": ("INVALID_PARAMETER_VALUE", "leave artifact_location out"),
         "no model": ("RESOURCE_DOES_NOT_EXIST", "m-000"),
         "history": ("RESOURCE_DOES_NOT_EXIST", "not found"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -61,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(settings: Settings, *, port_given: bool) -> None:
+    # What a start makes lives as long as the server: looking through it again and again for what
+    # could be thrown away takes a fifth of the start. `serve` turns this on again.
+    gc.disable()
     # Imported late: `config` must answer at once, and a missing server extra be told in one line.
     try:
         from seafloor.boot.serve import configure_logs, serve

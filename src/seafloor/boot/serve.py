@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -91,6 +92,8 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
             log_config=None,
             server_header=False,
         )
+        gc.freeze()
+        gc.enable()
         reconciling = asyncio.create_task(application.reconciler.run(), name="reconciler")
         log.info("server is ready", url=url, data_dir=str(folder.path), pid=os.getpid())
         try:

@@ -25,7 +25,10 @@ from seafloor.wire.errors import ErrorBody
 _log = structlog.get_logger("seafloor.http.request")
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_CLOSED_PATHS = ("/api/", "/ajax-api/", "/v1/")
+_CLOSED_PATHS = ("/api/", "/v1/")
+_PAGES_API = "/ajax-api/"
+"""What MLflow's own pages ask under; the same routes as under ``/api/``."""
+
 _SAFE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
@@ -62,6 +65,8 @@ class Gate:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
+        if scope["path"].startswith(_PAGES_API):
+            scope["path"] = "/api/" + scope["path"].removeprefix(_PAGES_API)
         begun = time.perf_counter()
         mark = uuid.uuid4().hex
         state = scope.setdefault("state", {})

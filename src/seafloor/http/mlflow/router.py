@@ -1,4 +1,4 @@
-"""Every MLflow route, under ``/api`` for clients and ``/ajax-api`` for pages."""
+"""Every MLflow route, under ``/api``; the gate leads ``/ajax-api``, MLflow's pages' name, here."""
 
 from __future__ import annotations
 
@@ -38,13 +38,9 @@ def mlflow_router() -> Router:
         ],
     )
     files = Router(path="/2.0", route_handlers=artifacts.ROUTES)
-    both = [
-        Router(path=path, route_handlers=[tracking, files, server_info])
-        for path in ("/api", "/ajax-api")
-    ]
     return Router(
-        path="/",
-        route_handlers=both,
+        path="/api",
+        route_handlers=[tracking, files, server_info],
         guards=[known],
         include_in_schema=False,
     )
