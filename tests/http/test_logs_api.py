@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -157,3 +158,14 @@ def test_follow__whose_reader_leaves__is_ended_by_the_server(
             )
         assert connected() >= before + 20
     wait_for(lambda: connected() <= before + 1, what="the readers' connections to be closed")
+
+
+def test_follow__while_the_server_stops__does_not_hold_it(
+    make_server: Callable[..., LiveServer],
+) -> None:
+    server = make_server()
+    run = server.post("/api/v1/runs", {"experiment": "stopping"})["id"]
+    with following(server.url, f"/api/v1/runs/{run}/logs/follow"):
+        begun = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begun < 15

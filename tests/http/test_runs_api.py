@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from http_world import Answer, check_envelope
+from http_world import Answer, ask, check_envelope
 from live_server import LiveServer
 
 Call = Callable[..., Answer]
@@ -342,3 +343,22 @@ def test_launched__run__is_executed_and_its_end_is_told(shared_server: LiveServe
     again = shared_server.post(f"/api/v1/runs/{run['id']}/attempts")
     assert again["attempt"] == 2
     shared_server.wait_state(run["id"], "failed")
+
+
+def test_create__by_many_at_once_with_one_key__gives_one_run(shared_server: LiveServer) -> None:
+    key = uuid.uuid4().hex
+    body = {"spec": {"name": "http tests", "command": "true"}, "idempotency_key": key}
+    ids: list[str] = []
+
+    def create() -> None:
+        answer = ask(shared_server.url, "POST", "/api/v1/runs", body=body)
+        assert answer.status == 201, answer
+        ids.append(answer.json["id"])
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
