@@ -169,3 +169,6 @@ def test_follow__while_the_server_stops__does_not_hold_it(
         begun = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - begun < 15
+    log = (server.data / "server.log").read_text()
+    assert "Traceback" not in log
+    assert '"server has stopped"' in log

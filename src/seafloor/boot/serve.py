@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import time
+from collections.abc import Generator
 from typing import TextIO, cast
 
 import msgspec
@@ -75,14 +78,42 @@ def serve(settings: Settings, *, port_given: bool) -> None:
         folder.close()
 
 
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us.
+
+    uvicorn raises a signal that it caught again when it has ended, which would end the process
+    before the stores are closed.
+
+    Args:
+        stopping: Set when a signal tells the server to stop.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Stop on SIGTERM and SIGINT, and let what surrounds the server end too."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        yield
+
+    def _stop(self, number: int) -> None:
+        self._stopping.set()
+        self.handle_exit(number, None)
+
+
 async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -> None:
     log = structlog.get_logger(__name__)
     port = bound.getsockname()[1]
     url = settings.server.url or f"http://{_shown_host(settings.server.host)}:{port}"
     async with open_application(settings, folder, url=url) as application:
         folder.write_server_file(ServerFile(url, os.getpid(), port, __version__, time.time_ns()))
+        asgi = create_asgi(application)
         config = uvicorn.Config(
-            create_asgi(application),
+            asgi,
             loop="none",
             http="httptools",
             lifespan="off",
@@ -97,7 +128,7 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
         reconciling = asyncio.create_task(application.reconciler.run(), name="reconciler")
         log.info("server is ready", url=url, data_dir=str(folder.path), pid=os.getpid())
         try:
-            await uvicorn.Server(config).serve(sockets=[bound])
+            await _Server(config, asgi.stopping).serve(sockets=[bound])
         finally:
             reconciling.cancel()
             await asyncio.gather(reconciling, return_exceptions=True)

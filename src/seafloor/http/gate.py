@@ -6,6 +6,7 @@ answers by itself.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 import uuid
@@ -49,6 +50,10 @@ class Gate:
         token: What clients must present; empty: nobody is asked (a loopback server).
         url: The server's own address; pages from there may ask.
         tokens: Checks the tokens of tasks.
+
+    Attributes:
+        stopping: Set by whoever runs the server when it is to stop: answers without an end, such
+            as a followed log, end then.
     """
 
     def __init__(self, inner: ASGIApp, *, token: str, url: str, tokens: Tokens) -> None:
@@ -56,6 +61,7 @@ class Gate:
         self._token = token.encode()
         self._own = urlsplit(url).netloc
         self._tokens = tokens
+        self.stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; other kinds of connection there are none."""
@@ -71,6 +77,7 @@ class Gate:
         mark = uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = mark
+        state["stopping"] = self.stopping
         status = 500
 
         async def send_noting(message: Message) -> None:

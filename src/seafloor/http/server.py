@@ -9,7 +9,6 @@ import msgspec
 from litestar import Litestar, Response, Router, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp
 
 from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, SeafloorError
@@ -78,7 +77,7 @@ def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Er
     return answer
 
 
-def create_asgi(application: Application) -> ASGIApp:
+def create_asgi(application: Application) -> Gate:
     """Make the ASGI application of the server."""
     inner = create_framework(application)
     identity = application.identity

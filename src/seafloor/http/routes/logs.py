@@ -13,7 +13,7 @@ from litestar.response import Stream
 from seafloor.app.application import Application
 from seafloor.domain.names import check_slug
 from seafloor.http.errors import documented
-from seafloor.http.requests import AnyRequest
+from seafloor.http.requests import AnyRequest, until_stopping
 from seafloor.http.state import application_of
 from seafloor.stores.logs.protocol import LogKey, LogPage
 from seafloor.wire.logs import LogView
@@ -80,15 +80,18 @@ async def follow_log(
     last_seen = request.headers.get("last-event-id", "")
     if last_seen.isascii() and last_seen.isdigit() and len(last_seen) < 19:
         begin = max(1, int(last_seen))
+    pages = app.stores.logs.follow(key, from_line=begin)
     return Stream(
-        _follow(app, key, begin),
+        _follow(app, key, until_stopping(request, pages)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _follow(app: Application, key: LogKey, from_line: int) -> AsyncIterator[bytes]:
-    async for page in app.stores.logs.follow(key, from_line=from_line):
+async def _follow(
+    app: Application, key: LogKey, pages: AsyncIterator[LogPage]
+) -> AsyncIterator[bytes]:
+    async for page in pages:
         if not page.lines and not page.finished:
             yield b": still there\n\n"
             continue
