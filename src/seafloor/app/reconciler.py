@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Coroutine
 from typing import assert_never
 
 import structlog
@@ -41,6 +42,9 @@ from seafloor.launch.protocol import (
 from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
 
 _log = structlog.get_logger(__name__)
+
+SALVAGES_MAX = 5
+"""How often what a task left is tried to be delivered before its run ends without."""
 
 _DRIVEN = WorkloadQuery(
     states=(
@@ -85,6 +89,8 @@ class Reconciler:
         self._starts_at_once_max = starts_at_once_max
         self._starting: dict[WorkloadId, asyncio.Task[None]] = {}
         self._finishing: dict[WorkloadId, asyncio.Task[None]] = {}
+        self._releasing: dict[TaskKey, asyncio.Task[None]] = {}
+        self._salvages: dict[TaskKey, int] = {}
         self._stops_asked: set[TaskKey] = set()
         self.problem: str | None = None
 
@@ -95,7 +101,11 @@ class Reconciler:
                 await self._guarded_pass()
                 await self._wakeup.wait(timeout_s=self._interval_s)
         finally:
-            under_way = [*self._starting.values(), *self._finishing.values()]
+            under_way = [
+                *self._starting.values(),
+                *self._finishing.values(),
+                *self._releasing.values(),
+            ]
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
@@ -262,36 +272,63 @@ class Reconciler:
             case TaskAlive():
                 return
             case TaskEnded() | TaskLost() | TaskAbsent():
-                task = asyncio.create_task(self._finish(workload, key, observed))
+                work = self._guarded(self._finish(workload, key, observed), "ending a run", key)
+                task = asyncio.create_task(work, name=f"finish {workload.id}")
                 self._finishing[workload.id] = task
                 task.add_done_callback(lambda _: self._finishing.pop(workload.id, None))
             case _:
                 assert_never(observed)
 
+    async def _guarded(self, work: Coroutine[None, None, None], what: str, key: TaskKey) -> None:
+        """Do something in the background; what fails is logged, and the next pass repeats it."""
+        try:
+            await work
+        except SeafloorError as error:
+            _log.warning(
+                f"{what} failed and will be repeated",
+                run_id=key.workload_id,
+                error=error.code,
+                message=error.message,
+            )
+        except Exception:  # noqa: BLE001  # edge: background task
+            _log.exception(f"{what} failed and will be repeated", run_id=key.workload_id)
+
     async def _finish(
         self, workload: Workload, key: TaskKey, observed: TaskEnded | TaskLost | TaskAbsent
     ) -> None:
         """End a run whose agent is gone: deliver what it left, then say how it ended."""
-        try:
-            match observed:
-                case TaskEnded(ending=ending, delivered=delivered):
-                    if not delivered:
-                        await self._launcher.salvage(key)
-                    report = TaskReport(time_ns=self._clock.now_ns(), ending=ending)
-                    await self._tasks.ended(workload.id, workload.attempt, report)
-                case TaskLost(reason=reason):
-                    await self._launcher.salvage(key)
-                    await self._tasks.lost(workload.id, workload.attempt, reason)
-                case TaskAbsent():
-                    reason = "The task's folder is gone, so nobody can say how it ended."
-                    await self._tasks.lost(workload.id, workload.attempt, reason)
-                case _:
-                    assert_never(observed)
-        except SeafloorError as error:
-            _log.warning("ending a run failed and will be repeated", run_id=workload.id,
-                         error=error.code, message=error.message)  # fmt: skip
-        except Exception:  # noqa: BLE001  # edge: background task
-            _log.exception("ending a run failed and will be repeated", run_id=workload.id)
+        if isinstance(observed, TaskAbsent):
+            reason = "The task's folder is gone, so nobody can say how it ended."
+            await self._tasks.lost(workload.id, workload.attempt, reason)
+            return
+        if not await self._is_delivered(key, observed):
+            return
+        if isinstance(observed, TaskEnded):
+            report = TaskReport(time_ns=self._clock.now_ns(), ending=observed.ending)
+            await self._tasks.ended(workload.id, workload.attempt, report)
+        else:
+            await self._tasks.lost(workload.id, workload.attempt, observed.reason)
+
+    async def _is_delivered(self, key: TaskKey, observed: TaskEnded | TaskLost) -> bool:
+        """Have what a task left delivered; say False when that must be tried again.
+
+        An end closes the log, and the folder goes after it: so what cannot be delivered now (a
+        full disk) is tried again at later passes, a bounded number of times.
+        """
+        if isinstance(observed, TaskEnded) and observed.delivered:
+            return True
+        await self._launcher.salvage(key)
+        left = await self._launcher.observe(key)
+        if isinstance(left, TaskEnded):
+            delivered = left.delivered
+        else:
+            delivered = not (isinstance(left, TaskLost) and left.undelivered_bytes)
+        self._salvages[key] = self._salvages.get(key, 0) + 1
+        if not delivered and self._salvages[key] < SALVAGES_MAX:
+            _log.warning("what a task left is not delivered yet", run_id=key.workload_id)
+            return False
+        self._salvages.pop(key)
+        return True
 
     async def _see_to_stop(self, workload: Workload, key: TaskKey) -> None:
         starting = self._starting.get(workload.id)
@@ -320,15 +357,23 @@ class Reconciler:
     async def _release_ended(self, driven: set[WorkloadId]) -> None:
         """Remove the working folders of attempts that are over and were delivered."""
         for key in await self._launcher.tasks():
-            if key.workload_id in driven and await self._is_newest(key):
+            if key in self._releasing or (key.workload_id in driven and await self._is_newest(key)):
                 continue
-            observed = await self._launcher.observe(key)
-            if isinstance(observed, TaskAlive):
-                continue
-            if isinstance(observed, TaskEnded) and not observed.delivered:
-                await self._launcher.salvage(key)
-            self._stops_asked.discard(key)
-            await self._launcher.release(key)
+            # Beside the passes: delivering what is left may take its time, and nobody waits for it.
+            work = self._guarded(self._release(key), "removing a task's folder", key)
+            self._releasing[key] = asyncio.create_task(work, name=f"release {key.workload_id}")
+            self._releasing[key].add_done_callback(
+                lambda _, key=key: self._releasing.pop(key, None)
+            )
+
+    async def _release(self, key: TaskKey) -> None:
+        observed = await self._launcher.observe(key)
+        if isinstance(observed, TaskAlive):
+            return
+        if isinstance(observed, TaskEnded) and not observed.delivered:
+            await self._launcher.salvage(key)
+        self._stops_asked.discard(key)
+        await self._launcher.release(key)
 
     async def _is_newest(self, key: TaskKey) -> bool:
         found = await self._metadata.workload_get(key.workload_id)

@@ -306,9 +306,7 @@ async def _spawned(work: asyncio.Future[Spawned | None]) -> Spawned | None:
 def _working_folder(launch: TaskLaunch, folders: AttemptFolders) -> Path:
     """Where the command starts: as a user in his own folder, or above his repository."""
     match launch.code:
-        case None:
-            return folders.root
-        case GitCode():
+        case None | GitCode():
             return folders.code
         case SnapshotCode(folder=folder, subfolder=subfolder):
             return folders.code / folder / subfolder
