@@ -131,10 +131,11 @@ async def test_start__git__command_starts_above_the_repository(
     assert where == f"{launcher_world.attempt(launch.key) / 'code'}\n"
 
 
-async def test_start__no_code__command_starts_in_the_attempts_folder(
+async def test_start__no_code__command_starts_apart_from_what_is_the_agents(
     local: LocalLauncher, launcher_world: LocalWorld
 ) -> None:
-    assert await printed(launcher_world, local, "pwd") == f"{launcher_world.attempt(task_key())}\n"
+    folder = launcher_world.attempt(task_key()) / "code"
+    assert await printed(launcher_world, local, "pwd") == f"{folder}\n"
 
 
 async def test_start__environment__its_python_comes_first(
@@ -248,7 +249,7 @@ async def test_server__killed_right_after_start__task_goes_on_and_is_found(
     )
     assert started.returncode == -signal.SIGKILL
     assert await local.tasks() == (task_key(),)
-    (launcher_world.attempt(task_key()) / "go").touch()
+    (launcher_world.attempt(task_key()) / "code" / "go").touch()
     assert (await ended(local, task_key())).delivered
     assert launcher_world.received(task_key()).printed(OUT) == b"begun\ndone\n"
 
