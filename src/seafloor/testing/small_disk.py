@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Generator
@@ -25,10 +26,20 @@ class SmallDisk:
     def fill(self, *, leave_bytes: int = 0) -> None:
         """Take all space but so much (whole pages)."""
         self.free()
-        left = os.statvfs(self.path)
-        size_bytes = left.f_bavail * left.f_frsize - leave_bytes
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, size_bytes))
+            while True:
+                left = os.statvfs(self.path)
+                size_bytes = left.f_bavail * left.f_frsize - leave_bytes
+                if size_bytes <= 0:
+                    return
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size_bytes)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    # Another wrote between the look and the taking: look again.
+                else:
+                    return
 
     def free(self) -> None:
         """Give the taken space back."""
