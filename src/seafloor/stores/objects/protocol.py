@@ -10,10 +10,10 @@ and after a crash as well. When a ``put`` returns the bytes are durable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -59,13 +59,16 @@ class ObjectCapabilities:
 
     Args:
         append: Whether ``append`` works (else it raises NotSupported).
-        presign: Whether URLs for direct access can be made.
+        presign: Whether ``presign`` works (else it raises NotSupported).
         local_files: Whether objects are files that ``local_path`` names.
+        nested_keys: Whether an object may have others below it (``a`` beside ``a/b``), as in a
+            bucket. Where it may not, as in a file system, such a ``put`` is a Conflict.
     """
 
     append: bool = False
     presign: bool = False
     local_files: bool = False
+    nested_keys: bool = False
 
 
 class ObjectRead(Protocol):
@@ -128,6 +131,25 @@ class ObjectRead(Protocol):
         ...
 
 
+class ObjectAccess(Protocol):
+    """Direct access by others."""
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Make a URL by which anybody can read or write one object for a while.
+
+        It does not say whether the object exists. Whoever has the URL has the right; it is never
+        logged.
+
+        Args:
+            expires_s: 1..604,800 (a week).
+
+        Raises:
+            NotSupported: ``capabilities.presign`` is False.
+            InvalidValue: ``expires_s`` is out of bounds.
+        """
+        ...
+
+
 class ObjectWrite(Protocol):
     """Writing."""
 
@@ -144,13 +166,46 @@ class ObjectWrite(Protocol):
         Raises:
             AlreadyExists: if_absent, and the key has an object. Nothing was written. Of several
                 concurrent creators exactly one succeeds.
-            Conflict: the key is a folder, or a part of it is an object. Nothing was written.
+            Conflict: the key is a folder, or a part of it is an object, and the store cannot have
+                both (``capabilities.nested_keys``). Nothing was written.
             StoreFull: no space left. Nothing is visible, and what was begun was removed.
+        """
+        ...
+
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; at offset 0 it is created. Durable when it returns.
+
+        Bytes below the object's size are skipped, so a repeat is harmless. One writer at a time
+        per key. A reader sees a beginning of what was appended.
+
+        Returns:
+            The object's size: the offset of the next append.
+
+        Raises:
+            NotSupported: ``capabilities.append`` is False.
+            OutOfOrder: offset is above the object's size; ``next_offset`` says where to go on.
+            Conflict, StoreFull: as for ``put``.
+        """
+        ...
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole, within the store where it can (no byte comes through here).
+
+        Raises:
+            NotFound: no object has the source's key.
+            AlreadyExists, Conflict, StoreFull: as for ``put``.
         """
         ...
 
     async def delete(self, key: str) -> bool:
         """Delete one object; say whether there was one. Folders vanish with their last object."""
+        ...
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects, in as few requests as the store allows; a missing one is fine.
+
+        Not one transaction: after a failure some may be gone. Safe to repeat.
+        """
         ...
 
     async def delete_folder(self, folder: str) -> int:
@@ -164,7 +219,7 @@ class ObjectWrite(Protocol):
         ...
 
 
-class ObjectStore(ObjectRead, ObjectWrite, Protocol):
+class ObjectStore(ObjectRead, ObjectWrite, ObjectAccess, Protocol):
     """Bytes under keys."""
 
     @property
