@@ -41,11 +41,18 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--data", type=Path)
         command.add_argument("--host")
         command.add_argument("--port", type=int)
+        command.add_argument("--metadata", metavar="URL")
+        command.add_argument("--objects", metavar="URL")
     given = parser.parse_args(arguments)
     try:
         settings = load(
             data_dir=given.data,
-            flags={"server.host": given.host, "server.port": given.port},
+            flags={
+                "server.host": given.host,
+                "server.port": given.port,
+                "stores.metadata": given.metadata,
+                "stores.objects": given.objects,
+            },
             variables=environment(),
         )
         if given.command == "config":

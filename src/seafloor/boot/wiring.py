@@ -23,8 +23,8 @@ from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.settings import Settings
-from seafloor.domain.errors import NotSupported
+from seafloor.boot.opening import open_metadata_database, open_object_store
+from seafloor.boot.settings import Settings, environment
 from seafloor.domain.ids import Sha256
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
@@ -32,44 +32,9 @@ from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.events.store import SpoolEventFileStore
 from seafloor.stores.logs.spool import SpoolLogStore
-from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
-from seafloor.stores.objects.local import LocalObjectStore
-
-
-def database_url(settings: Settings) -> str:
-    """The URL of the metadata database.
-
-    Raises:
-        NotSupported: a database that this version does not speak to.
-    """
-    url = settings.stores.metadata or f"sqlite:///{settings.data_dir / 'seafloor.db'}"
-    if not url.startswith("sqlite:///"):
-        raise NotSupported(
-            "This version keeps metadata in SQLite only: leave stores.metadata empty.",
-            field="stores.metadata",
-        )
-    return url
-
-
-def objects_dir(settings: Settings) -> Path:
-    """The folder of the object store.
-
-    Raises:
-        NotSupported: an object store that this version does not speak to.
-    """
-    url = settings.stores.objects
-    if not url:
-        return settings.data_dir / "objects"
-    if not url.startswith("file:///"):
-        raise NotSupported(
-            "This version keeps objects in a folder only: give file:///<path>, or leave "
-            "stores.objects empty.",
-            field="stores.objects",
-        )
-    return Path(url.removeprefix("file://"))
 
 
 @asynccontextmanager
@@ -79,11 +44,11 @@ async def open_application(
     """Open every store, bring the database up to date, make every use case; close on leaving."""
     clock, wakeup = SystemClock(), Wakeup()
     async with AsyncExitStack() as stack:
-        database = Database(database_url(settings))
+        database = open_metadata_database(settings)
         stack.push_async_callback(database.close)
         await database.migrate()
         metadata = SqlMetadataStore(database)
-        objects = LocalObjectStore(objects_dir(settings))
+        objects = open_object_store(settings, environment())
         stack.push_async_callback(objects.close)
         await identify(objects, new_id=new_workload_id(clock))
         metrics = SqlMetricStore(database)
