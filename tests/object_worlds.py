@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.services._service import Service
+
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.open import open_objects
 from seafloor.stores.objects.protocol import ObjectStore
-from tests.services._service import Service
 
 KINDS = ("memory", "local", "s3", "azure")
 """Those that ``fresh_objects`` knows."""
