@@ -308,3 +308,61 @@ event_file = Table(
     Column("scalars", number(), nullable=False),
     Column("problem", long_text()),
 )
+
+# What several servers append to (`stores/streams`): a log, or a tf.events file.
+byte_stream = Table(
+    "byte_stream",
+    METADATA,
+    # Drawn at random, so that a stream that is deleted and written anew is another one.
+    Column("id", number(), primary_key=True, autoincrement=False),
+    Column("kind", short_text(16), nullable=False),
+    Column("workload_id", short_text(_ID_CHARS), nullable=False),
+    Column("attempt", small_number(), nullable=False),
+    Column("name", path_text(), nullable=False),
+    Column("size_bytes", number(), nullable=False),
+    # Up to here nothing changes any more: where the record that is not whole yet begins.
+    Column("settled_bytes", number(), nullable=False),
+    # Up to here the bytes are in chunks, from here on in rows.
+    Column("sealed_bytes", number(), nullable=False),
+    Column("row_count", small_number(), nullable=False),
+    Column("finished", small_number(), nullable=False),
+    Column("seal_due", small_number(), nullable=False),
+    # What the kind of stream knows of its bytes, a JSON document.
+    Column("summary", long_text(), nullable=False),
+    UniqueConstraint("workload_id", "kind", "attempt", "name"),
+    Index(None, "seal_due", "kind"),
+)
+
+
+def _of_stream() -> Column[int]:
+    return Column(
+        "stream_id",
+        number(),
+        ForeignKey("byte_stream.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+
+
+byte_stream_row = Table(
+    "byte_stream_row",
+    METADATA,
+    _of_stream(),
+    Column("start", number(), primary_key=True, autoincrement=False),
+    Column("size_bytes", number(), nullable=False),
+    Column("mark", blob(), nullable=False),
+    Column("data", blob(), nullable=False),
+)
+
+byte_stream_chunk = Table(
+    "byte_stream_chunk",
+    METADATA,
+    _of_stream(),
+    Column("start", number(), primary_key=True, autoincrement=False),
+    Column("size_bytes", number(), nullable=False),
+    Column("mark", blob(), nullable=False),
+    Column("object_key", path_text(), nullable=False),
+    Column("object_bytes", number(), nullable=False),
+    # Of the object's end, its index.
+    Column("index_bytes", number(), nullable=False),
+)
