@@ -5,6 +5,7 @@ Each check does the real thing at the real place, under a name of its own, and t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ import httpx
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, NotFound, NotSupported, SeafloorError
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.trial import try_database
 from seafloor.stores.objects.identity import IDENTITY_KEY
 from seafloor.stores.objects.protocol import ObjectStore
 
 CLOCK_OFF_WARN_S = 5.0
+ROUND_TRIP_WARN_MS = 20.0
 _CHECK_FOLDER = "seafloor-check"
 _CHECK_BYTES = 3 * 1024 * 1024 + 17
 _PRESIGN_S = 60
@@ -37,6 +41,40 @@ class StoreCheck(msgspec.Struct, frozen=True):
     state: Literal["ok", "warn", "fail"]
     said: str
     fix: str = ""
+
+
+async def check_metadata(database: Database) -> list[StoreCheck]:
+    """Make, fill and drop a table; see how far away the database is and what its clock says.
+
+    Returns:
+        What was found, in the order in which it should be mended.
+    """
+    try:
+        trial = await asyncio.to_thread(try_database, database.engine)
+    except SeafloorError as error:
+        fix = (
+            "Is it running, is the URL right, and may the user create tables in that database? "
+            "docs/how-to/databases.md"
+        )
+        return [StoreCheck("metadata: write", "fail", error.message, fix)]
+    tables = "Seafloor's tables are there" if trial.migrated else "no Seafloor has used it yet"
+    found = [
+        StoreCheck("metadata: reach", "ok", f"{trial.server}; {tables}"),
+        StoreCheck("metadata: write", "ok", "rows and tables are made, changed and removed"),
+    ]
+    away = f"{trial.round_trip_ms:.1f} ms for a round trip"
+    if trial.round_trip_ms > ROUND_TRIP_WARN_MS:
+        fix = "Have the server run near its database: a request takes several round trips."
+        found.append(StoreCheck("metadata: distance", "warn", away, fix))
+    else:
+        found.append(StoreCheck("metadata: distance", "ok", away))
+    if abs(trial.clock_ahead_s) > CLOCK_OFF_WARN_S:
+        said = f"the database's clock and this machine's differ by {trial.clock_ahead_s:+.0f} s"
+        fix = "Have both keep time (NTP)."
+        found.append(StoreCheck("metadata: clock", "warn", said, fix))
+    else:
+        found.append(StoreCheck("metadata: clock", "ok", "agrees with this machine's"))
+    return found
 
 
 @dataclass
