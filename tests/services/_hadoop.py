@@ -30,16 +30,17 @@ ADMIN = "org.apache.hadoop.hdfs.tools.DFSAdmin"
 
 _PYSPARK = "3.0.1"
 _JARS = (
-    "hadoop-hdfs-2 hadoop-common-2 hadoop-auth-2 hadoop-annotations-2 jetty-6 jetty-util-6 "
-    "jetty-sslengine-6 guava-14 protobuf-java-2 htrace-core-3.1 javax.servlet-api-3.1 "
-    "netty-all-4.1 xercesImpl xml-apis leveldbjni commons-cli-1.2 commons-codec "
-    "commons-collections-3 commons-compress commons-configuration commons-digester "
-    "commons-beanutils commons-io commons-lang-2 commons-lang3 commons-logging commons-math3 "
-    "commons-net commons-httpclient log4j-1.2 slf4j-api slf4j-log4j12 jackson-core-asl "
-    "jackson-mapper-asl xmlenc apacheds-i18n apacheds-kerberos-codec api-asn1 api-util "
-    "curator-client curator-framework curator-recipes zookeeper gson httpclient-4 httpcore-4 "
-    "stax-api activation jaxb-api"
-).split()
+    *("hadoop-hdfs-2", "hadoop-common-2", "hadoop-auth-2", "hadoop-annotations-2", "jetty-6"),
+    *("jetty-util-6", "jetty-sslengine-6", "guava-14", "protobuf-java-2", "htrace-core-3.1"),
+    *("javax.servlet-api-3.1", "netty-all-4.1", "xercesImpl", "xml-apis", "leveldbjni"),
+    *("commons-cli-1.2", "commons-codec", "commons-collections-3", "commons-compress"),
+    *("commons-configuration", "commons-digester", "commons-beanutils", "commons-io"),
+    *("commons-lang-2", "commons-lang3", "commons-logging", "commons-math3", "commons-net"),
+    *("commons-httpclient", "log4j-1.2", "slf4j-api", "slf4j-log4j12", "jackson-core-asl"),
+    *("jackson-mapper-asl", "xmlenc", "apacheds-i18n", "apacheds-kerberos-codec", "api-asn1"),
+    *("api-util", "curator-client", "curator-framework", "curator-recipes", "zookeeper", "gson"),
+    *("httpclient-4", "httpcore-4", "stax-api", "activation", "jaxb-api"),
+)
 _DEBIAN_JARS = ("commons-daemon", "jersey1-core", "jersey1-server", "jersey1-servlet", "jsr311-api")
 _DEBIAN = Path("/usr/share/java")
 _WEB_PARTS = ("hdfs", "datanode", "secondary", "journal", "static")
@@ -60,7 +61,6 @@ SETTINGS: Mapping[str, str] = {
     "dfs.namenode.datanode.registration.ip-hostname-check": "false",
     "dfs.namenode.safemode.extension": "0",
     "dfs.namenode.safemode.min.datanodes": "1",
-    "dfs.namenode.fs-limits.min-block-size": "4096",
     "dfs.namenode.acls.enabled": "true",
     # State lies in a temporary folder and outlives its daemons, killed or not, but no machine.
     "dfs.namenode.edits.noeditlogchannelflush": "true",
@@ -164,8 +164,7 @@ def _jars() -> Path:
             "apt-get install libjersey1-core-java libjersey1-server-java "
             f"libjersey1-servlet-java libcommons-daemon-java (no {', '.join(missing)}.jar)"
         )
-    folder = made_once(f"hadoop-2.7.4-pyspark-{_PYSPARK}", _collect)
-    return folder
+    return made_once(f"hadoop-2.7.4-pyspark-{_PYSPARK}", _collect)
 
 
 def _collect(folder: Path) -> None:
