@@ -55,8 +55,11 @@ class ObjectStoreMachine(RuleBasedStateMachine):
         self._held = ExitStack()
         self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
         self._runner = self._held.enter_context(asyncio.Runner())
-        self._model = MemoryObjectStore()
         self._open()
+        self._model = MemoryObjectStore(
+            nested_keys=self._store.capabilities.nested_keys,
+            append=self._store.capabilities.append,
+        )
 
     def _open(self) -> None:
         async def opened() -> ObjectStore:
@@ -106,6 +109,24 @@ class ObjectStoreMachine(RuleBasedStateMachine):
     def put_broken(self, key: str, chunks: list[bytes]) -> None:
         """A stream ends in an error."""
         self._compare(lambda store: store.put(key, broken_stream(chunks, _BrokenSource())))
+
+    @rule(pick=_picks, key=_keys, offset=st.integers(-1, 14), data=_contents)
+    def append(self, pick: int, key: str, offset: int, data: bytes) -> None:
+        """Somebody appends, mostly where nothing follows."""
+        key = self._picked(pick, key)
+        self._compare(lambda store: store.append(key, offset=offset, data=data))
+
+    @rule(pick=_picks, source=_keys, new=_keys, if_absent=st.booleans())
+    def copy(self, pick: int, source: str, new: str, *, if_absent: bool) -> None:
+        """Somebody copies; also onto itself."""
+        source = self._picked(pick, source)
+        self._compare(lambda store: store.copy(source, new, if_absent=if_absent))
+
+    @rule(pick=_picks, keys=st.lists(_keys, max_size=3))
+    def delete_many(self, pick: int, keys: list[str]) -> None:
+        """Somebody deletes several, some of which are missing."""
+        keys = [*keys, self._picked(pick, "a")]
+        self._compare(lambda store: store.delete_many(keys))
 
     @rule(pick=_picks, key=_keys)
     def head(self, pick: int, key: str) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 READ_CHUNK_BYTES = 1024 * 1024
 LIST_LIMIT_MAX = 1000
+PRESIGN_EXPIRES_S_MAX = 7 * 24 * 3600
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -27,7 +28,9 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     Args:
         key: Its whole key.
         size_bytes: Of its content.
-        modified_ns: When it was last put, UTC.
+        modified_ns: When it was last put, UTC. Two puts of one key have two times, as ``put``,
+            ``copy`` and ``head`` tell them; a listing may be less exact
+            (``ObjectCapabilities.exact_listing``).
         etag: Changes whenever the content does; opaque.
     """
 
@@ -63,12 +66,15 @@ class ObjectCapabilities:
         local_files: Whether objects are files that ``local_path`` names.
         nested_keys: Whether an object may have others below it (``a`` beside ``a/b``), as in a
             bucket. Where it may not, as in a file system, such a ``put`` is a Conflict.
+        exact_listing: Whether ``list`` tells the same ``modified_ns`` as ``head``. Where it does
+            not, it is the time on the store's own clock, to the second.
     """
 
     append: bool = False
     presign: bool = False
     local_files: bool = False
     nested_keys: bool = False
+    exact_listing: bool = True
 
 
 class ObjectRead(Protocol):
@@ -191,6 +197,8 @@ class ObjectWrite(Protocol):
     async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
         """Copy one object whole, within the store where it can (no byte comes through here).
 
+        What differs from the target's content before has another etag and another time.
+
         Raises:
             NotFound: no object has the source's key.
             AlreadyExists, Conflict, StoreFull: as for ``put``.
@@ -198,7 +206,11 @@ class ObjectWrite(Protocol):
         ...
 
     async def delete(self, key: str) -> bool:
-        """Delete one object; say whether there was one. Folders vanish with their last object."""
+        """Delete one object; say whether there was one. Folders vanish with their last object.
+
+        Of several who delete one object at once, more than one may be told so by a store that
+        has to look first.
+        """
         ...
 
     async def delete_many(self, keys: Sequence[str]) -> None:
