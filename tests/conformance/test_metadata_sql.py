@@ -86,11 +86,13 @@ async def test_purge__a_full_run__no_row_of_any_table_knows_it(store: SqlStoreUn
         tables = METADATA.tables
         connection.execute(insert(tables["metric_journal"]), [{**ids, **numbers, "payload": b""}])
         connection.execute(insert(tables["event_file"]), [{**ids, **counts}])
+        intent = {"id": "1" * 32, "owner": run_id(1), "path": "a", "sha256": "2" * 64}
+        connection.execute(insert(tables["artifact_intent"]), [intent])
 
     await store.database.write(fill_the_others)
     await store.model_update("m-" + run_id(1), updated_ns=T0_NS, params={"a": "b"})
     knowing = await store.database.read(tables_that_know)
-    unrelated = {"project", "experiment", "experiment_tag", "environment"}
+    unrelated = {"project", "experiment", "experiment_tag", "environment", "lease", "installation"}
     assert knowing == METADATA.tables.keys() - unrelated
     await store.workload_set_deleted(run_id(1), deleted_ns=T0_NS)
     await store.workload_purge(run_id(1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import StoreUnavailable
 from seafloor.stores.artifacts.memory import MemoryManifestStore
 from seafloor.stores.metadata.memory.attempts import MemoryAttempts
 from seafloor.stores.metadata.memory.environments import MemoryEnvironments
 from seafloor.stores.metadata.memory.experiments import MemoryExperiments, MemoryProjects
+from seafloor.stores.metadata.memory.leases import MemoryInstallation, MemoryLeases
 from seafloor.stores.metadata.memory.models import MemoryModels
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.workloads import LastValue, MemoryLabels, MemoryWorkloads
@@ -46,6 +50,8 @@ class MemoryMetadataStore(
     MemoryExperiments,
     MemoryWorkloads,
     MemoryAttempts,
+    MemoryLeases,
+    MemoryInstallation,
     MemoryLabels,
     MemoryEnvironments,
     MemoryModels,
@@ -58,12 +64,16 @@ class MemoryMetadataStore(
     Args:
         last_value: The last value of a metric, by workload id and key, for searches; None when
             there is none. Without it no workload has metrics.
+        now_ns: The clock of leases.
     """
 
-    def __init__(self, last_value: LastValue | None = None) -> None:
+    def __init__(
+        self, last_value: LastValue | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self._rows = Rows()
         self._manifest = MemoryManifestStore()
         self._last_value = last_value or _no_metrics
+        self._now_ns = now_ns
         self._closed = False
 
     async def check(self) -> None:

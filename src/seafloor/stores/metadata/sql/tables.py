@@ -125,6 +125,9 @@ attempt = Table(
     Column("receipts", long_text(), nullable=False),
     Column("environment", short_text(300)),
     Column("environment_digest", short_text(_SHA256_CHARS)),
+    Column("place", short_text(63)),
+    Column("fence", number()),
+    Column("launching_ns", number()),
 )
 
 task = Table(
@@ -309,6 +312,35 @@ event_file = Table(
     Column("problem", long_text()),
 )
 
+lease = Table(
+    "lease",
+    METADATA,
+    Column("name", short_text(250), primary_key=True),
+    Column("holder", short_text(250), nullable=False),
+    Column("fence", number(), nullable=False),
+    Column("taken_ns", number(), nullable=False),
+    Column("expires_ns", number(), nullable=False),
+)
+
+# What all servers of an installation share and nobody sets.
+installation = Table(
+    "installation",
+    METADATA,
+    Column("name", short_text(63), primary_key=True),
+    Column("content", blob(), nullable=False),
+)
+
+# Files whose bytes are about to become visible (`stores/artifacts/store.py`).
+artifact_intent = Table(
+    "artifact_intent",
+    METADATA,
+    Column("id", short_text(32), primary_key=True),
+    Column("owner", short_text(_OWNER_CHARS), nullable=False),
+    Column("path", path_text(), nullable=False),
+    Column("sha256", short_text(_SHA256_CHARS), nullable=False),
+    Index(None, "owner"),
+)
+
 # What several servers append to (`stores/streams`): a log, or a tf.events file.
 byte_stream = Table(
     "byte_stream",
@@ -319,6 +351,8 @@ byte_stream = Table(
     Column("workload_id", short_text(_ID_CHARS), nullable=False),
     Column("attempt", small_number(), nullable=False),
     Column("name", path_text(), nullable=False),
+    # Rises with whatever changes what is kept; sealing does not.
+    Column("version", number(), nullable=False),
     Column("size_bytes", number(), nullable=False),
     # Up to here nothing changes any more: where the record that is not whole yet begins.
     Column("settled_bytes", number(), nullable=False),
