@@ -1,6 +1,7 @@
 """What every log store must do. Subclass ``LogStoreSuite`` and give ``make_store``.
 
-Stores that outlive their process subclass ``DurableLogStoreSuite``.
+Stores that outlive their process subclass ``DurableLogStoreSuite``, those that do so in a folder
+``OnDiskLogStoreSuite``.
 """
 
 from __future__ import annotations
@@ -405,6 +406,10 @@ class DurableLogStoreSuite(LogStoreSuite):
     factory: ClassVar[str]
     """``module:name`` of what makes the store of a folder, for a process of its own."""
 
+    def named(self, folder: Path) -> str:
+        """What the factory is given for a folder."""
+        return str(folder)
+
     async def test_reopen__a_log__is_the_same(self, tmp_path: Path) -> None:
         data = spool([line(1, "a"), loss(2, 3), line(5, "b", stream=ERR)])
         store = self.make_store(tmp_path)
@@ -427,7 +432,7 @@ class DurableLogStoreSuite(LogStoreSuite):
             said = await asyncio.to_thread(
                 run_until_killed,
                 "seafloor.testing.log_store_child",
-                [self.factory, str(folder)],
+                [self.factory, self.named(folder)],
                 after_lines=after_lines,
             )
             store = self.make_store(folder)
@@ -440,16 +445,25 @@ class DurableLogStoreSuite(LogStoreSuite):
             assert await raw_of(store, KEY) == printed
             await store.close()
 
+
+class OnDiskLogStoreSuite(DurableLogStoreSuite):
+    """True of every log store that keeps what it has in one folder."""
+
+    disk_bytes: ClassVar[int] = 1 << 20
+    """What a disk must have for 600,000 bytes of logs."""
+    spare_bytes: ClassVar[int] = 64 * 1024
+    """What may be left of it so that 500,000 more do not fit."""
+
     async def test_append__disk_full__is_refused_whole_and_goes_on(self, tmp_path: Path) -> None:
         data = numbered(30_000, width=60)
-        with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        with small_disk(tmp_path / "disk", size_bytes=self.disk_bytes) as disk:
             store = self.make_store(disk.path / "logs")
             disk.fill()
             with pytest.raises(StoreFull):
                 await store.append(KEY, offset=0, data=data[:1000])
             disk.free()
             accepted = await store.append(KEY, offset=0, data=data[:100_000])
-            disk.fill(leave_bytes=64 * 1024)
+            disk.fill(leave_bytes=self.spare_bytes)
             with pytest.raises(StoreFull):
                 await store.append(KEY, offset=accepted, data=data[accepted : accepted + 500_000])
             assert (await store.state(KEY)).size_bytes == accepted

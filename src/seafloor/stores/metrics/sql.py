@@ -118,17 +118,26 @@ class SqlMetricStore:
         else:
             fresh, _ = await asyncio.to_thread(triples_by_key, points)
         written = await self._database.write(
-            lambda connection: self._append(connection, workload_id, attempt, fresh)
+            lambda connection: self.append_within(connection, workload_id, attempt, fresh)
         )
         return AppendReceipt(written, len(points) - written)
 
-    def _append(
+    def append_within(
         self,
         connection: Connection,
         workload_id: WorkloadId,
         attempt: int,
         points: Mapping[str, list[Triple]],
     ) -> int:
+        """Append points in a transaction of another's; return how many were not there yet.
+
+        Args:
+            connection: Of a ``Database.write``.
+            points: What ``points.triples_by_key`` makes of them.
+
+        Raises:
+            NotFound: no such workload.
+        """
         if connection.execute(_WORKLOAD, {"workload_id": workload_id}).first() is None:
             raise NotFound("There is no such workload.", field="workload_id")
         before = _aggregates(connection, workload_id, list(points))
