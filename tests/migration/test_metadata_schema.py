@@ -20,7 +20,7 @@ from seafloor.domain.errors import Conflict
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.migrations.run import VERSION_TABLE, revisions
-from seafloor.stores.metadata.sql.sqlite import make_engine
+from seafloor.stores.metadata.sql.open import open_backend, parse_url
 from seafloor.stores.metadata.sql.tables import METADATA
 from seafloor.testing.metadata_records import create, run, run_id
 from seafloor.testing.metadata_worlds import open_sql_store
@@ -90,7 +90,7 @@ async def test_migrate__empty_database__equals_the_tables(
     database: Database, tmp_path: Path
 ) -> None:
     migrated = await database.read(schema)
-    engine = make_engine(f"sqlite:///{tmp_path / 'fresh.db'}", connections=1)
+    engine = open_backend(parse_url(f"sqlite:///{tmp_path / 'fresh.db'}"), connections=1).engine
     METADATA.create_all(engine)
     with engine.connect() as connection:
         fresh = schema(connection)
