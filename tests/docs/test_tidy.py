@@ -18,6 +18,7 @@ FUNCTION_LINES_MAX = 100
 EDGES = {
     "agent/outputs.py",
     "app/reconciler.py",
+    "app/sealer.py",
     "cli/main.py",
     "http/server.py",
     "sdk/sender.py",

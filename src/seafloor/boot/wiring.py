@@ -23,15 +23,14 @@ from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.opening import open_metadata_database, open_object_store
+from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
 from seafloor.boot.settings import Settings, environment
+from seafloor.boot.streams import Below, open_streams
 from seafloor.domain.ids import Sha256
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
-from seafloor.stores.events.store import SpoolEventFileStore
-from seafloor.stores.logs.spool import SpoolLogStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
@@ -53,11 +52,10 @@ async def open_application(
         await identify(objects, new_id=new_workload_id(clock))
         metrics = SqlMetricStore(database)
         stack.push_async_callback(metrics.close)
-        logs = SpoolLogStore(folder.sub("spool/logs"))
-        stack.push_async_callback(logs.close)
-        event_files = SpoolEventFileStore(folder.sub("spool/events"), objects, metrics, database)
-        stack.push_async_callback(event_files.close)
-        await event_files.recover()
+        below = Below(database, objects, metrics, metadata)
+        shared = not metadata_url(settings).startswith("sqlite:")
+        streams = await open_streams(below, folder, stack, shared=shared)
+        logs, event_files = streams.logs, streams.event_files
         artifacts = ObjectArtifactStore(objects, metadata)
         stores = RunStores(metadata, metrics, logs, artifacts, event_files)
 
@@ -110,6 +108,7 @@ async def open_application(
             plans=Plans(experiments, environments, snapshots, launches),
             tokens=tokens,
             reconciler=reconciler,
+            sealer=streams.sealer,
         )
 
 

@@ -91,7 +91,10 @@ _OF_WORKLOADS = select(byte_stream).where(
 )
 _DUE = (
     select(byte_stream)
-    .where(_stream.seal_due == 1, _stream.kind == bindparam("of_kind"))
+    .where(
+        _stream.seal_due == 1, _stream.kind == bindparam("of_kind"), _stream.id > bindparam("after")
+    )
+    .order_by(_stream.id)
     .limit(bindparam("limit"))
 )
 _INSERT = insert(byte_stream)
@@ -198,9 +201,10 @@ def of_workloads(
     return sorted(found, key=lambda one: (one.key.workload_id, one.key.attempt, one.key.name))
 
 
-def due(connection: Connection, kind: str, *, limit: int) -> list[Stream]:
-    """Some streams that have something to seal."""
-    return [_stream_of(row) for row in connection.execute(_DUE, {"of_kind": kind, "limit": limit})]
+def due(connection: Connection, kind: str, *, after: int, limit: int) -> list[Stream]:
+    """Some streams that have something to seal, by id, those above one."""
+    wanted = {"of_kind": kind, "after": after, "limit": limit}
+    return [_stream_of(row) for row in connection.execute(_DUE, wanted)]
 
 
 def save(connection: Connection, stream: Stream, *, is_new: bool) -> None:

@@ -20,7 +20,7 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection
 
-from seafloor.domain.errors import Closed, NotFound, OutOfOrder, StoreCorrupt
+from seafloor.domain.errors import Closed, NotFound, OutOfOrder, StoreCorrupt, StoreError
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.objects.protocol import ObjectStore
@@ -261,19 +261,25 @@ class SharedStreams:
 
         Any server may do so at any time, several at once too: whoever comes second finds the
         rows gone and gives up. A lease only saves the double work.
+
+        Raises:
+            StoreError: the first failure, when all else was tried; what failed stays due.
         """
-        sealed_bytes = 0
-        tried: set[int] = set()
-        while True:
-            due = await self._database.read(
-                lambda connection: records.due(connection, self._kind.name, limit=_DUE_PER_QUERY)
-            )
-            fresh = [stream for stream in due if stream.id not in tried]
-            for stream in fresh:
-                tried.add(stream.id)
-                sealed_bytes += await self.seal(stream)
-            if not fresh:
-                return sealed_bytes
+        sealed_bytes, after = 0, -1
+        failed: StoreError | None = None
+        while due := await self._database.read(partial(self._due, after=after)):
+            after = due[-1].id
+            for stream in due:
+                try:
+                    sealed_bytes += await self.seal(stream)
+                except StoreError as error:  # the others are not to wait for this one
+                    failed = failed or error
+        if failed is not None:
+            raise failed
+        return sealed_bytes
+
+    def _due(self, connection: Connection, *, after: int) -> Sequence[Stream]:
+        return records.due(connection, self._kind.name, after=after, limit=_DUE_PER_QUERY)
 
     async def seal(self, stream: Stream) -> int:
         """Seal what is due of one stream; return how many bytes went out of the database."""

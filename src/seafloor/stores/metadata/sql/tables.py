@@ -364,7 +364,7 @@ byte_stream = Table(
     # What the kind of stream knows of its bytes, a JSON document.
     Column("summary", long_text(), nullable=False),
     UniqueConstraint("workload_id", "kind", "attempt", "name"),
-    Index(None, "seal_due", "kind"),
+    Index(None, "seal_due", "kind", "id"),
 )
 
 
