@@ -38,6 +38,7 @@ async def delete_batch(client: GcsClient, keys: Sequence[str]) -> int:
             _RIGHT,
             headers={"Content-Type": f"multipart/mixed; boundary={boundary}"},
             body=("".join(parts).encode(), f"--{boundary}--\r\n".encode()),
+            is_of_bucket=False,
         )
     )
     answers = _answers(response)

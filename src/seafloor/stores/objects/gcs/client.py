@@ -44,6 +44,7 @@ class Call:
         headers: Added.
         body: Pieces that are sent one after the other.
         fine: Statuses that are answers; any other raises.
+        is_of_bucket: Whether a success says that the bucket exists.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: Sequence[bytes | memoryview] = ()
     fine: frozenset[int] = frozenset({200})
+    is_of_bucket: bool = True
 
 
 class GcsClient:
@@ -125,7 +127,7 @@ class GcsClient:
                 except httpx.TransportError as error:
                     raise unreachable(error, self.bucket) from error
                 raise refusal(response, self.bucket, call.right)
-            if response.is_success:
+            if response.is_success and call.is_of_bucket:
                 self._bucket_seen = True
             yield response
         finally:
