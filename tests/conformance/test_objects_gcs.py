@@ -251,7 +251,7 @@ def _page(items: list[str], prefixes: list[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("count", "limits"), [(25_000, (1000,)), (60, (1, 2, 7, 40))], ids=["many", "pages"]
+    ("count", "limits"), [(25_000, (1000,)), (16, (1, 3, 12))], ids=["many", "pages"]
 )
 async def test_list__as_google_documents_it__is_that_of_the_model(
     count: int, limits: tuple[int, ...]
