@@ -12,8 +12,8 @@ from seafloor.stores.events.store import SpoolEventFileStore
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.testing.log_worlds import SMALL
 from seafloor.testing.metric_worlds import MemoryMetricWorld, SqlMetricWorld
+from seafloor.testing.stream_worlds import SMALL, objects_in
 
 
 class EventWorld(Protocol):
@@ -80,7 +80,7 @@ class SpoolEventWorld:
 
 
 class SharedEventWorld:
-    """A shared event file store over a database and a local object store in one folder.
+    """A shared event file store over the database and the object store of a folder.
 
     Args:
         objects: Another object store; closed with the world.
@@ -96,7 +96,7 @@ class SharedEventWorld:
     ) -> None:
         self.below = below or SqlMetricWorld(folder)
         self.metrics = self.below.store
-        self.objects: ObjectStore = objects or LocalObjectStore(folder / "objects")
+        self.objects: ObjectStore = objects or objects_in(folder)
         self.shared = SharedEventFileStore(
             self.below.database, self.objects, self.metrics, limits=SMALL
         )

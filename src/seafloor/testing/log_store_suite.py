@@ -128,6 +128,17 @@ class LogStoreSuite(ABC):
         assert second.value.next_offset == 50
         assert (await store.state(KEY)).size_bytes == 50
 
+    async def test_records__from_any_offset__are_the_bytes_appended(self, store: LogStore) -> None:
+        data = numbered(40_000)  # longer than one chunk of any store
+        await append_all(store, KEY, data[:-7], pieces_bytes=700_001)
+        for start in (0, 5, 1_000_000, len(data) - 8, len(data) - 7, len(data) + 1):
+            chunks = [chunk async for chunk in store.records(KEY, start=start)]
+            assert b"".join(chunks) == data[start:-7]
+            assert all(chunks)
+        await store.append(KEY, offset=len(data) - 7, data=data[-7:])
+        assert b"".join([chunk async for chunk in store.records(KEY)]) == data
+        assert [chunk async for chunk in store.records(log_key(2))] == []
+
     async def test_append__a_wrong_checksum__keeps_what_is_before(self, store: LogStore) -> None:
         good = spool([line(1, "one")])
         bad = bytearray(encode_record(line(2, "two")))
@@ -406,9 +417,8 @@ class DurableLogStoreSuite(LogStoreSuite):
     factory: ClassVar[str]
     """``module:name`` of what makes the store of a folder, for a process of its own."""
 
-    def named(self, folder: Path) -> str:
-        """What the factory is given for a folder."""
-        return str(folder)
+    def prepare(self, folder: Path) -> None:
+        """See to what a new folder needs before anything is opened over it."""
 
     async def test_reopen__a_log__is_the_same(self, tmp_path: Path) -> None:
         data = spool([line(1, "a"), loss(2, 3), line(5, "b", stream=ERR)])
@@ -429,10 +439,11 @@ class DurableLogStoreSuite(LogStoreSuite):
     ) -> None:
         for after_lines in (1, 7, 60):
             folder = tmp_path / str(after_lines)
+            self.prepare(folder)
             said = await asyncio.to_thread(
                 run_until_killed,
                 "seafloor.testing.log_store_child",
-                [self.factory, self.named(folder)],
+                [self.factory, str(folder)],
                 after_lines=after_lines,
             )
             store = self.make_store(folder)

@@ -11,12 +11,9 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.stores.logs.protocol import LogKey, LogPage, LogState
 from seafloor.stores.logs.shared_store import SharedLogStore
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.streams.streams import SealLimits
-
-SMALL = SealLimits(size_bytes=20_000, rows=7)
-"""Limits that make chunks of what tests write."""
+from seafloor.testing.stream_worlds import SMALL, below_in
 
 
 class SharedLogWorld:
@@ -96,6 +93,11 @@ class SharedLogWorld:
         async for chunk in (await self.open()).raw(key, stream=stream):
             yield chunk
 
+    async def records(self, key: LogKey, *, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream the accepted bytes."""
+        async for chunk in (await self.open()).records(key, start=start):
+            yield chunk
+
     async def finish(self, key: LogKey) -> None:
         """Finish, and seal what is due."""
         store = await self.open()
@@ -112,12 +114,6 @@ class SharedLogWorld:
         await self._held.aclose()
 
 
-def in_folder(folder: Path) -> tuple[Database, ObjectStore]:
-    """A database and an object store in one folder."""
-    objects = LocalObjectStore(folder / "objects")
-    return Database(f"sqlite:///{folder / 'seafloor.db'}"), objects
-
-
 def shared_logs_in(folder: Path) -> SharedLogWorld:
-    """A shared log store in one folder, as a process of its own makes it."""
-    return SharedLogWorld(lambda: in_folder(folder))
+    """The shared log store of a folder, as a process of its own makes it."""
+    return SharedLogWorld(lambda: below_in(folder))

@@ -172,6 +172,14 @@ class SharedLogStore:
         except BadRecord as exc:
             raise StoreCorrupt(f"The log is damaged: {exc}.", detail=str(found.key)) from exc
 
+    async def records(self, key: LogKey, *, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream the accepted bytes themselves, as ``append`` takes them, in constant memory."""
+        found = await self._find(key)
+        if found is None:
+            return
+        async for data in self._streams.reader.content(found, start, found.size_bytes):
+            yield data
+
     async def delete(self, workload_id: WorkloadId) -> int:
         """Delete all logs of a workload; return the bytes freed. Repeatable."""
         found = await self._streams.delete(parse_workload_id(workload_id))

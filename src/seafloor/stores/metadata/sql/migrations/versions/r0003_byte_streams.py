@@ -35,7 +35,10 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        op.f("ix_byte_stream_seal_due_kind_id"), "byte_stream", ["seal_due", "kind", "id"], unique=False
+        op.f("ix_byte_stream_seal_due_kind_id"),
+        "byte_stream",
+        ["seal_due", "kind", "id"],
+        unique=False,
     )
     for table, more in (
         ("byte_stream_row", [sa.Column("data", types.blob(), nullable=False)]),
