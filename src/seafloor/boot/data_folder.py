@@ -93,6 +93,16 @@ class DataFolder:
         except OSError as error:
             raise _refusal(file, error) from error
 
+    def place(self) -> str:
+        """The id of this folder as a place of tasks; made once, goes with the folder."""
+        file = self.path / "place.id"
+        try:
+            if not file.exists():
+                _write_whole(file, secrets.token_hex(8).encode(), mode=0o644)
+            return file.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise _refusal(file, error) from error
+
     def close(self) -> None:
         """Let go of the folder."""
         self._lock.close()

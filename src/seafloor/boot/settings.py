@@ -63,10 +63,13 @@ class LaunchSettings:
     Args:
         starts_at_once_max: Runs that are prepared at the same time.
         reconcile_interval_s: Seconds between two looks at the running tasks.
+        place_lost_after_s: Seconds without a word from another server of this installation after
+            which what runs there is lost.
     """
 
     starts_at_once_max: int = 4
     reconcile_interval_s: float = 1.0
+    place_lost_after_s: float = 600.0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from seafloor.app.clock import SystemClock, new_workload_id
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.launches import Launches
+from seafloor.app.leases import LeaseHolder, LeaseTerms
+from seafloor.app.places import LostPlaces, OwnPlace
 from seafloor.app.plans import Plans
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import RunRooms, Runs, RunStores
@@ -27,10 +29,12 @@ from seafloor.boot.opening import metadata_url, open_metadata_database, open_obj
 from seafloor.boot.settings import Settings, environment
 from seafloor.boot.streams import Below, open_streams
 from seafloor.domain.ids import Sha256
+from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
+from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
@@ -60,7 +64,9 @@ async def open_application(
         stores = RunStores(metadata, metrics, logs, artifacts, event_files)
 
         cache = EnvironmentCache(folder.sub("cache/environments"))
-        tokens = Tokens(folder.key(), metadata, clock)
+        # One key for all servers of an installation: a token of one is good at the others.
+        key = await metadata.installation_value("token_key", first=folder.key())
+        tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
@@ -81,6 +87,10 @@ async def open_application(
             launcher,
             wakeup,
             clock,
+            place=_own_place(folder, metadata, wakeup),
+            lost_places=LostPlaces(
+                metadata, tasks, clock, given_up_after_s=settings.launch.place_lost_after_s
+            ),
             interval_s=settings.launch.reconcile_interval_s,
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
@@ -110,6 +120,14 @@ async def open_application(
             reconciler=reconciler,
             sealer=streams.sealer,
         )
+
+
+def _own_place(folder: DataFolder, metadata: MetadataStore, wakeup: Wakeup) -> OwnPlace:
+    place = folder.place()
+    # The folder is locked, so whoever held its lease before is no more.
+    terms = LeaseTerms(supersede=True)
+    name = lease_of_place(place)
+    return OwnPlace(place, LeaseHolder(metadata, name, terms, on_change=wakeup.ring))
 
 
 def _locker(settings: Settings, cache: EnvironmentCache):

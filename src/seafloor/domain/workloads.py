@@ -134,6 +134,15 @@ class Attempt(msgspec.Struct, frozen=True):
     fence: int | None = None
     launching_ns: int | None = None
 
+    @property
+    def was_given_back(self) -> bool:
+        """Whether its place vanished before it came to a start: no try of the user's command."""
+        return (
+            self.state is WorkloadState.LOST
+            and self.place is not None
+            and self.launching_ns is None
+        )
+
 
 class Event(msgspec.Struct, frozen=True):
     """One thing that happened to a workload, in the user's words.
