@@ -258,15 +258,24 @@ class _PageReader:
         return Tally() if mark is None else tally_of_mark(mark)
 
     async def _take(self, found: PageCollector, at: int) -> int:
-        """Take the records of one window; return where it stopped."""
+        """Take the records of one window; return where it stopped.
+
+        A window that ends where a chunk does holds at least one whole record as a rule; when it
+        does not, the next bytes are added.
+        """
         wanted = min(_WINDOW_BYTES, self._end.offset - at)
         data = b""
         while len(data) < wanted:
             data += await self._reader.read_at(self._stream, at + len(data), wanted - len(data))
-        after = found.take_from(lambda start, size: data[start - at :][:size], at, at + len(data))
-        if after == at:
-            raise StoreCorrupt(
-                "The log is damaged: a mark names a place where no record begins.",
-                detail=str(self._stream.key),
-            )
-        return after
+            after = found.take_from(_reading(data, at), at, at + len(data))
+            if after > at:
+                return after
+        raise StoreCorrupt(
+            "The log is damaged: a mark names a place where no record begins.",
+            detail=str(self._stream.key),
+        )
+
+
+def _reading(data: bytes, at: int) -> Callable[[int, int], bytes]:
+    """A function that reads (offset, length) of bytes that begin at an offset."""
+    return lambda start, length: data[start - at :][:length]

@@ -63,10 +63,13 @@ class StreamReader:
             if data:
                 return data
             break
-        raise StoreCorrupt(
+        raise self._missing(f"byte {offset} of stream {stream.key}")
+
+    def _missing(self, detail: str) -> StoreCorrupt:
+        return StoreCorrupt(
             f"A part of this {self._kind.noun} is missing: restore the database and the object "
             "store from a backup.",
-            detail=f"byte {offset} of stream {stream.key}",
+            detail=detail,
         )
 
     def _look(
@@ -146,9 +149,12 @@ class StreamReader:
             return mark or records.last_chunk(connection, now, measure, value)
 
         found = await self._database.read(look)
-        if isinstance(found, Chunk):
+        if not isinstance(found, Chunk):
+            return found
+        try:
             return (await self._index(found)).last(measure, value)
-        return found
+        except NotFound as exc:
+            raise self._missing(found.object_key) from exc
 
     async def content(self, stream: Stream, start: int, end: int) -> AsyncGenerator[bytes]:
         """Stream the bytes of a stretch, in chunks of at most READ_BYTES.
