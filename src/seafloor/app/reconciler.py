@@ -225,7 +225,9 @@ class Reconciler:
             await self._tasks.started(workload.id, workload.attempt, time_ns=now_ns, claim=claim)
 
     def _spawn_start(self, workload: Workload, claim: Claim) -> None:
-        task = asyncio.create_task(self._start(workload, claim), name=f"start {workload.id}")
+        key = TaskKey(workload.id, workload.attempt)
+        work = self._guarded(self._start(workload, claim), "starting a run", key)
+        task = asyncio.create_task(work, name=f"start {workload.id}")
         self._starting[workload.id] = task
         task.add_done_callback(lambda _: self._start_is_over(workload.id))
 
