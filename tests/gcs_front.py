@@ -55,6 +55,7 @@ class Said:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    is_sized: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Front:
 
         class Listening(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Say nothing: connections end in the middle on purpose."""
@@ -296,7 +298,11 @@ def _say(handler: BaseHTTPRequestHandler, said: Said, *, cut: int | None = None)
     handler.send_response(said.status)
     for name, text in said.headers.items():
         handler.send_header(name, text)
-    handler.send_header("Content-Length", str(len(said.body)))
+    if said.is_sized:
+        handler.send_header("Content-Length", str(len(said.body)))
+    else:
+        handler.close_connection = True
+        handler.send_header("Connection", "close")
     handler.end_headers()
     handler.wfile.write(said.body[:cut])
     if cut is not None and cut < len(said.body):

@@ -126,7 +126,7 @@ async def test_put__if_absent_by_sixteen__exactly_one_succeeds(
             )
             winners = [number for number, end in enumerate(ends) if isinstance(end, ObjectInfo)]
             assert len(winners) == 1
-            assert sum(isinstance(end, AlreadyExists) for end in ends) == 15
+            assert sum(isinstance(end, AlreadyExists) for end in ends) == 15, ends
             assert await content(store, "race") == bytes([winners[0]]) * size_bytes
             assert front.open_uploads == 0
 

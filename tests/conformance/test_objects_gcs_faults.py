@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from email.utils import formatdate
 
+import google_crc32c
 import pytest
 from tests.services._service import Service, free_port
 
@@ -169,6 +171,30 @@ async def test_put__session_is_lost__is_unavailable_not_wrong(
         await store.put("a", THREE_CHUNKS)
     assert await keys_of(store) == []
     assert front.open_uploads == 0
+
+
+async def test_put__in_chunks__the_last_says_the_checksum_of_all(
+    front: Front, store: GcsObjectStore
+) -> None:
+    await store.put("a", stream_of([THREE_CHUNKS[:5], THREE_CHUNKS[5:]]))
+    told = [asked.headers.get("x-goog-hash") for asked in front.asked if asked.is_chunk()]
+    value = google_crc32c.value(THREE_CHUNKS)
+    assert told == [None, None, f"crc32c={base64.b64encode(value.to_bytes(4)).decode()}"]
+
+
+@pytest.mark.parametrize("header", ["Content-Length", "X-Goog-Generation"])
+async def test_read__answer_does_not_say_of_what__is_unavailable(
+    front: Front, store: GcsObjectStore, header: str
+) -> None:
+    def without(said: Said) -> Said:
+        said.headers = {name: text for name, text in said.headers.items() if name.title() != header}
+        said.is_sized = header != "Content-Length"
+        return said
+
+    await store.put("a", b"content")
+    front.plan(download, ChangeAnswer(without))
+    with pytest.raises(StoreUnavailable, match="which bytes"):
+        await content(store, "a")
 
 
 async def test_put__stream_raises_after_chunks__upload_is_cancelled(

@@ -11,6 +11,9 @@ import google_crc32c
 CHUNK_BYTES = 6 * 1024 * 1024
 """A multiple of 256 KiB, as the API asks for: what is kept in memory of an upload."""
 
+_FIRST_BYTES = 256 * 1024
+"""What is kept of a small one."""
+
 
 class _Crc32c(Protocol):
     def extend(self, crc: int, chunk: bytes) -> int: ...
@@ -43,15 +46,15 @@ class ChunkSource:
     """Cuts what is put into chunks of CHUNK_BYTES; only the last is shorter.
 
     Args:
-        data: What is put. It is asked for one piece more than a chunk needs: only so it is known
-            which chunk is the last.
+        data: What is put; ``crc32c`` is of all that was given of it. It is asked for one piece
+            more than a chunk needs: only so it is known which chunk is the last.
     """
 
     def __init__(self, data: bytes | AsyncIterable[bytes]) -> None:
         self.crc32c = 0
         self._whole = data if isinstance(data, bytes) else None
         self._pieces = aiter(_cut(data) if isinstance(data, bytes) else data)
-        self._buffer = bytearray()
+        self._buffer = bytearray(_FIRST_BYTES)
         self._rest = memoryview(b"")
         self._start = 0
 
@@ -64,22 +67,24 @@ class ChunkSource:
         if self._whole is not None and len(self._whole) <= CHUNK_BYTES:
             self.crc32c = crc32c.extend(0, self._whole)
             return Chunk(memoryview(self._whole), 0, is_last=True)
-        if not self._buffer:
-            self._buffer = bytearray(CHUNK_BYTES)
         filled = 0
         while True:
             if not self._rest and (piece := await anext(self._pieces, None)) is not None:
                 self.crc32c = crc32c.extend(self.crc32c, piece)
                 self._rest = memoryview(piece)
                 continue
-            room = min(CHUNK_BYTES - filled, len(self._rest))
-            is_last = not self._rest
+            room = min(len(self._buffer) - filled, len(self._rest))
+            if not room and self._rest and len(self._buffer) < CHUNK_BYTES:
+                small, self._buffer = self._buffer, bytearray(CHUNK_BYTES)
+                self._buffer[:filled] = small
+                continue
             if not room:
                 break
             self._buffer[filled : filled + room] = self._rest[:room]
             self._rest = self._rest[room:]
             filled += room
-        found = Chunk(memoryview(self._buffer)[:filled], self._start, is_last=is_last)
+        view = memoryview(self._buffer)[:filled]
+        found = Chunk(view, self._start, is_last=not self._rest)
         self._start = found.end
         return found
 

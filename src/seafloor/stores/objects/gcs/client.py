@@ -17,7 +17,7 @@ GOOGLE = "https://storage.googleapis.com"
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 CONNECTIONS_MAX = 64
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 512 * 1024
 
 
 class _NoSessions(logging.Filter):

@@ -63,6 +63,7 @@ class Download:
         failures = 0
         while True:
             reached = self._at
+            cause: httpx.TransportError | None = None
             try:
                 async for chunk in self._once():
                     yield chunk
@@ -72,14 +73,14 @@ class Download:
                     f'"{self._key}" ended early: read it again.'
                 )
             except httpx.TransportError as broken:
-                error = unreachable(broken, self._client.bucket)
+                error, cause = unreachable(broken, self._client.bucket), broken
             except StoreUnavailable as refused:
                 if self._pinned is None:
                     raise
                 error = refused
             failures = 1 if self._at > reached else failures + 1
             if failures >= self._policy.attempts_max:
-                raise error
+                raise error from cause
             await asyncio.sleep(
                 self._policy.delay_s(
                     failures,
@@ -127,22 +128,25 @@ class Download:
         )
 
     def _pin(self, response: httpx.Response) -> _Pinned:
-        ranged = response.headers.get("Content-Range", "").rpartition("/")[2]
-        size_text = ranged if response.status_code == 206 else response.headers["Content-Length"]
-        if not size_text.isdecimal() or (response.status_code == 200 and self._start):
+        is_ranged = response.status_code == 206
+        told = response.headers.get("Content-Range" if is_ranged else "Content-Length", "")
+        size_text = told.rpartition("/")[2]
+        generation = response.headers.get("X-Goog-Generation", "")
+        is_told = size_text.isdecimal() and generation
+        if not is_told or (self._start and not is_ranged):
             raise StoreUnavailable(
-                "Google Cloud Storage did not say which bytes it sends: look at the proxies on the "
-                "way."
+                "Google Cloud Storage did not say which bytes it sends, or of what: "
+                "look at the proxies on the way."
             )
         size_bytes = int(size_text)
         end = size_bytes if self._stop is None else min(self._stop, size_bytes)
         is_whole = self._start == 0 and end == size_bytes
         hashes = response.headers.get("X-Goog-Hash", "").replace(" ", "").split(",")
-        told = [text.removeprefix("crc32c=") for text in hashes if text.startswith("crc32c=")]
+        sums = [text.removeprefix("crc32c=") for text in hashes if text.startswith("crc32c=")]
         return _Pinned(
-            generation=response.headers.get("X-Goog-Generation", ""),
+            generation=generation,
             end=end,
-            crc32c=told[0] if told and is_whole else "",
+            crc32c=sums[0] if sums and is_whole else "",
         )
 
     async def _missing(self) -> None:

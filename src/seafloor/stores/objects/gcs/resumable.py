@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Mapping
 from types import TracebackType
 
 import httpx
@@ -13,7 +14,7 @@ import msgspec
 from seafloor.domain.errors import AlreadyExists, StoreError, StoreUnavailable
 from seafloor.stores.objects.gcs.chunks import Chunk, ChunkSource
 from seafloor.stores.objects.gcs.client import Call, GcsClient
-from seafloor.stores.objects.gcs.resource import FIELDS, Resource, decoded
+from seafloor.stores.objects.gcs.resource import FIELDS, Resource, crc32c_text, decoded
 from seafloor.stores.objects.wrap.retry import RetryPolicy
 
 CANCEL_TIMEOUT_S = 5.0
@@ -84,20 +85,22 @@ class ResumableUpload:
         """Send all chunks, the first and those that follow."""
         chunk = first
         while True:
-            found = await self._send(chunk)
+            found = await self._send(chunk, source.crc32c)
             if found is not None:
                 self._is_whole = True
                 return found
             chunk = await source.next()
 
-    async def _send(self, chunk: Chunk) -> Resource | None:
+    async def _send(self, chunk: Chunk, crc32c: int) -> Resource | None:
         """Send one chunk until the service has all of it; None: it waits for the next."""
+        # The checksum of the whole: the service itself refuses what was damaged on its way.
+        hashes = {"X-Goog-Hash": f"crc32c={crc32c_text(crc32c)}"} if chunk.is_last else {}
         reached = chunk.start
         failures = 0
         is_known = True
         while True:
             try:
-                answer = await (self._put(chunk, reached) if is_known else self._ask())
+                answer = await (self._put(chunk, reached, hashes) if is_known else self._ask())
             except StoreUnavailable as error:
                 failures += 1
                 if failures >= self._policy.attempts_max:
@@ -125,24 +128,24 @@ class ResumableUpload:
             if reached == chunk.end and not chunk.is_last:
                 return None
 
-    async def _put(self, chunk: Chunk, reached: int) -> Resource | int:
+    async def _put(self, chunk: Chunk, reached: int, hashes: Mapping[str, str]) -> Resource | int:
         """Send what the service has not yet of a chunk; the object, or how much it has now."""
         total = str(chunk.end) if chunk.is_last else "*"
         data = chunk.data[reached - chunk.start :]
         span = f"{reached}-{chunk.end - 1}" if data else "*"
-        return await self._answered(f"bytes {span}/{total}", data)
+        return await self._answered({"Content-Range": f"bytes {span}/{total}", **hashes}, data)
 
     async def _ask(self) -> Resource | int:
         """Ask how much the service has."""
-        return await self._answered("bytes */*", memoryview(b""))
+        return await self._answered({"Content-Range": "bytes */*"}, memoryview(b""))
 
-    async def _answered(self, content_range: str, data: memoryview) -> Resource | int:
+    async def _answered(self, headers: Mapping[str, str], data: memoryview) -> Resource | int:
         response = await self._client.call(
             Call(
                 "PUT",
                 self._url,
                 _RIGHT,
-                headers={"Content-Range": content_range},
+                headers=headers,
                 body=(data,) if data else (),
                 fine=frozenset({200, 201, 308, 404, 410, 412}),
             )
