@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from live_server import LiveServer
 from tests.services._service import Missing, Service
 from tests.services._supervisor import SOCKET_VARIABLE, Supervisor, ask
+
+from live_server import LiveServer
 
 settings.register_profile(
     "dev", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -64,6 +64,17 @@ def real_service(name: str) -> Service:
 def service() -> Callable[[str], Service]:
     """Real servers by name."""
     return real_service
+
+
+@pytest.fixture(params=("sqlite", "postgresql", "mariadb"))
+def database_kind(
+    request: pytest.FixtureRequest, tmp_path: Path, service: Callable[[str], Service]
+) -> Iterator[str]:
+    """Each kind of database in turn: a fresh one for the stores over ``tmp_path``."""
+    from tests.databases import database_in  # only some tests need what it imports
+
+    with database_in(tmp_path, request.param, service):
+        yield request.param
 
 
 @pytest.fixture

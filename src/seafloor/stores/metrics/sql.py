@@ -194,10 +194,11 @@ class SqlMetricStore:
             "from_step": min(triple[0] for triple in everything),
             "to_step": max(triple[0] for triple in everything),
         }
-        for (payload,) in connection.execute(_JOURNAL_OVERLAPPING, ranges):
-            self.rows_decoded += 1
-            for key, triples in suspects.items():
-                repeats[key].update(triples.intersection(decode_key(payload, key)))
+        with connection.execute(_JOURNAL_OVERLAPPING, ranges) as rows:
+            for (payload,) in rows:
+                self.rows_decoded += 1
+                for key, triples in suspects.items():
+                    repeats[key].update(triples.intersection(decode_key(payload, key)))
         return repeats
 
     async def summaries(
@@ -281,8 +282,8 @@ def _of_row(place: _Place, payload: bytes) -> list[Triple]:
 
 
 def _count_after(connection: Connection, place: _Place) -> int:
-    rows = connection.execute(_JOURNAL_WITHIN, _reach(place))
-    return sum(len(_of_row(place, payload)) for _, _, payload in rows)
+    with connection.execute(_JOURNAL_WITHIN, _reach(place)) as rows:
+        return sum(len(_of_row(place, payload)) for _, _, payload in rows)
 
 
 def _read_after(connection: Connection, place: _Place, limit: int) -> list[Triple]:
@@ -295,14 +296,15 @@ def _read_after(connection: Connection, place: _Place, limit: int) -> list[Tripl
     """
     found: list[Triple] = []
     bound: tuple[int, int] | None = None  # no point above it is among the least
-    for step, time_ms, payload in connection.execute(_JOURNAL_IN_ORDER, _reach(place)):
-        if len(found) >= (limit if bound is None else 2 * limit):
-            found.sort()
-            del found[limit:]
-            bound = found[-1][:2]
-        if bound is not None and (step, time_ms) > bound:
-            break
-        found.extend(_of_row(place, payload))
+    with connection.execute(_JOURNAL_IN_ORDER, _reach(place)) as rows:
+        for step, time_ms, payload in rows:
+            if len(found) >= (limit if bound is None else 2 * limit):
+                found.sort()
+                del found[limit:]
+                bound = found[-1][:2]
+            if bound is not None and (step, time_ms) > bound:
+                break
+            found.extend(_of_row(place, payload))
     found.sort()
     return found[:limit]
 
