@@ -7,12 +7,15 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.databases import fresh_database
+from tests.services._service import Service
 
 from live_server import LiveServer
 from several_servers import (
@@ -29,6 +32,18 @@ SECONDS = float(os.environ.get("SEAFLOOR_LOAD_SECONDS", "30"))
 KILL_EVERY_S = 10.0
 PAUSE_S = 15.0
 """Longer than a lease."""
+
+
+@pytest.fixture
+def shared_place(service: Callable[[str], Service]) -> Iterator[dict[str, str]]:
+    """Variables that name a fresh database on PostgreSQL and a fresh folder of a bucket."""
+    bucket = service("s3")
+    with fresh_database(service("postgresql")) as url:
+        yield {
+            **bucket.env,
+            "SEAFLOOR_STORES__METADATA": url,
+            "SEAFLOOR_STORES__OBJECTS": f"{bucket.url}/{uuid.uuid4().hex}",
+        }
 
 
 @pytest.fixture
