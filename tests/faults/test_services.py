@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import urllib3
-
-from live_server import wait_for
 from tests.services._service import Missing
 from tests.services._supervisor import Supervisor, ask
+
+from live_server import wait_for
 
 
 def test_a_server_is_started_once_and_stopped_with_the_session() -> None:

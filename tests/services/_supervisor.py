@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
-
 from tests.services._service import Missing, Service
 
 SOCKET_VARIABLE = "SEAFLOOR_TEST_SERVICES"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from git_world import GitServer, Repository
 from tests.services._service import Service
+
+from git_world import GitServer, Repository
 
 USER, PASSWORD = "ann", "secret"
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from live_server import LiveServer
 from tests.services._service import Service
+
+from live_server import LiveServer
 
 
 @contextmanager
