@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, func, insert, select, text
+from sqlalchemy import Connection, create_engine, delete, func, insert, select, text
 from sqlalchemy.engine import URL, make_url
 from tests.services._service import Service
 
@@ -154,7 +154,7 @@ def _empty(connection: Connection) -> None:
     connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
     for table in METADATA.tables.values():
         if connection.execute(select(func.count()).select_from(table)).scalar():
-            connection.execute(text(f"DELETE FROM `{table.name}`"))
+            connection.execute(delete(table))
         if table.autoincrement_column is not None:
             connection.execute(text(f"ALTER TABLE `{table.name}` AUTO_INCREMENT = 1"))
     connection.execute(text("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"))
