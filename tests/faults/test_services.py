@@ -42,7 +42,7 @@ def test_a_server_that_cannot_run_here_says_why(monkeypatch: pytest.MonkeyPatch)
     from tests.services import _supervisor
 
     services = _supervisor.Services()
-    monkeypatch.setattr(services, "_start", lambda name: _supervisor._Answer(missing="no Java"))
+    monkeypatch.setattr(services, "_start", lambda _: _supervisor._Answer(missing="no Java"))
     assert services.get("hdfs").missing == "no Java"
     with pytest.raises(Missing, match="no Java"):
         raise Missing(services.get("hdfs").missing)

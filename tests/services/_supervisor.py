@@ -58,7 +58,7 @@ class Services:
             service = entered.__enter__()
         except Missing as error:
             return _Answer(missing=str(error))
-        except Exception as error:  # told to whoever asked
+        except Exception as error:  # noqa: BLE001  # told to whoever asked
             return _Answer(failed=f"{type(error).__name__}: {error}")
         with self._lock:
             self._stack.push(entered.__exit__)
