@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -30,3 +33,14 @@ def stream_place(folder: Path, kind: str, service: Callable[[str], Service]) -> 
         use_objects(folder, f"{server.url}/{uuid.uuid4().hex}", server.env)
     with database_in(folder, database, service):
         yield
+
+
+def run_module(module: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start ``python -m module`` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )

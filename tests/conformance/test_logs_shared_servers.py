@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from sqlalchemy import Connection, event, func, select
-from tests.stream_places import KINDS, stream_place
+from tests.stream_places import KINDS, run_module, stream_place
 
 from conftest import real_service
 from seafloor.domain.errors import Closed, NotFound, StoreCorrupt, StoreUnavailable
@@ -85,16 +83,6 @@ def unpacked(chunk: bytes) -> bytes:
 
 async def records_of(store: SharedLogStore) -> bytes:
     return b"".join([chunk async for chunk in store.records(KEY)])
-
-
-def run_module(module: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
 
 
 def finished(child: subprocess.Popen[str]) -> str:

@@ -79,18 +79,15 @@ class StreamReader:
         now = records.get(connection, stream_id)
         if now is None:
             raise StreamGone
-        whole = self._kind.whole_key(now.key)
-        if whole is not None and now.finished and not now.seal_due:
-            return whole
         if offset >= now.sealed_bytes:
             return records.bytes_within(connection, stream_id, offset, end)
-        chunk = records.chunk_at(connection, stream_id, offset)
-        if chunk is None:
+        found = records.chunk_at(connection, stream_id, offset) or self._kind.whole_key(now.key)
+        if found is None:
             raise StoreCorrupt(
                 f"The database does not say where a part of this {self._kind.noun} lies.",
                 detail=f"byte {offset} of stream {stream_id}",
             )
-        return chunk
+        return found
 
     async def _sealed(self, found: Chunk | str, offset: int, end: int) -> bytes:
         if isinstance(found, str):

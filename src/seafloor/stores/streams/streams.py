@@ -197,8 +197,8 @@ class SharedStreams:
         return True
 
     def _save(self, connection: Connection, stream: Stream, *, is_new: bool = False) -> None:
-        # What is to become one object stays due until it is one, also when it is all in chunks.
-        if not self._becomes_whole(stream):
+        # What is finished stays due until all is done for it (`_done`).
+        if not stream.finished:
             due = self._limits.is_due(stream)
             stream = msgspec.structs.replace(stream, seal_due=due)
         records.save(connection, stream, is_new=is_new)
@@ -295,6 +295,7 @@ class SharedStreams:
                 sealed_bytes += sealing.end - sealing.pieces[0].start
             if stream.finished:
                 await self._remove_strays(stream)
+                await self._database.write(lambda connection: _done(connection, stream.id))
             return sealed_bytes
 
     def _take(self, connection: Connection, stream_id: int) -> _Sealing | None:
@@ -372,24 +373,31 @@ class SharedStreams:
 
     async def _seal_whole(self, stream: Stream) -> int:
         """Put a finished stream into one object, which takes the place of rows and chunks."""
-        key = self._kind.whole_key(stream.key)
         now = await self._database.read(lambda connection: records.get(connection, stream.id))
-        if key is None or now is None or not now.seal_due:
+        if now is None or not now.seal_due:
             return 0
-        try:
-            await self._objects.put(key, self.reader.content(now, 0, now.size_bytes))
-        except NotFound:
-            return 0  # deleted meanwhile
-        stored = await self._objects.head(key)
-        if stored.size_bytes != now.size_bytes:
-            raise StoreCorrupt(
-                f'"{stream.key.name}" has {stored.size_bytes:,} of {now.size_bytes:,} bytes in the '
-                "object store; the copy in the database was kept.",
-            )
         left_bytes = now.size_bytes - now.sealed_bytes
-        await self._database.write(lambda connection: _is_whole(connection, now))
+        if not await self._database.read(lambda connection: _is_whole(connection, now)):
+            try:
+                await self._put_whole(now)
+            except NotFound:
+                return 0  # deleted meanwhile
+            if not await self._database.write(lambda connection: _drop_parts(connection, now.id)):
+                await self._objects.delete(self._kind.whole_key(now.key) or "")
+                return 0
         await self._objects.delete_folder(self._kind.chunk_folder(now))
+        await self._database.write(lambda connection: _done(connection, now.id))
         return left_bytes
+
+    async def _put_whole(self, stream: Stream) -> None:
+        key = self._kind.whole_key(stream.key) or ""
+        await self._objects.put(key, self.reader.content(stream, 0, stream.size_bytes))
+        stored = await self._objects.head(key)
+        if stored.size_bytes != stream.size_bytes:
+            raise StoreCorrupt(
+                f'"{stream.key.name}" has {stored.size_bytes:,} of {stream.size_bytes:,} bytes '
+                "in the object store; the copy in the database was kept.",
+            )
 
     async def _whole(self, work: Awaitable[_Result]) -> _Result:
         """Do a piece of work to its end, also when the caller goes away meanwhile."""
@@ -403,14 +411,29 @@ class SharedStreams:
         await asyncio.gather(*self._working, return_exceptions=True)
 
 
-def _is_whole(connection: Connection, stream: Stream) -> None:
-    """Note that an object holds a stream, in the place of its rows and chunks."""
-    now = records.get(connection, stream.id)
-    if now is None or not now.seal_due:
-        return
+def _is_whole(connection: Connection, stream: Stream) -> bool:
+    """Whether an object holds a stream that is to become one."""
+    all_sealed = stream.sealed_bytes == stream.size_bytes
+    return all_sealed and records.chunk_at(connection, stream.id, 0) is None
+
+
+def _drop_parts(connection: Connection, stream_id: int) -> bool:
+    """Note that an object holds a stream, in the place of rows and chunks; False: it is gone."""
+    now = records.get(connection, stream_id)
+    if now is None:
+        return False
     records.drop_content(connection, now.id, now.size_bytes)
-    after = msgspec.structs.replace(now, sealed_bytes=now.size_bytes, row_count=0, seal_due=False)
+    after = msgspec.structs.replace(now, sealed_bytes=now.size_bytes, row_count=0)
     records.save(connection, after, is_new=False)
+    return True
+
+
+def _done(connection: Connection, stream_id: int) -> None:
+    """Note that nothing is left to do for a finished stream."""
+    now = records.get(connection, stream_id)
+    if now is not None:
+        after = msgspec.structs.replace(now, seal_due=False)
+        records.save(connection, after, is_new=False)
 
 
 class _Alone:
