@@ -291,7 +291,6 @@ class SpoolFile:
             yield b"".join(chunk)
         seen.refuse_damage(self.path)
 
-
     def content(self, start: int) -> Generator[bytes]:
         """Yield the accepted bytes from an offset on; constant memory."""
         end = self.snapshot().size_bytes

@@ -77,9 +77,8 @@ async def fed(
                 break
         await _sent(feed, StopAsyncIteration(), pulling)
         return await asyncio.shield(pulling)
-    except BaseException:
+    finally:
         await _stop(feed, pulling)
-        raise
 
 
 async def _sent(feed: _Feed, piece: bytes | Exception, pulling: asyncio.Future[_Result]) -> None:
