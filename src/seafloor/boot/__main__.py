@@ -1,4 +1,4 @@
-"""``python -m seafloor.boot up|config|check``: what the CLI starts."""
+"""``python -m seafloor.boot up|config|check|copy``: what the CLI starts."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ _EXIT_CODES: tuple[tuple[type[SeafloorError], int], ...] = (
     (StoreError, 8),
 )
 _EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,8 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--port", type=int)
         command.add_argument("--metadata", metavar="URL")
         command.add_argument("--objects", metavar="URL")
+    _add_copy(commands)
     given = parser.parse_args(arguments)
     try:
+        if given.command == "copy":
+            _copy(given)
+            return 0
         settings = load(
             data_dir=given.data,
             flags={
@@ -72,7 +77,34 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), f"error: {error.message}\n".encode())
         return _exit_code(error)
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
     return 0
+
+
+def _add_copy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+    copy = commands.add_parser("copy", help="copy an installation to another place")
+    copy.add_argument("--from", dest="source", type=Path, required=True)
+    copy.add_argument("--to", dest="target", type=Path, required=True)
+    copy.add_argument("--metadata", metavar="URL")
+    copy.add_argument("--objects", metavar="URL")
+    copy.add_argument("--skip-damaged", action="store_true")
+    copy.add_argument("--json", action="store_true")
+
+
+def _copy(given: argparse.Namespace) -> None:
+    with _server_packages():
+        from seafloor.boot.copy import CopyCommand, copy
+    copy(
+        CopyCommand(
+            source=given.source,
+            target=given.target,
+            metadata=given.metadata,
+            objects=given.objects,
+            skip_damaged=given.skip_damaged,
+            json=given.json,
+        )
+    )
 
 
 def _check(settings: Settings) -> None:
