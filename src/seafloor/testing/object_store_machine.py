@@ -107,13 +107,13 @@ class ObjectStoreMachine(RuleBasedStateMachine):
     def put(self, pick: int, key: str, data: bytes, *, if_absent: bool) -> None:
         """Somebody writes bytes; half of all times to a key of its own."""
         key = self._picked(pick, key) if pick % 2 else key
-        if_absent = if_absent and self._can_create(key)
+        if_absent = self._can_create(key) and if_absent
         self._compare(lambda store: store.put(key, data, if_absent=if_absent))
 
     @rule(key=_keys, chunks=st.lists(_contents, max_size=3), if_absent=st.booleans())
     def put_stream(self, key: str, chunks: list[bytes], *, if_absent: bool) -> None:
         """Somebody writes a stream."""
-        if_absent = if_absent and self._can_create(key)
+        if_absent = self._can_create(key) and if_absent
         self._compare(lambda store: store.put(key, stream_of(chunks), if_absent=if_absent))
 
     @rule(key=_keys, chunks=st.lists(_contents, max_size=3))
@@ -131,7 +131,7 @@ class ObjectStoreMachine(RuleBasedStateMachine):
     def copy(self, pick: int, source: str, new: str, *, if_absent: bool) -> None:
         """Somebody copies; also onto itself."""
         source = self._picked(pick, source)
-        if_absent = if_absent and self._can_create(new)
+        if_absent = self._can_create(new) and if_absent
         self._compare(lambda store: store.copy(source, new, if_absent=if_absent))
 
     @rule(pick=_picks, keys=st.lists(_keys, max_size=3))

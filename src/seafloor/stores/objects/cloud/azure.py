@@ -83,6 +83,7 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
         # An account with hierarchical namespace lists folder by folder.
         in_order=False,
         says_missing=True,
+        deletes_at_once=256,
         folders_max=FOLDERS_MAX,
     )
 

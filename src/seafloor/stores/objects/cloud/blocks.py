@@ -33,14 +33,15 @@ from seafloor.stores.objects.cloud.errors import (
 )
 from seafloor.stores.objects.cloud.listing import plain_etag
 from seafloor.stores.objects.cloud.shared_access import Sign, SignByStore, is_plain
-from seafloor.stores.objects.cloud.upload import PART_BYTES, PARTS_AT_ONCE, pieces_of
+from seafloor.stores.objects.cloud.upload import PARTS_AT_ONCE, pieces_of
 from seafloor.stores.objects.keys import STAGING_FOLDER
 
 if TYPE_CHECKING:
     from obstore import Attributes
 
+BLOCK_BYTES = 4 * 1024 * 1024
 BLOCKS_MAX = 50_000
-"""What Azure takes: a stream has at most 390 GiB."""
+"""What Azure takes: a stream has at most 195 GiB."""
 
 _URL_LIFE = timedelta(days=1)
 _TIMEOUTS = {
@@ -113,7 +114,7 @@ class _Upload:
         """Put all blocks, several at once."""
         under_way: set[asyncio.Task[None]] = set()
         try:
-            async for part in pieces_of(pieces, PART_BYTES):
+            async for part in pieces_of(pieces, BLOCK_BYTES):
                 if len(under_way) == PARTS_AT_ONCE:
                     under_way = await _one_ended(under_way)
                 under_way.add(asyncio.create_task(self._put(self._new_block(), part)))
@@ -142,7 +143,7 @@ class _Upload:
     def _new_block(self) -> str:
         if len(self._blocks) == BLOCKS_MAX:
             raise LimitExceeded(
-                f"An object in Azure has at most {BLOCKS_MAX * PART_BYTES // 1024**3} GiB: "
+                f"An object in Azure has at most {BLOCKS_MAX * BLOCK_BYTES // 1024**3} GiB: "
                 "split it.",
                 field="key",
             )

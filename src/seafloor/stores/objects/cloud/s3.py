@@ -74,6 +74,7 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
         # Amazon documents its order. Of others it is not known, and some go folder by folder.
         in_order=not endpoint,
         says_missing=False,
+        deletes_at_once=1000,
         copy_bytes_max=COPY_BYTES_MAX,
     )
 

@@ -61,7 +61,6 @@ PUT_TIME = "seafloortime"
 One word without ``-`` or ``_``: Azure takes no hyphen, and some proxies drop underscores.
 """
 
-_DELETES_AT_ONCE = 1000
 _RESUMES_MAX = 3
 _RANGE_PAST_END = 416
 _PIECE_BYTES = 2 * 1024 * 1024
@@ -98,6 +97,7 @@ class CloudObjectStore:
         in_order: Whether the server is known to list by code point.
         says_missing: Whether a delete tells that there was nothing; else it is looked first.
         folders_max: How deep a key may be.
+        deletes_at_once: How many objects one request deletes.
         copy_bytes_max: What the server copies at once; what is larger is read and written.
     """
 
@@ -110,6 +110,7 @@ class CloudObjectStore:
         sign: Sign,
         in_order: bool,
         says_missing: bool,
+        deletes_at_once: int,
         folders_max: int | None = None,
         copy_bytes_max: int | None = None,
     ) -> None:
@@ -118,6 +119,7 @@ class CloudObjectStore:
         self._large = large
         self._sign = sign
         self._says_missing = says_missing
+        self._deletes_at_once = deletes_at_once
         self._folders_max = folders_max
         self._copy_bytes_max = copy_bytes_max
         self._listing = CloudListing(bucket, words, in_order=in_order)
@@ -271,9 +273,7 @@ class CloudObjectStore:
         """Delete many objects; see ``ObjectWrite.delete_many``."""
         for key in keys:
             self._check(key)
-        wanted = list(dict.fromkeys(keys))
-        for at in range(0, len(wanted), _DELETES_AT_ONCE):
-            await self._delete_batch(wanted[at : at + _DELETES_AT_ONCE])
+        await self._delete(list(dict.fromkeys(keys)))
 
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
@@ -282,7 +282,7 @@ class CloudObjectStore:
         count = 0
         async with aclosing(self._listing.batches(folder)) as batches:
             async for batch in batches:
-                await self._delete_batch(batch)
+                await self._delete(batch)
                 count += len(batch)
         return count
 
@@ -396,9 +396,11 @@ class CloudObjectStore:
             detail=answer_of(error).detail,
         )
 
+    async def _delete(self, keys: Sequence[str]) -> None:
+        for at in range(0, len(keys), self._deletes_at_once):
+            await self._delete_batch(keys[at : at + self._deletes_at_once])
+
     async def _delete_batch(self, keys: Sequence[str]) -> None:
-        if not keys:
-            return
         try:
             async with self._room:
                 with translated(self._words, "delete", keys[0]):
