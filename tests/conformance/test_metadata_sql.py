@@ -17,13 +17,22 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.domain.models import DatasetInput
-from seafloor.domain.search import Identifier, Order, Subject, WorkloadQuery
+from seafloor.domain.search import (
+    Comparison,
+    Identifier,
+    Operator,
+    Order,
+    Subject,
+    WorkloadQuery,
+)
 from seafloor.domain.search_grammar import parse_filter, parse_order
 from seafloor.domain.workloads import WorkloadState
+from seafloor.stores.metadata.comparisons import fold
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.database import GROUP_MAX
+from seafloor.stores.metadata.sql.folding import folded
 from seafloor.stores.metadata.sql.open import parse_url
-from seafloor.stores.metadata.sql.tables import METADATA, project
+from seafloor.stores.metadata.sql.tables import METADATA, project, tag
 from seafloor.testing.databases import database_url
 from seafloor.testing.metadata_durable_suite import DurableMetadataStoreSuite
 from seafloor.testing.metadata_records import T0_NS, create, entering, launched, note, run, run_id
@@ -249,6 +258,56 @@ class TestDatabase:
         await store.project_create("new", created_ns=1)
         written.set()
         assert await answer == (1, 1)
+
+    async def test_fold__every_letter__as_the_model_does(self, store: SqlStoreUnderTest) -> None:
+        """Databases know different versions of Unicode, and so do the libraries they run on."""
+        letters = "".join(map(chr, [*range(1, 0xD800), *range(0xE000, 0x20000)]))
+        parts = [letters[at : at + 1000] for at in range(0, len(letters), 1000)]
+        tags = {f"{number:03d}": part for number, part in enumerate(parts)}
+        await create(store, run(1), tags=tags)
+        folding = select(tag.c.key, folded(tag.c.value)).order_by(tag.c.key)
+        rows = await store.database.read(lambda connection: connection.execute(folding).all())
+        for (key, answer), part in zip(rows, parts, strict=True):
+            assert answer == fold(part), key
+
+    async def test_search__patterns__only_two_signs_are_special(
+        self, store: SqlStoreUnderTest
+    ) -> None:
+        names = ("a\\b", "a/b", "a%b", "axb", "ΟΔΌΣ", "οδός")
+        for number, name in enumerate(names, start=1):
+            await create(store, run(number, name=name))
+        for operator, pattern, expected in (
+            (Operator.LIKE, "a\\b", {"a\\b"}),
+            (Operator.LIKE, "a\\%", {"a\\b"}),
+            (Operator.LIKE, "a/b", {"a/b"}),
+            (Operator.LIKE, "a//b", set[str]()),
+            (Operator.LIKE, "a_b", {"a\\b", "a/b", "a%b", "axb"}),
+            (Operator.LIKE, "%\\", set[str]()),
+            (Operator.ILIKE, "ΟΔΌΣ", {"ΟΔΌΣ", "οδός"}),
+            (Operator.ILIKE, "%όσ", {"ΟΔΌΣ", "οδός"}),
+        ):
+            compared = Comparison(Identifier(Subject.ATTRIBUTE, "name"), operator, pattern)
+            page = await store.workload_search(WorkloadQuery(filter=compared))
+            assert {item.name for item in page.items} == expected, pattern
+
+    async def test_search__numbers__are_compared_exactly(self, store: SqlStoreUnderTest) -> None:
+        """Near 2^60 a float is 256 apart from the next."""
+        for number in range(1, 4):
+            await create(store, run(number, started_ns=(1 << 60) + number))
+        for operator, value, expected in (
+            (Operator.GT, float(1 << 60), {1, 2, 3}),
+            (Operator.GE, (1 << 60) + 2, {2, 3}),
+            (Operator.LT, (1 << 60) + 2, {1}),
+            (Operator.EQ, float(1 << 60), set[int]()),
+            (Operator.NE, 1.5, {1, 2, 3}),
+            (Operator.LT, 1e30, {1, 2, 3}),
+            (Operator.GT, 1e30, set[int]()),
+            (Operator.GE, -1e30, {1, 2, 3}),
+        ):
+            by = Identifier(Subject.ATTRIBUTE, "started_ns")
+            query = WorkloadQuery(filter=Comparison(by, operator, value))
+            page = await store.workload_search(query)
+            assert {int(item.id, 16) for item in page.items} == expected, (operator, value)
 
     async def test_search__long_values__are_ordered_and_paged_by_all_of_them(
         self, store: SqlStoreUnderTest
