@@ -22,8 +22,12 @@ import httpx
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore
 
-from seafloor.domain.errors import AlreadyExists, LimitExceeded
-from seafloor.stores.objects.cloud.client import CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
+from seafloor.domain.errors import AlreadyExists, LimitExceeded, StoreUnavailable
+from seafloor.stores.objects.cloud.client import (
+    CONNECT_TIMEOUT_S,
+    PART_TRIES_MAX,
+    SILENCE_TIMEOUT_S,
+)
 from seafloor.stores.objects.cloud.errors import (
     Answer,
     CloudWords,
@@ -152,7 +156,16 @@ class _Upload:
         return block
 
     async def _put(self, block: str, part: bytes) -> None:
-        await self._request(f"&comp=block&blockid={block.replace('=', '%3D')}", part, {})
+        """Put a block; again, when that failed in passing: nobody could begin the stream again."""
+        query = f"&comp=block&blockid={block.replace('=', '%3D')}"
+        for tries_left in reversed(range(PART_TRIES_MAX)):
+            try:
+                await self._request(query, part, {})
+                return
+            except StoreUnavailable as error:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(error.retry_after_s or 0)
 
     async def _request(self, query: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         request = httpx.Request(

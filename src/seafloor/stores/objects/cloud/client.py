@@ -21,6 +21,19 @@ _REQUEST_TIMEOUT = timedelta(hours=24)
 NO_RETRIES: RetryConfig = {"max_retries": 0}
 """Repeating is the work of ``RetryObjectStore``: two layers of it would multiply."""
 
+PART_TRIES_MAX = 4
+"""The exception: a part of a large put, whose stream nobody could begin again."""
+
+PART_RETRIES: RetryConfig = {
+    "max_retries": PART_TRIES_MAX - 1,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=2),
+        "base": 2,
+    },
+}
+
 
 def client_options(endpoint: str) -> ClientConfig:
     """Give the options for an endpoint (empty: the cloud's own, which is https)."""

@@ -30,6 +30,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 
+SILENT_RETRY_AFTER_S = 0.5
 BUSY_RETRY_AFTER_S = 1.0
 """What to wait when a store says that it is asked too much; obstore hides what it says itself."""
 
@@ -74,7 +75,6 @@ _PASSING = {
     "SlowDown",
     "TooManyRequests",
 }
-_BUSY = {429, 503}
 _ELSEWHERE = {301, 307}
 
 
@@ -217,11 +217,12 @@ def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
             f"{words.bucket} does not answer: look at the network and the endpoint, then repeat. "
             f"If no credentials are set, {words.credentials}",
             detail=detail,
+            retry_after_s=SILENT_RETRY_AFTER_S,
         )
     if code in _PASSING or status >= 500 or status in {408, 429}:
         return StoreUnavailable(
             f"{words.bucket} cannot serve this now ({status} {code}): repeat.",
             detail=detail,
-            retry_after_s=BUSY_RETRY_AFTER_S if status in _BUSY else None,
+            retry_after_s=BUSY_RETRY_AFTER_S,
         )
     return StoreError(f"{words.bucket} refused a request ({status} {code}).", detail=detail)

@@ -12,7 +12,12 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound
-from seafloor.stores.objects.cloud.client import NO_RETRIES, check_endpoint, client_options
+from seafloor.stores.objects.cloud.client import (
+    NO_RETRIES,
+    PART_RETRIES,
+    check_endpoint,
+    client_options,
+)
 from seafloor.stores.objects.cloud.errors import CloudWords, already_exists, translated
 from seafloor.stores.objects.cloud.listing import plain_etag
 from seafloor.stores.objects.cloud.shared_access import SignByStore
@@ -22,7 +27,7 @@ from seafloor.stores.objects.keys import STAGING_FOLDER
 
 if TYPE_CHECKING:
     from obstore import Attributes, PutResult
-    from obstore.store import S3Config, S3Credential
+    from obstore.store import RetryConfig, S3Config, S3Credential
 
 COPY_BYTES_MAX = 5 * 1024**3
 """What S3 copies in one request."""
@@ -58,18 +63,23 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
     if endpoint:
         config["endpoint"] = endpoint
         config["aws_endpoint_url_s3"] = endpoint
-    bucket = S3Store(
-        name,
-        config=config,
-        client_options=client_options(endpoint),
-        retry_config=NO_RETRIES,
-        credential_provider=_credentials(variables),
-    )
+    credentials = _credentials(variables)
+
+    def opened(retries: RetryConfig) -> S3Store:
+        return S3Store(
+            name,
+            config=config,
+            client_options=client_options(endpoint),
+            retry_config=retries,
+            credential_provider=credentials,
+        )
+
+    bucket = opened(NO_RETRIES)
     words = _words(name, endpoint)
     return CloudObjectStore(
         bucket,
         words,
-        large=_Multipart(bucket, words),
+        large=_Multipart(bucket, opened(PART_RETRIES), words),
         sign=SignByStore(bucket),
         # Amazon documents its order. Of others it is not known, and some go folder by folder.
         in_order=not endpoint,
@@ -127,10 +137,16 @@ class _Multipart:
 
     obstore completes an upload without a condition, so one that may only create is uploaded
     under a name of its own and copied in the store, which does have the condition.
+
+    Args:
+        bucket: For all but the upload.
+        patient: The same, which repeats requests: for the upload.
+        words: For messages.
     """
 
-    def __init__(self, bucket: S3Store, words: CloudWords) -> None:
+    def __init__(self, bucket: S3Store, patient: S3Store, words: CloudWords) -> None:
         self._bucket = bucket
+        self._patient = patient
         self._words = words
 
     async def __call__(
@@ -162,7 +178,7 @@ class _Multipart:
     async def _upload(self, key: str, pieces: AsyncIterable[bytes], attributes: Attributes) -> str:
         async def pull(feed: AsyncIterator[bytes]) -> PutResult:
             with translated(self._words, "write", key):
-                return await self._bucket.put_async(
+                return await self._patient.put_async(
                     key,
                     feed,
                     attributes=attributes,
