@@ -291,12 +291,15 @@ def test_queued__many_and_three_servers__each_runs_once(
 _HOLD = """
 import asyncio, sys
 from pathlib import Path
+import structlog
 from seafloor.app.leases import LeaseHolder, LeaseTerms
 from seafloor.domain.errors import StaleLease
 from seafloor.domain.leases import Claim, lease_of_place
 from seafloor.domain.workloads import WorkloadState
 from seafloor.testing.metadata_records import entering, run_id
 from seafloor.testing.metadata_worlds import open_sql_store
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():
     store = await open_sql_store(Path(sys.argv[1]))
