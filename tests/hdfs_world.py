@@ -18,7 +18,8 @@ class Fs:
 
     def __init__(self, service: Service) -> None:
         self.url = service.url
-        self.client = Client(service.url, None, service.env["HADOOP_CONF_DIR"])
+        self.conf = service.env["HADOOP_CONF_DIR"]
+        self.client = Client(service.url, None, self.conf)
 
     def fresh(self) -> str:
         """The URL of a folder that nobody has."""

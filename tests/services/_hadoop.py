@@ -6,13 +6,13 @@ PySpark's last sdist with the servers' jars has nearly all of it; Debian has the
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,7 +136,7 @@ def jmx(port: int, bean: str) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             beans: list[dict[str, Any]] = json.load(answer)["beans"]
-    except (OSError, urllib.error.URLError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return {}
     return beans[0] if beans else {}
 

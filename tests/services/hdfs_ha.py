@@ -23,6 +23,7 @@ from tests.services._service import Daemon, Service, accepts, free_port
 
 NAMES = ("nn1", "nn2")
 NAMESERVICE = "ns1"
+_START_TIMEOUT_S = 180.0
 _RPC = {"nn1": 0, "nn2": 1}
 _HTTP = {"nn1": 2, "nn2": 3}
 _JOURNAL_RPC, _JOURNAL_HTTP, _DN_DATA, _DN_HTTP, _DN_IPC = 4, 5, 6, 7, 8
@@ -88,7 +89,9 @@ class Pair:
         journal.wait_until(lambda: accepts(self._port + _JOURNAL_RPC))
         cluster.run(self.conf, NAMENODE, "-format", "-nonInteractive")
         self.namenodes["nn1"] = cluster.start(self._configs["nn1"], "nn1", NAMENODE)
-        self.namenodes["nn1"].wait_until(lambda: self.state("nn1") == "standby")
+        self.namenodes["nn1"].wait_until(
+            lambda: self.state("nn1") == "standby", timeout_s=_START_TIMEOUT_S
+        )
         cluster.run(self._configs["nn2"], NAMENODE, "-bootstrapStandby", "-nonInteractive")
         self.namenodes["nn2"] = cluster.start(self._configs["nn2"], "nn2", NAMENODE)
         cluster.start(self.conf, "datanode", DATANODE)
@@ -124,7 +127,9 @@ class Pair:
     def make_active(self, name: str) -> None:
         """Let one take over; the other is dead, standing by, or fenced off by the journal."""
         self._cluster.run(self.conf, HA_ADMIN, "-transitionToActive", "--forceactive", name)
-        self.namenodes[name].wait_until(lambda: self.state(name) == "active")
+        self.namenodes[name].wait_until(
+            lambda: self.state(name) == "active", timeout_s=_START_TIMEOUT_S
+        )
 
     def make_standby(self, name: str) -> None:
         """Let the active one step back: until the other takes over nobody is active."""
@@ -144,7 +149,9 @@ class Pair:
         self._cluster.close()
 
     def _wait_ready(self, name: str) -> None:
-        self.namenodes[name].wait_until(lambda: is_ready(self._port + _HTTP[name]))
+        self.namenodes[name].wait_until(
+            lambda: is_ready(self._port + _HTTP[name]), timeout_s=_START_TIMEOUT_S
+        )
 
 
 @contextmanager

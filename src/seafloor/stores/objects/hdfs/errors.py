@@ -128,6 +128,8 @@ def _answer(java: str, text: str, key: str) -> OSError | None:
     if java == "AccessControlException" and _TRAVERSED_FILE in text:
         # So says the check of permissions when a part of a path is a file.
         return NotADirectoryError(errno.ENOTDIR, text, key)
+    if "is not sufficiently replicated yet" in text:
+        return FileExistsError(errno.EEXIST, text, key)  # its last writer is not done with it
     if "must both be directories" in text:
         return IsADirectoryError(errno.EISDIR, text, key)
     return None

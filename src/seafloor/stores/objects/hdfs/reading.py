@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from seafloor.stores.objects.hdfs.remote import FileReader
+from seafloor.stores.objects.hdfs.remote import Opened
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 
 
@@ -15,13 +13,13 @@ class Chunks:
     whose file is deleted meanwhile.
 
     Args:
-        reader: Of the file.
+        file: It.
         start: First byte.
         size_bytes: How many.
     """
 
-    def __init__(self, reader: FileReader, start: int, size_bytes: int) -> None:
-        self._packets: Iterator[bytes] = reader.read_range_stream(start, size_bytes)
+    def __init__(self, file: Opened, start: int, size_bytes: int) -> None:
+        self._stream = file.stream(start, size_bytes)
         self._rest = b""
         self._left = size_bytes
 
@@ -31,7 +29,7 @@ class Chunks:
         parts = [self._rest] if self._rest else []
         got = len(self._rest)
         while got < wanted:
-            packet = next(self._packets, None)
+            packet = next(self._stream.packets, None)
             if packet is None:
                 break
             parts.append(packet)

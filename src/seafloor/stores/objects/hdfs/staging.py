@@ -13,24 +13,27 @@ import contextlib
 import itertools
 import secrets
 import time
+from concurrent.futures import Future
 
 from seafloor.domain.errors import StoreCorrupt, StoreError, StoreUnavailable
-from seafloor.stores.objects.hdfs.remote import AsyncFileWriter, Remote
+from seafloor.stores.objects.hdfs.remote import OpenFile, Remote
 
 LEFTOVER_AGE_S = 24 * 3600.0
 _CREATE_TRIES = 3
 _CLOSE_PATIENCE_S = 60.0
 _CLOSE_POLL_S = 0.003
-_CLOSE_POLL_MAX_S = 0.25
-_CLOSE_GRACE_S = 0.01
-_CLOSE_GRACE_SYNCS = 3
+_CLOSE_POLL_MAX_S = 0.1
+_RECOVERY_POLL_S = 2.0
+"""Each look at a file that DataNodes recover makes them begin again."""
+_CLOSE_GRACE_S = 0.02
+_CLOSE_GRACE_SYNCS = 4
 """How long closing may take before we look ourselves: so many times what syncing took."""
 
 
 async def close_durably(
-    remote: Remote, writer: AsyncFileWriter, path: str, *, size_bytes: int
-) -> None:
-    """Bring a written file to the disks and close it.
+    remote: Remote, file: OpenFile, path: str, *, size_bytes: int
+) -> Future[None] | None:
+    """Bring a new file to the disks and close it.
 
     The NameNode takes a file for closed once a DataNode has reported its last block, which it
     mostly has not when it is asked first, and hdfs-native asks again only after half a second. So
@@ -40,41 +43,46 @@ async def close_durably(
     Args:
         size_bytes: Of the whole file.
 
+    Returns:
+        What goes on though the file is closed: hdfs-native will tell the NameNode once more how
+        long the file is. Until then it must not be appended to. None when nothing goes on.
+
     Raises:
         StoreCorrupt: the file has another size.
         StoreUnavailable: it is not closed, and cannot be taken for whole.
     """
     begun = time.monotonic()
-    if not size_bytes or not await remote.sync(writer):
-        await remote.finish(writer)
-        return
+    if not size_bytes or not await remote.sync(file):
+        await asyncio.wrap_future(remote.finish(file))
+        return None
     grace_s = max(_CLOSE_GRACE_S, _CLOSE_GRACE_SYNCS * (time.monotonic() - begun))
-    closing = asyncio.ensure_future(remote.finish(writer))
-    try:
-        await asyncio.wait((closing,), timeout=grace_s)
-        if closing.done() and closing.exception() is None:
-            return
-        await _recovered(remote, closing, path)
-    finally:
-        closing.cancel()
-        await asyncio.wait((closing,))
-        if not closing.cancelled():
-            closing.exception()  # looked at, so that nobody is warned of it
+    closing = remote.finish(file)
+    waiter = asyncio.wrap_future(closing)
+    waiter.add_done_callback(_looked_at)
+    await asyncio.wait((waiter,), timeout=grace_s)
+    if _is_closed(closing):
+        return None
+    await _recovered(remote, closing, path)
     found = await remote.status(path)
     if found is None or found.length != size_bytes:
         raise StoreCorrupt(
             f"{size_bytes} bytes were written to {path}, and {found and found.length} are there: "
             "look at the DataNodes."
         )
+    return closing
 
 
-async def _recovered(remote: Remote, closing: asyncio.Future[None], path: str) -> None:
+async def _recovered(remote: Remote, closing: Future[None], path: str) -> None:
     """Return once the file is closed, by whichever is first: its writer or the recovery."""
     deadline = time.monotonic() + _CLOSE_PATIENCE_S
     wait_s = _CLOSE_POLL_S
-    while not (closing.done() and closing.exception() is None):
-        if await remote.recover_lease(path):
-            return
+    while not _is_closed(closing):
+        try:
+            if await remote.recover_lease(path):
+                return
+            wait_s = _RECOVERY_POLL_S
+        except FileExistsError:
+            wait_s = min(2 * wait_s, _CLOSE_POLL_MAX_S)
         if time.monotonic() > deadline:
             raise StoreUnavailable(
                 f"{path} was written, but no DataNode reports it: look at the DataNodes, "
@@ -82,7 +90,44 @@ async def _recovered(remote: Remote, closing: asyncio.Future[None], path: str) -
                 retry_after_s=1.0,
             )
         await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, _CLOSE_POLL_MAX_S)
+
+
+def _is_closed(closing: Future[None]) -> bool:
+    return closing.done() and closing.exception() is None
+
+
+def _looked_at(waiter: asyncio.Future[None]) -> None:
+    """Look at how closing ended, so that nobody is warned of it."""
+    if not waiter.cancelled():
+        waiter.exception()
+
+
+class Ends:
+    """What goes on with files that are closed, by path; see ``close_durably``."""
+
+    def __init__(self) -> None:
+        self._going_on: dict[str, Future[None]] = {}
+
+    def note(self, path: str, going_on: Future[None] | None) -> None:
+        """Keep what goes on until it ends."""
+        if going_on is None:
+            self._going_on.pop(path, None)
+            return
+        self._going_on[path] = going_on
+
+        def forget(ended: Future[None]) -> None:
+            if self._going_on.get(path) is ended:
+                self._going_on.pop(path, None)
+
+        going_on.add_done_callback(forget)
+
+    async def wait(self, path: str) -> None:
+        """Return once nothing goes on with a file."""
+        going_on = self._going_on.get(path)
+        if going_on is not None:
+            waiter = asyncio.wrap_future(going_on)
+            waiter.add_done_callback(_looked_at)
+            await asyncio.wait((waiter,))
 
 
 class StagedFile:
@@ -100,7 +145,7 @@ class StagedFile:
         self._remote = remote
         self._folder = folder
         self._name = name
-        self._writer: AsyncFileWriter | None = None
+        self._file: OpenFile | None = None
         self._begun: list[str] = []
         self.size_bytes = 0
 
@@ -116,7 +161,7 @@ class StagedFile:
             # meets the file that its first try made, which then has no writer: take another name.
             self._begun.append(f"{self._folder}/{self._name}{'.' * attempt}")
             try:
-                self._writer = await self._remote.create(self.path)
+                self._file = await self._remote.create(self.path)
             except FileExistsError:
                 continue
             return
@@ -131,15 +176,17 @@ class StagedFile:
             await self._remote.write(self._opened, data)
             self.size_bytes += len(data)
 
-    async def finish(self) -> None:
-        """Make it durable; nothing is written after."""
-        await close_durably(self._remote, self._opened, self.path, size_bytes=self.size_bytes)
+    async def finish(self) -> Future[None] | None:
+        """Make it durable; nothing is written after. See ``close_durably``."""
+        return await close_durably(
+            self._remote, self._opened, self.path, size_bytes=self.size_bytes
+        )
 
     @property
-    def _opened(self) -> AsyncFileWriter:
-        if self._writer is None:
+    def _opened(self) -> OpenFile:
+        if self._file is None:
             raise StoreError("A file is opened before it is written.")
-        return self._writer
+        return self._file
 
     def moved(self) -> None:
         """Note that the name is no longer here: the file is in its place."""
@@ -151,7 +198,7 @@ class StagedFile:
         What cannot be removed now is removed when it is old; the object is in its place all the
         same, or its own error is the one to tell.
         """
-        self._writer = None
+        self._file = None
         while self._begun:
             path = self._begun.pop()
             with contextlib.suppress(StoreError, OSError):

@@ -20,12 +20,12 @@ from seafloor.domain.errors import (
 from seafloor.stores.objects.hdfs.naming import Clock, info_of, modified_ns_of
 from seafloor.stores.objects.hdfs.place import Places
 from seafloor.stores.objects.hdfs.reading import Chunks
-from seafloor.stores.objects.hdfs.remote import AsyncFileWriter, FileReader, FileStatus, Remote
+from seafloor.stores.objects.hdfs.remote import FileStatus, Opened, OpenFile, Remote
 from seafloor.stores.objects.hdfs.staging import (
     LEFTOVER_AGE_S,
+    Ends,
     StagedFile,
     Staging,
-    close_durably,
 )
 from seafloor.stores.objects.hdfs.tree import Look, Walk
 from seafloor.stores.objects.keys import (
@@ -58,7 +58,7 @@ _BLOCK_BYTES = 1024 * 1024
 _SETTLE_PATIENCE_S = 10.0
 _SETTLE_POLL_S = 0.005
 _RECOVERY_PATIENCE_S = 60.0
-_RECOVERY_POLL_S = 0.1
+_RECOVERY_POLL_S = 1.0
 
 
 def from_url(url: str, variables: Mapping[str, str]) -> HdfsObjectStore:
@@ -124,6 +124,7 @@ class HdfsObjectStore:
         self._places = Places(remote, root)
         self._staging = Staging(remote, f"{root}/{STAGING_FOLDER}", leftover_age_s=leftover_age_s)
         self._clock = Clock()
+        self._ends = Ends()
         self._walks: dict[tuple[str, bool, str], tuple[Walk, float]] = {}
 
     @property
@@ -147,12 +148,12 @@ class HdfsObjectStore:
         """
         check_object_key(key)
         check_range(start=start, length=length)
-        reader = await self._opened(key)
-        size_bytes = len(reader)
+        file = await self._opened(key)
+        size_bytes = file.size_bytes
         end = size_bytes if length is None else min(size_bytes, start + length)
         if start >= end:
             return
-        chunks = Chunks(reader, start, end - start)
+        chunks = Chunks(file, start, end - start)
         try:
             while chunk := await self._remote.in_thread(chunks.next):
                 yield chunk
@@ -219,7 +220,8 @@ class HdfsObjectStore:
     async def append(self, key: str, *, offset: int, data: bytes) -> int:
         """Add bytes at an object's end; see ``ObjectWrite.append``.
 
-        A file that a killed writer left open is closed first, which takes seconds.
+        A file that a killed writer left open is closed first, which takes seconds. An append
+        mostly takes half a second: so long hdfs-native waits for a DataNode's report.
         """
         check_append(key, offset=offset)
         deadline = time.monotonic() + _RECOVERY_PATIENCE_S
@@ -238,14 +240,15 @@ class HdfsObjectStore:
             new = data[size_bytes - offset :]
             if not new:
                 return size_bytes
+            await self._ends.wait(self._places.path(key))
             try:
-                writer = await self._remote.open_append(self._places.path(key))
+                file = await self._remote.open_append(self._places.path(key))
             except FileNotFoundError:
                 continue  # deleted meanwhile
             except FileExistsError as error:
                 await self._recover(key, error, deadline)
                 continue
-            await self._append(key, writer, new, size_bytes=size_bytes, before_ns=before_ns)
+            await self._append(key, file, new, before_ns=before_ns)
             return size_bytes + len(new)
 
     async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
@@ -296,7 +299,7 @@ class HdfsObjectStore:
             _not_found(key)
         return found
 
-    async def _opened(self, key: str) -> FileReader:
+    async def _opened(self, key: str) -> Opened:
         """Open an object that is not just being appended to.
 
         A reader sees the whole blocks of a file that is written to, and not its last one, though
@@ -304,19 +307,22 @@ class HdfsObjectStore:
         that is all, and wait for the append to end. One whose writer died is ended by us.
         """
         path = self._places.path(key)
-        deadline = time.monotonic() + _SETTLE_PATIENCE_S
+        seen, since = (-1, -1), 0.0
         while True:
             try:
-                reader = await self._remote.in_thread(lambda: self._remote.open(path))
+                file = await self._remote.in_thread(lambda: self._remote.open(path))
             except (FileNotFoundError, NotADirectoryError):
                 _not_found(key)
-            if len(reader) % _BLOCK_BYTES:
-                return reader
+            if file.size_bytes % _BLOCK_BYTES:
+                return file
             found = await self._object(key)
-            if found.length == len(reader):
-                return reader
-            if time.monotonic() > deadline:
-                await self._remote.recover_lease(path)
+            if found.length == file.size_bytes:
+                return file
+            now = time.monotonic()
+            if seen != (found.length, found.modification_time):
+                seen, since = (found.length, found.modification_time), now
+            elif now - since > _SETTLE_PATIENCE_S:
+                await self._is_closed(path)
                 raise StoreUnavailable(
                     f'"{key}" was left open by a writer that died: it is being closed, '
                     "repeat in some seconds.",
@@ -341,10 +347,11 @@ class HdfsObjectStore:
     async def _commit(
         self, staged: StagedFile, key: str, *, if_absent: bool, before_ns: int
     ) -> ObjectInfo:
-        await staged.finish()
+        going_on = await staged.finish()
         modified_ns = await self._set_modified(staged.path, after_ns=before_ns)
         size_bytes = staged.size_bytes
         await self._places.place(staged, key, modified_ns=modified_ns, if_absent=if_absent)
+        self._ends.note(self._places.path(key), going_on)
         return info_of(key, size_bytes=size_bytes, modified_ns=modified_ns)
 
     async def _set_modified(self, path: str, *, after_ns: int) -> int:
@@ -357,18 +364,19 @@ class HdfsObjectStore:
         await self._remote.set_modified_ms(path, modified_ns)
         return modified_ns
 
-    async def _append(
-        self, key: str, writer: AsyncFileWriter, data: bytes, *, size_bytes: int, before_ns: int
-    ) -> None:
+    async def _append(self, key: str, file: OpenFile, data: bytes, *, before_ns: int) -> None:
         path = self._places.path(key)
-        await self._remote.write(writer, data)
-        await close_durably(self._remote, writer, path, size_bytes=size_bytes + len(data))
+        await self._remote.write(file, data)
+        await self._remote.sync(file)
+        # Without hurrying, as ``close_durably`` does: the next append may follow at once.
+        await asyncio.wrap_future(self._remote.finish(file))
         await self._set_modified(path, after_ns=before_ns)
 
     async def _recover(self, key: str, error: OSError, deadline: float) -> None:
         """Close a file whose writer died. There is one writer per key, and that is the caller."""
+        await asyncio.sleep(_RECOVERY_POLL_S)
         path = self._places.path(key)
-        while not await self._remote.recover_lease(path):
+        while not await self._is_closed(path):
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
                     f'"{key}" was left open by a writer that died, and is not closed yet: repeat '
@@ -377,6 +385,12 @@ class HdfsObjectStore:
                     detail=str(error),
                 ) from error
             await asyncio.sleep(_RECOVERY_POLL_S)
+
+    async def _is_closed(self, path: str) -> bool:
+        try:
+            return await self._remote.recover_lease(path)
+        except FileExistsError:
+            return False
 
 
 async def _write_stream(staged: StagedFile, data: AsyncIterable[bytes]) -> None:
