@@ -329,6 +329,32 @@ async def test_page__of_a_long_sealed_log__reads_few_frames(folder: Path) -> Non
             assert shown == [75_000, 75_005]
 
 
+@pytest.mark.parametrize("pieces_bytes", [700, 60_000])
+async def test_page__of_any_length__asks_the_database_as_little(
+    place: Path, pieces_bytes: int
+) -> None:
+    """Rows of one append each, up to what is sealed: a place among them is found by halving."""
+    database, objects = below_in(place)
+    await database.migrate()
+    store = SharedLogStore(database, objects)
+    asked: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def note(*arguments: object) -> None:
+        asked.append(str(arguments[2]))
+
+    for attempt, lines in enumerate((100, 1_000, 10_000), 1):
+        key = log_key(attempt=attempt)
+        await append_all(store, key, numbered(lines), pieces_bytes=pieces_bytes)
+        for from_line in (1, lines // 2, -10, lines - 5):
+            asked.clear()
+            assert await numbers_of(store, key, from_line=from_line, limit=1)
+            assert len([one for one in asked if "byte_stream" in one]) <= 32
+    await store.close()
+    await objects.close()
+    await database.close()
+
+
 async def test_read__a_chunk_is_damaged_or_gone__is_told(folder: Path) -> None:
     async with server(folder) as store:
         await append_all(store, KEY, numbered(2_000), pieces_bytes=10_000)

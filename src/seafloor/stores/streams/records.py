@@ -117,14 +117,14 @@ _CHUNK_BEFORE = (
 _CHUNKS = (
     select(byte_stream_chunk).where(_chunk.stream_id == bindparam("of_id")).order_by(_chunk.start)
 )
+_ROW_START = select(func.max(_row.start)).where(
+    _row.stream_id == bindparam("of_id"), _row.start <= bindparam("at")
+)
 _ROWS_WITHIN = (
     select(_row.start, _row.mark, _row.data)
     .where(
         _row.stream_id == bindparam("of_id"),
-        _row.start
-        >= select(func.coalesce(func.max(_row.start), 0))
-        .where(_row.stream_id == bindparam("of_id"), _row.start <= bindparam("at"))
-        .scalar_subquery(),
+        _row.start >= bindparam("at"),
         _row.start < bindparam("end"),
     )
     .order_by(_row.start)
@@ -264,7 +264,9 @@ def rows_within(connection: Connection, stream_id: int, start: int, end: int) ->
     """The rows that hold a stretch of a stream, whole, as far as they exist."""
     if start >= end:
         return []
-    rows = connection.execute(_ROWS_WITHIN, {"of_id": stream_id, "at": start, "end": end})
+    # Two statements: not every database makes a range of its index out of a subquery.
+    first = connection.execute(_ROW_START, {"of_id": stream_id, "at": start}).scalar() or 0
+    rows = connection.execute(_ROWS_WITHIN, {"of_id": stream_id, "at": first, "end": end})
     return [Piece(row.start, bytes(row.mark), bytes(row.data)) for row in rows]
 
 
