@@ -108,6 +108,7 @@ async def test_write__its_connection_ends_at_any_statement__once_or_not_at_all(
     store: SqlStoreUnderTest, url: str
 ) -> None:
     await create(store, run(1))
+    statement = 0
     for statement in itertools.count(1):
         with connection_ended_at(store.database, url, statement) as said:
             told = await asyncio.gather(
@@ -135,6 +136,7 @@ async def test_read__its_connection_ends_at_any_statement__is_read_again(
     store: SqlStoreUnderTest, url: str
 ) -> None:
     await create(store, run(1), params={"a": "1"})
+    statement = 0
     for statement in itertools.count(1):
         with connection_ended_at(store.database, url, statement) as said:
             labels = await store.labels_get([run_id(1)])
@@ -191,8 +193,9 @@ async def test_write__another_holds_the_lock__unavailable_and_reads_go_on(
     def shorten(connection: Connection, *_) -> None:
         if connection.info.get("shortened") is None:
             connection.info["shortened"] = True
-            with connection.connection.cursor() as cursor:
-                cursor.execute(shorter)
+            cursor = connection.connection.cursor()
+            cursor.execute(shorter)
+            cursor.close()
 
     event.listen(database.engine, "before_cursor_execute", shorten)
     with beside(url) as other:
