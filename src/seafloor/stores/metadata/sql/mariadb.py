@@ -158,7 +158,7 @@ class MariaDB:
     def migrating(self, connection: Connection) -> Generator[None]:
         """See ``Backend``: every change of the schema commits by itself here."""
         locked = connection.scalar(
-            text("SELECT GET_LOCK(:name, 60)"), {"name": self._migration_lock}
+            text("SELECT GET_LOCK(:name, 50)"), {"name": self._migration_lock}
         )
         if locked != 1:
             raise StoreUnavailable(
