@@ -13,6 +13,7 @@ from live_server import LiveServer
 MLFLOW = "/api/2.0/mlflow"
 T0_MS = 1_700_000_000_000
 
+SNAPSHOTS = (b"a snapshot" * 500_000, b"")
 ODD_PATHS = (
     "model.bin",
     "a/b/c.txt",
@@ -152,14 +153,18 @@ def _models(server: LiveServer, run_id: str) -> None:
 
 
 def _snapshot(server: LiveServer) -> None:
-    for content in (b"a snapshot" * 500_000, b""):
+    for content in SNAPSHOTS:
         sha256 = hashlib.sha256(content).hexdigest()
         status, answer = server.request("PUT", f"/api/v1/snapshots/{sha256}", content)
         assert status in (200, 201), answer
 
 
-def seen(server: LiveServer) -> dict[str, Any]:
-    """All that a user can see of an installation, the times of files aside."""
+def seen(server: LiveServer, *, snapshots: bool = True) -> dict[str, Any]:
+    """All that a user can see of an installation, the times of files aside.
+
+    Args:
+        snapshots: Whether those of ``build`` are to be there.
+    """
     runs = _all(server, "/api/v1/runs?deleted=all")
     experiments = _all(server, "/api/v1/experiments?deleted=all")
     ids = [str(experiment["id"]) for experiment in experiments]
@@ -168,11 +173,11 @@ def seen(server: LiveServer) -> dict[str, Any]:
         "projects": server.get("/api/v1/projects"),
         "experiments": experiments,
         "environments": server.get("/api/v1/environments"),
-        "runs": {run["id"]: _run(server, run) for run in runs},
+        "runs": {run["id"]: seen_run(server, run) for run in runs},
         "models": _without_places(models),
         "snapshots": [
             _bytes(server, f"/api/v1/snapshots/{hashlib.sha256(content).hexdigest()}")
-            for content in (b"a snapshot" * 500_000, b"")
+            for content in (SNAPSHOTS if snapshots else ())
         ],
     }
 
@@ -188,7 +193,8 @@ def _all(server: LiveServer, path: str) -> list[dict[str, Any]]:
         cursor = f"&cursor={quote(page['next'])}"
 
 
-def _run(server: LiveServer, run: dict[str, Any]) -> dict[str, Any]:
+def seen_run(server: LiveServer, run: dict[str, Any]) -> dict[str, Any]:
+    """All that a user can see of a run."""
     path = f"/api/v1/runs/{run['id']}"
     metrics = server.get(f"{path}/metrics")
     attempts = server.get(f"{path}/attempts")

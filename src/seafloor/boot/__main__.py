@@ -78,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
             os.write(sys.stderr.fileno(), f"error: {error.message}\n".encode())
         return _exit_code(error)
     except KeyboardInterrupt:
+        if given.command == "copy":
+            sys.stderr.write("Interrupted: the same command goes on where it stopped.\n")
         return _EXIT_INTERRUPTED
     return 0
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import StoreUnavailable
+from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.memory import MemoryManifestStore
+from seafloor.stores.artifacts.protocol import IntentView
 from seafloor.stores.metadata.memory.attempts import MemoryAttempts
 from seafloor.stores.metadata.memory.environments import MemoryEnvironments
 from seafloor.stores.metadata.memory.experiments import MemoryExperiments, MemoryProjects
@@ -43,6 +45,30 @@ class MemoryManifest:
     async def manifest_delete(self, owner: str, path: str) -> int:
         """See ``ManifestStore``."""
         return await self._manifest.manifest_delete(owner, path)
+
+    async def intent_begin(
+        self, owner: str, path: str, intent: str, *, sha256: Sha256 | None
+    ) -> None:
+        """See ``IntentStore``."""
+        await self._manifest.intent_begin(owner, path, intent, sha256=sha256)
+
+    async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+        """See ``IntentStore``."""
+        return await self._manifest.intent_look(owner, path, intent)
+
+    async def intent_end(
+        self, owner: str, path: str, intent: str, row: ArtifactFile | None, *, alone: bool
+    ) -> bool:
+        """See ``IntentStore``."""
+        return await self._manifest.intent_end(owner, path, intent, row, alone=alone)
+
+    async def intent_drop(self, intent: str) -> None:
+        """See ``IntentStore``."""
+        await self._manifest.intent_drop(intent)
+
+    async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
+        """See ``IntentStore``."""
+        return await self._manifest.manifest_recheck(owner, path)
 
 
 class MemoryMetadataStore(

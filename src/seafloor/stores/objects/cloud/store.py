@@ -62,8 +62,10 @@ One word without ``-`` or ``_``: Azure takes no hyphen, and some proxies drop un
 """
 
 _RESUMES_MAX = 3
+# At least so many bytes come at once, and a little more: mostly less than a chunk may have.
+_READ_BYTES = READ_CHUNK_BYTES * 3 // 4
 _RANGE_PAST_END = 416
-_PIECE_BYTES = 2 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 
 
 class LargePut(Protocol):
@@ -170,21 +172,19 @@ class CloudObjectStore:
         while answer is not None:
             before = start
             try:
-                async for piece in answer.stream(READ_CHUNK_BYTES // 2):
+                async for piece in answer.stream(_READ_BYTES):
                     for at in range(0, len(piece), READ_CHUNK_BYTES):
                         chunk = piece[at : at + READ_CHUNK_BYTES]
                         start += len(chunk)
                         yield chunk
+                    if start == end:
+                        return  # to ask for what comes after the end takes as long as a chunk
             except BaseError as error:
                 resumes = resumes + 1 if start == before else 0
                 if resumes == _RESUMES_MAX:
                     raise self._broken(key, error) from error
             else:
-                if start < end:
-                    raise StoreCorrupt(
-                        f'"{key}" ended {end - start} bytes early: read it again, and look at '
-                        f"what stands between this process and {self._words.bucket}."
-                    )
+                self._check_ended(key, missing_bytes=end - start)
             answer = await self._rest(key, start, end, etag) if start < end else None
 
     async def list(
@@ -217,16 +217,12 @@ class CloudObjectStore:
         self._check(key)
         modified_ns = self._next_ns()
         attributes: Attributes = {PUT_TIME: str(modified_ns)}
-        async with aclosing(pieces_of(_chunks(data), _PIECE_BYTES)) as pieces:
-            first, is_whole = await _beginning(pieces)
-            if is_whole:
-                body = first[0] if len(first) == 1 else b"".join(first)
-                size_bytes = len(body)
-                etag = await self._put_small(key, body, attributes, if_absent=if_absent)
-            else:
-                counted = _Counted(first, pieces)
-                etag = await self._large(key, counted, attributes=attributes, if_absent=if_absent)
-                size_bytes = counted.size_bytes
+        etag: str | None
+        if isinstance(data, bytes) and len(data) <= PART_BYTES:
+            etag = await self._put_small(key, data, attributes, if_absent=if_absent)
+            size_bytes = len(data)
+        else:
+            etag, size_bytes = await self._put_stream(key, data, attributes, if_absent=if_absent)
         if etag is None:
             return await self.head(key)
         return ObjectInfo(key=key, size_bytes=size_bytes, modified_ns=modified_ns, etag=etag)
@@ -326,6 +322,25 @@ class CloudObjectStore:
             self._last_ns = max(time.time_ns(), self._last_ns + 1)
             return self._last_ns
 
+    async def _put_stream(
+        self,
+        key: str,
+        data: bytes | AsyncIterable[bytes],
+        attributes: Attributes,
+        *,
+        if_absent: bool,
+    ) -> tuple[str | None, int]:
+        """Write a stream, in one request if it fits; give etag and size."""
+        async with aclosing(pieces_of(_chunks(data), _PIECE_BYTES)) as pieces:
+            first, is_whole = await _beginning(pieces)
+            if is_whole:
+                body = first[0] if len(first) == 1 else b"".join(first)
+                etag = await self._put_small(key, body, attributes, if_absent=if_absent)
+                return etag, len(body)
+            counted = _Counted(first, pieces)
+            done = await self._large(key, counted, attributes=attributes, if_absent=if_absent)
+            return done, counted.size_bytes
+
     async def _put_small(
         self, key: str, body: bytes, attributes: Attributes, *, if_absent: bool
     ) -> str:
@@ -390,6 +405,13 @@ class CloudObjectStore:
             )
         return answer
 
+    def _check_ended(self, key: str, *, missing_bytes: int) -> None:
+        if missing_bytes:
+            raise StoreCorrupt(
+                f'"{key}" ended {missing_bytes} bytes early: read it again, and look at what '
+                f"stands between this process and {self._words.bucket}."
+            )
+
     def _broken(self, key: str, error: BaseError) -> StoreUnavailable:
         return StoreUnavailable(
             f'The connection broke again and again in the middle of "{key}": read it again.',
@@ -447,8 +469,6 @@ async def _chunks(data: bytes | AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
     if not isinstance(data, bytes):
         async for chunk in data:
             yield chunk
-    elif len(data) <= PART_BYTES:
-        yield data
     else:
         for at in range(0, len(data), _PIECE_BYTES):
             yield data[at : at + _PIECE_BYTES]

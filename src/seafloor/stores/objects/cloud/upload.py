@@ -38,7 +38,14 @@ class _Feed:
     """What a client pulls, piece by piece, while the source is read in its owner's own task."""
 
     def __init__(self) -> None:
-        self._pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue(maxsize=1)
+        self._pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue(maxsize=2)
+
+    def offer(self, piece: bytes | Exception) -> bool:
+        """Hand a piece over if there is room."""
+        if self._pieces.full():
+            return False
+        self._pieces.put_nowait(piece)
+        return True
 
     async def send(self, piece: bytes | Exception) -> None:
         await self._pieces.put(piece)
@@ -83,6 +90,8 @@ async def fed(
 
 async def _sent(feed: _Feed, piece: bytes | Exception, pulling: asyncio.Future[_Result]) -> None:
     """Hand a piece over, unless the client has ended."""
+    if feed.offer(piece):
+        return
     sending = asyncio.ensure_future(feed.send(piece))
     try:
         await asyncio.wait({sending, pulling}, return_when=asyncio.FIRST_COMPLETED)

@@ -111,7 +111,7 @@ class HdfsObjectStore:
     renamed to its key. Several servers may have one root open.
 
     Args:
-        remote: The file system; closed with the store.
+        remote: The file system; closed with the store. Kept as ``remote``.
         root: The path of the folder, ``""`` for ``/``; made when it is missing.
         leftover_age_s: Unfinished files so old are removed by the store's first write.
     """
@@ -119,7 +119,7 @@ class HdfsObjectStore:
     def __init__(
         self, remote: Remote, root: str, *, leftover_age_s: float = LEFTOVER_AGE_S
     ) -> None:
-        self._remote = remote
+        self.remote = remote
         self._root = root
         self._places = Places(remote, root)
         self._staging = Staging(remote, f"{root}/{STAGING_FOLDER}", leftover_age_s=leftover_age_s)
@@ -131,6 +131,14 @@ class HdfsObjectStore:
     def capabilities(self) -> ObjectCapabilities:
         """Objects can grow."""
         return ObjectCapabilities(append=True)
+
+    def path(self, key: str) -> str:
+        """The path of an object in the file system.
+
+        Raises:
+            InvalidValue: HDFS has no such names.
+        """
+        return self._places.path(key)
 
     async def head(self, key: str) -> ObjectInfo:
         """Describe one object; see ``ObjectRead.head``."""
@@ -155,7 +163,7 @@ class HdfsObjectStore:
             return
         chunks = Chunks(file, start, end - start)
         try:
-            while chunk := await self._remote.in_thread(chunks.next):
+            while chunk := await self.remote.in_thread(chunks.next):
                 yield chunk
         except FileNotFoundError as error:
             raise StoreUnavailable(
@@ -177,7 +185,7 @@ class HdfsObjectStore:
         """
         check_listing(folder, limit=limit, cursor=cursor)
         walk = self._walk(folder, recursive=recursive, after=cursor or "")
-        page, more = await self._remote.in_thread(lambda: walk.next_page(limit))
+        page, more = await self.remote.in_thread(lambda: walk.next_page(limit))
         last = page[-1] if page else ""
         after = (last if isinstance(last, str) else last.key) if more else None
         if after is not None:
@@ -227,7 +235,7 @@ class HdfsObjectStore:
         deadline = time.monotonic() + _RECOVERY_PATIENCE_S
         while True:
             before_ns = await self._places.check(key, if_absent=False, parents=True)
-            found = await self._remote.status(self._places.path(key)) if before_ns else None
+            found = await self.remote.status(self.path(key)) if before_ns else None
             size_bytes = found.length if found is not None else 0
             if offset > size_bytes:
                 raise OutOfOrder(
@@ -240,9 +248,9 @@ class HdfsObjectStore:
             new = data[size_bytes - offset :]
             if not new:
                 return size_bytes
-            await self._ends.wait(self._places.path(key))
+            await self._ends.wait(self.path(key))
             try:
-                file = await self._remote.open_append(self._places.path(key))
+                file = await self.remote.open_append(self.path(key))
             except FileNotFoundError:
                 continue  # deleted meanwhile
             except FileExistsError as error:
@@ -277,24 +285,24 @@ class HdfsObjectStore:
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``. Four calls."""
         check_object_key(folder, field="folder")
-        path = self._places.path(folder)
-        found = await self._remote.status(path)
+        path = self.path(folder)
+        found = await self.remote.status(path)
         if found is None or not found.isdir:
             return 0
-        count = await self._remote.count_files(path)
-        await self._remote.delete_tree(path)
+        count = await self.remote.count_files(path)
+        await self.remote.delete_tree(path)
         await self._places.remove_empty_above(folder)
         return count
 
     async def close(self) -> None:
         """Take no more calls; see ``ObjectStore.close``."""
         self._walks.clear()
-        self._remote.close()
+        self.remote.close()
 
     # -- reading
 
     async def _object(self, key: str) -> FileStatus:
-        found = await self._remote.status(self._places.path(key))
+        found = await self.remote.status(self.path(key))
         if found is None or found.isdir:
             _not_found(key)
         return found
@@ -306,11 +314,11 @@ class HdfsObjectStore:
         it was acknowledged before. Such a length is a multiple of blocks: then we look whether
         that is all, and wait for the append to end. One whose writer died is ended by us.
         """
-        path = self._places.path(key)
+        path = self.path(key)
         seen, since = (-1, -1), 0.0
         while True:
             try:
-                file = await self._remote.in_thread(lambda: self._remote.open(path))
+                file = await self.remote.in_thread(lambda: self.remote.open(path))
             except (FileNotFoundError, NotADirectoryError):
                 _not_found(key)
             if file.size_bytes % _BLOCK_BYTES:
@@ -334,7 +342,7 @@ class HdfsObjectStore:
         kept = self._walks.pop((folder, recursive, after), None) if after else None
         if kept is not None and time.monotonic() - kept[1] < _WALK_AGE_S:
             return kept[0]
-        return Walk(self._remote, self._root, Look(folder, recursive=recursive, after=after))
+        return Walk(self.remote, self._root, Look(folder, recursive=recursive, after=after))
 
     def _keep_walk(self, place: tuple[str, bool, str], walk: Walk) -> None:
         self._walks.pop(place, None)
@@ -351,31 +359,31 @@ class HdfsObjectStore:
         modified_ns = await self._set_modified(staged.path, after_ns=before_ns)
         size_bytes = staged.size_bytes
         await self._places.place(staged, key, modified_ns=modified_ns, if_absent=if_absent)
-        self._ends.note(self._places.path(key), going_on)
+        self._ends.note(self.path(key), going_on)
         return info_of(key, size_bytes=size_bytes, modified_ns=modified_ns)
 
     async def _set_modified(self, path: str, *, after_ns: int) -> int:
         modified_ns = self._clock.next_ns(after_ns=after_ns)
         if not self._clock.milliseconds:
-            if await self._remote.set_modified(path, modified_ns):
+            if await self.remote.set_modified(path, modified_ns):
                 return modified_ns
             self._clock.milliseconds = True
             modified_ns = self._clock.next_ns(after_ns=after_ns)
-        await self._remote.set_modified_ms(path, modified_ns)
+        await self.remote.set_modified_ms(path, modified_ns)
         return modified_ns
 
     async def _append(self, key: str, file: OpenFile, data: bytes, *, before_ns: int) -> None:
-        path = self._places.path(key)
-        await self._remote.write(file, data)
-        await self._remote.sync(file)
+        path = self.path(key)
+        await self.remote.write(file, data)
+        await self.remote.sync(file)
         # Without hurrying, as ``close_durably`` does: the next append may follow at once.
-        await asyncio.wrap_future(self._remote.finish(file))
+        await asyncio.wrap_future(self.remote.finish(file))
         await self._set_modified(path, after_ns=before_ns)
 
     async def _recover(self, key: str, error: OSError, deadline: float) -> None:
         """Close a file whose writer died. There is one writer per key, and that is the caller."""
         await asyncio.sleep(_RECOVERY_POLL_S)
-        path = self._places.path(key)
+        path = self.path(key)
         while not await self._is_closed(path):
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
@@ -388,7 +396,7 @@ class HdfsObjectStore:
 
     async def _is_closed(self, path: str) -> bool:
         try:
-            return await self._remote.recover_lease(path)
+            return await self.remote.recover_lease(path)
         except FileExistsError:
             return False
 
