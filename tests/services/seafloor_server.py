@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.services._service import Service
-
 from live_server import LiveServer
 
 
 @contextmanager
-def service() -> Iterator[Service]:
+def service() -> Iterator[tuple[str, str]]:
     """Run a server."""
     with tempfile.TemporaryDirectory(prefix="seafloor-server-") as name:
         server = LiveServer(Path(name) / "data").start()
         try:
-            yield Service(name="seafloor", url=server.url)
+            yield "seafloor", server.url
         finally:
             server.stop()

@@ -13,7 +13,6 @@ from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metadata.sql.tables import metric_summary
-from seafloor.testing.databases import database_url
 
 
 class SqlStoreUnderTest(SqlMetadataStore):
@@ -25,8 +24,8 @@ class SqlStoreUnderTest(SqlMetadataStore):
 
 
 async def open_sql_store(folder: Path) -> SqlStoreUnderTest:
-    """Open a store over the database of a folder, made when it is missing."""
-    database = Database(database_url(folder))
+    """Open a store over the SQLite database of a folder, made when it is missing."""
+    database = Database(f"sqlite:///{folder / 'seafloor.db'}")
     await database.migrate()
     return SqlStoreUnderTest(database)
 

@@ -13,7 +13,6 @@ from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.memory import MemoryMetricStore
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.stores.metrics.sql import SqlMetricStore
-from seafloor.testing.databases import database_url
 
 T0_NS = 1_700_000_000_000_000_000
 
@@ -81,10 +80,10 @@ class MemoryMetricWorld:
 
 
 class SqlMetricWorld:
-    """The database of a folder."""
+    """A database in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(database_url(folder))
+        self.database = Database(f"sqlite:///{folder / 'seafloor.db'}")
         self.metadata = SqlMetadataStore(self.database)
         self.store = SqlMetricStore(self.database)
 

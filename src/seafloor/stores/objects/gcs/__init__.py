@@ -1,1 +1,0 @@
-"""Objects in Google Cloud Storage, by its JSON API."""

@@ -1,1 +1,0 @@
-"""Objects as files of HDFS."""
