@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.services._service import Missing, Service
+from tests.services._supervisor import SOCKET_VARIABLE, Supervisor, ask
 
 from live_server import LiveServer
 
@@ -25,6 +27,54 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+_supervisor = pytest.StashKey[Supervisor]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process that starts real servers; the session's own processes share it."""
+    if SOCKET_VARIABLE not in os.environ:
+        supervisor = Supervisor()
+        config.stash[_supervisor] = supervisor
+        os.environ[SOCKET_VARIABLE] = supervisor.socket
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what was started."""
+    if _supervisor in config.stash:
+        config.stash[_supervisor].close()
+        os.environ.pop(SOCKET_VARIABLE)
+
+
+def real_service(name: str) -> Service:
+    """A real server of the session's, started when it is first asked for.
+
+    Where it cannot run the test is skipped with the reason; in CI that is a failure.
+    """
+    try:
+        return ask(os.environ[SOCKET_VARIABLE], name)
+    except Missing as error:
+        if "CI" in os.environ:
+            raise AssertionError(f"CI needs {name}: {error}") from error
+        pytest.skip(f"{name}: {error}")
+
+
+@pytest.fixture(scope="session")
+def service() -> Callable[[str], Service]:
+    """Real servers by name."""
+    return real_service
+
+
+@pytest.fixture(params=("sqlite", "postgresql", "mariadb"))
+def database_kind(
+    request: pytest.FixtureRequest, tmp_path: Path, service: Callable[[str], Service]
+) -> Iterator[str]:
+    """Each kind of database in turn: a fresh one for the stores over ``tmp_path``."""
+    from tests.databases import database_in  # only some tests need what it imports
+
+    with database_in(tmp_path, request.param, service):
+        yield request.param
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
 
 
 def main(wanted: list[str]) -> int:

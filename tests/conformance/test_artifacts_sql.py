@@ -1,4 +1,4 @@
-"""Artifacts over files and SQLite, as a server has them: the suites, and kills."""
+"""Artifacts over files and a database, as a server has them: the suites, and kills."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from seafloor.testing.artifact_store_suite import (
     assert_true_to_its_digest,
     sha256_of,
 )
+from seafloor.testing.databases import database_url
 from seafloor.testing.killed_child import run_until_killed
 from seafloor.testing.manifest_store_suite import OWNER, ManifestStoreSuite
 from seafloor.testing.os_faults import kill_at_each_call
 
 
+@pytest.mark.usefixtures("database_kind")
 class TestSqlManifestStore(ManifestStoreSuite):
     @asynccontextmanager
     async def make_store(self, folder: Path) -> AsyncIterator[ManifestStore]:
-        database = Database(f"sqlite:///{folder / 'seafloor.db'}")
+        database = Database(database_url(folder))
         await database.migrate()
         yield SqlMetadataStore(database)
         await database.close()
 
 
-class TestArtifactsInAFolderAndSqlite(ArtifactStoreSuite):
+@pytest.mark.usefixtures("database_kind")
+class TestArtifactsInAFolderAndADatabase(ArtifactStoreSuite):
     @asynccontextmanager
     async def make_store(self, folder: Path) -> AsyncIterator[ArtifactStore]:
         async with artifacts_in(folder) as store:
@@ -57,6 +60,7 @@ async def test_put__killed_at_any_call__is_old_or_new_and_true(tmp_path: Path, w
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database_kind")
 @pytest.mark.parametrize("after_lines", [3, 40])
 async def test_put__writer_killed_at_any_moment__no_acknowledged_file_is_lost(
     tmp_path: Path, after_lines: int

@@ -27,7 +27,7 @@ from seafloor.testing.event_file_store_machine import EventFileStoreMachine
 from seafloor.testing.event_file_store_suite import (
     KEY,
     ONE,
-    DurableEventFileStoreSuite,
+    OnDiskEventFileStoreSuite,
     bytes_of,
     send,
     steps_of,
@@ -38,7 +38,7 @@ from seafloor.testing.metric_worlds import workload_id
 from seafloor.testing.process_facts import open_files_below
 
 
-class TestSpoolEventFileStore(DurableEventFileStoreSuite):
+class TestSpoolEventFileStore(OnDiskEventFileStoreSuite):
     factory = "seafloor.testing.event_worlds:SpoolEventWorld"
 
     def make_world(self, folder: Path) -> EventWorld:

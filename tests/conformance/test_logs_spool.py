@@ -16,13 +16,13 @@ from seafloor.stores.logs.record import Record, encode_record
 from seafloor.stores.logs.spool import SpoolLogStore
 from seafloor.testing.log_spools import line, log_key, numbered, spool
 from seafloor.testing.log_store_machine import LogStoreMachine
-from seafloor.testing.log_store_suite import DurableLogStoreSuite, append_all, numbers_of, raw_of
+from seafloor.testing.log_store_suite import OnDiskLogStoreSuite, append_all, numbers_of, raw_of
 from seafloor.testing.process_facts import bytes_read, open_files_below
 
 KEY = log_key()
 
 
-class TestSpoolLogStore(DurableLogStoreSuite):
+class TestSpoolLogStore(OnDiskLogStoreSuite):
     factory = "seafloor.stores.logs.spool:SpoolLogStore"
 
     def make_store(self, folder: Path, *, quiet_s: float = 15.0) -> LogStore:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
+from tests.databases import database_in
 
+from conftest import real_service
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.metrics import Point
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary
@@ -20,6 +22,7 @@ from seafloor.testing.metric_store_suite import ONE, DurableMetricStoreSuite, al
 from seafloor.testing.metric_worlds import MetricWorld, SqlMetricWorld
 
 
+@pytest.mark.usefixtures("database_kind")
 class TestSqlMetricStore(DurableMetricStoreSuite):
     factory = "seafloor.testing.metric_worlds:SqlMetricWorld"
 
@@ -27,21 +30,29 @@ class TestSqlMetricStore(DurableMetricStoreSuite):
         return SqlMetricWorld(folder)
 
 
-class SqlMetricStoreMachine(MetricStoreMachine):
-    make_world = staticmethod(SqlMetricWorld)
+_EXAMPLES = {"sqlite": 25, "postgresql": 10, "mariadb": 10}
 
 
-SqlMetricStoreMachine.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-TestSqlMetricStoreMachine = SqlMetricStoreMachine.TestCase
+@pytest.mark.parametrize("kind", _EXAMPLES)
+def test_machine__beside_the_model__all_answers_are_equal(kind: str) -> None:
+    if kind != "sqlite":
+        real_service(kind)  # skips here, where it is known to be a skip
+
+    class Machine(MetricStoreMachine):
+        make_world = staticmethod(SqlMetricWorld)
+        prepared = staticmethod(partial(database_in, kind=kind, service=real_service))
+
+    Machine.TestCase.settings = settings(
+        max_examples=_EXAMPLES[kind],
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    Machine.TestCase().runTest()
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[SqlMetricWorld]:
+async def world(tmp_path: Path, database_kind: str) -> AsyncIterator[SqlMetricWorld]:
     world = SqlMetricWorld(tmp_path)
     await world.open()
     yield world
@@ -115,24 +126,20 @@ async def test_append__concurrent__share_commits(world: SqlMetricWorld) -> None:
     assert world.database.commits - before < 100
 
 
-async def test_read__a_row_is_damaged__is_told(tmp_path: Path) -> None:
-    world = SqlMetricWorld(tmp_path)
-    await world.open()
+async def test_read__a_row_is_damaged__is_told(world: SqlMetricWorld) -> None:
     await world.store.append(ONE, [point(step) for step in range(100)])
-    await world.close()
-    with sqlite3.connect(tmp_path / "seafloor.db") as connection:
-        (payload,) = connection.execute("SELECT payload FROM metric_journal").fetchone()
+
+    def damage(connection: Connection) -> None:
+        payload = connection.execute(select(metric_journal.c.payload)).scalar_one()
         bad = payload[:-1] + bytes([payload[-1] ^ 1])
-        connection.execute("UPDATE metric_journal SET payload = ?", (bad,))
-    connection.close()
-    world = SqlMetricWorld(tmp_path)
-    await world.open()
+        connection.execute(update(metric_journal).values(payload=bad))
+
+    await world.database.write(damage)
     with pytest.raises(StoreCorrupt):
         await all_of(world.store)
     with pytest.raises(StoreCorrupt):
         await world.store.append(ONE, [point(5)])
     assert await world.store.append(ONE, [point(500)]) == AppendReceipt(1, 0)
-    await world.close()
 
 
 async def test_delete__a_workload__leaves_no_row(world: SqlMetricWorld) -> None:

@@ -17,3 +17,11 @@ class TestMemoryObjectStore(ObjectStoreSuite):
         store = MemoryObjectStore()
         yield store
         await store.close()
+
+
+class TestMemoryObjectStoreLikeABucket(ObjectStoreSuite):
+    @asynccontextmanager
+    async def make_store(self, folder: Path) -> AsyncIterator[ObjectStore]:
+        store = MemoryObjectStore(nested_keys=True, append=False)
+        yield store
+        await store.close()

@@ -17,7 +17,9 @@ FUNCTION_LINES_MAX = 100
 # Where everything may be caught: a request, a background task, the CLI's main, a sender's thread.
 EDGES = {
     "agent/outputs.py",
+    "app/leases.py",
     "app/reconciler.py",
+    "app/sealer.py",
     "cli/main.py",
     "http/server.py",
     "sdk/sender.py",

@@ -79,7 +79,7 @@ def test_killed__at_any_moment__what_arrived_is_what_was_spooled(
     agent_task: AgentTask, seed: int
 ) -> None:
     print("seed", seed)
-    size_bytes = random.Random(seed).randrange(100, 1_000_000)  # noqa: S311
+    size_bytes = random.Random(seed).randrange(100, 1_000_000)
     agent_task.start(printer())
     wait_until(lambda: spooled_bytes(agent_task) > size_bytes, what="some lines")
     kill(agent_task)

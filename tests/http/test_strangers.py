@@ -165,6 +165,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", f"{RUNS}/logs"): Asked(READS),
     ("GET", f"{RUNS}/logs/follow"): Asked(READS, query="?attempt=1"),
     ("GET", f"{RUNS}/logs/raw"): Asked(READS),
+    ("GET", f"{TASK}/tasks/{{task}}/start"): Asked(OWN),
     ("POST", f"{TASK}/tasks/{{task}}/start"): Asked(OWN, body={"time_ns": 1}),
     ("POST", f"{TASK}/tasks/{{task}}/logs"): Asked(OWN, query="?offset=0", body=b""),
     ("POST", f"{TASK}/tasks/{{task}}/end"): Asked(OWN, body={"time_ns": 1, "ending": {}}),
@@ -386,4 +387,4 @@ def test_token_of_an_earlier_attempt__is_no_longer_good(
     tokens = Tokens(key, cast(Any, None), cast(Any, None))
     for attempt in (0, 2):
         headers = {"Authorization": f"Bearer {tokens.issue(cast(Any, world.own), attempt)}"}
-        assert ask(guarded_server.url, "GET", "/api/v1/runs", headers=headers).status == 401
+        assert ask(guarded_server.url, "GET", "/api/v1/runs", headers=headers).status == 403

@@ -1,39 +1,55 @@
 """``make services``: the real servers that tests use, on loopback and free ports, until Ctrl-C.
 
-Each is a module here with a ``service()`` context manager that gives its name and address once it
-answers. Tests start their own; this is for trying things by hand. State lies in temporary folders.
+Each is a module here with a ``service()`` context manager that gives a ``Service`` once it
+answers. Tests start their own; those that are here can be lent to them with the variable that is
+printed. State lies in temporary folders.
 """
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
-from contextlib import ExitStack
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.services._service import Missing
+from tests.services._supervisor import SOCKET_VARIABLE, Supervisor, ask, names
 
 
-def main() -> int:
-    """Start every service, say where each is, wait, and stop them again."""
+def main(wanted: list[str]) -> int:
+    """Start services (all, unless some are named), say where each is, wait, and stop them."""
     # A TERM ends this like Ctrl-C does, so that nothing is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    modules = sorted(
-        file.stem for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_")
-    )
+    supervisor = Supervisor()
+    failed = False
     try:
-        with ExitStack() as stack:
-            for module in modules:
-                service = importlib.import_module(f"tests.services.{module}").service
-                name, address = stack.enter_context(service())
-                print(f"{name:24s} {address}", flush=True)
-            print("Ctrl-C stops them.", flush=True)
-            signal.pause()
+        supervisor.wait_ready()
+        with ThreadPoolExecutor(16) as pool:
+            for told, ok in pool.map(lambda name: _told(supervisor, name), wanted or names()):
+                failed = failed or not ok
+                print(told, flush=True)
+        print(f"Tests use these with {SOCKET_VARIABLE}={supervisor.socket}")
+        print("Ctrl-C stops them.", flush=True)
+        signal.pause()
     except KeyboardInterrupt:
         print("stopped")
-    return 0
+    finally:
+        supervisor.close()
+    return int(failed)
+
+
+def _told(supervisor: Supervisor, name: str) -> tuple[str, bool]:
+    try:
+        service = ask(supervisor.socket, name)
+    except Missing as error:
+        return f"{name:16s} not on this machine: {error}", True
+    except RuntimeError as error:
+        return f"{name:16s} did not start: {error}", False
+    lines = [f"{name:16s} {service.url}  ({service.name})"]
+    lines += [f"{'':16s} {key}={value}" for key, value in service.env.items()]
+    if service.note:
+        lines.append(f"{'':16s} {service.note}")
+    return "\n".join(lines), True
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

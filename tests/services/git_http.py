@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.services._service import Service
+
 from git_world import GitServer, Repository
 
 USER, PASSWORD = "ann", "secret"
 
 
 @contextmanager
-def service() -> Iterator[tuple[str, str]]:
+def service() -> Iterator[Service]:
     """Serve one repository."""
     with tempfile.TemporaryDirectory(prefix="seafloor-git-") as name:
         repository = Repository.create(Path(name) / "training")
         repository.commit({"train.py": "print('hello')\n"})
         with GitServer(Path(name), user=USER, password=PASSWORD) as server:
-            yield "git over http", f"{server.url}/training (user {USER}, password {PASSWORD})"
+            yield Service(
+                name="git http-backend",
+                url=f"{server.url}/training",
+                note=f"user {USER}, password {PASSWORD}",
+            )

@@ -14,6 +14,7 @@ from .child import CannotStart, Command, Pipes, start
 from .endings import Ending
 from .folder import TaskFolder, boot_id
 from .limits import Limits, arrange_limits
+from .permission import refusal
 from .processes import process
 from .spool import Spool, Syncer
 from .supervise import Running, Signals, Supervisor
@@ -87,6 +88,11 @@ def _limits(parts: _Parts) -> Limits:
 
 def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
     """Start the command and watch it to its end; delivery goes on meanwhile."""
+    refused = refusal(parts.task)
+    if refused is not None:
+        reason = "The command was not started: {}".format(refused)
+        parts.spool.say(reason)
+        return Ending(reason), _Delivery(parts, None)
     procs = None if limits.group is None else limits.group.procs
     command = Command(parts.task.command, parts.task.cwd, limits.env, limits.cpus, procs)
     try:

@@ -14,6 +14,7 @@ from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.plans import Plans
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import Runs, RunStores
+from seafloor.app.sealer import Sealer
 from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks
 from seafloor.app.tokens import Tokens
@@ -54,6 +55,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     plans: Plans
     tokens: Tokens
     reconciler: Reconciler
+    sealer: Sealer | None = None
 
     async def health(self) -> dict[str, str]:
         """Check every part: ``ok``, or one sentence."""
@@ -68,4 +70,6 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
             parts["objects"] = error.message
         if self.reconciler.problem is not None:
             parts["reconciler"] = self.reconciler.problem
+        if self.sealer is not None:
+            parts["sealer"] = self.sealer.problem or "ok"
         return parts

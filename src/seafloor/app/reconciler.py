@@ -3,6 +3,9 @@
 It keeps nothing in memory that matters: each pass reads what the records say and what the launcher
 sees, and does the next step. So a server that was killed goes on where it stopped, and tasks that
 outlived it are found again.
+
+Several servers may share the records. Each drives the runs of its own place, and claims queued ones
+for it; all it writes carries the claim, which the store refuses once another server has taken over.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ import structlog
 
 from seafloor.app.clock import Clock
 from seafloor.app.launches import Launches
+from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
 from seafloor.app.wakeup import Wakeup
-from seafloor.domain.errors import Conflict, SeafloorError
+from seafloor.domain.errors import Conflict, SeafloorError, StaleLease
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.leases import Claim
 from seafloor.domain.search import (
     Comparison,
     Identifier,
@@ -63,6 +68,8 @@ class Reconciler:
     """Drives launched runs.
 
     Args:
+        place: Whose runs it drives.
+        lost_places: Sees to the runs of servers that are gone.
         interval_s: Between two passes when nobody rings.
         starts_at_once_max: How many runs are prepared at the same time.
     """
@@ -76,6 +83,8 @@ class Reconciler:
         wakeup: Wakeup,
         clock: Clock,
         *,
+        place: OwnPlace,
+        lost_places: LostPlaces,
         interval_s: float = 1.0,
         starts_at_once_max: int = 4,
     ) -> None:
@@ -85,6 +94,9 @@ class Reconciler:
         self._launcher = launcher
         self._wakeup = wakeup
         self._clock = clock
+        self._place = place
+        self._lost_places = lost_places
+        self._fence: int | None = None
         self._interval_s = interval_s
         self._starts_at_once_max = starts_at_once_max
         self._starting: dict[WorkloadId, asyncio.Task[None]] = {}
@@ -96,19 +108,24 @@ class Reconciler:
 
     async def run(self) -> None:
         """Drive runs until cancelled. What it started goes on without it."""
-        try:
-            while True:
-                await self._guarded_pass()
-                await self._wakeup.wait(timeout_s=self._interval_s)
-        finally:
-            under_way = [
-                *self._starting.values(),
-                *self._finishing.values(),
-                *self._releasing.values(),
-            ]
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+        async with self._place.holder.holding():
+            try:
+                while True:
+                    await self._guarded_pass()
+                    await self._wakeup.wait(timeout_s=self._interval_s)
+            finally:
+                await self._drop_all()
+
+    async def _drop_all(self) -> None:
+        """End what is under way in the background; whoever drives the runs now begins it anew."""
+        under_way = [
+            *self._starting.values(),
+            *self._finishing.values(),
+            *self._releasing.values(),
+        ]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _guarded_pass(self) -> None:
         try:
@@ -123,36 +140,58 @@ class Reconciler:
             self.problem = None
 
     async def reconcile(self) -> None:
-        """Do one pass: the next step of every run that is not at its end."""
+        """Do one pass: the next step of every run of this place that is not at its end.
+
+        Does nothing while the lease of the place is not held.
+        """
+        newest = self._place.holder.newest
+        if newest is None or newest.fence != self._fence:
+            await self._drop_all()  # begun under a fence that is not ours any more
+            self._fence = None if newest is None else newest.fence
+        claim = self._place.claim
+        if claim is None:
+            if (problem := self._place.holder.problem) is not None:
+                raise StaleLease(problem)
+            return
         cursor = None
         seen: set[WorkloadId] = set()
+        others: list[Living] = []
         while True:
             page = await self._metadata.workload_search(_with_cursor(cursor))
+            attempts = await self._metadata.attempts_newest([one.id for one in page.items])
             # Oldest first: whoever waited longest is prepared first.
             for workload in reversed(page.items):
                 seen.add(workload.id)
-                await self._step(workload)
+                attempt = attempts.get(workload.id)
+                if attempt is None or self._place.has(attempt):
+                    await self._step(workload, claim)
+                else:
+                    others.append(Living(workload, attempt))
             cursor = page.next
             if cursor is None:
                 break
+        await self._lost_places.look(others)
         await self._end_starts_of_ended(seen)
         await self._release_ended(seen)
 
-    async def _step(self, workload: Workload) -> None:
+    async def _step(self, workload: Workload, claim: Claim) -> None:
         key = TaskKey(workload.id, workload.attempt)
-        match workload.state:
-            case WorkloadState.QUEUED:
-                await self._begin(workload)
-            case WorkloadState.PREPARING:
-                await self._resume_preparing(workload, key)
-            case WorkloadState.RUNNING:
-                await self._watch(workload, key)
-            case WorkloadState.STOPPING:
-                await self._see_to_stop(workload, key)
-            case _:
-                pass
+        try:
+            match workload.state:
+                case WorkloadState.QUEUED:
+                    await self._begin(workload, claim)
+                case WorkloadState.PREPARING:
+                    await self._resume_preparing(workload, key, claim)
+                case WorkloadState.RUNNING:
+                    await self._watch(workload, key, claim)
+                case WorkloadState.STOPPING:
+                    await self._see_to_stop(workload, key, claim)
+                case _:
+                    pass
+        except StaleLease as error:
+            _log.warning("a run is another server's now", run_id=key.workload_id, why=error.message)
 
-    async def _begin(self, workload: Workload) -> None:
+    async def _begin(self, workload: Workload, claim: Claim) -> None:
         if workload.id in self._starting or len(self._starting) >= self._starts_at_once_max:
             return
         now_ns = self._clock.now_ns()
@@ -165,25 +204,30 @@ class Reconciler:
                     event=NewEvent(
                         now_ns, "server", "Preparing code and environment.", kind="state"
                     ),
+                    attempt=workload.attempt,
+                    claim=claim,
                 ),
             )
-        except Conflict:  # stopped at this very moment
+        except Conflict:  # stopped, or claimed by another server, at this very moment
             return
-        self._spawn_start(entered)
+        self._spawn_start(entered, claim)
 
-    async def _resume_preparing(self, workload: Workload, key: TaskKey) -> None:
+    async def _resume_preparing(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
         """Go on with a preparation that another life of this server began."""
         if workload.id in self._starting:
             return
         observed = await self._launcher.observe(key)
         if isinstance(observed, TaskAbsent):
             if len(self._starting) < self._starts_at_once_max:
-                self._spawn_start(workload)
+                self._spawn_start(workload, claim)
         else:
-            await self._tasks.started(workload.id, workload.attempt, time_ns=self._clock.now_ns())
+            now_ns = self._clock.now_ns()
+            await self._tasks.started(workload.id, workload.attempt, time_ns=now_ns, claim=claim)
 
-    def _spawn_start(self, workload: Workload) -> None:
-        task = asyncio.create_task(self._start(workload), name=f"start {workload.id}")
+    def _spawn_start(self, workload: Workload, claim: Claim) -> None:
+        key = TaskKey(workload.id, workload.attempt)
+        work = self._guarded(self._start(workload, claim), "starting a run", key)
+        task = asyncio.create_task(work, name=f"start {workload.id}")
         self._starting[workload.id] = task
         task.add_done_callback(lambda _: self._start_is_over(workload.id))
 
@@ -191,13 +235,18 @@ class Reconciler:
         self._starting.pop(workload_id, None)
         self._wakeup.ring()
 
-    async def _start(self, workload: Workload) -> None:
+    async def _start(self, workload: Workload, claim: Claim) -> None:
         """Prepare and start one run; whatever goes wrong is said to its user."""
         try:
             launch = await self._launches.launch_for(workload)
-            await self._prepare(workload, launch)
+            await self._prepare(workload, launch, claim)
+            # By a clock of our own: this process may have been paused a moment ago.
+            self._place.holder.check(claim.number)
             await self._launcher.start(launch)
-            await self._tasks.started(workload.id, workload.attempt, time_ns=self._clock.now_ns())
+            now_ns = self._clock.now_ns()
+            await self._tasks.started(workload.id, workload.attempt, time_ns=now_ns, claim=claim)
+        except StaleLease as error:
+            _log.warning("a start was left to others", run_id=workload.id, why=error.message)
         except SeafloorError as error:
             if error.retryable:
                 _log.warning(
@@ -206,47 +255,55 @@ class Reconciler:
                     error=error.code,
                     message=error.message,
                 )
-                await self._note(workload, f"{error.message} Trying again.", kind="warning")
+                await self._note(workload, f"{error.message} Trying again.", claim, kind="warning")
                 await asyncio.sleep(error.retry_after_s or 5.0)
                 return
-            await self._fail(workload, error.message)
+            await self._fail(workload, error.message, claim)
         except Exception:  # noqa: BLE001  # edge: background task
             mark = uuid.uuid4().hex[:12]
             _log.exception("starting a run failed", run_id=workload.id, mark=mark)
-            await self._fail(
-                workload, f"Seafloor met an error of its own (see {mark} in the server's log)."
-            )
+            message = f"Seafloor met an error of its own (see {mark} in the server's log)."
+            await self._fail(workload, message, claim)
 
-    async def _prepare(self, workload: Workload, launch: TaskLaunch) -> None:
+    async def _prepare(self, workload: Workload, launch: TaskLaunch, claim: Claim) -> None:
         loop = asyncio.get_running_loop()
         notes: list[asyncio.Task[None]] = []
 
         def note(message: str) -> None:
-            notes.append(loop.create_task(self._note(workload, _sentence(message))))
+            notes.append(loop.create_task(self._note(workload, _sentence(message), claim)))
 
         def progress(message: str) -> None:
             loop.call_soon_threadsafe(note, message)
 
-        prepared = await self._launcher.prepare(launch, progress=progress)
-        await asyncio.gather(*notes)
+        try:
+            prepared = await self._launcher.prepare(launch, progress=progress)
+        finally:
+            told = await asyncio.gather(*notes, return_exceptions=True)
+        for one in told:
+            if isinstance(one, BaseException):
+                raise one
+        await self._note(workload, _prepared_message(prepared), claim)
         receipt = prepared.receipt
         folder = launch.code.folder if launch.code is not None else ""
         environment = launch.environment
+        # The last thing before its agent is started: from here on it is this place's for good.
         await self._metadata.attempt_record(
             workload.id,
             workload.attempt,
             receipts={folder: receipt} if receipt is not None else None,
             environment=environment.reference if environment is not None else None,
             environment_digest=environment.digest if environment is not None else None,
-        )
-        await self._note(workload, _prepared_message(prepared))
-
-    async def _note(self, workload: Workload, message: str, *, kind: str = "note") -> None:
-        await self._metadata.event_append(
-            workload.id, NewEvent(self._clock.now_ns(), "launcher", message, kind=kind)
+            launching_ns=self._clock.now_ns(),
+            claim=claim,
         )
 
-    async def _fail(self, workload: Workload, message: str) -> None:
+    async def _note(
+        self, workload: Workload, message: str, claim: Claim, *, kind: str = "note"
+    ) -> None:
+        new = NewEvent(self._clock.now_ns(), "launcher", message, kind=kind)
+        await self._metadata.event_append(workload.id, new, claim=claim)
+
+    async def _fail(self, workload: Workload, message: str, claim: Claim) -> None:
         now_ns = self._clock.now_ns()
         found = await self._metadata.workload_get(workload.id)
         stopping = found.state is WorkloadState.STOPPING
@@ -260,11 +317,13 @@ class Reconciler:
                 event=NewEvent(now_ns, "launcher", message, kind="state"),
                 ending=Ending(reason=message),
                 ended_ns=now_ns,
+                attempt=workload.attempt,
+                claim=claim,
             ),
         )
         await self._tasks.close_log(workload.id, workload.attempt)
 
-    async def _watch(self, workload: Workload, key: TaskKey) -> None:
+    async def _watch(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
         if workload.id in self._finishing:
             return
         observed = await self._launcher.observe(key)
@@ -272,7 +331,8 @@ class Reconciler:
             case TaskAlive():
                 return
             case TaskEnded() | TaskLost() | TaskAbsent():
-                work = self._guarded(self._finish(workload, key, observed), "ending a run", key)
+                ending = self._finish(key, observed, claim)
+                work = self._guarded(ending, "ending a run", key)
                 task = asyncio.create_task(work, name=f"finish {workload.id}")
                 self._finishing[workload.id] = task
                 task.add_done_callback(lambda _: self._finishing.pop(workload.id, None))
@@ -294,20 +354,21 @@ class Reconciler:
             _log.exception(f"{what} failed and will be repeated", run_id=key.workload_id)
 
     async def _finish(
-        self, workload: Workload, key: TaskKey, observed: TaskEnded | TaskLost | TaskAbsent
+        self, key: TaskKey, observed: TaskEnded | TaskLost | TaskAbsent, claim: Claim
     ) -> None:
         """End a run whose agent is gone: deliver what it left, then say how it ended."""
+        workload_id, attempt = key.workload_id, key.attempt
         if isinstance(observed, TaskAbsent):
             reason = "The task's folder is gone, so nobody can say how it ended."
-            await self._tasks.lost(workload.id, workload.attempt, reason)
+            await self._tasks.lost(workload_id, attempt, reason, claim=claim)
             return
         if not await self._is_delivered(key, observed):
             return
         if isinstance(observed, TaskEnded):
             report = TaskReport(time_ns=self._clock.now_ns(), ending=observed.ending)
-            await self._tasks.ended(workload.id, workload.attempt, report)
+            await self._tasks.ended(workload_id, attempt, report, claim=claim)
         else:
-            await self._tasks.lost(workload.id, workload.attempt, observed.reason)
+            await self._tasks.lost(workload_id, attempt, observed.reason, claim=claim)
 
     async def _is_delivered(self, key: TaskKey, observed: TaskEnded | TaskLost) -> bool:
         """Have what a task left delivered; say False when that must be tried again.
@@ -330,7 +391,7 @@ class Reconciler:
         self._salvages.pop(key)
         return True
 
-    async def _see_to_stop(self, workload: Workload, key: TaskKey) -> None:
+    async def _see_to_stop(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
         starting = self._starting.get(workload.id)
         observed = await self._launcher.observe(key)
         if isinstance(observed, TaskAbsent):
@@ -340,12 +401,12 @@ class Reconciler:
             # It may have been started between the look and the cancellation.
             observed = await self._launcher.observe(key)
             if isinstance(observed, TaskAbsent):
-                await self._fail(workload, "Stopped before the command was started.")
+                await self._fail(workload, "Stopped before the command was started.", claim)
                 return
         if isinstance(observed, TaskAlive) and key not in self._stops_asked:
             await self._launcher.stop(key)
             self._stops_asked.add(key)
-        await self._watch(workload, key)
+        await self._watch(workload, key, claim)
 
     async def _end_starts_of_ended(self, driven: set[WorkloadId]) -> None:
         for workload_id, task in list(self._starting.items()):
@@ -369,11 +430,21 @@ class Reconciler:
     async def _release(self, key: TaskKey) -> None:
         observed = await self._launcher.observe(key)
         if isinstance(observed, TaskAlive):
+            await self._stop_if_given_up(key)
             return
         if isinstance(observed, TaskEnded) and not observed.delivered:
             await self._launcher.salvage(key)
         self._stops_asked.discard(key)
         await self._launcher.release(key)
+
+    async def _stop_if_given_up(self, key: TaskKey) -> None:
+        """Stop a task that lives though its run goes on, or ended, without it."""
+        if key in self._stops_asked:
+            return
+        found = await self._metadata.workload_get(key.workload_id)
+        if found.attempt != key.attempt or found.state is WorkloadState.LOST:
+            await self._launcher.stop(key)
+            self._stops_asked.add(key)
 
     async def _is_newest(self, key: TaskKey) -> bool:
         found = await self._metadata.workload_get(key.workload_id)

@@ -6,8 +6,9 @@ import msgspec
 
 from seafloor.app.clock import Clock
 from seafloor.app.wakeup import Wakeup
-from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.errors import Conflict, NotFound, StaleLease
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.leases import Claim
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import Ending, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ArtifactStore
@@ -63,14 +64,35 @@ class Tasks:
         await self._attempt(key.workload_id, key.attempt)
         return await self._stores.event_files.append(key, offset=offset, data=data)
 
-    async def started(self, workload_id: WorkloadId, attempt: int, *, time_ns: int) -> Workload:
-        """Note that the task was started; a repeat changes nothing."""
+    async def check_may_start(self, workload_id: WorkloadId, attempt: int) -> Workload:
+        """Refuse to have a command started whose attempt is over.
+
+        Raises:
+            Conflict: it is.
+        """
+        found = await self._attempt(workload_id, attempt)
+        if attempt != found.attempt:
+            raise Conflict(f"Attempt {attempt} is over: attempt {found.attempt} took its place.")
+        if found.state.is_final:
+            raise Conflict(f"The run is {found.state} already.")
+        return found
+
+    async def started(
+        self, workload_id: WorkloadId, attempt: int, *, time_ns: int, claim: Claim | None = None
+    ) -> Workload:
+        """Note that the task was started; a repeat changes nothing.
+
+        Raises:
+            StaleLease: the claim is none any more.
+        """
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt or found.state not in _STARTED:
             return found
-        return await self._enter_running(found, time_ns=time_ns)
+        return await self._enter_running(found, time_ns=time_ns, claim=claim)
 
-    async def _enter_running(self, workload: Workload, *, time_ns: int) -> Workload:
+    async def _enter_running(
+        self, workload: Workload, *, time_ns: int, claim: Claim | None = None
+    ) -> Workload:
         try:
             return await self._metadata.workload_transition(
                 workload.id,
@@ -79,12 +101,23 @@ class Tasks:
                     state=WorkloadState.RUNNING,
                     event=NewEvent(time_ns, "agent", "Started.", kind="state"),
                     started_ns=time_ns,
+                    attempt=workload.attempt,
+                    claim=claim,
                 ),
             )
+        except StaleLease:
+            raise
         except Conflict:  # another told of it first
             return await self._metadata.workload_get(workload.id)
 
-    async def ended(self, workload_id: WorkloadId, attempt: int, report: TaskReport) -> Workload:
+    async def ended(
+        self,
+        workload_id: WorkloadId,
+        attempt: int,
+        report: TaskReport,
+        *,
+        claim: Claim | None = None,
+    ) -> Workload:
         """Bring an attempt to its end; a repeat changes nothing.
 
         Everything the task left is closed and sealed before the state says that it ended, so
@@ -92,12 +125,13 @@ class Tasks:
 
         Raises:
             Conflict: the attempt has ended otherwise.
+            StaleLease: the claim is none any more.
         """
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt or found.state.is_final:
             return found
         if found.state in _STARTED:
-            found = await self._enter_running(found, time_ns=report.time_ns)
+            found = await self._enter_running(found, time_ns=report.time_ns, claim=claim)
         await self._seal(found, report)
         state = _final_state(found, report.ending)
         ended = await self._metadata.workload_transition(
@@ -110,9 +144,11 @@ class Tasks:
                 ),
                 ending=report.ending,
                 ended_ns=report.time_ns,
+                attempt=attempt,
+                claim=claim,
+                further=await self._retry(found, state),
             ),
         )
-        await self._retry(ended)
         self._wakeup.ring()
         return ended
 
@@ -120,8 +156,15 @@ class Tasks:
         """Say to whoever follows the log of an attempt without a command that nothing comes."""
         await self._stores.logs.finish(LogKey(workload_id, attempt))
 
-    async def lost(self, workload_id: WorkloadId, attempt: int, reason: str) -> Workload:
-        """Bring an attempt to its end whose agent disappeared, with the count of what is known."""
+    async def lost(
+        self, workload_id: WorkloadId, attempt: int, reason: str, *, claim: Claim | None = None
+    ) -> Workload:
+        """Bring an attempt to its end whose agent disappeared, with the count of what is known.
+
+        Raises:
+            Conflict: it has ended otherwise.
+            StaleLease: the claim is none any more.
+        """
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt or found.state.is_final:
             return found
@@ -131,18 +174,44 @@ class Tasks:
             "was written to the output folder, may be missing."
         )
         await self._seal(found, None)
+        return await self._end_lost(
+            found, message, claim=claim, further=await self._retry(found, WorkloadState.LOST)
+        )
+
+    async def give_back(
+        self, workload_id: WorkloadId, attempt: int, reason: str, *, claim: Claim
+    ) -> Workload:
+        """End an attempt that never came to a start, and begin another that is no retry.
+
+        Raises:
+            Conflict: it came to a start, or has ended.
+            StaleLease: the claim is none any more.
+        """
+        found = await self._attempt(workload_id, attempt)
+        if attempt != found.attempt or found.state is not WorkloadState.PREPARING:
+            raise Conflict(f"Attempt {attempt} is not being prepared any more.")
+        message = f"Attempt {attempt + 1} begins at another server; it does not count as a retry."
+        further = NewEvent(self._clock.now_ns(), "server", message, kind="state")
+        await self.close_log(workload_id, attempt)
+        return await self._end_lost(found, reason, claim=claim, further=further)
+
+    async def _end_lost(
+        self, found: Workload, message: str, *, claim: Claim | None, further: NewEvent | None
+    ) -> Workload:
         now_ns = self._clock.now_ns()
         ended = await self._metadata.workload_transition(
-            workload_id,
+            found.id,
             Transition(
                 expected=(found.state,),
                 state=WorkloadState.LOST,
                 event=NewEvent(now_ns, "launcher", message, kind="state"),
                 ending=Ending(reason=message),
                 ended_ns=now_ns,
+                attempt=found.attempt,
+                claim=claim,
+                further=further,
             ),
         )
-        await self._retry(ended)
         self._wakeup.ring()
         return ended
 
@@ -183,20 +252,23 @@ class Tasks:
                 )
         return said
 
-    async def _retry(self, workload: Workload) -> None:
-        """Begin a further attempt when the spec allows one more and the last one failed."""
-        if workload.state not in (WorkloadState.FAILED, WorkloadState.LOST):
-            return
+    async def _retry(self, workload: Workload, state: WorkloadState) -> NewEvent | None:
+        """The event of a further attempt, when this end and the spec allow one more."""
+        if state not in (WorkloadState.FAILED, WorkloadState.LOST):
+            return None
         retries = parse_experiment(workload.spec).retries
-        if workload.attempt > retries:
-            return
-        now_ns = self._clock.now_ns()
-        message = f"Attempt {workload.attempt + 1} of {retries + 1} begins."
-        await self._metadata.attempt_create(
-            workload.id,
-            created_ns=now_ns,
-            event=NewEvent(now_ns, "server", message, kind="state"),
+        if not retries or workload.state is WorkloadState.STOPPING:
+            return None
+        attempts = await self._metadata.attempt_list(workload.id)
+        tries = sum(not one.was_given_back for one in attempts)
+        if tries > retries:
+            return None
+        message = (
+            f"Attempt {workload.attempt + 1} of {retries + 1} begins."
+            if tries == workload.attempt
+            else f"Attempt {workload.attempt + 1} begins: retry {tries} of {retries}."
         )
+        return NewEvent(self._clock.now_ns(), "server", message, kind="state")
 
 
 def _final_state(workload: Workload, ending: Ending) -> WorkloadState:

@@ -54,6 +54,8 @@ class Tokens:
 
         Raises:
             Unauthenticated: it is none of ours, or its time is over.
+            Forbidden: a newer attempt began. Unlike the other this will never be otherwise, so
+                an agent that outlived its attempt need not ask again.
         """
         parts = token.split(".")
         if len(parts) != 4 or parts[0] != _PREFIX or not parts[2].isascii():
@@ -67,13 +69,15 @@ class Tokens:
             workload = await self._metadata.workload_get(workload_id)
         except NotFound as error:
             raise Unauthenticated("The token's run does not exist any more.") from error
-        if self._is_over(workload, number):
+        if workload.attempt != number:
+            raise Forbidden(
+                f"Attempt {number} of the run is over: attempt {workload.attempt} took its place."
+            )
+        if self._is_over(workload):
             raise Unauthenticated("The token's run ended; its token is no longer good.")
         return TaskPrincipal(workload_id, number)
 
-    def _is_over(self, workload: Workload, attempt: int) -> bool:
-        if workload.attempt != attempt:
-            return True
+    def _is_over(self, workload: Workload) -> bool:
         ended_ns = workload.ended_ns
         return (
             workload.state.is_final

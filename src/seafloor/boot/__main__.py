@@ -1,14 +1,18 @@
-"""``python -m seafloor.boot up|config``: what the CLI starts."""
+"""``python -m seafloor.boot up|config|check|copy``: what the CLI starts."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import gc
 import json
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
+
+import msgspec
 
 from seafloor.boot.settings import Settings, environment, load
 from seafloor.domain.errors import (
@@ -29,6 +33,7 @@ _EXIT_CODES: tuple[tuple[type[SeafloorError], int], ...] = (
     (StoreError, 8),
 )
 _EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,20 +42,34 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run the server until SIGTERM or SIGINT")
     config = commands.add_parser("config", help="print the settings in effect as JSON")
-    for command in (up, config):
+    check = commands.add_parser("check", help="try the stores end to end; findings as JSON")
+    for command in (up, config, check):
         command.add_argument("--data", type=Path)
         command.add_argument("--host")
         command.add_argument("--port", type=int)
+        command.add_argument("--metadata", metavar="URL")
+        command.add_argument("--objects", metavar="URL")
+    _add_copy(commands)
     given = parser.parse_args(arguments)
     try:
+        if given.command == "copy":
+            _copy(given)
+            return 0
         settings = load(
             data_dir=given.data,
-            flags={"server.host": given.host, "server.port": given.port},
+            flags={
+                "server.host": given.host,
+                "server.port": given.port,
+                "stores.metadata": given.metadata,
+                "stores.objects": given.objects,
+            },
             variables=environment(),
         )
         if given.command == "config":
             json.dump(settings.shown(), sys.stdout, indent=2)
             sys.stdout.write("\n")
+        elif given.command == "check":
+            _check(settings)
         else:
             _up(settings, port_given="server.port" in settings.origins)
     except SeafloorError as error:
@@ -58,16 +77,60 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), f"error: {error.message}\n".encode())
         return _exit_code(error)
+    except KeyboardInterrupt:
+        if given.command == "copy":
+            sys.stderr.write("Interrupted: the same command goes on where it stopped.\n")
+        return _EXIT_INTERRUPTED
     return 0
+
+
+def _add_copy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+    copy = commands.add_parser("copy", help="copy an installation to another place")
+    copy.add_argument("--from", dest="source", type=Path, required=True)
+    copy.add_argument("--to", dest="target", type=Path, required=True)
+    copy.add_argument("--metadata", metavar="URL")
+    copy.add_argument("--objects", metavar="URL")
+    copy.add_argument("--skip-damaged", action="store_true")
+    copy.add_argument("--json", action="store_true")
+
+
+def _copy(given: argparse.Namespace) -> None:
+    with _server_packages():
+        from seafloor.boot.copy import CopyCommand, copy
+    copy(
+        CopyCommand(
+            source=given.source,
+            target=given.target,
+            metadata=given.metadata,
+            objects=given.objects,
+            skip_damaged=given.skip_damaged,
+            json=given.json,
+        )
+    )
+
+
+def _check(settings: Settings) -> None:
+    with _server_packages():
+        from seafloor.boot.examine import examine
+    found = asyncio.run(examine(settings, environment()))
+    sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 
 def _up(settings: Settings, *, port_given: bool) -> None:
     # What a start makes lives as long as the server: looking through it again and again for what
     # could be thrown away takes a fifth of the start. `serve` turns this on again.
     gc.disable()
-    # Imported late: `config` must answer at once, and a missing server extra be told in one line.
-    try:
+    with _server_packages():
         from seafloor.boot.serve import configure_logs, serve
+    configure_logs(settings.server.log_level)
+    serve(settings, port_given=port_given)
+
+
+@contextlib.contextmanager
+def _server_packages() -> Generator[None]:
+    """Imports within are late: `config` must answer at once, and a missing extra be one line."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("seafloor"):
             raise
@@ -75,8 +138,6 @@ def _up(settings: Settings, *, port_given: bool) -> None:
             f"The server's packages are not installed ({error.name}): "
             "run `pip install 'seafloor[server]'`."
         ) from error
-    configure_logs(settings.server.log_level)
-    serve(settings, port_given=port_given)
 
 
 def _exit_code(error: SeafloorError) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
+import socket
 from pathlib import Path
 from typing import IO
 
@@ -84,12 +86,30 @@ class DataFolder:
             raise _refusal(self.server_file, error) from error
 
     def key(self) -> bytes:
-        """The key that signs the tokens of tasks; made once, readable by its owner only."""
+        """A key to sign the tokens of tasks with; made once, readable by its owner only.
+
+        In use is the one in the database, which got that of the first server.
+        """
         file = self.path / "token.key"
         try:
             if not file.exists():
                 _write_whole(file, secrets.token_bytes(32), mode=0o600)
             return file.read_bytes()
+        except OSError as error:
+            raise _refusal(file, error) from error
+
+    def place(self) -> str:
+        """The id of this folder as a place of tasks; made once, goes with the folder.
+
+        It begins with the machine's name, for people. No two servers may have the same: remove
+        ``place.id`` from a copy of a data folder.
+        """
+        file = self.path / "place.id"
+        try:
+            if not file.exists():
+                host = re.sub(r"[^a-z0-9-]", "-", socket.gethostname().lower())[:40]
+                _write_whole(file, f"{host}-{secrets.token_hex(4)}".encode(), mode=0o644)
+            return file.read_text(encoding="ascii").strip()
         except OSError as error:
             raise _refusal(file, error) from error
 

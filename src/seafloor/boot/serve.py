@@ -125,13 +125,16 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
         )
         gc.freeze()
         gc.enable()
-        reconciling = asyncio.create_task(application.reconciler.run(), name="reconciler")
+        working = [asyncio.create_task(application.reconciler.run(), name="reconciler")]
+        if application.sealer is not None:
+            working.append(asyncio.create_task(application.sealer.run(), name="sealer"))
         log.info("server is ready", url=url, data_dir=str(folder.path), pid=os.getpid())
         try:
             await _Server(config, asgi.stopping).serve(sockets=[bound])
         finally:
-            reconciling.cancel()
-            await asyncio.gather(reconciling, return_exceptions=True)
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
             log.info("server has stopped")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from seafloor.domain.errors import InvalidValue, nearest
 
 PORT_DEFAULT = 7340
 _PREFIX = "SEAFLOOR_"
+# Up to the last @ before the path: a password that was not percent-encoded may hold one.
+_PASSWORD = re.compile(r"(?<=://)([^:/?#]*):[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,13 @@ class StoreSettings:
     """Where things are kept.
 
     Args:
-        metadata: URL of the database; empty: ``sqlite:///<data>/seafloor.db``.
+        metadata: URL of the database; empty: ``sqlite:///<data>/seafloor.db``. A password in it
+            is never shown.
         objects: URL of the object store; empty: ``file://<data>/objects``.
     """
 
-    metadata: str = ""
-    objects: str = ""
+    metadata: str = dataclasses.field(default="", metadata={"url": True})
+    objects: str = dataclasses.field(default="", metadata={"url": True})
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,13 @@ class LaunchSettings:
     Args:
         starts_at_once_max: Runs that are prepared at the same time.
         reconcile_interval_s: Seconds between two looks at the running tasks.
+        place_lost_after_s: Seconds without a word from another server of this installation after
+            which what runs there is lost.
     """
 
     starts_at_once_max: int = 4
     reconcile_interval_s: float = 1.0
+    place_lost_after_s: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,20 @@ class Settings:
                 value = getattr(getattr(self, section), field.name)
                 if field.metadata.get("secret"):
                     value = "<set>" if value else ""
+                elif field.metadata.get("url"):
+                    value = without_password(value)
                 name = f"{section}.{field.name}"
                 shown[name] = {"value": value, "origin": self.origins.get(name, "default")}
         return shown
+
+
+def without_password(url: str) -> str:
+    """A URL to be shown: the password of its user is left out.
+
+    >>> without_password("postgresql://ann:secret@db/seafloor")
+    'postgresql://ann:***@db/seafloor'
+    """
+    return _PASSWORD.sub(r"\1:***@", url)
 
 
 SECTIONS: dict[str, type[Any]] = {

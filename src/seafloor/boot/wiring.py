@@ -15,6 +15,8 @@ from seafloor.app.clock import SystemClock, new_workload_id
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.launches import Launches
+from seafloor.app.leases import LeaseHolder, LeaseTerms
+from seafloor.app.places import LostPlaces, OwnPlace
 from seafloor.app.plans import Plans
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import RunRooms, Runs, RunStores
@@ -23,53 +25,19 @@ from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.settings import Settings
-from seafloor.domain.errors import NotSupported
+from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
+from seafloor.boot.settings import Settings, environment
+from seafloor.boot.streams import Below, open_streams
 from seafloor.domain.ids import Sha256
+from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
-from seafloor.stores.events.store import SpoolEventFileStore
-from seafloor.stores.logs.spool import SpoolLogStore
-from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
-from seafloor.stores.objects.local import LocalObjectStore
-
-
-def database_url(settings: Settings) -> str:
-    """The URL of the metadata database.
-
-    Raises:
-        NotSupported: a database that this version does not speak to.
-    """
-    url = settings.stores.metadata or f"sqlite:///{settings.data_dir / 'seafloor.db'}"
-    if not url.startswith("sqlite:///"):
-        raise NotSupported(
-            "This version keeps metadata in SQLite only: leave stores.metadata empty.",
-            field="stores.metadata",
-        )
-    return url
-
-
-def objects_dir(settings: Settings) -> Path:
-    """The folder of the object store.
-
-    Raises:
-        NotSupported: an object store that this version does not speak to.
-    """
-    url = settings.stores.objects
-    if not url:
-        return settings.data_dir / "objects"
-    if not url.startswith("file:///"):
-        raise NotSupported(
-            "This version keeps objects in a folder only: give file:///<path>, or leave "
-            "stores.objects empty.",
-            field="stores.objects",
-        )
-    return Path(url.removeprefix("file://"))
 
 
 @asynccontextmanager
@@ -79,25 +47,26 @@ async def open_application(
     """Open every store, bring the database up to date, make every use case; close on leaving."""
     clock, wakeup = SystemClock(), Wakeup()
     async with AsyncExitStack() as stack:
-        database = Database(database_url(settings))
+        database = open_metadata_database(settings)
         stack.push_async_callback(database.close)
         await database.migrate()
         metadata = SqlMetadataStore(database)
-        objects = LocalObjectStore(objects_dir(settings))
+        objects = open_object_store(settings, environment())
         stack.push_async_callback(objects.close)
         await identify(objects, new_id=new_workload_id(clock))
         metrics = SqlMetricStore(database)
         stack.push_async_callback(metrics.close)
-        logs = SpoolLogStore(folder.sub("spool/logs"))
-        stack.push_async_callback(logs.close)
-        event_files = SpoolEventFileStore(folder.sub("spool/events"), objects, metrics, database)
-        stack.push_async_callback(event_files.close)
-        await event_files.recover()
+        below = Below(database, objects, metrics, metadata)
+        shared = not metadata_url(settings).startswith("sqlite:")
+        streams = await open_streams(below, folder, stack, shared=shared)
+        logs, event_files = streams.logs, streams.event_files
         artifacts = ObjectArtifactStore(objects, metadata)
         stores = RunStores(metadata, metrics, logs, artifacts, event_files)
 
         cache = EnvironmentCache(folder.sub("cache/environments"))
-        tokens = Tokens(folder.key(), metadata, clock)
+        # One key for all servers of an installation: a token of one is good at the others.
+        key = await metadata.installation_value("token_key", first=folder.key())
+        tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
@@ -118,6 +87,10 @@ async def open_application(
             launcher,
             wakeup,
             clock,
+            place=_own_place(folder, metadata, wakeup),
+            lost_places=LostPlaces(
+                metadata, tasks, clock, given_up_after_s=settings.launch.place_lost_after_s
+            ),
             interval_s=settings.launch.reconcile_interval_s,
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
@@ -145,7 +118,16 @@ async def open_application(
             plans=Plans(experiments, environments, snapshots, launches),
             tokens=tokens,
             reconciler=reconciler,
+            sealer=streams.sealer,
         )
+
+
+def _own_place(folder: DataFolder, metadata: MetadataStore, wakeup: Wakeup) -> OwnPlace:
+    place = folder.place()
+    # The folder is locked, so whoever held its lease before is no more.
+    terms = LeaseTerms(supersede=True)
+    name = lease_of_place(place)
+    return OwnPlace(place, LeaseHolder(metadata, name, terms, on_change=wakeup.ring))
 
 
 def _locker(settings: Settings, cache: EnvironmentCache):

@@ -29,6 +29,7 @@ _PYTHON_MIN: Final = (3, 11)
 _FREE_BYTES_WARN: Final = 5 * 2**30
 _FREE_BYTES_FAIL: Final = 512 * 2**20
 _CLOCK_OFF_WARN_S: Final = 5.0
+_STORES_WITHIN_S: Final = 120.0
 _PORT_DEFAULT: Final = 7340
 _SERVER_PACKAGES: Final = ("litestar", "sqlalchemy", "uvicorn", "alembic", "structlog")
 
@@ -49,8 +50,12 @@ class Check(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
-def check_all(settings: Settings) -> list[Check]:
-    """Check everything, in the order in which it should be mended."""
+def check_all(settings: Settings, *, metadata: str | None, objects: str | None) -> list[Check]:
+    """Check everything, in the order in which it should be mended.
+
+    Args:
+        metadata, objects: URLs to try instead of those in the settings of the server.
+    """
     return [
         check_python(),
         check_server_extra(),
@@ -58,6 +63,7 @@ def check_all(settings: Settings) -> list[Check]:
         check_program("uv", needed_for="environments"),
         check_data_folder(settings.data),
         check_disk("disk", settings.data),
+        *check_stores(settings.data, metadata=metadata, objects=objects),
         check_port(settings),
         *check_server(settings),
         check_spool(settings),
@@ -127,6 +133,31 @@ def check_disk(name: str, folder: Path) -> Check:
     if free_bytes < _FREE_BYTES_WARN:
         return Check(name, "warn", said, "Logs, environments and models may soon fill it.")
     return Check(name, "ok", said)
+
+
+def check_stores(data: Path, *, metadata: str | None, objects: str | None) -> list[Check]:
+    """Try the database and the object store end to end: write, read, list, sign, delete."""
+    if not (
+        metadata or objects or (data / "seafloor.toml").exists() or (data / "objects").exists()
+    ):
+        return [Check("stores", "ok", "none yet: the first `seafloor up` makes them")]
+    if check_server_extra().state != "ok":
+        return [
+            Check("stores", "warn", "not tried: that takes the server's packages", "See above.")
+        ]
+    command = [sys.executable, "-m", "seafloor.boot", "check", "--data", str(data)]
+    for option, url in (("--metadata", metadata), ("--objects", objects)):
+        command += [option, url] if url else []
+    try:
+        answer = subprocess.run(command, capture_output=True, timeout=_STORES_WITHIN_S, check=False)
+    except subprocess.TimeoutExpired:
+        said = f"did not answer within {_STORES_WITHIN_S:.0f} s"
+        return [Check("stores", "fail", said, "Are the database and the object store reachable?")]
+    if answer.returncode != 0:
+        words = answer.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        said = words[-1].removeprefix("error: ")
+        return [Check("stores", "fail", said, "Correct [stores] of seafloor.toml, or the URLs.")]
+    return msgspec.json.decode(answer.stdout, type=list[Check])
 
 
 def check_port(settings: Settings) -> Check:

@@ -11,24 +11,27 @@ _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("fail", 
 
 
 @click.command()
+@click.option("--metadata", metavar="URL", help="Try this database instead of the settings'.")
+@click.option("--objects", metavar="URL", help="Try this object store instead of the settings'.")
 @server_options
 @json_option
 @pass_given
-def doctor(given: Given) -> int:
-    """Check this machine and the server; say what to do about what is wrong.
+def doctor(given: Given, metadata: str | None, objects: str | None) -> int:
+    """Check this machine, its stores and the server; say what to do about what is wrong.
 
-    Exits with 1 when a check failed; warnings do not count.
+    The database and the object store are tried for real: what is written is read, listed, signed
+    and deleted again. Exits with 1 when a check failed; warnings do not count.
     """
     from seafloor.cli.checks import check_all
     from seafloor.cli.exit_codes import ANSWER_IS_NO, OK
 
-    found = check_all(given.settings)
+    found = check_all(given.settings, metadata=metadata, objects=objects)
     if given.json:
         print_json({"items": found})
     else:
         for check in found:
             mark, colour = _MARKS[check.state]
-            click.echo(f"{styled(mark, colour)}  {check.name:<12} {check.said}")
+            click.echo(f"{styled(mark, colour)}  {check.name:<20} {check.said}")
             if check.fix:
-                click.echo(f"                   → {check.fix}")
+                click.echo(f"                           → {check.fix}")
     return ANSWER_IS_NO if any(check.state == "fail" for check in found) else OK

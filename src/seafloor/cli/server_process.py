@@ -49,11 +49,14 @@ class ServerOptions:
     Args:
         data: Its folder.
         host, port: Where it listens; None: as its settings say.
+        metadata, objects: URLs of its database and object store; None: as its settings say.
     """
 
     data: Path
     host: str | None = None
     port: int | None = None
+    metadata: str | None = None
+    objects: str | None = None
 
     def command(self) -> list[str]:
         """The process to start."""
@@ -62,6 +65,10 @@ class ServerOptions:
             command += ["--host", self.host]
         if self.port is not None:
             command += ["--port", str(self.port)]
+        if self.metadata is not None:
+            command += ["--metadata", self.metadata]
+        if self.objects is not None:
+            command += ["--objects", self.objects]
         return command
 
 

@@ -15,21 +15,33 @@ from seafloor.cli.session import Given, data_option, json_option, pass_given
 @data_option
 @click.option("--host", metavar="H", help="Address; any but loopback needs a token.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), help="Port; 0: a free one.")
+@click.option("--metadata", metavar="URL", help="Database; default: SQLite in the data folder.")
+@click.option("--objects", metavar="URL", help="Object store; default: in the data folder.")
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @json_option
 @pass_given
-def up(given: Given, host: str | None, port: int | None, *, detach: bool) -> None:
+def up(
+    given: Given,
+    host: str | None,
+    port: int | None,
+    metadata: str | None,
+    objects: str | None,
+    *,
+    detach: bool,
+) -> None:
     """Start the server of this machine.
 
     Without --port it listens where it did last, else on 7340, else on a free port. What it keeps
-    is in its data folder, which one server at a time has open.
+    is in its data folder, which one server at a time has open, unless a database and an object
+    store are named: postgresql://…, mariadb://…; s3://…, gs://…, az://…, abfs://…, hdfs://….
+    To have them for good, write them into [stores] of seafloor.toml in the data folder.
     """
     from seafloor.cli.ports import check_port_is_free
     from seafloor.cli.server_process import ServerOptions, StartingServer, running_server
     from seafloor.sdk.discovery import ServerFile
 
     settings = given.settings
-    options = ServerOptions(settings.data, host, port)
+    options = ServerOptions(settings.data, host, port, metadata, objects)
     if not detach:
         check_port_is_free(host, port)
         os.execv(sys.executable, options.command())  # noqa: S606 - the server takes our place

@@ -8,6 +8,7 @@
         Conflict          the object's state does not allow this
           OutOfOrder        an append does not continue where the last one ended
           Closed            the object takes no more
+          StaleLease        another server has taken this over
         Unauthenticated   who are you
         Forbidden         you may not
         LimitExceeded     too large, too many, too long
@@ -116,6 +117,12 @@ class Closed(Conflict):
     """The object takes no more."""
 
     code = "closed"
+
+
+class StaleLease(Conflict):
+    """Another server has taken over what this one was doing. Nothing was written."""
+
+    code = "stale_lease"
 
 
 class Unauthenticated(CallerError):

@@ -115,6 +115,10 @@ class Attempt(msgspec.Struct, frozen=True):
         receipts: What was localised, by folder under ``/code``.
         environment: ``<name>@<version>`` that it ran in, or None (the Python it was given).
         environment_digest: Digest of the lock, or None.
+        place: Whose launcher has it (one server's data folder, say); None while it is queued.
+        fence: Of the lease of that place when it was claimed.
+        launching_ns: When its agent was about to be started, UTC. Before, another place may begin
+            anew; from then on only its place can say what became of it.
     """
 
     number: int
@@ -126,6 +130,18 @@ class Attempt(msgspec.Struct, frozen=True):
     receipts: dict[str, Receipt] = {}
     environment: str | None = None
     environment_digest: str | None = None
+    place: str | None = None
+    fence: int | None = None
+    launching_ns: int | None = None
+
+    @property
+    def was_given_back(self) -> bool:
+        """Whether its place vanished before it came to a start: no try of the user's command."""
+        return (
+            self.state is WorkloadState.LOST
+            and self.place is not None
+            and self.launching_ns is None
+        )
 
 
 class Event(msgspec.Struct, frozen=True):

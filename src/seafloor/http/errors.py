@@ -23,6 +23,7 @@ STATUSES: dict[str, int] = {
     "conflict": 409,
     "out_of_order": 409,
     "closed": 409,
+    "stale_lease": 409,
     "unauthenticated": 401,
     "forbidden": 403,
     "limit_exceeded": 413,

@@ -19,6 +19,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.testing.artifact_store_suite import put_bytes
+from seafloor.testing.databases import database_url
 from seafloor.testing.os_faults import Work
 
 OLD = b"old" * 1_000
@@ -28,8 +29,8 @@ PATHS = 5
 
 @asynccontextmanager
 async def artifacts_in(folder: Path) -> AsyncGenerator[ObjectArtifactStore]:
-    """Open a store over a folder and a SQLite file."""
-    database = Database(f"sqlite:///{folder / 'seafloor.db'}")
+    """Open a store over a folder and its database."""
+    database = Database(database_url(folder))
     await database.migrate()
     objects = LocalObjectStore(folder / "objects")
     yield ObjectArtifactStore(objects, SqlMetadataStore(database))

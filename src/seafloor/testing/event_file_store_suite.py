@@ -1,6 +1,7 @@
 """What every event file store must do. Subclass ``EventFileStoreSuite`` and give ``make_world``.
 
-Stores that outlive their process subclass ``DurableEventFileStoreSuite``.
+Stores that outlive their process subclass ``DurableEventFileStoreSuite``, those that do so in a
+folder ``OnDiskEventFileStoreSuite``.
 """
 
 from __future__ import annotations
@@ -316,6 +317,9 @@ class DurableEventFileStoreSuite(EventFileStoreSuite):
     factory: ClassVar[str]
     """``module:name`` of what makes the world of a folder, for a process of its own."""
 
+    def prepare(self, folder: Path) -> None:
+        """See to what a new folder needs before anything is opened over it."""
+
     async def test_reopen__files__go_on(self, tmp_path: Path) -> None:
         data = scalar_file(30)
         for at in range(0, len(data), 200):
@@ -337,6 +341,7 @@ class DurableEventFileStoreSuite(EventFileStoreSuite):
         for after_lines in (1, 9, 40):
             folder = tmp_path / str(after_lines)
             folder.mkdir()
+            self.prepare(folder)
             said = await asyncio.to_thread(
                 run_until_killed,
                 "seafloor.testing.event_file_store_child",
@@ -357,6 +362,10 @@ class DurableEventFileStoreSuite(EventFileStoreSuite):
             assert await steps_of(world.metrics) == list(range(file.scalars))
             assert file.size_bytes - file.decoded_bytes < 60
             await world.close()
+
+
+class OnDiskEventFileStoreSuite(DurableEventFileStoreSuite):
+    """True of every event file store that keeps what it has in one folder."""
 
     async def test_append__disk_full__loses_nothing_and_goes_on(self, tmp_path: Path) -> None:
         data = scalar_file(30_000)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Protocol
 
 from seafloor.stores.events.memory import MemoryEventFileStore
-from seafloor.stores.events.protocol import EventFileStore
+from seafloor.stores.events.protocol import EventFileKey, EventFileStore
+from seafloor.stores.events.shared_store import SharedEventFileStore
 from seafloor.stores.events.store import SpoolEventFileStore
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.stores.objects.local import LocalObjectStore
+from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.testing.metric_worlds import MemoryMetricWorld, SqlMetricWorld
+from seafloor.testing.stream_worlds import SMALL, objects_in
 
 
 class EventWorld(Protocol):
@@ -74,3 +77,60 @@ class SpoolEventWorld:
         await self.store.close()
         await self.objects.close()
         await self.below.close()
+
+
+class SharedEventWorld:
+    """A shared event file store over the database and the object store of a folder.
+
+    Args:
+        objects: Another object store; closed with the world.
+        below: Another database with its metric store.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        objects: ObjectStore | None = None,
+        below: SqlMetricWorld | None = None,
+    ) -> None:
+        self.below = below or SqlMetricWorld(folder)
+        self.metrics = self.below.store
+        self.objects: ObjectStore = objects or objects_in(folder)
+        self.shared = SharedEventFileStore(
+            self.below.database, self.objects, self.metrics, limits=SMALL
+        )
+        self.store: EventFileStore = self.shared
+
+    async def open(self) -> None:
+        """Migrate, create the workloads."""
+        await self.below.open()
+
+    async def close(self) -> None:
+        """Close everything, the store first."""
+        await self.store.close()
+        await self.objects.close()
+        await self.below.close()
+
+
+class SealingEventFileStore:
+    """A shared store that seals what is due after every append."""
+
+    def __init__(self, inner: SharedEventFileStore) -> None:
+        self._inner = inner
+        self.list, self.read, self.finish = inner.list, inner.read, inner.finish
+        self.delete, self.close = inner.delete, inner.close
+
+    async def append(self, key: EventFileKey, *, offset: int, data: bytes) -> int:
+        """Append, then seal."""
+        accepted = await self._inner.append(key, offset=offset, data=data)
+        await self._inner.seal_due()
+        return accepted
+
+
+class SealingEventWorld(SharedEventWorld):
+    """The same, sealed after every append: nearly all is read from objects."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.store = SealingEventFileStore(self.shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,11 +41,14 @@ class LogStoreMachine(RuleBasedStateMachine):
 
     make_store: ClassVar[Callable[[Path], LogStore]]
     durable: ClassVar[bool] = True
+    prepared: ClassVar[Callable[[Path], AbstractContextManager[object]]] = nullcontext
+    """What a folder needs before a store is opened over it, for the time of one example."""
 
     def __init__(self) -> None:
         super().__init__()
         self._held = ExitStack()
         self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
+        self._held.enter_context(type(self).prepared(self._folder))
         self._runner = self._held.enter_context(asyncio.Runner())
         self._model = MemoryLogStore()
         self._store = type(self).make_store(self._folder)

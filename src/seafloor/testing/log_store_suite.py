@@ -1,6 +1,7 @@
 """What every log store must do. Subclass ``LogStoreSuite`` and give ``make_store``.
 
-Stores that outlive their process subclass ``DurableLogStoreSuite``.
+Stores that outlive their process subclass ``DurableLogStoreSuite``, those that do so in a folder
+``OnDiskLogStoreSuite``.
 """
 
 from __future__ import annotations
@@ -126,6 +127,17 @@ class LogStoreSuite(ABC):
             await store.append(KEY, offset=51, data=data[51:])
         assert second.value.next_offset == 50
         assert (await store.state(KEY)).size_bytes == 50
+
+    async def test_records__from_any_offset__are_the_bytes_appended(self, store: LogStore) -> None:
+        data = numbered(40_000)  # longer than one chunk of any store
+        await append_all(store, KEY, data[:-7], pieces_bytes=700_001)
+        for start in (0, 5, 1_000_000, len(data) - 8, len(data) - 7, len(data) + 1):
+            chunks = [chunk async for chunk in store.records(KEY, start=start)]
+            assert b"".join(chunks) == data[start:-7]
+            assert all(chunks)
+        await store.append(KEY, offset=len(data) - 7, data=data[-7:])
+        assert b"".join([chunk async for chunk in store.records(KEY)]) == data
+        assert [chunk async for chunk in store.records(log_key(2))] == []
 
     async def test_append__a_wrong_checksum__keeps_what_is_before(self, store: LogStore) -> None:
         good = spool([line(1, "one")])
@@ -405,6 +417,9 @@ class DurableLogStoreSuite(LogStoreSuite):
     factory: ClassVar[str]
     """``module:name`` of what makes the store of a folder, for a process of its own."""
 
+    def prepare(self, folder: Path) -> None:
+        """See to what a new folder needs before anything is opened over it."""
+
     async def test_reopen__a_log__is_the_same(self, tmp_path: Path) -> None:
         data = spool([line(1, "a"), loss(2, 3), line(5, "b", stream=ERR)])
         store = self.make_store(tmp_path)
@@ -424,6 +439,7 @@ class DurableLogStoreSuite(LogStoreSuite):
     ) -> None:
         for after_lines in (1, 7, 60):
             folder = tmp_path / str(after_lines)
+            self.prepare(folder)
             said = await asyncio.to_thread(
                 run_until_killed,
                 "seafloor.testing.log_store_child",
@@ -440,16 +456,25 @@ class DurableLogStoreSuite(LogStoreSuite):
             assert await raw_of(store, KEY) == printed
             await store.close()
 
+
+class OnDiskLogStoreSuite(DurableLogStoreSuite):
+    """True of every log store that keeps what it has in one folder."""
+
+    disk_bytes: ClassVar[int] = 1 << 20
+    """What a disk must have for 600,000 bytes of logs."""
+    spare_bytes: ClassVar[int] = 64 * 1024
+    """What may be left of it so that 500,000 more do not fit."""
+
     async def test_append__disk_full__is_refused_whole_and_goes_on(self, tmp_path: Path) -> None:
         data = numbered(30_000, width=60)
-        with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        with small_disk(tmp_path / "disk", size_bytes=self.disk_bytes) as disk:
             store = self.make_store(disk.path / "logs")
             disk.fill()
             with pytest.raises(StoreFull):
                 await store.append(KEY, offset=0, data=data[:1000])
             disk.free()
             accepted = await store.append(KEY, offset=0, data=data[:100_000])
-            disk.fill(leave_bytes=64 * 1024)
+            disk.fill(leave_bytes=self.spare_bytes)
             with pytest.raises(StoreFull):
                 await store.append(KEY, offset=accepted, data=data[accepted : accepted + 500_000])
             assert (await store.state(KEY)).size_bytes == accepted

@@ -90,9 +90,9 @@ class DurableMetadataStoreSuite(MetadataStoreCases):
         store = await self.make_store(tmp_path)
         await asyncio.gather(*(create(store, run(number)) for number in range(1, 9)))
         await asyncio.gather(*(store.workload_get(run_id(number)) for number in range(1, 9)))
-        assert open_files_below(tmp_path)
+        assert self.held_open(tmp_path)
         await store.close()
-        assert open_files_below(tmp_path) == []
+        assert self.held_open(tmp_path) == []
         left = {thread.name for thread in set(threading.enumerate()) - before}
         assert {name for name in left if not name.startswith("asyncio")} == set()
         again = await self.make_store(tmp_path)  # nobody holds a lock on it either
@@ -109,6 +109,10 @@ class DurableMetadataStoreSuite(MetadataStoreCases):
         for one in made:
             assert await store.workload_get(one.id) == one
         await store.close()
+
+    def held_open(self, folder: Path) -> list[str]:
+        """What this process holds open of the store's: files, or connections."""
+        return [str(path) for path in open_files_below(folder)]
 
     def _start_child(self, folder: Path, name: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -6,7 +6,7 @@ import asyncio
 import math
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -157,11 +157,14 @@ class MetadataStoreMachine(RuleBasedStateMachine):
     make_store: ClassVar[Callable[[Path], Awaitable[MetadataStore]]]
     put_metric: ClassVar[Callable[[MetadataStore, str, str, float], Awaitable[None]]]
     durable: ClassVar[bool] = True
+    prepared: ClassVar[Callable[[Path], AbstractContextManager[object]]] = nullcontext
+    """What a folder needs before a store is opened over it, for the time of one example."""
 
     def __init__(self) -> None:
         super().__init__()
         self._held = ExitStack()
         self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
+        self._held.enter_context(type(self).prepared(self._folder))
         self._runner = self._held.enter_context(asyncio.Runner())
         self._metrics: dict[tuple[str, str], float] = {}
         self._model = MemoryMetadataStore(lambda owner, key: self._metrics.get((owner, key)))

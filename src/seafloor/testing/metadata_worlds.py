@@ -13,6 +13,7 @@ from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metadata.sql.tables import metric_summary
+from seafloor.testing.databases import database_url
 
 
 class SqlStoreUnderTest(SqlMetadataStore):
@@ -24,8 +25,8 @@ class SqlStoreUnderTest(SqlMetadataStore):
 
 
 async def open_sql_store(folder: Path) -> SqlStoreUnderTest:
-    """Open a store over the SQLite database of a folder, made when it is missing."""
-    database = Database(f"sqlite:///{folder / 'seafloor.db'}")
+    """Open a store over the database of a folder, made when it is missing."""
+    database = Database(database_url(folder))
     await database.migrate()
     return SqlStoreUnderTest(database)
 

@@ -13,6 +13,7 @@ from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.memory import MemoryMetricStore
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.testing.databases import database_url
 
 T0_NS = 1_700_000_000_000_000_000
 
@@ -80,10 +81,10 @@ class MemoryMetricWorld:
 
 
 class SqlMetricWorld:
-    """A database in a folder."""
+    """The database of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = Database(f"sqlite:///{folder / 'seafloor.db'}")
+        self.database = Database(database_url(folder))
         self.metadata = SqlMetadataStore(self.database)
         self.store = SqlMetricStore(self.database)
 

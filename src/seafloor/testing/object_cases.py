@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import TypeVar
 
+from seafloor.domain.names import PATH_BYTES_MAX, PATH_PART_BYTES_MAX
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectRead, ObjectWrite
 
 _Result = TypeVar("_Result")
@@ -62,9 +63,16 @@ BAD_KEYS = (
 """Keys that every store refuses."""
 
 
-def deepest_key(key_bytes_max: int) -> str:
-    """A key that is as long as can be, with as many folders as that takes."""
-    return "d/" * ((key_bytes_max - 1) // 2) + "d" * (1 + (key_bytes_max - 1) % 2)
+def deepest_key(key_bytes_max: int, *, folders_max: int = PATH_BYTES_MAX) -> str:
+    """A key that is as long as can be, in as many folders as can be."""
+    folders = min(folders_max, (key_bytes_max - 1) // 2)
+    sizes = [1] * (folders + 1)
+    rest = key_bytes_max - 2 * folders - 1
+    for at in reversed(range(len(sizes))):
+        more = min(rest, PATH_PART_BYTES_MAX - 1)
+        sizes[at] += more
+        rest -= more
+    return "/".join("d" * size for size in sizes)
 
 
 async def stream_of(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from seafloor.domain.errors import SeafloorError
+from seafloor.stores.objects.keys import ancestors
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectPage, ObjectStore
 from seafloor.testing.object_cases import broken_stream, content, keys_of, stream_of
@@ -44,19 +45,25 @@ def _told(answer: object) -> object:
 class ObjectStoreMachine(RuleBasedStateMachine):
     """Writers, readers, deleters, in any order.
 
-    Subclass it and set ``make_store`` and ``durable``.
+    Subclass it and set ``make_store`` and ``durable``, and ``folders_block_creation`` as for
+    ``ObjectStoreSuite``.
     """
 
     make_store: ClassVar[Callable[[Path], AbstractAsyncContextManager[ObjectStore]]]
     durable: ClassVar[bool] = True
+    folders_block_creation: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
         self._held = ExitStack()
         self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
         self._runner = self._held.enter_context(asyncio.Runner())
-        self._model = MemoryObjectStore()
+        self._folders: set[str] = set()
         self._open()
+        self._model = MemoryObjectStore(
+            nested_keys=self._store.capabilities.nested_keys,
+            append=self._store.capabilities.append,
+        )
 
     def _open(self) -> None:
         async def opened() -> ObjectStore:
@@ -86,6 +93,11 @@ class ObjectStoreMachine(RuleBasedStateMachine):
         expected = self._answer(self._model, ask)
         assert self._answer(self._store, ask) == expected
 
+    def _can_create(self, key: str) -> bool:
+        """Say whether a create can be compared with the model's; see ``ObjectStoreSuite``."""
+        self._folders.update(ancestors(key))
+        return not (self.folders_block_creation and key in self._folders)
+
     def _picked(self, pick: int, key: str) -> str:
         """Name an object that exists, so that rules meet some; the key given, if there are few."""
         found = self._runner.run(keys_of(self._model))
@@ -95,17 +107,38 @@ class ObjectStoreMachine(RuleBasedStateMachine):
     def put(self, pick: int, key: str, data: bytes, *, if_absent: bool) -> None:
         """Somebody writes bytes; half of all times to a key of its own."""
         key = self._picked(pick, key) if pick % 2 else key
+        if_absent = self._can_create(key) and if_absent
         self._compare(lambda store: store.put(key, data, if_absent=if_absent))
 
     @rule(key=_keys, chunks=st.lists(_contents, max_size=3), if_absent=st.booleans())
     def put_stream(self, key: str, chunks: list[bytes], *, if_absent: bool) -> None:
         """Somebody writes a stream."""
+        if_absent = self._can_create(key) and if_absent
         self._compare(lambda store: store.put(key, stream_of(chunks), if_absent=if_absent))
 
     @rule(key=_keys, chunks=st.lists(_contents, max_size=3))
     def put_broken(self, key: str, chunks: list[bytes]) -> None:
         """A stream ends in an error."""
         self._compare(lambda store: store.put(key, broken_stream(chunks, _BrokenSource())))
+
+    @rule(pick=_picks, key=_keys, offset=st.integers(-1, 14), data=_contents)
+    def append(self, pick: int, key: str, offset: int, data: bytes) -> None:
+        """Somebody appends, mostly where nothing follows."""
+        key = self._picked(pick, key)
+        self._compare(lambda store: store.append(key, offset=offset, data=data))
+
+    @rule(pick=_picks, source=_keys, new=_keys, if_absent=st.booleans())
+    def copy(self, pick: int, source: str, new: str, *, if_absent: bool) -> None:
+        """Somebody copies; also onto itself."""
+        source = self._picked(pick, source)
+        if_absent = self._can_create(new) and if_absent
+        self._compare(lambda store: store.copy(source, new, if_absent=if_absent))
+
+    @rule(pick=_picks, keys=st.lists(_keys, max_size=3))
+    def delete_many(self, pick: int, keys: list[str]) -> None:
+        """Somebody deletes several, some of which are missing."""
+        keys = [*keys, self._picked(pick, "a")]
+        self._compare(lambda store: store.delete_many(keys))
 
     @rule(pick=_picks, key=_keys)
     def head(self, pick: int, key: str) -> None:

@@ -21,3 +21,14 @@ def bytes_read() -> int:
         if text.startswith("rchar:"):
             return int(text.split()[1])
     raise AssertionError("no rchar in /proc/self/io")
+
+
+def connections_to(port: int) -> list[str]:
+    """The TCP connections (IPv4) that this process holds open to a port, by their inodes."""
+    mine = set[str]()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            mine.add(str(descriptor.readlink()))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    there = [row[9] for row in rows if int(row[2].partition(":")[2], 16) == port]
+    return [inode for inode in there if f"socket:[{inode}]" in mine]

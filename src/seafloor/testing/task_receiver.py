@@ -142,6 +142,8 @@ def _take(received: Received, delivery: Delivery, found: re.Match[str]) -> Reply
             return 400, {"code": "invalid_value", "message": "The digest is another."}
         received.artifacts[found["artifact"]] = delivery.body
         return 200, {"path": found["artifact"], "sha256": digest}
+    if delivery.method == "GET":
+        return 200, {"state": "preparing"}
     if found["verb"] == "start":
         received.starts.append(json.loads(delivery.body))
         return 200, {"state": "running"}
@@ -214,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_POST = do_PUT = _answer
+    do_GET = do_POST = do_PUT = _answer
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
         """Say nothing."""

@@ -139,7 +139,7 @@ async def test_check__of_an_earlier_attempt__is_refused(
     await end(metadata, run, ended_ns=100)
     event = NewEvent(0, "user", "Again.", kind="state")
     await metadata.attempt_create(run, created_ns=0, event=event)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(Forbidden, match="attempt 2 took its place"):
         await tokens.check(tokens.issue(run, 1))
     assert await tokens.check(tokens.issue(run, 2)) == TaskPrincipal(run, 2)
 

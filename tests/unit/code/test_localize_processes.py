@@ -91,7 +91,7 @@ def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path
 def _places(count: int) -> list[int]:
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")  # shown when the test fails
-    chosen = random.Random(seed).sample(range(1, count + 1), min(_KILLS, count))  # noqa: S311
+    chosen = random.Random(seed).sample(range(1, count + 1), min(_KILLS, count))
     return sorted({1, count, *chosen})
 
 

@@ -120,6 +120,9 @@ export interface Attempt {
   receipts: Record<string, Receipt>;
   environment: string | null;
   environment_digest: string | null;
+  place: string | null;
+  fence: number | null;
+  launching_ns: number | null;
 }
 
 export interface RunEvent {

@@ -24,6 +24,7 @@ CODES: dict[str, tuple[str, int]] = {
     "conflict": ("INVALID_PARAMETER_VALUE", 400),
     "out_of_order": ("INVALID_PARAMETER_VALUE", 400),
     "closed": ("INVALID_PARAMETER_VALUE", 400),
+    "stale_lease": ("INVALID_PARAMETER_VALUE", 400),
     "already_exists": ("RESOURCE_ALREADY_EXISTS", 400),
     "source": ("INVALID_PARAMETER_VALUE", 400),
     "unauthenticated": ("UNAUTHENTICATED", 401),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import post
+from litestar import get, post
 from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 
 from seafloor.app.application import Application
@@ -28,6 +28,26 @@ async def _own(request: AnyRequest, app: Application, run_id: str) -> WorkloadId
     workload_id = await app.runs.find(run_id)
     await check_write(request, app, workload_id)
     return workload_id
+
+
+@get(
+    f"{_TASK}/start",
+    responses=documented(404, 409),
+    summary="Whether a task may be started",
+    tags=["agent"],
+)
+async def task_may_start(
+    request: AnyRequest,
+    run_id: FromPath[str],
+    attempt: AttemptNumber,
+    task: FromPath[str],
+) -> Accepted:
+    """Say whether the command may be started; 409 when the attempt is over."""
+    app = application_of(request)
+    workload_id = await _own(request, app, run_id)
+    check_slug(task, field="task")
+    found = await app.tasks.check_may_start(workload_id, attempt)
+    return Accepted(found.state)
 
 
 @post(
@@ -128,4 +148,4 @@ async def task_ended(
     return Accepted(found.state)
 
 
-ROUTES = [task_started, append_log, append_event_file, task_ended]
+ROUTES = [task_may_start, task_started, append_log, append_event_file, task_ended]

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.ids import Sha256
+from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
 from seafloor.stores.objects.keys import ancestors, is_below
+
+
+@dataclass
+class _Intent:
+    owner: str
+    path: str
+    sha256: Sha256 | None
+    outdated: bool = False
 
 
 class MemoryManifestStore:
@@ -12,6 +24,60 @@ class MemoryManifestStore:
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, ArtifactFile]] = {}
+        self._intents: dict[str, _Intent] = {}
+
+    async def intent_begin(
+        self, owner: str, path: str, intent: str, *, sha256: Sha256 | None
+    ) -> None:
+        """See ``IntentStore.intent_begin``."""
+        for known, one in list(self._intents.items()):
+            if (one.owner, one.path) == (owner, path) and known < intents_stale_before(intent):
+                del self._intents[known]
+        self._intents[intent] = _Intent(owner, path, sha256)
+
+    async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+        """See ``IntentStore.intent_look``."""
+        mine = self._intents.setdefault(intent, _Intent(owner, path, None, outdated=True))
+        outdated, mine.outdated = mine.outdated, False
+        these = self._of(owner, path)
+        return IntentView(
+            row=self._rows.get(owner, {}).get(path),
+            sha256s=frozenset(one.sha256 for one in these if one.sha256 is not None),
+            outdated=outdated,
+        )
+
+    async def intent_end(
+        self, owner: str, path: str, intent: str, row: ArtifactFile | None, *, alone: bool
+    ) -> bool:
+        """See ``IntentStore.intent_end``."""
+        mine = self._intents.get(intent)
+        if mine is None or mine.outdated or (alone and len(self._of(owner, path)) > 1):
+            return False
+        if row is not None:
+            await self.manifest_put(owner, row)
+        else:
+            self._rows.get(owner, {}).pop(path, None)
+            self._outdate(owner, path)
+        del self._intents[intent]
+        return True
+
+    async def intent_drop(self, intent: str) -> None:
+        """See ``IntentStore.intent_drop``."""
+        self._intents.pop(intent, None)
+
+    async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
+        """See ``IntentStore.manifest_recheck``."""
+        self._outdate(owner, path)
+        rows = self._rows.get(owner, {})
+        return tuple(rows[one] for one in sorted(rows) if one == path or is_below(one, path))
+
+    def _of(self, owner: str, path: str) -> list[_Intent]:
+        return [one for one in self._intents.values() if (one.owner, one.path) == (owner, path)]
+
+    def _outdate(self, owner: str, path: str) -> None:
+        for one in self._intents.values():
+            if one.owner == owner and (one.path == path or is_below(one.path, path)):
+                one.outdated = True
 
     async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
         """Add or replace a row; see ``ManifestStore.manifest_put``."""
@@ -25,6 +91,7 @@ class MemoryManifestStore:
         if any(is_below(path, file.path) for path in rows):
             raise Conflict(f'"{file.path}" cannot be kept: it is a folder.', field="path")
         rows[file.path] = file
+        self._outdate(owner, file.path)
 
     async def manifest_get(self, owner: str, path: str) -> ArtifactFile:
         """Get a row; see ``ManifestStore.manifest_get``."""
@@ -63,6 +130,7 @@ class MemoryManifestStore:
         doomed = [other for other in rows if other == path or is_below(other, path)]
         for other in doomed:
             del rows[other]
+        self._outdate(owner, path)
         return len(doomed)
 
     def _below(self, owner: str, folder: str) -> list[ArtifactFile]:

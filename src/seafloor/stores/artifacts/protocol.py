@@ -10,18 +10,102 @@ when the workload ends.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Protocol
+
+import msgspec
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.ids import Sha256
 
+_DAY_MS = 86_400_000
 
-class ManifestStore(Protocol):
+
+class IntentView(msgspec.Struct, frozen=True):
+    """What one who is about to write a row sees.
+
+    Args:
+        row: Of the path, None when there is none.
+        sha256s: Of all bytes that somebody was about to make visible under the path.
+        outdated: Whether a row of the path was written or deleted since the last look.
+    """
+
+    row: ArtifactFile | None
+    sha256s: frozenset[Sha256]
+    outdated: bool
+
+
+def new_intent(*, time_ms: int) -> str:
+    """Make the id of an intent."""
+    return f"{time_ms:012x}{secrets.token_hex(10)}"
+
+
+def intents_stale_before(intent: str) -> str:
+    """The smallest id of an intent that is not a day older than this one.
+
+    >>> intents_stale_before(new_intent(time_ms=86_400_001))
+    '000000000001'
+    """
+    return f"{max(0, int(intent[:12], 16) - _DAY_MS):012x}"
+
+
+class IntentStore(Protocol):
+    """Who is about to write the row of a file, in any process.
+
+    Bytes and rows are in different stores. So an intent says which bytes are about to become
+    visible, before they do. Whoever writes or deletes a row outdates all other intents of its path
+    in the same transaction, and one who is outdated looks at the bytes again before he writes: in
+    the end the row is that of the bytes. What a crash leaves of an intent tells whose bytes lie
+    there.
+    """
+
+    async def intent_begin(
+        self, owner: str, path: str, intent: str, *, sha256: Sha256 | None
+    ) -> None:
+        """Begin an intent, or begin it anew.
+
+        Args:
+            intent: Its id, chosen by the caller: 32 hex digits that sort by time. Those of the
+                path that are older by a day are forgotten.
+            sha256: Of the bytes about to become visible; None: only the row is to be mended.
+        """
+        ...
+
+    async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+        """See what is known of a path now; the intent is not outdated any more."""
+        ...
+
+    async def intent_end(
+        self, owner: str, path: str, intent: str, row: ArtifactFile | None, *, alone: bool
+    ) -> bool:
+        """Write the row, or delete it with None, and end the intent; or do nothing.
+
+        Args:
+            alone: Only if nobody else has an intent for the path.
+
+        Returns:
+            Whether it was done: not if the intent is outdated or gone, or not alone.
+
+        Raises:
+            Conflict: as for ``manifest_put``.
+        """
+        ...
+
+    async def intent_drop(self, intent: str) -> None:
+        """End an intent without a row; nothing happens when there is none."""
+        ...
+
+    async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
+        """The rows at and below a path; all intents there are outdated from now on."""
+        ...
+
+
+class ManifestStore(IntentStore, Protocol):
     """Where manifest rows live: part of the metadata store."""
 
     async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
-        """Add or replace a row.
+        """Add or replace a row, whatever bytes there are.
 
         Raises:
             Conflict: the path is a folder of another row, or a part of it is a file.

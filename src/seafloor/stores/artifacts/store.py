@@ -3,31 +3,44 @@
 The order of writes, and what a crash between them leaves:
 
     1. the bytes stream into the object store and are hashed; nothing is visible
-    2. all came and are right: if a row of this path has another digest, a note says which bytes
-       are about to replace it
+    2. all came and are right: an intent in the manifest store says which bytes are about to
+       become visible
     3. the object becomes visible                 crash before: the file is as it was
-    4. the row is written                         crash before: see below
-    5. the note is removed                        crash before: a note that nobody needs
+    4. the row is written, and the intent ended   crash before: see below
 
 After a crash between 3 and 4 a new file has no row, and so is not there; its bytes lie unseen
 until they are put again or deleted. A replaced file has the old row and the new bytes. Every
 access compares the row's size and time with the object's (``created_ns`` is the time of the very
-object that was hashed), sees that they differ, hashes the bytes, finds their digest in the note
-and writes the row that step 4 did not. Bytes that neither the row nor a note knows are not
-accepted: that is StoreCorrupt, until the file is put again.
+object that was hashed), sees that they differ, hashes the bytes, finds their digest among the
+intents and writes the row that step 4 did not. Bytes that neither the row nor an intent knows are
+not accepted: that is StoreCorrupt, until the file is put again.
+
+Several processes may change one file at once. An object store puts their puts in one order; their
+rows must follow it. So step 4 is done blindly only by one who is alone with the file since step 2;
+any other looks which bytes are there now and writes their row, unless he is outdated by then
+(``IntentStore``), and looks again.
 """
 
 from __future__ import annotations
 
-import contextlib
+import time
 from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Final
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
-from seafloor.domain.errors import CallerError, Conflict, InvalidValue, NotFound, StoreCorrupt
+from seafloor.domain.errors import (
+    CallerError,
+    Conflict,
+    InvalidValue,
+    NotFound,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
 from seafloor.domain.ids import Sha256
 from seafloor.domain.names import check_path
 from seafloor.stores.artifacts.documents import (
-    REPLACEMENT_VERSION,
     ManifestDocument,
     Replacement,
     decode_replacement,
@@ -35,15 +48,18 @@ from seafloor.stores.artifacts.documents import (
 from seafloor.stores.artifacts.gate import OwnerGates
 from seafloor.stores.artifacts.intake import Announced, Hasher, Intake
 from seafloor.stores.artifacts.layout import ArtifactLayout
-from seafloor.stores.artifacts.protocol import ManifestStore
+from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_intent
 from seafloor.stores.objects.protocol import LIST_LIMIT_MAX, ObjectInfo, ObjectStore
+
+_TURNS_MAX: Final = 100
+"""How often one looks again at a file that others replace."""
 
 
 class ObjectArtifactStore:
     """An ``ArtifactStore`` over an object store and a manifest store.
 
-    Changes of one file by one process are put in order here. Processes that share the stores
-    must not change the files of one owner at the same time.
+    Changes of one file by one process are put in order here, those by several through their
+    intents. The last one wins.
 
     Args:
         objects: Where the bytes go. Its times must tell two puts of one key apart.
@@ -73,33 +89,32 @@ class ObjectArtifactStore:
     ) -> ArtifactFile:
         """Write one file whole; see ``ArtifactStore.put``."""
         key = self._key(owner, path)
-        entered = noted = False
+        intent = new_intent(time_ms=time.time_ns() // 1_000_000)
+        entered = begun = False
 
-        async def at_end(came_sha256: Sha256, came_bytes: int) -> None:
-            nonlocal entered, noted
+        async def at_end(came_sha256: Sha256, _: int) -> None:
+            nonlocal entered, begun
             if not entered:
                 await self._gates.enter(owner, path)
                 entered = True
-            replacement = Replacement(
-                format_version=REPLACEMENT_VERSION,
-                path=path,
-                sha256=came_sha256,
-                size_bytes=came_bytes,
-            )
-            noted = await self._note(owner, replacement)
+            await self._manifest.intent_begin(owner, path, intent, sha256=came_sha256)
+            begun = True
 
         intake = Intake(data, Announced(sha256=sha256, size_bytes=size_bytes), at_end)
         try:
-            info = await self._put_object(key, path, intake)
+            try:
+                info = await self._put_object(key, path, intake)
+            except (CallerError, StoreFull):  # nothing of it is visible
+                if begun:
+                    await self._manifest.intent_drop(intent)
+                raise
             file = ArtifactFile(
                 path=path,
                 size_bytes=intake.size_bytes,
                 sha256=intake.sha256,
                 created_ns=info.modified_ns,
             )
-            await self._put_row(owner, file)
-            if noted:
-                await self._objects.delete(self._layout.replacement_key(owner, path))
+            await self._put_row(owner, file, _Own(intent, info.etag, intake.sha256))
         finally:
             if entered:
                 self._gates.leave(owner, path)
@@ -128,7 +143,31 @@ class ObjectArtifactStore:
         Raises:
             StoreCorrupt: the bytes are gone, or are not what was put.
         """
-        row = await self.head(owner, path)
+        for _ in range(_TURNS_MAX):
+            row = await self.head(owner, path)
+            given = 0
+            try:
+                async for chunk in self._chunks(row, owner, start=start, length=length):
+                    given += 1
+                    yield chunk
+                return
+            except _Replaced as error:
+                if given:
+                    raise StoreUnavailable(
+                        f'"{path}" was replaced while it was read: read it again.',
+                        retry_after_s=0.1,
+                    ) from error
+        raise _busy(path)
+
+    async def _chunks(
+        self, row: ArtifactFile, owner: str, *, start: int, length: int | None
+    ) -> AsyncIterator[bytes]:
+        """Stream the bytes of a row.
+
+        Raises:
+            _Replaced: they are of a later row; what was given is of neither use.
+        """
+        path = row.path
         chunks = self._objects.read(self._key(owner, path), start=start, length=length)
         if start > 0 or (length is not None and length < row.size_bytes):
             async for chunk in chunks:
@@ -142,13 +181,15 @@ class ObjectArtifactStore:
             await hasher.update(chunk)
             last = chunk
         if hasher.sha256 != row.sha256:
-            # It may have been replaced between the row and the bytes.
-            row = await self._settled(owner, path)
-        if hasher.sha256 != row.sha256:
-            # Or at a time that the store's clock cannot tell from that of the row.
-            row = await self._settled(owner, path, believe_time=False)
-        if hasher.sha256 != row.sha256:
-            raise _not_what_was_put(path)
+            # It may have been replaced between the row and the bytes, also at a time that the
+            # store's clock cannot tell from that of the row.
+            now = await self._settled(owner, path)
+            if now.sha256 != hasher.sha256:
+                now = await self._settled(owner, path, believe_time=False)
+            if now.sha256 != hasher.sha256:
+                if now == row:
+                    raise _not_what_was_put(path)
+                raise _Replaced
         if last:
             yield last
 
@@ -176,6 +217,9 @@ class ObjectArtifactStore:
             count = await self._manifest.manifest_delete(owner, path)
             await self._objects.delete(key)
             await self._objects.delete_folder(key)
+            # Another process may have put bytes that went with the rest, and their row after.
+            for row in await self._manifest.manifest_recheck(owner, path):
+                await self._settle(owner, row.path, gone_is_deleted=True)
         return count
 
     async def seal(self, owner: str) -> int:
@@ -202,31 +246,19 @@ class ObjectArtifactStore:
                 field="path",
             ) from error
 
-    async def _put_row(self, owner: str, file: ArtifactFile) -> None:
+    async def _put_row(self, owner: str, file: ArtifactFile, own: _Own) -> None:
+        """Write the row of bytes that were put, or of those that replaced them meanwhile."""
         try:
-            await self._manifest.manifest_put(owner, file)
+            if not await self._manifest.intent_end(owner, file.path, own.intent, file, alone=True):
+                await self._settle_until_done(owner, file.path, own, gone_is_deleted=True)
         except CallerError:
             # Refused, so no row can have this path: its bytes would be nobody's.
             await self._objects.delete(self._key(owner, file.path))
+            await self._manifest.intent_drop(own.intent)
             raise
 
-    async def _note(self, owner: str, new: Replacement) -> bool:
-        """Say what is about to replace a file, if it does; the gate of the file is held."""
-        try:
-            row = await self._manifest.manifest_get(owner, new.path)
-        except NotFound:
-            return False
-        if row.sha256 == new.sha256:
-            return False
-        if await self._noted(owner, new.path) is not None:
-            # An earlier replacement did not end: end it while its note is there. If the bytes
-            # are gone or wrong, what is being put is what repairs them.
-            with contextlib.suppress(StoreCorrupt):
-                await self._settle(owner, new.path, believe_time=False)
-        await self._objects.put(self._layout.replacement_key(owner, new.path), new.encode())
-        return True
-
     async def _noted(self, owner: str, path: str) -> Replacement | None:
+        """The note of a replacement that a Seafloor of before intents did not end."""
         chunks = self._objects.read(self._layout.replacement_key(owner, path))
         try:
             return decode_replacement(b"".join([chunk async for chunk in chunks]))
@@ -244,17 +276,10 @@ class ObjectArtifactStore:
             return await self._objects.head(self._key(owner, path))
         except NotFound as error:
             await self._manifest.manifest_get(owner, path)
-            raise StoreCorrupt(
-                f'The bytes of "{path}" are gone from the object store: '
-                "bring them back from a copy, or put the file again."
-            ) from error
+            raise _gone(path) from error
 
     async def _settled(self, owner: str, path: str, *, believe_time: bool = True) -> ArtifactFile:
-        async with self._gates.file(owner, path):
-            return await self._settle(owner, path, believe_time=believe_time)
-
-    async def _settle(self, owner: str, path: str, *, believe_time: bool = True) -> ArtifactFile:
-        """Give the row of a file, mended if need be; the gate of the file is held.
+        """Give the row of a file, mended if need be.
 
         Args:
             owner, path: Which file.
@@ -263,27 +288,94 @@ class ObjectArtifactStore:
         Raises:
             NotFound: no such file.
             StoreCorrupt: the bytes are gone, or are not what was put.
+            StoreUnavailable: it is replaced again and again.
         """
-        row = await self._manifest.manifest_get(owner, path)
-        info = await self._object(owner, path)
-        if believe_time and _is_of(row, info):
-            return row
-        hasher = Hasher()
-        async for chunk in self._objects.read(self._key(owner, path)):
-            await hasher.update(chunk)
-        if hasher.sha256 != row.sha256:
+        async with self._gates.file(owner, path):
+            row = await self._manifest.manifest_get(owner, path)
+            if believe_time and _is_of(row, await self._object(owner, path)):
+                return row
+            settled = await self._settle(owner, path)
+        if settled is None:
+            raise NotFound(f'There is no artifact "{path}".', field="path")
+        return settled
+
+    async def _settle(
+        self, owner: str, path: str, *, gone_is_deleted: bool = False
+    ) -> ArtifactFile | None:
+        """Write the row of whatever bytes a file has now; the gate of the file is held.
+
+        Args:
+            owner, path: Which file.
+            gone_is_deleted: Delete the row when there are no bytes; else that is StoreCorrupt.
+
+        Returns:
+            The row, None when there is none.
+
+        Raises:
+            StoreCorrupt, StoreUnavailable: see ``_settled``.
+        """
+        own = _Own(new_intent(time_ms=time.time_ns() // 1_000_000), None, None)
+        await self._manifest.intent_begin(owner, path, own.intent, sha256=None)
+        try:
+            return await self._settle_until_done(owner, path, own, gone_is_deleted=gone_is_deleted)
+        finally:
+            await self._manifest.intent_drop(own.intent)
+
+    async def _settle_until_done(
+        self, owner: str, path: str, own: _Own, *, gone_is_deleted: bool
+    ) -> ArtifactFile | None:
+        for _ in range(_TURNS_MAX):
+            view = await self._manifest.intent_look(owner, path, own.intent)
+            if view.row is None and own.etag is None:
+                return None
+            try:
+                row = await self._row_of_bytes(owner, path, view, own)
+            except _Replaced:
+                continue
+            except _Unknown as error:
+                # Unless all that is known changed meanwhile.
+                if (await self._manifest.intent_look(owner, path, own.intent)).outdated:
+                    continue
+                raise _not_what_was_put(path) from error
+            if row is None and not gone_is_deleted:
+                raise _gone(path)
+            if await self._manifest.intent_end(owner, path, own.intent, row, alone=False):
+                return row
+        raise _busy(path)
+
+    async def _row_of_bytes(
+        self, owner: str, path: str, view: IntentView, own: _Own
+    ) -> ArtifactFile | None:
+        """Make the row of what bytes there are; None when there are none.
+
+        Raises:
+            _Replaced: they were replaced while they were hashed.
+            _Unknown: nobody meant to put such bytes.
+        """
+        key = self._key(owner, path)
+        try:
+            info = await self._objects.head(key)
+            sha256 = own.sha256 if own.etag == info.etag else await self._hash(key, info)
+        except NotFound:
+            return None
+        known = view.sha256s if view.row is None else view.sha256s | {view.row.sha256}
+        if sha256 is None:
+            raise _Replaced
+        if sha256 not in known and sha256 != own.sha256:
             noted = await self._noted(owner, path)
-            if noted is None or noted.sha256 != hasher.sha256:
-                raise _not_what_was_put(path)
-        mended = ArtifactFile(
-            path=path,
-            size_bytes=hasher.size_bytes,
-            sha256=hasher.sha256,
-            created_ns=info.modified_ns,
+            if noted is None or noted.sha256 != sha256:
+                raise _Unknown
+            await self._objects.delete(self._layout.replacement_key(owner, path))
+        return ArtifactFile(
+            path=path, size_bytes=info.size_bytes, sha256=sha256, created_ns=info.modified_ns
         )
-        await self._manifest.manifest_put(owner, mended)
-        await self._objects.delete(self._layout.replacement_key(owner, path))
-        return mended
+
+    async def _hash(self, key: str, info: ObjectInfo) -> Sha256 | None:
+        """Hash an object; None when it is another by the end."""
+        hasher = Hasher()
+        async for chunk in self._objects.read(key):
+            await hasher.update(chunk)
+        return hasher.sha256 if await self._objects.head(key) == info else None
 
     async def _checked_rows(self, owner: str) -> AsyncIterator[ArtifactFile]:
         """Give all rows in order of path, each compared with its object.
@@ -327,6 +419,28 @@ class ObjectArtifactStore:
             cursor = page.next
 
 
+@dataclass(frozen=True)
+class _Own:
+    """What one who settles a file brings along.
+
+    Args:
+        intent: His.
+        etag, sha256: Of the bytes that he put, None when he put none.
+    """
+
+    intent: str
+    etag: str | None
+    sha256: Sha256 | None
+
+
+class _Replaced(Exception):
+    """The bytes are others than a moment ago."""
+
+
+class _Unknown(Exception):
+    """Neither a row nor an intent knows these bytes."""
+
+
 def _is_of(row: ArtifactFile, info: ObjectInfo) -> bool:
     """Say whether a row was written for this very object."""
     return row.size_bytes == info.size_bytes and row.created_ns == info.modified_ns
@@ -336,4 +450,17 @@ def _not_what_was_put(path: str) -> StoreCorrupt:
     return StoreCorrupt(
         f'The bytes of "{path}" are not what was put (another sha256): '
         "bring them back from a copy, or put the file again."
+    )
+
+
+def _gone(path: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f'The bytes of "{path}" are gone from the object store: '
+        "bring them back from a copy, or put the file again."
+    )
+
+
+def _busy(path: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f'"{path}" is replaced again and again by others: repeat the request.', retry_after_s=0.5
     )

@@ -148,6 +148,12 @@ class MemoryLogStore:
             if STREAMS[record.stream] in wanted and record.printed:
                 yield record.printed
 
+    async def records(self, key: LogKey, *, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream the accepted bytes themselves."""
+        data = bytes(self._logs.get(check_log_key(key), _Log()).data[start:])
+        if data:
+            yield data
+
     async def delete(self, workload_id: WorkloadId) -> int:
         """Delete all logs of a workload; return the bytes freed. Repeatable."""
         freed_bytes = 0

@@ -60,14 +60,19 @@ class PageRead(msgspec.Struct, frozen=True):
         return LogPage(self.lines, self.next_line, self.total_lines, finished and self.at_end)
 
 
-class _Collector:
-    """Takes the records that a query asks for, until it has enough."""
+class PageCollector:
+    """Takes the records that a query asks for, until it has enough.
+
+    Args:
+        seen: Lines of the query's stream before the place where the reader stands.
+        skip_to: How many lines of it are not shown; 0 when the query names a number.
+    """
 
     def __init__(self, query: PageQuery, *, seen: int, skip_to: int) -> None:
         self.query = query
         self.lines: list[LogLine] = []
         self.next_line = max(query.from_line, 1)
-        self.seen = seen  # lines of the stream before the place where the reader stands
+        self.seen = seen
         self.full = False
         self._skip_to = skip_to
         self._text_bytes = 0
@@ -129,7 +134,7 @@ def read_page(
         start = find(lambda mark: mark.expected, query.from_line)
     else:
         start = find(lines_before, skip_to)
-    found = _Collector(query, seen=lines_before(start), skip_to=skip_to)
+    found = PageCollector(query, seen=lines_before(start), skip_to=skip_to)
     at, read_bytes = start.offset, 0
     while at < end.offset and found.seen < total and not found.full:
         if read_bytes >= _READ_BYTES_MAX:

@@ -111,6 +111,16 @@ class LogStore(Protocol):
         """Stream the bytes the task printed, terminators included, in constant memory."""
         ...
 
+    def records(self, key: LogKey, *, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream the accepted bytes themselves, as ``append`` takes them, in constant memory.
+
+        A finished log is given to its last byte, also when a record in it is damaged.
+
+        Args:
+            start: First byte. At or past the end: nothing is yielded.
+        """
+        ...
+
     async def finish(self, key: LogKey) -> None:
         """Take no more. Repeatable."""
         ...

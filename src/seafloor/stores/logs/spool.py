@@ -199,6 +199,17 @@ class SpoolLogStore:
             finally:
                 await self._run(chunks.close)
 
+    async def records(self, key: LogKey, *, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream the accepted bytes themselves, as ``append`` takes them, in constant memory."""
+        check_log_key(key)
+        with self._files.use(key) as file:
+            chunks = file.content(start)
+            try:
+                while chunk := await self._run(lambda: next(chunks, b"")):
+                    yield chunk
+            finally:
+                await self._run(chunks.close)
+
     async def delete(self, workload_id: WorkloadId) -> int:
         """Delete all logs of a workload; return the bytes freed. Repeatable."""
         freed_bytes = 0

@@ -291,6 +291,16 @@ class SpoolFile:
             yield b"".join(chunk)
         seen.refuse_damage(self.path)
 
+    def content(self, start: int) -> Generator[bytes]:
+        """Yield the accepted bytes from an offset on; constant memory."""
+        end = self.snapshot().size_bytes
+        try:
+            with closing(AppendFile(self.path)) as file:
+                for at in range(start, end, _SCAN_BLOCK_BYTES):
+                    yield file.read_at(at, min(_SCAN_BLOCK_BYTES, end - at))
+        except OSError as exc:
+            raise disk_error(exc, "read the log") from exc
+
 
 def _count(file: AppendFile, start: Tally) -> Scan:
     """Scan from a mark to the end of the file in blocks."""

@@ -32,6 +32,15 @@ _NULLNESS = frozenset({Operator.IS_NULL, Operator.IS_NOT_NULL})
 _SETS = frozenset({Operator.IN, Operator.NOT_IN})
 
 
+def fold(text: str) -> str:
+    """What texts share that differ only in the case of their letters, letter by letter.
+
+    The two forms of a small sigma are one letter: which of them ``lower`` makes depends on what
+    stands beside it.
+    """
+    return text.lower().replace("ς", "σ")
+
+
 def is_numeric(identifier: Identifier) -> bool:
     """Whether what an identifier speaks of is a number."""
     if identifier.subject is Subject.ATTRIBUTE:

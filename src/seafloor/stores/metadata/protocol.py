@@ -15,8 +15,10 @@ import msgspec
 
 from seafloor.domain.code import Receipt
 from seafloor.domain.environments import Environment
+from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.experiments import Experiment, Project
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.leases import Claim, Lease
 from seafloor.domain.models import (
     DatasetInput,
     LoggedModel,
@@ -27,6 +29,8 @@ from seafloor.domain.models import (
 from seafloor.domain.search import Lifecycle, WorkloadQuery
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ManifestStore
+
+LEASE_TTL_NS_MAX = 86_400 * 1_000_000_000
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -62,6 +66,11 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         ending: How it ended, for a final state.
         started_ns: Set when it enters ``running``.
         ended_ns: Set when it enters a final state.
+        attempt: Its number; when it is not the newest any more the call is a Conflict. None: the
+            newest, whichever that is.
+        claim: In whose name; see ``AttemptRecords``. Entering ``preparing`` gives the attempt the
+            place of the claim. None: of nobody's (a user's wish, an agent's report).
+        further: With a final state: a further attempt begins at once, with this event.
     """
 
     expected: tuple[WorkloadState, ...]
@@ -70,6 +79,22 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending | None = None
     started_ns: int | None = None
     ended_ns: int | None = None
+    attempt: int | None = None
+    claim: Claim | None = None
+    further: NewEvent | None = None
+
+
+def check_attempt(workload: Workload, transition: Transition) -> None:
+    """Refuse a transition that a store must not make of this workload.
+
+    Raises:
+        Conflict: it is of an attempt that is not the newest any more, or would begin a further
+            one though this one goes on.
+    """
+    if transition.attempt is not None and transition.attempt != workload.attempt:
+        raise Conflict(f"Attempt {transition.attempt} is over: {workload.attempt} is the newest.")
+    if transition.further is not None and not transition.state.is_final:
+        raise Conflict(f"The newest attempt is {transition.state}: it must end first.")
 
 
 class ProjectRecords(Protocol):
@@ -203,7 +228,9 @@ class WorkloadRecords(Protocol):
 
         Raises:
             Conflict: the state is none of ``expected``, or the state machine has no such arrow
-                (``domain.workloads.check_transition``). Nothing was written.
+                (``domain.workloads.check_transition``), or a newer attempt began. Nothing was
+                written.
+            StaleLease: the claim is none any more. Nothing was written.
         """
         ...
 
@@ -222,7 +249,12 @@ class WorkloadRecords(Protocol):
 
 
 class AttemptRecords(Protocol):
-    """Attempts and events of workloads."""
+    """Attempts and events of workloads.
+
+    What a reconciler writes carries its claim. It is compared in the transaction and refused
+    (StaleLease) when the lease of the place has another fence by now, or the newest attempt is of
+    another place. An attempt without a place is anybody's.
+    """
 
     async def attempt_create(
         self, workload_id: WorkloadId, *, created_ns: int, event: NewEvent
@@ -234,6 +266,12 @@ class AttemptRecords(Protocol):
         """All attempts by number."""
         ...
 
+    async def attempts_newest(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, Attempt]:
+        """The newest attempts of many workloads at once; those without any are absent."""
+        ...
+
     async def attempt_record(
         self,
         workload_id: WorkloadId,
@@ -242,18 +280,103 @@ class AttemptRecords(Protocol):
         receipts: Mapping[str, Receipt] | None = None,
         environment: str | None = None,
         environment_digest: str | None = None,
+        launching_ns: int | None = None,
+        claim: Claim | None = None,
     ) -> None:
-        """Add what was prepared; receipts join those that are there."""
+        """Add what was prepared, and when its agent is about to be started.
+
+        Receipts join those that are there; the first ``launching_ns`` stays.
+
+        Raises:
+            NotFound: no such attempt.
+            StaleLease: the claim is none any more, or the attempt is not the newest, or, with
+                ``launching_ns``, it is over. Nothing was written.
+        """
         ...
 
-    async def event_append(self, workload_id: WorkloadId, event: NewEvent) -> Event:
-        """Append an event."""
+    async def event_append(
+        self, workload_id: WorkloadId, event: NewEvent, *, claim: Claim | None = None
+    ) -> Event:
+        """Append an event; StaleLease when the claim is none any more."""
         ...
 
     async def event_list(
         self, workload_id: WorkloadId, *, after: int = 0, limit: int = 1000
     ) -> tuple[Event, ...]:
         """Events with a sequence above ``after``, in order."""
+        ...
+
+
+class LeaseRecords(Protocol):
+    """Leases. Their time is the store's own: the clocks of its users need not agree.
+
+    A name is ``<kind>/<what>``.
+    """
+
+    async def lease_take(
+        self, name: str, *, holder: str, ttl_ns: int, supersede: bool = False
+    ) -> Lease:
+        """Take a lease that is free or has ended, or renew one's own.
+
+        Args:
+            holder: Who; one that no other process, earlier or later, has. Not empty.
+            ttl_ns: How long it lasts from now, > 0.
+            supersede: Take it even if another has it: for who knows that the other is dead.
+
+        Returns:
+            The lease as it is now: the caller's exactly if its ``holder`` is.
+        """
+        ...
+
+    async def lease_renew(self, lease: Lease, *, ttl_ns: int) -> Lease:
+        """Make one's lease last from now on; also one that has ended and nobody took.
+
+        Raises:
+            StaleLease: another took it, or it was broken.
+        """
+        ...
+
+    async def lease_release(self, lease: Lease) -> None:
+        """End one's lease now; nothing happens when it is not one's own any more."""
+        ...
+
+    async def lease_break(self, name: str, *, ended_ns: int) -> Lease:
+        """Shut out the last holder of a lease: raise its fence, without taking it.
+
+        Args:
+            ended_ns: For how long it must have ended, >= 0.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it has not ended so long ago. Nothing was changed.
+        """
+        ...
+
+    async def lease_list(self, kind: str) -> tuple[Lease, ...]:
+        """All leases of a kind, by name, ended ones too."""
+        ...
+
+
+def check_lease_terms(holder: str, ttl_ns: int) -> None:
+    """Refuse what no store must take for a lease.
+
+    Raises:
+        InvalidValue: nobody is to hold it, or for no time.
+    """
+    if not holder:
+        raise InvalidValue("A lease has a holder.", field="holder")
+    if not 0 < ttl_ns <= LEASE_TTL_NS_MAX:
+        raise InvalidValue("A lease lasts between 1 ns and a day.", field="ttl_ns")
+
+
+class InstallationRecords(Protocol):
+    """What all servers on one store share."""
+
+    async def installation_value(self, name: str, *, first: bytes) -> bytes:
+        """Get a value that never changes; ``first`` becomes it when there is none yet.
+
+        Of several that come first at once, one wins and all get its value.
+        """
         ...
 
 
@@ -401,6 +524,8 @@ class MetadataStore(
     ExperimentRecords,
     WorkloadRecords,
     AttemptRecords,
+    LeaseRecords,
+    InstallationRecords,
     LabelRecords,
     EnvironmentRecords,
     LoggedModelRecords,

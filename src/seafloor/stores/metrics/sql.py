@@ -118,17 +118,26 @@ class SqlMetricStore:
         else:
             fresh, _ = await asyncio.to_thread(triples_by_key, points)
         written = await self._database.write(
-            lambda connection: self._append(connection, workload_id, attempt, fresh)
+            lambda connection: self.append_within(connection, workload_id, attempt, fresh)
         )
         return AppendReceipt(written, len(points) - written)
 
-    def _append(
+    def append_within(
         self,
         connection: Connection,
         workload_id: WorkloadId,
         attempt: int,
         points: Mapping[str, list[Triple]],
     ) -> int:
+        """Append points in a transaction of another's; return how many were not there yet.
+
+        Args:
+            connection: Of a ``Database.write``.
+            points: What ``points.triples_by_key`` makes of them.
+
+        Raises:
+            NotFound: no such workload.
+        """
         if connection.execute(_WORKLOAD, {"workload_id": workload_id}).first() is None:
             raise NotFound("There is no such workload.", field="workload_id")
         before = _aggregates(connection, workload_id, list(points))
@@ -185,10 +194,11 @@ class SqlMetricStore:
             "from_step": min(triple[0] for triple in everything),
             "to_step": max(triple[0] for triple in everything),
         }
-        for (payload,) in connection.execute(_JOURNAL_OVERLAPPING, ranges):
-            self.rows_decoded += 1
-            for key, triples in suspects.items():
-                repeats[key].update(triples.intersection(decode_key(payload, key)))
+        with connection.execute(_JOURNAL_OVERLAPPING, ranges) as rows:
+            for (payload,) in rows:
+                self.rows_decoded += 1
+                for key, triples in suspects.items():
+                    repeats[key].update(triples.intersection(decode_key(payload, key)))
         return repeats
 
     async def summaries(
@@ -272,8 +282,8 @@ def _of_row(place: _Place, payload: bytes) -> list[Triple]:
 
 
 def _count_after(connection: Connection, place: _Place) -> int:
-    rows = connection.execute(_JOURNAL_WITHIN, _reach(place))
-    return sum(len(_of_row(place, payload)) for _, _, payload in rows)
+    with connection.execute(_JOURNAL_WITHIN, _reach(place)) as rows:
+        return sum(len(_of_row(place, payload)) for _, _, payload in rows)
 
 
 def _read_after(connection: Connection, place: _Place, limit: int) -> list[Triple]:
@@ -286,14 +296,15 @@ def _read_after(connection: Connection, place: _Place, limit: int) -> list[Tripl
     """
     found: list[Triple] = []
     bound: tuple[int, int] | None = None  # no point above it is among the least
-    for step, time_ms, payload in connection.execute(_JOURNAL_IN_ORDER, _reach(place)):
-        if len(found) >= (limit if bound is None else 2 * limit):
-            found.sort()
-            del found[limit:]
-            bound = found[-1][:2]
-        if bound is not None and (step, time_ms) > bound:
-            break
-        found.extend(_of_row(place, payload))
+    with connection.execute(_JOURNAL_IN_ORDER, _reach(place)) as rows:
+        for step, time_ms, payload in rows:
+            if len(found) >= (limit if bound is None else 2 * limit):
+                found.sort()
+                del found[limit:]
+                bound = found[-1][:2]
+            if bound is not None and (step, time_ms) > bound:
+                break
+            found.extend(_of_row(place, payload))
     found.sort()
     return found[:limit]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.names import check_path
-from seafloor.stores.objects.protocol import LIST_LIMIT_MAX
+from seafloor.stores.objects.protocol import LIST_LIMIT_MAX, PRESIGN_EXPIRES_S_MAX
 
 STAGING_FOLDER = ".seafloor-tmp"
 """Where the local store keeps what is not whole yet; no key begins with it, in any store."""
@@ -54,6 +54,36 @@ def check_range(*, start: int, length: int | None) -> None:
         raise InvalidValue("A range starts at byte 0 or later.", field="start")
     if length is not None and length < 0:
         raise InvalidValue("A range has a length of 0 bytes or more.", field="length")
+
+
+def check_append(key: str, *, offset: int) -> None:
+    """Check the arguments of an append.
+
+    Raises:
+        InvalidValue: the key breaks ``check_object_key``, or the offset is negative.
+        LimitExceeded: the key is too long.
+    """
+    check_object_key(key)
+    if offset < 0:
+        raise InvalidValue("An append starts at byte 0 or later.", field="offset")
+
+
+def check_presign(key: str, *, method: str, expires_s: int) -> None:
+    """Check the arguments of a presigned URL.
+
+    Raises:
+        InvalidValue: the key breaks ``check_object_key``, the method is neither GET nor PUT, or
+            the time is not in 1..PRESIGN_EXPIRES_S_MAX.
+        LimitExceeded: the key is too long.
+    """
+    check_object_key(key)
+    if method not in ("GET", "PUT"):
+        raise InvalidValue(f'A URL is for GET or PUT, not "{method}".', field="method")
+    if not 1 <= expires_s <= PRESIGN_EXPIRES_S_MAX:
+        raise InvalidValue(
+            f"A URL can be valid for 1 to {PRESIGN_EXPIRES_S_MAX} seconds, not {expires_s}.",
+            field="expires_s",
+        )
 
 
 def is_below(key: str, folder: str) -> bool:

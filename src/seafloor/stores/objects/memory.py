@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
+from typing import Literal
 
-from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, NotSupported
+from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, NotSupported, OutOfOrder
 from seafloor.stores.objects.keys import (
     ancestors,
+    check_append,
     check_listing,
     check_object_key,
+    check_presign,
     check_range,
     is_below,
 )
@@ -26,17 +29,23 @@ class MemoryObjectStore:
     """An ``ObjectStore`` that forgets: for tests, and to say in code what a store does.
 
     Used from one event loop. A stream that is put is collected in memory.
+
+    Args:
+        nested_keys: Whether it is like a bucket, where an object may have others below it; else
+            it is like a file system.
+        append: Whether it can append.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, nested_keys: bool = False, append: bool = True) -> None:
+        self._capabilities = ObjectCapabilities(nested_keys=nested_keys, append=append)
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
         self._puts = 0
         self._last_ns = 0
 
     @property
     def capabilities(self) -> ObjectCapabilities:
-        """Nothing beyond the common."""
-        return ObjectCapabilities()
+        """As it was made."""
+        return self._capabilities
 
     async def head(self, key: str) -> ObjectInfo:
         """Describe one object; see ``ObjectRead.head``."""
@@ -82,18 +91,44 @@ class MemoryObjectStore:
         self._check_place(key, if_absent=if_absent)
         content = data if isinstance(data, bytes) else b"".join([chunk async for chunk in data])
         self._check_place(key, if_absent=if_absent)
-        self._puts += 1
-        self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        info = ObjectInfo(
-            key=key, size_bytes=len(content), modified_ns=self._last_ns, etag=str(self._puts)
-        )
-        self._objects[key] = (content, info)
-        return info
+        return self._keep(key, content)
+
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; see ``ObjectWrite.append``."""
+        check_append(key, offset=offset)
+        if not self._capabilities.append:
+            raise NotSupported("Objects of this store are written whole.")
+        self._check_place(key, if_absent=False)
+        content = self._objects[key][0] if key in self._objects else b""
+        if offset > len(content):
+            raise OutOfOrder(
+                f'"{key}" has {len(content)} bytes: append from there.',
+                next_offset=len(content),
+                field="offset",
+            )
+        new = data[len(content) - offset :]
+        if new or key not in self._objects:
+            self._keep(key, content + new)
+        return len(content) + len(new)
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole; see ``ObjectWrite.copy``."""
+        check_object_key(target)
+        content = self._get(source)[0]
+        self._check_place(target, if_absent=if_absent)
+        return self._keep(target, content)
 
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
         check_object_key(key)
         return self._objects.pop(key, None) is not None
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects; see ``ObjectWrite.delete_many``."""
+        for key in keys:
+            check_object_key(key)
+        for key in keys:
+            self._objects.pop(key, None)
 
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
@@ -102,6 +137,11 @@ class MemoryObjectStore:
         for key in doomed:
             del self._objects[key]
         return len(doomed)
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Raise NotSupported: nobody else can reach this memory."""
+        check_presign(key, method=method, expires_s=expires_s)
+        raise NotSupported("Objects in memory have no URL.")
 
     async def close(self) -> None:
         """Do nothing: what is in memory goes with the store."""
@@ -113,8 +153,23 @@ class MemoryObjectStore:
         except KeyError:
             raise NotFound(f'There is no object "{key}".', field="key") from None
 
+    def _keep(self, key: str, content: bytes) -> ObjectInfo:
+        self._puts += 1
+        self._last_ns = max(time.time_ns(), self._last_ns + 1)
+        info = ObjectInfo(
+            key=key, size_bytes=len(content), modified_ns=self._last_ns, etag=str(self._puts)
+        )
+        self._objects[key] = (content, info)
+        return info
+
     def _check_place(self, key: str, *, if_absent: bool) -> None:
         check_object_key(key)
+        if not self._capabilities.nested_keys:
+            self._check_parents(key)
+        if if_absent and key in self._objects:
+            raise AlreadyExists(f'There is an object "{key}" already.', field="key")
+
+    def _check_parents(self, key: str) -> None:
         for folder in ancestors(key):
             if folder in self._objects:
                 raise Conflict(
@@ -123,8 +178,6 @@ class MemoryObjectStore:
                 )
         if any(is_below(other, key) for other in self._objects):
             raise Conflict(f'"{key}" cannot be written: it is a folder.', field="key")
-        if if_absent and key in self._objects:
-            raise AlreadyExists(f'There is an object "{key}" already.', field="key")
 
 
 def _cut_below(key: str, depth: int) -> str:

@@ -10,15 +10,16 @@ and after a crash as well. When a ``put`` returns the bytes are durable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 READ_CHUNK_BYTES = 1024 * 1024
 LIST_LIMIT_MAX = 1000
+PRESIGN_EXPIRES_S_MAX = 7 * 24 * 3600
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -27,7 +28,9 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     Args:
         key: Its whole key.
         size_bytes: Of its content.
-        modified_ns: When it was last put, UTC.
+        modified_ns: When it was last put, UTC. Two puts of one key have two times, as ``put``,
+            ``copy`` and ``head`` tell them; a listing may be less exact
+            (``ObjectCapabilities.exact_listing``).
         etag: Changes whenever the content does; opaque.
     """
 
@@ -59,13 +62,19 @@ class ObjectCapabilities:
 
     Args:
         append: Whether ``append`` works (else it raises NotSupported).
-        presign: Whether URLs for direct access can be made.
+        presign: Whether ``presign`` works (else it raises NotSupported).
         local_files: Whether objects are files that ``local_path`` names.
+        nested_keys: Whether an object may have others below it (``a`` beside ``a/b``), as in a
+            bucket. Where it may not, as in a file system, such a ``put`` is a Conflict.
+        exact_listing: Whether ``list`` tells the same ``modified_ns`` as ``head``. Where it does
+            not, it is the time on the store's own clock, to the second.
     """
 
     append: bool = False
     presign: bool = False
     local_files: bool = False
+    nested_keys: bool = False
+    exact_listing: bool = True
 
 
 class ObjectRead(Protocol):
@@ -128,6 +137,25 @@ class ObjectRead(Protocol):
         ...
 
 
+class ObjectAccess(Protocol):
+    """Direct access by others."""
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Make a URL by which anybody can read or write one object for a while.
+
+        It does not say whether the object exists. Whoever has the URL has the right; it is never
+        logged.
+
+        Args:
+            expires_s: 1..604,800 (a week).
+
+        Raises:
+            NotSupported: ``capabilities.presign`` is False.
+            InvalidValue: ``expires_s`` is out of bounds.
+        """
+        ...
+
+
 class ObjectWrite(Protocol):
     """Writing."""
 
@@ -144,13 +172,52 @@ class ObjectWrite(Protocol):
         Raises:
             AlreadyExists: if_absent, and the key has an object. Nothing was written. Of several
                 concurrent creators exactly one succeeds.
-            Conflict: the key is a folder, or a part of it is an object. Nothing was written.
+            Conflict: the key is a folder, or a part of it is an object, and the store cannot have
+                both (``capabilities.nested_keys``). Nothing was written.
             StoreFull: no space left. Nothing is visible, and what was begun was removed.
         """
         ...
 
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; at offset 0 it is created. Durable when it returns.
+
+        Bytes below the object's size are skipped, so a repeat is harmless. One writer at a time
+        per key. A reader sees a beginning of what was appended.
+
+        Returns:
+            The object's size: the offset of the next append.
+
+        Raises:
+            NotSupported: ``capabilities.append`` is False.
+            OutOfOrder: offset is above the object's size; ``next_offset`` says where to go on.
+            Conflict, StoreFull: as for ``put``.
+        """
+        ...
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole, within the store where it can (no byte comes through here).
+
+        What differs from the target's content before has another etag and another time.
+
+        Raises:
+            NotFound: no object has the source's key.
+            AlreadyExists, Conflict, StoreFull: as for ``put``.
+        """
+        ...
+
     async def delete(self, key: str) -> bool:
-        """Delete one object; say whether there was one. Folders vanish with their last object."""
+        """Delete one object; say whether there was one. Folders vanish with their last object.
+
+        Of several who delete one object at once, more than one may be told so by a store that
+        has to look first.
+        """
+        ...
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects, in as few requests as the store allows; a missing one is fine.
+
+        Not one transaction: after a failure some may be gone. Safe to repeat.
+        """
         ...
 
     async def delete_folder(self, folder: str) -> int:
@@ -164,7 +231,7 @@ class ObjectWrite(Protocol):
         ...
 
 
-class ObjectStore(ObjectRead, ObjectWrite, Protocol):
+class ObjectStore(ObjectRead, ObjectWrite, ObjectAccess, Protocol):
     """Bytes under keys."""
 
     @property

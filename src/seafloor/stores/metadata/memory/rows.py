@@ -14,6 +14,7 @@ from seafloor.domain.experiments import (
     Project,
 )
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.leases import Lease
 from seafloor.domain.models import DatasetInput, LoggedModel, ModelMetric, ModelOutput
 from seafloor.domain.workloads import Attempt, Event, Workload, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, NewEvent
@@ -70,6 +71,8 @@ class Rows:
     experiments: dict[int, Experiment] = field(default_factory=_first_experiments)
     workloads: dict[str, WorkloadRows] = field(default_factory=dict[str, WorkloadRows])
     environments: list[Environment] = field(default_factory=list[Environment])
+    leases: dict[str, Lease] = field(default_factory=dict[str, Lease])
+    installation: dict[str, bytes] = field(default_factory=dict[str, bytes])
     models: dict[str, LoggedModel] = field(default_factory=dict[str, LoggedModel])
     model_metrics: dict[str, list[ModelMetric]] = field(
         default_factory=dict[str, list[ModelMetric]]

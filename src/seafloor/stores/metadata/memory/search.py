@@ -19,7 +19,13 @@ from seafloor.domain.search import (
     WorkloadQuery,
 )
 from seafloor.domain.workloads import Workload
-from seafloor.stores.metadata.comparisons import check_query, is_numeric, number_of, searchable
+from seafloor.stores.metadata.comparisons import (
+    check_query,
+    fold,
+    is_numeric,
+    number_of,
+    searchable,
+)
 from seafloor.stores.metadata.cursors import Position, SortKey, decode_cursor, encode_cursor
 from seafloor.stores.metadata.memory.experiments import lives
 from seafloor.stores.metadata.memory.rows import WorkloadRows
@@ -123,7 +129,7 @@ def _matches(comparison: Comparison, value: float | int | str) -> bool:
         case Operator.LIKE:
             return _is_like(text, str(wanted))
         case _:
-            return _is_like(text.lower(), str(wanted).lower())
+            return _is_like(fold(text), fold(str(wanted)))
 
 
 def _number_matches(comparison: Comparison, value: float | int) -> bool:

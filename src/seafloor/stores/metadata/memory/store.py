@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import StoreUnavailable
+from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.memory import MemoryManifestStore
+from seafloor.stores.artifacts.protocol import IntentView
 from seafloor.stores.metadata.memory.attempts import MemoryAttempts
 from seafloor.stores.metadata.memory.environments import MemoryEnvironments
 from seafloor.stores.metadata.memory.experiments import MemoryExperiments, MemoryProjects
+from seafloor.stores.metadata.memory.leases import MemoryInstallation, MemoryLeases
 from seafloor.stores.metadata.memory.models import MemoryModels
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.workloads import LastValue, MemoryLabels, MemoryWorkloads
@@ -40,12 +46,38 @@ class MemoryManifest:
         """See ``ManifestStore``."""
         return await self._manifest.manifest_delete(owner, path)
 
+    async def intent_begin(
+        self, owner: str, path: str, intent: str, *, sha256: Sha256 | None
+    ) -> None:
+        """See ``IntentStore``."""
+        await self._manifest.intent_begin(owner, path, intent, sha256=sha256)
+
+    async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+        """See ``IntentStore``."""
+        return await self._manifest.intent_look(owner, path, intent)
+
+    async def intent_end(
+        self, owner: str, path: str, intent: str, row: ArtifactFile | None, *, alone: bool
+    ) -> bool:
+        """See ``IntentStore``."""
+        return await self._manifest.intent_end(owner, path, intent, row, alone=alone)
+
+    async def intent_drop(self, intent: str) -> None:
+        """See ``IntentStore``."""
+        await self._manifest.intent_drop(intent)
+
+    async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
+        """See ``IntentStore``."""
+        return await self._manifest.manifest_recheck(owner, path)
+
 
 class MemoryMetadataStore(
     MemoryProjects,
     MemoryExperiments,
     MemoryWorkloads,
     MemoryAttempts,
+    MemoryLeases,
+    MemoryInstallation,
     MemoryLabels,
     MemoryEnvironments,
     MemoryModels,
@@ -58,12 +90,16 @@ class MemoryMetadataStore(
     Args:
         last_value: The last value of a metric, by workload id and key, for searches; None when
             there is none. Without it no workload has metrics.
+        now_ns: The clock of leases.
     """
 
-    def __init__(self, last_value: LastValue | None = None) -> None:
+    def __init__(
+        self, last_value: LastValue | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self._rows = Rows()
         self._manifest = MemoryManifestStore()
         self._last_value = last_value or _no_metrics
+        self._now_ns = now_ns
         self._closed = False
 
     async def check(self) -> None:

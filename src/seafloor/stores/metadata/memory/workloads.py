@@ -9,12 +9,26 @@ from msgspec.structs import replace
 from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
-from seafloor.domain.workloads import Attempt, Ending, Workload, check_transition
+from seafloor.domain.workloads import (
+    Attempt,
+    Ending,
+    Workload,
+    WorkloadState,
+    check_transition,
+)
 from seafloor.stores.artifacts.memory import MemoryManifestStore
+from seafloor.stores.metadata.memory.attempts import begin_attempt
 from seafloor.stores.metadata.memory.experiments import changed_tags
+from seafloor.stores.metadata.memory.leases import check_claim
 from seafloor.stores.metadata.memory.rows import Rows, WorkloadRows
 from seafloor.stores.metadata.memory.search import search
-from seafloor.stores.metadata.protocol import Labels, NewEvent, Transition, WorkloadPage
+from seafloor.stores.metadata.protocol import (
+    Labels,
+    NewEvent,
+    Transition,
+    WorkloadPage,
+    check_attempt,
+)
 
 _FOUND_MAX = 10
 
@@ -103,6 +117,10 @@ class MemoryWorkloads:
         found = rows.workload
         if found.state not in transition.expected:
             raise Conflict(f"The run is {found.state}; it cannot become {transition.state}.")
+        check_attempt(found, transition)
+        claim = transition.claim
+        if claim is not None:
+            check_claim(self._rows, rows, claim, number=found.attempt)
         check_transition(found.state, transition.state)
         rows.workload = replace(
             found,
@@ -120,7 +138,14 @@ class MemoryWorkloads:
                 ended_ns=_ended_ns(attempt.ended_ns, transition),
                 ending=_ending(attempt.ending, transition),
             )
+            if claim is not None and transition.state is WorkloadState.PREPARING:
+                rows.attempts[found.attempt] = replace(
+                    rows.attempts[found.attempt], place=claim.place, fence=claim.number
+                )
         rows.add_event(transition.event, state=transition.state)
+        if transition.further is not None:
+            created_ns = transition.further.time_ns
+            begin_attempt(rows, created_ns=created_ns, event=transition.further)
         return rows.workload
 
     async def workload_set_deleted(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from seafloor.domain.code import Receipt
-from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.errors import Conflict, NotFound, StaleLease
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.workloads import Attempt, Event, WorkloadState
+from seafloor.domain.leases import Claim
+from seafloor.domain.workloads import Attempt, Event, Workload, WorkloadState
 from seafloor.stores.metadata.protocol import NewEvent
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.documents import dump, load
+from seafloor.stores.metadata.sql.documents import dump
+from seafloor.stores.metadata.sql.leases import check_fence
 from seafloor.stores.metadata.sql.rows import attempt_of, event_of, get_workload
 from seafloor.stores.metadata.sql.tables import attempt, event, task, workload
 
@@ -34,21 +36,7 @@ class SqlAttempts:
             found = get_workload(connection, workload_id)
             if not found.state.is_final:
                 raise Conflict(f"The newest attempt is {found.state}: it must end first.")
-            made = Attempt(found.attempt + 1, WorkloadState.QUEUED, created_ns)
-            add_attempt(connection, workload_id, made)
-            connection.execute(
-                update(workload)
-                .where(workload.c.id == workload_id)
-                .values(
-                    state=str(made.state),
-                    attempt=made.number,
-                    started_ns=None,
-                    ended_ns=None,
-                    updated_ns=created_ns,
-                )
-            )
-            add_event(connection, workload_id, event, attempt_=made.number, state=made.state)
-            return made
+            return begin_attempt(connection, found, created_ns=created_ns, event=event)
 
         return await self._database.write(write)
 
@@ -65,6 +53,21 @@ class SqlAttempts:
 
         return await self._database.read(read)
 
+    async def attempts_newest(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, Attempt]:
+        """See ``AttemptRecords``."""
+        newest = and_(
+            attempt.c.workload_id == workload.c.id, attempt.c.number == workload.c.attempt
+        )
+        wanted = select(attempt).join(workload, newest).where(workload.c.id.in_(workload_ids))
+
+        def read(connection: Connection) -> dict[WorkloadId, Attempt]:
+            rows = connection.execute(wanted)
+            return {WorkloadId(row.workload_id): attempt_of(row) for row in rows}
+
+        return await self._database.read(read) if workload_ids else {}
+
     async def attempt_record(
         self,
         workload_id: WorkloadId,
@@ -73,32 +76,44 @@ class SqlAttempts:
         receipts: Mapping[str, Receipt] | None = None,
         environment: str | None = None,
         environment_digest: str | None = None,
+        launching_ns: int | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """See ``AttemptRecords``."""
 
         def write(connection: Connection) -> None:
             this = (attempt.c.workload_id == workload_id) & (attempt.c.number == number)
-            found = connection.execute(select(attempt.c.receipts).where(this)).first()
-            if found is None:
+            row = connection.execute(select(attempt).where(this)).first()
+            if row is None:
                 raise NotFound(f"The run has no attempt {number}.", field="attempt")
+            found = attempt_of(row)
+            if claim is not None:
+                check_claim(connection, workload_id, claim, number=number)
+            if launching_ns is not None and found.state.is_final:
+                raise StaleLease(f"Attempt {number} is over: it is not started any more.")
             values: dict[str, object] = {}
             if receipts is not None:
-                joined = {**load(found.receipts, dict[str, Receipt]), **receipts}
-                values["receipts"] = dump(joined)
+                values["receipts"] = dump({**found.receipts, **receipts})
             if environment is not None:
                 values["environment"] = environment
             if environment_digest is not None:
                 values["environment_digest"] = environment_digest
+            if launching_ns is not None and found.launching_ns is None:
+                values["launching_ns"] = launching_ns
             if values:
                 connection.execute(update(attempt).where(this).values(**values))
 
         await self._database.write(write)
 
-    async def event_append(self, workload_id: WorkloadId, event: NewEvent) -> Event:
+    async def event_append(
+        self, workload_id: WorkloadId, event: NewEvent, *, claim: Claim | None = None
+    ) -> Event:
         """See ``AttemptRecords``."""
 
         def write(connection: Connection) -> Event:
             found = get_workload(connection, workload_id)
+            if claim is not None:
+                check_claim(connection, workload_id, claim, number=found.attempt)
             return add_event(connection, workload_id, event, attempt_=found.attempt or None)
 
         return await self._database.write(write)
@@ -118,6 +133,46 @@ class SqlAttempts:
             return tuple(event_of(row) for row in rows)
 
         return await self._database.read(read)
+
+
+def check_claim(
+    connection: Connection, workload_id: WorkloadId, claim: Claim, *, number: int
+) -> None:
+    """Refuse a claim of before, one on another place's attempt, and one on an older attempt.
+
+    Raises:
+        StaleLease: so it is.
+    """
+    check_fence(connection, claim.fence)
+    newest = connection.execute(
+        select(attempt.c.number, attempt.c.place)
+        .where(attempt.c.workload_id == workload_id)
+        .order_by(attempt.c.number.desc())
+        .limit(1)
+    ).first()
+    if newest is None or newest.number != number or newest.place not in (None, claim.place):
+        raise StaleLease("Another server has taken the run over.")
+
+
+def begin_attempt(
+    connection: Connection, found: Workload, *, created_ns: int, event: NewEvent
+) -> Attempt:
+    """Queue the next attempt of a workload whose newest one is over."""
+    made = Attempt(found.attempt + 1, WorkloadState.QUEUED, created_ns)
+    add_attempt(connection, found.id, made)
+    connection.execute(
+        update(workload)
+        .where(workload.c.id == found.id)
+        .values(
+            state=str(made.state),
+            attempt=made.number,
+            started_ns=None,
+            ended_ns=None,
+            updated_ns=created_ns,
+        )
+    )
+    add_event(connection, found.id, event, attempt_=made.number, state=made.state)
+    return made
 
 
 def add_attempt(connection: Connection, workload_id: WorkloadId, made: Attempt) -> None:

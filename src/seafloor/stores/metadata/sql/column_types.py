@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Integer, LargeBinary, String, Text
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, Dialect, Double, Integer, LargeBinary, String, Text
+from sqlalchemy.dialects.mysql import VARBINARY
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _POSTGRESQL = "C"
-_MARIADB = "utf8mb4_nopad_bin"
-_MYSQL = "utf8mb4_0900_bin"
+MARIADB_COLLATION = "utf8mb4_nopad_bin"
+MYSQL_COLLATION = "utf8mb4_0900_bin"
 _LONG_TEXT_BYTES = (1 << 24) - 1
 _BLOB_BYTES = (1 << 32) - 1
 
@@ -30,8 +31,31 @@ def key_text() -> String:
 
 
 def path_text() -> String:
-    """The path of a file, ``domain.names.PATH_BYTES_MAX``."""
-    return short_text(1024)
+    """The path of a file, ``domain.names.PATH_BYTES_MAX``.
+
+    MariaDB and MySQL count four bytes for each character of a key and allow 3,072 in all, so
+    there it is the text's bytes, which are unique and sorted as the text is.
+    """
+    return (
+        String(1024)
+        .with_variant(String(1024, collation=_POSTGRESQL), "postgresql")
+        .with_variant(_TextAsBytes(1024), "mariadb", "mysql")
+    )
+
+
+class _TextAsBytes(TypeDecorator[str]):
+    """A text of so many bytes, as its bytes in UTF-8."""
+
+    impl = VARBINARY
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002  # SQLAlchemy calls it so
+        """Encode what is sent."""
+        return None if value is None else value.encode()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy calls it so
+        """Decode what comes back."""
+        return None if value is None else value.decode()
 
 
 def short_text(chars: int) -> String:
@@ -39,8 +63,8 @@ def short_text(chars: int) -> String:
     return (
         String(chars)
         .with_variant(String(chars, collation=_POSTGRESQL), "postgresql")
-        .with_variant(String(chars, collation=_MARIADB), "mariadb")
-        .with_variant(String(chars, collation=_MYSQL), "mysql")
+        .with_variant(String(chars, collation=MARIADB_COLLATION), "mariadb")
+        .with_variant(String(chars, collation=MYSQL_COLLATION), "mysql")
     )
 
 
@@ -49,8 +73,8 @@ def long_text() -> Text:
     return (
         Text()
         .with_variant(Text(collation=_POSTGRESQL), "postgresql")
-        .with_variant(Text(_LONG_TEXT_BYTES, collation=_MARIADB), "mariadb")
-        .with_variant(Text(_LONG_TEXT_BYTES, collation=_MYSQL), "mysql")
+        .with_variant(Text(_LONG_TEXT_BYTES, collation=MARIADB_COLLATION), "mariadb")
+        .with_variant(Text(_LONG_TEXT_BYTES, collation=MYSQL_COLLATION), "mysql")
     )
 
 

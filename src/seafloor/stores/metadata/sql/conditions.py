@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, or_, true
+from sqlalchemy import BigInteger, ColumnElement, and_, exists, false, literal, or_, true
 
 from seafloor.domain.search import (
     AllOf,
@@ -16,8 +17,9 @@ from seafloor.domain.search import (
     Operator,
     Subject,
 )
-from seafloor.stores.metadata.comparisons import is_numeric, number_of
+from seafloor.stores.metadata.comparisons import fold, is_numeric, number_of
 from seafloor.stores.metadata.sql import tables
+from seafloor.stores.metadata.sql.folding import folded
 
 _COMPARISONS: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[bool]]] = {
     Operator.EQ: lambda column, value: column == value,
@@ -26,20 +28,27 @@ _COMPARISONS: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[b
     Operator.LE: lambda column, value: column <= value,
     Operator.GT: lambda column, value: column > value,
     Operator.GE: lambda column, value: column >= value,
-    # Not SQLAlchemy's `like`, which says ESCAPE on some databases.
-    Operator.LIKE: lambda column, value: column.op("LIKE", is_comparison=True)(value),
-    Operator.ILIKE: lambda column, value: func.lower(column).op("LIKE", is_comparison=True)(
-        str(value).lower()
-    ),
+    Operator.LIKE: lambda column, value: _like(column, str(value)),
+    Operator.ILIKE: lambda column, value: _like(folded(column), fold(str(value))),
     Operator.IN: lambda column, value: column.in_(value),
     Operator.NOT_IN: lambda column, value: column.not_in(value),
 }
+
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 
 _DATASET_COLUMNS = {
     "name": tables.workload_input.c.name,
     "digest": tables.workload_input.c.dataset_digest,
     "context": tables.workload_input.c.context,
 }
+
+
+def _like(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    """Compare with a pattern in which only ``%`` and ``_`` are special.
+
+    Without being told, some databases take a backslash for an escape and others nothing.
+    """
+    return column.like(pattern.replace("/", "//"), escape="/")
 
 
 def condition(found: Filter) -> ColumnElement[bool]:
@@ -77,8 +86,30 @@ def _number_compared(found: Comparison, column: ColumnElement[Any]) -> ColumnEle
         if not differs:
             return false()
         return true() if is_metric else column.is_not(None)
-    compared = _COMPARISONS[found.operator](column, value)
-    return or_(column.is_(None), compared) if differs and is_metric else compared
+    if not is_metric:
+        return _whole_number_compared(found.operator, column, value)
+    compared = _COMPARISONS[found.operator](column, float(value))
+    return or_(column.is_(None), compared) if differs else compared
+
+
+def _whole_number_compared(
+    operator: Operator, column: ColumnElement[Any], value: float
+) -> ColumnElement[bool]:
+    """Compare a column of whole numbers exactly: databases would round the one or the other."""
+    if operator in (Operator.EQ, Operator.NE) and value != math.floor(value):
+        return column.is_not(None) if operator is Operator.NE else false()
+    # Between two whole numbers: below it is below the upper, above it is above the lower.
+    upward = operator in (Operator.LT, Operator.GE)
+    whole = math.ceil(value) if upward else math.floor(value)
+    if whole > _INT_MAX:
+        return _none_or_all(column, all_=operator in (Operator.LT, Operator.LE, Operator.NE))
+    if whole < _INT_MIN:
+        return _none_or_all(column, all_=operator in (Operator.GT, Operator.GE, Operator.NE))
+    return _COMPARISONS[operator](column, literal(whole, BigInteger()))
+
+
+def _none_or_all(column: ColumnElement[Any], *, all_: bool) -> ColumnElement[bool]:
+    return column.is_not(None) if all_ else false()
 
 
 def _column(left: Identifier) -> ColumnElement[Any]:

@@ -1,15 +1,17 @@
 """The database: one writer that commits for many, and a few readers beside it.
 
-SQLite allows one writer at a time and makes it wait for the disk at every commit. So all writes
-go through one thread, which takes everything that waits, runs each piece in a savepoint of its own
-and commits once (group commit): one fsync acknowledges many. Readers have connections of their
-own and see the last commit without waiting (WAL).
+A commit waits for the disk. So all writes go through one thread, which takes everything that
+waits, runs each piece in a savepoint of its own and commits once (group commit): one fsync
+acknowledges many. Of several servers on one database one writes at a time
+(``Backend.begin_write``), so what a piece reads stays true until it is committed. Readers have
+connections of their own and see the last commit without waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +22,21 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from seafloor.domain.errors import StoreUnavailable
-from seafloor.stores.metadata.sql.driver_errors import DRIVER_ERRORS, driver_errors, store_error
-from seafloor.stores.metadata.sql.sqlite import BEGIN_READ, BEGIN_WRITE, make_engine
+from seafloor.stores.metadata.sql.driver_errors import (
+    DRIVER_ERRORS,
+    driver_errors,
+    is_undone,
+    store_error,
+)
+from seafloor.stores.metadata.sql.open import open_backend, parse_url
+from seafloor.stores.metadata.sql.texts import refuse_odd_texts
 
 READERS = 4
 GROUP_MAX = 256
+TRIES = 4
+"""How often a transaction is run of which nothing took effect."""
+PAUSE_S = 0.05
+"""Before the second try; each further pause is three times as long."""
 
 _T = TypeVar("_T")
 
@@ -53,15 +65,20 @@ class Database:
     """Connections to one database.
 
     Args:
-        url: ``sqlite:///<path>``.
+        url: ``sqlite:///<path>``, ``postgresql://``, ``mariadb://`` or ``mysql://`` followed by
+            ``user[:password]@host[:port]/database``.
 
     Raises:
-        InvalidValue: the URL names no file.
+        InvalidValue: it is no URL, or names no file or database. Its password is never shown.
+        NotSupported: a database that Seafloor does not speak to.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = make_engine(url, connections=READERS + 1)
+        parsed = parse_url(url)
+        self.shown_url = parsed.render_as_string(hide_password=True)
+        self._backend = open_backend(parsed, connections=READERS + 1)
+        self.engine = self._backend.engine
+        refuse_odd_texts(self.engine)
         self.commits = 0
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
@@ -69,6 +86,9 @@ class Database:
         self._waiting: deque[_Write[Any]] = deque()
         self._writing = False
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Database({self.shown_url!r})"
 
     async def migrate(self) -> None:
         """Bring the schema up to date; safe to repeat, and with several servers at once.
@@ -80,10 +100,13 @@ class Database:
         from seafloor.stores.metadata.sql.migrations.run import migrate
 
         self._check_open()
-        await asyncio.get_running_loop().run_in_executor(self._writer, migrate, self.engine)
+        await asyncio.get_running_loop().run_in_executor(self._writer, migrate, self._backend)
 
     async def read(self, do: Callable[[Connection], _T]) -> _T:
         """Run a function in a transaction that sees one state of the database.
+
+        It is run again when the connection is lost, so it must keep nothing from one run to the
+        next.
 
         Raises:
             StoreError: in the words of ``driver_errors``; what ``do`` raises passes through.
@@ -92,21 +115,34 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, do)
 
     def _read(self, do: Callable[[Connection], _T]) -> _T:
-        with driver_errors(), self.engine.connect() as connection:
+        with driver_errors():
+            try:
+                return self._read_once(do)
+            except DRIVER_ERRORS as error:
+                if not is_undone(error, committing=False):
+                    raise
+            # The connection was of before a restart of the database; this one is new.
+            return self._read_once(do)
+
+    def _read_once(self, do: Callable[[Connection], _T]) -> _T:
+        with self.engine.connect() as connection:
             # A transaction even so: all statements of one read see one state. It ends with the
             # connection's return to the pool.
-            connection.exec_driver_sql(BEGIN_READ)
+            self._backend.begin_read(connection)
             return do(connection)
 
     async def write(self, do: Callable[[Connection], _T]) -> _T:
         """Run a function in a transaction; durable when it returns.
 
         It may be committed together with others; when it raises, only its own changes are
-        undone and what it raised passes through. It runs once, in the writer's thread, even when
-        the caller is cancelled while it waits.
+        undone and what it raised passes through. It runs in the writer's thread, even when the
+        caller is cancelled while it waits. When the connection is lost before the commit, or the
+        database chooses to undo it, it is run again: it must have no effect but through its
+        connection, and keep nothing from one run to the next.
 
         Raises:
-            StoreUnavailable: the commit failed; unknown whether it took effect. Repeat it.
+            StoreUnavailable: the database is away, or the commit failed; unknown whether it took
+                effect. Repeat it.
             StoreFull: no space is left; nothing was written, neither by those it was to be
                 committed with.
         """
@@ -141,21 +177,35 @@ class Database:
 
     def _commit(self, group: list[_Write[Any]]) -> None:
         """Run a group in one transaction; what it raises is true of all of them."""
+        for tried in range(1, TRIES + 1):
+            committing = threading.Event()
+            try:
+                self._commit_once(group, committing)
+            except DRIVER_ERRORS as error:
+                if tried == TRIES or not is_undone(error, committing=committing.is_set()):
+                    raise
+                time.sleep(PAUSE_S * 3 ** (tried - 1))
+            else:
+                self.commits += 1
+                return
+
+    def _commit_once(self, group: list[_Write[Any]], committing: threading.Event) -> None:
+        """Try it once; ``committing`` is set as soon as it may take effect."""
         with self.engine.connect() as connection:
             try:
-                connection.exec_driver_sql(BEGIN_WRITE)
+                self._backend.begin_write(connection)
                 if len(group) == 1:
                     # It has nobody to spare, so no savepoint is needed.
                     group[0].result = group[0].do(connection)
                 else:
                     for write in group:
                         _run_in_savepoint(connection, write)
+                committing.set()
                 connection.exec_driver_sql("COMMIT")
             except DRIVER_ERRORS:
                 # Also undoes what is left of the transaction, and the next begins afresh.
                 connection.invalidate()
                 raise
-            self.commits += 1
 
     async def close(self) -> None:
         """Finish what waits and close every connection. Safe to repeat."""
@@ -172,12 +222,15 @@ class Database:
 def _run_in_savepoint(connection: Connection, write: _Write[Any]) -> None:
     """Run a piece; when it fails undo it alone.
 
-    Some errors (a full disk) end the whole transaction; then that one is raised.
+    Some errors (a full disk, a lost connection) end the whole transaction; then that one is raised.
     """
+    write.failed = None  # of an earlier try
     connection.exec_driver_sql("SAVEPOINT piece")
     try:
         write.result = write.do(connection)
-    except Exception as error:  # noqa: BLE001  # edge: background task; it is told to the caller
+    except Exception as error:  # edge: background task; it is told to the caller
+        if is_undone(error, committing=False):
+            raise
         try:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT piece")
         except DRIVER_ERRORS:

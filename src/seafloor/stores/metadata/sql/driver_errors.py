@@ -1,37 +1,24 @@
-"""What a driver raises, in our words, told apart by its error code."""
+"""What a driver raises, in our words, told apart by its code."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from seafloor.domain.errors import (
-    InvalidValue,
-    SeafloorError,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreUnavailable,
-)
-
-_PRIMARY_MASK = 0xFF  # an extended SQLite code holds its primary one in the low byte
-_FULL = frozenset(
-    {
-        sqlite3.SQLITE_FULL,
-        # A quota that is used up, and a shared-memory file that cannot grow.
-        sqlite3.SQLITE_IOERR_WRITE,
-        sqlite3.SQLITE_IOERR_SHMSIZE,
-    }
-)
-_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+from seafloor.domain.errors import InvalidValue, SeafloorError, StoreError
+from seafloor.stores.metadata.sql import mariadb, postgresql, sqlite
 
 DRIVER_ERRORS = (SQLAlchemyError, sqlite3.Error, UnicodeEncodeError, OverflowError)
 """What comes out of a driver; the last two when a value has no form in the database."""
+
+_MEANINGS: dict[str, Callable[[BaseException, str], SeafloorError]] = {
+    "sqlite3": sqlite.meaning,
+    "psycopg": postgresql.meaning,
+    "pymysql": mariadb.meaning,
+}
 
 
 def store_error(error: BaseException) -> SeafloorError:
@@ -40,39 +27,34 @@ def store_error(error: BaseException) -> SeafloorError:
         return InvalidValue("A text holds half a character (a lone surrogate): it cannot be kept.")
     if isinstance(error, OverflowError):
         return InvalidValue("A whole number is out of bounds: it must fit 64 bits.")
-    original = error.orig if isinstance(error, DBAPIError) else error
+    original = _original(error)
     detail = f"{type(original).__name__}: {original}"
-    code = getattr(original, "sqlite_errorcode", None)
-    if not isinstance(code, int):
+    meaning = _MEANINGS.get(type(original).__module__.partition(".")[0])
+    if meaning is None:
         return StoreError("The database refused a statement.", detail=detail)
-    return _by_code(code, detail)
+    return meaning(original, detail)
 
 
-def _by_code(code: int, detail: str) -> StoreError:
-    primary = code & _PRIMARY_MASK
-    if code in _FULL:
-        return StoreFull(
-            "No space is left for the database: free some; nothing was written.",
-            detail=detail,
-            retry_after_s=5.0,
-        )
-    if primary in _CORRUPT:
-        return StoreCorrupt(
-            "The database file is damaged or is not one: restore it from a backup.", detail=detail
-        )
-    if primary in _BUSY:
-        return StoreUnavailable(
-            "Another program holds the database: repeat the request.",
-            detail=detail,
-            retry_after_s=1.0,
-        )
-    if primary in _DISK:
-        return StoreUnavailable(
-            "The database file cannot be read or written: check its disk and permissions.",
-            detail=detail,
-            retry_after_s=5.0,
-        )
-    return StoreError("The database refused a statement.", detail=detail)
+def _original(error: BaseException) -> BaseException:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig
+    return error
+
+
+def is_undone(error: BaseException, *, committing: bool) -> bool:
+    """Whether nothing of a transaction took effect, so that it may be run again at once.
+
+    Args:
+        error: What it ended with.
+        committing: ``COMMIT`` was sent: a connection that is lost after it leaves unknown what
+            became of it.
+    """
+    original = _original(error)
+    if getattr(original, "sqlstate", None) in postgresql.CERTAINLY_UNDONE:
+        return True
+    if isinstance(error, DBAPIError) and mariadb.code_of(original) in mariadb.CERTAINLY_UNDONE:
+        return True
+    return not committing and isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 @contextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Insert, Row, delete, insert, select, update
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
+from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.tables import artifact
+from seafloor.stores.metadata.sql.tables import artifact, artifact_intent
 
 
 class SqlManifest:
@@ -21,20 +22,7 @@ class SqlManifest:
     async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
         """See ``ManifestStore``."""
 
-        def write(connection: Connection) -> None:
-            _check_place(connection, owner, file.path)
-            connection.execute(delete(artifact).where(_is(owner, file.path)))
-            connection.execute(
-                insert(artifact).values(
-                    owner=owner,
-                    path=file.path,
-                    size_bytes=file.size_bytes,
-                    sha256=file.sha256,
-                    created_ns=file.created_ns,
-                )
-            )
-
-        await self._database.write(write)
+        await self._database.write(lambda connection: _put(connection, owner, file))
 
     async def manifest_get(self, owner: str, path: str) -> ArtifactFile:
         """See ``ManifestStore``."""
@@ -81,9 +69,118 @@ class SqlManifest:
 
         def write(connection: Connection) -> int:
             these = (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
+            _outdate(connection, owner, path)
             return connection.execute(delete(artifact).where(these)).rowcount
 
         return await self._database.write(write)
+
+    async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
+        """See ``IntentStore``."""
+        these = (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
+
+        def write(connection: Connection) -> tuple[ArtifactFile, ...]:
+            _outdate(connection, owner, path)
+            rows = connection.execute(select(artifact).where(these).order_by(artifact.c.path))
+            return tuple(_file(row) for row in rows)
+
+        return await self._database.write(write)
+
+    async def intent_begin(
+        self, owner: str, path: str, intent: str, *, sha256: Sha256 | None
+    ) -> None:
+        """See ``IntentStore``."""
+
+        def write(connection: Connection) -> None:
+            stale = _of(owner, path) & (artifact_intent.c.id < intents_stale_before(intent))
+            connection.execute(
+                delete(artifact_intent).where(stale | (artifact_intent.c.id == intent))
+            )
+            connection.execute(_intent(owner, path, intent, sha256))
+
+        await self._database.write(write)
+
+    async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+        """See ``IntentStore``."""
+
+        def write(connection: Connection) -> IntentView:
+            these = connection.execute(select(artifact_intent).where(_of(owner, path))).all()
+            mine = next((one for one in these if one.id == intent), None)
+            if mine is None:
+                connection.execute(_intent(owner, path, intent, None))
+            elif mine.outdated:
+                connection.execute(
+                    update(artifact_intent).where(artifact_intent.c.id == intent).values(outdated=0)
+                )
+            row = connection.execute(select(artifact).where(_is(owner, path))).first()
+            return IntentView(
+                row=None if row is None else _file(row),
+                sha256s=frozenset(Sha256(one.sha256) for one in these if one.sha256),
+                outdated=mine is None or bool(mine.outdated),
+            )
+
+        return await self._database.write(write)
+
+    async def intent_end(
+        self, owner: str, path: str, intent: str, row: ArtifactFile | None, *, alone: bool
+    ) -> bool:
+        """See ``IntentStore``."""
+
+        def write(connection: Connection) -> bool:
+            these = connection.execute(
+                select(artifact_intent.c.id, artifact_intent.c.outdated).where(_of(owner, path))
+            ).all()
+            mine = next((one for one in these if one.id == intent), None)
+            if mine is None or mine.outdated or (alone and len(these) > 1):
+                return False
+            connection.execute(delete(artifact_intent).where(artifact_intent.c.id == intent))
+            if row is not None:
+                _put(connection, owner, row, outdate=len(these) > 1)
+            else:
+                connection.execute(delete(artifact).where(_is(owner, path)))
+                _outdate(connection, owner, path)
+            return True
+
+        return await self._database.write(write)
+
+    async def intent_drop(self, intent: str) -> None:
+        """See ``IntentStore``."""
+        gone = delete(artifact_intent).where(artifact_intent.c.id == intent)
+        await self._database.write(lambda connection: connection.execute(gone).rowcount)
+
+
+def _put(connection: Connection, owner: str, file: ArtifactFile, *, outdate: bool = True) -> None:
+    _check_place(connection, owner, file.path)
+    connection.execute(delete(artifact).where(_is(owner, file.path)))
+    connection.execute(
+        insert(artifact).values(
+            owner=owner,
+            path=file.path,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            created_ns=file.created_ns,
+        )
+    )
+    if outdate:
+        _outdate(connection, owner, file.path)
+
+
+def _intent(owner: str, path: str, intent: str, sha256: Sha256 | None) -> Insert:
+    return insert(artifact_intent).values(
+        id=intent, owner=owner, path=path, sha256=sha256 or "", outdated=0
+    )
+
+
+def _of(owner: str, path: str) -> ColumnElement[bool]:
+    return (artifact_intent.c.owner == owner) & (artifact_intent.c.path == path)
+
+
+def _outdate(connection: Connection, owner: str, path: str) -> None:
+    """Have whoever is about to write a row at or below a path look again."""
+    column = artifact_intent.c.path
+    these = (column == path) | ((column >= f"{path}/") & (column < f"{path}0"))
+    connection.execute(
+        update(artifact_intent).where(artifact_intent.c.owner == owner, these).values(outdated=1)
+    )
 
 
 def _is(owner: str, path: str) -> ColumnElement[bool]:

@@ -90,6 +90,9 @@ def attempt_of(row: Row[Any]) -> Attempt:
         receipts=load(row.receipts, dict[str, Receipt]),
         environment=row.environment,
         environment_digest=row.environment_digest,
+        place=row.place,
+        fence=row.fence,
+        launching_ns=row.launching_ns,
     )
 
 

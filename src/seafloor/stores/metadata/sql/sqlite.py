@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.errors import (
+    InvalidValue,
+    SeafloorError,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
+from seafloor.stores.metadata.comparisons import fold
+from seafloor.stores.metadata.sql.backend import LOCK_TIMEOUT_S
 
-BEGIN_READ = "BEGIN"
-BEGIN_WRITE = "BEGIN IMMEDIATE"
-"""Takes the write lock at once: a transaction that reads first could not get it later."""
-
-BUSY_TIMEOUT_MS = 10_000
 CACHE_KIB = 8_000
 
+_PRIMARY_MASK = 0xFF  # an extended code holds its primary one in the low byte
+_FULL = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        # A quota that is used up, and a shared-memory file that cannot grow.
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
-def make_engine(url: str, *, connections: int) -> Engine:
-    """Make an engine over a database file; its folder is made, the file at the first connection.
+
+class Sqlite:
+    """A database in a file. Its folder is made, the file at the first connection.
 
     Args:
         url: ``sqlite:///<path>``.
@@ -29,23 +47,38 @@ def make_engine(url: str, *, connections: int) -> Engine:
     Raises:
         InvalidValue: the URL names no file: every connection would have a database of its own.
     """
-    path = make_url(url).database
-    if not path or path == ":memory:":
-        raise InvalidValue("The database needs a file: give sqlite:///<path>.", field="url")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=connections,
-        max_overflow=0,
-        # The driver would begin a transaction by itself, too late and never for reading, so it is
-        # told to begin none; `Database` says BEGIN.
-        isolation_level="AUTOCOMMIT",
-        # A connection is used by one thread at a time, not always by the same one.
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
-    )
-    event.listen(engine, "connect", _prepare)
-    return engine
+
+    def __init__(self, url: URL, *, connections: int) -> None:
+        path = url.database
+        if not path or path == ":memory:" or url.host:
+            raise InvalidValue("The database needs a file: give sqlite:///<path>.", field="url")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.engine: Engine = create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            # The driver would begin a transaction by itself, too late and never for reading.
+            isolation_level="AUTOCOMMIT",
+            # A connection is used by one thread at a time, not always by the same one.
+            connect_args={"check_same_thread": False, "timeout": LOCK_TIMEOUT_S},
+        )
+        event.listen(self.engine, "connect", _prepare)
+
+    def begin_read(self, connection: Connection) -> None:
+        """See ``Backend``: readers see the last commit while a writer goes on (WAL)."""
+        connection.exec_driver_sql("BEGIN")
+
+    def begin_write(self, connection: Connection) -> None:
+        """See ``Backend``. A transaction that reads first could not get the lock later."""
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def migrating(self, connection: Connection) -> Generator[None]:
+        """See ``Backend``: schemas change within transactions."""
+        self.begin_write(connection)
+        yield
+        connection.exec_driver_sql("COMMIT")
 
 
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
@@ -59,9 +92,40 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         "PRAGMA case_sensitive_like=ON",
     ):
         connection.execute(statement).close()
-    # SQLite's own knows ASCII only.
-    connection.create_function("lower", 1, _lower, deterministic=True)
+    # SQLite's own `lower` knows ASCII only.
+    connection.create_function("fold", 1, _fold, deterministic=True)
 
 
-def _lower(text: str | float | bytes | None) -> str | float | bytes | None:
-    return text.lower() if isinstance(text, str) else text
+def _fold(text: str | float | bytes | None) -> str | float | bytes | None:
+    return fold(text) if isinstance(text, str) else text
+
+
+def meaning(error: BaseException, detail: str) -> SeafloorError:
+    """What an error of the driver means, by its code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if not isinstance(code, int):
+        return StoreError("The database refused a statement.", detail=detail)
+    primary = code & _PRIMARY_MASK
+    if code in _FULL:
+        return StoreFull(
+            "No space is left for the database: free some; nothing was written.",
+            detail=detail,
+            retry_after_s=5.0,
+        )
+    if primary in _CORRUPT:
+        return StoreCorrupt(
+            "The database file is damaged or is not one: restore it from a backup.", detail=detail
+        )
+    if primary in _BUSY:
+        return StoreUnavailable(
+            "Another program holds the database: repeat the request.",
+            detail=detail,
+            retry_after_s=1.0,
+        )
+    if primary in _DISK:
+        return StoreUnavailable(
+            "The database file cannot be read or written: check its disk and permissions.",
+            detail=detail,
+            retry_after_s=5.0,
+        )
+    return StoreError("The database refused a statement.", detail=detail)

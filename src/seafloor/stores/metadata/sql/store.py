@@ -9,6 +9,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.environments import SqlEnvironments
 from seafloor.stores.metadata.sql.experiments import SqlExperiments
 from seafloor.stores.metadata.sql.labels import SqlLabels
+from seafloor.stores.metadata.sql.leases import SqlInstallation, SqlLeases
 from seafloor.stores.metadata.sql.manifest import SqlManifest
 from seafloor.stores.metadata.sql.models import SqlModels
 from seafloor.stores.metadata.sql.projects import SqlProjects
@@ -20,6 +21,8 @@ class SqlMetadataStore(
     SqlExperiments,
     SqlWorkloads,
     SqlAttempts,
+    SqlLeases,
+    SqlInstallation,
     SqlLabels,
     SqlEnvironments,
     SqlModels,

@@ -125,6 +125,9 @@ attempt = Table(
     Column("receipts", long_text(), nullable=False),
     Column("environment", short_text(300)),
     Column("environment_digest", short_text(_SHA256_CHARS)),
+    Column("place", short_text(63)),
+    Column("fence", number()),
+    Column("launching_ns", number()),
 )
 
 task = Table(
@@ -307,4 +310,94 @@ event_file = Table(
     Column("records", number(), nullable=False),
     Column("scalars", number(), nullable=False),
     Column("problem", long_text()),
+)
+
+lease = Table(
+    "lease",
+    METADATA,
+    Column("name", short_text(250), primary_key=True),
+    Column("holder", short_text(250), nullable=False),
+    Column("fence", number(), nullable=False),
+    Column("taken_ns", number(), nullable=False),
+    Column("expires_ns", number(), nullable=False),
+)
+
+# What all servers of an installation share and nobody sets.
+installation = Table(
+    "installation",
+    METADATA,
+    Column("name", short_text(63), primary_key=True),
+    Column("content", blob(), nullable=False),
+)
+
+# Files whose bytes are about to become visible (`stores/artifacts/store.py`).
+artifact_intent = Table(
+    "artifact_intent",
+    METADATA,
+    Column("id", short_text(32), primary_key=True),
+    Column("owner", short_text(_OWNER_CHARS), nullable=False),
+    Column("path", path_text(), nullable=False),
+    Column("sha256", short_text(_SHA256_CHARS), nullable=False),
+    Column("outdated", small_number(), nullable=False),
+    Index(None, "owner"),
+)
+
+# What several servers append to (`stores/streams`): a log, or a tf.events file.
+byte_stream = Table(
+    "byte_stream",
+    METADATA,
+    # Drawn at random, so that a stream that is deleted and written anew is another one.
+    Column("id", number(), primary_key=True, autoincrement=False),
+    Column("kind", short_text(16), nullable=False),
+    Column("workload_id", short_text(_ID_CHARS), nullable=False),
+    Column("attempt", small_number(), nullable=False),
+    Column("name", path_text(), nullable=False),
+    # Rises with whatever changes what is kept; sealing does not.
+    Column("version", number(), nullable=False),
+    Column("size_bytes", number(), nullable=False),
+    # Up to here nothing changes any more: where the record that is not whole yet begins.
+    Column("settled_bytes", number(), nullable=False),
+    # Up to here the bytes are in chunks, from here on in rows.
+    Column("sealed_bytes", number(), nullable=False),
+    Column("row_count", small_number(), nullable=False),
+    Column("finished", small_number(), nullable=False),
+    Column("seal_due", small_number(), nullable=False),
+    # What the kind of stream knows of its bytes, a JSON document.
+    Column("summary", long_text(), nullable=False),
+    UniqueConstraint("workload_id", "kind", "attempt", "name"),
+    Index(None, "seal_due", "kind", "id"),
+)
+
+
+def _of_stream() -> Column[int]:
+    return Column(
+        "stream_id",
+        number(),
+        ForeignKey("byte_stream.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+
+
+byte_stream_row = Table(
+    "byte_stream_row",
+    METADATA,
+    _of_stream(),
+    Column("start", number(), primary_key=True, autoincrement=False),
+    Column("size_bytes", number(), nullable=False),
+    Column("mark", blob(), nullable=False),
+    Column("data", blob(), nullable=False),
+)
+
+byte_stream_chunk = Table(
+    "byte_stream_chunk",
+    METADATA,
+    _of_stream(),
+    Column("start", number(), primary_key=True, autoincrement=False),
+    Column("size_bytes", number(), nullable=False),
+    Column("mark", blob(), nullable=False),
+    Column("object_key", path_text(), nullable=False),
+    Column("object_bytes", number(), nullable=False),
+    # Of the object's end, its index.
+    Column("index_bytes", number(), nullable=False),
 )

@@ -8,10 +8,21 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
-from seafloor.domain.workloads import Attempt, Workload, check_transition
-from seafloor.stores.metadata.protocol import Labels, NewEvent, Transition, WorkloadPage
+from seafloor.domain.workloads import Attempt, Workload, WorkloadState, check_transition
+from seafloor.stores.metadata.protocol import (
+    Labels,
+    NewEvent,
+    Transition,
+    WorkloadPage,
+    check_attempt,
+)
 from seafloor.stores.metadata.sql import tables
-from seafloor.stores.metadata.sql.attempts import add_attempt, add_event
+from seafloor.stores.metadata.sql.attempts import (
+    add_attempt,
+    add_event,
+    begin_attempt,
+    check_claim,
+)
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump
 from seafloor.stores.metadata.sql.experiments import check_experiment
@@ -115,11 +126,15 @@ class SqlWorkloads:
             found = get_workload(connection, workload_id)
             if found.state not in transition.expected:
                 raise Conflict(f"The run is {found.state}; it cannot become {transition.state}.")
+            check_attempt(found, transition)
+            if transition.claim is not None:
+                check_claim(connection, workload_id, transition.claim, number=found.attempt)
             check_transition(found.state, transition.state)
             values = _transition_values(transition)
             _update(connection, workload_id, {**values, "updated_ns": transition.event.time_ns})
             if found.attempt:
-                _update_attempt(connection, found, {**values, **_ending_values(transition)})
+                more = {**_ending_values(transition), **_place_values(transition)}
+                _update_attempt(connection, found, {**values, **more})
             add_event(
                 connection,
                 workload_id,
@@ -127,6 +142,9 @@ class SqlWorkloads:
                 attempt_=found.attempt or None,
                 state=transition.state,
             )
+            if transition.further is not None:
+                created_ns = transition.further.time_ns
+                begin_attempt(connection, found, created_ns=created_ns, event=transition.further)
             return get_workload(connection, workload_id)
 
         return await self._database.write(write)
@@ -150,7 +168,8 @@ class SqlWorkloads:
             found = get_workload(connection, workload_id)
             if found.deleted_ns is None:
                 raise Conflict("The run is not deleted: delete it before purging it.")
-            connection.execute(delete(tables.artifact).where(tables.artifact.c.owner == found.id))
+            for table in (tables.artifact, tables.artifact_intent):
+                connection.execute(delete(table).where(table.c.owner == found.id))
             # The rest goes with it by its foreign keys.
             connection.execute(delete(tables.workload).where(tables.workload.c.id == found.id))
 
@@ -200,6 +219,13 @@ def _ending_values(transition: Transition) -> dict[str, object]:
     if not transition.state.is_final:
         return {"ending": None}
     return {} if transition.ending is None else {"ending": dump(transition.ending)}
+
+
+def _place_values(transition: Transition) -> dict[str, object]:
+    claim = transition.claim
+    if claim is None or transition.state is not WorkloadState.PREPARING:
+        return {}
+    return {"place": claim.place, "fence": claim.number}
 
 
 def _update_attempt(connection: Connection, found: Workload, values: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ open; none removes what another is writing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -19,9 +20,12 @@ import shutil
 from pathlib import Path
 
 from seafloor.stores.objects.keys import STAGING_FOLDER
+from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 
 _OPENING = "opening.lock"
 _LOCK_SUFFIX = ".lock"
+# What a file system says that cannot copy by itself.
+_CANNOT_SHARE = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 
 
 class StagedFile:
@@ -40,6 +44,7 @@ class StagedFile:
         self.name = name
         self._fd = -1
         self._exists = False
+        self._can_share = True
 
     def open(self) -> None:
         """Create it."""
@@ -52,6 +57,23 @@ class StagedFile:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
+
+    def fill(self, source_fd: int, *, offset: int, size_bytes: int) -> int:
+        """Append bytes of another file, without passing them through here where that can be.
+
+        Returns:
+            How many came; 0 at the end of the other file.
+        """
+        if self._can_share:
+            try:
+                return os.copy_file_range(source_fd, self._fd, size_bytes, offset)
+            except OSError as error:
+                if error.errno not in _CANNOT_SHARE:
+                    raise
+                self._can_share = False
+        data = os.pread(source_fd, min(size_bytes, READ_CHUNK_BYTES), offset)
+        self.write(data)
+        return len(data)
 
     def finish(self, *, modified_ns: int) -> os.stat_result:
         """Make it durable; nothing is written after."""

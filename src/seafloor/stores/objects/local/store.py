@@ -7,13 +7,27 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, StoreCorrupt, StoreError
-from seafloor.stores.objects.keys import check_listing, check_object_key, check_range
+from seafloor.domain.errors import (
+    AlreadyExists,
+    Conflict,
+    NotFound,
+    NotSupported,
+    OutOfOrder,
+    StoreCorrupt,
+    StoreError,
+)
+from seafloor.stores.objects.keys import (
+    check_append,
+    check_listing,
+    check_object_key,
+    check_presign,
+    check_range,
+)
 from seafloor.stores.objects.local.errors import translated
 from seafloor.stores.objects.local.staging import StagedFile, Staging
 from seafloor.stores.objects.local.tree import FolderInTheWay, ObjectInTheWay, Tree, info_of
@@ -26,6 +40,8 @@ from seafloor.stores.objects.protocol import (
 
 _Result = TypeVar("_Result")
 _DELETES_PER_STEP = 500
+# What is copied within one step in a thread, which cannot be stopped in its middle.
+_COPY_STEP_BYTES = 64 * 1024 * 1024
 
 
 class LocalObjectStore:
@@ -60,7 +76,7 @@ class LocalObjectStore:
     @property
     def capabilities(self) -> ObjectCapabilities:
         """Objects are files."""
-        return ObjectCapabilities(local_files=True)
+        return ObjectCapabilities(append=True, local_files=True)
 
     async def head(self, key: str) -> ObjectInfo:
         """Describe one object; see ``ObjectRead.head``."""
@@ -122,26 +138,74 @@ class LocalObjectStore:
         check_object_key(key)
         staged = self._staging.new()
         try:
-            await self._run(lambda: self._begin(staged, key, if_absent=if_absent), key)
-            if isinstance(data, bytes):
-                await self._run(lambda: staged.write(data), key)
-            else:
-                await self._write_stream(staged, data, key)
-            return await self._run(lambda: self._commit(staged, key, if_absent=if_absent), key)
-        except ObjectInTheWay as error:
-            raise Conflict(
-                f'"{key}" cannot be written: "{error.key}" is an object, not a folder.',
-                field="key",
-            ) from error
-        except FolderInTheWay as error:
-            raise Conflict(f'"{key}" cannot be written: it is a folder.', field="key") from error
+            with _conflicts(key):
+                await self._run(lambda: self._begin(staged, key, if_absent=if_absent), key)
+                if isinstance(data, bytes):
+                    await self._run(lambda: staged.write(data), key)
+                else:
+                    await self._write_stream(staged, data, key)
+                return await self._run(lambda: self._commit(staged, key, if_absent=if_absent), key)
         finally:
             await self._run(staged.discard, key)
+
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; see ``ObjectWrite.append``.
+
+        Cost: one step in a thread and one fsync; creating costs what ``put`` does.
+        """
+        check_append(key, offset=offset)
+        with _conflicts(key):
+            found = await self._run(lambda: self._append(key, offset, data), key)
+            if found is None and offset == 0:
+                try:
+                    return (await self.put(key, data, if_absent=True)).size_bytes
+                except AlreadyExists:
+                    found = await self._run(lambda: self._append(key, offset, data), key)
+        size_bytes = found or 0
+        if offset > size_bytes:
+            raise OutOfOrder(
+                f'"{key}" has {size_bytes} bytes: append from there.',
+                next_offset=size_bytes,
+                field="offset",
+            )
+        return max(size_bytes, offset + len(data))
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole; see ``ObjectWrite.copy``.
+
+        Cost: that of the file system, which may share the bytes instead of copying them.
+        """
+        check_object_key(source)
+        check_object_key(target)
+        staged = self._staging.new()
+        opened: list[int] = []
+        try:
+            with _conflicts(target):
+                info = await self._run(lambda: self._open(source, opened), source)
+                await self._run(lambda: self._begin(staged, target, if_absent=if_absent), target)
+                for offset in range(0, info.size_bytes, _COPY_STEP_BYTES):
+                    end = min(info.size_bytes, offset + _COPY_STEP_BYTES)
+                    await self._run(lambda: _fill(staged, opened[0], offset, end, source), target)  # noqa: B023
+                return await self._run(
+                    lambda: self._commit(staged, target, if_absent=if_absent), target
+                )
+        finally:
+            for fd in opened:
+                os.close(fd)
+            await self._run(staged.discard, target)
 
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
         check_object_key(key)
         return await self._run(lambda: self._tree.remove(key), key)
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects; see ``ObjectWrite.delete_many``."""
+        for key in keys:
+            check_object_key(key)
+        for start in range(0, len(keys), _DELETES_PER_STEP):
+            batch = keys[start : start + _DELETES_PER_STEP]
+            await self._run(lambda: [self._tree.remove(key) for key in batch], batch[0])  # noqa: B023
 
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
@@ -152,6 +216,11 @@ class LocalObjectStore:
             while (removed := await self._run(lambda: next(steps, None), folder)) is not None:
                 total += removed
         return total
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Raise NotSupported: a folder has no server that would know the URL."""
+        check_presign(key, method=method, expires_s=expires_s)
+        raise NotSupported("Files of a folder have no URL: read them through Seafloor.")
 
     async def close(self) -> None:
         """Wait for what runs, and leave nothing behind but objects; see ``ObjectStore.close``."""
@@ -228,6 +297,13 @@ class LocalObjectStore:
                 last = found.key
         return ObjectPage(objects=tuple(objects), folders=tuple(folders))
 
+    def _append(self, key: str, offset: int, data: bytes) -> int | None:
+        """Append to an object that is there; the size found, None when there is none."""
+        size_bytes = self._tree.append(key, offset=offset, data=data, modified_ns=self._next_ns())
+        if size_bytes is None:
+            self._tree.check_place(key)
+        return size_bytes
+
     def _begin(self, staged: StagedFile, key: str, *, if_absent: bool) -> None:
         """Refuse early what would be refused at the end, then open the staged file."""
         self._tree.check_place(key)
@@ -248,6 +324,30 @@ class LocalObjectStore:
         with self._clock_lock:
             self._last_ns = max(time.time_ns(), self._last_ns + 1)
             return self._last_ns
+
+
+@contextlib.contextmanager
+def _conflicts(key: str) -> Generator[None]:
+    """Say in our words what stands where an object is to be written."""
+    try:
+        yield
+    except ObjectInTheWay as error:
+        raise Conflict(
+            f'"{key}" cannot be written: "{error.key}" is an object, not a folder.', field="key"
+        ) from error
+    except FolderInTheWay as error:
+        raise Conflict(f'"{key}" cannot be written: it is a folder.', field="key") from error
+
+
+def _fill(staged: StagedFile, source_fd: int, offset: int, end: int, source: str) -> None:
+    """Copy a part of a file to the end of a staged one."""
+    while offset < end:
+        came = staged.fill(source_fd, offset=offset, size_bytes=end - offset)
+        if not came:
+            raise StoreCorrupt(
+                f'"{source}" ended while it was copied: another program cut the file short.'
+            )
+        offset += came
 
 
 def _pread(fd: int, size_bytes: int, offset: int) -> bytes:

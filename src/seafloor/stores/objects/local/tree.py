@@ -27,6 +27,7 @@ from seafloor.stores.objects.protocol import ObjectInfo
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a pipe would wait for its other end without O_NONBLOCK; files do not care.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_OBJECT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 _NO_FOLDER = {errno.ENOTDIR, errno.ELOOP}
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
@@ -95,6 +96,33 @@ class Tree:
                 return None
             raise
         return info_of(key, status) if stat.S_ISREG(status.st_mode) else None
+
+    def append(self, key: str, *, offset: int, data: bytes, modified_ns: int) -> int | None:
+        """Add bytes at the end of an object, durably; see ``ObjectWrite.append``.
+
+        Returns:
+            The size found: above ``offset`` what was there already was skipped, below it nothing
+            was written. None when there is no object.
+        """
+        try:
+            with self._folder(_folder_of(key)) as folder_fd:
+                fd = os.open(_name_of(key), _APPEND, dir_fd=folder_fd)
+        except IsADirectoryError:
+            return None
+        except OSError as error:
+            if error.errno in _NO_OBJECT:
+                return None
+            raise
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            new = memoryview(data)[status.st_size - offset :] if status.st_size >= offset else b""
+            if new:
+                _append(fd, memoryview(new), status.st_size, modified_ns)
+        finally:
+            os.close(fd)
+        return status.st_size
 
     def check_place(self, key: str) -> None:
         """Refuse a key that cannot be written now, before any byte is.
@@ -450,6 +478,19 @@ def _enter(staged: StagedFile, folder_fd: int, name: str, *, if_absent: bool) ->
             raise
         return False
     return True
+
+
+def _append(fd: int, data: memoryview, size_bytes: int, modified_ns: int) -> None:
+    """Add bytes to a file of that size, all and durably, or none."""
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.utime(fd, ns=(modified_ns, modified_ns))
+        os.fsync(fd)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.ftruncate(fd, size_bytes)
+        raise
 
 
 def _sync_entered(folder_fd: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -39,8 +40,12 @@ class ObjectCounts(msgspec.Struct, frozen=True):
     list: OperationCount = OperationCount()
     local_path: OperationCount = OperationCount()
     put: OperationCount = OperationCount()
+    append: OperationCount = OperationCount()
+    copy: OperationCount = OperationCount()
     delete: OperationCount = OperationCount()
+    delete_many: OperationCount = OperationCount()
     delete_folder: OperationCount = OperationCount()
+    presign: OperationCount = OperationCount()
 
 
 class _Tally:
@@ -133,15 +138,37 @@ class CountObjectStore:
                 return await self._inner.put(key, data, if_absent=if_absent)
             return await self._inner.put(key, tapped(data, tally.add), if_absent=if_absent)
 
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; see ``ObjectWrite.append``."""
+        tally = self._tallies["append"]
+        with tally.call():
+            tally.add(data)
+            return await self._inner.append(key, offset=offset, data=data)
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole; see ``ObjectWrite.copy``."""
+        with self._tallies["copy"].call():
+            return await self._inner.copy(source, target, if_absent=if_absent)
+
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
         with self._tallies["delete"].call():
             return await self._inner.delete(key)
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects; see ``ObjectWrite.delete_many``."""
+        with self._tallies["delete_many"].call():
+            await self._inner.delete_many(keys)
+
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
         with self._tallies["delete_folder"].call():
             return await self._inner.delete_folder(folder)
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Make a URL for one object; see ``ObjectAccess.presign``."""
+        with self._tallies["presign"].call():
+            return await self._inner.presign(key, method=method, expires_s=expires_s)
 
     async def close(self) -> None:
         """Close the inner store."""

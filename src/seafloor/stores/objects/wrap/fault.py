@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.stores.objects.protocol import (
@@ -25,8 +26,12 @@ class Operation(StrEnum):
     LIST = "list"
     LOCAL_PATH = "local_path"
     PUT = "put"
+    APPEND = "append"
+    COPY = "copy"
     DELETE = "delete"
+    DELETE_MANY = "delete_many"
     DELETE_FOLDER = "delete_folder"
+    PRESIGN = "presign"
 
 
 class Moment(StrEnum):
@@ -150,6 +155,20 @@ class FaultObjectStore:
         call.end()
         return info
 
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; see ``ObjectWrite.append``."""
+        call = self._begin(Operation.APPEND)
+        size_bytes = await self._inner.append(key, offset=offset, data=data)
+        call.end()
+        return size_bytes
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole; see ``ObjectWrite.copy``."""
+        call = self._begin(Operation.COPY)
+        info = await self._inner.copy(source, target, if_absent=if_absent)
+        call.end()
+        return info
+
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
         call = self._begin(Operation.DELETE)
@@ -157,12 +176,25 @@ class FaultObjectStore:
         call.end()
         return was_there
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects; see ``ObjectWrite.delete_many``."""
+        call = self._begin(Operation.DELETE_MANY)
+        await self._inner.delete_many(keys)
+        call.end()
+
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
         call = self._begin(Operation.DELETE_FOLDER)
         count = await self._inner.delete_folder(folder)
         call.end()
         return count
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Make a URL for one object; see ``ObjectAccess.presign``."""
+        call = self._begin(Operation.PRESIGN)
+        url = await self._inner.presign(key, method=method, expires_s=expires_s)
+        call.end()
+        return url
 
     async def close(self) -> None:
         """Close the inner store."""

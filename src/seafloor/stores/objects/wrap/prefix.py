@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -73,13 +74,31 @@ class PrefixObjectStore:
         """Write an object whole; see ``ObjectWrite.put``."""
         return self._outer(await self._inner.put(self._below(key), data, if_absent=if_absent))
 
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; see ``ObjectWrite.append``."""
+        return await self._inner.append(self._below(key), offset=offset, data=data)
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole; see ``ObjectWrite.copy``."""
+        return self._outer(
+            await self._inner.copy(self._below(source), self._below(target), if_absent=if_absent)
+        )
+
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
         return await self._inner.delete(self._below(key))
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects; see ``ObjectWrite.delete_many``."""
+        await self._inner.delete_many([self._below(key) for key in keys])
+
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
         return await self._inner.delete_folder(self._below(folder))
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Make a URL for one object; see ``ObjectAccess.presign``."""
+        return await self._inner.presign(self._below(key), method=method, expires_s=expires_s)
 
     async def close(self) -> None:
         """Close the inner store."""

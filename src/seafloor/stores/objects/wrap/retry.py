@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from seafloor.domain.errors import AlreadyExists, StoreError, StoreFull, StoreUnavailable
 from seafloor.stores.objects.protocol import (
@@ -57,8 +57,8 @@ class RetryObjectStore:
 
     A call that failed may have taken effect all the same. So after a repeat ``delete`` may say
     False, and ``delete_folder`` count too few, though it was this call that deleted. A repeated
-    ``put(if_absent=True)`` that finds an object raises StoreUnavailable, since it cannot be
-    known who created it.
+    ``put`` or ``copy`` with ``if_absent`` that finds an object raises StoreUnavailable, since it
+    cannot be known who created it.
 
     Args:
         inner: The store. ``close`` closes it.
@@ -130,12 +130,7 @@ class RetryObjectStore:
             except AlreadyExists as error:
                 if number == 1:
                     raise
-                raise _Final(
-                    StoreUnavailable(
-                        f'It is unknown who created "{key}": this call, whose first answer was '
-                        "lost, or another. Read it to know."
-                    )
-                ) from error
+                raise _Final(_unknown_creator(key)) from error
             except StoreError as error:
                 if isinstance(source, _Source) and not source.can_be_sent_again(error):
                     raise _Final(error) from error
@@ -146,13 +141,43 @@ class RetryObjectStore:
         except _Final as final:
             raise final.error from final.__cause__
 
+    async def append(self, key: str, *, offset: int, data: bytes) -> int:
+        """Add bytes at an object's end; see ``ObjectWrite.append``."""
+        return await self._retried(lambda _: self._inner.append(key, offset=offset, data=data))
+
+    async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
+        """Copy one object whole; see ``ObjectWrite.copy``."""
+
+        async def attempt(number: int) -> ObjectInfo:
+            try:
+                return await self._inner.copy(source, target, if_absent=if_absent)
+            except AlreadyExists as error:
+                if number == 1:
+                    raise
+                raise _Final(_unknown_creator(target)) from error
+
+        try:
+            return await self._retried(attempt)
+        except _Final as final:
+            raise final.error from final.__cause__
+
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
         return await self._retried(lambda _: self._inner.delete(key))
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete many objects; see ``ObjectWrite.delete_many``."""
+        await self._retried(lambda _: self._inner.delete_many(keys))
+
     async def delete_folder(self, folder: str) -> int:
         """Delete everything below a folder; see ``ObjectWrite.delete_folder``."""
         return await self._retried(lambda _: self._inner.delete_folder(folder))
+
+    async def presign(self, key: str, *, method: Literal["GET", "PUT"], expires_s: int) -> str:
+        """Make a URL for one object; see ``ObjectAccess.presign``."""
+        return await self._retried(
+            lambda _: self._inner.presign(key, method=method, expires_s=expires_s)
+        )
 
     async def close(self) -> None:
         """Close the inner store, once."""
@@ -171,6 +196,13 @@ class RetryObjectStore:
                 asked_s = error.retry_after_s
             await self._sleep(self._policy.delay_s(attempt, asked_s=asked_s, dice=self._dice()))
             attempt += 1
+
+
+def _unknown_creator(key: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f'It is unknown who created "{key}": this call, whose first answer was lost, or another. '
+        "Read it to know."
+    )
 
 
 class _Final(Exception):

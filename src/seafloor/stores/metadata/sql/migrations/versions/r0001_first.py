@@ -16,10 +16,15 @@ def upgrade() -> None:
     _models_and_journal()
     _metrics_and_labels()
     _inputs_and_tasks()
-    op.execute("INSERT INTO project (name, created_ns) VALUES ('default', 0)")
+    # Unless they are there: some databases commit each step by itself, and may stop between two.
+    op.execute(
+        "INSERT INTO project (name, created_ns) SELECT 'default', 0 FROM (SELECT 1 AS one) AS once "
+        "WHERE NOT EXISTS (SELECT 1 FROM project WHERE name = 'default')"
+    )
     op.execute(
         "INSERT INTO experiment (id, project, name, created_ns, updated_ns) "
-        "VALUES (0, 'default', 'Default', 0, 0)"
+        "SELECT 0, 'default', 'Default', 0, 0 FROM (SELECT 1 AS one) AS once "
+        "WHERE NOT EXISTS (SELECT 1 FROM experiment WHERE id = 0)"
     )
 
 

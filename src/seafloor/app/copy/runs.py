@@ -1,0 +1,133 @@
+"""Logs and event files, by the protocols of their stores: each side keeps them in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+from seafloor.app.copy.journal import Journal
+from seafloor.app.copy.progress import Progress
+from seafloor.app.copy.sides import AHEAD, AT_ONCE, Side, digest_of
+from seafloor.app.copy.window import in_order
+from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.ids import WorkloadId
+from seafloor.stores.events.protocol import EventFile, EventFileKey
+from seafloor.stores.logs.protocol import LogKey
+from seafloor.stores.metadata.sql.copy import pages, workload_rows
+
+RUNS: Final = "runs"
+
+
+class RunStreams:
+    """Copies what runs printed and their tf.events files; every one is read again at the target.
+
+    Args:
+        source, target: From where to where.
+        journal: Of this copy.
+        progress: Where it is counted.
+    """
+
+    def __init__(self, source: Side, target: Side, journal: Journal, progress: Progress) -> None:
+        self._source = source
+        self._target = target
+        self._journal = journal
+        self._progress = progress
+
+    async def copy(self) -> None:
+        """Copy those of every workload. Their rows must be there.
+
+        Raises:
+            StoreCorrupt: the target gives back other bytes than it was given.
+        """
+        reached = self._journal.reached(RUNS)
+        self._progress.runs.add(reached.size_bytes, items=reached.items)
+        ids = self._ids(reached.upto)
+        damaged_before = len(self._progress.damaged)
+        async with aclosing(
+            in_order(ids, self._copy_run, at_once=AT_ONCE, ahead=AHEAD)
+        ) as finished:
+            async for workload_id, size_bytes in finished:
+                self._progress.runs.add(0)
+                if len(self._progress.damaged) == damaged_before:
+                    await self._journal.advance(RUNS, (workload_id,), size_bytes=size_bytes)
+        await self._journal.save()
+
+    async def _ids(self, after: tuple[str, ...] | None) -> AsyncIterator[WorkloadId]:
+        async for page in pages(self._source.database, workload_rows(), after=after):
+            for (workload_id,) in page:
+                yield WorkloadId(workload_id)
+
+    async def _copy_run(self, workload_id: WorkloadId) -> int:
+        """Copy all of one run; return the bytes."""
+        size_bytes = 0
+        finished: set[int] = set()
+        for key in await self._source.logs.keys(workload_id):
+            size_bytes += await self._copy_log(key, finished)
+        files = await self._source.event_files.list(workload_id)
+        there = {
+            (file.attempt, file.path): file.size_bytes
+            for file in await self._target.event_files.list(workload_id)
+        }
+        for file in files:
+            key = EventFileKey(workload_id, file.attempt, file.path)
+            await self._copy_events(key, file, there.get((file.attempt, file.path), 0))
+            size_bytes += file.size_bytes
+        # A run's last words finish its log and its event files together.
+        for attempt in finished & {file.attempt for file in files}:
+            await self._target.event_files.finish(workload_id, attempt)
+        for file in files:
+            await self._compare_events(EventFileKey(workload_id, file.attempt, file.path))
+        return size_bytes
+
+    async def _copy_log(self, key: LogKey, finished: set[int]) -> int:
+        source, target = self._source.logs, self._target.logs
+        state = await source.state(key)
+        at = (await target.state(key)).size_bytes
+        is_damaged = False
+        try:
+            async for data in source.records(key, start=at):
+                await target.append(key, offset=at, data=data)
+                at += len(data)
+                self._progress.runs.add(len(data), items=0)
+        except StoreCorrupt:
+            is_damaged = True
+            self._progress.damaged.append(
+                f"The log of task {key.task} of {key.workload_id} (attempt {key.attempt}) is "
+                "damaged in the source: what comes before the damage is copied."
+            )
+        if state.finished:
+            await target.finish(key)
+            finished.add(key.attempt)
+        if not is_damaged:
+            self._check(
+                await digest_of(source.records(key)),
+                await digest_of(target.records(key)),
+                what=f"the log of {key.workload_id}",
+            )
+        self._progress.logs += 1
+        return state.size_bytes
+
+    async def _copy_events(self, key: EventFileKey, file: EventFile, at: int) -> None:
+        if at >= file.size_bytes:
+            return
+        async for data in self._source.event_files.read(key, start=at):
+            await self._target.event_files.append(key, offset=at, data=data)
+            at += len(data)
+            self._progress.runs.add(len(data), items=0)
+
+    async def _compare_events(self, key: EventFileKey) -> None:
+        self._check(
+            await digest_of(self._source.event_files.read(key)),
+            await digest_of(self._target.event_files.read(key)),
+            what=f'the event file "{key.path}" of {key.workload_id}',
+        )
+        self._progress.event_files += 1
+
+    def _check(self, put: str, found: str, *, what: str) -> None:
+        if put != found:
+            raise StoreCorrupt(
+                f"The target gives back other bytes of {what} than it was given: check its "
+                "database and object store, and give the same command again."
+            )
+        self._progress.digests += 1

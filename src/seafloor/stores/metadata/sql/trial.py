@@ -1,0 +1,101 @@
+"""Trying a database end to end before it is trusted; nothing of it is left."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+
+import msgspec
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, delete, insert, select, update
+from sqlalchemy.sql.ddl import CreateTable, DropTable
+
+from seafloor.domain.errors import StoreCorrupt
+from seafloor.stores.metadata.sql.column_types import long_text, number
+from seafloor.stores.metadata.sql.driver_errors import driver_errors
+
+_ROUND_TRIPS = 9
+_NOW_S = {
+    "sqlite": "select (julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "select extract(epoch from clock_timestamp())",
+    "mysql": "select unix_timestamp(sysdate(6))",
+    "mariadb": "select unix_timestamp(sysdate(6))",
+}
+
+
+class DatabaseTrial(msgspec.Struct, frozen=True):
+    """What was seen of a database that passed.
+
+    Args:
+        server: Its name and version.
+        round_trip_ms: Of the shortest statement, the median.
+        clock_ahead_s: How far its clock is ahead of this machine's.
+        migrated: Whether Seafloor's tables are there.
+    """
+
+    server: str
+    round_trip_ms: float
+    clock_ahead_s: float
+    migrated: bool
+
+
+def try_database(engine: Engine) -> DatabaseTrial:
+    """Make a table, write, read, change and delete a row, and drop the table.
+
+    Args:
+        engine: Every statement is its own transaction.
+
+    Raises:
+        StoreError: the database refused a step, or cannot be reached; the message says which.
+        StoreCorrupt: what was read is not what was written.
+    """
+    with driver_errors(), engine.connect() as connection:
+        _try_rows(connection)
+        return DatabaseTrial(
+            server=_server(connection),
+            round_trip_ms=_round_trip_ms(connection),
+            clock_ahead_s=_clock_ahead_s(connection),
+            migrated=engine.dialect.has_table(connection, "alembic_version"),
+        )
+
+
+def _try_rows(connection: Connection) -> None:
+    table = Table(
+        f"seafloor_check_{uuid.uuid4().hex[:12]}",
+        MetaData(),
+        Column("id", number(), primary_key=True, autoincrement=False),
+        Column("text", long_text(), nullable=False),
+    )
+    connection.execute(CreateTable(table))
+    try:
+        connection.execute(insert(table), {"id": 1, "text": "ein Stück Text"})
+        connection.execute(update(table).values(text="海底"))
+        found = connection.execute(select(table.c.id, table.c.text)).all()
+        if [tuple(row) for row in found] != [(1, "海底")]:
+            raise StoreCorrupt(
+                "The database gave back another text than was written: is it in UTF-8?",
+                detail=repr(found),
+            )
+        connection.execute(delete(table))
+    finally:
+        connection.execute(DropTable(table))
+
+
+def _server(connection: Connection) -> str:
+    version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+    return f"{connection.dialect.name} {version}".strip()
+
+
+def _round_trip_ms(connection: Connection) -> float:
+    took: list[float] = []
+    for _ in range(_ROUND_TRIPS):
+        began_s = time.perf_counter()
+        connection.exec_driver_sql("select 1").all()
+        took.append(time.perf_counter() - began_s)
+    return statistics.median(took) * 1000
+
+
+def _clock_ahead_s(connection: Connection) -> float:
+    before_s = time.time()
+    told_s = float(connection.exec_driver_sql(_NOW_S[connection.dialect.name]).scalar_one())
+    return told_s - (before_s + time.time()) / 2
