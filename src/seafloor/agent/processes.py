@@ -69,13 +69,20 @@ def session_members(session: int) -> List[Process]:
 
 
 def proportional_bytes(pid: int) -> Optional[int]:
-    """Memory of a process, pages shared with n others counted by 1/n; None when not known."""
+    """Memory of a process, pages shared with n others counted by 1/n.
+
+    A process that has ended has none; None when it belongs to another user or the kernel is old.
+    """
     try:
         with open("/proc/{}/smaps_rollup".format(pid), "rb") as stream:
             for line in stream:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1]) * 1024
-    except OSError:  # it ended meanwhile, or belongs to another user
+    except ProcessLookupError:  # ending: its memory is given back before its entry goes
+        return 0
+    except FileNotFoundError:
+        return None if process(pid) is not None else 0
+    except OSError:
         return None
     return None
 

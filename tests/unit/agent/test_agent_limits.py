@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from seafloor.agent import limits
 from seafloor.agent.limits import ControlGroup, arrange_limits, make_control_group
+from seafloor.agent.processes import Process, proportional_bytes
 
 
 class Hierarchy:
@@ -115,3 +118,32 @@ def test_arrange__both__each_is_said_and_held_somehow() -> None:
     finally:
         if limits.group is not None:
             limits.group.remove()
+
+
+def test_used__process_that_ended_between_two_reads__has_no_memory() -> None:
+    # Its entry in /proc is still there, what it had is given back: it must not count in full.
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert proportional_bytes(child.pid) == 0
+    finally:
+        child.wait()
+    assert proportional_bytes(child.pid) == 0
+
+
+def test_used__shares_that_do_not_add_up__looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first look finds the parent before a fork and the child after it.
+    shares = iter([60 << 20, 30 << 20])
+    monkeypatch.setattr(limits, "session_members", lambda _: [_member(61 << 20)])
+    monkeypatch.setattr(limits, "proportional_bytes", lambda _: next(shares))
+    assert limits.used_bytes(1, 50 << 20) == 30 << 20
+
+
+def test_used__both_looks_beyond_the_limit__beyond(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "session_members", lambda _: [_member(61 << 20)])
+    monkeypatch.setattr(limits, "proportional_bytes", lambda _: 60 << 20)
+    assert limits.used_bytes(1, 50 << 20) == 60 << 20
+
+
+def _member(resident_bytes: int) -> Process:
+    return Process(1, "R", 1, 1, 0, resident_bytes)
