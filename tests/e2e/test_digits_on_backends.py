@@ -1,0 +1,119 @@
+"""The whole example on real backends: two URLs are changed, and everything is there as before."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.services._service import Service
+
+from client_process import Client
+from databases import fresh_database
+from live_server import LiveServer
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
+EPOCHS = 10
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What uv fetched, for the installations of this module: each builds, none fetches again."""
+    return tmp_path_factory.mktemp("uv-cache")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git repository of the example."""
+    place = tmp_path / "repositories" / "digits"
+    shutil.copytree(EXAMPLE, place)
+    who = ("-c", "user.name=Seafloor", "-c", "user.email=tests@example.com")
+    for arguments in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "--all"),
+        (*who, "commit", "--quiet", "--message", "Train a classifier of handwritten digits"),
+    ):
+        subprocess.run(["git", "-C", str(place), *arguments], check=True)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("database", "objects"),
+    [("postgresql", "s3"), ("mariadb", "hdfs"), ("sqlite", "azure")],
+    ids=["postgresql-s3", "mariadb-hdfs", "sqlite-abfs"],
+)
+def test_digits__by_changing_two_urls__everything_is_there(
+    database: str,
+    objects: str,
+    service: Callable[[str], Service],
+    repository: Path,
+    downloads: Path,
+    tmp_path: Path,
+) -> None:
+    environments = tmp_path / "data" / "cache" / "environments"
+    environments.mkdir(parents=True)
+    (environments / "uv").symlink_to(downloads)
+    store = service(objects)
+    server = LiveServer(tmp_path / "data", env=store.env)
+    urls = ["--objects", f"{store.url.replace('az://', 'abfs://')}/{uuid.uuid4().hex}"]
+    with ExitStack() as stack:
+        if database != "sqlite":
+            made = fresh_database(service(database), migrated=False)
+            urls += ["--metadata", stack.enter_context(made)]
+        stack.callback(server.stop)
+        server.start(*urls)
+        _run(Client(tmp_path / "home", server.url), repository)
+        (run_id,) = [run["id"] for run in server.get("/api/v1/runs?state=succeeded")["items"]]
+        first = _seen(server, run_id)
+        # Nothing of it may lie in the process only.
+        server.stop()
+        server.start(*urls)
+        assert _seen(server, run_id) == first
+
+
+def _run(user: Client, repository: Path) -> None:
+    """Do as ``make demo`` does."""
+    built = user.cli("env", "create", "digits", "-r", str(repository / "requirements.txt"))
+    assert built.returncode == 0, built
+    ran = user.cli("run", "-f", str(repository / "seafloor.yaml"), "--git", str(repository))
+    assert ran.returncode == 0, ran
+    assert f"epoch {EPOCHS}: train loss" in ran.stdout
+
+
+def _seen(server: LiveServer, run_id: str) -> dict[str, object]:
+    """Look at every product of the run, and check that it is whole."""
+    run = server.get(f"/api/v1/runs/{run_id}")
+    metrics = server.get(f"/api/v1/runs/{run_id}/metrics")["items"]
+    assert {key: metric["points"] for key, metric in metrics.items()} == {
+        "train/loss": 45 * EPOCHS,
+        "tb/loss": 45 * EPOCHS,
+        "tb/accuracy": EPOCHS,
+        "val/loss": EPOCHS,
+        "val/accuracy": EPOCHS,
+        "epoch": EPOCHS,
+    }
+    assert metrics["val/accuracy"]["last"] > 0.9
+    files = server.get(f"/api/v1/runs/{run_id}/artifacts?recursive=true&limit=1000")["items"]
+    assert {"report.json", "weights.npz", "plots/confusion.png"} <= {one["path"] for one in files}
+    for file in files:
+        status, content = server.request("GET", f"/api/v1/runs/{run_id}/artifacts/{file['path']}")
+        assert status == 200
+        if isinstance(content, bytes):  # JSON comes decoded
+            assert hashlib.sha256(content).hexdigest() == file["sha256"], file
+    lines = [line["text"] for line in server.log_lines(run_id)]
+    epochs = [line.split(":")[0] for line in lines if ": train loss" in line]
+    assert epochs == [f"epoch {number:2}" for number in range(1, EPOCHS + 1)]
+    return {
+        "run": {key: value for key, value in run.items() if key != "url"},
+        "metrics": metrics,
+        "files": files,
+        "lines": lines,
+        "events": server.get(f"/api/v1/runs/{run_id}/event-files")["items"],
+    }
