@@ -421,3 +421,43 @@ async def test_head__note_is_damaged_or_newer__is_told(
         path.write_bytes(note if isinstance(note, bytes) else json.dumps(text).encode())
     with pytest.raises(error):
         await store.head(OWNER, "a/b")
+
+
+async def test_delete__killed_when_another_put_came_between__the_file_is_deleted(
+    tmp_path: Path,
+) -> None:
+    # A put whose row comes before the bytes are deleted, and a deletion that never ends.
+    manifest, objects = MemoryManifestStore(), LocalObjectStore(tmp_path)
+    other = ObjectArtifactStore(objects, manifest)
+
+    class Interrupted(LocalObjectStore):
+        async def delete(self, key: str) -> None:
+            await put_bytes(other, "a/b", b"between")
+            await super().delete(key)
+            raise asyncio.CancelledError
+
+    interrupted = Interrupted(tmp_path)
+    await put_bytes(other, "a/b", b"first")
+    with pytest.raises(asyncio.CancelledError):
+        await ObjectArtifactStore(interrupted, manifest).delete(OWNER, "a/b")
+    with pytest.raises(NotFound):
+        await other.head(OWNER, "a/b")
+    assert await other.list(OWNER) == ()
+    await put_bytes(other, "a/b", b"last")
+    assert await file_bytes(other, "a/b") == b"last"
+    await interrupted.close()
+    await objects.close()
+
+
+async def test_head__bytes_lost_and_nobody_deletes__is_corrupt_and_the_row_stays(
+    tmp_path: Path,
+) -> None:
+    objects = LocalObjectStore(tmp_path)
+    store = ObjectArtifactStore(objects, MemoryManifestStore())
+    await put_bytes(store, "a/b", b"1")
+    await objects.delete(KEY)
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match="gone"):
+            await store.head(OWNER, "a/b")
+    assert [file.path for file in await store.list(OWNER)] == ["a/b"]
+    await objects.close()

@@ -85,7 +85,7 @@ async def test_purge__a_full_run__no_row_of_any_table_knows_it(store: SqlStoreUn
         connection.execute(insert(tables["metric_journal"]), [{**ids, **numbers, "payload": b""}])
         connection.execute(insert(tables["event_file"]), [{**ids, **counts}])
         intent = {"id": "1" * 32, "owner": run_id(1), "path": "a", "sha256": "2" * 64}
-        intent = {**intent, "outdated": 0}
+        intent = {**intent, "deletes": 0, "outdated": 0}
         connection.execute(insert(tables["artifact_intent"]), [intent])
 
     await store.database.write(fill_the_others)

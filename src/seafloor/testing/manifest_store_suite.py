@@ -14,12 +14,14 @@ import pytest
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
-from seafloor.stores.artifacts.protocol import ManifestStore
+from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_intent
 from seafloor.testing.object_cases import ODD_KEYS, SIBLINGS
 
 OWNER = "0192f0c1d2e37a4b8c5d6e7f80910a1b"
 OTHER = "0192f0c1d2e37a4b8c5d6e7f80910a1c"
 MODEL = "m-0192f0c1d2e37a4b8c5d6e7f80910a1b"
+NOW_MS = 1_700_000_000_000
+DAY_MS = 86_400_000
 
 
 def row_of(path: str, size_bytes: int = 1) -> ArtifactFile:
@@ -175,3 +177,56 @@ class ManifestStoreSuite(ABC):
         await store.manifest_delete(OWNER, "a")
         await store.manifest_put(OWNER, row_of("a"))
         assert await paths_of(store) == ["a"]
+
+    async def test_intents__of_a_path__are_seen_until_they_end(self, store: ManifestStore) -> None:
+        mine, other = new_intent(time_ms=NOW_MS), new_intent(time_ms=NOW_MS)
+        await store.intent_begin(OWNER, "a", mine, sha256=row_of("1").sha256)
+        await store.intent_begin(OWNER, "a", other, sha256=row_of("2").sha256)
+        seen = await store.intent_look(OWNER, "a", mine)
+        both = frozenset({row_of("1").sha256, row_of("2").sha256})
+        assert seen == IntentView(row=None, sha256s=both, deleting=False, outdated=False)
+        assert not await store.intent_end(OWNER, "a", mine, row_of("a"), alone=True)
+        assert await store.intent_end(OWNER, "a", mine, row_of("a"), alone=False)
+        seen = await store.intent_look(OWNER, "a", other)
+        assert (seen.row, seen.outdated) == (row_of("a"), True)
+        assert not (await store.intent_look(OWNER, "a", other)).outdated
+        assert await store.intent_end(OWNER, "a", other, None, alone=True)
+        with pytest.raises(NotFound):
+            await store.manifest_get(OWNER, "a")
+
+    @pytest.mark.parametrize("what", ["put", "delete", "delete above", "recheck above"])
+    async def test_intents__row_changes_meanwhile__outdated(
+        self, store: ManifestStore, what: str
+    ) -> None:
+        mine, beside = new_intent(time_ms=NOW_MS), new_intent(time_ms=NOW_MS)
+        await store.intent_begin(OWNER, "a/b", mine, sha256=None)
+        await store.intent_begin(OWNER, "a-b", beside, sha256=None)
+        if what == "put":
+            await store.manifest_put(OWNER, row_of("a/b"))
+        elif what == "recheck above":
+            assert await store.manifest_recheck(OWNER, "a") == ()
+        else:
+            await store.manifest_delete(OWNER, "a" if what == "delete above" else "a/b")
+        assert not await store.intent_end(OWNER, "a/b", mine, row_of("a/b"), alone=True)
+        assert (await store.intent_look(OWNER, "a/b", mine)).outdated
+        assert await store.intent_end(OWNER, "a-b", beside, row_of("a-b"), alone=True)
+
+    async def test_delete__with_an_intent__is_seen_at_and_below_until_it_is_dropped(
+        self, store: ManifestStore
+    ) -> None:
+        deletion, stale = new_intent(time_ms=NOW_MS), new_intent(time_ms=NOW_MS - 2 * DAY_MS)
+        await store.manifest_put(OWNER, row_of("a/b/c"))
+        assert await store.manifest_delete(OWNER, "a/b", intent=deletion) == 1
+        await store.manifest_delete(OWNER, "x", intent=stale)
+
+        async def deleting(path: str) -> bool:
+            mine = new_intent(time_ms=NOW_MS)
+            await store.intent_begin(OWNER, path, mine, sha256=None)
+            seen = await store.intent_look(OWNER, path, mine)
+            await store.intent_drop(mine)
+            return seen.deleting
+
+        places = ["a/b", "a/b/c", "a/b/c/d", "a", "a/bc", "a/b-c", "x/y"]
+        assert [await deleting(path) for path in places] == [True] * 3 + [False] * 4
+        await store.intent_drop(deletion)
+        assert not await deleting("a/b/c")

@@ -17,6 +17,7 @@ class _Intent:
     path: str
     sha256: Sha256 | None
     outdated: bool = False
+    deletes: bool = False
 
 
 class MemoryManifestStore:
@@ -30,10 +31,7 @@ class MemoryManifestStore:
         self, owner: str, path: str, intent: str, *, sha256: Sha256 | None
     ) -> None:
         """See ``IntentStore.intent_begin``."""
-        for known, one in list(self._intents.items()):
-            if (one.owner, one.path) == (owner, path) and known < intents_stale_before(intent):
-                del self._intents[known]
-        self._intents[intent] = _Intent(owner, path, sha256)
+        self._begin(intent, _Intent(owner, path, sha256))
 
     async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
         """See ``IntentStore.intent_look``."""
@@ -43,6 +41,13 @@ class MemoryManifestStore:
         return IntentView(
             row=self._rows.get(owner, {}).get(path),
             sha256s=frozenset(one.sha256 for one in these if one.sha256 is not None),
+            deleting=any(
+                one.deletes
+                for known, one in self._intents.items()
+                if one.owner == owner
+                and (one.path == path or is_below(path, one.path))
+                and known >= intents_stale_before(intent)
+            ),
             outdated=outdated,
         )
 
@@ -70,6 +75,13 @@ class MemoryManifestStore:
         self._outdate(owner, path)
         rows = self._rows.get(owner, {})
         return tuple(rows[one] for one in sorted(rows) if one == path or is_below(one, path))
+
+    def _begin(self, intent: str, new: _Intent) -> None:
+        for known, one in list(self._intents.items()):
+            same = (one.owner, one.path) == (new.owner, new.path)
+            if same and known < intents_stale_before(intent):
+                del self._intents[known]
+        self._intents[intent] = new
 
     def _of(self, owner: str, path: str) -> list[_Intent]:
         return [one for one in self._intents.values() if (one.owner, one.path) == (owner, path)]
@@ -124,8 +136,10 @@ class MemoryManifestStore:
             )
         return tuple(found[path] for path in sorted(found))
 
-    async def manifest_delete(self, owner: str, path: str) -> int:
+    async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
         """Delete a row or all below a folder; see ``ManifestStore.manifest_delete``."""
+        if intent is not None:
+            self._begin(intent, _Intent(owner, path, None, deletes=True))
         rows = self._rows.get(owner, {})
         doomed = [other for other in rows if other == path or is_below(other, path)]
         for other in doomed:

@@ -28,11 +28,14 @@ class IntentView(msgspec.Struct, frozen=True):
     Args:
         row: Of the path, None when there is none.
         sha256s: Of all bytes that somebody was about to make visible under the path.
+        deleting: Whether somebody deletes the path or a folder that it lies in: bytes that are
+            missing are so by his will.
         outdated: Whether a row of the path was written or deleted since the last look.
     """
 
     row: ArtifactFile | None
     sha256s: frozenset[Sha256]
+    deleting: bool
     outdated: bool
 
 
@@ -57,7 +60,7 @@ class IntentStore(Protocol):
     visible, before they do. Whoever writes or deletes a row outdates all other intents of its path
     in the same transaction, and one who is outdated looks at the bytes again before he writes: in
     the end the row is that of the bytes. What a crash leaves of an intent tells whose bytes lie
-    there.
+    there, or that they were to go.
     """
 
     async def intent_begin(
@@ -130,8 +133,13 @@ class ManifestStore(IntentStore, Protocol):
         """The files and folders directly below a folder, folders with sums; () when missing."""
         ...
 
-    async def manifest_delete(self, owner: str, path: str) -> int:
-        """Delete the row of a file, or all rows below a folder; return how many."""
+    async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
+        """Delete the row of a file, or all rows below a folder; return how many.
+
+        Args:
+            intent: Begun in the same transaction: until it is dropped, whoever misses bytes at or
+                below the path knows that they were deleted.
+        """
         ...
 
 

@@ -89,7 +89,7 @@ class ObjectArtifactStore:
     ) -> ArtifactFile:
         """Write one file whole; see ``ArtifactStore.put``."""
         key = self._key(owner, path)
-        intent = new_intent(time_ms=time.time_ns() // 1_000_000)
+        intent = _intent_now()
         entered = begun = False
 
         async def at_end(came_sha256: Sha256, _: int) -> None:
@@ -214,12 +214,15 @@ class ObjectArtifactStore:
         """
         key = self._key(owner, path)
         async with self._gates.alone(owner):
-            count = await self._manifest.manifest_delete(owner, path)
+            # Another process may put bytes that go with the rest, and write their row after.
+            # Until such rows are gone too, the intent says why they have no bytes.
+            intent = _intent_now()
+            count = await self._manifest.manifest_delete(owner, path, intent=intent)
             await self._objects.delete(key)
             await self._objects.delete_folder(key)
-            # Another process may have put bytes that went with the rest, and their row after.
             for row in await self._manifest.manifest_recheck(owner, path):
                 await self._settle(owner, row.path, gone_is_deleted=True)
+            await self._manifest.intent_drop(intent)
         return count
 
     async def seal(self, owner: str) -> int:
@@ -265,18 +268,11 @@ class ObjectArtifactStore:
         except NotFound:
             return None
 
-    async def _object(self, owner: str, path: str) -> ObjectInfo:
-        """Describe the object of a row.
-
-        Raises:
-            NotFound: the file was deleted meanwhile.
-            StoreCorrupt: the row is there and the bytes are not.
-        """
+    async def _object(self, owner: str, path: str) -> ObjectInfo | None:
         try:
             return await self._objects.head(self._key(owner, path))
-        except NotFound as error:
-            await self._manifest.manifest_get(owner, path)
-            raise _gone(path) from error
+        except NotFound:
+            return None
 
     async def _settled(self, owner: str, path: str, *, believe_time: bool = True) -> ArtifactFile:
         """Give the row of a file, mended if need be.
@@ -306,7 +302,8 @@ class ObjectArtifactStore:
 
         Args:
             owner, path: Which file.
-            gone_is_deleted: Delete the row when there are no bytes; else that is StoreCorrupt.
+            gone_is_deleted: Delete the row when there are no bytes; else that is StoreCorrupt,
+                unless somebody deletes them.
 
         Returns:
             The row, None when there is none.
@@ -314,7 +311,7 @@ class ObjectArtifactStore:
         Raises:
             StoreCorrupt, StoreUnavailable: see ``_settled``.
         """
-        own = _Own(new_intent(time_ms=time.time_ns() // 1_000_000), None, None)
+        own = _Own(_intent_now(), None, None)
         await self._manifest.intent_begin(owner, path, own.intent, sha256=None)
         try:
             return await self._settle_until_done(owner, path, own, gone_is_deleted=gone_is_deleted)
@@ -333,15 +330,20 @@ class ObjectArtifactStore:
             except _Replaced:
                 continue
             except _Unknown as error:
-                # Unless all that is known changed meanwhile.
-                if (await self._manifest.intent_look(owner, path, own.intent)).outdated:
+                if await self._outdated(owner, path, own):
                     continue
                 raise _not_what_was_put(path) from error
-            if row is None and not gone_is_deleted:
+            if row is None and not (gone_is_deleted or view.deleting):
+                if await self._outdated(owner, path, own):
+                    continue
                 raise _gone(path)
             if await self._manifest.intent_end(owner, path, own.intent, row, alone=False):
                 return row
         raise _busy(path)
+
+    async def _outdated(self, owner: str, path: str, own: _Own) -> bool:
+        """Say whether what was known of a file has changed since it was looked at."""
+        return (await self._manifest.intent_look(owner, path, own.intent)).outdated
 
     async def _row_of_bytes(
         self, owner: str, path: str, view: IntentView, own: _Own
@@ -441,8 +443,14 @@ class _Unknown(Exception):
     """Neither a row nor an intent knows these bytes."""
 
 
-def _is_of(row: ArtifactFile, info: ObjectInfo) -> bool:
+def _intent_now() -> str:
+    return new_intent(time_ms=time.time_ns() // 1_000_000)
+
+
+def _is_of(row: ArtifactFile, info: ObjectInfo | None) -> bool:
     """Say whether a row was written for this very object."""
+    if info is None:
+        return False
     return row.size_bytes == info.size_bytes and row.created_ns == info.modified_ns
 
 

@@ -42,9 +42,9 @@ class MemoryManifest:
         """See ``ManifestStore``."""
         return await self._manifest.manifest_children(owner, folder)
 
-    async def manifest_delete(self, owner: str, path: str) -> int:
+    async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
         """See ``ManifestStore``."""
-        return await self._manifest.manifest_delete(owner, path)
+        return await self._manifest.manifest_delete(owner, path, intent=intent)
 
     async def intent_begin(
         self, owner: str, path: str, intent: str, *, sha256: Sha256 | None

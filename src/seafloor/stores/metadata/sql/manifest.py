@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import Conflict, NotFound
@@ -12,6 +12,7 @@ from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import artifact, artifact_intent
+from seafloor.stores.objects.keys import ancestors
 
 
 class SqlManifest:
@@ -64,11 +65,13 @@ class SqlManifest:
 
         return await self._database.read(read)
 
-    async def manifest_delete(self, owner: str, path: str) -> int:
+    async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
         """See ``ManifestStore``."""
 
         def write(connection: Connection) -> int:
             these = (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
+            if intent is not None:
+                _begin(connection, _intent(owner, path, intent, None, deletes=True))
             _outdate(connection, owner, path)
             return connection.execute(delete(artifact).where(these)).rowcount
 
@@ -90,23 +93,19 @@ class SqlManifest:
     ) -> None:
         """See ``IntentStore``."""
 
-        def write(connection: Connection) -> None:
-            stale = _of(owner, path) & (artifact_intent.c.id < intents_stale_before(intent))
-            connection.execute(
-                delete(artifact_intent).where(stale | (artifact_intent.c.id == intent))
-            )
-            connection.execute(_intent(owner, path, intent, sha256))
-
-        await self._database.write(write)
+        new = _intent(owner, path, intent, sha256)
+        await self._database.write(lambda connection: _begin(connection, new))
 
     async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
         """See ``IntentStore``."""
 
         def write(connection: Connection) -> IntentView:
-            these = connection.execute(select(artifact_intent).where(_of(owner, path))).all()
+            found = connection.execute(select(artifact_intent).where(_at_or_above(owner, path)))
+            around = found.all()
+            these = [one for one in around if one.path == path]
             mine = next((one for one in these if one.id == intent), None)
             if mine is None:
-                connection.execute(_intent(owner, path, intent, None))
+                connection.execute(insert(artifact_intent), _intent(owner, path, intent, None))
             elif mine.outdated:
                 connection.execute(
                     update(artifact_intent).where(artifact_intent.c.id == intent).values(outdated=0)
@@ -115,6 +114,9 @@ class SqlManifest:
             return IntentView(
                 row=None if row is None else _file(row),
                 sha256s=frozenset(Sha256(one.sha256) for one in these if one.sha256),
+                deleting=any(
+                    one.deletes and one.id >= intents_stale_before(intent) for one in around
+                ),
                 outdated=mine is None or bool(mine.outdated),
             )
 
@@ -164,14 +166,34 @@ def _put(connection: Connection, owner: str, file: ArtifactFile, *, outdate: boo
         _outdate(connection, owner, file.path)
 
 
-def _intent(owner: str, path: str, intent: str, sha256: Sha256 | None) -> Insert:
-    return insert(artifact_intent).values(
-        id=intent, owner=owner, path=path, sha256=sha256 or "", outdated=0
-    )
+def _intent(
+    owner: str, path: str, intent: str, sha256: Sha256 | None, *, deletes: bool = False
+) -> dict[str, Any]:
+    return {
+        "id": intent,
+        "owner": owner,
+        "path": path,
+        "sha256": sha256 or "",
+        "deletes": int(deletes),
+        "outdated": 0,
+    }
+
+
+def _begin(connection: Connection, new: dict[str, Any]) -> None:
+    """Add an intent, and forget those of its path that nobody ended for a day."""
+    intent = artifact_intent.c.id
+    stale = _of(new["owner"], new["path"]) & (intent < intents_stale_before(new["id"]))
+    connection.execute(delete(artifact_intent).where(stale | (intent == new["id"])))
+    connection.execute(insert(artifact_intent), new)
 
 
 def _of(owner: str, path: str) -> ColumnElement[bool]:
     return (artifact_intent.c.owner == owner) & (artifact_intent.c.path == path)
+
+
+def _at_or_above(owner: str, path: str) -> ColumnElement[bool]:
+    places = [path, *ancestors(path)]
+    return (artifact_intent.c.owner == owner) & artifact_intent.c.path.in_(places)
 
 
 def _outdate(connection: Connection, owner: str, path: str) -> None:

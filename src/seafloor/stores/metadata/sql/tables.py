@@ -338,6 +338,7 @@ artifact_intent = Table(
     Column("owner", short_text(_OWNER_CHARS), nullable=False),
     Column("path", path_text(), nullable=False),
     Column("sha256", short_text(_SHA256_CHARS), nullable=False),
+    Column("deletes", small_number(), nullable=False),
     Column("outdated", small_number(), nullable=False),
     Index(None, "owner"),
 )

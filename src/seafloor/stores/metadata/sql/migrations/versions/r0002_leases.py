@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("owner", types.short_text(34), nullable=False),
         sa.Column("path", types.path_text(), nullable=False),
         sa.Column("sha256", types.short_text(64), nullable=False),
+        sa.Column("deletes", types.small_number(), nullable=False),
         sa.Column("outdated", types.small_number(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifact_intent")),
     )
