@@ -8,7 +8,7 @@ SEAFLOOR := $(BIN)/seafloor
 DEMO ?= .demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit lint types services bench web docs clean
+.PHONY: help demo demo-down test unit lint types services services-check bench web docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ types: $(VENV)/.installed-dev ## pyright, strict
 
 services: $(VENV)/.installed-dev ## start the real servers that tests use, until Ctrl-C
 	@$(BIN)/python -m tests.services
+
+services-check: $(VENV)/.installed-dev ## start each of them once and stop it again
+	@$(BIN)/python -m tests.services --check
 
 bench: $(VENV)/.installed-dev ## comparisons and scaling laws; prints tables
 	@$(BIN)/python -m tests.bench

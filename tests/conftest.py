@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,13 @@ _supervisor = pytest.StashKey[Supervisor]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the process that starts real servers; the session's own processes share it."""
+    """Start the process that starts real servers; the session's own processes share it.
+
+    Where a shell started us in the background, Ctrl-C is ignored here and in all processes that we
+    start, so also in those whose answer to Ctrl-C is tested.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if SOCKET_VARIABLE not in os.environ:
         supervisor = Supervisor()
         config.stash[_supervisor] = supervisor

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,7 +22,6 @@ from seafloor.testing.databases import use_database
 KINDS = ("sqlite", "postgresql", "mariadb")
 """What every test of the metadata database runs on."""
 
-_numbers = itertools.count(1)
 _free: dict[str, list[str]] = {}
 
 
@@ -74,7 +72,7 @@ def database_in(folder: Path, kind: str, service: Callable[[str], Service]) -> I
 
 
 def _new_name() -> str:
-    return f"test_{os.getpid()}_{next(_numbers)}"
+    return f"test_{uuid.uuid4().hex}"
 
 
 @contextmanager

@@ -367,7 +367,11 @@ def test_run__ctrl_c_twice__stops_the_run(user: Client, folder: Path, talking: l
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_runs_list__on_a_terminal__is_a_table_that_fits(user: Client, folder: Path) -> None:
-    user.cli("run", "--no-follow", "--", "true", cwd=folder)
+    name = "a long name; " * 6 + "ends"
+    ran = user.cli(
+        "run", "--no-follow", "--experiment", name, "--name", name, "--", "true", cwd=folder
+    )
+    assert ran.returncode == 0, ran
     terminal = Terminal(user, "runs", "list", cwd=folder)
     assert terminal.wait() == 0
     assert "experiment" in terminal.seen

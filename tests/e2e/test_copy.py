@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.databases import fresh_database
 from tests.services._service import Service
 
 from client_process import Client
-from databases import fresh_database
 from installation_world import build, differences, put, seen
 from live_server import LiveServer
 

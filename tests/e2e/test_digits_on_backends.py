@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.databases import fresh_database
 from tests.services._service import Service
 
 from client_process import Client
-from databases import fresh_database
 from live_server import LiveServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"

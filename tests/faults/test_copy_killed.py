@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.databases import fresh_database
 from tests.services._service import Service
 
 from client_process import Client
-from databases import fresh_database
 from installation_world import differences, seen, seen_run
 from live_server import LiveServer, wait_for
 from many_runs import fill

@@ -2,7 +2,8 @@
 
 Each is a module here with a ``service()`` context manager that gives a ``Service`` once it
 answers. Tests start their own; those that are here can be lent to them with the variable that is
-printed. State lies in temporary folders.
+printed. State lies in temporary folders. With ``--check`` they are stopped as soon as all answer:
+what they are made of is fetched then, and it is known which this machine lacks.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from tests.services._service import Missing
 from tests.services._supervisor import SOCKET_VARIABLE, Supervisor, ask, names
 
 
-def main(wanted: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Start services (all, unless some are named), say where each is, wait, and stop them."""
+    wanted = [one for one in arguments if one != "--check"]
     # A TERM ends this like Ctrl-C does, so that nothing is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     supervisor = Supervisor()
@@ -27,9 +29,10 @@ def main(wanted: list[str]) -> int:
             for told, ok in pool.map(lambda name: _told(supervisor, name), wanted or names()):
                 failed = failed or not ok
                 print(told, flush=True)
-        print(f"Tests use these with {SOCKET_VARIABLE}={supervisor.socket}")
-        print("Ctrl-C stops them.", flush=True)
-        signal.pause()
+        if "--check" not in arguments:
+            print(f"Tests use these with {SOCKET_VARIABLE}={supervisor.socket}")
+            print("Ctrl-C stops them.", flush=True)
+            signal.pause()
     except KeyboardInterrupt:
         print("stopped")
     finally:

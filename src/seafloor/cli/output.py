@@ -65,7 +65,11 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     for column in columns:
         overflow = "fold" if column.wrap else "ellipsis"
         table.add_column(
-            column.title, justify=column.align, overflow=overflow, no_wrap=not column.wrap
+            column.title,
+            justify=column.align,
+            overflow=overflow,
+            no_wrap=not column.wrap,
+            min_width=len(column.title),  # what gives way is the long column, not every title
         )
     for row in rows:
         table.add_row(*(Text(cell, style=STATE_COLOURS.get(cell, "")) for cell in row))
