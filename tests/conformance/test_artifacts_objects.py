@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from seafloor.domain.errors import (
 )
 from seafloor.stores.artifacts.layout import ArtifactLayout
 from seafloor.stores.artifacts.memory import MemoryManifestStore
-from seafloor.stores.artifacts.protocol import ArtifactStore
+from seafloor.stores.artifacts.protocol import ArtifactStore, IntentView, new_intent
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
@@ -431,7 +432,7 @@ async def test_delete__killed_when_another_put_came_between__the_file_is_deleted
     other = ObjectArtifactStore(objects, manifest)
 
     class Interrupted(LocalObjectStore):
-        async def delete(self, key: str) -> None:
+        async def delete(self, key: str) -> bool:
             await put_bytes(other, "a/b", b"between")
             await super().delete(key)
             raise asyncio.CancelledError
@@ -460,4 +461,33 @@ async def test_head__bytes_lost_and_nobody_deletes__is_corrupt_and_the_row_stays
         with pytest.raises(StoreCorrupt, match="gone"):
             await store.head(OWNER, "a/b")
     assert [file.path for file in await store.list(OWNER)] == ["a/b"]
+    await objects.close()
+
+
+async def test_head__another_put_comes_between_the_intents_and_the_bytes__is_that_one(
+    tmp_path: Path,
+) -> None:
+    objects = LocalObjectStore(tmp_path)
+
+    class Overtaken(MemoryManifestStore):
+        done = False
+
+        async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+            seen = await super().intent_look(owner, path, intent)
+            if not self.done:
+                self.done = True
+                other = new_intent(time_ms=time.time_ns() // 1_000_000)
+                await self.intent_begin(OWNER, "a/b", other, sha256=sha256_of(b"third"))
+                await objects.put(KEY, b"third")
+            return seen
+
+    manifest = Overtaken()
+    store = ObjectArtifactStore(objects, manifest)
+    await put_bytes(store, "a/b", b"first")
+    await objects.put(KEY, b"second")  # the row is not that of the bytes, so both are looked at
+    other = new_intent(time_ms=time.time_ns() // 1_000_000)
+    await manifest.intent_begin(OWNER, "a/b", other, sha256=sha256_of(b"second"))
+    assert (await store.head(OWNER, "a/b")).sha256 == sha256_of(b"third")
+    assert manifest.done
+    assert await file_bytes(store, "a/b") == b"third"
     await objects.close()

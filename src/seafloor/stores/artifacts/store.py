@@ -28,6 +28,8 @@ from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import (
     CallerError,
@@ -330,20 +332,21 @@ class ObjectArtifactStore:
             except _Replaced:
                 continue
             except _Unknown as error:
-                if await self._outdated(owner, path, own):
+                if await self._is_old(view, owner, path, own):
                     continue
                 raise _not_what_was_put(path) from error
             if row is None and not (gone_is_deleted or view.deleting):
-                if await self._outdated(owner, path, own):
+                if await self._is_old(view, owner, path, own):
                     continue
                 raise _gone(path)
             if await self._manifest.intent_end(owner, path, own.intent, row, alone=False):
                 return row
         raise _busy(path)
 
-    async def _outdated(self, owner: str, path: str, own: _Own) -> bool:
-        """Say whether what was known of a file has changed since it was looked at."""
-        return (await self._manifest.intent_look(owner, path, own.intent)).outdated
+    async def _is_old(self, view: IntentView, owner: str, path: str, own: _Own) -> bool:
+        """Say whether more is known of a file now: an intent stands there before its bytes do."""
+        now = await self._manifest.intent_look(owner, path, own.intent)
+        return now.outdated or msgspec.structs.replace(view, outdated=False) != now
 
     async def _row_of_bytes(
         self, owner: str, path: str, view: IntentView, own: _Own
