@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.services._service import Service
@@ -31,6 +34,7 @@ from seafloor.stores.objects.cloud.upload import PART_BYTES
 from seafloor.stores.objects.open import open_objects
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
 from seafloor.stores.objects.wrap.prefix import PrefixObjectStore
+from seafloor.testing.fault_proxy import Delay, FaultProxy
 from seafloor.testing.object_cases import (
     broken_stream,
     content,
@@ -462,11 +466,45 @@ def test_the_process_ends_cleanly__after_a_listing_left_early(
         "    await store.close()\n"
         "asyncio.run(work())\n"
     )
-    for _ in range(3):
+
+    def ends() -> tuple[int, bytes]:
         ended = subprocess.run(
             [sys.executable, "-c", program, f"{real.url}/{uuid.uuid4().hex}"],
             env={**os.environ, **real.env},
             capture_output=True,
             check=False,
         )
-        assert (ended.returncode, ended.stderr) == (0, b"")
+        return ended.returncode, ended.stderr
+
+    # More at once than processors: the client's threads wait for theirs while the process ends.
+    with ThreadPoolExecutor(6) as pool:
+        ended = [pool.submit(ends) for _ in range(18)]
+    assert {one.result() for one in ended} == {(0, b"")}
+
+
+async def test_close__while_a_cancelled_call_goes_on__waits_for_its_end(
+    kind: str, service: Services
+) -> None:
+    real = service(kind)
+    with FaultProxy(_port(real)) as proxy:
+        store = opened(real, **_moved(real, proxy.port))
+        await store.list("", limit=1)
+        proxy.plan(Delay(0.5))
+        begun_s = time.monotonic()
+        task = asyncio.create_task(store.head("a"))
+        await asyncio.sleep(0)  # the call is under way then
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - begun_s < 0.5
+        await store.close()
+        assert time.monotonic() - begun_s > 0.5
+
+
+def _port(real: Service) -> int:
+    return next(port for value in real.env.values() if (port := urlsplit(value).port) is not None)
+
+
+def _moved(real: Service, port: int) -> dict[str, str]:
+    old = f":{_port(real)}"
+    return {name: value.replace(old, f":{port}") for name, value in real.env.items()}

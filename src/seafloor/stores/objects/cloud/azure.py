@@ -16,6 +16,7 @@ from obstore.store import AzureStore
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.stores.objects.cloud.blocks import Blocks
+from seafloor.stores.objects.cloud.calls import Calls
 from seafloor.stores.objects.cloud.client import NO_RETRIES, check_endpoint, client_options
 from seafloor.stores.objects.cloud.errors import CloudWords
 from seafloor.stores.objects.cloud.shared_access import SignByKey, SignByStore
@@ -67,7 +68,8 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
         credential_provider=_given(key) if key else None,
     )
     words = _words(container, account, endpoint)
-    sign = SignByStore(bucket)
+    calls = Calls()
+    sign = SignByStore(bucket, calls)
     if key:
         sign = SignByKey(
             account=account,
@@ -78,7 +80,8 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
     return CloudObjectStore(
         bucket,
         words,
-        large=Blocks(bucket, words, sign),
+        calls=calls,
+        large=Blocks(bucket, words, sign, calls),
         sign=sign,
         # An account with hierarchical namespace lists folder by folder.
         in_order=False,

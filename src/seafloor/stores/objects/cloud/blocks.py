@@ -23,6 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore
 
 from seafloor.domain.errors import AlreadyExists, LimitExceeded, StoreUnavailable
+from seafloor.stores.objects.cloud.calls import Calls
 from seafloor.stores.objects.cloud.client import (
     CONNECT_TIMEOUT_S,
     PART_TRIES_MAX,
@@ -60,10 +61,11 @@ _EXISTS = {"BlobAlreadyExists", "ConditionNotMet"}
 class Blocks:
     """Writes streams of any length; see ``LargePut``."""
 
-    def __init__(self, bucket: AzureStore, words: CloudWords, sign: Sign) -> None:
+    def __init__(self, bucket: AzureStore, words: CloudWords, sign: Sign, calls: Calls) -> None:
         self._bucket = bucket
         self._words = words
         self._sign = sign
+        self._calls = calls
 
     async def __call__(
         self, key: str, pieces: AsyncIterable[bytes], *, attributes: Attributes, if_absent: bool
@@ -80,13 +82,14 @@ class Blocks:
         await self._put(staged, pieces, attributes, if_absent=False)
         try:
             with translated(self._words, "write", key):
-                await self._bucket.copy_async(staged, key, overwrite=not if_absent)
+                copying = self._bucket.copy_async(staged, key, overwrite=not if_absent)
+                await self._calls.run(copying)
         except AlreadyExists:
             raise already_exists(key) from None
         finally:
             # What stays is removed by the account's lifecycle rule.
             with suppress(BaseError, FileNotFoundError):
-                await self._bucket.delete_async(staged)
+                await self._calls.run(self._bucket.delete_async(staged))
 
     async def _put(
         self, key: str, pieces: AsyncIterable[bytes], attributes: Attributes, *, if_absent: bool

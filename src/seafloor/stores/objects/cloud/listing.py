@@ -22,6 +22,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 from seafloor.domain.errors import CallerError
+from seafloor.stores.objects.cloud.calls import Calls
 from seafloor.stores.objects.cloud.errors import CloudWords, translated
 from seafloor.stores.objects.keys import check_object_key, is_below
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectPage
@@ -63,12 +64,14 @@ class CloudListing:
     Args:
         bucket: Of obstore.
         words: For its errors.
+        calls: Of the store.
         in_order: Whether the server is known to list by code point.
     """
 
-    def __init__(self, bucket: Lists, words: CloudWords, *, in_order: bool) -> None:
+    def __init__(self, bucket: Lists, words: CloudWords, calls: Calls, *, in_order: bool) -> None:
         self._bucket = bucket
         self._words = words
+        self._calls = calls
         self._in_order = in_order
 
     async def page(self, folder: str, *, recursive: bool, limit: int, after: str) -> ObjectPage:
@@ -92,7 +95,7 @@ class CloudListing:
         chunks = self._bucket.list(folder, chunk_size=REQUEST_KEYS)
         while True:
             with translated(self._words, "list", folder):
-                chunk = await _next(chunks)
+                chunk = await self._calls.next(chunks)
             if chunk is None:
                 return
             yield [info.key for info in _infos(chunk, folder)]
@@ -188,26 +191,17 @@ class CloudListing:
         """Give what one request lists: objects, where to go on, and whether that was all."""
         listing = self._bucket.list(folder or None, offset=after or None, chunk_size=keys_max)
         with translated(self._words, "list", folder):
-            found = await _next(listing) or ()
+            found = await self._calls.next(listing) or ()
         last = found[-1]["path"] if found else after
         return _infos(found, folder), last, len(found) < keys_max
 
     async def _level(self, folder: str) -> list[ObjectInfo | str]:
         """Give what stands in a folder, in order: objects and folders."""
         with translated(self._words, "list", folder):
-            found = await self._bucket.list_with_delimiter_async(folder or None)
+            level = self._bucket.list_with_delimiter_async(folder or None)
+            found = await self._calls.run(level)
         folders = [place for place in found["common_prefixes"] if _is_key(place)]
         return sorted([*_infos(found["objects"], folder), *folders], key=_sorting)
-
-
-async def _next(
-    chunks: ListStream[Sequence[ObjectMeta]],
-) -> Sequence[ObjectMeta] | None:
-    """Give the next chunk, None after the last; ``anext`` with a default fails on obstore's."""
-    try:
-        return await chunks.__anext__()
-    except StopAsyncIteration:
-        return None
 
 
 def _infos(found: Sequence[ObjectMeta], folder: str) -> list[ObjectInfo]:

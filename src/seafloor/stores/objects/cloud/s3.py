@@ -12,6 +12,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound
+from seafloor.stores.objects.cloud.calls import Calls
 from seafloor.stores.objects.cloud.client import (
     NO_RETRIES,
     PART_RETRIES,
@@ -75,12 +76,13 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
         )
 
     bucket = opened(NO_RETRIES)
-    words = _words(name, endpoint)
+    words, calls = _words(name, endpoint), Calls()
     return CloudObjectStore(
         bucket,
         words,
-        large=_Multipart(bucket, opened(PART_RETRIES), words),
-        sign=SignByStore(bucket),
+        calls=calls,
+        large=_Multipart(bucket, opened(PART_RETRIES), words, calls),
+        sign=SignByStore(bucket, calls),
         # Amazon documents its order. Of others it is not known, and some go folder by folder.
         in_order=not endpoint,
         says_missing=False,
@@ -142,12 +144,14 @@ class _Multipart:
         bucket: For all but the upload.
         patient: The same, which repeats requests: for the upload.
         words: For messages.
+        calls: Of the store.
     """
 
-    def __init__(self, bucket: S3Store, patient: S3Store, words: CloudWords) -> None:
+    def __init__(self, bucket: S3Store, patient: S3Store, words: CloudWords, calls: Calls) -> None:
         self._bucket = bucket
         self._patient = patient
         self._words = words
+        self._calls = calls
 
     async def __call__(
         self, key: str, pieces: AsyncIterable[bytes], *, attributes: Attributes, if_absent: bool
@@ -160,17 +164,18 @@ class _Multipart:
         await self._upload(staged, pieces, attributes)
         try:
             with translated(self._words, "write", key):
-                await self._bucket.copy_async(staged, key, overwrite=False)
+                copying = self._bucket.copy_async(staged, key, overwrite=False)
+                await self._calls.run(copying)
         finally:
             # What stays is removed by the bucket's lifecycle rule.
             with suppress(BaseError, FileNotFoundError):
-                await self._bucket.delete_async(staged)
+                await self._calls.run(self._bucket.delete_async(staged))
         return None
 
     async def _exists(self, key: str) -> bool:
         try:
             with translated(self._words, "read", key):
-                await self._bucket.head_async(key)
+                await self._calls.run(self._bucket.head_async(key))
         except NotFound:
             return False
         return True
@@ -178,7 +183,7 @@ class _Multipart:
     async def _upload(self, key: str, pieces: AsyncIterable[bytes], attributes: Attributes) -> str:
         async def pull(feed: AsyncIterator[bytes]) -> PutResult:
             with translated(self._words, "write", key):
-                return await self._patient.put_async(
+                uploading = self._patient.put_async(
                     key,
                     feed,
                     attributes=attributes,
@@ -186,6 +191,7 @@ class _Multipart:
                     chunk_size=PART_BYTES,
                     max_concurrency=PARTS_AT_ONCE,
                 )
+                return await self._calls.run(uploading)
 
         return plain_etag((await fed(_bounded(pieces), pull))["e_tag"])
 

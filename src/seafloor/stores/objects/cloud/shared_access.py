@@ -21,6 +21,7 @@ import obstore
 from obstore.store import AzureStore, S3Store
 
 from seafloor.domain.errors import NotSupported
+from seafloor.stores.objects.cloud.calls import Calls
 
 API_VERSION = "2023-11-03"
 _RIGHTS = {"GET": "r", "PUT": "cw"}
@@ -43,8 +44,9 @@ class Sign(Protocol):
 class SignByStore:
     """Has obstore sign, with whatever credentials it found."""
 
-    def __init__(self, bucket: S3Store | AzureStore) -> None:
+    def __init__(self, bucket: S3Store | AzureStore, calls: Calls) -> None:
         self._bucket = bucket
+        self._calls = calls
 
     async def __call__(self, method: Literal["GET", "PUT"], key: str, life: timedelta) -> str:
         """Give the URL; see ``Sign``."""
@@ -53,7 +55,7 @@ class SignByStore:
                 f'"{key}" can have no URL without AZURE_STORAGE_ACCOUNT_KEY: an identity signs '
                 "plain names only."
             )
-        return await obstore.sign_async(self._bucket, method, key, life)
+        return await self._calls.run(obstore.sign_async(self._bucket, method, key, life))
 
 
 class SignByKey:

@@ -25,6 +25,7 @@ from seafloor.domain.errors import (
     StoreError,
     StoreUnavailable,
 )
+from seafloor.stores.objects.cloud.calls import Calls
 from seafloor.stores.objects.cloud.errors import (
     CloudWords,
     already_exists,
@@ -94,6 +95,7 @@ class CloudObjectStore:
     Args:
         bucket: Of obstore, with its own retries off.
         words: For messages.
+        calls: What is asked of the bucket goes through it.
         large: Writes what does not fit into one request.
         sign: Makes URLs.
         in_order: Whether the server is known to list by code point.
@@ -108,6 +110,7 @@ class CloudObjectStore:
         bucket: S3Store | AzureStore,
         words: CloudWords,
         *,
+        calls: Calls,
         large: LargePut,
         sign: Sign,
         in_order: bool,
@@ -118,13 +121,14 @@ class CloudObjectStore:
     ) -> None:
         self._bucket = bucket
         self._words = words
+        self._calls = calls
         self._large = large
         self._sign = sign
         self._says_missing = says_missing
         self._deletes_at_once = deletes_at_once
         self._folders_max = folders_max
         self._copy_bytes_max = copy_bytes_max
-        self._listing = CloudListing(bucket, words, in_order=in_order)
+        self._listing = CloudListing(bucket, words, calls, in_order=in_order)
         self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._clock_lock = threading.Lock()
         self._last_ns = 0
@@ -144,7 +148,8 @@ class CloudObjectStore:
         async with self._room:
             with translated(self._words, "read", key):
                 # Unlike obstore's own head, this tells the metadata.
-                return _info(await self._bucket.get_async(key, options={"head": True}))
+                getting = self._bucket.get_async(key, options={"head": True})
+                return _info(await self._calls.run(getting))
 
     async def read(
         self, key: str, *, start: int = 0, length: int | None = None
@@ -172,7 +177,8 @@ class CloudObjectStore:
         while answer is not None:
             before = start
             try:
-                async for piece in answer.stream(_READ_BYTES):
+                pieces = answer.stream(_READ_BYTES)
+                while (piece := await self._calls.next(pieces)) is not None:
                     for at in range(0, len(piece), READ_CHUNK_BYTES):
                         chunk = piece[at : at + READ_CHUNK_BYTES]
                         start += len(chunk)
@@ -247,7 +253,8 @@ class CloudObjectStore:
         async with self._room:
             try:
                 with translated(self._words, "write", target):
-                    await self._bucket.copy_async(source, target, overwrite=not if_absent)
+                    copying = self._bucket.copy_async(source, target, overwrite=not if_absent)
+                    await self._calls.run(copying)
             except NotFound as error:
                 raise not_found(source) from error
         return await self.head(target)
@@ -260,7 +267,7 @@ class CloudObjectStore:
                 await self.head(key)
             async with self._room:
                 with translated(self._words, "delete", key):
-                    await self._bucket.delete_async(key)
+                    await self._calls.run(self._bucket.delete_async(key))
         except NotFound:
             return False
         return True
@@ -290,8 +297,9 @@ class CloudObjectStore:
             return await self._sign(method, key, timedelta(seconds=expires_s))
 
     async def close(self) -> None:
-        """Refuse further calls; connections are let go with the store."""
+        """Refuse further calls and let those end that go on; connections go with the store."""
         self._closed = True
+        await self._calls.close()
 
     def _check(self, key: str) -> None:
         self._check_open()
@@ -347,13 +355,14 @@ class CloudObjectStore:
         try:
             async with self._room:
                 with translated(self._words, "write", key):
-                    done = await self._bucket.put_async(
+                    putting = self._bucket.put_async(
                         key,
                         body,
                         attributes=attributes,
                         mode="create" if if_absent else "overwrite",
                         use_multipart=False,
                     )
+                    done = await self._calls.run(putting)
         except AlreadyExists as error:
             if if_absent and await self._is_there(key):
                 raise
@@ -383,7 +392,7 @@ class CloudObjectStore:
         async with self._room:
             with translated(self._words, "read", key):
                 try:
-                    return await self._bucket.get_async(key, options=options)
+                    return await self._calls.run(self._bucket.get_async(key, options=options))
                 except BaseError as error:
                     if answer_of(error).status == _RANGE_PAST_END or _starts_past_end(error):
                         return None
@@ -426,7 +435,7 @@ class CloudObjectStore:
         try:
             async with self._room:
                 with translated(self._words, "delete", keys[0]):
-                    await self._bucket.delete_async(list(keys))
+                    await self._calls.run(self._bucket.delete_async(list(keys)))
         except NotFound:
             # Some were missing, and it is unknown how far the rest came.
             async with asyncio.TaskGroup() as group:
