@@ -137,7 +137,12 @@ class Front:
             def handle_any(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                front.serve(self, Asked(self.command, self.path, headers, self.rfile.read(size)))
+                asked = Asked(self.command, self.path, headers, self.rfile.read(size))
+                if len(asked.body) < size:
+                    self.close_connection = True
+                    front.keep_of_cut(asked)
+                else:
+                    front.serve(self, asked)
 
             do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
@@ -209,6 +214,11 @@ class Front:
             said = fault.change(said)
         _say(handler, said, cut=fault.after_bytes if isinstance(fault, CutAnswer) else None)
 
+    def keep_of_cut(self, asked: Asked) -> None:
+        """Take what the service keeps of a request that was cut: whole grains of a chunk."""
+        if asked.is_chunk() and len(asked.body) >= GRAIN_BYTES:
+            self._keep_part(asked, len(asked.body))
+
     def _fault(self, asked: Asked) -> Fault | None:
         for number, (match, fault) in enumerate(self._planned):
             if match(asked):
@@ -279,8 +289,8 @@ class Front:
             )
             for name, text in headers.items():
                 connection.putheader(name, text)
-            # By its own address the server names where an upload goes on.
-            connection.putheader("Host", urlsplit(self.url).netloc)
+            # By the address that was asked the server names where an upload goes on.
+            connection.putheader("Host", asked.headers.get("host", urlsplit(self.url).netloc))
             connection.putheader("Content-Length", str(len(asked.body)))
             connection.endheaders(asked.body)
             answer = connection.getresponse()

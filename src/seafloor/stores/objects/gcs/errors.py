@@ -18,6 +18,9 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 
+SILENT_RETRY_AFTER_S = 0.5
+"""What to wait when no answer came."""
+
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _RATE = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 _QUOTA = frozenset({"quotaExceeded", "dailyLimitExceeded"})
@@ -43,6 +46,7 @@ def unreachable(error: httpx.TransportError, bucket: str) -> StoreUnavailable:
         f'Google Cloud Storage does not answer for the bucket "{bucket}": '
         "look at the network between it and this server, then repeat.",
         detail=f"{type(error).__name__}: {error}",
+        retry_after_s=SILENT_RETRY_AFTER_S,
     )
 
 
