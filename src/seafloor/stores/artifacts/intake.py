@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256
-from seafloor.stores.objects.streams import is_replayable
+from seafloor.stores.objects.streams import is_replayable, pieces_of
+
+_PIECE_BYTES = 1024 * 1024
 
 # Hashing this much takes as long as handing it to a thread and back.
 _HASH_IN_LOOP_BYTES_MAX = 128 * 1024
@@ -48,11 +51,18 @@ class Hasher:
 
     async def update(self, chunk: bytes) -> None:
         """Add bytes."""
+        await self.begin(chunk)
+
+    def begin(self, chunk: bytes) -> asyncio.Future[None]:
+        """Begin to add bytes; the next are not to be added before the end of that."""
         self.size_bytes += len(chunk)
-        if len(chunk) <= _HASH_IN_LOOP_BYTES_MAX:
-            self._digest.update(chunk)
-        else:
-            await asyncio.to_thread(self._digest.update, chunk)
+        loop = asyncio.get_running_loop()
+        if len(chunk) > _HASH_IN_LOOP_BYTES_MAX:
+            return loop.run_in_executor(None, self._digest.update, chunk)
+        self._digest.update(chunk)
+        done: asyncio.Future[None] = loop.create_future()
+        done.set_result(None)
+        return done
 
     @property
     def sha256(self) -> Sha256:
@@ -96,8 +106,12 @@ class Intake:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         hasher = self._hasher = Hasher()
-        async for chunk in self._data:
-            await hasher.update(chunk)
-            yield chunk
+        # The network brings little at a time: gathered, there are fewer ways to threads and back.
+        async with aclosing(pieces_of(self._data, _PIECE_BYTES)) as pieces:
+            async for piece in pieces:
+                # The store works with a piece while it is hashed.
+                hashing = hasher.begin(piece)
+                yield piece
+                await hashing
         self._announced.check(sha256=hasher.sha256, size_bytes=hasher.size_bytes)
         await self._at_end(hasher.sha256, hasher.size_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 
 
 def is_replayable(stream: AsyncIterable[bytes]) -> bool:
@@ -12,6 +12,21 @@ def is_replayable(stream: AsyncIterable[bytes]) -> bool:
     gives a new iterator each time it is asked, from the first byte on.
     """
     return not isinstance(stream, AsyncIterator)
+
+
+async def pieces_of(data: AsyncIterable[bytes], size_bytes: int) -> AsyncGenerator[bytes]:
+    """Gather a stream to pieces of at least that size, but the last; never an empty one."""
+    waiting: list[bytes] = []
+    waiting_bytes = 0
+    async for chunk in data:
+        waiting.append(chunk)
+        waiting_bytes += len(chunk)
+        if waiting_bytes >= size_bytes:
+            piece = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            waiting, waiting_bytes = [], 0
+            yield piece
+    if waiting_bytes:
+        yield b"".join(waiting)
 
 
 def tapped(stream: AsyncIterable[bytes], tap: Callable[[bytes], None]) -> AsyncIterable[bytes]:

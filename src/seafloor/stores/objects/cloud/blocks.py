@@ -38,8 +38,9 @@ from seafloor.stores.objects.cloud.errors import (
 )
 from seafloor.stores.objects.cloud.listing import plain_etag
 from seafloor.stores.objects.cloud.shared_access import Sign, SignByStore, is_plain
-from seafloor.stores.objects.cloud.upload import PARTS_AT_ONCE, pieces_of
+from seafloor.stores.objects.cloud.upload import PARTS_AT_ONCE
 from seafloor.stores.objects.keys import STAGING_FOLDER
+from seafloor.stores.objects.streams import pieces_of
 
 if TYPE_CHECKING:
     from obstore import Attributes

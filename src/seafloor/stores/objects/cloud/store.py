@@ -35,7 +35,7 @@ from seafloor.stores.objects.cloud.errors import (
 )
 from seafloor.stores.objects.cloud.listing import CloudListing, listed_info, plain_etag
 from seafloor.stores.objects.cloud.shared_access import Sign
-from seafloor.stores.objects.cloud.upload import PART_BYTES, pieces_of
+from seafloor.stores.objects.cloud.upload import PART_BYTES
 from seafloor.stores.objects.keys import (
     check_append,
     check_listing,
@@ -49,6 +49,7 @@ from seafloor.stores.objects.protocol import (
     ObjectInfo,
     ObjectPage,
 )
+from seafloor.stores.objects.streams import pieces_of
 
 if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, GetResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -13,21 +13,6 @@ PART_BYTES = 8 * 1024 * 1024
 PARTS_AT_ONCE = 4
 
 _Result = TypeVar("_Result")
-
-
-async def pieces_of(data: AsyncIterable[bytes], size_bytes: int) -> AsyncGenerator[bytes]:
-    """Gather a stream to pieces of at least that size, but the last; never an empty one."""
-    waiting: list[bytes] = []
-    waiting_bytes = 0
-    async for chunk in data:
-        waiting.append(chunk)
-        waiting_bytes += len(chunk)
-        if waiting_bytes >= size_bytes:
-            piece = waiting[0] if len(waiting) == 1 else b"".join(waiting)
-            waiting, waiting_bytes = [], 0
-            yield piece
-    if waiting_bytes:
-        yield b"".join(waiting)
 
 
 class Stopped(Exception):
