@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
 import urllib3
-from tests.bench.measuring import alternate, table
+from tests.bench.measuring import alternate, peak_growth, table
 from tests.services._service import Missing, Service
 from tests.services._supervisor import Supervisor, ask
 
 from live_server import LiveServer
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 SIZE_BYTES = int(os.environ.get("SEAFLOOR_BENCH_BYTES", 1024**3))
 BLOCK = os.urandom(1024 * 1024)
@@ -105,10 +106,12 @@ def _direct(name: str, service: Service | None, folder: Path) -> tuple[Move, Mov
 def _file(path: Path) -> tuple[Move, Move]:
     def up() -> float:
         begun = time.perf_counter()
-        with path.open("wb") as stream:
+        part = path.with_suffix(".part")
+        with part.open("wb") as stream:
             stream.writelines(_blocks())
             stream.flush()
             os.fsync(stream.fileno())
+        part.replace(path)
         return time.perf_counter() - begun
 
     def down() -> float:
@@ -127,7 +130,7 @@ def _obstore(name: str, service: Service) -> tuple[Move, Move]:
 
     bucket = service.url.partition("://")[2]
     env = service.env
-    plain = {"allow_http": True, "timeout": "600s"}
+    plain: ClientConfig = {"allow_http": True, "timeout": "600s"}
     store: S3Store | AzureStore
     if name == "s3":
         store = S3Store(
@@ -183,24 +186,3 @@ def _hdfs(service: Service) -> tuple[Move, Move]:
         return time.perf_counter() - begun
 
     return up, down
-
-
-@contextmanager
-def peak_growth(pid: int) -> Iterator[list[int]]:
-    """By how many bytes a process's unshared memory grew at most, looked at every 20 ms."""
-    process = psutil.Process(pid)
-    before = process.memory_full_info().uss
-    grown = [0]
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.02):
-            grown[0] = max(grown[0], process.memory_full_info().uss - before)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        yield grown
-    finally:
-        stop.set()
-        watching.join()

@@ -5,8 +5,8 @@ number of requests at once; the two take turns in one run. Printed is the time o
 much this process's memory grew at most in our turns. Targets: ratio of speeds at least 0.8 for the
 large object and 0.7 for the small ones (so ``x`` at most 1.25 and 1.43), less than 64 MiB.
 
-``SEAFLOOR_BENCH_STORES=s3,azure`` names the stores; ``SEAFLOOR_BENCH_BYTES`` and
-``SEAFLOOR_BENCH_COUNT`` make it smaller.
+``SEAFLOOR_BENCH_STORES=s3,azure`` names the stores (``objects_gcs`` is a comparison of its
+own); ``SEAFLOOR_BENCH_BYTES`` and ``SEAFLOOR_BENCH_COUNT`` make it smaller.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import obstore
-from obstore.store import AzureStore, S3Store
-from tests.bench.bench_large_files import peak_growth
-from tests.bench.measuring import alternate, table
+from obstore.store import AzureStore, GCSStore, S3Store
+from tests.bench.measuring import alternate, peak_growth, table
 from tests.services._service import Missing, Service
 from tests.services._supervisor import Supervisor, ask
 
@@ -53,9 +52,14 @@ def run() -> None:
 
 
 def _measure(name: str, service: Service) -> None:
+    store = open_objects(f"{service.url}/{uuid.uuid4().hex}", service.env)
+    compare(name, store, _obstore(name, service))
+
+
+def compare(name: str, store: ObjectStore, direct: AzureStore | GCSStore | S3Store) -> None:
+    """Measure a store beside obstore's client, both of one server; close it."""
     with asyncio.Runner() as runner:
-        store = open_objects(f"{service.url}/{uuid.uuid4().hex}", service.env)
-        ours, theirs = _ours(store), _theirs(name, service)
+        ours, theirs = _ours(store), _theirs(direct)
         grown_bytes = 0
         for title in ours:
 
@@ -125,8 +129,8 @@ def _ours(store: ObjectStore) -> Mapping[str, Work]:
     }
 
 
-def _theirs(name: str, service: Service) -> Mapping[str, Work]:
-    store, folder = _obstore(name, service), uuid.uuid4().hex
+def _theirs(store: AzureStore | GCSStore | S3Store) -> Mapping[str, Work]:
+    folder = uuid.uuid4().hex
 
     async def up() -> None:
         key = f"{folder}/large"
