@@ -1,6 +1,7 @@
 """A program that writes to HDFS until it is killed: ``python -m hdfs_child put|append URL``.
 
-It prints one line once it is in the middle of it, and then goes on for ever.
+It prints one line once it is in the middle of it, and then goes on for ever. With ``head`` it
+looks for an object, says when it cannot, and ends.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 
+from seafloor.domain.errors import StoreUnavailable
+from seafloor.stores.objects.hdfs import remote
 from seafloor.stores.objects.hdfs.store import HdfsObjectStore, from_url
 
 
@@ -34,6 +37,15 @@ async def _append(store: HdfsObjectStore) -> None:
     await asyncio.Event().wait()
 
 
+async def _head(store: HdfsObjectStore) -> None:
+    remote.CALL_TIMEOUT_S = 1.0
+    try:
+        await store.head("a")
+    except StoreUnavailable:
+        print("unavailable", flush=True)
+    await store.close()
+
+
 if __name__ == "__main__":
-    work = {"put": _put, "append": _append}[sys.argv[1]]
+    work = {"put": _put, "append": _append, "head": _head}[sys.argv[1]]
     asyncio.run(work(from_url(sys.argv[2], {})))

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from hdfs_native import WriteOptions
@@ -18,6 +24,7 @@ from seafloor.domain.errors import (
     StoreError,
     StoreUnavailable,
 )
+from seafloor.stores.objects.hdfs import remote
 from seafloor.stores.objects.hdfs.remote import Remote
 from seafloor.stores.objects.hdfs.store import HdfsObjectStore, from_url
 from seafloor.stores.objects.memory import MemoryObjectStore
@@ -45,8 +52,8 @@ async def opened(place: str) -> AsyncIterator[HdfsObjectStore]:
 
 def with_leftovers_gone(fs: Fs, place: str) -> HdfsObjectStore:
     """A store that takes any unfinished file for a crash's leftover."""
-    remote = Remote(fs.url, config_dir=fs.conf, kerberos={}, place=place)
-    return HdfsObjectStore(remote, path_of(place), leftover_age_s=-3600)
+    client = Remote(fs.url, config_dir=fs.conf, kerberos={}, place=place)
+    return HdfsObjectStore(client, path_of(place), leftover_age_s=-3600)
 
 
 async def test_put__if_absent_by_many_stores__exactly_one_succeeds(fs: Fs) -> None:
@@ -203,9 +210,40 @@ async def test_any_call__nobody_listens__is_told_at_once(fs: Fs) -> None:
             lambda: store.delete("a"),
         ]
         for call in calls:
-            with pytest.raises(StoreUnavailable) as told:
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="does not answer") as told:
                 await call()  # type: ignore[misc]
             assert told.value.retry_after_s
+            assert time.monotonic() - begun < 5
+
+
+async def test_any_call__server_is_silent__is_told_in_time_and_others_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "CALL_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
+        async with opened(f"hdfs://127.0.0.1:{mute.getsockname()[1]}/x") as store:
+            for _ in range(3):
+                begun = time.monotonic()
+                ends = await outcomes(store.head(f"{number}") for number in range(RACERS))
+                assert time.monotonic() - begun < 10
+                assert [type(end) for end in ends] == [StoreUnavailable] * RACERS
+            hanging = sum(thread.name == "seafloor-hdfs" for thread in threading.enumerate())
+            assert hanging <= 2 * RACERS, "only one call at a time tries a server that fell silent"
+
+
+def test_process__a_call_hangs__ends_all_the_same() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        place = f"hdfs://127.0.0.1:{mute.getsockname()[1]}/x"
+        ran = subprocess.run(
+            [sys.executable, "-m", "hdfs_child", "head", place],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (ran.returncode, ran.stdout) == (0, "unavailable\n"), ran.stderr
 
 
 @pytest.mark.parametrize("url", ["hdfs://nowhere/x", "viewfs://nowhere/x", "hdfs:///x"])
@@ -221,14 +259,14 @@ def test_open__settings_are_missing__is_refused() -> None:
 
 async def test_keys__that_hdfs_has_no_names_for__are_like_any_other(fs: Fs) -> None:
     place = fs.fresh()
-    keys = ["a:b/c:", "a/.snapshot", ".snapshot/x", "a0", "a:c", "é:1", ":"]
+    keys = ["ab:c/d:", "a/.snapshot", ".snapshot/x", "a0", "ab:d", "é:1", ":"]
     async with opened(place) as store:
         for key in keys:
             await store.put(key, key.encode())
         assert await keys_of(store, limit=2) == sorted(keys)
         for key in keys:
             assert await content(store, key) == key.encode()
-        assert await store.delete_folder("a:b") == 1
+        assert await store.delete_folder("ab:c") == 1
         for key in ("x\uf03a", "\uf02esnapshot"):
             with pytest.raises(InvalidValue):
                 await store.put(key, b"")

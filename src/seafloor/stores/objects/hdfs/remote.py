@@ -9,20 +9,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
 from hdfs_native import Client, FileReader, FileStatus, FileWriter, WriteOptions
 
-from seafloor.domain.errors import InvalidValue, NotSupported, StoreError
-from seafloor.stores.objects.hdfs.errors import translated
+from seafloor.domain.errors import InvalidValue, NotSupported, StoreError, StoreUnavailable
+from seafloor.stores.objects.hdfs.errors import RETRY_AFTER_S, translated
 from seafloor.stores.objects.hdfs.naming import times_of
+from seafloor.stores.objects.hdfs.pairs import Pairs
+from seafloor.stores.objects.hdfs.threads import Threads
 
 _Result = TypeVar("_Result")
 
-CALL_TIMEOUT_S = 30.0
-"""How long one call may be silent. hdfs-native itself waits for a mute server for ever."""
+CALL_TIMEOUT_S = 10.0
+"""How long a call about one path may be silent. hdfs-native waits for a mute NameNode for ever."""
+DATA_TIMEOUT_S = 30.0
+"""The same for bytes and for listings."""
+TREE_TIMEOUT_S = 120.0
+"""The same for what a NameNode does to a whole tree, which takes it longer the larger that is."""
+
+_BOUNDED = {
+    "dfs.client.failover.max.attempts": "3",
+    "dfs.client.failover.sleep.base.millis": "100",
+    "dfs.client.failover.sleep.max.millis": "500",
+}
+"""How often hdfs-native repeats a call that no NameNode takes: for about a second, and not, as it
+would by itself, for minutes. Our callers repeat, and are told why they have to."""
 
 _NO_CHANGE = 2**64 - 1
 """As an access time: leave it as it is (-1 of 64 bits)."""
@@ -33,6 +47,8 @@ _NO_ACCESS_TIMES = "Access time for hdfs is not configured"
 _THREADS = 32
 _CLOSING_THREADS = 256
 """Closing a file mostly sleeps in hdfs-native for half a second that nobody waits for."""
+_HUNG_THREADS_MAX = 512
+"""So many threads may hang in calls that were given up, until nothing more is asked."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +91,12 @@ class Remote:
     """One file system.
 
     What a caller acts on comes as an OSError, see ``errors``. A step that runs cannot be stopped:
-    a caller that is cancelled waits for its end, up to CALL_TIMEOUT_S.
+    a caller that is cancelled waits for its end, up to the time limit.
 
-    A server that falls silent without ending, as a machine does that lost its power, is asked
-    no more once a call to it timed out: a new client may begin with the other NameNode.
+    A server may fall silent without ending, as a machine does that lost its power. Once a call
+    timed out its client is left to itself, with the threads that hang in it, for a new one that
+    asks the next NameNode of the pair first. That one is tried by one call at a time, until one
+    is answered; all others are told StoreUnavailable at once.
 
     Args:
         address: ``hdfs://host:port``, ``hdfs://nameservice`` or ``viewfs://mounts``.
@@ -102,8 +120,9 @@ class Remote:
         self._address = address
         self._config_dir = config_dir
         self._kerberos = dict(kerberos)
+        self._pairs = Pairs(config_dir)
         try:
-            self._client = self._connected({})
+            self._client = self._connected()
         except (RuntimeError, OSError, NotImplementedError) as error:
             raise InvalidValue(
                 f"{place} cannot be opened: {error}. A name without a port is looked up in "
@@ -111,19 +130,19 @@ class Remote:
                 "that HADOOP_CONF_DIR names.",
                 field="stores.objects",
             ) from error
-        self._pool = _pool()
-        self._closing_pool = ThreadPoolExecutor(
-            _CLOSING_THREADS, thread_name_prefix="seafloor-hdfs-closing"
-        )
+        self._threads = Threads(_THREADS, name="seafloor-hdfs")
+        self._closing = Threads(_CLOSING_THREADS, name="seafloor-hdfs-closing")
+        self._left: list[Threads] = []
+        self._is_silent = False
+        self._is_tried = False
         self._closed = False
 
     def close(self) -> None:
         """Take no more calls. Safe to repeat."""
         if not self._closed:
             self._closed = True
-            # Not waited for: a thread may hang on a mute server.
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._closing_pool.shutdown(wait=False)
+            self._threads.close()
+            self._closing.close()
 
     async def status(self, path: str) -> FileStatus | None:
         """Describe a path; None when there is nothing."""
@@ -143,12 +162,12 @@ class Remote:
 
     async def write(self, file: OpenFile, data: bytes) -> None:
         """Write all bytes."""
-        await self._run(lambda _: file.writer.write(data))
+        await self._run_in(file, lambda: file.writer.write(data))
 
     async def sync(self, file: OpenFile) -> bool:
         """Bring what was written to the disks of all replicas; False where that is not offered."""
         try:
-            await self._run(lambda _: file.writer.hsync())
+            await self._run_in(file, file.writer.hsync)
         except NotSupported:
             return False  # erasure coded
         return True
@@ -161,7 +180,16 @@ class Remote:
             with translated(self.place):
                 file.writer.close()
 
-        return self._closing_pool.submit(close)
+        return self._closing.submit(close)
+
+    async def finished(self, closing: Future[None]) -> None:
+        """Wait until a file is closed."""
+        waiter = asyncio.wrap_future(closing)
+        waiter.add_done_callback(_looked_at)
+        await asyncio.wait((waiter,), timeout=DATA_TIMEOUT_S)
+        if not waiter.done():
+            raise self._silent()
+        waiter.result()
 
     async def recover_lease(self, path: str) -> bool:
         """Close a file that nobody closed; False while DataNodes are at it.
@@ -195,14 +223,19 @@ class Remote:
 
     async def delete_tree(self, path: str) -> None:
         """Delete a folder with all that is below."""
-        await self._run(lambda client: client.delete(path, recursive=True))
+        await self._run(
+            lambda client: client.delete(path, recursive=True), timeout_s=TREE_TIMEOUT_S
+        )
 
     async def count_files(self, path: str) -> int:
         """How many files there are below a folder."""
         try:
-            return (await self._run(lambda client: client.get_content_summary(path))).file_count
+            summary = await self._run(
+                lambda client: client.get_content_summary(path), timeout_s=TREE_TIMEOUT_S
+            )
         except (FileNotFoundError, NotADirectoryError):
             return 0
+        return summary.file_count
 
     async def set_modified(self, path: str, modified_ns: int) -> bool:
         """Set the time of a file; False where times are kept in whole milliseconds only.
@@ -225,7 +258,7 @@ class Remote:
 
     async def in_thread(self, step: Callable[[], _Result]) -> _Result:
         """Run a step that blocks: ``open``, ``statuses``, or the next item of a stream."""
-        return await self._run(lambda _: step())
+        return await self._run(lambda _: step(), timeout_s=DATA_TIMEOUT_S)
 
     def open(self, path: str) -> Opened:
         """Open a file for reading. Blocks. FileNotFoundError: no file is there."""
@@ -247,19 +280,46 @@ class Remote:
         except (FileNotFoundError, NotADirectoryError):
             return
 
-    async def _run(self, step: Callable[[Client], _Result]) -> _Result:
+    async def _run(
+        self, step: Callable[[Client], _Result], *, timeout_s: float | None = None
+    ) -> _Result:
+        """Ask the NameNode that is asked now."""
         self._check_open()
         client = self._client
+        if not self._is_silent:
+            return await self._answer(
+                lambda: step(client), timeout_s or CALL_TIMEOUT_S, client=client
+            )
+        if self._is_tried:
+            raise self._silent()
+        self._is_tried = True
+        try:
+            return await self._answer(lambda: step(client), CALL_TIMEOUT_S, client=client)
+        finally:
+            self._is_tried = False
+
+    async def _run_in(self, file: OpenFile, step: Callable[[], object]) -> None:
+        """Do something with a file that is written to, whichever NameNode is asked now."""
+        self._check_open()
+        await self._answer(step, DATA_TIMEOUT_S, client=file.client)
+
+    async def _answer(
+        self, step: Callable[[], _Result], timeout_s: float, *, client: Client
+    ) -> _Result:
+        """Run a step in a thread, up to a time; it may go on there after that."""
 
         def guarded() -> _Result:
             with translated(self.place):
-                return step(client)
+                return step()
 
-        future = self._pool.submit(guarded)
+        if sum(left.alive for left in self._left) > _HUNG_THREADS_MAX:
+            raise self._silent()
+        threads = self._threads
+        future = threads.submit(guarded)
         waiter = asyncio.wrap_future(future)
         waiter.add_done_callback(_looked_at)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + CALL_TIMEOUT_S
+        deadline = loop.time() + timeout_s
         cancelled: asyncio.CancelledError | None = None
         while not waiter.done() and loop.time() < deadline:
             try:
@@ -267,38 +327,53 @@ class Remote:
             except asyncio.CancelledError as error:
                 cancelled = error
                 future.cancel()
-        if not waiter.done():
-            self._give_up(client)
+        is_answered = waiter.done()
+        if not is_answered:
+            future.cancel()  # when it has not begun it must not be done later
+            self._leave_threads(threads)
+        if not waiter.cancelled():
+            self._note(client, is_answered=is_answered)
         if cancelled is not None:
             raise cancelled
-        if not waiter.done():
-            with translated(self.place):
-                raise TimeoutError
+        if not is_answered:
+            raise self._silent()
         return waiter.result()
 
-    def _give_up(self, client: Client) -> None:
-        """Leave a client and the threads that hang in it to themselves."""
-        if self._client is client and not self._closed:
-            self._client = self._connected(self._any_order())
-            self._pool.shutdown(wait=False)
-            self._pool = _pool()
+    def _note(self, client: Client, *, is_answered: bool) -> None:
+        """Take a client that gave no answer for silent, and go on with a new one."""
+        if self._client is not client:
+            return
+        self._is_silent = not is_answered
+        if not is_answered:
+            self._pairs.rotate()
+            self._client = self._connected()
 
-    def _connected(self, settings: Mapping[str, str]) -> Client:
+    def _leave_threads(self, threads: Threads) -> None:
+        """Leave threads of which some hang to themselves."""
+        if self._threads is not threads or self._closed:
+            return
+        for left in (self._threads, self._closing):
+            left.close()
+            self._left.append(left)
+        self._left = [left for left in self._left if left.alive]
+        self._threads = Threads(_THREADS, name="seafloor-hdfs")
+        self._closing = Threads(_CLOSING_THREADS, name="seafloor-hdfs-closing")
+
+    def _silent(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self.place} did not answer in time: look whether its NameNode and DataNodes are "
+            "well, or have the other NameNode take over, then repeat.",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+    def _connected(self) -> Client:
         """Make a client; it connects when it is first used."""
-        return Client(self._address, dict(settings), self._config_dir, **self._kerberos)
-
-    def _any_order(self) -> dict[str, str]:
-        """Settings by which a client begins with any NameNode of the pair."""
-        name = self._address.partition("://")[2]
-        return {f"dfs.client.failover.random.order.{name}": "true"}
+        settings = {**_BOUNDED, **self._pairs.settings()}
+        return Client(self._address, settings, self._config_dir, **self._kerberos)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError("The object store is closed.")
-
-
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="seafloor-hdfs")
 
 
 def _looked_at(future: asyncio.Future[_Result]) -> None:

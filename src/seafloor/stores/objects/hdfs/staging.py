@@ -20,11 +20,12 @@ from seafloor.stores.objects.hdfs.remote import OpenFile, Remote
 
 LEFTOVER_AGE_S = 24 * 3600.0
 _CREATE_TRIES = 3
-_CLOSE_PATIENCE_S = 60.0
+_CLOSE_PATIENCE_S = 20.0
 _CLOSE_POLL_S = 0.003
 _CLOSE_POLL_MAX_S = 0.1
+_CLOSE_RETRY_S = 0.25
 _RECOVERY_POLL_S = 2.0
-"""Each look at a file that DataNodes recover makes them begin again."""
+"""Each look at a file that DataNodes recover makes them begin again: it is doubled each time."""
 _CLOSE_GRACE_S = 0.02
 _CLOSE_GRACE_SYNCS = 4
 """How long closing may take before we look ourselves: so many times what syncing took."""
@@ -53,7 +54,7 @@ async def close_durably(
     """
     begun = time.monotonic()
     if not size_bytes or not await remote.sync(file):
-        await asyncio.wrap_future(remote.finish(file))
+        await remote.finished(remote.finish(file))
         return None
     grace_s = max(_CLOSE_GRACE_S, _CLOSE_GRACE_SYNCS * (time.monotonic() - begun))
     closing = remote.finish(file)
@@ -75,14 +76,18 @@ async def close_durably(
 async def _recovered(remote: Remote, closing: Future[None], path: str) -> None:
     """Return once the file is closed, by whichever is first: its writer or the recovery."""
     deadline = time.monotonic() + _CLOSE_PATIENCE_S
-    wait_s = _CLOSE_POLL_S
+    wait_s, recovery_wait_s = _CLOSE_POLL_S, _RECOVERY_POLL_S
     while not _is_closed(closing):
         try:
             if await remote.recover_lease(path):
                 return
-            wait_s = _RECOVERY_POLL_S
+            wait_s, recovery_wait_s = recovery_wait_s, 2 * recovery_wait_s
         except FileExistsError:
             wait_s = min(2 * wait_s, _CLOSE_POLL_MAX_S)
+        except StoreUnavailable:  # another NameNode may be about to take over
+            if time.monotonic() > deadline:
+                raise
+            wait_s = _CLOSE_RETRY_S
         if time.monotonic() > deadline:
             raise StoreUnavailable(
                 f"{path} was written, but no DataNode reports it: look at the DataNodes, "
@@ -127,7 +132,8 @@ class Ends:
         if going_on is not None:
             waiter = asyncio.wrap_future(going_on)
             waiter.add_done_callback(_looked_at)
-            await asyncio.wait((waiter,))
+            # What hangs longer does so in a connection that was given up.
+            await asyncio.wait((waiter,), timeout=_CLOSE_PATIENCE_S)
 
 
 class StagedFile:

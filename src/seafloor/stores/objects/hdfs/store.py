@@ -377,7 +377,7 @@ class HdfsObjectStore:
         await self.remote.write(file, data)
         await self.remote.sync(file)
         # Without hurrying, as ``close_durably`` does: the next append may follow at once.
-        await asyncio.wrap_future(self.remote.finish(file))
+        await self.remote.finished(self.remote.finish(file))
         await self._set_modified(path, after_ns=before_ns)
 
     async def _recover(self, key: str, error: OSError, deadline: float) -> None:
