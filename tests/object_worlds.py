@@ -16,7 +16,7 @@ from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.open import open_objects
 from seafloor.stores.objects.protocol import ObjectStore
 
-KINDS = ("memory", "local", "s3", "azure", "gcs")
+KINDS = ("memory", "local", "s3", "azure", "gcs", "hdfs")
 """Those that ``fresh_objects`` knows."""
 
 

@@ -40,7 +40,6 @@ from seafloor.testing.object_cases import (
     content,
     deepest_key,
     keys_of,
-    listed,
     outcomes,
     put_all,
     stream_of,
@@ -210,29 +209,6 @@ async def test_put__killed_in_its_middle__nothing_is_visible(
         wait_for(lambda: unfinished_uploads(real, below=folder) == [f"{folder}/a"])
     await store.put("a", b"2")
     assert await content(store, "a") == b"2"
-
-
-# -- listing
-
-
-async def test_list__25_000_keys__are_those_of_the_model(store: ObjectStore, kind: str) -> None:
-    """In one folder, in many, and at the edges of what folders and objects can be called."""
-    count = 25_000 if kind == "s3" else 3_000  # the emulator of Azure writes 200 a second
-    flat = [f"flat/{number:05}.bin" for number in range(count // 2)]
-    deep = [f"deep/{number % 97}/{number % 7}/{number}" for number in range(count // 2)]
-    edges = [f"edge/{a}{b}x" for a in ("a", "a-b", "a.b", "a0", "a b") for b in ("", "/", "/y/")]
-    keys = [*flat, *deep, *edges, "a", "a/b", "a-b", "ab"]
-    await put_all(store, keys, at_once=48)
-    for limit in (1000, 999):
-        assert await keys_of(store, limit=limit) == sorted(keys)
-    assert await keys_of(store, "flat", limit=700) == flat
-    assert await keys_of(store, "edge", limit=2) == sorted(edges)
-    _, folders = await listed(store, recursive=False, limit=2)
-    assert folders == ["a", "deep", "edge", "flat"]
-    _, folders = await listed(store, "deep", recursive=False, limit=10)
-    assert folders == sorted({f"deep/{number}" for number in range(97)}, key=lambda f: f"{f}/")
-    assert await store.delete_folder("flat") == len(flat)
-    assert await keys_of(store, "flat") == []
 
 
 async def test_put__longest_key_of_the_bucket__is_like_any_other(
