@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.stores.objects.hdfs import remote
-from seafloor.stores.objects.hdfs.remote import Remote
+from seafloor.stores.objects.hdfs.remote import OpenFile, Remote
 from seafloor.stores.objects.hdfs.store import HdfsObjectStore, from_url
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectPage, ObjectStore
@@ -135,6 +136,34 @@ async def test_put__process_is_killed_in_the_middle__nothing_is_visible_and_clea
     await late.put("c", b"")
     await late.close()
     assert fs.paths(place) == [".seafloor-tmp", "a", "a/b", "c"]
+
+
+async def test_put__its_recovery_begins_before_it_is_closed__the_bytes_stay(
+    fs: Fs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as closing:
+        async with opened(fs.fresh()) as store:
+            recover = store.remote.recover_lease
+
+            async def recovered(path: str) -> bool:
+                is_closed = await recover(path)
+                begun.set()
+                return is_closed
+
+            def close_late(file: OpenFile) -> Future[None]:
+                def close() -> None:
+                    begun.wait()
+                    file.writer.close()
+
+                return closing.submit(close)
+
+            with monkeypatch.context() as slow:
+                slow.setattr(store.remote, "finish", close_late)
+                slow.setattr(store.remote, "recover_lease", recovered)
+                await store.put("a", b"one")
+            assert await store.append("a", offset=3, data=b" two") == 7
+            assert await content(store, "a") == b"one two"
 
 
 async def test_append__last_writer_was_killed__goes_on_after_it(fs: Fs) -> None:
