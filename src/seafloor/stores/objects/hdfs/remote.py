@@ -123,6 +123,7 @@ class Remote:
         self._pairs = Pairs(config_dir)
         try:
             self._client = self._connected()
+            self._recoverer = self._connected()
         except (RuntimeError, OSError, NotImplementedError) as error:
             raise InvalidValue(
                 f"{place} cannot be opened: {error}. A name without a port is looked up in "
@@ -197,7 +198,11 @@ class Remote:
         Raises:
             FileExistsError: all is written, and no DataNode has reported it yet.
         """
-        return await self._run(lambda client: client.recover_lease(path))
+        # Never by the client that writes it: a NameNode takes both for one holder of the lease.
+        # It would let the file be closed as it was while DataNodes give its last block another
+        # stamp, and take the only good replicas for corrupt from then on.
+        recoverer = self._recoverer
+        return await self._run(lambda _: recoverer.recover_lease(path))
 
     async def mkdirs(self, path: str) -> None:
         """Make a folder and those it lies in. FileExistsError: one of them is a file."""
@@ -347,6 +352,7 @@ class Remote:
         if not is_answered:
             self._pairs.rotate()
             self._client = self._connected()
+            self._recoverer = self._connected()
 
     def _leave_threads(self, threads: Threads) -> None:
         """Leave threads of which some hang to themselves."""

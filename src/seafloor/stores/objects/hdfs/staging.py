@@ -39,7 +39,8 @@ async def close_durably(
     The NameNode takes a file for closed once a DataNode has reported its last block, which it
     mostly has not when it is asked first, and hdfs-native asks again only after half a second. So
     after a while we have the file's lease recovered, which closes it as soon as the report is in.
-    That is safe since every replica has all bytes by then; what was written is compared at the end.
+    That is safe since every replica has all bytes by then, and another client asks for it: once a
+    recovery begins, its writer can close the file no more. What was written is compared at the end.
 
     Args:
         size_bytes: Of the whole file.

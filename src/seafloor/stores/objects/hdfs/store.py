@@ -382,9 +382,12 @@ class HdfsObjectStore:
 
     async def _recover(self, key: str, error: OSError, deadline: float) -> None:
         """Close a file whose writer died. There is one writer per key, and that is the caller."""
-        await asyncio.sleep(_RECOVERY_POLL_S)
         path = self.path(key)
-        while not await self._is_closed(path):
+        is_closed = False
+        while not is_closed:
+            # Also before the first look: it may be closed, and refused for want of a replica.
+            await asyncio.sleep(_RECOVERY_POLL_S)
+            is_closed = await self._is_closed(path)
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
                     f'"{key}" was left open by a writer that died, and is not closed yet: repeat '
@@ -392,7 +395,6 @@ class HdfsObjectStore:
                     retry_after_s=5.0,
                     detail=str(error),
                 ) from error
-            await asyncio.sleep(_RECOVERY_POLL_S)
 
     async def _is_closed(self, path: str) -> bool:
         try:
