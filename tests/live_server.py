@@ -64,7 +64,9 @@ class LiveServer:
                 cwd=self.data,
             )
         self.url = wait_for(
-            lambda: self._address(started_ns), what=f"the server ({self.data}/server.log)"
+            lambda: self._address(started_ns),
+            timeout_s=90.0,  # its first start on a busy machine compiles and migrates
+            what=f"the server ({self.data}/server.log)",
         )
         wait_for(self._is_well, what=f"/health ({self.data}/server.log)")
         return self

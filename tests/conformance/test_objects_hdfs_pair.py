@@ -34,6 +34,7 @@ def running(service: Callable[[str], Service]) -> Iterator[Pair]:
 
 @pytest.fixture
 def fs(running: Pair) -> Fs:
+    running.ensure_active()
     env = {"HADOOP_CONF_DIR": str(running.conf)}
     return Fs(Service(name="pair", url=running.url, env=env))
 

@@ -128,6 +128,17 @@ class Daemon:
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
 
+    def pause(self) -> None:
+        """Stop it without ending it; on return not one of its threads runs any more."""
+        self.signal(signal.SIGSTOP)
+        self.wait_until(self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        # A signal is on its way for a while: what still runs answers.
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        states = [(thread / "stat").read_text().rpartition(") ")[2][0] for thread in threads]
+        return set(states) == {"T"}
+
     def kill(self) -> None:
         """End it with -9 and wait until it is gone. Safe to repeat."""
         self.signal(signal.SIGKILL)

@@ -108,6 +108,11 @@ class Pair:
         """The name of the active one."""
         return next(name for name in NAMES if self.state(name) == "active")
 
+    def ensure_active(self) -> None:
+        """Have one of them be active, whatever was left behind."""
+        if not any(self.state(name) == "active" for name in NAMES):
+            self.make_active(NAMES[0])
+
     def other(self, name: str) -> str:
         """The other one."""
         return next(each for each in NAMES if each != name)
@@ -118,7 +123,7 @@ class Pair:
 
     def pause(self, name: str) -> None:
         """Stop a NameNode without ending it: its connections stay open and mute."""
-        self.namenodes[name].signal(signal.SIGSTOP)
+        self.namenodes[name].pause()
 
     def resume(self, name: str) -> None:
         """Let a paused one go on."""
