@@ -16,7 +16,7 @@ from tests.services._service import Missing
 from tests.services._supervisor import SOCKET_VARIABLE, Supervisor, ask, names
 
 AT_ONCE = 3
-"""So many start at the same time: all together they take longer than their patience on two cores."""
+"""So many start at the same time: all together need more than their patience on two cores."""
 
 
 def main(arguments: list[str]) -> int:
