@@ -58,8 +58,15 @@ export function LogRows(props: Props) {
   const onScroll = useCallback(() => {
     const element = scroller.current;
     if (element === null) return;
-    const below = element.scrollHeight - element.scrollTop - element.clientHeight;
-    if (keepPlace.movedByUser(element) && below > 2 * ROW_PX) onFollowing(false);
+    let below = element.scrollHeight - element.scrollTop - element.clientHeight;
+    if (keepPlace.following && below > 2 * ROW_PX) {
+      if (keepPlace.movedByUser(element)) {
+        onFollowing(false);
+      } else {
+        element.scrollTop = element.scrollHeight;
+        below = 0;
+      }
+    }
     keepPlace.note(element);
     if (element.scrollTop < NEAR_EDGE_PX) loadBefore();
     if (below < NEAR_EDGE_PX) loadAfter();
@@ -71,6 +78,10 @@ export function LogRows(props: Props) {
         ref={scroller}
         className={styles.scroller}
         onScroll={onScroll}
+        onWheel={keepPlace.touched}
+        onTouchMove={keepPlace.touched}
+        onPointerDown={keepPlace.touched}
+        onKeyDown={keepPlace.touched}
         tabIndex={0}
         role="region"
         aria-label="Log lines"
@@ -132,6 +143,15 @@ function usePlace(
   current.current = rows;
   const place = useMemo(
     () => ({
+      following: false,
+      /**
+       * The user's hand was on the scroller since following began. A browser moves it by itself,
+       * too: a smooth scroll that began before goes on over rows that were replaced meanwhile.
+       */
+      byHand: false,
+      touched() {
+        place.byHand = true;
+      },
       note(element: HTMLElement) {
         const index = Math.floor(element.scrollTop / ROW_PX);
         const row = current.current[index];
@@ -140,11 +160,15 @@ function usePlace(
       },
       /** Scrolling up is the user's; scrolling down may be ours. */
       movedByUser(element: HTMLElement): boolean {
-        return anchor.current !== null && element.scrollTop < anchor.current.top - 1;
+        return place.byHand && anchor.current !== null && element.scrollTop < anchor.current.top - 1;
       },
     }),
     [],
   );
+  useLayoutEffect(() => {
+    place.following = following;
+    place.byHand = false;
+  }, [following, place]);
   useLayoutEffect(() => {
     const element = scroller.current;
     if (element === null) return;
