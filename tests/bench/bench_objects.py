@@ -16,8 +16,10 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import obstore
+from hdfs_native import Client, WriteOptions
 from obstore.store import AzureStore, GCSStore, S3Store
 from tests.bench.measuring import alternate, peak_growth, table
 from tests.services._service import Missing, Service
@@ -31,7 +33,7 @@ COUNT = int(os.environ.get("SEAFLOOR_BENCH_COUNT", 5_000))
 AT_ONCE = 64
 PIECE = os.urandom(1024 * 1024)
 SMALL = os.urandom(4096)
-STORES = ("s3", "azure")
+STORES = ("s3", "azure", "hdfs")
 ROUNDS = 3
 
 Work = Callable[[], Awaitable[None]]
@@ -53,13 +55,13 @@ def run() -> None:
 
 def _measure(name: str, service: Service) -> None:
     store = open_objects(f"{service.url}/{uuid.uuid4().hex}", service.env)
-    compare(name, store, _obstore(name, service))
+    compare(name, store, _by_hdfs_native(service) if name == "hdfs" else _by_obstore(name, service))
 
 
-def compare(name: str, store: ObjectStore, direct: AzureStore | GCSStore | S3Store) -> None:
-    """Measure a store beside obstore's client, both of one server; close it."""
+def compare(name: str, store: ObjectStore, theirs: Mapping[str, Work]) -> None:
+    """Measure a store beside another client of the same server; close it."""
     with asyncio.Runner() as runner:
-        ours, theirs = _ours(store), _theirs(direct)
+        ours = _ours(store)
         grown_bytes = 0
         for title in ours:
 
@@ -129,7 +131,8 @@ def _ours(store: ObjectStore) -> Mapping[str, Work]:
     }
 
 
-def _theirs(store: AzureStore | GCSStore | S3Store) -> Mapping[str, Work]:
+def obstore_work(store: AzureStore | GCSStore | S3Store) -> Mapping[str, Work]:
+    """The same work by obstore's client."""
     folder = uuid.uuid4().hex
 
     async def up() -> None:
@@ -157,6 +160,45 @@ def _theirs(store: AzureStore | GCSStore | S3Store) -> Mapping[str, Work]:
         "small objects up": lambda: _each(write),
         "small objects down": lambda: _each(read),
     }
+
+
+def _by_hdfs_native(service: Service) -> Mapping[str, Work]:
+    """By the client that blocks, in threads: the asynchronous one panics in its wakers."""
+    client = Client(service.url)
+    folder = f"/{uuid.uuid4().hex}"
+    anew = WriteOptions(overwrite=True)
+    threads = ThreadPoolExecutor(AT_ONCE)
+
+    def up() -> None:
+        with client.create(f"{folder}/large", anew) as file:
+            for _ in range(SIZE_BYTES // len(PIECE)):
+                file.write(PIECE)
+
+    def down() -> None:
+        with client.read(f"{folder}/large") as file:
+            assert sum(map(len, file.read_range_stream(0, SIZE_BYTES))) == SIZE_BYTES
+
+    def write(number: int) -> None:
+        with client.create(f"{folder}/small/{number}", anew) as file:
+            file.write(SMALL)
+
+    def read(number: int) -> None:
+        with client.read(f"{folder}/small/{number}") as file:
+            assert len(file.read()) == len(SMALL)
+
+    async def in_thread(work: Callable[..., None], *arguments: int) -> None:
+        await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+
+    return {
+        "1 large object up": lambda: in_thread(up),
+        "1 large object down": lambda: in_thread(down),
+        "small objects up": lambda: _each(lambda number: in_thread(write, number)),
+        "small objects down": lambda: _each(lambda number: in_thread(read, number)),
+    }
+
+
+def _by_obstore(name: str, service: Service) -> Mapping[str, Work]:
+    return obstore_work(_obstore(name, service))
 
 
 def _obstore(name: str, service: Service) -> S3Store | AzureStore:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from obstore.store import GCSStore
-from tests.bench.bench_objects import PIECE, SIZE_BYTES, SMALL, compare
+from tests.bench.bench_objects import PIECE, SIZE_BYTES, SMALL, compare, obstore_work
 
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.client import GcsClient
@@ -46,7 +46,11 @@ def run() -> None:
             config={"service_account_key": json.dumps(nobody), "skip_signature": True},
             client_options={"allow_http": True, "timeout": "600s"},
         )
-        compare("gcs", GcsObjectStore(GcsClient("bench", Anonymous(), endpoint=url)), direct)
+        compare(
+            "gcs",
+            GcsObjectStore(GcsClient("bench", Anonymous(), endpoint=url)),
+            obstore_work(direct),
+        )
     finally:
         server.kill()
         server.wait()

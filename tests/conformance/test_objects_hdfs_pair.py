@@ -150,6 +150,21 @@ async def test_writer__active_namenode_falls_silent__goes_on_at_the_other(
             await asyncio.to_thread(running.restart, active)
 
 
+async def test_open_file__forgotten_while_the_namenode_is_silent__nobody_waits_for_it(
+    running: Pair, fs: Fs
+) -> None:
+    active = running.active()
+    place = fs.fresh()
+    async with opened(fs, place) as store:
+        files = [await store.remote.create(f"{path_of(place)}/a")]
+        await store.remote.write(files[0], b"content")
+        await asyncio.to_thread(running.pause, active)
+        try:
+            await asyncio.wait_for(asyncio.to_thread(files.clear), timeout=5)
+        finally:
+            await asyncio.to_thread(running.resume, active)
+
+
 async def test_put__nobody_is_active_when_it_is_to_be_placed__waits_for_one(
     running: Pair, fs: Fs
 ) -> None:

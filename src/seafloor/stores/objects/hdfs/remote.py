@@ -11,15 +11,18 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from hdfs_native import Client, FileReader, FileStatus, FileWriter, WriteOptions
+from hdfs_native import Client, FileReader, FileStatus, WriteOptions
 
 from seafloor.domain.errors import InvalidValue, NotSupported, StoreError, StoreUnavailable
 from seafloor.stores.objects.hdfs.errors import RETRY_AFTER_S, translated
 from seafloor.stores.objects.hdfs.naming import times_of
 from seafloor.stores.objects.hdfs.pairs import Pairs
 from seafloor.stores.objects.hdfs.threads import Threads
+
+if TYPE_CHECKING:
+    from hdfs_native._internal import RawFileWriter
 
 _Result = TypeVar("_Result")
 
@@ -55,10 +58,12 @@ _HUNG_THREADS_MAX = 512
 class OpenFile:
     """A file that is written to.
 
-    It holds the client that it was opened with: a writer whose client is gone panics.
+    It holds the client that it was opened with: a writer whose client is gone panics. Its writer is
+    the bare one: hdfs-native's own wrapping of it asks the NameNode to close the file once more
+    when Python forgets it, in whichever thread that happens, and for ever if nobody answers.
     """
 
-    writer: FileWriter
+    writer: RawFileWriter
     client: Client
 
 
@@ -155,11 +160,11 @@ class Remote:
     async def create(self, path: str) -> OpenFile:
         """Make a file, with its folders. FileExistsError: there is one."""
         options = WriteOptions(overwrite=False, create_parent=True)
-        return await self._run(lambda client: OpenFile(client.create(path, options), client))
+        return await self._run(lambda client: OpenFile(client.inner.create(path, options), client))
 
     async def open_append(self, path: str) -> OpenFile:
         """Open a file to write at its end. FileExistsError: somebody else does."""
-        return await self._run(lambda client: OpenFile(client.append(path), client))
+        return await self._run(lambda client: OpenFile(client.inner.append(path), client))
 
     async def write(self, file: OpenFile, data: bytes) -> None:
         """Write all bytes."""
