@@ -57,9 +57,9 @@ class TestSqlMetadataStore(MetadataStoreSuite, MetadataSearchSuite, DurableMetad
         return await open_sql_store(folder)
 
     async def put_metric(
-        self, store: MetadataStore, workload_id: str, key: str, value: float
+        self, store: MetadataStore, workload_id: str, key: str, *values: float
     ) -> None:
-        await put_sql_metric(store, workload_id, key, value)
+        await put_sql_metric(store, workload_id, key, *values)
 
     def held_open(self, folder: Path) -> list[str]:
         url = parse_url(database_url(folder))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from enum import StrEnum
+from typing import Any, cast
 
 import msgspec
 
@@ -12,11 +15,20 @@ from seafloor.domain.workloads import WorkloadKind, WorkloadState
 class Subject(StrEnum):
     """What an identifier speaks of."""
 
-    METRIC = "metric"  # the last value of a series
+    METRIC = "metric"
     PARAM = "param"
     TAG = "tag"
     ATTRIBUTE = "attribute"
     DATASET = "dataset"
+
+
+class Part(StrEnum):
+    """What of a metric's series: its last, least or greatest value, or the step of the last."""
+
+    LAST = "last"
+    MIN = "min"
+    MAX = "max"
+    STEP = "step"
 
 
 class Operator(StrEnum):
@@ -30,6 +42,8 @@ class Operator(StrEnum):
     GE = ">="
     LIKE = "LIKE"
     ILIKE = "ILIKE"
+    NOT_LIKE = "NOT LIKE"
+    NOT_ILIKE = "NOT ILIKE"
     IN = "IN"
     NOT_IN = "NOT IN"
     IS_NULL = "IS NULL"
@@ -52,6 +66,11 @@ ATTRIBUTES = {
 }
 """The attributes of a workload that can be searched and ordered by, with their type."""
 
+PATH_STEPS_MAX = 16
+
+Value = float | int | str
+"""What a comparison compares with: a number or a text."""
+
 
 class Identifier(msgspec.Struct, frozen=True):
     """A thing to compare or order by.
@@ -60,23 +79,29 @@ class Identifier(msgspec.Struct, frozen=True):
         subject: What it speaks of.
         key: Key of the metric, param or tag; one of ATTRIBUTES; ``name``, ``digest`` or
             ``context`` of a dataset.
+        part: Of a metric.
+        path: Of a param or tag that holds a JSON document: names of objects and places of
+            lists, from the outside in. See ``json_at``.
     """
 
     subject: Subject
     key: str
+    part: Part = Part.LAST
+    path: tuple[str | int, ...] = ()
 
 
 class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
     """One clause. A missing key never matches, not even ``!=``; only IS NULL does.
 
     Args:
-        value: A number for metrics and numeric attributes; a text otherwise; several for IN and
-            NOT IN; None for IS NULL and IS NOT NULL.
+        value: A number for metrics and numeric attributes; for params and tags a number, then
+            those match that read as one (``number_in``), or a text; a text otherwise. Several for
+            IN and NOT IN; None for IS NULL and IS NOT NULL.
     """
 
     left: Identifier
     operator: Operator
-    value: float | int | str | tuple[str, ...] | None = None
+    value: Value | tuple[Value, ...] | None = None
 
 
 class AllOf(msgspec.Struct, frozen=True, tag="all"):
@@ -91,14 +116,25 @@ class AnyOf(msgspec.Struct, frozen=True, tag="any"):
     parts: tuple[Filter, ...]
 
 
-Filter = Comparison | AllOf | AnyOf
+class Not(msgspec.Struct, frozen=True, tag="not"):
+    """The part does not hold; so it does for what lacks the key that the part compares."""
+
+    part: Filter
+
+
+Filter = Comparison | AllOf | AnyOf | Not
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One key to order by: values first, then NaN, then missing, in both directions."""
+    """One key to order by: values first, then NaN, then missing, in both directions.
+
+    Args:
+        numeric: Of a param or tag: by the number that it reads as; others count as missing.
+    """
 
     by: Identifier
     descending: bool = False
+    numeric: bool = False
 
 
 class Lifecycle(StrEnum):
@@ -133,3 +169,55 @@ class WorkloadQuery(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle.ACTIVE
     limit: int = 100
     cursor: str | None = None
+
+
+NUMBER_PATTERN = r"[-+]?([0-9]{1,30}([.][0-9]{0,30})?|[.][0-9]{1,30})([eE][-+]?[0-9]{1,2})?"
+"""A text that reads as a number; such that no database's float overflows."""
+
+_NUMBER = re.compile(NUMBER_PATTERN)
+
+
+def number_in(text: str) -> float | None:
+    """The number that a param's or tag's text reads as.
+
+    >>> number_in("1e-3"), number_in(" 1"), number_in("nan"), number_in("1e300")
+    (0.001, None, None, None)
+    """
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def json_at(document: str, path: tuple[str | int, ...]) -> str | None:
+    """The text that stands in a JSON document at a path.
+
+    Of a number it is what is written there; true and false are such texts. An object, a list,
+    null, a place that is not there, and all of a text that is no JSON are None.
+
+    >>> json_at('{"optimizer": {"lr": 1e-3, "betas": [0.9, 0.99]}}', ("optimizer", "betas", 1))
+    '0.99'
+    """
+    try:
+        found: Any = json.loads(
+            document, parse_float=str, parse_int=str, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        return None
+    for step in path:
+        if isinstance(step, str) and isinstance(found, dict):
+            found = cast(dict[str, Any], found).get(step)
+        elif isinstance(step, int) and isinstance(found, list):
+            places = cast(list[Any], found)
+            found = places[step] if step < len(places) else None
+        else:
+            return None
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    return found if isinstance(found, str) and _is_kept(found) else None
+
+
+def _is_kept(text: str) -> bool:
+    """Whether every database could hold the text, escapes resolved."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)  # NaN and infinities are Python's, not JSON's

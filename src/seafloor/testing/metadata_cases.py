@@ -25,9 +25,13 @@ class MetadataStoreCases(ABC):
 
     @abstractmethod
     async def put_metric(
-        self, store: MetadataStore, workload_id: str, key: str, value: float
+        self, store: MetadataStore, workload_id: str, key: str, *values: float
     ) -> None:
-        """Write the last value of a metric where searches find it, past the store."""
+        """Write a metric's summary where searches find it, past the store.
+
+        Args:
+            values: At the steps 0, 1, …; see ``metadata_records.summary``.
+        """
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[MetadataStore]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from seafloor.domain.artifacts import ArtifactFile
 from seafloor.domain.environments import Environment
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import Sha256, WorkloadId
+from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.models import LoggedModel
 from seafloor.domain.workloads import Ending, Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, MetadataStore, NewEvent, Transition
@@ -51,6 +53,24 @@ def launched(number: int = 1, **changes: Any) -> Workload:
             "attempt": 1,
             **changes,
         },
+    )
+
+
+def summary(key: str, *values: float) -> MetricSummary:
+    """What is known of a series with these values at the steps 0, 1, …"""
+    numbers = [value for value in values if not math.isnan(value)]
+    least, greatest = min(numbers, default=None), max(numbers, default=None)
+    return MetricSummary(
+        key=key,
+        points=len(values),
+        nans=len(values) - len(numbers),
+        last=values[-1],
+        last_step=len(values) - 1,
+        last_time_ms=0,
+        min=least,
+        max=greatest,
+        min_step=None if least is None else values.index(least),
+        max_step=None if greatest is None else values.index(greatest),
     )
 
 

@@ -18,8 +18,10 @@ from seafloor.domain.search import (
     Filter,
     Identifier,
     Lifecycle,
+    Not,
     Operator,
     Order,
+    Part,
     Subject,
     WorkloadQuery,
 )
@@ -211,6 +213,32 @@ class MetadataSearchSuite(MetadataStoreCases):
             ("ended_ns != 0", set[int]()),
             ("user = 'ada' AND params.lr != '0.1'", {3, 5}),
             ("params.lr = '0.1' OR name = '日本'", {1, 7}),
+            ("NOT params.lr = '0.1'", {2, 3, 4, 5, 6, 7}),
+            ("NOT (params.lr = '0.1' OR user = 'bob')", {3, 5, 7}),
+            ("NOT NOT user = 'bob'", {2, 4, 6}),
+            ("NOT environment = 'x'", {1, 2, 3, 4, 5, 6, 7}),
+            ("NOT environment IS NULL", set[int]()),
+            ("params.lr NOT LIKE '0.1'", {2, 3, 4, 5}),
+            ("name NOT ILIKE 'ÄRG%'", {1, 2, 3, 4, 7}),
+            ("params.lr > 0.3", {4, 5}),
+            ("params.lr = 0.30", {3}),
+            ("params.lr IN (0.1, 0.5, 7)", {1, 5}),
+            ("params.lr NOT IN (0.1)", {2, 3, 4, 5}),
+            ("params.lr BETWEEN 0.2 AND 0.4", {2, 3, 4}),
+            ("params.lr NOT BETWEEN 0.2 AND 0.4", {1, 5}),
+            ("params.lr >= '0.4'", {4, 5}),
+            ("tags.same > 1", set[int]()),
+            ("name BETWEEN 'alpha' AND 'beta%'", {2, 4}),
+            ("name < 'alpha'", {1}),
+            ("experiment_id IN (0, 5)", {1, 2, 3, 4, 5, 6, 7}),
+            ("experiment_id NOT IN (0)", set[int]()),
+            ("created >= '2023-11-14'", {1, 2, 3, 4, 5, 6, 7}),
+            ("created < '2023-11-14T22:13:20+00:00'", set[int]()),
+            ("metrics.`val/loss` IN (0.5, 0.25)", {1, 2, 6}),
+            ("metrics.`val/loss` NOT IN (0.5)", {2, 3, 4, 5}),
+            ("metrics.`val/loss` IS NULL", {7}),
+            ("NOT metrics.`val/loss` < 1", {3, 4, 7}),
+            ("metrics.`val/loss` BETWEEN 0 AND 0.4", {2}),
             ("user = 'bob' AND (params.lr = '0.2' OR metrics.`val/loss` > 1)", {2, 4}),
         ],
     )
@@ -218,6 +246,105 @@ class MetadataSearchSuite(MetadataStoreCases):
         self, found_in: MetadataStore, asked: str, expected: set[int]
     ) -> None:
         assert await find(found_in, asked) == expected
+
+    @pytest.mark.parametrize(
+        ("asked", "expected"),
+        [
+            ("metrics.acc.min = -2", {1, 5}),
+            ("metrics.acc.min < -1.5", {1, 5}),
+            ("metrics.acc.max > 0", {1, 3}),
+            ("metrics.acc.max = 0", {2}),
+            ("metrics.acc.max IN (0, 3)", {1, 2}),
+            ("metrics.acc.min BETWEEN -1 AND 0", {2, 3}),
+            ("metrics.acc.max != 0", {1, 3, 5}),
+            ("metrics.acc.last = 1", {1}),
+            ("metrics.acc.step = 2", {1, 3}),
+            ("metrics.acc.step >= 1", {1, 3, 4}),
+            ("metrics.acc.min IS NULL", {4, 6}),
+            ("metrics.acc IS NULL", {6}),
+            ("metrics.`acc.min` IS NULL", {1, 2, 3, 4, 5, 6}),
+            ("metrics.acc.max > 1e308", {3}),
+            ("metrics.acc.min <= -1e999", {5}),
+        ],
+    )
+    async def test_search__parts_of_a_series__least_greatest_and_step(
+        self, store: MetadataStore, asked: str, expected: set[int]
+    ) -> None:
+        series = {
+            1: [-2.0, 3.0, 1.0],
+            2: [-0.0],
+            3: [math.inf, -1.0, math.nan],
+            4: [math.nan, math.nan],
+            5: [-2.0] if "999" not in asked else [-math.inf],
+            6: [],
+        }
+        for number, values in series.items():
+            await create(store, run(number))
+            if values:
+                await self.put_metric(store, run_id(number), "acc", *values)
+        assert await find(store, asked) == expected
+
+    async def test_search__ordered_by_parts__missing_last(self, store: MetadataStore) -> None:
+        series = {1: [5.0, -1.0], 2: [-2.0, 0.0], 3: [math.nan], 4: [1.0, 2.0, 3.0]}
+        for number in range(1, 6):
+            await create(store, run(number))
+            if number in series:
+                await self.put_metric(store, run_id(number), "acc", *series[number])
+        assert await order(store, "metrics.acc.min") == [2, 1, 4, 5, 3]
+        assert await order(store, "metrics.acc.max desc") == [1, 4, 2, 5, 3]
+        assert await order(store, "metrics.acc.step desc") == [4, 2, 1, 3, 5]
+        query = WorkloadQuery(order=(parse_order("metrics.acc.min"),), limit=1)
+        assert await pages(store, query) == [[2], [1], [4], [5], [3]]
+
+    async def test_search__texts_as_numbers__only_what_reads_as_one(
+        self, store: MetadataStore
+    ) -> None:
+        for number, text in enumerate(("10", "9", "x", "1e1", "", "-0.5", "9 "), start=1):
+            await create(store, run(number), params={"n": text})
+        assert await find(store, "params.n = 10") == {1, 4}
+        assert await find(store, "params.n < 10") == {2, 6}
+        assert await find(store, "params.n != 10") == {2, 6}
+        assert await find(store, "NOT params.n = 10") == {2, 3, 5, 6, 7}
+        assert await order(store, "params.n as number") == [6, 2, 4, 1, 7, 5, 3]
+        assert await order(store, "params.n AS NUMBER desc") == [4, 1, 2, 6, 7, 5, 3]
+        query = WorkloadQuery(order=(parse_order("params.n as number"),), limit=3)
+        assert await pages(store, query) == [[6, 2, 4], [1, 7, 5], [3]]
+
+    @pytest.mark.parametrize(
+        ("asked", "expected"),
+        [
+            ("params.c->'$.opt.lr' > 0.05", {1}),
+            ("params.c->>'$.opt.lr' <= 0.05", {2}),
+            ("params.c->'$.opt.lr' = '0.1'", {1}),
+            ("params.c->'$.opt.name' LIKE 'ad%'", {1}),
+            ("params.c->'$.layers[1].units' = 8", {2}),
+            ("params.c->'$.layers[9].units' = 8", set[int]()),
+            ("params.c->'$[0]' = 'a'", {3}),
+            ("params.c->'$.opt[0]' IS NULL", {1, 2, 3, 4, 5, 6}),
+            ("params.c->'$.flag' = 'true'", {1}),
+            ("params.c->'$.none' IS NULL", {1, 2, 3, 4, 5, 6}),
+            ("params.c->'$.opt' IS NOT NULL", set[int]()),
+            ("params.c->'$.opt.lr' IS NULL", {3, 4, 5, 6}),
+            ("NOT params.c->'$.opt.lr' > 0.05", {2, 3, 4, 5, 6}),
+            ("tags.c->'$.ä b' = 'ü'", {1}),
+            ("tags.c->'$.\"ä b\"' = 'ü'", {1}),
+        ],
+    )
+    async def test_search__documents__by_path(
+        self, store: MetadataStore, asked: str, expected: set[int]
+    ) -> None:
+        documents = {
+            1: '{"opt": {"lr": 0.1, "name": "adam"}, "flag": true, "none": null}',
+            2: '{"opt": {"lr": 1e-2}, "layers": [{"units": 4}, {"units": 8}]}',
+            3: '["a", {"lr": 1}]',
+            4: "no document",
+            5: '{"opt": {"lr": 0.1',
+        }
+        for number in range(1, 7):
+            params = {"c": documents[number]} if number in documents else {}
+            tags = {"c": '{"ä b": "\\u00fc"}'} if number == 1 else {}
+            await create(store, run(number), params=params, tags=tags)
+        assert await find(store, asked) == expected
 
     async def test_search__key_with_quotes__found(self, found_in: MetadataStore) -> None:
         by = Identifier(Subject.TAG, "a`b \"c' d")
@@ -325,9 +452,21 @@ class MetadataSearchSuite(MetadataStoreCases):
             WorkloadQuery(filter=Comparison(Identifier(Subject.DATASET, "x"), Operator.EQ, "")),
             WorkloadQuery(filter=Comparison(Identifier(Subject.METRIC, "x"), Operator.LIKE, "")),
             WorkloadQuery(filter=Comparison(Identifier(Subject.METRIC, "x"), Operator.EQ, "1")),
-            WorkloadQuery(filter=Comparison(Identifier(Subject.PARAM, "x"), Operator.EQ, 1)),
+            WorkloadQuery(filter=Comparison(Identifier(Subject.ATTRIBUTE, "name"), Operator.EQ, 1)),
+            WorkloadQuery(filter=Comparison(Identifier(Subject.PARAM, "x"), Operator.LIKE, 1)),
+            WorkloadQuery(filter=Comparison(Identifier(Subject.PARAM, "x"), Operator.IN, (1, "a"))),
+            WorkloadQuery(filter=Comparison(Identifier(Subject.DATASET, "name"), Operator.GT, "")),
+            WorkloadQuery(
+                filter=Comparison(Identifier(Subject.METRIC, "x", path=("a",)), Operator.EQ, 1)
+            ),
+            WorkloadQuery(
+                filter=Comparison(Identifier(Subject.PARAM, "x", Part.MIN), Operator.EQ, 1)
+            ),
             WorkloadQuery(filter=Comparison(Identifier(Subject.PARAM, "x"), Operator.IN, "a")),
             WorkloadQuery(filter=AllOf((Comparison(Identifier(Subject.TAG, "x"), Operator.GT),))),
+            WorkloadQuery(
+                filter=Not(Comparison(Identifier(Subject.METRIC, "x"), Operator.LIKE, "a"))
+            ),
             WorkloadQuery(order=(Order(Identifier(Subject.DATASET, "name")),)),
             WorkloadQuery(order=(Order(Identifier(Subject.ATTRIBUTE, "spec")),)),
         ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -16,22 +15,13 @@ from msgspec.structs import replace
 
 from seafloor.domain.code import Receipt
 from seafloor.domain.errors import SeafloorError
+from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.models import DatasetInput, LoggedModelState, ModelMetric, ModelOutput
-from seafloor.domain.search import (
-    AllOf,
-    AnyOf,
-    Comparison,
-    Filter,
-    Identifier,
-    Lifecycle,
-    Operator,
-    Order,
-    Subject,
-    WorkloadQuery,
-)
+from seafloor.domain.search import Lifecycle, WorkloadQuery
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.memory import MemoryMetadataStore
 from seafloor.stores.metadata.protocol import MetadataStore, Transition, WorkloadPage
+from seafloor.testing.metadata_queries import KEYS, QUERIES, TEXTS, VALUES
 from seafloor.testing.metadata_records import (
     T0_NS,
     create,
@@ -44,12 +34,10 @@ from seafloor.testing.metadata_records import (
     note,
     run,
     run_id,
+    summary,
 )
 
 RUNS = (1, 2, 3, 4)
-KEYS = ("lr", "LR")
-TEXTS = ("", "a", "A", "ab", "ä", "10", "9")
-VALUES = (-0.0, 1.5, -2.0, math.nan, math.inf, -math.inf)
 PATHS = ("a", "a/b", "ab", "a/b/c", "a-b/c", "A/b")
 
 _Texts = dict[str, str]
@@ -57,7 +45,8 @@ _runs = st.sampled_from(RUNS)
 _keys = st.sampled_from(KEYS)
 _texts = st.sampled_from(TEXTS)
 _labels = st.dictionaries(_keys, _texts, max_size=3)
-_metrics = st.dictionaries(_keys, st.sampled_from(VALUES), max_size=2)
+_values = st.lists(st.sampled_from(VALUES), min_size=1, max_size=3)
+_metrics = st.dictionaries(_keys, _values, max_size=2)
 _states = st.sampled_from(list(WorkloadState))
 # Those that most others can follow and be followed by, more often.
 _moves = _states | st.sampled_from([WorkloadState.RUNNING, WorkloadState.FAILED])
@@ -67,86 +56,6 @@ _experiments = st.sampled_from([0, 0, 0, 1, 2])
 _models = st.integers(1, 3)
 _paths = st.sampled_from(PATHS)
 
-_METRIC = st.builds(
-    Comparison,
-    st.builds(Identifier, st.just(Subject.METRIC), _keys),
-    st.sampled_from([Operator.EQ, Operator.NE, Operator.LT, Operator.LE, Operator.GT, Operator.GE]),
-    st.sampled_from([*VALUES, 1, -2, 1 << 70]),
-)
-_NUMBER = st.builds(
-    Comparison,
-    st.builds(
-        Identifier,
-        st.just(Subject.ATTRIBUTE),
-        st.sampled_from(["created_ns", "started_ns", "ended_ns", "updated_ns", "experiment_id"]),
-    ),
-    st.sampled_from([Operator.EQ, Operator.NE, Operator.LT, Operator.LE, Operator.GT, Operator.GE]),
-    st.one_of(st.integers(-1, 3), _times, st.sampled_from(VALUES)),
-)
-_TEXT_SUBJECTS = st.one_of(
-    st.builds(Identifier, st.sampled_from([Subject.PARAM, Subject.TAG]), _keys),
-    st.builds(
-        Identifier,
-        st.just(Subject.ATTRIBUTE),
-        st.sampled_from(["name", "state", "user", "environment", "origin", "id", "project"]),
-    ),
-    st.builds(Identifier, st.just(Subject.DATASET), st.sampled_from(["name", "digest"])),
-)
-_PATTERNS = st.one_of(_texts, st.sampled_from(["%", "_", "a%", "%B", "RUN %", "run _", "%d%"]))
-_TEXT = st.one_of(
-    st.builds(
-        Comparison,
-        _TEXT_SUBJECTS,
-        st.sampled_from([Operator.EQ, Operator.NE, Operator.LIKE, Operator.ILIKE]),
-        _PATTERNS,
-    ),
-    st.builds(
-        Comparison,
-        _TEXT_SUBJECTS,
-        st.sampled_from([Operator.IN, Operator.NOT_IN]),
-        st.lists(_texts, max_size=3).map(tuple),
-    ),
-    st.builds(
-        Comparison, _TEXT_SUBJECTS, st.sampled_from([Operator.IS_NULL, Operator.IS_NOT_NULL])
-    ),
-)
-
-
-def _trees(parts: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
-    some = st.lists(parts, max_size=3).map(tuple[Filter, ...])
-    return st.one_of(st.builds(AllOf, some), st.builds(AnyOf, some))
-
-
-_LEAVES: st.SearchStrategy[Filter] = st.one_of(_METRIC, _NUMBER, _TEXT)
-_FILTERS = st.recursive(_LEAVES, _trees, max_leaves=4)
-_ORDERS = st.lists(
-    st.builds(
-        Order,
-        st.one_of(
-            st.builds(
-                Identifier, st.sampled_from([Subject.METRIC, Subject.PARAM, Subject.TAG]), _keys
-            ),
-            st.builds(
-                Identifier,
-                st.just(Subject.ATTRIBUTE),
-                st.sampled_from(["name", "created_ns", "ended_ns", "environment", "state"]),
-            ),
-        ),
-        st.booleans(),
-    ),
-    max_size=3,
-).map(tuple)
-
-_QUERIES = st.builds(
-    WorkloadQuery,
-    filter=st.none() | _FILTERS,
-    order=_ORDERS,
-    lifecycle=st.sampled_from(list(Lifecycle)),
-    experiment_ids=st.none() | st.lists(_experiments, max_size=2).map(tuple[int, ...]),
-    states=st.none() | st.lists(_states, max_size=3).map(tuple[WorkloadState, ...]),
-    limit=st.integers(1, 3),
-)
-
 
 class MetadataStoreMachine(RuleBasedStateMachine):
     """Clients that track and launch, users who rename, search, delete and purge.
@@ -155,7 +64,8 @@ class MetadataStoreMachine(RuleBasedStateMachine):
     """
 
     make_store: ClassVar[Callable[[Path], Awaitable[MetadataStore]]]
-    put_metric: ClassVar[Callable[[MetadataStore, str, str, float], Awaitable[None]]]
+    put_metric: ClassVar[Callable[..., Awaitable[None]]]
+    """``MetadataStoreCases.put_metric``."""
     durable: ClassVar[bool] = True
     prepared: ClassVar[Callable[[Path], AbstractContextManager[object]]] = nullcontext
     """What a folder needs before a store is opened over it, for the time of one example."""
@@ -166,7 +76,7 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
         self._held.enter_context(type(self).prepared(self._folder))
         self._runner = self._held.enter_context(asyncio.Runner())
-        self._metrics: dict[tuple[str, str], float] = {}
+        self._metrics: dict[tuple[str, str], MetricSummary] = {}
         self._model = MemoryMetadataStore(lambda owner, key: self._metrics.get((owner, key)))
         self._store = self._open()
 
@@ -203,13 +113,13 @@ class MetadataStoreMachine(RuleBasedStateMachine):
             max_size=len(RUNS),
         )
     )
-    def begin(self, runs: list[tuple[bool, _Texts, _Texts, dict[str, float], int]]) -> None:
+    def begin(self, runs: list[tuple[bool, _Texts, _Texts, dict[str, list[float]], int]]) -> None:
         """Some runs are there, some launched, some tracked."""
         self._compare(lambda store: store.project_list())
         for number, (is_launched, params, tags, metrics, created_ns) in enumerate(runs, start=1):
             self.workload_create(number, is_launched, 0, params, tags, None, created_ns)
-            for key, value in metrics.items():
-                self.metric(number, key, value)
+            for key, values in metrics.items():
+                self.metric(number, key, values)
 
     @rule(name=st.sampled_from(["vision", "default", "audio"]))
     def project_create(self, name: str) -> None:
@@ -339,13 +249,14 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         """Tags change."""
         self._compare(lambda store: store.tags_change(run_id(number), set_=set_, delete=delete))
 
-    @rule(number=_runs, key=_keys, value=st.sampled_from(VALUES))
-    def metric(self, number: int, key: str, value: float) -> None:
-        """A run logs a value."""
+    @rule(number=_runs, key=_keys, values=_values)
+    def metric(self, number: int, key: str, values: list[float]) -> None:
+        """A run logs a series."""
         if self._answer(self._model, lambda store: store.labels_get([run_id(number)])) != {}:
-            self._metrics[run_id(number), key] = value
+            self._metrics[run_id(number), key] = summary(key, *values)
             self._answer(
-                self._store, lambda store: type(self).put_metric(store, run_id(number), key, value)
+                self._store,
+                lambda store: type(self).put_metric(store, run_id(number), key, *values),
             )
 
     @rule(
@@ -430,7 +341,7 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         """A file or folder is deleted."""
         self._compare(lambda store: store.manifest_delete(run_id(number), path))
 
-    @rule(queries=st.lists(_QUERIES, min_size=1, max_size=6))
+    @rule(queries=st.lists(QUERIES, min_size=1, max_size=6))
     def search(self, queries: list[WorkloadQuery]) -> None:
         """Somebody searches and reads every page."""
         for query in queries:

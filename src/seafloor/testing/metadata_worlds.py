@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metadata.sql.tables import metric_summary
 from seafloor.testing.databases import database_url
+from seafloor.testing.metadata_records import summary
 
 
 class SqlStoreUnderTest(SqlMetadataStore):
@@ -31,21 +31,25 @@ async def open_sql_store(folder: Path) -> SqlStoreUnderTest:
     return SqlStoreUnderTest(database)
 
 
-async def put_sql_metric(store: MetadataStore, workload_id: str, key: str, value: float) -> None:
-    """Write the summary of a series of one value, as the metric store would."""
+async def put_sql_metric(store: MetadataStore, workload_id: str, key: str, *values: float) -> None:
+    """Write the summary of a series, as the metric store would."""
     assert isinstance(store, SqlStoreUnderTest)
     table = metric_summary
-    (bits,) = struct.unpack("<q", struct.pack("<d", value))
+    found = summary(key, *values)
     row = {
         "workload_id": workload_id,
         "key": key,
-        "points": 1,
-        "nans": int(math.isnan(value)),
-        "last": searchable(value),
-        "last_bits": bits,
-        "last_step": 0,
+        "points": found.points,
+        "nans": found.nans,
+        "last": searchable(found.last),
+        "last_bits": _bits(found.last),
+        "last_step": found.last_step,
         "last_time_ms": 0,
-        "step_max": 0,
+        "min_bits": None if found.min is None else _bits(found.min),
+        "max_bits": None if found.max is None else _bits(found.max),
+        "min_step": found.min_step,
+        "max_step": found.max_step,
+        "step_max": found.last_step,
         "time_ms_max": 0,
     }
 
@@ -55,3 +59,8 @@ async def put_sql_metric(store: MetadataStore, workload_id: str, key: str, value
         connection.execute(insert(table).values(**row))
 
     await store.database.write(write)
+
+
+def _bits(value: float) -> int:
+    (bits,) = struct.unpack("<q", struct.pack("<d", value))
+    return bits

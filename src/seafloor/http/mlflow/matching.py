@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from seafloor.domain.search import AllOf, AnyOf, Comparison, Filter, Identifier, Operator
+from seafloor.domain.search import AllOf, AnyOf, Comparison, Filter, Identifier, Not, Operator
 
 Value = float | int | str | None
 
@@ -18,6 +18,8 @@ def matches(found: Filter | None, look_up: Callable[[Identifier], Value]) -> boo
         return all(matches(part, look_up) for part in found.parts)
     if isinstance(found, AnyOf):
         return any(matches(part, look_up) for part in found.parts)
+    if isinstance(found, Not):
+        return not matches(found.part, look_up)
     return _holds(found, look_up(found.left))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 from seafloor.domain.bounds import INT64_MAX
@@ -12,14 +13,16 @@ from seafloor.domain.search import (
     Comparison,
     Filter,
     Identifier,
+    Not,
     Operator,
     Order,
     Subject,
 )
-from seafloor.domain.search_grammar import Dialect, parse_filter, parse_order
 from seafloor.domain.workloads import WorkloadState
+from seafloor.http.mlflow.matching import matches
+from seafloor.http.mlflow.search_words import Grammar
 
-DIALECT = Dialect(
+GRAMMAR = Grammar(
     {
         "run_id": "text",
         "run_name": "text",
@@ -28,12 +31,13 @@ DIALECT = Dialect(
         "Run Name": "text",
         "status": "text",
         "user_id": "text",
+        "artifact_uri": "text",
         "start_time": "number",
         "created": "number",
         "Created": "number",
         "end_time": "number",
     },
-    nesting=False,
+    lists=frozenset({"run_id"}),
 )
 _NAMES = {
     "run_id": "id",
@@ -63,31 +67,56 @@ STATUS_OF = {
 """What MLflow calls our states."""
 
 
+_ARTIFACTS = re.compile(r".*/([0-9a-f]{32})/artifacts\Z", re.DOTALL)
+_STARTED = Order(Identifier(Subject.ATTRIBUTE, "started_ns"), descending=True)
+_ID = Order(Identifier(Subject.ATTRIBUTE, "id"))
+
+
 def run_filter(text: str) -> Filter | None:
     """Read a filter over runs; InvalidValue when it is not one."""
-    return _translated(parse_filter(text, DIALECT))
+    found = GRAMMAR.filter(text)
+    return None if found is None else _translated(found)
 
 
 def run_order(texts: list[str]) -> tuple[Order, ...]:
-    """Read what to order by; InvalidValue when it is not that."""
-    orders = [parse_order(text, DIALECT) for text in texts]
-    return tuple(Order(_identifier(order.by), order.descending) for order in orders)
+    """Read what to order by; InvalidValue when it is not that.
+
+    Ties are broken as MLflow does: what started last comes first, then the least id.
+    """
+    read = [GRAMMAR.order(text) for text in texts]
+    orders = [Order(_ordered_by(one.by), one.descending) for one in read]
+    if len({order.by for order in orders}) < len(orders):
+        raise InvalidValue("`order_by` contains duplicate fields.", field="order_by")
+    known = {order.by for order in orders}
+    return (*orders, *(tie for tie in (_STARTED, _ID) if tie.by not in known))
 
 
-def _translated(found: Filter | None) -> Filter | None:
-    if found is None:
-        return None
+def _translated(found: Filter) -> Filter:
     if isinstance(found, AllOf | AnyOf):
-        parts = tuple(cast(Filter, _translated(part)) for part in found.parts)
-        return type(found)(parts)
-    if found.left == Identifier(Subject.ATTRIBUTE, "status"):
-        return _status(found)
+        return type(found)(tuple(_translated(part) for part in found.parts))
+    if isinstance(found, Not):
+        return Not(_translated(found.part))
+    special = _SPECIAL.get(found.left.key) if found.left.subject is Subject.ATTRIBUTE else None
+    if special is not None:
+        return special(found)
     left = _identifier(found.left)
     value = found.value
     if left.key.endswith("_ns") and left.subject is Subject.ATTRIBUTE:
         # MLflow counts milliseconds; `= t` must still find what began within that millisecond.
         return _milliseconds(left, found.operator, _bounded(cast(float, value)))
+    if found.left.subject is Subject.TAG and left.key == "user":
+        return _user_tag(found, left)
     return Comparison(left, found.operator, value)
+
+
+def _user_tag(found: Comparison, left: Identifier) -> Filter:
+    """A run without a user has no such tag."""
+    nobody = Comparison(left, Operator.EQ, "")
+    if found.operator is Operator.IS_NULL:
+        return nobody
+    if found.operator is Operator.IS_NOT_NULL:
+        return Not(nobody)
+    return AllOf((Comparison(left, found.operator, found.value), Not(nobody)))
 
 
 def _bounded(time_ms: float) -> int:
@@ -128,11 +157,27 @@ def _identifier(found: Identifier) -> Identifier:
     return found
 
 
+def _ordered_by(found: Identifier) -> Identifier:
+    return _ID.by if found == Identifier(Subject.ATTRIBUTE, "artifact_uri") else _identifier(found)
+
+
 def _status(found: Comparison) -> Filter:
     """A status is several of our states."""
+    states = tuple(str(state) for state, status in STATUS_OF.items() if _is_met(found, status))
+    return Comparison(Identifier(Subject.ATTRIBUTE, "state"), Operator.IN, states or ("",))
+
+
+def _is_met(found: Comparison, status: str) -> bool:
+    return matches(found, lambda _: status)
+
+
+def _artifact_uri(found: Comparison) -> Filter:
+    """Where a run's files are follows from its id."""
     if found.operator not in (Operator.EQ, Operator.NE):
-        raise InvalidValue("A status can be compared with = and != only.", field="filter")
-    wanted = str(found.value).upper()
-    states = tuple(str(state) for state, status in STATUS_OF.items() if status == wanted)
-    operator = Operator.IN if found.operator is Operator.EQ else Operator.NOT_IN
-    return Comparison(Identifier(Subject.ATTRIBUTE, "state"), operator, states or ("",))
+        raise InvalidValue("An artifact_uri can be compared with = and != only.", field="filter")
+    named = _ARTIFACTS.match(str(found.value))
+    run_id = named.group(1) if named is not None else ""
+    return Comparison(Identifier(Subject.ATTRIBUTE, "id"), found.operator, run_id)
+
+
+_SPECIAL = {"status": _status, "artifact_uri": _artifact_uri}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 import sys
+from collections.abc import Iterable
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded, nearest
 from seafloor.domain.search import (
@@ -13,8 +15,10 @@ from seafloor.domain.search import (
     Comparison,
     Filter,
     Identifier,
+    Not,
     Operator,
     Order,
+    Part,
     Subject,
     WorkloadQuery,
 )
@@ -25,9 +29,13 @@ ORDERS_MAX = 16
 COMPARISONS_MAX = 200
 VALUES_MAX = 20_000
 """Each is less than the least that a database takes in one statement."""
+DEPTH_MAX = 100
 DATASET_KEYS = ("name", "digest", "context")
+NEGATED = frozenset({Operator.NE, Operator.NOT_IN, Operator.NOT_LIKE, Operator.NOT_ILIKE})
+"""What holds for whatever differs: for NaN too."""
 
-_NUMERIC = frozenset({Operator.EQ, Operator.NE, Operator.LT, Operator.LE, Operator.GT, Operator.GE})
+_RANGE = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
+_PATTERN = frozenset({Operator.LIKE, Operator.ILIKE, Operator.NOT_LIKE, Operator.NOT_ILIKE})
 _NULLNESS = frozenset({Operator.IS_NULL, Operator.IS_NOT_NULL})
 _SETS = frozenset({Operator.IN, Operator.NOT_IN})
 
@@ -41,11 +49,21 @@ def fold(text: str) -> str:
     return text.lower().replace("ς", "σ")
 
 
-def is_numeric(identifier: Identifier) -> bool:
-    """Whether what an identifier speaks of is a number."""
-    if identifier.subject is Subject.ATTRIBUTE:
-        return ATTRIBUTES.get(identifier.key) == "number"
-    return identifier.subject is Subject.METRIC
+def compares_numbers(comparison: Comparison) -> bool:
+    """Whether a comparison is one of numbers; of params and tags what it compares with decides."""
+    left, value = comparison.left, comparison.value
+    if left.subject is Subject.METRIC:
+        return True
+    if left.subject is Subject.ATTRIBUTE:
+        return ATTRIBUTES.get(left.key) == "number"
+    if left.subject is Subject.DATASET:
+        return False
+    values = value if isinstance(value, tuple) else (value,)
+    return bool(values) and all(_is_number(one) for one in values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def searchable(value: float) -> float | None:
@@ -58,14 +76,14 @@ def searchable(value: float) -> float | None:
     return max(-sys.float_info.max, min(sys.float_info.max, value))
 
 
-def number_of(comparison: Comparison) -> float | int | None:
-    """The number that a metric or numeric attribute is compared with; None for NaN."""
-    value = comparison.value
+def number_of(value: object) -> float | int | None:
+    """A number that something is compared with; None for NaN.
+
+    Raises:
+        InvalidValue: it is none.
+    """
     if not isinstance(value, int | float):
-        raise InvalidValue(
-            f"{comparison.left.subject} {comparison.left.key} is compared with a number.",
-            field="filter",
-        )
+        raise InvalidValue("Numbers are compared with numbers.", field="filter")
     if isinstance(value, int):
         try:
             as_float = float(value)
@@ -75,16 +93,29 @@ def number_of(comparison: Comparison) -> float | int | None:
     return searchable(value)
 
 
+FLOAT_RANK_MAX = struct.unpack("<q", struct.pack("<d", sys.float_info.max))[0]
+
+
+def float_rank(value: float) -> int:
+    """A whole number that is to others as the float is to theirs; -0.0 is 0.0.
+
+    Least and greatest values are stored by their bits, and so databases compare whole numbers.
+    """
+    (bits,) = struct.unpack("<q", struct.pack("<d", value))
+    rank = -(1 << 63) - bits if bits < 0 else bits
+    return max(-FLOAT_RANK_MAX, min(FLOAT_RANK_MAX, rank))
+
+
 def check_query(query: WorkloadQuery) -> None:
     """Refuse what means nothing: a text operator on a number, an unknown attribute, a limit of 0.
 
     Raises:
         InvalidValue: one of them, or an order by datasets, of which a run has many.
-        LimitExceeded: too many comparisons, values or orders, or too long a pattern.
+        LimitExceeded: too many comparisons, values or orders, too deep, or too long a pattern.
     """
     if not 1 <= query.limit <= LIMIT_MAX:
         raise InvalidValue(f"A page has 1 to {LIMIT_MAX} runs, not {query.limit}.", field="limit")
-    comparisons = _comparisons(query.filter)
+    comparisons = list(comparisons_of(query.filter))
     if len(comparisons) > COMPARISONS_MAX:
         raise LimitExceeded(f"A filter has at most {COMPARISONS_MAX} comparisons.", field="filter")
     for comparison in comparisons:
@@ -107,16 +138,19 @@ def _check_orders(orders: tuple[Order, ...]) -> None:
             raise InvalidValue("Runs cannot be ordered by their datasets.", field="order")
 
 
-def _comparisons(part: Filter | None) -> list[Comparison]:
-    waiting: list[Filter] = [] if part is None else [part]
-    found: list[Comparison] = []
+def comparisons_of(part: Filter | None) -> Iterable[Comparison]:
+    """Every comparison of a filter; LimitExceeded when it is nested too deeply."""
+    waiting: list[tuple[Filter, int]] = [] if part is None else [(part, 0)]
     while waiting:
-        one = waiting.pop()
+        one, depth = waiting.pop()
+        if depth > DEPTH_MAX:
+            raise LimitExceeded(f"A filter has at most {DEPTH_MAX} levels.", field="filter")
         if isinstance(one, AllOf | AnyOf):
-            waiting.extend(one.parts)
+            waiting.extend((inner, depth + 1) for inner in one.parts)
+        elif isinstance(one, Not):
+            waiting.append((one.part, depth + 1))
         else:
-            found.append(one)
-    return found
+            yield one
 
 
 def _check_identifier(identifier: Identifier, *, field: str) -> None:
@@ -129,25 +163,33 @@ def _check_identifier(identifier: Identifier, *, field: str) -> None:
             f"{nearest(identifier.key, known)}",
             field=field,
         )
+    if identifier.path and identifier.subject not in (Subject.PARAM, Subject.TAG):
+        raise InvalidValue("Only params and tags hold documents.", field=field)
+    if identifier.part is not Part.LAST and identifier.subject is not Subject.METRIC:
+        raise InvalidValue("Only metrics have a least and a greatest value.", field=field)
 
 
 def _check_operand(comparison: Comparison) -> None:
     operator, value = comparison.operator, comparison.value
     if operator in _NULLNESS:
         return
-    what = f"{comparison.left.subject} {comparison.left.key}"
-    if is_numeric(comparison.left):
-        if operator not in _NUMERIC:
-            raise InvalidValue(
-                f"`{operator}` cannot compare numbers such as {what}.", field="filter"
-            )
-        number_of(comparison)
-    elif operator in _SETS:
+    left = comparison.left
+    what = f"{left.subject} {left.key}"
+    if operator in _SETS:
         if not isinstance(value, tuple):
-            raise InvalidValue(
-                f"`{operator}` compares {what} with a list of texts.", field="filter"
-            )
-    elif not isinstance(value, str):
-        raise InvalidValue(f"{what} is compared with a text.", field="filter")
-    elif operator in (Operator.LIKE, Operator.ILIKE) and len(value.encode()) > PATTERN_BYTES_MAX:
-        raise LimitExceeded(f"A pattern has at most {PATTERN_BYTES_MAX} bytes.", field="filter")
+            raise InvalidValue(f"`{operator}` compares {what} with a list.", field="filter")
+        values: tuple[object, ...] = value
+    else:
+        values = (value,)
+    numbers = compares_numbers(comparison)
+    if numbers and operator in _PATTERN:
+        raise InvalidValue(f"`{operator}` cannot compare numbers such as {what}.", field="filter")
+    if left.subject is Subject.DATASET and operator in _RANGE:
+        raise InvalidValue(f"`{operator}` cannot compare datasets.", field="filter")
+    for one in values:
+        if numbers:
+            number_of(one)
+        elif not isinstance(one, str):
+            raise InvalidValue(f"{what} is compared with a text.", field="filter")
+        elif operator in _PATTERN and len(one.encode()) > PATTERN_BYTES_MAX:
+            raise LimitExceeded(f"A pattern has at most {PATTERN_BYTES_MAX} bytes.", field="filter")

@@ -7,22 +7,29 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.search import (
     AllOf,
     AnyOf,
     Comparison,
     Filter,
     Identifier,
+    Not,
     Operator,
     Order,
+    Part,
     Subject,
+    Value,
     WorkloadQuery,
+    json_at,
+    number_in,
 )
 from seafloor.domain.workloads import Workload
 from seafloor.stores.metadata.comparisons import (
+    NEGATED,
     check_query,
+    compares_numbers,
     fold,
-    is_numeric,
     number_of,
     searchable,
 )
@@ -31,23 +38,29 @@ from seafloor.stores.metadata.memory.experiments import lives
 from seafloor.stores.metadata.memory.rows import WorkloadRows
 from seafloor.stores.metadata.protocol import WorkloadPage
 
-_Value = float | int | str | None
+SummaryOf = Callable[[str, str], MetricSummary | None]
+"""What is known of a metric, by workload id and key."""
+
 _CONTEXT_TAG = "mlflow.data.context"
+_POSITIVE = {
+    Operator.NE: Operator.EQ,
+    Operator.NOT_IN: Operator.IN,
+    Operator.NOT_LIKE: Operator.LIKE,
+    Operator.NOT_ILIKE: Operator.ILIKE,
+}
 
 
 def search(
-    all_rows: Iterable[WorkloadRows],
-    query: WorkloadQuery,
-    last_value: Callable[[str, str], float | None],
+    all_rows: Iterable[WorkloadRows], query: WorkloadQuery, summary_of: SummaryOf
 ) -> WorkloadPage:
     """Answer a query."""
     check_query(query)
     after = decode_cursor(query)
     compare = functools.partial(_compare_positions, query.order)
     found = [
-        (_position(rows, query.order, last_value), rows.workload)
+        (_position(rows, query.order, summary_of), rows.workload)
         for rows in all_rows
-        if _is_asked_for(rows.workload, query) and _holds(query.filter, rows, last_value)
+        if _is_asked_for(rows.workload, query) and _holds(query.filter, rows, summary_of)
     ]
     if after is not None:
         found = [one for one in found if compare(one[0], after) > 0]
@@ -70,41 +83,59 @@ def _is_asked_for(workload: Workload, query: WorkloadQuery) -> bool:
     )
 
 
-def _holds(
-    part: Filter | None, rows: WorkloadRows, last_value: Callable[[str, str], float | None]
-) -> bool:
+def _holds(part: Filter | None, rows: WorkloadRows, summary_of: SummaryOf) -> bool:
     if part is None:
         return True
     if isinstance(part, AllOf):
-        return all(_holds(one, rows, last_value) for one in part.parts)
+        return all(_holds(one, rows, summary_of) for one in part.parts)
     if isinstance(part, AnyOf):
-        return any(_holds(one, rows, last_value) for one in part.parts)
-    values = _values(part.left, rows, last_value)
+        return any(_holds(one, rows, summary_of) for one in part.parts)
+    if isinstance(part, Not):
+        return not _holds(part.part, rows, summary_of)
+    values = _values(part.left, rows, summary_of)
     if part.operator is Operator.IS_NULL:
         return not values
     if part.operator is Operator.IS_NOT_NULL:
         return bool(values)
-    return any(_matches(part, value) for value in values)
+    if compares_numbers(part):
+        return any(_number_matches(part, number) for number in _numbers(part.left, values))
+    return any(_text_matches(part, str(value)) for value in values)
 
 
-def _values(
-    identifier: Identifier, rows: WorkloadRows, last_value: Callable[[str, str], float | None]
-) -> Sequence[float | int | str]:
+def _values(identifier: Identifier, rows: WorkloadRows, summary_of: SummaryOf) -> Sequence[Value]:
     """Every value that an identifier has; none when it is missing."""
     key = identifier.key
-    found: _Value
+    found: Value | None
     match identifier.subject:
         case Subject.METRIC:
-            found = last_value(rows.workload.id, key)
+            found = _of_series(summary_of(rows.workload.id, key), identifier.part)
         case Subject.PARAM:
-            found = rows.labels.params.get(key)
+            found = _of_label(rows.labels.params.get(key), identifier)
         case Subject.TAG:
-            found = rows.labels.tags.get(key)
+            found = _of_label(rows.labels.tags.get(key), identifier)
         case Subject.ATTRIBUTE:
             found = getattr(rows.workload, key)
         case Subject.DATASET:
             return _dataset_values(key, rows)
     return () if found is None else (found,)
+
+
+def _of_series(summary: MetricSummary | None, part: Part) -> Value | None:
+    if summary is None:
+        return None
+    match part:
+        case Part.LAST:
+            return summary.last
+        case Part.MIN:
+            return summary.min
+        case Part.MAX:
+            return summary.max
+        case Part.STEP:
+            return summary.last_step
+
+
+def _of_label(text: str | None, identifier: Identifier) -> str | None:
+    return text if text is None or not identifier.path else json_at(text, identifier.path)
 
 
 def _dataset_values(key: str, rows: WorkloadRows) -> Sequence[str]:
@@ -113,43 +144,62 @@ def _dataset_values(key: str, rows: WorkloadRows) -> Sequence[str]:
     return [getattr(one, key) for one in rows.datasets]
 
 
-def _matches(comparison: Comparison, value: float | int | str) -> bool:
-    if is_numeric(comparison.left) and not isinstance(value, str):
-        return _number_matches(comparison, value)
-    wanted, text = comparison.value, str(value)
-    match comparison.operator:
+def _numbers(left: Identifier, values: Sequence[Value]) -> list[float | int | None]:
+    """What values are as numbers, None for NaN; texts that read as none are left out."""
+    if left.subject in (Subject.PARAM, Subject.TAG):
+        return [number for text in values if (number := number_in(str(text))) is not None]
+    return [searchable(value) if isinstance(value, float) else int(value) for value in values]
+
+
+def _number_matches(comparison: Comparison, found: float | int | None) -> bool:
+    operator, value = comparison.operator, comparison.value
+    if operator in NEGATED:
+        positive = Comparison(comparison.left, _POSITIVE[operator], value)
+        return not _number_matches(positive, found)
+    if operator is Operator.IN:
+        values = value if isinstance(value, tuple) else ()
+        return any(_compared(Operator.EQ, found, one) for one in values)
+    return _compared(operator, found, value)
+
+
+def _compared(operator: Operator, found: float | int | None, value: object) -> bool:
+    wanted = number_of(value)
+    if found is None or wanted is None:
+        return False
+    if isinstance(found, float):
+        wanted = float(wanted)
+    return _is_in_order(operator, (found > wanted) - (found < wanted))
+
+
+def _is_in_order(operator: Operator, difference: int) -> bool:
+    match operator:
         case Operator.EQ:
-            return text == wanted
-        case Operator.NE:
-            return text != wanted
+            return difference == 0
+        case Operator.LT:
+            return difference < 0
+        case Operator.LE:
+            return difference <= 0
+        case Operator.GT:
+            return difference > 0
+        case _:
+            return difference >= 0
+
+
+def _text_matches(comparison: Comparison, text: str) -> bool:
+    operator, wanted = comparison.operator, comparison.value
+    if operator in NEGATED:
+        positive = Comparison(comparison.left, _POSITIVE[operator], wanted)
+        return not _text_matches(positive, text)
+    match operator:
         case Operator.IN:
             return isinstance(wanted, tuple) and text in wanted
-        case Operator.NOT_IN:
-            return isinstance(wanted, tuple) and text not in wanted
         case Operator.LIKE:
             return _is_like(text, str(wanted))
-        case _:
+        case Operator.ILIKE:
             return _is_like(fold(text), fold(str(wanted)))
-
-
-def _number_matches(comparison: Comparison, value: float | int) -> bool:
-    found = searchable(value) if isinstance(value, float) else value
-    wanted = number_of(comparison)
-    if found is None or wanted is None:
-        return comparison.operator is Operator.NE
-    match comparison.operator:
-        case Operator.EQ:
-            return found == wanted
-        case Operator.NE:
-            return found != wanted
-        case Operator.LT:
-            return found < wanted
-        case Operator.LE:
-            return found <= wanted
-        case Operator.GT:
-            return found > wanted
         case _:
-            return found >= wanted
+            other = str(wanted)
+            return _is_in_order(operator, (text > other) - (text < other))
 
 
 def _is_like(text: str, pattern: str) -> bool:
@@ -157,14 +207,14 @@ def _is_like(text: str, pattern: str) -> bool:
     return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
-def _position(
-    rows: WorkloadRows, orders: Sequence[Order], last_value: Callable[[str, str], float | None]
-) -> Position:
-    keys = tuple(_sort_key(_values(order.by, rows, last_value)) for order in orders)
+def _position(rows: WorkloadRows, orders: Sequence[Order], summary_of: SummaryOf) -> Position:
+    keys = tuple(_sort_key(order, _values(order.by, rows, summary_of)) for order in orders)
     return Position(keys, rows.workload.created_ns, rows.workload.id)
 
 
-def _sort_key(values: Sequence[float | int | str]) -> SortKey:
+def _sort_key(order: Order, values: Sequence[Value]) -> SortKey:
+    if order.numeric:
+        values = [number for text in values if (number := number_in(str(text))) is not None]
     if not values:
         return (2, None)
     value = values[0]

@@ -16,7 +16,8 @@ from seafloor.stores.metadata.memory.experiments import MemoryExperiments, Memor
 from seafloor.stores.metadata.memory.leases import MemoryInstallation, MemoryLeases
 from seafloor.stores.metadata.memory.models import MemoryModels
 from seafloor.stores.metadata.memory.rows import Rows
-from seafloor.stores.metadata.memory.workloads import LastValue, MemoryLabels, MemoryWorkloads
+from seafloor.stores.metadata.memory.search import SummaryOf
+from seafloor.stores.metadata.memory.workloads import MemoryLabels, MemoryWorkloads
 
 
 class MemoryManifest:
@@ -88,17 +89,17 @@ class MemoryMetadataStore(
     One event loop at a time: no call waits, so none sees another's half.
 
     Args:
-        last_value: The last value of a metric, by workload id and key, for searches; None when
+        summary_of: What is known of a metric, by workload id and key, for searches; None when
             there is none. Without it no workload has metrics.
         now_ns: The clock of leases.
     """
 
     def __init__(
-        self, last_value: LastValue | None = None, now_ns: Callable[[], int] = time.time_ns
+        self, summary_of: SummaryOf | None = None, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self._rows = Rows()
         self._manifest = MemoryManifestStore()
-        self._last_value = last_value or _no_metrics
+        self._summary_of = summary_of or _no_metrics
         self._now_ns = now_ns
         self._closed = False
 

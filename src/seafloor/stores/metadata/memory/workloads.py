@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from seafloor.stores.metadata.memory.attempts import begin_attempt
 from seafloor.stores.metadata.memory.experiments import changed_tags
 from seafloor.stores.metadata.memory.leases import check_claim
 from seafloor.stores.metadata.memory.rows import Rows, WorkloadRows
-from seafloor.stores.metadata.memory.search import search
+from seafloor.stores.metadata.memory.search import SummaryOf, search
 from seafloor.stores.metadata.protocol import (
     Labels,
     NewEvent,
@@ -32,16 +32,13 @@ from seafloor.stores.metadata.protocol import (
 
 _FOUND_MAX = 10
 
-LastValue = Callable[[str, str], float | None]
-"""The last value of a metric of a workload, by workload id and key; None when it has none."""
-
 
 class MemoryWorkloads:
     """``WorkloadRecords`` in memory."""
 
     _rows: Rows
     _manifest: MemoryManifestStore
-    _last_value: LastValue
+    _summary_of: SummaryOf
 
     async def workload_create(
         self, workload: Workload, *, labels: Labels, event: NewEvent, idempotency_key: str | None
@@ -88,7 +85,7 @@ class MemoryWorkloads:
 
     async def workload_search(self, query: WorkloadQuery) -> WorkloadPage:
         """See ``WorkloadRecords``."""
-        return search(self._rows.workloads.values(), query, self._last_value)
+        return search(self._rows.workloads.values(), query, self._summary_of)
 
     async def workload_update(
         self,

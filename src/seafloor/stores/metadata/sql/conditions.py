@@ -1,4 +1,7 @@
-"""Filters as SQL conditions on ``workload``. What they mean: ``stores.metadata.comparisons``."""
+"""Filters as SQL conditions on ``workload``. What they mean: ``stores.metadata.comparisons``.
+
+Every condition is true or false, never NULL, so that NOT is its contrary.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, exists, false, literal, or_, true
+from sqlalchemy import BigInteger, ColumnElement, and_, false, literal, not_, or_, true
 
 from seafloor.domain.search import (
     AllOf,
@@ -14,36 +17,44 @@ from seafloor.domain.search import (
     Comparison,
     Filter,
     Identifier,
+    Not,
     Operator,
+    Part,
     Subject,
 )
-from seafloor.stores.metadata.comparisons import fold, is_numeric, number_of
+from seafloor.stores.metadata.comparisons import (
+    NEGATED,
+    compares_numbers,
+    float_rank,
+    fold,
+    number_of,
+)
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.folding import folded
+from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
 
-_COMPARISONS: dict[Operator, Callable[[ColumnElement[Any], Any], ColumnElement[bool]]] = {
+Column = ColumnElement[Any]
+Condition = ColumnElement[bool]
+
+_COMPARED: dict[Operator, Callable[[Column, Any], Condition]] = {
     Operator.EQ: lambda column, value: column == value,
     Operator.NE: lambda column, value: column != value,
     Operator.LT: lambda column, value: column < value,
     Operator.LE: lambda column, value: column <= value,
     Operator.GT: lambda column, value: column > value,
     Operator.GE: lambda column, value: column >= value,
-    Operator.LIKE: lambda column, value: _like(column, str(value)),
-    Operator.ILIKE: lambda column, value: _like(folded(column), fold(str(value))),
+    Operator.LIKE: lambda column, value: _like(column, value),
+    Operator.ILIKE: lambda column, value: _like(folded(column), fold(value)),
+    Operator.NOT_LIKE: lambda column, value: not_(_like(column, value)),
+    Operator.NOT_ILIKE: lambda column, value: not_(_like(folded(column), fold(value))),
     Operator.IN: lambda column, value: column.in_(value),
     Operator.NOT_IN: lambda column, value: column.not_in(value),
 }
 
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 
-_DATASET_COLUMNS = {
-    "name": tables.workload_input.c.name,
-    "digest": tables.workload_input.c.dataset_digest,
-    "context": tables.workload_input.c.context,
-}
 
-
-def _like(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+def _like(column: Column, pattern: str) -> Condition:
     """Compare with a pattern in which only ``%`` and ``_`` are special.
 
     Without being told, some databases take a backslash for an escape and others nothing.
@@ -51,50 +62,101 @@ def _like(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
     return column.like(pattern.replace("/", "//"), escape="/")
 
 
-def condition(found: Filter) -> ColumnElement[bool]:
+def condition(found: Filter, *, negated: bool = False) -> Condition:
     """Make the condition of a filter that ``check_query`` accepts."""
-    if isinstance(found, AllOf):
-        return and_(true(), *(condition(part) for part in found.parts))
-    if isinstance(found, AnyOf):
-        return or_(false(), *(condition(part) for part in found.parts))
-    column = _column(found.left)
+    if isinstance(found, Not):
+        return condition(found.part, negated=not negated)
+    if isinstance(found, AllOf | AnyOf):
+        parts = [condition(part, negated=negated) for part in found.parts]
+        if isinstance(found, AllOf) is not negated:
+            return and_(true(), *parts)
+        return or_(false(), *parts)
     if found.left.subject is Subject.ATTRIBUTE:
-        return _compared(found, column)
+        return _of_attribute(found, negated=negated)
+    holds = _of_rows(found)
+    return not_(holds) if negated else holds
+
+
+def _of_attribute(found: Comparison, *, negated: bool) -> Condition:
+    column = tables.workload.c[found.left.key]
+    if found.operator in (Operator.IS_NULL, Operator.IS_NOT_NULL):
+        is_null = (found.operator is Operator.IS_NULL) is not negated
+        return column.is_(None) if is_null else column.is_not(None)
+    holds = compared(found, column)
+    if found.operator in NEGATED:
+        holds = and_(column.is_not(None), holds)
+    return or_(column.is_(None), not_(holds)) if negated else holds
+
+
+def _of_rows(found: Comparison) -> Condition:
+    left = found.left
+    table: Any = (
+        tables.workload_input if left.subject is Subject.DATASET else KEYED[left.subject].alias()
+    )
+    value = value_in_row(left, table)
+    # A row may be there without a value; NaN has none in its column, but is there.
+    asks_for_it = found.operator in NEGATED | {Operator.IS_NULL, Operator.IS_NOT_NULL}
+    there = value.is_not(None) if asks_for_it and _may_lack(left) else true()
     if found.operator is Operator.IS_NULL:
-        return ~_exists(found.left, true())
+        return not_(has_row(left, there, table))
     if found.operator is Operator.IS_NOT_NULL:
-        return _exists(found.left, true())
-    return _exists(found.left, _compared(found, column))
+        return has_row(left, there, table)
+    return has_row(left, and_(there, compared(found, value)), table)
 
 
-def _compared(found: Comparison, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    if found.operator is Operator.IS_NULL:
-        return column.is_(None)
-    if found.operator is Operator.IS_NOT_NULL:
-        return column.is_not(None)
-    if is_numeric(found.left):
-        return _number_compared(found, column)
-    return _COMPARISONS[found.operator](column, found.value)
+def _may_lack(left: Identifier) -> bool:
+    return bool(left.path) or left.part in (Part.MIN, Part.MAX)
 
 
-def _number_compared(found: Comparison, column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Compare a number; a metric's column is NULL for NaN, which matches ``!=`` only."""
-    value = number_of(found)
-    differs = found.operator is Operator.NE
-    is_metric = found.left.subject is Subject.METRIC
+def compared(found: Comparison, column: Column) -> Condition:
+    """Compare a column or expression that holds the value of a comparison's left side.
+
+    It may be NULL for a NULL column, but for a metric's, which then is NaN.
+    """
+    if not compares_numbers(found):
+        return _COMPARED[found.operator](column, found.value)
+    left = found.left
+    if left.subject in (Subject.PARAM, Subject.TAG):
+        column = as_number(column)
+    if found.operator in (Operator.IN, Operator.NOT_IN):
+        return _among(found, column)
+    return _number_compared(left, found.operator, column, number_of(found.value))
+
+
+def _is_nan_there(left: Identifier) -> bool:
+    return left.subject is Subject.METRIC and left.part is Part.LAST
+
+
+def _among(found: Comparison, column: Column) -> Condition:
+    values = found.value if isinstance(found.value, tuple) else ()
+    equal = [
+        _number_compared(found.left, Operator.EQ, column, number_of(value)) for value in values
+    ]
+    if found.operator is Operator.IN:
+        return or_(false(), *equal)
+    differs = and_(true(), *(not_(one) for one in equal))
+    return or_(column.is_(None), differs) if _is_nan_there(found.left) else differs
+
+
+def _number_compared(
+    left: Identifier, operator: Operator, column: Column, value: float | int | None
+) -> Condition:
+    """Compare a number; a last value's column is NULL for NaN, which matches ``!=`` only."""
+    differs = operator in NEGATED
+    nan_there = _is_nan_there(left)
     if value is None:  # compared with NaN: everything differs from it
         if not differs:
             return false()
-        return true() if is_metric else column.is_not(None)
-    if not is_metric:
-        return _whole_number_compared(found.operator, column, value)
-    compared = _COMPARISONS[found.operator](column, float(value))
-    return or_(column.is_(None), compared) if differs else compared
+        return true() if nan_there else column.is_not(None)
+    if left.subject is Subject.ATTRIBUTE or left.part is Part.STEP:
+        return _whole_number_compared(operator, column, value)
+    if left.part in (Part.MIN, Part.MAX):
+        return _COMPARED[operator](column, literal(float_rank(float(value)), BigInteger()))
+    holds = _COMPARED[operator](column, float(value))
+    return or_(column.is_(None), holds) if differs and nan_there else holds
 
 
-def _whole_number_compared(
-    operator: Operator, column: ColumnElement[Any], value: float
-) -> ColumnElement[bool]:
+def _whole_number_compared(operator: Operator, column: Column, value: float) -> Condition:
     """Compare a column of whole numbers exactly: databases would round the one or the other."""
     if operator in (Operator.EQ, Operator.NE) and value != math.floor(value):
         return column.is_not(None) if operator is Operator.NE else false()
@@ -105,37 +167,8 @@ def _whole_number_compared(
         return _none_or_all(column, all_=operator in (Operator.LT, Operator.LE, Operator.NE))
     if whole < _INT_MIN:
         return _none_or_all(column, all_=operator in (Operator.GT, Operator.GE, Operator.NE))
-    return _COMPARISONS[operator](column, literal(whole, BigInteger()))
+    return _COMPARED[operator](column, literal(whole, BigInteger()))
 
 
-def _none_or_all(column: ColumnElement[Any], *, all_: bool) -> ColumnElement[bool]:
+def _none_or_all(column: Column, *, all_: bool) -> Condition:
     return column.is_not(None) if all_ else false()
-
-
-def _column(left: Identifier) -> ColumnElement[Any]:
-    match left.subject:
-        case Subject.ATTRIBUTE:
-            return tables.workload.c[left.key]
-        case Subject.METRIC:
-            return tables.metric_summary.c.last
-        case Subject.PARAM:
-            return tables.param.c.value
-        case Subject.TAG:
-            return tables.tag.c.value
-        case Subject.DATASET:
-            return _DATASET_COLUMNS[left.key]
-
-
-def _exists(left: Identifier, also: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a row for the identifier is there that fulfils a condition."""
-    if left.subject is Subject.DATASET:
-        table = tables.workload_input
-        which = and_(table.c.kind == "dataset", _column(left).is_not(None))
-    else:
-        table = {
-            Subject.METRIC: tables.metric_summary,
-            Subject.PARAM: tables.param,
-            Subject.TAG: tables.tag,
-        }[left.subject]
-        which = table.c.key == left.key
-    return exists().where(table.c.workload_id == tables.workload.c.id, which, also)

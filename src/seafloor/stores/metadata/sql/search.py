@@ -24,22 +24,17 @@ from sqlalchemy import (
     select,
 )
 
-from seafloor.domain.search import Identifier, Lifecycle, Order, Subject, WorkloadQuery
+from seafloor.domain.search import Identifier, Lifecycle, Order, Part, Subject, WorkloadQuery
 from seafloor.stores.metadata.comparisons import check_query
 from seafloor.stores.metadata.cursors import Position, SortKey, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.conditions import condition
 from seafloor.stores.metadata.sql.experiments import ID_MAX
+from seafloor.stores.metadata.sql.operands import KEYED, as_number, row_of, value_in_row
 from seafloor.stores.metadata.sql.rows import workload_of
 
 _VALUE, _NAN, _MISSING = 0, 1, 2
-
-_TABLES = {
-    Subject.METRIC: tables.metric_summary,
-    Subject.PARAM: tables.param,
-    Subject.TAG: tables.tag,
-}
 
 
 @dataclass(frozen=True)
@@ -137,17 +132,16 @@ def _key(order: Order) -> _Key:
         value = tables.workload.c[by.key]
         rank = case((value.is_(None), _MISSING), else_=_VALUE)
         return _Key(rank, value, order.descending)
-    table = _TABLES[by.subject].alias()
-    this = and_(table.c.workload_id == tables.workload.c.id, table.c.key == by.key)
-    if by.subject is Subject.METRIC:
-        value = table.c.last
+    table: Any = KEYED[by.subject].alias()
+    value = value_in_row(by, table)
+    if order.numeric:
+        value = as_number(value)
+    rank = case((value.is_(None), _MISSING), else_=_VALUE)
+    if by.subject is Subject.METRIC and by.part is Part.LAST:
         rank = case(
             (table.c.workload_id.is_(None), _MISSING), (value.is_(None), _NAN), else_=_VALUE
         )
-    else:
-        value = table.c.value
-        rank = case((value.is_(None), _MISSING), else_=_VALUE)
-    return _Key(rank, value, order.descending, (table, this))
+    return _Key(rank, value, order.descending, (table, row_of(by, table)))
 
 
 def _after(keys: Sequence[_Key], at: Position) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from seafloor.domain.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from seafloor.domain.search import json_at
 from seafloor.stores.metadata.comparisons import fold
 from seafloor.stores.metadata.sql.backend import LOCK_TIMEOUT_S
 
@@ -94,10 +96,15 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         connection.execute(statement).close()
     # SQLite's own `lower` knows ASCII only.
     connection.create_function("fold", 1, _fold, deterministic=True)
+    connection.create_function("seafloor_json_at", 2, _json_at, deterministic=True)
 
 
 def _fold(text: str | float | bytes | None) -> str | float | bytes | None:
     return fold(text) if isinstance(text, str) else text
+
+
+def _json_at(document: str | float | bytes | None, path: str) -> str | None:
+    return json_at(document, tuple(json.loads(path))) if isinstance(document, str) else None
 
 
 def meaning(error: BaseException, detail: str) -> SeafloorError:

@@ -13,6 +13,8 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    func,
+    literal_column,
 )
 
 from seafloor.stores.metadata.sql.column_types import (
@@ -99,6 +101,10 @@ workload = Table(
     Index(None, "kind", "experiment_id", "created_ns", "id"),
     # What the reconciler asks for every second: the few that live.
     Index(None, "kind", "state", "created_ns", "id"),
+    # MLflow's order.
+    Index(None, "kind", "started_ns", "id"),
+    Index(None, "kind", "experiment_id", "started_ns", "id"),
+    Index(None, "kind", "name"),
 )
 
 
@@ -172,6 +178,22 @@ tag = Table(
     Column("key", key_text(), primary_key=True),
     Column("value", long_text(), nullable=False),
 )
+
+HEAD_CHARS = 64
+"""How much of a param's or tag's value is in its index; SQLite takes all of it."""
+
+
+def _index_values(table: Table) -> None:
+    name = f"ix_{table.name}_key_value"
+    length = {"value": HEAD_CHARS}
+    whole = Index(name, table.c.key, table.c.value, mariadb_length=length, mysql_length=length)
+    whole.ddl_if(dialect=("sqlite", "mariadb", "mysql"))  # pyright: ignore[reportArgumentType]  # takes several
+    head = func.left(table.c.value, literal_column(str(HEAD_CHARS)))
+    Index(f"{name}_head", table.c.key, head).ddl_if(dialect="postgresql")
+
+
+_index_values(param)
+_index_values(tag)
 
 environment = Table(
     "environment",
@@ -256,6 +278,8 @@ workload_input = Table(
     Column("dataset_digest", short_text(500)),
     Column("context", long_text()),
     UniqueConstraint("workload_id", "kind", "digest"),
+    Index(None, "name"),
+    Index(None, "dataset_digest"),
 )
 
 metric_journal = Table(
