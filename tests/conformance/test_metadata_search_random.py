@@ -24,6 +24,7 @@ from seafloor.domain.search_grammar import parse_filter
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.memory import MemoryMetadataStore
 from seafloor.stores.metadata.protocol import MetadataStore
+from seafloor.stores.metadata.sql import ways
 from seafloor.testing.metadata_queries import (
     DOCUMENTS,
     FILTERS,
@@ -114,13 +115,22 @@ def world(request: pytest.FixtureRequest) -> Iterator[tuple[str, World]]:
         runner.run(store.close())
 
 
-def test_search__any_query__finds_what_the_model_finds(world: tuple[str, World]) -> None:
+@pytest.mark.parametrize("few", [ways.FEW, 3, -1])
+def test_search__any_query__finds_what_the_model_finds(
+    world: tuple[str, World], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be few runs asked for, of which each is looked at, or so many that indexes are followed."""
     kind, both = world
+    monkeypatch.setattr(ways, "FEW", few)
 
     @settings(
-        max_examples=_EXAMPLES[kind],
+        max_examples=_EXAMPLES[kind] // 2,
         deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.function_scoped_fixture,
+        ],
     )
     @given(QUERIES)
     @example(WorkloadQuery(limit=5))

@@ -62,18 +62,26 @@ def _like(column: Column, pattern: str) -> Condition:
     return column.like(pattern.replace("/", "//"), escape="/")
 
 
-def condition(found: Filter, *, negated: bool = False) -> Condition:
-    """Make the condition of a filter that ``check_query`` accepts."""
+def condition(
+    found: Filter, *, run_id: Column = tables.workload.c.id, negated: bool = False
+) -> Condition:
+    """Make the condition of a filter that ``check_query`` accepts.
+
+    Args:
+        run_id: The column of the statement that has the run's id. Attributes are always those of
+            ``workload``.
+        negated: Make the contrary.
+    """
     if isinstance(found, Not):
-        return condition(found.part, negated=not negated)
+        return condition(found.part, run_id=run_id, negated=not negated)
     if isinstance(found, AllOf | AnyOf):
-        parts = [condition(part, negated=negated) for part in found.parts]
+        parts = [condition(part, run_id=run_id, negated=negated) for part in found.parts]
         if isinstance(found, AllOf) is not negated:
             return and_(true(), *parts)
         return or_(false(), *parts)
     if found.left.subject is Subject.ATTRIBUTE:
         return _of_attribute(found, negated=negated)
-    holds = _of_rows(found)
+    holds = _of_rows(found, run_id)
     return not_(holds) if negated else holds
 
 
@@ -88,7 +96,7 @@ def _of_attribute(found: Comparison, *, negated: bool) -> Condition:
     return or_(column.is_(None), not_(holds)) if negated else holds
 
 
-def _of_rows(found: Comparison) -> Condition:
+def _of_rows(found: Comparison, run_id: Column) -> Condition:
     left = found.left
     table: Any = (
         tables.workload_input if left.subject is Subject.DATASET else KEYED[left.subject].alias()
@@ -98,10 +106,10 @@ def _of_rows(found: Comparison) -> Condition:
     asks_for_it = found.operator in NEGATED | {Operator.IS_NULL, Operator.IS_NOT_NULL}
     there = value.is_not(None) if asks_for_it and _may_lack(left) else true()
     if found.operator is Operator.IS_NULL:
-        return not_(has_row(left, there, table))
+        return not_(has_row(left, there, table, run_id))
     if found.operator is Operator.IS_NOT_NULL:
-        return has_row(left, there, table)
-    return has_row(left, and_(there, compared(found, value)), table)
+        return has_row(left, there, table, run_id)
+    return has_row(left, and_(there, compared(found, value)), table, run_id)
 
 
 def _may_lack(left: Identifier) -> bool:

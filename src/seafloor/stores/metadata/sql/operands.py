@@ -72,23 +72,19 @@ def value_in_row(left: Identifier, table: Any) -> ColumnElement[Any]:
     return json_text(table.c.value, left.path) if left.path else table.c.value
 
 
-def row_of(left: Identifier, table: Any) -> ColumnElement[bool]:
-    """Which rows of its table are the workload's and the identifier's."""
-    of_it = table.c.workload_id == tables.workload.c.id
+def row_of(left: Identifier, table: Any, run_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Which rows of its table are a run's and the identifier's."""
+    of_it = table.c.workload_id == run_id
     if left.subject is Subject.DATASET:
         return and_(of_it, table.c.kind == "dataset", value_in_row(left, table).is_not(None))
     return and_(of_it, table.c.key == left.key)
 
 
-def looked_up(left: Identifier) -> ColumnElement[Any]:
-    """The value of a metric, param or tag; NULL when it is missing or NaN."""
-    table = KEYED[left.subject].alias()
-    return select(value_in_row(left, table)).where(row_of(left, table)).scalar_subquery()
-
-
-def has_row(left: Identifier, also: ColumnElement[bool], table: Any) -> ColumnElement[bool]:
-    """Whether a row for the identifier fulfils a condition on the table; never NULL."""
-    found: Select[Any] = select(literal(1)).where(row_of(left, table), also)
+def has_row(
+    left: Identifier, also: ColumnElement[bool], table: Any, run_id: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Whether a run's row for the identifier fulfils a condition on the table; never NULL."""
+    found: Select[Any] = select(literal(1)).where(row_of(left, table, run_id), also)
     if left.subject is Subject.DATASET:
         found = found.limit(1)
     return found.scalar_subquery().is_not(None)
@@ -161,3 +157,24 @@ def _mariadb(element: json_text, compiler: SQLCompiler, **options: Any) -> str:
     collation = MARIADB_COLLATION if compiler.dialect.name == "mariadb" else MYSQL_COLLATION
     holds, text = (compiler.process(one, **options) for one in (guard, found))
     return f"CASE WHEN {holds} THEN {text} COLLATE {collation} END"
+
+
+class head_of(FunctionElement[str]):  # a SQL function, as SQLAlchemy names them
+    """What of a param's or tag's value is in its index."""
+
+    type = long_text()
+    name = "head_of"
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+
+
+@compiles(head_of)
+def _whole(element: head_of, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(head_of, "postgresql")
+def _head(element: head_of, compiler: SQLCompiler, **options: Any) -> str:
+    return f"left({compiler.process(element.clauses, **options)}, {tables.HEAD_CHARS})"

@@ -17,6 +17,10 @@ from seafloor.stores.metadata.sql.documents import dump, load, load_plain
 _GET = select(tables.workload).where(tables.workload.c.id == bindparam("id"))
 _IS_THERE = select(tables.workload.c.id).where(tables.workload.c.id == bindparam("id"))
 
+# Looking a name up is cheaper than asking the enumeration; a page has a thousand runs.
+_KINDS = {str(kind): kind for kind in WorkloadKind}
+_STATES = {str(state): state for state in WorkloadState}
+
 
 def get_workload(connection: Connection, workload_id: str) -> Workload:
     """Get a workload by id, or NotFound."""
@@ -36,14 +40,14 @@ def workload_of(row: Row[Any]) -> Workload:
     """A workload of its row."""
     return Workload(
         id=WorkloadId(row.id),
-        kind=WorkloadKind(row.kind),
+        kind=_KINDS[row.kind],
         project=row.project,
         experiment_id=row.experiment_id,
         name=row.name,
         user=row.user,
-        state=WorkloadState(row.state),
+        state=_STATES[row.state],
         origin=row.origin,
-        spec=load_plain(row.spec),
+        spec={} if row.spec == "{}" else load_plain(row.spec),
         code=None if row.code is None else load(row.code, CodeSource),  # pyright: ignore
         environment=row.environment,
         created_ns=row.created_ns,

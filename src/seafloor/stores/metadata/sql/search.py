@@ -3,12 +3,19 @@
 A cursor holds the sort keys of the last row seen (keyset paging): the next page begins after
 them, at a cost that does not grow with how far one has paged, and rows that come or go meanwhile
 neither shift nor repeat others.
+
+A page is found by ids first. Either something that is asked for is rare: then those runs are
+looked at one by one and sorted (``_gather``). Or it is not: then the index of the first sort key
+is followed, and each run that it gives is looked at, until the page is full (``_walk``). A group
+of equals at the end of the page is a search of its own, by the remaining keys. No statement leaves
+it to the database in which order it takes the tables.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -20,21 +27,84 @@ from sqlalchemy import (
     and_,
     case,
     false,
+    literal,
     or_,
     select,
 )
 
-from seafloor.domain.search import Identifier, Lifecycle, Order, Part, Subject, WorkloadQuery
-from seafloor.stores.metadata.comparisons import check_query
+from seafloor.domain.bounds import INT64_MIN
+from seafloor.domain.search import (
+    Comparison,
+    Filter,
+    Identifier,
+    Lifecycle,
+    Operator,
+    Order,
+    Part,
+    Subject,
+    WorkloadQuery,
+)
+from seafloor.stores.metadata.comparisons import check_query, comparisons_of
 from seafloor.stores.metadata.cursors import Position, SortKey, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
 from seafloor.stores.metadata.sql import tables
-from seafloor.stores.metadata.sql.conditions import condition
-from seafloor.stores.metadata.sql.experiments import ID_MAX
-from seafloor.stores.metadata.sql.operands import KEYED, as_number, row_of, value_in_row
+from seafloor.stores.metadata.sql.conditions import compared, condition
+from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
 from seafloor.stores.metadata.sql.rows import workload_of
+from seafloor.stores.metadata.sql.ways import (
+    Scope,
+    Way,
+    flattened,
+    known_ids,
+    narrowest,
+    on_last_value,
+    one_of,
+)
+
+IDS_AT_ONCE = 10_000
+"""Databases take some 30,000 values in one statement."""
 
 _VALUE, _NAN, _MISSING = 0, 1, 2
+_NEWEST = Order(Identifier(Subject.ATTRIBUTE, "created_ns"), descending=True)
+_ID = Order(Identifier(Subject.ATTRIBUTE, "id"))
+_LEAST = {"created_ns": INT64_MIN, "started_ns": INT64_MIN, "name": "", "id": ""}
+"""Attributes whose order an index has, with the least value: a bound tells SQLite which it is."""
+_NULLABLE = ("started_ns",)
+
+# PostgreSQL would rather read a whole table than look up a thousand rows, when it believes that
+# there are more; what has to be read here is known better.
+_POSTGRESQL = "; ".join(
+    f"SET LOCAL {name} = off"
+    for name in (
+        "enable_seqscan",
+        "enable_hashjoin",
+        "enable_mergejoin",
+        "enable_sort",
+        "enable_bitmapscan",
+        "jit",
+    )
+)
+
+Keys = tuple[SortKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A run.
+
+    Args:
+        row: Whole, with the sort keys by ``orders``.
+        before: The sort keys by what comes before those.
+    """
+
+    row: Row[Any]
+    orders: Sequence[Order]
+    before: Keys = ()
+
+    @property
+    def keys(self) -> Keys:
+        """All sort keys."""
+        return (*self.before, *_keys_of(self.row, self.orders))
 
 
 @dataclass(frozen=True)
@@ -61,44 +131,134 @@ class _Key:
 
 
 def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
-    """Find a page of workloads, in one statement.
+    """Find a page of workloads, in a few statements, however many there are.
 
     Raises:
         InvalidValue, LimitExceeded: as ``check_query`` says, or the cursor is not of this query.
     """
     check_query(query)
-    after = decode_cursor(query)
-    keys = [_key(order) for order in query.order]
-    rows = connection.execute(_statement(query, keys, after)).all()
-    page = rows[: query.limit]
-    more = len(rows) > query.limit
+    position = decode_cursor(query)
+    after = None
+    if position is not None:
+        after = (*position.keys, (_VALUE, position.created_ns), (_VALUE, position.id))
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_POSTGRESQL)
+    scope = Scope(query, flattened(query.filter))
+    orders = (*query.order, _NEWEST, _ID)
+    found = _page(connection, scope, orders, after, query.limit + 1)
+    page = found[: query.limit]
+    more = len(found) > query.limit
     return WorkloadPage(
-        items=tuple(workload_of(row) for row in page),
-        next=encode_cursor(query, _position(page[-1], len(keys))) if more else None,
+        items=tuple(workload_of(one.row) for one in page),
+        next=encode_cursor(query, _position(page[-1])) if more else None,
     )
 
 
-def _statement(query: WorkloadQuery, keys: Sequence[_Key], after: Position | None) -> Select[Any]:
-    table = tables.workload
-    wanted = select(table).where(*_clauses(query))
-    for number, key in enumerate(keys):
+def _position(found: _Found) -> Position:
+    return Position(found.keys[:-2], found.row.created_ns, found.row.id)
+
+
+def _page(
+    connection: Connection, scope: Scope, orders: Sequence[Order], after: Keys | None, limit: int
+) -> list[_Found]:
+    """The first runs of a scope after a position, in order."""
+    if _is_empty(scope):
+        return []
+    way = narrowest(connection, scope)
+    if way is None and _can_be_walked(orders[0]):
+        return _walk(connection, scope, orders, after, limit)
+    return _gather(connection, scope, way or _all_of(scope), orders, after, limit)
+
+
+def _is_empty(scope: Scope) -> bool:
+    query = scope.query
+    return (query.experiment_ids is not None and not known_ids(query.experiment_ids)) or (
+        query.states == ()
+    )
+
+
+def _can_be_walked(order: Order) -> bool:
+    by = order.by
+    if by.subject is Subject.METRIC:
+        return by.part is Part.LAST
+    return by.subject is Subject.ATTRIBUTE and by.key in _LEAST
+
+
+def _all_of(scope: Scope) -> Way:
+    kind = tables.workload.c.kind == str(scope.query.kind)
+    return Way(tables.workload, tables.workload.c.id, kind)
+
+
+# -- gathering
+
+
+def _gather(
+    connection: Connection,
+    scope: Scope,
+    way: Way,
+    orders: Sequence[Order],
+    after: Keys | None,
+    limit: int,
+) -> list[_Found]:
+    """Look at every run of a way, and sort those that are asked for."""
+    shown = tables.workload.alias("shown")
+    keys = [_key(order, shown) for order in orders]
+    wanted: Select[Any] = select(shown.c.id)
+    if way.table is tables.workload:
+        wanted = wanted.select_from(tables.workload).join(shown, shown.c.id == tables.workload.c.id)
+        wanted = wanted.where(*_all_clauses(scope))
+    else:
+        wanted = wanted.select_from(way.table).join(shown, shown.c.id == way.run_id)
+        wanted = wanted.where(*_asked_for(scope, way.run_id, known=way.proves))
+    for key in keys:
         if key.joined is not None:
-            wanted = wanted.outerjoin_from(table, *key.joined)
-        wanted = wanted.add_columns(
-            key.rank.label(f"rank_{number}"), key.value.label(f"value_{number}")
-        )
+            wanted = wanted.outerjoin(*key.joined)
         wanted = wanted.order_by(key.rank, key.value.desc() if key.descending else key.value)
+    wanted = wanted.where(way.where)
     if after is not None:
         wanted = wanted.where(_after(keys, after))
-    return wanted.order_by(table.c.created_ns.desc(), table.c.id).limit(query.limit + 1)
+    ids = connection.execute(wanted.limit(limit)).scalars().all()
+    return _rows_of(connection, ids, orders)
 
 
-def _position(row: Row[Any], orders: int) -> Position:
-    keys = tuple(
-        (getattr(row, f"rank_{number}"), getattr(row, f"value_{number}"))
-        for number in range(orders)
-    )
-    return Position(keys, row.created_ns, row.id)
+def _asked_for(
+    scope: Scope, run_id: ColumnElement[Any], *, known: Sequence[Filter]
+) -> list[ColumnElement[bool]]:
+    """Whether the run with an id is; in subqueries, so that no database begins with the runs.
+
+    What needs the run itself comes last.
+    """
+    asked = [one for one in scope.filters if one not in known]
+    beside = [one for one in asked if not _needs_run(one)]
+    of_it = tables.workload.c.id == run_id
+    needed = [condition(one) for one in asked if _needs_run(one)]
+    run = select(literal(1)).where(of_it, *_clauses(scope.query), *needed)
+    return [
+        *(condition(one, run_id=run_id) for one in beside),
+        *_nan_clauses(scope, run_id),
+        run.scalar_subquery().is_not(None),
+    ]
+
+
+def _needs_run(part: Filter) -> bool:
+    return any(one.left.subject is Subject.ATTRIBUTE for one in comparisons_of(part))
+
+
+def _all_clauses(scope: Scope) -> list[ColumnElement[bool]]:
+    return [
+        *_clauses(scope.query),
+        *(condition(part) for part in scope.filters),
+        *_nan_clauses(scope, tables.workload.c.id),
+    ]
+
+
+def _nan_clauses(scope: Scope, run_id: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+    made: list[ColumnElement[bool]] = []
+    for key in scope.nans:
+        metric: Any = tables.metric_summary.alias()
+        left = Identifier(Subject.METRIC, key)
+        made.append(has_row(left, metric.c.last.is_(None), metric, run_id))
+    return made
 
 
 def _clauses(query: WorkloadQuery) -> list[ColumnElement[bool]]:
@@ -107,29 +267,20 @@ def _clauses(query: WorkloadQuery) -> list[ColumnElement[bool]]:
     if query.project is not None:
         made.append(table.c.project == query.project)
     if query.experiment_ids is not None:
-        ids = [one for one in query.experiment_ids if 0 <= one <= ID_MAX]
-        made.append(_one_of(table.c.experiment_id, ids))
+        made.append(one_of(table.c.experiment_id, known_ids(query.experiment_ids)))
     if query.states is not None:
-        made.append(_one_of(table.c.state, [str(state) for state in query.states]))
+        made.append(one_of(table.c.state, [str(state) for state in query.states]))
     if query.lifecycle is Lifecycle.ACTIVE:
         made.append(table.c.deleted_ns.is_(None))
     elif query.lifecycle is Lifecycle.DELETED:
         made.append(table.c.deleted_ns.is_not(None))
-    if query.filter is not None:
-        made.append(condition(query.filter))
     return made
 
 
-def _one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    if len(values) == 1:  # an index then serves the order too
-        return column == values[0]
-    return column.in_(values) if values else false()
-
-
-def _key(order: Order) -> _Key:
-    by: Identifier = order.by
+def _key(order: Order, shown: FromClause) -> _Key:
+    by = order.by
     if by.subject is Subject.ATTRIBUTE:
-        value = tables.workload.c[by.key]
+        value: ColumnElement[Any] = shown.c[by.key]
         rank = case((value.is_(None), _MISSING), else_=_VALUE)
         return _Key(rank, value, order.descending)
     table: Any = KEYED[by.subject].alias()
@@ -141,16 +292,157 @@ def _key(order: Order) -> _Key:
         rank = case(
             (table.c.workload_id.is_(None), _MISSING), (value.is_(None), _NAN), else_=_VALUE
         )
-    return _Key(rank, value, order.descending, (table, row_of(by, table)))
+    this = and_(table.c.workload_id == shown.c.id, table.c.key == by.key)
+    return _Key(rank, value, order.descending, (table, this))
 
 
-def _after(keys: Sequence[_Key], at: Position) -> ColumnElement[bool]:
+def _after(keys: Sequence[_Key], at: Keys) -> ColumnElement[bool]:
     """What comes after a position, in lexicographic order of the keys."""
-    created, workload_id = tables.workload.c.created_ns, tables.workload.c.id
-    # The first bound is said apart, so that an index on the time is entered at the right place.
-    last: ColumnElement[bool] = and_(
-        created <= at.created_ns, or_(created < at.created_ns, workload_id > at.id)
-    )
-    for key, where in reversed(list(zip(keys, at.keys, strict=True))):
+    last: ColumnElement[bool] = false()
+    for key, where in reversed(list(zip(keys, at, strict=True))):
         last = or_(key.beyond(where), and_(key.equal(where), last))
     return last
+
+
+def _rows_of(connection: Connection, ids: Sequence[str], orders: Sequence[Order]) -> list[_Found]:
+    """Whole runs with their sort keys, in the order of the ids."""
+    table = tables.workload
+    keys = [_key(order, table) for order in orders]
+    wanted: Select[Any] = select(table).select_from(table)
+    for number, key in enumerate(keys):
+        if key.joined is not None:
+            wanted = wanted.outerjoin(*key.joined)
+            columns = (key.rank.label(f"rank_{number}"), key.value.label(f"value_{number}"))
+            wanted = wanted.add_columns(*columns)
+    made: dict[str, Row[Any]] = {}
+    for begin in range(0, len(ids), IDS_AT_ONCE):
+        some = ids[begin : begin + IDS_AT_ONCE]
+        made |= {row.id: row for row in connection.execute(wanted.where(table.c.id.in_(some)))}
+    return [_Found(made[one], orders) for one in ids]
+
+
+def _keys_of(row: Row[Any], orders: Sequence[Order]) -> Keys:
+    found = row._mapping  # SQLAlchemy's public name
+    made: list[SortKey] = []
+    for number, order in enumerate(orders):
+        if order.by.subject is Subject.ATTRIBUTE:
+            value = found[order.by.key]
+            made.append((_MISSING, None) if value is None else (_VALUE, value))
+        else:
+            made.append((found[f"rank_{number}"], found[f"value_{number}"]))
+    return tuple(made)
+
+
+def _compare(orders: Sequence[Order], one: _Found, other: _Found) -> int:
+    for order, mine, its in zip(orders, one.keys, other.keys, strict=True):
+        if mine == its:
+            continue
+        if mine[0] != its[0]:
+            return mine[0] - its[0]
+        is_less = mine[1] < its[1]  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType]
+        return -1 if is_less is not order.descending else 1
+    return 0
+
+
+# -- walking
+
+
+def _walk(
+    connection: Connection, scope: Scope, orders: Sequence[Order], after: Keys | None, limit: int
+) -> list[_Found]:
+    """Follow the index of the first key: its values, then NaN, then where it is missing."""
+    first, rest = orders[0], orders[1:]
+    rank, at = (_VALUE, None) if after is None else after[0]
+    further = None if after is None else after[1:]
+    made: list[_Found] = []
+
+    def add(group: Scope, key: SortKey, begin: Keys | None) -> None:
+        if rest and len(made) < limit:
+            found = _page(connection, group, rest, begin, limit - len(made))
+            made.extend(_Found(one.row, one.orders, (key, *one.before)) for one in found)
+
+    if rank == _VALUE:
+        if at is not None:
+            add(_equal(scope, first.by, at), (_VALUE, at), further)
+        if len(made) < limit:
+            made += _values(connection, scope, orders, at, limit - len(made))
+    if _has_nans(first.by) and rank <= _NAN:
+        group = replace(scope, nans=(*scope.nans, first.by.key))
+        add(group, (_NAN, None), further if rank == _NAN else None)
+    if _may_be_missing(first.by, scope):
+        add(_missing(scope, first.by), (_MISSING, None), further if rank == _MISSING else None)
+    return made
+
+
+def _equal(scope: Scope, by: Identifier, value: Any) -> Scope:
+    return replace(scope, filters=(*scope.filters, Comparison(by, Operator.EQ, value)))
+
+
+def _missing(scope: Scope, by: Identifier) -> Scope:
+    return replace(scope, filters=(*scope.filters, Comparison(by, Operator.IS_NULL)))
+
+
+def _has_nans(by: Identifier) -> bool:
+    return by.subject is Subject.METRIC
+
+
+def _may_be_missing(by: Identifier, scope: Scope) -> bool:
+    if by.subject is Subject.ATTRIBUTE:
+        return by.key in _NULLABLE
+    # What must have a value is not missing.
+    return not any(
+        one.left.subject is Subject.METRIC
+        and one.left.key == by.key
+        and one.operator is not Operator.IS_NULL
+        for one in scope.comparisons
+    )
+
+
+def _values(
+    connection: Connection,
+    scope: Scope,
+    orders: Sequence[Order],
+    beyond: Any,
+    limit: int,
+) -> list[_Found]:
+    """The first runs that have a value for the first key, beyond one."""
+    wanted = _in_order(scope, orders[0], beyond)
+    rows = connection.execute(wanted.limit(limit + 1)).all()
+    # The last one may have equals that are not among these, and of them the last is not to come.
+    kept = len(rows)
+    is_torn = len(rows) > limit
+    if is_torn:
+        border = rows[-1].value
+        kept = next(at for at, row in enumerate(rows) if row.value == border)
+    made = _rows_of(connection, [row.id for row in rows[:kept]], orders)
+    values = [row.value for row in rows[:kept]]
+    if len(set(values)) < len(values):  # the index does not order equals
+        made.sort(key=functools.cmp_to_key(functools.partial(_compare, orders)))
+    if is_torn and len(made) < limit:
+        group = _equal(scope, orders[0].by, border)
+        found = _page(connection, group, orders[1:], None, limit - len(made))
+        made += [_Found(one.row, one.orders, ((_VALUE, border), *one.before)) for one in found]
+    return made
+
+
+def _in_order(scope: Scope, order: Order, beyond: Any) -> Select[Any]:
+    """Ids and values in the order of an index."""
+    by = order.by
+    if by.subject is Subject.METRIC:
+        table: Any = tables.metric_summary.alias("walked")
+        value: ColumnElement[Any] = table.c.last
+        bounds = on_last_value(scope.comparisons, by.key)
+        wanted = select(table.c.workload_id.label("id"), value.label("value")).where(
+            table.c.key == by.key,
+            value.is_not(None),
+            *(compared(bound, value) for bound in bounds),
+            *_asked_for(scope, table.c.workload_id, known=bounds),
+        )
+    else:
+        value = tables.workload.c[by.key]
+        wanted = select(tables.workload.c.id, value.label("value")).where(
+            *_all_clauses(scope), value >= _LEAST[by.key]
+        )
+    if beyond is not None:
+        wanted = wanted.where(value < beyond if order.descending else value > beyond)
+    return wanted.order_by(value.desc() if order.descending else value)
