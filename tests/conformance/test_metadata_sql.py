@@ -201,7 +201,8 @@ class TestStatements:
         few = await self._counts(store, 1)
         many = await self._counts(store, 40)
         assert few == many
-        assert few["search"] == 2  # BEGIN and one SELECT
+        # BEGIN, how narrow each way is, the ids, the runs; PostgreSQL is told how to plan.
+        assert few["search"] == 4 + (database_kind == "postgresql")
         assert few["labels_get"] == 4
         assert few["params_log"] <= 4 + begins
         assert few["tags_change"] <= 4 + begins

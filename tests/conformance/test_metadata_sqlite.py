@@ -7,22 +7,16 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from msgspec.structs import replace
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, select
 
 from seafloor.domain.errors import InvalidValue, StoreCorrupt, StoreFull
-from seafloor.domain.search import WorkloadQuery
-from seafloor.domain.search_grammar import parse_filter
-from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import workload
-from seafloor.testing.metadata_records import T0_NS, create, run, run_id
+from seafloor.testing.metadata_records import create, run, run_id
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
 from seafloor.testing.small_disk import small_disk
-from sql_statements import statements_of
 
 
 @pytest.fixture
@@ -30,46 +24,6 @@ async def store(tmp_path: Path) -> AsyncIterator[SqlStoreUnderTest]:
     store = await open_sql_store(tmp_path)
     yield store
     await store.close()
-
-
-COMMON_QUERIES = (
-    WorkloadQuery(),
-    WorkloadQuery(project="default"),
-    WorkloadQuery(experiment_ids=(0,)),
-    WorkloadQuery(project="default", experiment_ids=(0,)),
-    WorkloadQuery(states=(WorkloadState.QUEUED,)),
-    WorkloadQuery(states=(WorkloadState.QUEUED, WorkloadState.RUNNING)),
-    WorkloadQuery(filter=parse_filter("params.lr = '1' AND metrics.loss < 1")),
-)
-
-
-async def test_search__ten_thousand_runs__enters_an_index(store: SqlStoreUnderTest) -> None:
-    await create(store, run(1))
-
-    def fill(connection: Connection) -> None:
-        row = dict(connection.execute(select(workload)).mappings().one())
-        more = ({"id": run_id(n), "created_ns": T0_NS + n} for n in range(2, 10_001))
-        connection.execute(insert(workload), [{**row, **changes} for changes in more])
-        connection.execute(text("ANALYZE"))
-
-    await store.database.write(fill)
-    for query in COMMON_QUERIES:
-        with statements_of(store.database) as said:
-            page = await store.workload_search(query)
-            if page.next is not None:
-                await store.workload_search(replace(query, cursor=page.next))
-        selects = [one for one in said if one[0].startswith("SELECT")]
-        assert selects
-        for one in selects:
-            plan = await store.database.read(lambda connection, of=one: _plan(connection, *of))
-            assert not [line for line in plan if line.startswith("SCAN")], (query, plan)
-            ordered = [line for line in plan if "TEMP B-TREE FOR ORDER BY" in line]
-            assert not ordered or query.states is not None, (query, plan)
-
-
-def _plan(connection: Connection, statement: str, parameters: Any) -> list[str]:
-    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    return [row.detail for row in rows]
 
 
 class TestDatabase:

@@ -21,7 +21,7 @@ from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import WorkloadId, parse_git_commit, parse_sha256, parse_workload_id
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.names import check_key, check_name, check_path
-from seafloor.domain.search import Lifecycle, WorkloadQuery
+from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import (
     Attempt,
@@ -43,6 +43,8 @@ LABELS_MAX = 2000
 REASON_CHARS_MAX = 2000
 IDEMPOTENCY_KEY_CHARS_MAX = 250
 COMPARED_MAX = 20
+
+_ALL = Columns()
 
 
 class RunDetails(msgspec.Struct, frozen=True):
@@ -262,17 +264,23 @@ class Runs:
         details = await self._with_details((await self.get(workload_id),))
         return next(iter(details))
 
-    async def search(self, query: WorkloadQuery) -> RunDetailsPage:
+    async def search(self, query: WorkloadQuery, columns: Columns = _ALL) -> RunDetailsPage:
         """Search runs; a constant number of statements, however many are found."""
         page = await self._metadata.workload_search(query)
-        return RunDetailsPage(await self._with_details(page.items), page.next)
+        return RunDetailsPage(await self._with_details(page.items, columns), page.next)
 
-    async def _with_details(self, workloads: Sequence[Workload]) -> tuple[RunDetails, ...]:
+    async def _with_details(
+        self, workloads: Sequence[Workload], columns: Columns = _ALL
+    ) -> tuple[RunDetails, ...]:
         if not workloads:
             return ()
         ids = [workload.id for workload in workloads]
-        labels = await self._metadata.labels_get(ids)
-        metrics = await self._stores.metrics.summaries(ids)
+        labels: dict[WorkloadId, Labels] = {}
+        if columns.params != () or columns.tags != ():
+            labels = await self._metadata.labels_get(ids, params=columns.params, tags=columns.tags)
+        metrics: dict[WorkloadId, tuple[MetricSummary, ...]] = {}
+        if columns.metrics != ():
+            metrics = await self._stores.metrics.summaries(ids, keys=columns.metrics)
         experiments = await self._experiments_of(workloads)
         endings: dict[WorkloadId, Ending | None] = {}
         if len(workloads) == 1 and workloads[0].attempt:

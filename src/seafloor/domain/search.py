@@ -171,6 +171,14 @@ class WorkloadQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
+class Columns(msgspec.Struct, frozen=True, kw_only=True):
+    """Which params, tags and metrics of the runs found are wanted, by key; None: all, (): none."""
+
+    params: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+
+
 NUMBER_PATTERN = r"[-+]?([0-9]{1,30}([.][0-9]{0,30})?|[.][0-9]{1,30})([eE][-+]?[0-9]{1,2})?"
 """A text that reads as a number; such that no database's float overflows."""
 

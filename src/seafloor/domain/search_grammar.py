@@ -30,6 +30,7 @@ from seafloor.domain.search import (
     ATTRIBUTES,
     AllOf,
     AnyOf,
+    Columns,
     Comparison,
     Filter,
     Identifier,
@@ -53,6 +54,8 @@ TIMES = {
     "updated": "updated_ns",
 }
 """Attributes that are compared with a date or time written as a text."""
+
+METRIC, PARAM, TAG = Subject.METRIC, Subject.PARAM, Subject.TAG
 
 _WHOLE = re.compile(r"[-+]?[0-9]{1,19}\Z")  # as many digits as a time in ns has
 _SUBJECTS = {
@@ -142,6 +145,44 @@ def parse_order(text: str, dialect: Dialect = NATIVE) -> Order:
     descending = reader.word_if("ASC", "DESC") == "DESC"
     reader.end("ASC, DESC or the end")
     return Order(by, descending, numeric)
+
+
+def parse_columns(text: str) -> Columns:
+    """Read which params, tags and metrics are wanted: ``metrics.loss, params.lr, tags``.
+
+    Returns:
+        Of each subject the keys that are named, all when it stands alone, none otherwise.
+
+    Raises:
+        InvalidValue, LimitExceeded: it names something else, or too many.
+
+    >>> parse_columns("metrics.`val/loss`, params").params is None
+    True
+    """
+    if len(text) > FILTER_CHARS_MAX:
+        raise LimitExceeded(f"At most {FILTER_CHARS_MAX} characters of fields.", field="fields")
+    words = tokens(text, field="fields")
+    keys: dict[Subject, tuple[str, ...] | None] = {METRIC: (), PARAM: (), TAG: ()}
+    for at, word in enumerate(words):
+        if at % 2:
+            if word.text != ",":
+                raise unreadable(
+                    f"The fields cannot be read at `{word.text[:40]}` (character {word.at}): "
+                    "expected a comma.",
+                    field="fields",
+                )
+            continue
+        subject_text, dot, rest = word.text.partition(".")
+        subject = _SUBJECTS.get(subject_text.lower())
+        if word.kind != "word" or subject not in keys or bool(dot) is not bool(rest):
+            raise unreadable(
+                f"The fields cannot be read at `{word.text[:40]}` (character {word.at}): expected "
+                "metrics, params or tags, or one of them with a key such as metrics.loss.",
+                field="fields",
+            )
+        known = keys[subject]
+        keys[subject] = None if not dot or known is None else (*known, unquoted(rest))
+    return Columns(metrics=keys[METRIC], params=keys[PARAM], tags=keys[TAG])
 
 
 class _Reader:

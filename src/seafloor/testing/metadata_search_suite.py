@@ -28,7 +28,7 @@ from seafloor.domain.search import (
 from seafloor.domain.search_grammar import parse_filter, parse_order
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.comparisons import COMPARISONS_MAX, ORDERS_MAX, PATTERN_BYTES_MAX
-from seafloor.stores.metadata.protocol import MetadataStore
+from seafloor.stores.metadata.protocol import Labels, MetadataStore
 from seafloor.testing.metadata_cases import MetadataStoreCases
 from seafloor.testing.metadata_records import (
     T0_NS,
@@ -349,6 +349,13 @@ class MetadataSearchSuite(MetadataStoreCases):
     async def test_search__key_with_quotes__found(self, found_in: MetadataStore) -> None:
         by = Identifier(Subject.TAG, "a`b \"c' d")
         assert await find(found_in, Comparison(by, Operator.LIKE, "%eta%")) == {3, 4}
+
+    async def test_labels_get__some_keys__only_those(self, found_in: MetadataStore) -> None:
+        ids = [run_id(1), run_id(7), run_id(404)]
+        found = await found_in.labels_get(ids, params=["lr", "x"], tags=[])
+        assert found == {run_id(1): Labels({"lr": "0.1"}, {}), run_id(7): Labels({}, {})}
+        found = await found_in.labels_get(ids, params=[], tags=["same"])
+        assert found == {one: Labels({}, {"same": "x"}) for one in ids[:2]}
 
     async def test_search__empty_trees__hold_and_do_not(self, found_in: MetadataStore) -> None:
         assert len(await find(found_in, AllOf(()))) == 7

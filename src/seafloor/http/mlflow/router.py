@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Router, get
 
-from seafloor.http.mlflow import artifacts, experiments, metrics, models, runs
+from seafloor.http.mlflow import artifacts, experiments, metrics, models, run_pages, runs
 from seafloor.http.mlflow.entities import Json
 from seafloor.http.requests import known
 
@@ -33,6 +33,7 @@ def mlflow_router() -> Router:
         route_handlers=[
             *experiments.ROUTES,
             *runs.ROUTES,
+            *run_pages.ROUTES,
             *metrics.ROUTES,
             *models.ROUTES,
         ],

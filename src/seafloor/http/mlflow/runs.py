@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
@@ -16,7 +14,6 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput, ModelMetric, ModelOutput
 from seafloor.domain.names import check_key
-from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.workloads import Workload, WorkloadState
 from seafloor.http.mlflow.bodies import (
     Int64,
@@ -29,16 +26,13 @@ from seafloor.http.mlflow.bodies import (
     run_id_of,
     time_ns,
 )
-from seafloor.http.mlflow.entities import Json, run_info_json, run_json, without_empty
-from seafloor.http.mlflow.experiments import view_of
-from seafloor.http.mlflow.run_search import run_filter, run_order
+from seafloor.http.mlflow.entities import Json, run_info_json, run_json
 from seafloor.http.requests import AnyRequest, check_administrator, check_write, principal_of
 from seafloor.http.state import application_of
 from seafloor.wire.numbers import number_in
 
 METRICS_MAX = 1000
 LABELS_MAX = 100
-RUNS_MAX = 50_000
 _STATES = {
     "RUNNING": WorkloadState.RUNNING,
     "SCHEDULED": WorkloadState.RUNNING,
@@ -87,15 +81,6 @@ class _Batch(msgspec.Struct):
     metrics: list[MetricIn] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
-
-
-class _Search(msgspec.Struct):
-    experiment_ids: list[str] = []
-    filter: str = ""
-    run_view_type: str = "ACTIVE_ONLY"
-    max_results: Int64 = 1000
-    order_by: list[str] = []
-    page_token: str = ""
 
 
 class _Dataset(msgspec.Struct):
@@ -374,38 +359,6 @@ async def log_outputs(request: AnyRequest) -> Json:
     return {}
 
 
-@post("/runs/search", status_code=200)
-async def search(request: AnyRequest) -> Json:
-    app = application_of(request)
-    body = await body_of(request, _Search)
-    limit = int64(body.max_results, field="max_results")
-    if not 1 <= limit <= RUNS_MAX:
-        raise InvalidValue(
-            f"Invalid value {limit} for parameter 'max_results' supplied. It must be at most "
-            f"{RUNS_MAX} and positive.",
-            field="max_results",
-        )
-    page = await app.runs.search(
-        WorkloadQuery(
-            experiment_ids=tuple(experiment_id_of(text) for text in body.experiment_ids),
-            filter=run_filter(body.filter),
-            order=run_order(body.order_by),
-            lifecycle=view_of(body.run_view_type),
-            limit=limit,
-            cursor=body.page_token or None,
-        )
-    )
-    inputs: dict[WorkloadId, Any] = {}
-    if page.items:
-        inputs = await app.stores.metadata.inputs_get([one.workload.id for one in page.items])
-    return without_empty(
-        {
-            "runs": [run_json(one, inputs.get(one.workload.id)) for one in page.items],
-            "next_page_token": page.next,
-        }
-    )
-
-
 ROUTES: list[HTTPRouteHandler] = [
     create,
     get_run,
@@ -419,5 +372,4 @@ ROUTES: list[HTTPRouteHandler] = [
     log_batch,
     log_inputs,
     log_outputs,
-    search,
 ]

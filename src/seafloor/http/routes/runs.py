@@ -11,8 +11,8 @@ from seafloor.app.runs import COMPARED_MAX, NewLaunchedRun, NewTrackedRun, RunCh
 from seafloor.app.tokens import Administrator
 from seafloor.domain.errors import Forbidden, InvalidValue
 from seafloor.domain.ids import parse_workload_id
-from seafloor.domain.search import Lifecycle, WorkloadQuery
-from seafloor.domain.search_grammar import parse_filter, parse_order
+from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
+from seafloor.domain.search_grammar import parse_columns, parse_filter, parse_order
 from seafloor.domain.workloads import WorkloadState
 from seafloor.http.errors import documented
 from seafloor.http.requests import (
@@ -46,11 +46,16 @@ async def list_runs(
     run_state: Annotated[list[WorkloadState] | None, QueryParameter(name="state")] = None,
     filter_text: Annotated[str, QueryParameter(name="filter")] = "",
     order: FromQuery[list[str] | None] = None,
+    fields: FromQuery[str | None] = None,
     deleted: FromQuery[Lifecycle] = Lifecycle.ACTIVE,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 100,
     cursor: FromQuery[str | None] = None,
 ) -> RunPage:
-    """Search runs; the newest first unless ``order`` says otherwise."""
+    """Search runs; the newest first unless ``order`` says otherwise.
+
+    ``fields`` says which params, tags and metrics are wanted, such as ``metrics.loss,params``;
+    empty: none; without it: all.
+    """
     query = WorkloadQuery(
         project=project,
         experiment_ids=None if experiment is None else (experiment,),
@@ -61,7 +66,8 @@ async def list_runs(
         limit=check_limit(limit, limit_max=PAGE_MAX),
         cursor=cursor,
     )
-    page = await application_of(request).runs.search(query)
+    columns = Columns() if fields is None else parse_columns(fields)
+    page = await application_of(request).runs.search(query, columns)
     views = views_of(request)
     return RunPage(tuple(views.run(details) for details in page.items), page.next)
 

@@ -383,8 +383,18 @@ class InstallationRecords(Protocol):
 class LabelRecords(Protocol):
     """Params and tags of workloads."""
 
-    async def labels_get(self, workload_ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
-        """Params and tags of many workloads at once; only unknown ids are absent."""
+    async def labels_get(
+        self,
+        workload_ids: Sequence[WorkloadId],
+        *,
+        params: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> dict[WorkloadId, Labels]:
+        """Params and tags of many workloads at once; only unknown ids are absent.
+
+        Args:
+            params, tags: Only those with these keys; None: all.
+        """
         ...
 
     async def params_log(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:

@@ -25,7 +25,11 @@ from seafloor.stores.metrics.points import (
 )
 from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
 from seafloor.stores.metrics.summary import Aggregate, aggregate, joined
-from seafloor.stores.metrics.summary_rows import aggregate_from_row, row_from_aggregate
+from seafloor.stores.metrics.summary_rows import (
+    aggregate_from_row,
+    row_from_aggregate,
+    summaries_from_rows,
+)
 
 _NAMES_PER_QUERY = 500
 _ROWS_PER_FETCH = 500
@@ -355,9 +359,9 @@ def _summaries(
             "workload_ids": [*workload_ids[at : at + _NAMES_PER_QUERY]],
             "keys": list(keys or ()),
         }
-        rows = connection.execute(_SUMMARIES if keys is None else _SUMMARIES_OF_KEYS, some)
-        for row in rows:
-            summary = aggregate_from_row(row).summary(row.key)
+        wanted = _SUMMARIES if keys is None else _SUMMARIES_OF_KEYS
+        rows = connection.execute(wanted, some).all()
+        for row, summary in zip(rows, summaries_from_rows(rows), strict=True):
             found.setdefault(row.workload_id, []).append(summary)
     return {
         workload_id: tuple(sorted(found[workload_id], key=lambda summary: summary.key))

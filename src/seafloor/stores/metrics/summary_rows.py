@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row
 
+from seafloor.domain.metrics import MetricSummary
 from seafloor.stores.metrics.points import bits_of_rank, rank_of_bits, value_of
 from seafloor.stores.metrics.summary import Aggregate, Extreme
 
@@ -48,6 +51,34 @@ def row_from_aggregate(found: Aggregate) -> dict[str, int | float | None]:
         "step_max": found.step_max,
         "time_ms_max": found.time_ms_max,
     }
+
+
+def summaries_from_rows(rows: Sequence[Row[Any]]) -> list[MetricSummary]:
+    """What is shown of many rows; their floats are read from their bits all at once."""
+    last = _floats([row.last_bits for row in rows])
+    least = _floats([row.min_bits or 0 for row in rows])
+    greatest = _floats([row.max_bits or 0 for row in rows])
+    return [
+        MetricSummary(
+            key=row.key,
+            points=row.points,
+            nans=row.nans,
+            last=last[at],
+            last_step=row.last_step,
+            last_time_ms=row.last_time_ms,
+            min=None if row.min_bits is None else least[at],
+            max=None if row.max_bits is None else greatest[at],
+            min_step=row.min_step,
+            max_step=row.max_step,
+        )
+        for at, row in enumerate(rows)
+    ]
+
+
+def _floats(bits: list[int]) -> array[float]:
+    made = array("d")
+    made.frombytes(array("q", bits).tobytes())
+    return made
 
 
 def _extreme(bits: int | None, step: int | None) -> Extreme | None:

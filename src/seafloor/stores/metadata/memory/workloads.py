@@ -173,10 +173,18 @@ class MemoryLabels:
 
     _rows: Rows
 
-    async def labels_get(self, workload_ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
+    async def labels_get(
+        self,
+        workload_ids: Sequence[WorkloadId],
+        *,
+        params: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> dict[WorkloadId, Labels]:
         """See ``LabelRecords``."""
         return {
-            workload_id: Labels(params=dict(rows.labels.params), tags=dict(rows.labels.tags))
+            workload_id: Labels(
+                params=_wanted(rows.labels.params, params), tags=_wanted(rows.labels.tags, tags)
+            )
             for workload_id in workload_ids
             if (rows := self._rows.workloads.get(workload_id)) is not None
         }
@@ -216,3 +224,7 @@ def _ending(old: Ending | None, transition: Transition) -> Ending | None:
     if not transition.state.is_final:
         return None
     return old if transition.ending is None else transition.ending
+
+
+def _wanted(labels: Mapping[str, str], keys: Sequence[str] | None) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if keys is None or key in keys}

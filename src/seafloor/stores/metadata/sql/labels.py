@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, insert, select, update
 from sqlalchemy import delete as delete_from
 
 from seafloor.domain.errors import Conflict, NotFound, nearest
@@ -38,13 +39,20 @@ class SqlLabels:
 
     _database: Database
 
-    async def labels_get(self, workload_ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
+    async def labels_get(
+        self,
+        workload_ids: Sequence[WorkloadId],
+        *,
+        params: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> dict[WorkloadId, Labels]:
         """See ``LabelRecords``."""
 
         def read(connection: Connection) -> dict[WorkloadId, Labels]:
             made: dict[WorkloadId, Labels] = {}
             for begin in range(0, len(workload_ids), IDS_AT_ONCE):
-                made |= _labels(connection, workload_ids[begin : begin + IDS_AT_ONCE])
+                some = workload_ids[begin : begin + IDS_AT_ONCE]
+                made |= _labels(connection, some, params, tags)
             return made
 
         return await self._database.read(read)
@@ -109,14 +117,31 @@ def add_labels(
         )
 
 
-def _labels(connection: Connection, ids: Sequence[WorkloadId]) -> dict[WorkloadId, Labels]:
+def _labels(
+    connection: Connection,
+    ids: Sequence[WorkloadId],
+    params: Sequence[str] | None,
+    tags: Sequence[str] | None,
+) -> dict[WorkloadId, Labels]:
     known = connection.execute(select(workload.c.id).where(workload.c.id.in_(ids))).scalars()
     made = {WorkloadId(workload_id): Labels({}, {}) for workload_id in known}
-    for row in connection.execute(select(param).where(param.c.workload_id.in_(ids))):
-        made[row.workload_id].params[row.key] = row.value
-    for row in connection.execute(select(tag).where(tag.c.workload_id.in_(ids))):
-        made[row.workload_id].tags[row.key] = row.value
+    for owner, key, value in _values(connection, param, ids, params):
+        made[owner].params[key] = value
+    for owner, key, value in _values(connection, tag, ids, tags):
+        made[owner].tags[key] = value
     return made
+
+
+def _values(
+    connection: Connection, table: Table, ids: Sequence[WorkloadId], keys: Sequence[str] | None
+) -> Iterable[Row[Any]]:
+    if keys is not None and not keys:
+        return ()
+    wanted = select(table.c.workload_id, table.c.key, table.c.value)
+    wanted = wanted.where(table.c.workload_id.in_(ids))
+    if keys is not None:
+        wanted = wanted.where(table.c.key.in_(keys))
+    return connection.execute(wanted)
 
 
 def _known(

@@ -73,7 +73,7 @@ _NULLABLE = ("started_ns",)
 
 # PostgreSQL would rather read a whole table than look up a thousand rows, when it believes that
 # there are more; what has to be read here is known better.
-_POSTGRESQL = "; ".join(
+PLANNING = "; ".join(
     f"SET LOCAL {name} = off"
     for name in (
         "enable_seqscan",
@@ -142,7 +142,7 @@ def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     if position is not None:
         after = (*position.keys, (_VALUE, position.created_ns), (_VALUE, position.id))
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_POSTGRESQL)
+        connection.exec_driver_sql(PLANNING)
     scope = Scope(query, flattened(query.filter))
     orders = (*query.order, _NEWEST, _ID)
     found = _page(connection, scope, orders, after, query.limit + 1)
@@ -322,14 +322,13 @@ def _rows_of(connection: Connection, ids: Sequence[str], orders: Sequence[Order]
 
 
 def _keys_of(row: Row[Any], orders: Sequence[Order]) -> Keys:
-    found = row._mapping  # SQLAlchemy's public name
     made: list[SortKey] = []
     for number, order in enumerate(orders):
         if order.by.subject is Subject.ATTRIBUTE:
-            value = found[order.by.key]
+            value = getattr(row, order.by.key)
             made.append((_MISSING, None) if value is None else (_VALUE, value))
         else:
-            made.append((found[f"rank_{number}"], found[f"value_{number}"]))
+            made.append((getattr(row, f"rank_{number}"), getattr(row, f"value_{number}")))
     return tuple(made)
 
 
@@ -409,11 +408,9 @@ def _values(
     wanted = _in_order(scope, orders[0], beyond)
     rows = connection.execute(wanted.limit(limit + 1)).all()
     # The last one may have equals that are not among these, and of them the last is not to come.
-    kept = len(rows)
     is_torn = len(rows) > limit
-    if is_torn:
-        border = rows[-1].value
-        kept = next(at for at, row in enumerate(rows) if row.value == border)
+    border = rows[-1].value if is_torn else None
+    kept = sum(row.value != border for row in rows)
     made = _rows_of(connection, [row.id for row in rows[:kept]], orders)
     values = [row.value for row in rows[:kept]]
     if len(set(values)) < len(values):  # the index does not order equals
@@ -425,14 +422,15 @@ def _values(
     return made
 
 
-def _in_order(scope: Scope, order: Order, beyond: Any) -> Select[Any]:
+def _in_order(scope: Scope, order: Order, beyond: Any) -> Select[Any, Any]:
     """Ids and values in the order of an index."""
     by = order.by
     if by.subject is Subject.METRIC:
         table: Any = tables.metric_summary.alias("walked")
         value: ColumnElement[Any] = table.c.last
         bounds = on_last_value(scope.comparisons, by.key)
-        wanted = select(table.c.workload_id.label("id"), value.label("value")).where(
+        columns = (table.c.workload_id.label("id"), value.label("value"))
+        wanted: Select[Any, Any] = select(*columns).where(
             table.c.key == by.key,
             value.is_not(None),
             *(compared(bound, value) for bound in bounds),

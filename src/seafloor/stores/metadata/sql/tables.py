@@ -104,7 +104,7 @@ workload = Table(
     # MLflow's order.
     Index(None, "kind", "started_ns", "id"),
     Index(None, "kind", "experiment_id", "started_ns", "id"),
-    Index(None, "kind", "name"),
+    Index(None, "kind", "name", "id"),
 )
 
 

@@ -46,7 +46,8 @@ FEW = 20_000
 LISTED_MAX = 100
 """Of longer lists an index is not asked."""
 
-_workload = tables.workload.c
+_FOUND = tables.workload.alias("found")
+_found: Any = _FOUND.c
 _RANGES = frozenset({Operator.EQ, Operator.LT, Operator.LE, Operator.GT, Operator.GE, Operator.IN})
 _POINTS = frozenset({Operator.EQ, Operator.IN})
 _INDEXED = {
@@ -132,11 +133,11 @@ def on_last_value(comparisons: Iterable[Comparison], key: str) -> list[Compariso
 
 def _ways(scope: Scope) -> Iterable[Way]:
     query = scope.query
-    kind = _workload.kind == str(query.kind)
+    kind = _found.kind == str(query.kind)
     if query.experiment_ids is not None:
-        yield _of_workload(kind, one_of(_workload.experiment_id, known_ids(query.experiment_ids)))
+        yield _of_workload(kind, one_of(_found.experiment_id, known_ids(query.experiment_ids)))
     if query.states is not None:
-        yield _of_workload(kind, one_of(_workload.state, [str(state) for state in query.states]))
+        yield _of_workload(kind, one_of(_found.state, [str(state) for state in query.states]))
     found = scope.comparisons
     for one in found:
         if one.left.subject is Subject.ATTRIBUTE:
@@ -159,11 +160,11 @@ def _is_indexed(one: Comparison) -> bool:
 
 
 def _of_workload(*where: ColumnElement[bool]) -> Way:
-    return Way(tables.workload, _workload.id, and_(*where))
+    return Way(_FOUND, _found.id, and_(*where))
 
 
 def _of_attribute(kind: ColumnElement[bool], one: Comparison) -> Way:
-    column = _workload[one.left.key]
+    column = _found[one.left.key]
     where = [compared(one, column)]
     if one.operator is Operator.LIKE:
         where = [_begins(column, beginning(str(one.value)))]

@@ -41,7 +41,7 @@ def upgrade() -> None:
     """Indexes of workload, param, tag, workload_input; on PostgreSQL a function."""
     is_postgresql = op.get_bind().dialect.name == "postgresql"
     for columns in (
-        ["kind", "name"],
+        ["kind", "name", "id"],
         ["kind", "started_ns", "id"],
         ["kind", "experiment_id", "started_ns", "id"],
     ):

@@ -1,0 +1,128 @@
+"""``/api/2.0/mlflow/runs/search``: pages of whole runs.
+
+A page has tens of thousands of params, tags and metrics, so their shapes here are structs, which
+are made and written several times as fast as dictionaries.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from seafloor.app.runs import RunDetails
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.search import WorkloadQuery
+from seafloor.http.mlflow.bodies import Int64, body_of, experiment_id_of, int64
+from seafloor.http.mlflow.entities import Json, dataset_json, run_info_json
+from seafloor.http.mlflow.experiments import view_of
+from seafloor.http.mlflow.run_search import run_filter, run_order
+from seafloor.http.requests import AnyRequest
+from seafloor.http.state import application_of
+from seafloor.stores.metadata.protocol import WorkloadInputs
+from seafloor.wire.numbers import WireNumber, number_out
+
+RUNS_MAX = 50_000
+
+_encoder = msgspec.json.Encoder()
+
+
+class _Search(msgspec.Struct):
+    experiment_ids: list[str] = []
+    filter: str = ""
+    run_view_type: str = "ACTIVE_ONLY"
+    max_results: Int64 = 1000
+    order_by: list[str] = []
+    page_token: str = ""
+
+
+class _Pair(msgspec.Struct, gc=False):
+    key: str
+    value: str
+
+
+class _Metric(msgspec.Struct, gc=False):
+    key: str
+    value: WireNumber
+    timestamp: int
+    step: int
+
+
+class _Data(msgspec.Struct, omit_defaults=True):
+    metrics: list[_Metric] = []
+    params: list[_Pair] = []
+    tags: list[_Pair] = []
+
+
+class _Run(msgspec.Struct):
+    info: Json
+    data: _Data
+    inputs: Json = {}
+    outputs: Json | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Page(msgspec.Struct, omit_defaults=True):
+    runs: list[_Run] = []
+    next_page_token: str | None = None
+
+
+@post("/runs/search", status_code=200)
+async def search(request: AnyRequest) -> Response[bytes]:
+    app = application_of(request)
+    body = await body_of(request, _Search)
+    limit = int64(body.max_results, field="max_results")
+    if not 1 <= limit <= RUNS_MAX:
+        raise InvalidValue(
+            f"Invalid value {limit} for parameter 'max_results' supplied. It must be at most "
+            f"{RUNS_MAX} and positive.",
+            field="max_results",
+        )
+    page = await app.runs.search(
+        WorkloadQuery(
+            experiment_ids=tuple(experiment_id_of(text) for text in body.experiment_ids),
+            filter=run_filter(body.filter),
+            order=run_order(body.order_by),
+            lifecycle=view_of(body.run_view_type),
+            limit=limit,
+            cursor=body.page_token or None,
+        )
+    )
+    inputs: dict[WorkloadId, WorkloadInputs] = {}
+    if page.items:
+        inputs = await app.stores.metadata.inputs_get([one.workload.id for one in page.items])
+    found = _Page([_run(one, inputs.get(one.workload.id)) for one in page.items], page.next)
+    return Response(_encoder.encode(found), media_type="application/json")
+
+
+def _run(details: RunDetails, inputs: WorkloadInputs | None) -> _Run:
+    workload = details.workload
+    tags = details.labels.tags
+    tags["mlflow.runName"] = workload.name
+    if workload.user:
+        tags.setdefault("mlflow.user", workload.user)
+    made = _Run(
+        info=run_info_json(workload, details.experiment),
+        data=_Data(
+            metrics=[
+                _Metric(one.key, number_out(one.last), one.last_time_ms, one.last_step)
+                for one in details.metrics
+            ],
+            params=[_Pair(key, value) for key, value in details.labels.params.items()],
+            tags=[_Pair(key, value) for key, value in tags.items()],
+        ),
+    )
+    if inputs is not None:
+        made.inputs = {
+            "dataset_inputs": [dataset_json(dataset) for dataset in inputs.datasets],
+            "model_inputs": [{"model_id": model_id} for model_id in inputs.models],
+        }
+        made.outputs = {
+            "model_outputs": [
+                {"model_id": output.model_id, "step": output.step} for output in inputs.outputs
+            ]
+        }
+    return made
+
+
+ROUTES: list[HTTPRouteHandler] = [search]

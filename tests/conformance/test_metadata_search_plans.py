@@ -1,0 +1,137 @@
+"""How each database goes about the searches that are made all day: never through a whole table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.search_grammar import parse_filter, parse_order
+from seafloor.domain.workloads import WorkloadState
+from seafloor.stores.metadata.sql import ways
+from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
+from searchable_runs import analyze, fill
+from sql_statements import statements_of
+
+pytestmark = pytest.mark.usefixtures("database_kind")
+
+RUNS = 3_000
+LARGE = ("workload", "param", "tag", "metric_summary", "workload_input")
+
+USUAL = {
+    "newest": WorkloadQuery(),
+    "newest of an experiment": WorkloadQuery(experiment_ids=(0,)),
+    "newest of a project": WorkloadQuery(project="default"),
+    "MLflow's newest": WorkloadQuery(
+        experiment_ids=(0,), order=(parse_order("started_ns desc"), parse_order("id"))
+    ),
+    "in a state": WorkloadQuery(states=(WorkloadState.FAILED,)),
+    "in one of two states": WorkloadQuery(states=(WorkloadState.FAILED, WorkloadState.QUEUED)),
+    "by metric and param, ordered by a metric": WorkloadQuery(
+        experiment_ids=(0,),
+        filter=parse_filter("metrics.m0 < 0.5 AND params.p0 = 'adam'"),
+        order=(parse_order("metrics.m1 desc"),),
+    ),
+    "ordered by the metric it filters by": WorkloadQuery(
+        filter=parse_filter("metrics.m0 BETWEEN 0.3 AND 0.6"), order=(parse_order("metrics.m0"),)
+    ),
+    "by a param of few": WorkloadQuery(filter=parse_filter("params.p9 = 'value 3'")),
+    "by a tag": WorkloadQuery(filter=parse_filter("tags.t0 = '1'")),
+    "by some tags": WorkloadQuery(filter=parse_filter("tags.t0 IN ('1', '2')")),
+    "by the beginning of a tag": WorkloadQuery(filter=parse_filter("tags.t9 LIKE 'tag 7%'")),
+    "by name": WorkloadQuery(filter=parse_filter("name = 'run-77'")),
+    "by the beginning of a name": WorkloadQuery(filter=parse_filter("name LIKE 'run-77%'")),
+    "ordered by name": WorkloadQuery(order=(parse_order("name"),)),
+    "by id": WorkloadQuery(filter=parse_filter(f"id IN ('{5:032x}', '{6:032x}')")),
+    "by a dataset": WorkloadQuery(filter=parse_filter("dataset.name = 'mnist'")),
+    "by a number in a param": WorkloadQuery(filter=parse_filter("params.p1 < 0.3")),
+    "by a document in a param": WorkloadQuery(
+        filter=parse_filter("params.p2->'$.optimizer.lr' > 0.5")
+    ),
+    "what does not fail": WorkloadQuery(filter=parse_filter("NOT state = 'failed'")),
+    "one or the other": WorkloadQuery(
+        filter=parse_filter("metrics.m0 < 0.1 OR params.p0 = 'adam'")
+    ),
+}
+
+
+@pytest.fixture
+async def store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SqlStoreUnderTest]:
+    """A store with many runs, of which few are fewer than elsewhere."""
+    monkeypatch.setattr(ways, "FEW", 1_000)
+    store = await open_sql_store(tmp_path)
+    await store.database.write(lambda connection: fill(connection, range(1, RUNS + 1)))
+    with store.database.engine.connect() as connection:
+        analyze(connection)
+    yield store
+    await store.close()
+
+
+async def test_search__usual_ones__no_table_is_read_whole_and_no_index_sorted(
+    store: SqlStoreUnderTest, database_kind: str
+) -> None:
+    plans = {"sqlite": _sqlite, "postgresql": _postgresql, "mariadb": _mariadb}[database_kind]
+    for title, query in USUAL.items():
+        query = replace(query, limit=20)  # the same for all
+        with statements_of(store.database) as said:
+            page = await store.workload_search(query)
+            if page.next is not None:
+                await store.workload_search(replace(query, cursor=page.next))
+        selects = [one for one in said if one[0].startswith("SELECT")]
+        assert selects
+        assert len(selects) <= 12, title
+        for statement, parameters in selects:
+            may_sort = "AS shown" in statement  # few runs, each looked at by itself
+            with store.database.engine.connect() as connection:
+                problems = list(plans(connection, statement, parameters, may_sort))
+            assert not problems, (title, statement, problems)
+
+
+def _sqlite(
+    connection: Connection, statement: str, parameters: Any, may_sort: bool
+) -> Iterator[str]:
+    for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters):
+        line: str = row.detail
+        if line.startswith("SCAN") and not line.startswith(("SCAN CONSTANT", "SCAN anon_")):
+            yield line
+        if "TEMP B-TREE FOR ORDER BY" in line and not may_sort:
+            yield line
+
+
+def _postgresql(
+    connection: Connection, statement: str, parameters: Any, may_sort: bool
+) -> Iterator[str]:
+    from seafloor.stores.metadata.sql.search import PLANNING
+
+    connection.exec_driver_sql("BEGIN")
+    connection.exec_driver_sql(PLANNING)
+    explained = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+    found = explained.scalar()
+    plan = json.loads(found) if isinstance(found, str) else found
+    waiting = [plan[0]["Plan"]]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", [])
+        if "Seq Scan" in node["Node Type"] and node.get("Relation Name") in LARGE:
+            yield f"{node['Node Type']} of {node['Relation Name']}"
+        if node["Node Type"] == "Sort" and not may_sort:
+            yield f"Sort by {node['Sort Key']}"
+
+
+def _mariadb(
+    connection: Connection, statement: str, parameters: Any, may_sort: bool
+) -> Iterator[str]:
+    for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings():
+        is_derived = row["table"] is None or row["table"].startswith("<")
+        if row["type"] in ("ALL", "index") and not is_derived:
+            yield str(dict(row))
+        if "filesort" in (row["Extra"] or "") and not may_sort:
+            yield str(dict(row))
