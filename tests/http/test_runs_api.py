@@ -229,6 +229,24 @@ def test_list__filtered_ordered_and_paged__gives_each_run_once(call: Call) -> No
     assert losses == sorted(losses, reverse=True)
 
 
+def test_list__of_some_fields__gives_only_those(call: Call) -> None:
+    mark = uuid.uuid4().hex
+    made = tracked(call, tags={"mark": mark, "b": "2"}, params={"x": "1", "y": "2"})["id"]
+    points = [["loss", 0.5, 1, 1], ["a b", 1.5, 1, 1]]
+    call("POST", f"/api/v1/runs/{made}/metrics", {"points": points})
+    where = "/api/v1/runs?filter=" + quote(f"tags.mark = '{mark}'")
+
+    def shown(query: str) -> tuple[set[str], set[str], set[str]]:
+        (run,) = call("GET", where + query).json["items"]
+        assert run["id"] == made
+        return set(run["params"]), set(run["tags"]), set(run["metrics"])
+
+    assert shown("") == ({"x", "y"}, {"mark", "b"}, {"loss", "a b"})
+    assert shown("&fields=") == (set(), set(), set())
+    assert shown("&fields=metrics,params.y") == ({"y"}, set(), {"loss", "a b"})
+    assert shown(f"&fields={quote('metrics.`a b`, tags.b, tags.c')}") == (set(), {"b"}, {"a b"})
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -243,7 +261,11 @@ def test_list__filtered_ordered_and_paged__gives_each_run_once(call: Call) -> No
         ("deleted=perhaps", "deleted"),
         ("filter=metrics.loss", "filter"),
         ("filter=metrics.loss%20%3D%20'x'", "filter"),
+        ("filter=params.a->'$'%20%3D%201", "filter"),
+        ("filter=NOT%20NOT", "filter"),
         ("order=metrics.", "order"),
+        ("fields=loss", "fields"),
+        ("fields=metrics.a%20params", "fields"),
         ("cursor=nonsense", "cursor"),
     ],
 )
@@ -279,6 +301,13 @@ def test_list__with_an_odd_parameter__says_what_would_do(
         "metrics.loss < 1e999",
         "name LIKE '" + "%" * 500 + "x'",
         "tags.`a b/c` = 'ü'",
+        "params.a IN (" + ", ".join(str(n) for n in range(2_000)) + ")",
+        "params.a IN ('" + "', '".join(str(n) for n in range(2_000)) + "')",
+        "params.a->'$.x[999999].y' > 1 AND NOT params.a < -1e-400",
+        "name LIKE '􏿿%' OR params.a LIKE '퟿%' OR tags.a LIKE '_x'",
+        f"metrics.a.min < {10**400} OR metrics.a.step IN (1e300, -1, 0.5)",
+        "created BETWEEN '0001-01-01' AND '9999-12-31T23:59:59.999999+00:00'",
+        " AND ".join(["params.a = 1"] * 200),
     ],
 )
 def test_list__with_an_odd_filter__answers(call: Call, text: str) -> None:

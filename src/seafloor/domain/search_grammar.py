@@ -174,7 +174,12 @@ def parse_columns(text: str) -> Columns:
             continue
         subject_text, dot, rest = word.text.partition(".")
         subject = _SUBJECTS.get(subject_text.lower())
-        if word.kind != "word" or subject not in keys or bool(dot) is not bool(rest):
+        if (
+            word.kind != "word"
+            or subject is None
+            or subject not in keys
+            or bool(dot) is not bool(rest)
+        ):
             raise unreadable(
                 f"The fields cannot be read at `{word.text[:40]}` (character {word.at}): expected "
                 "metrics, params or tags, or one of them with a key such as metrics.loss.",

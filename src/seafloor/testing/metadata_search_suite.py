@@ -491,11 +491,17 @@ class MetadataSearchSuite(MetadataStoreCases):
         ordered = Order(Identifier(Subject.METRIC, "val/loss"))
         like = Comparison(Identifier(Subject.PARAM, "lr"), Operator.LIKE, "%" * PATTERN_BYTES_MAX)
         many = tuple(f"0.{number}" for number in range(20_000))
+        ids = tuple(run_id(number) for number in range(20_000))
         most = [
             WorkloadQuery(filter=AnyOf((one,) * COMPARISONS_MAX)),
             WorkloadQuery(filter=AllOf((one,) * COMPARISONS_MAX)),
             WorkloadQuery(filter=like, order=(ordered,) * ORDERS_MAX, limit=2),
             WorkloadQuery(filter=replace(one, operator=Operator.IN, value=many)),
+            WorkloadQuery(
+                filter=replace(one, operator=Operator.NOT_IN, value=tuple(range(1, 20_001)))
+            ),
+            WorkloadQuery(experiment_ids=tuple(range(20_000))),
+            WorkloadQuery(filter=Comparison(Identifier(Subject.ATTRIBUTE, "id"), Operator.IN, ids)),
         ]
         for query in most:
             assert len((await found_in.workload_search(query)).items) >= 2

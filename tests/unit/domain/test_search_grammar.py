@@ -12,6 +12,7 @@ from seafloor.domain.errors import CallerError, InvalidValue, LimitExceeded
 from seafloor.domain.search import (
     AllOf,
     AnyOf,
+    Columns,
     Comparison,
     Filter,
     Identifier,
@@ -23,7 +24,13 @@ from seafloor.domain.search import (
     json_at,
     number_in,
 )
-from seafloor.domain.search_grammar import DEPTH_MAX, Dialect, parse_filter, parse_order
+from seafloor.domain.search_grammar import (
+    DEPTH_MAX,
+    Dialect,
+    parse_columns,
+    parse_filter,
+    parse_order,
+)
 
 MLFLOW = Dialect(
     {"run_id": "text", "start_time": "number"}, nesting=False, lists=frozenset({"run_id"})
@@ -309,3 +316,43 @@ def test_json_at__of_a_document__is_the_text_there(
     document: str, path: tuple[str | int, ...], text: str | None
 ) -> None:
     assert json_at(document, path) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("", Columns(params=(), tags=(), metrics=())),
+        ("metrics", Columns(params=(), tags=())),
+        ("metrics.loss", Columns(params=(), tags=(), metrics=("loss",))),
+        (
+            "metrics.loss, param.`a, b`,metrics.a.b",
+            Columns(params=("a, b",), tags=(), metrics=("loss", "a.b")),
+        ),
+        ("tags.a,tags,tags.b", Columns(params=(), metrics=())),
+    ],
+)
+def test_parse_columns__of_names__says_what_is_wanted(text: str, columns: Columns) -> None:
+    assert parse_columns(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("loss", "expected metrics, params or tags"),
+        ("metrics.", "expected metrics, params or tags"),
+        ("name", "expected metrics, params or tags"),
+        (",", "expected metrics, params or tags"),
+        ("metrics params", "expected a comma"),
+        ("metrics.'a'", "(character 1)"),
+    ],
+)
+def test_parse_columns__of_something_else__is_refused(text: str, words: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_columns(text)
+    assert refused.value.field == "fields"
+    assert words in refused.value.message
+
+
+def test_parse_columns__too_long__is_refused() -> None:
+    with pytest.raises(LimitExceeded):
+        parse_columns("metrics," * 5_000)

@@ -136,14 +136,20 @@ def _is_nan_there(left: Identifier) -> bool:
 
 
 def _among(found: Comparison, column: Column) -> Condition:
+    left = found.left
     values = found.value if isinstance(found.value, tuple) else ()
-    equal = [
-        _number_compared(found.left, Operator.EQ, column, number_of(value)) for value in values
-    ]
+    numbers = [number for value in values if (number := number_of(value)) is not None]
+    listed: list[Any] = [number for number in numbers if math.isfinite(number)]
+    if left.subject is Subject.ATTRIBUTE or left.part is Part.STEP:
+        listed = [int(one) for one in listed if one == int(one) and _INT_MIN <= one <= _INT_MAX]
+    elif left.part in (Part.MIN, Part.MAX):
+        listed = [float_rank(float(one)) for one in listed]
+    else:
+        listed = [float(one) for one in listed]
     if found.operator is Operator.IN:
-        return or_(false(), *equal)
-    differs = and_(true(), *(not_(one) for one in equal))
-    return or_(column.is_(None), differs) if _is_nan_there(found.left) else differs
+        return column.in_(listed) if listed else false()
+    differs = column.not_in(listed) if listed else column.is_not(None)
+    return or_(column.is_(None), differs) if _is_nan_there(left) else differs
 
 
 def _number_compared(

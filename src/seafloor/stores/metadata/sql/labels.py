@@ -134,7 +134,7 @@ def _labels(
 
 def _values(
     connection: Connection, table: Table, ids: Sequence[WorkloadId], keys: Sequence[str] | None
-) -> Iterable[Row[Any]]:
+) -> Iterable[Row[Any, Any, Any]]:
     if keys is not None and not keys:
         return ()
     wanted = select(table.c.workload_id, table.c.key, table.c.value)

@@ -26,7 +26,6 @@ from sqlalchemy import (
     Select,
     and_,
     case,
-    false,
     literal,
     or_,
     select,
@@ -297,11 +296,17 @@ def _key(order: Order, shown: FromClause) -> _Key:
 
 
 def _after(keys: Sequence[_Key], at: Keys) -> ColumnElement[bool]:
-    """What comes after a position, in lexicographic order of the keys."""
-    last: ColumnElement[bool] = false()
-    for key, where in reversed(list(zip(keys, at, strict=True))):
-        last = or_(key.beyond(where), and_(key.equal(where), last))
-    return last
+    """What comes after a position, in lexicographic order of the keys.
+
+    Said flatly, since not every parser goes as deep as there may be keys.
+    """
+    places = list(zip(keys, at, strict=True))
+    return or_(
+        *(
+            and_(*(key.equal(where) for key, where in places[:number]), place[0].beyond(place[1]))
+            for number, place in enumerate(places)
+        )
+    )
 
 
 def _rows_of(connection: Connection, ids: Sequence[str], orders: Sequence[Order]) -> list[_Found]:

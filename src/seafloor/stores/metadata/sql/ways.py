@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -45,6 +45,7 @@ FEW = 20_000
 
 LISTED_MAX = 100
 """Of longer lists an index is not asked."""
+EXPERIMENTS_MAX = 1_000
 
 _FOUND = tables.workload.alias("found")
 _found: Any = _FOUND.c
@@ -134,7 +135,7 @@ def on_last_value(comparisons: Iterable[Comparison], key: str) -> list[Compariso
 def _ways(scope: Scope) -> Iterable[Way]:
     query = scope.query
     kind = _found.kind == str(query.kind)
-    if query.experiment_ids is not None:
+    if query.experiment_ids is not None and len(query.experiment_ids) <= EXPERIMENTS_MAX:
         yield _of_workload(kind, one_of(_found.experiment_id, known_ids(query.experiment_ids)))
     if query.states is not None:
         yield _of_workload(kind, one_of(_found.state, [str(state) for state in query.states]))
@@ -165,10 +166,10 @@ def _of_workload(*where: ColumnElement[bool]) -> Way:
 
 def _of_attribute(kind: ColumnElement[bool], one: Comparison) -> Way:
     column = _found[one.left.key]
-    where = [compared(one, column)]
+    kinds = () if one.left.key == "id" else (kind,)
     if one.operator is Operator.LIKE:
-        where = [_begins(column, beginning(str(one.value)))]
-    return _of_workload(*where, *(() if one.left.key == "id" else (kind,)))
+        return _of_workload(_begins(column, beginning(str(one.value))), *kinds)
+    return replace(_of_workload(compared(one, column), *kinds), proves=(one,))
 
 
 def _of_dataset(one: Comparison) -> Way:
