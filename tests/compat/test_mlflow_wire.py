@@ -279,3 +279,71 @@ def test_pages_api__is_the_same(shared_server: LiveServer, run_id: str) -> None:
     for base in ("/api", "/ajax-api"):
         answer = ask(shared_server.url, "GET", f"{base}/2.0/mlflow/runs/get?run_id={run_id}")
         assert answer.json["run"]["info"]["run_id"] == run_id
+
+
+def batch_of(run_id: str, count: int, **odd: Any) -> dict[str, Any]:
+    """A batch of three series, whose last metric is odd."""
+    metrics = [
+        {"key": f"m{at % 3}", "value": at / 7, "timestamp": 1700000000000 + at, "step": at // 3}
+        for at in range(count)
+    ]
+    metrics[-1] |= odd
+    return {"run_id": run_id, "metrics": metrics}
+
+
+@pytest.mark.parametrize("count", [1, 39, 40, 1000])
+def test_log_batch__of_any_size__is_kept_once(call: Call, run_id: str, count: int) -> None:
+    body = batch_of(run_id, count)
+    for _ in range(2):
+        assert call("POST", "/runs/log-batch", body).json == {}
+    found: list[dict[str, Any]] = []
+    for key in ("m0", "m1", "m2"):
+        history = call("GET", f"/metrics/get-history?run_id={run_id}&metric_key={key}").json
+        found += history.get("metrics", [])
+    assert sorted(found, key=lambda one: one["timestamp"]) == body["metrics"]
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"value": True}, "value"),
+        ({"value": "much"}, "is not a number"),
+        ({"value": None}, "value"),
+        ({"key": "../m"}, ""),
+        ({"key": "m" * 251}, "250"),
+        ({"key": 3}, "key"),
+        ({"step": 1 << 63}, "step"),
+        ({"step": 0.5}, "step"),
+        ({"timestamp": -1}, ""),
+        ({"timestamp": 1 << 62}, ""),
+        ({"timestamp": 1 << 64}, "timestamp"),
+    ],
+)
+def test_log_batch__one_metric_is_odd__nothing_is_written(
+    call: Call, run_id: str, count: int, odd: dict[str, Any], words: str
+) -> None:
+    answer = call("POST", "/runs/log-batch", batch_of(run_id, count, **odd))
+    refused(answer, "INVALID_PARAMETER_VALUE", words)
+    assert run_of(call, run_id)["data"].get("metrics", []) == []
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_log_batch__run_is_deleted_or_unknown__is_refused_in_mlflows_words(
+    call: Call, run_id: str, count: int
+) -> None:
+    call("POST", "/runs/delete", {"run_id": run_id})
+    answer = call("POST", "/runs/log-batch", batch_of(run_id, count))
+    refused(answer, "INVALID_PARAMETER_VALUE", "must be in the 'active' state")
+    call("POST", "/runs/restore", {"run_id": run_id})
+    assert run_of(call, run_id)["data"].get("metrics", []) == []
+    answer = call("POST", "/runs/log-batch", batch_of("0" * 32, count))
+    refused(answer, "RESOURCE_DOES_NOT_EXIST", "not found")
+
+
+def test_log_batch__special_values__are_kept(call: Call, run_id: str) -> None:
+    body = batch_of(run_id, 60, value="NaN")
+    assert call("POST", "/runs/log-batch", body).json == {}
+    history = call("GET", f"/metrics/get-history?run_id={run_id}&metric_key=m2").json["metrics"]
+    assert history[-1]["value"] == "NaN"
+    assert len(history) == 20

@@ -15,6 +15,7 @@ from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.http import errors
 from seafloor.http.gate import Gate
 from seafloor.http.mlflow import errors as mlflow_errors
+from seafloor.http.mlflow.metric_path import MetricPath
 from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.openapi import make_document
 from seafloor.http.page import page
@@ -79,7 +80,7 @@ def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Er
 
 def create_asgi(application: Application) -> Gate:
     """Make the ASGI application of the server."""
-    inner = create_framework(application)
+    inner = MetricPath(create_framework(application), application)
     identity = application.identity
     return Gate(inner, token=identity.token, url=identity.url, tokens=application.tokens)
 

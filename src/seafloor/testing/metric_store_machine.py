@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from seafloor.domain.errors import SeafloorError
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
+from seafloor.stores.metrics.columns import columns_of
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.testing.metric_worlds import MemoryMetricWorld, MetricWorld, workload_id
 
@@ -71,11 +72,16 @@ class MetricStoreMachine(RuleBasedStateMachine):
         expected = self._answer(self._model.store, ask)
         assert self._answer(self._world.store, ask) == expected
 
-    @rule(workload=_workloads, points=st.lists(_points, min_size=1, max_size=12))
-    def append(self, workload: int, points: list[Point]) -> None:
+    @rule(
+        workload=_workloads,
+        points=st.lists(_points, min_size=1, max_size=12),
+        as_columns=st.booleans(),
+    )
+    def append(self, workload: int, points: list[Point], as_columns: bool) -> None:
         """A writer logs."""
         self._sent.append(points)
-        self._compare(lambda store: store.append(workload_id(workload), points))
+        sent = columns_of(points) if as_columns else points
+        self._compare(lambda store: store.append(workload_id(workload), sent))
 
     @precondition(lambda self: self._sent)
     @rule(workload=_workloads, data=st.data())

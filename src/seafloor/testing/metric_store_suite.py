@@ -6,17 +6,20 @@ Stores that outlive their process subclass ``DurableMetricStoreSuite``.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from seafloor.domain.errors import InvalidValue, NotFound, StoreFull
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, MetricSummary, Point
+from seafloor.stores.metrics.columns import columns_of
 from seafloor.stores.metrics.protocol import AppendReceipt, MetricStore
 from seafloor.testing.killed_child import run_until_killed
 from seafloor.testing.metric_worlds import MetricWorld, workload_id
@@ -106,6 +109,48 @@ class MetricStoreSuite(ABC):
         assert await store.append(ONE, points) == AppendReceipt(5, 0)
         assert await all_of(store) == triples(points)
         assert await all_of(store, limit=2) == triples(points)
+
+    async def test_append__columns__are_the_same_as_points(self, store: MetricStore) -> None:
+        points = [
+            point(step, value, key=key, time_ms=abs(step) % 7)
+            for key in ("loss", "acc")
+            for step in (3, 1, 2, STEP_MIN, STEP_MAX)
+            for value in (*ODD_VALUES, step / 7)
+        ]
+        some = points[::3]
+        assert await store.append(ONE, some) == AppendReceipt(len(some), 0)
+        fresh = len(points) - len(some)
+        receipt = await store.append(ONE, columns_of([*points, *some]))
+        assert receipt == AppendReceipt(fresh, 2 * len(some))
+        assert await store.append(TWO, points, attempt=None) == AppendReceipt(len(points), 0)
+        for key in ("loss", "acc"):
+            expected = triples(each for each in points if each.key == key)
+            assert sorted(await all_of(store, key)) == expected
+        found = await store.summaries([ONE, TWO])
+        assert repr(found[ONE]) == repr(found[TWO])
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"keys": ("a", "a")}, "stands twice"),
+            ({"keys": ("a", "../b")}, "cannot be a key"),
+            ({"keys": ("a", "b" * 251)}, "at most 250 characters"),
+            ({"key": np.array([0, 2], np.int32)}, "index of a name"),
+            ({"key": np.array([-1, 0], np.int32)}, "index of a name"),
+            ({"key": np.array([0], np.int32)}, "differ in their lengths"),
+            ({"value": np.array([0.0])}, "differ in their lengths"),
+            ({"time_ms": np.array([0, -1])}, "milliseconds since 1970"),
+            ({"time_ms": np.array([TIME_MS_MAX + 1, 0])}, "milliseconds since 1970"),
+        ],
+    )
+    async def test_append__columns_that_say_nothing__are_refused(
+        self, store: MetricStore, change: dict[str, Any], words: str
+    ) -> None:
+        good = columns_of([point(1, key="a"), point(2, key="b")])
+        with pytest.raises(InvalidValue, match=words):
+            await store.append(ONE, dataclasses.replace(good, **change))
+        assert await store.summaries([ONE]) == {}
+        assert await store.append(ONE, good) == AppendReceipt(2, 0)
 
     async def test_append__the_same_again__is_counted_and_kept_once(
         self, store: MetricStore

@@ -14,7 +14,8 @@ from seafloor.stores.events.protocol import EventFile, EventFileKey
 from seafloor.stores.events.scalars import read_batches
 from seafloor.stores.events.store import object_key
 from seafloor.stores.metadata.sql.tables import workload
-from seafloor.stores.metrics.points import Triple, triples_by_key
+from seafloor.stores.metrics.batch import Batch, batch_of_triples
+from seafloor.stores.metrics.points import triples_by_key
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.streams import records
 from seafloor.stores.streams.chunk_format import Piece
@@ -107,9 +108,9 @@ class EventFileKind:
 
     def _decode(
         self, connection: Connection, stream: Stream, data: bytes
-    ) -> tuple[Decoded, Sequence[dict[str, list[Triple]]]]:
+    ) -> tuple[Decoded, Sequence[Batch]]:
         decoded = decoded_of(stream)
-        points: list[dict[str, list[Triple]]] = []
+        points: list[Batch] = []
         if decoded.problem is not None:
             return decoded, points
 
@@ -124,7 +125,7 @@ class EventFileKind:
         end = stream.size_bytes + len(data)
         for batch in read_batches(stream.key.name, read_at, start=decoded.end, end=end):
             if batch.points:
-                points.append(triples_by_key(batch.points)[0])
+                points.append(batch_of_triples(triples_by_key(batch.points)[0]))
             decoded = Decoded(
                 end=batch.end,
                 records=decoded.records + batch.records,
@@ -138,7 +139,7 @@ class EventFileKind:
         connection: Connection,
         *,
         key: StreamKey,
-        points: Sequence[dict[str, list[Triple]]],
+        points: Sequence[Batch],
     ) -> None:
         for some in points:
             self._metrics.append_within(connection, key.workload_id, key.attempt, some)

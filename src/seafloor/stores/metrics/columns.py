@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, TIME_MS_MAX, Point
+from seafloor.stores.metrics.points import check_key_of_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,76 @@ class PointColumns:
 
     def __len__(self) -> int:
         return len(self.step)
+
+
+def check_columns(points: PointColumns) -> None:
+    """Refuse columns that no append takes.
+
+    Raises:
+        InvalidValue: n, a key or a time is out of bounds, or they do not fit together.
+    """
+    count = len(points)
+    if not 1 <= count <= POINTS_PER_APPEND_MAX:
+        raise InvalidValue(
+            f"Give 1 to {POINTS_PER_APPEND_MAX:,} points at once; these are {count:,}.",
+            field="points",
+        )
+    if not len(points.key) == len(points.time_ms) == len(points.value) == count:
+        raise InvalidValue("The columns differ in their lengths.", field="points")
+    if len(set(points.keys)) != len(points.keys):
+        raise InvalidValue("A key stands twice among the names.", field="keys")
+    _within(points.key, 0, len(points.keys) - 1, "key", "A key is the index of a name.")
+    for index, key in enumerate(points.keys):
+        check_key_of_point(key, field=f"keys[{index}]")
+    _within(
+        points.time_ms,
+        0,
+        TIME_MS_MAX,
+        "time_ms",
+        f"A time is 0 to {TIME_MS_MAX} milliseconds since 1970.",
+    )
+
+
+def _within(
+    column: NDArray[np.int32] | NDArray[np.int64], least: int, most: int, name: str, words: str
+) -> None:
+    if column.min() < least or column.max() > most:
+        outside = int(np.flatnonzero((column < least) | (column > most))[0])
+        raise InvalidValue(words, field=f"points[{outside}].{name}")
+
+
+def columns_of(points: Sequence[Point]) -> PointColumns:
+    """Points as columns.
+
+    Raises:
+        InvalidValue: a step or a time does not fit 64 bits.
+    """
+    names = [point.key for point in points]
+    keys = tuple(dict.fromkeys(names))
+    place = {key: index for index, key in enumerate(keys)}
+    try:
+        return PointColumns(
+            keys=keys,
+            key=np.array([place[name] for name in names], np.int32),
+            step=np.array([point.step for point in points], np.int64),
+            time_ms=np.array([point.time_ms for point in points], np.int64),
+            value=np.array([point.value for point in points], np.float64),
+        )
+    except OverflowError as error:
+        raise InvalidValue("A step and a time are integers of 64 bits.", field="points") from error
+
+
+def points_of(points: Sequence[Point] | PointColumns) -> Sequence[Point]:
+    """Points one by one; columns are checked first."""
+    if not isinstance(points, PointColumns):
+        return points
+    check_columns(points)
+    keys: list[int] = points.key.tolist()
+    steps: list[int] = points.step.tolist()
+    times: list[int] = points.time_ms.tolist()
+    values: list[float] = points.value.tolist()
+    rows = zip(keys, values, steps, times, strict=True)
+    return [Point(points.keys[key], value, step, time_ms) for key, value, step, time_ms in rows]
 
 
 @dataclass(frozen=True, slots=True)

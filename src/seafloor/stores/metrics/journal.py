@@ -9,15 +9,21 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.stores.metrics.points import Triple, bits_of_rank, rank_of_bits
 
 VERSION = 1
-PLAIN, DEFLATED = 0, 1
+VERSION_COLUMNS = 2
+PLAIN, DEFLATED, ZSTD = 0, 1, 2
 _HEAD = struct.Struct("<BBI")  # version, packing, CRC-32 of both and what follows
 _TABLE = struct.Struct("<II")  # count of keys, bytes of the key table
 _KEY = struct.Struct("<HI")  # bytes of the key, points of the key
 _POINT_BYTES = 24
+_PACKINGS = {VERSION: (PLAIN, DEFLATED), VERSION_COLUMNS: (ZSTD,)}
 _DEFLATE_POINTS_MIN = 16  # a smaller row is not worth the time
 
 
@@ -46,22 +52,59 @@ def encode_points(points: Mapping[str, Sequence[Triple]]) -> bytes:
     return _HEAD.pack(VERSION, packing, _checksum(VERSION, packing, body)) + body
 
 
+def encode_columns(
+    names: Sequence[str],
+    counts: NDArray[np.intp],
+    step: NDArray[np.int64],
+    time_ms: NDArray[np.int64],
+    bits: NDArray[np.uint64],
+) -> bytes:
+    """Encode many points, in order.
+
+    Args:
+        names, counts: Of each key its name, and how many points it has.
+        step, time_ms, bits: Shape (n,); n is the sum of the counts.
+    """
+    encoded = [name.encode() for name in names]
+    table = b"".join(
+        _KEY.pack(len(name), count) + name
+        for name, count in zip(encoded, counts.tolist(), strict=True)
+    )
+    # Differences and bytes side by side: packing finds what repeats in them, and is quick.
+    body = b"".join(
+        (
+            _TABLE.pack(len(names), len(table)),
+            table,
+            np.diff(step, prepend=0).tobytes(),
+            np.diff(time_ms, prepend=0).tobytes(),
+            bits.view(np.uint8).reshape(-1, 8).T.tobytes(),
+        )
+    )
+    packed = zstandard.compress(body, 1)
+    return _HEAD.pack(VERSION_COLUMNS, ZSTD, _checksum(VERSION_COLUMNS, ZSTD, packed)) + packed
+
+
 def _checksum(version: int, packing: int, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(bytes((version, packing))))
 
 
-def _body(payload: bytes) -> bytes:
+def _body(payload: bytes) -> tuple[int, bytes]:
+    """The version of a row and what it holds."""
     if len(payload) < _HEAD.size:
         raise StoreCorrupt("A row of the metric journal is cut off.")
     version, packing, checksum = _HEAD.unpack_from(payload)
     body = payload[_HEAD.size :]
-    if version != VERSION or packing not in (PLAIN, DEFLATED):
+    if packing not in _PACKINGS.get(version, ()):
         raise StoreCorrupt(
             f"A row of the metric journal is of version {version}, which this server cannot read.",
         )
     if _checksum(version, packing, body) != checksum:
         raise StoreCorrupt("The checksum of a row of the metric journal is wrong.")
-    return zlib.decompress(body) if packing == DEFLATED else body
+    if packing == DEFLATED:
+        return version, zlib.decompress(body)
+    if packing == ZSTD:
+        return version, zstandard.decompress(body)
+    return version, body
 
 
 def decode_key(payload: bytes, key: str) -> list[Triple]:
@@ -72,7 +115,8 @@ def decode_key(payload: bytes, key: str) -> list[Triple]:
 
     Cost: of the points of the other keys only the packing is undone.
     """
-    body = _body(payload)
+    version, body = _body(payload)
+    read = _columns if version == VERSION else _differences
     wanted = key.encode()
     keys, table_bytes = _TABLE.unpack_from(body)
     at, first = _TABLE.size, 0
@@ -81,7 +125,7 @@ def decode_key(payload: bytes, key: str) -> list[Triple]:
         name_bytes, count = _KEY.unpack_from(body, at)
         at += _KEY.size
         if name_bytes == len(wanted) and body.startswith(wanted, at):
-            return _columns(body, columns_at, first, count)
+            return read(body, columns_at, first, count)
         at += name_bytes
         first += count
     return []
@@ -94,3 +138,18 @@ def _columns(body: bytes, columns_at: int, first: int, count: int) -> list[Tripl
     times = struct.unpack_from(f"<{count}q", body, at + column_bytes)
     values = struct.unpack_from(f"<{count}Q", body, at + 2 * column_bytes)
     return list(zip(steps, times, map(rank_of_bits, values), strict=True))
+
+
+def _differences(body: bytes, columns_at: int, first: int, count: int) -> list[Triple]:
+    """The same of version 2."""
+    points = (len(body) - columns_at) // _POINT_BYTES
+    end = first + count
+    column_bytes = points * 8
+    # Whole numbers of numpy wrap around, as the differences did.
+    steps = np.frombuffer(body, "<i8", end, columns_at).cumsum()[first:]
+    times = np.frombuffer(body, "<i8", end, columns_at + column_bytes).cumsum()[first:]
+    side_by_side = np.frombuffer(body, np.uint8, column_bytes, columns_at + 2 * column_bytes)
+    values = side_by_side.reshape(8, -1)[:, first:end].T.copy().view("<u8").ravel()
+    return list(
+        zip(steps.tolist(), times.tolist(), map(rank_of_bits, values.tolist()), strict=True)
+    )

@@ -14,6 +14,7 @@ from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Bucket, MetricSummary, Point
 from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
+from seafloor.stores.metrics.columns import PointColumns, points_of
 from seafloor.stores.metrics.points import (
     Triple,
     check_limit,
@@ -46,12 +47,12 @@ class MemoryMetricStore:
     async def append(
         self,
         workload_id: WorkloadId,
-        points: Sequence[Point],
+        points: Sequence[Point] | PointColumns,
         *,
-        attempt: int = 0,  # noqa: ARG002
+        attempt: int | None = 0,  # noqa: ARG002  # it knows no attempts, and none is deleted
     ) -> AppendReceipt:
         """Append points, all or none."""
-        fresh, _ = triples_by_key(points)
+        fresh, _ = triples_by_key(points_of(points))
         if workload_id not in self._series:
             raise NotFound("There is no such workload.")
         written = 0

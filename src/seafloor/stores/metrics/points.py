@@ -86,7 +86,7 @@ def triples_by_key(points: Sequence[Point]) -> tuple[dict[str, list[Triple]], in
     for index, point in enumerate(points):
         key, step, time_ms = point.key, point.step, point.time_ms
         if key not in found:
-            _check_key(key, index)
+            check_key_of_point(key, field=f"points[{index}].key")
             found[key] = set()
         if not STEP_MIN <= step <= STEP_MAX:
             raise InvalidValue("A step is an integer of 64 bits.", field=f"points[{index}].step")
@@ -100,9 +100,10 @@ def triples_by_key(points: Sequence[Point]) -> tuple[dict[str, list[Triple]], in
     return {key: sorted(found[key]) for key in sorted(found)}, len(points) - distinct
 
 
-def _check_key(key: str, index: int) -> None:
+def check_key_of_point(key: str, *, field: str) -> None:
+    """Check a key; one that is too long is an invalid value here, as every other bound."""
     try:
-        check_key(key, field=f"points[{index}].key")
+        check_key(key, field=field)
     except LimitExceeded as exc:
         raise InvalidValue(exc.message, field=exc.field) from exc
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, Bucket, MetricSummary, Point
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
+from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
 from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
-from seafloor.stores.metrics.journal import decode_key, encode_points
+from seafloor.stores.metrics.columns import PointColumns, columns_of
+from seafloor.stores.metrics.journal import decode_key
 from seafloor.stores.metrics.points import (
     Triple,
     check_limit,
@@ -24,7 +26,7 @@ from seafloor.stores.metrics.points import (
     triples_by_key,
 )
 from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
-from seafloor.stores.metrics.summary import Aggregate, aggregate, joined
+from seafloor.stores.metrics.summary import Aggregate, joined
 from seafloor.stores.metrics.summary_rows import (
     aggregate_from_row,
     row_from_aggregate,
@@ -34,13 +36,17 @@ from seafloor.stores.metrics.summary_rows import (
 _NAMES_PER_QUERY = 500
 _ROWS_PER_FETCH = 500
 _CHART_PAGE_POINTS = 25_000
-_THREAD_POINTS_MIN = 2_000
+_THREAD_POINTS_MIN = 5_000
+_COLUMNS_MIN = 40
+"""Fewer points are quicker one by one."""
 
 _FIRST: Triple = (STEP_MIN - 1, 0, 0)
 
 # Statements are built once: building one takes longer than running it.
 _journal, _summary = metric_journal.c, metric_summary.c
-_WORKLOAD = select(workload.c.id).where(workload.c.id == bindparam("workload_id"))
+_WORKLOAD = select(workload.c.attempt, workload.c.deleted_ns).where(
+    workload.c.id == bindparam("workload_id")
+)
 _JOURNAL_INSERT = insert(metric_journal)
 # ``+ 0`` keeps a column from being chosen as the way into an index.
 _JOURNAL_OVERLAPPING = (
@@ -114,15 +120,19 @@ class SqlMetricStore:
         self.rows_decoded = 0
 
     async def append(
-        self, workload_id: WorkloadId, points: Sequence[Point], *, attempt: int = 0
+        self,
+        workload_id: WorkloadId,
+        points: Sequence[Point] | PointColumns,
+        *,
+        attempt: int | None = 0,
     ) -> AppendReceipt:
         """Append points of any keys to one workload, all or none, durable when it returns."""
         if len(points) < _THREAD_POINTS_MIN:
-            fresh, _ = triples_by_key(points)
+            batch = _batch_of(points)
         else:
-            fresh, _ = await asyncio.to_thread(triples_by_key, points)
+            batch = await asyncio.to_thread(_batch_of, points)
         written = await self._database.write(
-            lambda connection: self.append_within(connection, workload_id, attempt, fresh)
+            lambda connection: self.append_within(connection, workload_id, attempt, batch)
         )
         return AppendReceipt(written, len(points) - written)
 
@@ -130,66 +140,55 @@ class SqlMetricStore:
         self,
         connection: Connection,
         workload_id: WorkloadId,
-        attempt: int,
-        points: Mapping[str, list[Triple]],
+        attempt: int | None,
+        batch: Batch,
     ) -> int:
-        """Append points in a transaction of another's; return how many were not there yet.
+        """Append points as part of a transaction; say how many were not there yet.
 
         Args:
             connection: Of a ``Database.write``.
-            points: What ``points.triples_by_key`` makes of them.
 
         Raises:
             NotFound: no such workload.
+            Conflict: attempt is None and the workload is deleted.
         """
-        if connection.execute(_WORKLOAD, {"workload_id": workload_id}).first() is None:
+        found = connection.execute(_WORKLOAD, {"workload_id": workload_id}).first()
+        if found is None:
             raise NotFound("There is no such workload.", field="workload_id")
-        before = _aggregates(connection, workload_id, list(points))
-        repeats = self._repeats(connection, workload_id, points, before)
-        fresh = {
-            key: [triple for triple in triples if triple not in repeats[key]]
-            if key in repeats
-            else triples
-            for key, triples in points.items()
-        }
-        fresh = {key: triples for key, triples in fresh.items() if triples}
-        if not fresh:
-            return 0
-        sums = {key: aggregate(triples) for key, triples in fresh.items()}
-        count = sum(found.points for found in sums.values())
+        if attempt is None:
+            if found.deleted_ns is not None:
+                raise Conflict("The run was deleted: restore it before writing to it.")
+            attempt = found.attempt
+        before = _aggregates(connection, workload_id, list(batch.sums))
+        suspects = batch.suspects(before)
+        fresh = batch
+        if suspects:
+            others = batch.without(self._stored(connection, workload_id, suspects))
+            if others is None:
+                return 0
+            fresh = others
+        sums = fresh.sums
         connection.execute(
             _JOURNAL_INSERT,
             {
                 "workload_id": workload_id,
                 "attempt": attempt,
-                "points": count,
-                "step_min": min(triples[0][0] for triples in fresh.values()),
-                "step_max": max(found.step_max for found in sums.values()),
-                "time_ms_min": min(triple[1] for triples in fresh.values() for triple in triples),
-                "time_ms_max": max(found.time_ms_max for found in sums.values()),
-                "payload": encode_points(fresh),
+                "points": fresh.points,
+                "step_min": min(step for step, _ in fresh.firsts.values()),
+                "step_max": max(each.step_max for each in sums.values()),
+                "time_ms_min": min(time_ms for _, time_ms in fresh.firsts.values()),
+                "time_ms_max": max(each.time_ms_max for each in sums.values()),
+                "payload": fresh.payload,
             },
         )
         _write_summaries(connection, workload_id, before, sums)
-        return count
+        return fresh.points
 
-    def _repeats(
-        self,
-        connection: Connection,
-        workload_id: WorkloadId,
-        points: Mapping[str, list[Triple]],
-        before: Mapping[str, Aggregate],
+    def _stored(
+        self, connection: Connection, workload_id: WorkloadId, suspects: Mapping[str, set[Triple]]
     ) -> dict[str, set[Triple]]:
-        """Find the points that are stored already."""
-        suspects = {
-            key: {triple for triple in triples if before[key].may_hold(triple)}
-            for key, triples in points.items()
-            if key in before
-        }
-        suspects = {key: triples for key, triples in suspects.items() if triples}
+        """Those of some points that are stored already."""
         repeats: dict[str, set[Triple]] = {key: set() for key in suspects}
-        if not suspects:
-            return repeats
         everything = [triple for triples in suspects.values() for triple in triples]
         ranges = {
             "workload_id": workload_id,
@@ -265,6 +264,14 @@ class SqlMetricStore:
 
     async def close(self) -> None:
         """Nothing is held: an append waits for its own commit, the database has its owner."""
+
+
+def _batch_of(points: Sequence[Point] | PointColumns) -> Batch:
+    if isinstance(points, PointColumns):
+        return batch_of_columns(points)
+    if len(points) >= _COLUMNS_MIN:
+        return batch_of_columns(columns_of(points))
+    return batch_of_triples(triples_by_key(points)[0])
 
 
 def _reach(place: _Place) -> dict[str, int | str]:

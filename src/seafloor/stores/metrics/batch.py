@@ -1,0 +1,210 @@
+"""What an append brings, ready to be written: in order, each point once, and summed up.
+
+Few points are handled one by one, many as columns; both give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seafloor.stores.metrics.columns import PointColumns, check_columns
+from seafloor.stores.metrics.journal import decode_key, encode_columns, encode_points
+from seafloor.stores.metrics.points import Triple, rank_of_bits
+from seafloor.stores.metrics.summary import Aggregate, Extreme, aggregate
+
+_SIGN = np.uint64(1 << 63)
+_TOP = np.uint64((1 << 64) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Points of one workload.
+
+    Args:
+        sums: Of each key, in order of their names.
+        firsts: Of each key the least step and the least time.
+        payload: The row of the journal; see ``docs/formats/metric-journal.md``.
+    """
+
+    sums: Mapping[str, Aggregate]
+    firsts: Mapping[str, tuple[int, int]]
+    payload: bytes
+
+    @property
+    def points(self) -> int:
+        """How many there are."""
+        return sum(found.points for found in self.sums.values())
+
+    def triples(self, key: str) -> list[Triple]:
+        """The points of one key, in order."""
+        return decode_key(self.payload, key)
+
+    def suspects(self, before: Mapping[str, Aggregate]) -> dict[str, set[Triple]]:
+        """The points that may be stored already, going by what is known of their series."""
+        found: dict[str, set[Triple]] = {}
+        for key, (step, time_ms) in self.firsts.items():
+            known = before.get(key)
+            if known is None or step > known.step_max or time_ms > known.time_ms_max:
+                continue
+            points = {triple for triple in self.triples(key) if known.may_hold(triple)}
+            if points:
+                found[key] = points
+        return found
+
+    def without(self, repeats: Mapping[str, set[Triple]]) -> Batch | None:
+        """The others; None when there are none."""
+        if not any(repeats.values()):
+            return self
+        fresh: dict[str, list[Triple]] = {}
+        for key in self.sums:
+            known = repeats.get(key, set[Triple]())
+            kept = [triple for triple in self.triples(key) if triple not in known]
+            if kept:
+                fresh[key] = kept
+        return batch_of_triples(fresh) if fresh else None
+
+
+def batch_of_triples(points: Mapping[str, list[Triple]]) -> Batch:
+    """Make a batch of few points.
+
+    Args:
+        points: What ``points.triples_by_key`` makes of them; at least one.
+    """
+    return Batch(
+        sums={key: aggregate(triples) for key, triples in points.items()},
+        firsts={
+            key: (triples[0][0], min(triple[1] for triple in triples))
+            for key, triples in points.items()
+        },
+        payload=encode_points(points),
+    )
+
+
+def batch_of_columns(points: PointColumns) -> Batch:
+    """Make a batch of many points.
+
+    Raises:
+        InvalidValue: n, a key or a time is out of bounds, or the columns do not fit together.
+
+    Cost: about 0.2 µs a point, when the steps of each key rise.
+    """
+    check_columns(points)
+    sorted_columns = _Sorted.of(points)
+    return Batch(
+        sums=sorted_columns.sums(),
+        firsts=sorted_columns.firsts(),
+        payload=encode_columns(
+            sorted_columns.names,
+            sorted_columns.counts,
+            sorted_columns.step,
+            sorted_columns.time_ms,
+            sorted_columns.bits,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """Columns in order of (key's name, step, time, value), each point once.
+
+    Args:
+        names: Of the keys that have points, in order.
+        starts: Shape (k,); where the points of each key begin.
+        counts: Shape (k,).
+    """
+
+    names: list[str]
+    starts: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    step: NDArray[np.int64]
+    time_ms: NDArray[np.int64]
+    bits: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, points: PointColumns) -> _Sorted:
+        by_name = sorted(range(len(points.keys)), key=points.keys.__getitem__)
+        place = np.empty(len(by_name), np.int32)
+        place[by_name] = np.arange(len(by_name), dtype=np.int32)
+        key = place[points.key]
+        bits = points.value.view(np.uint64)
+        order = np.argsort(key, kind="stable")
+        key, step, time_ms, bits = (
+            key[order],
+            points.step[order],
+            points.time_ms[order],
+            bits[order],
+        )
+        new_key = key[1:] != key[:-1]
+        if not (new_key | (step[1:] > step[:-1])).all():
+            order = np.lexsort((_rank(bits), _is_nan(bits), time_ms, step, key))
+            key, step, time_ms, bits = key[order], step[order], time_ms[order], bits[order]
+            kept = np.concatenate(
+                (
+                    [True],
+                    (key[1:] != key[:-1])
+                    | (step[1:] != step[:-1])
+                    | (time_ms[1:] != time_ms[:-1])
+                    | (bits[1:] != bits[:-1]),
+                )
+            )
+            key, step, time_ms, bits = key[kept], step[kept], time_ms[kept], bits[kept]
+            new_key = key[1:] != key[:-1]
+        starts = np.concatenate(([0], np.flatnonzero(new_key) + 1))
+        ranks: list[int] = key[starts].tolist()
+        names = [points.keys[by_name[rank]] for rank in ranks]
+        counts = np.diff(np.append(starts, len(step)))
+        return cls(names, starts, counts, step, time_ms, bits)
+
+    def firsts(self) -> dict[str, tuple[int, int]]:
+        steps = self.step[self.starts].tolist()
+        times = np.minimum.reduceat(self.time_ms, self.starts).tolist()
+        return {name: (steps[at], times[at]) for at, name in enumerate(self.names)}
+
+    def sums(self) -> dict[str, Aggregate]:
+        is_nan = _is_nan(self.bits)
+        nans = np.add.reduceat(is_nan, self.starts, dtype=np.int64).tolist()
+        rank = _rank(self.bits)
+        least = self._extremes(np.where(is_nan, _TOP, rank), np.minimum)
+        greatest = self._extremes(np.where(is_nan, np.uint64(0), rank), np.maximum)
+        ends = self.starts + self.counts - 1
+        last_steps, last_times = self.step[ends].tolist(), self.time_ms[ends].tolist()
+        last_bits = self.bits[ends].tolist()
+        counts = self.counts.tolist()
+        times_max = np.maximum.reduceat(self.time_ms, self.starts).tolist()
+        return {
+            name: Aggregate(
+                points=counts[at],
+                nans=nans[at],
+                last=(last_steps[at], last_times[at], rank_of_bits(last_bits[at])),
+                min=least[at] if nans[at] < counts[at] else None,
+                max=greatest[at] if nans[at] < counts[at] else None,
+                step_max=last_steps[at],
+                time_ms_max=times_max[at],
+            )
+            for at, name in enumerate(self.names)
+        }
+
+    def _extremes(self, rank: NDArray[np.uint64], pick: np.ufunc) -> list[Extreme]:
+        """The extreme rank of each key, and the first step where it stands."""
+        found: NDArray[np.uint64] = pick.reduceat(rank, self.starts)
+        holds = np.flatnonzero(rank == np.repeat(found, self.counts))
+        of_key = np.searchsorted(self.starts, holds, side="right") - 1
+        first = np.empty(len(self.starts), np.intp)
+        first[of_key[::-1]] = holds[::-1]  # of several the first one is written last
+        steps = self.step[first].tolist()
+        return [Extreme(rank, step) for rank, step in zip(found.tolist(), steps, strict=True)]
+
+
+def _is_nan(bits: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    return np.isnan(bits.view(np.float64))
+
+
+def _rank(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What ``points.rank_of_bits`` says of numbers; NaNs are in order among themselves."""
+    is_negative = (bits & _SIGN) != 0
+    turned = np.where(is_negative, ~bits, bits | _SIGN)
+    return np.where(_is_nan(bits), bits, turned)

@@ -1,0 +1,85 @@
+"""Batches of points: handled as columns they are what they are one by one. Pure."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seafloor.domain.errors import InvalidValue, StoreCorrupt
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
+from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
+from seafloor.stores.metrics.columns import columns_of
+from seafloor.stores.metrics.journal import decode_key
+from seafloor.stores.metrics.points import triples_by_key
+
+_bits = st.one_of(
+    st.integers(0, 2**64 - 1),
+    st.sampled_from([0, 1 << 63, 0x7FF0 << 48, 0xFFF0 << 48, 0x7FF8 << 48, 0xFFFF << 48]),
+)
+_points = st.lists(
+    st.builds(
+        Point,
+        st.sampled_from(["b", "a", "a/b", "ß"]),
+        _bits.map(lambda bits: struct.unpack("<d", struct.pack("<Q", bits))[0]),
+        st.sampled_from([STEP_MIN, -1, 0, 1, 2, STEP_MAX]),
+        st.sampled_from([0, 1, 2, TIME_MS_MAX]),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def one_by_one(points: list[Point]) -> Batch:
+    return batch_of_triples(triples_by_key(points)[0])
+
+
+def stored(batch: Batch) -> dict[str, list[tuple[int, int, int]]]:
+    return {key: batch.triples(key) for key in batch.sums}
+
+
+@given(_points)
+def test_columns__any_points__are_what_they_are_one_by_one(points: list[Point]) -> None:
+    many, few = batch_of_columns(columns_of(points)), one_by_one(points)
+    assert list(many.sums.items()) == list(few.sums.items())
+    assert many.firsts == few.firsts
+    assert stored(many) == stored(few)
+    assert many.points == few.points
+    assert many.triples("absent") == []
+
+
+@given(_points, _points)
+def test_suspects__of_points_after_others__hold_every_repeat(
+    before: list[Point], points: list[Point]
+) -> None:
+    known, batch = one_by_one(before), batch_of_columns(columns_of(points))
+    suspects = batch.suspects(known.sums)
+    repeats = {key: set(known.triples(key)).intersection(batch.triples(key)) for key in batch.sums}
+    assert all(repeats[key] <= suspects.get(key, set()) for key in repeats)
+    others = batch.without(repeats)
+    kept = {
+        key: [triple for triple in batch.triples(key) if triple not in repeats[key]]
+        for key in batch.sums
+    }
+    kept = {key: triples for key, triples in kept.items() if triples}
+    assert (stored(others) if others else {}) == kept
+
+
+@given(_points, st.data())
+def test_journal__columns_with_one_bit_wrong__is_seen(
+    points: list[Point], draw: st.DataObject
+) -> None:
+    batch = batch_of_columns(columns_of(points))
+    payload = bytearray(batch.payload)
+    bit = draw.draw(st.integers(0, len(payload) * 8 - 1))
+    payload[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(StoreCorrupt):
+        decode_key(bytes(payload), next(iter(batch.sums)))
+
+
+@pytest.mark.parametrize("step", [STEP_MAX + 1, STEP_MIN - 1])
+def test_columns__step_beyond_64_bits__is_refused(step: int) -> None:
+    with pytest.raises(InvalidValue, match="64 bits"):
+        columns_of([Point("a", 1.0, step, 0)])
