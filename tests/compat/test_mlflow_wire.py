@@ -347,3 +347,71 @@ def test_log_batch__special_values__are_kept(call: Call, run_id: str) -> None:
     history = call("GET", f"/metrics/get-history?run_id={run_id}&metric_key=m2").json["metrics"]
     assert history[-1]["value"] == "NaN"
     assert len(history) == 20
+
+
+def test_history_bulk__of_two_runs__is_that_of_each(call: Call) -> None:
+    runs = sorted(
+        call("POST", "/runs/create", {"experiment_id": "0"}).json["run"]["info"]["run_id"]
+        for _ in range(2)
+    )
+    for run in runs:
+        call("POST", "/runs/log-batch", batch_of(run, 90))
+    asked = "&".join(f"run_id={run}" for run in [*runs, runs[0]])
+    history = {
+        run: call("GET", f"/metrics/get-history?run_id={run}&metric_key=m1").json["metrics"]
+        for run in runs
+    }
+    everything = [point | {"run_id": run} for run in runs for point in history[run]]
+    found = call("GET", f"/metrics/get-history-bulk?{asked}&metric_key=m1")
+    assert found.json["metrics"] == everything
+    some = call("GET", f"/metrics/get-history-bulk?{asked}&metric_key=m1&max_results=40")
+    assert some.json["metrics"] == everything[:40]
+    assert call("GET", f"/metrics/get-history-bulk?{asked}&metric_key=x").json["metrics"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "steps"),
+    [
+        ("", list(range(30))),
+        ("&max_results=3", [0, 10, 20, 29]),
+        ("&max_results=1", [0, 29]),
+        ("&start_step=5&end_step=8", [5, 6, 7, 8]),
+        ("&start_step=5&end_step=24&max_results=2", [5, 15, 24]),
+        ("&start_step=100&end_step=200", []),
+    ],
+)
+def test_history_interval__of_a_run__is_evenly_spread_and_has_the_last(
+    call: Call, run_id: str, query: str, steps: list[int]
+) -> None:
+    call("POST", "/runs/log-batch", batch_of(run_id, 90))
+    found = call(
+        "GET", f"/metrics/get-history-bulk-interval?run_ids={run_id}&metric_key=m2{query}"
+    ).json["metrics"]
+    assert [point["step"] for point in found] == steps
+    assert all(point["value"] == (3 * point["step"] + 2) / 7 for point in found)
+    assert all((point["run_id"], point["key"]) == (run_id, "m2") for point in found)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("&max_results=0", "max_results"),
+        ("&max_results=2501", "max_results"),
+        ("&start_step=1", "both must be specified"),
+        ("&start_step=2&end_step=1", "start_step"),
+        ("&run_ids=..", "run_id"),
+    ],
+)
+def test_history_interval__that_is_none__is_refused(
+    call: Call, run_id: str, query: str, words: str
+) -> None:
+    path = f"/metrics/get-history-bulk-interval?run_ids={run_id}&metric_key=m{query}"
+    refused(call("GET", path), "INVALID_PARAMETER_VALUE", words)
+
+
+def test_history_bulk__of_too_many_or_unknown_runs__is_refused(call: Call, run_id: str) -> None:
+    many = "&".join(f"run_id={number:032x}" for number in range(101))
+    answer = call("GET", f"/metrics/get-history-bulk?{many}&metric_key=m")
+    refused(answer, "INVALID_PARAMETER_VALUE", "Got 101")
+    answer = call("GET", f"/metrics/get-history-bulk?run_id={run_id}&run_id={0:032x}&metric_key=m")
+    refused(answer, "RESOURCE_DOES_NOT_EXIST", "not found")

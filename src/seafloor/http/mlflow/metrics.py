@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromQuery
+from litestar.params import FromQuery, QueryParameter
 
+from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import SeriesPoint
 from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, without_empty
 from seafloor.http.requests import AnyRequest
@@ -14,6 +19,11 @@ from seafloor.http.state import application_of
 from seafloor.wire.numbers import number_out
 
 HISTORY_MAX = 25_000
+RUNS_MAX = 100
+INTERVAL_RESULTS_MAX = 2_500
+
+_RunIds = Annotated[list[str], QueryParameter(name="run_id")]
+_IntervalRunIds = Annotated[list[str], QueryParameter(name="run_ids")]
 
 
 @get("/metrics/get-history")
@@ -34,18 +44,92 @@ async def get_history(
     )
     return without_empty(
         {
-            "metrics": [
-                {
-                    "key": metric_key,
-                    "value": number_out(point.value),
-                    "timestamp": point.time_ms,
-                    "step": point.step,
-                }
-                for point in page.points
-            ],
+            "metrics": [_shown(metric_key, point) for point in page.points],
             "next_page_token": page.next,
         }
     )
 
 
-ROUTES: list[HTTPRouteHandler] = [get_history]
+def _shown(key: str, point: SeriesPoint) -> Json:
+    return {
+        "key": key,
+        "value": number_out(point.value),
+        "timestamp": point.time_ms,
+        "step": point.step,
+    }
+
+
+async def _runs(app: Application, texts: list[str], *, field: str) -> list[WorkloadId]:
+    """The runs that a request names, each once.
+
+    Raises:
+        InvalidValue: none, too many, or one that no run could be named.
+        NotFound: one of them does not exist.
+    """
+    if not 1 <= len(texts) <= RUNS_MAX:
+        raise InvalidValue(
+            f"GetMetricHistoryBulk request must specify 1 to {RUNS_MAX} values of {field}. "
+            f"Got {len(texts)}.",
+            field=field,
+        )
+    return [(await app.runs.get(run_id_of(text))).id for text in dict.fromkeys(texts)]
+
+
+@get("/metrics/get-history-bulk")
+async def get_history_bulk(
+    request: AnyRequest,
+    metric_key: FromQuery[str],
+    run_id: _RunIds,
+    max_results: FromQuery[int] = HISTORY_MAX,
+) -> Json:
+    """The first points of several runs, run by run; ``max_results`` counts all of them."""
+    app = application_of(request)
+    left = min(max_results, HISTORY_MAX)
+    if left < 1:
+        raise InvalidValue("max_results must be positive.", field="max_results")
+    made: list[Json] = []
+    for workload_id in sorted(await _runs(app, run_id, field="run_id")):
+        if left == 0:
+            break
+        page = await app.stores.metrics.series(workload_id, metric_key, limit=left)
+        left -= len(page.points)
+        made += [_shown(metric_key, point) | {"run_id": workload_id} for point in page.points]
+    return {"metrics": made}
+
+
+@get("/metrics/get-history-bulk-interval")
+async def get_history_bulk_interval(
+    request: AnyRequest,
+    metric_key: FromQuery[str],
+    run_ids: _IntervalRunIds,
+    start_step: FromQuery[int | None] = None,
+    end_step: FromQuery[int | None] = None,
+    max_results: FromQuery[int] = INTERVAL_RESULTS_MAX,
+) -> Json:
+    """Of each run about ``max_results`` points, evenly spread, and its last one."""
+    app = application_of(request)
+    if not 1 <= max_results <= INTERVAL_RESULTS_MAX:
+        raise InvalidValue(
+            f"max_results must be between 1 and {INTERVAL_RESULTS_MAX}.", field="max_results"
+        )
+    if (start_step is None) != (end_step is None):
+        raise InvalidValue(
+            "If either start step or end step are specified, both must be specified.",
+            field="start_step",
+        )
+    if start_step is not None and end_step is not None and start_step > end_step:
+        raise InvalidValue("end_step must not be below start_step.", field="start_step")
+    made: list[Json] = []
+    for workload_id in await _runs(app, run_ids, field="run_ids"):
+        buckets = await app.stores.metrics.chart(
+            workload_id, metric_key, buckets=max_results, step_min=start_step, step_max=end_step
+        )
+        points = [SeriesPoint(each.step_first, each.time_ms_first, each.first) for each in buckets]
+        if buckets and buckets[-1].points > 1:
+            end = buckets[-1]
+            points.append(SeriesPoint(end.step_last, end.time_ms_last, end.last))
+        made += [_shown(metric_key, point) | {"run_id": workload_id} for point in points]
+    return {"metrics": made}
+
+
+ROUTES: list[HTTPRouteHandler] = [get_history, get_history_bulk, get_history_bulk_interval]
