@@ -275,12 +275,8 @@ class Runs:
         if not workloads:
             return ()
         ids = [workload.id for workload in workloads]
-        labels: dict[WorkloadId, Labels] = {}
-        if columns.params != () or columns.tags != ():
-            labels = await self._metadata.labels_get(ids, params=columns.params, tags=columns.tags)
-        metrics: dict[WorkloadId, tuple[MetricSummary, ...]] = {}
-        if columns.metrics != ():
-            metrics = await self._stores.metrics.summaries(ids, keys=columns.metrics)
+        labels = await self._labels_of(ids, columns)
+        metrics = await self._metrics_of(ids, columns)
         experiments = await self._experiments_of(workloads)
         endings: dict[WorkloadId, Ending | None] = {}
         if len(workloads) == 1 and workloads[0].attempt:
@@ -296,6 +292,20 @@ class Runs:
             )
             for workload in workloads
         )
+
+    async def _labels_of(
+        self, ids: Sequence[WorkloadId], columns: Columns
+    ) -> dict[WorkloadId, Labels]:
+        if columns.params == columns.tags == ():
+            return {}
+        return await self._metadata.labels_get(ids, params=columns.params, tags=columns.tags)
+
+    async def _metrics_of(
+        self, ids: Sequence[WorkloadId], columns: Columns
+    ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
+        if columns.metrics == ():
+            return {}
+        return await self._stores.metrics.summaries(ids, keys=columns.metrics)
 
     async def _experiments_of(self, workloads: Sequence[Workload]) -> dict[int, Experiment]:
         """The experiments of some runs by id, in one call: mostly there is only one."""

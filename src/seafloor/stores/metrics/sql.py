@@ -28,6 +28,7 @@ from seafloor.stores.metrics.points import (
 from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
 from seafloor.stores.metrics.summary import Aggregate, joined
 from seafloor.stores.metrics.summary_rows import (
+    SHOWN,
     aggregate_from_row,
     row_from_aggregate,
     summaries_from_rows,
@@ -76,9 +77,8 @@ _SUMMARIES_OF_KEYS = select(metric_summary).where(
     _summary.workload_id.in_(bindparam("workload_ids", expanding=True)),
     _summary.key.in_(bindparam("keys", expanding=True)),
 )
-_SUMMARIES = select(metric_summary).where(
-    _summary.workload_id.in_(bindparam("workload_ids", expanding=True))
-)
+_SHOWN = select(*SHOWN).where(_summary.workload_id.in_(bindparam("workload_ids", expanding=True)))
+_SHOWN_OF_KEYS = _SHOWN.where(_summary.key.in_(bindparam("keys", expanding=True)))
 _SUMMARY_INSERT = insert(metric_summary)
 _SUMMARY_UPDATE = update(metric_summary).where(
     _summary.workload_id == bindparam("of_workload"), _summary.key == bindparam("of_key")
@@ -366,10 +366,10 @@ def _summaries(
             "workload_ids": [*workload_ids[at : at + _NAMES_PER_QUERY]],
             "keys": list(keys or ()),
         }
-        wanted = _SUMMARIES if keys is None else _SUMMARIES_OF_KEYS
+        wanted = _SHOWN if keys is None else _SHOWN_OF_KEYS
         rows = connection.execute(wanted, some).all()
-        for row, summary in zip(rows, summaries_from_rows(rows), strict=True):
-            found.setdefault(row.workload_id, []).append(summary)
+        for owner, summary in summaries_from_rows(rows):
+            found.setdefault(WorkloadId(owner), []).append(summary)
     return {
         workload_id: tuple(sorted(found[workload_id], key=lambda summary: summary.key))
         for workload_id in workload_ids

@@ -11,8 +11,27 @@ from typing import Any
 from sqlalchemy import Row
 
 from seafloor.domain.metrics import MetricSummary
+from seafloor.stores.metadata.sql.tables import metric_summary
 from seafloor.stores.metrics.points import bits_of_rank, rank_of_bits, value_of
 from seafloor.stores.metrics.summary import Aggregate, Extreme
+
+SHOWN = tuple(
+    metric_summary.c[name]
+    for name in (
+        "workload_id",
+        "key",
+        "points",
+        "nans",
+        "last_bits",
+        "last_step",
+        "last_time_ms",
+        "min_bits",
+        "max_bits",
+        "min_step",
+        "max_step",
+    )
+)
+"""The columns that callers are shown, in the order that ``summaries_from_rows`` takes."""
 
 _MASK = (1 << 64) - 1
 _SIGN = 1 << 63
@@ -53,29 +72,48 @@ def row_from_aggregate(found: Aggregate) -> dict[str, int | float | None]:
     }
 
 
-def summaries_from_rows(rows: Sequence[Row[Any]]) -> list[MetricSummary]:
-    """What is shown of many rows; their floats are read from their bits all at once."""
-    last = _floats([row.last_bits for row in rows])
-    least = _floats([row.min_bits or 0 for row in rows])
-    greatest = _floats([row.max_bits or 0 for row in rows])
-    return [
+def summaries_from_rows(rows: Sequence[Row[Any]]) -> list[tuple[str, MetricSummary]]:
+    """What is shown of rows of ``SHOWN``, each with the workload's id.
+
+    Floats are read from their bits all at once, and columns are cheaper to go through than rows.
+    """
+    if not rows:
+        return []
+    owners, keys, points, nans, last, steps, times, least, greatest, least_at, greatest_at = zip(
+        *rows, strict=True
+    )
+    columns = zip(
+        keys,
+        points,
+        nans,
+        _floats(last),
+        steps,
+        times,
+        _floats([bits or 0 for bits in least]),
+        _floats([bits or 0 for bits in greatest]),
+        least_at,
+        greatest_at,
+        strict=True,
+    )
+    made = [
         MetricSummary(
-            key=row.key,
-            points=row.points,
-            nans=row.nans,
-            last=last[at],
-            last_step=row.last_step,
-            last_time_ms=row.last_time_ms,
-            min=None if row.min_bits is None else least[at],
-            max=None if row.max_bits is None else greatest[at],
-            min_step=row.min_step,
-            max_step=row.max_step,
+            key=key,
+            points=count,
+            nans=nan_count,
+            last=value,
+            last_step=step,
+            last_time_ms=time_ms,
+            min=None if min_step is None else min_,
+            max=None if max_step is None else max_,
+            min_step=min_step,
+            max_step=max_step,
         )
-        for at, row in enumerate(rows)
+        for key, count, nan_count, value, step, time_ms, min_, max_, min_step, max_step in columns
     ]
+    return list(zip(owners, made, strict=True))
 
 
-def _floats(bits: list[int]) -> array[float]:
+def _floats(bits: Sequence[int]) -> array[float]:
     made = array("d")
     made.frombytes(array("q", bits).tobytes())
     return made

@@ -123,12 +123,15 @@ def _labels(
     params: Sequence[str] | None,
     tags: Sequence[str] | None,
 ) -> dict[WorkloadId, Labels]:
-    known = connection.execute(select(workload.c.id).where(workload.c.id.in_(ids))).scalars()
-    made = {WorkloadId(workload_id): Labels({}, {}) for workload_id in known}
+    made: dict[WorkloadId, Labels] = {}
     for owner, key, value in _values(connection, param, ids, params):
-        made[owner].params[key] = value
+        made.setdefault(owner, Labels({}, {})).params[key] = value
     for owner, key, value in _values(connection, tag, ids, tags):
-        made[owner].tags[key] = value
+        made.setdefault(owner, Labels({}, {})).tags[key] = value
+    bare = [one for one in ids if one not in made]  # the others' labels prove that they are there
+    if bare:
+        known = connection.execute(select(workload.c.id).where(workload.c.id.in_(bare)))
+        made |= {WorkloadId(found): Labels({}, {}) for (found,) in known}
     return made
 
 
@@ -141,7 +144,7 @@ def _values(
     wanted = wanted.where(table.c.workload_id.in_(ids))
     if keys is not None:
         wanted = wanted.where(table.c.key.in_(keys))
-    return connection.execute(wanted)
+    return connection.execute(wanted).all()
 
 
 def _known(

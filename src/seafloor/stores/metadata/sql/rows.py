@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from seafloor.domain.code import CodeSource, Receipt
 from seafloor.domain.errors import NotFound
-from seafloor.domain.ids import WorkloadId
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.documents import dump, load, load_plain
@@ -19,6 +18,7 @@ _IS_THERE = select(tables.workload.c.id).where(tables.workload.c.id == bindparam
 
 # Looking a name up is cheaper than asking the enumeration; a page has a thousand runs.
 _KINDS = {str(kind): kind for kind in WorkloadKind}
+_COLUMNS = tables.workload.columns.keys().index("attempt") + 1
 _STATES = {str(state): state for state in WorkloadState}
 
 
@@ -37,25 +37,45 @@ def check_workload(connection: Connection, workload_id: str) -> None:
 
 
 def workload_of(row: Row[Any]) -> Workload:
-    """A workload of its row."""
+    """A workload of its row, which has the table's columns first."""
+    # Taken apart at once: asking a row for each column by name costs twice as much.
+    (
+        id_,
+        kind,
+        project,
+        experiment_id,
+        name,
+        user,
+        state,
+        origin,
+        spec,
+        code,
+        environment,
+        created_ns,
+        updated_ns,
+        started_ns,
+        ended_ns,
+        deleted_ns,
+        attempt,
+    ) = row[:_COLUMNS]
     return Workload(
-        id=WorkloadId(row.id),
-        kind=_KINDS[row.kind],
-        project=row.project,
-        experiment_id=row.experiment_id,
-        name=row.name,
-        user=row.user,
-        state=_STATES[row.state],
-        origin=row.origin,
-        spec={} if row.spec == "{}" else load_plain(row.spec),
-        code=None if row.code is None else load(row.code, CodeSource),  # pyright: ignore
-        environment=row.environment,
-        created_ns=row.created_ns,
-        updated_ns=row.updated_ns,
-        started_ns=row.started_ns,
-        ended_ns=row.ended_ns,
-        deleted_ns=row.deleted_ns,
-        attempt=row.attempt,
+        id=id_,
+        kind=_KINDS[kind],
+        project=project,
+        experiment_id=experiment_id,
+        name=name,
+        user=user,
+        state=_STATES[state],
+        origin=origin,
+        spec={} if spec == "{}" else load_plain(spec),
+        code=None if code is None else load(code, CodeSource),  # pyright: ignore
+        environment=environment,
+        created_ns=created_ns,
+        updated_ns=updated_ns,
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        deleted_ns=deleted_ns,
+        attempt=attempt,
     )
 
 

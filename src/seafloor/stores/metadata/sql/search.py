@@ -25,6 +25,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     case,
     literal,
     or_,
@@ -84,6 +85,8 @@ PLANNING = "; ".join(
     )
 )
 
+_BY_IDS = select(tables.workload).where(tables.workload.c.id.in_(bindparam("ids", expanding=True)))
+
 Keys = tuple[SortKey, ...]
 
 
@@ -92,18 +95,12 @@ class _Found:
     """A run.
 
     Args:
-        row: Whole, with the sort keys by ``orders``.
-        before: The sort keys by what comes before those.
+        row: Whole.
+        before: The sort keys by the first orders, as far as they are known.
     """
 
     row: Row[Any]
-    orders: Sequence[Order]
     before: Keys = ()
-
-    @property
-    def keys(self) -> Keys:
-        """All sort keys."""
-        return (*self.before, *_keys_of(self.row, self.orders))
 
 
 @dataclass(frozen=True)
@@ -149,12 +146,15 @@ def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     more = len(found) > query.limit
     return WorkloadPage(
         items=tuple(workload_of(one.row) for one in page),
-        next=encode_cursor(query, _position(page[-1])) if more else None,
+        next=encode_cursor(query, _position(connection, query, page[-1])) if more else None,
     )
 
 
-def _position(found: _Found) -> Position:
-    return Position(found.keys[:-2], found.row.created_ns, found.row.id)
+def _position(connection: Connection, query: WorkloadQuery, last: _Found) -> Position:
+    rest = query.order[len(last.before) :]
+    (keys,) = _keys_of(connection, [last.row], rest)
+    known = last.before[: len(query.order)]
+    return Position((*known, *keys), last.row.created_ns, last.row.id)
 
 
 def _page(
@@ -217,7 +217,7 @@ def _gather(
     if after is not None:
         wanted = wanted.where(_after(keys, after))
     ids = connection.execute(wanted.limit(limit)).scalars().all()
-    return _rows_of(connection, ids, orders)
+    return [_Found(row) for row in _rows_of(connection, ids)]
 
 
 def _asked_for(
@@ -309,36 +309,49 @@ def _after(keys: Sequence[_Key], at: Keys) -> ColumnElement[bool]:
     )
 
 
-def _rows_of(connection: Connection, ids: Sequence[str], orders: Sequence[Order]) -> list[_Found]:
-    """Whole runs with their sort keys, in the order of the ids."""
+def _rows_of(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+    """Whole runs, in the order of the ids."""
+    made: dict[str, Row[Any]] = {}
+    for begin in range(0, len(ids), IDS_AT_ONCE):
+        some = {"ids": ids[begin : begin + IDS_AT_ONCE]}
+        made |= {row.id: row for row in connection.execute(_BY_IDS, some).all()}
+    return [made[one] for one in ids]
+
+
+def _keys_of(
+    connection: Connection, rows: Sequence[Row[Any]], orders: Sequence[Order]
+) -> list[Keys]:
+    """The sort keys of some runs; asked for only if not all of them are attributes."""
     table = tables.workload
     keys = [_key(order, table) for order in orders]
-    wanted: Select[Any] = select(table).select_from(table)
+    wanted: Select[Any] = select(table.c.id).select_from(table)
     for number, key in enumerate(keys):
         if key.joined is not None:
             wanted = wanted.outerjoin(*key.joined)
             columns = (key.rank.label(f"rank_{number}"), key.value.label(f"value_{number}"))
             wanted = wanted.add_columns(*columns)
-    made: dict[str, Row[Any]] = {}
-    for begin in range(0, len(ids), IDS_AT_ONCE):
-        some = ids[begin : begin + IDS_AT_ONCE]
-        made |= {row.id: row for row in connection.execute(wanted.where(table.c.id.in_(some)))}
-    return [_Found(made[one], orders) for one in ids]
+    asked: dict[str, Row[Any]] = {}
+    if any(key.joined is not None for key in keys):
+        ids = [row.id for row in rows]
+        for begin in range(0, len(ids), IDS_AT_ONCE):
+            some = wanted.where(table.c.id.in_(ids[begin : begin + IDS_AT_ONCE]))
+            asked |= {row.id: row for row in connection.execute(some)}
+    return [_keys_in(row, asked.get(row.id), orders) for row in rows]
 
 
-def _keys_of(row: Row[Any], orders: Sequence[Order]) -> Keys:
+def _keys_in(row: Row[Any], asked: Row[Any] | None, orders: Sequence[Order]) -> Keys:
     made: list[SortKey] = []
     for number, order in enumerate(orders):
         if order.by.subject is Subject.ATTRIBUTE:
             value = getattr(row, order.by.key)
             made.append((_MISSING, None) if value is None else (_VALUE, value))
         else:
-            made.append((getattr(row, f"rank_{number}"), getattr(row, f"value_{number}")))
+            made.append((getattr(asked, f"rank_{number}"), getattr(asked, f"value_{number}")))
     return tuple(made)
 
 
-def _compare(orders: Sequence[Order], one: _Found, other: _Found) -> int:
-    for order, mine, its in zip(orders, one.keys, other.keys, strict=True):
+def _compare(orders: Sequence[Order], one: Keys, other: Keys) -> int:
+    for order, mine, its in zip(orders, one, other, strict=True):
         if mine == its:
             continue
         if mine[0] != its[0]:
@@ -363,7 +376,7 @@ def _walk(
     def add(group: Scope, key: SortKey, begin: Keys | None) -> None:
         if rest and len(made) < limit:
             found = _page(connection, group, rest, begin, limit - len(made))
-            made.extend(_Found(one.row, one.orders, (key, *one.before)) for one in found)
+            made.extend(_Found(one.row, (key, *one.before)) for one in found)
 
     if rank == _VALUE:
         if at is not None:
@@ -416,14 +429,18 @@ def _values(
     is_torn = len(rows) > limit
     border = rows[-1].value if is_torn else None
     kept = sum(row.value != border for row in rows)
-    made = _rows_of(connection, [row.id for row in rows[:kept]], orders)
-    values = [row.value for row in rows[:kept]]
-    if len(set(values)) < len(values):  # the index does not order equals
-        made.sort(key=functools.cmp_to_key(functools.partial(_compare, orders)))
+    known: dict[str, Keys] = {row.id: ((_VALUE, row.value),) for row in rows[:kept]}
+    whole = _rows_of(connection, list(known))
+    if len(set(known.values())) < len(known):  # the index does not order equals
+        keys = _keys_of(connection, whole, orders[1:])
+        known = {row.id: known[row.id] + more for row, more in zip(whole, keys, strict=True)}
+        order = functools.cmp_to_key(functools.partial(_compare, orders))
+        whole.sort(key=lambda row: order(known[row.id]))
+    made = [_Found(row, known[row.id]) for row in whole]
     if is_torn and len(made) < limit:
         group = _equal(scope, orders[0].by, border)
         found = _page(connection, group, orders[1:], None, limit - len(made))
-        made += [_Found(one.row, one.orders, ((_VALUE, border), *one.before)) for one in found]
+        made += [_Found(one.row, ((_VALUE, border), *one.before)) for one in found]
     return made
 
 

@@ -40,7 +40,7 @@ from seafloor.stores.metadata.sql.experiments import ID_MAX
 from seafloor.stores.metadata.sql.operands import KEYED, head_of, value_in_row
 from seafloor.stores.metadata.sql.tables import HEAD_CHARS
 
-FEW = 20_000
+FEW = 10_000
 """So many runs are looked at one by one; of more, an index is followed in the order asked for."""
 
 LISTED_MAX = 100
