@@ -203,7 +203,7 @@ class TestStatements:
         assert few == many
         # BEGIN, how narrow each way is, the ids, the runs; PostgreSQL is told how to plan.
         assert few["search"] == 4 + (database_kind == "postgresql")
-        assert few["labels_get"] == 4
+        assert few["labels_get"] == 3
         assert few["params_log"] <= 4 + begins
         assert few["tags_change"] <= 4 + begins
         assert max(few.values()) <= 11 + begins, few

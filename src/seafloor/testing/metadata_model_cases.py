@@ -108,6 +108,9 @@ class ModelCases(MetadataStoreCases):
         await store.model_metrics_add(model().id, values[::-1])
         found = await store.model_metrics_get(model().id)
         assert [repr(one) for one in found] == [repr(one) for one in values]
+        await store.model_create(model(2))
+        both = await store.model_metrics_list([model().id, model(2).id, "m-none"])
+        assert repr(both) == repr({model().id: found})
 
     async def test_model_metrics_add__model_or_run_missing__nothing_noted(
         self, store: MetadataStore

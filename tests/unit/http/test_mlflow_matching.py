@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seafloor.domain.search import Comparison, Identifier, Operator, Subject
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.search import Comparison, Identifier, Operator, Order, Subject
 from seafloor.domain.search_grammar import parse_filter
-from seafloor.http.mlflow.matching import Value, like, matches
+from seafloor.http.mlflow.matching import Value, like, matches, page_of
 
 VALUES: dict[str, Value] = {"name": "digits", "user": None, "created_ns": 5}
 
@@ -71,3 +73,45 @@ def test_like__of_a_pattern_made_to_take_forever__answers_at_once() -> None:
     assert not like("a" * 5000, "%a" * 200 + "%b", fold=False)
     assert not like("a" * 2000, "%_a" * 100 + "%b", fold=True)
     assert time.process_time() - begun < 2
+
+
+A, N = Identifier(Subject.TAG, "a"), Identifier(Subject.TAG, "n")
+ITEMS = [(2.0, 1), (math.nan, 2), (None, 3), (1.0, 4), (2.0, 5)]
+
+
+def _at(item: tuple[float | None, int], by: Identifier) -> float | int | None:
+    return item[0] if by == A else item[1]
+
+
+def _numbers(*orders: Order, limit: int, token: str = "", asked: object = None) -> object:
+    page, following = page_of(
+        ITEMS, [*orders, Order(N)], _at, limit=limit, token=token, asked=asked
+    )
+    return [item[1] for item in page], following
+
+
+@pytest.mark.parametrize(
+    ("descending", "numbers"), [(False, [4, 1, 5, 2, 3]), (True, [1, 5, 4, 2, 3])]
+)
+def test_page_of__in_both_directions__has_nan_then_missing_last(
+    descending: bool, numbers: list[int]
+) -> None:
+    order = Order(A, descending)
+    assert _numbers(order, limit=9) == (numbers, None)
+    seen: list[int] = []
+    token = ""
+    while True:
+        page, following = page_of(ITEMS, [order, Order(N)], _at, limit=2, token=token, asked=1)
+        seen += [item[1] for item in page]
+        if following is None:
+            break
+        token = following
+    assert seen == numbers
+
+
+def test_page_of__a_token_of_another_search__is_refused() -> None:
+    _, token = page_of(ITEMS, [Order(N)], _at, limit=2, token="", asked=1)
+    assert token is not None
+    for odd in (token, token[:-4], "x", "ä", "-3", "!" * 8):
+        with pytest.raises(InvalidValue):
+            _numbers(limit=2, token=odd, asked=2)

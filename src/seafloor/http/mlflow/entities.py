@@ -17,7 +17,7 @@ from seafloor.wire.numbers import number_out
 
 Json = dict[str, Any]
 
-_MODEL_STATUS = {
+MODEL_STATUS = {
     LoggedModelState.PENDING: "LOGGED_MODEL_PENDING",
     LoggedModelState.READY: "LOGGED_MODEL_READY",
     LoggedModelState.UPLOAD_FAILED: "LOGGED_MODEL_UPLOAD_FAILED",
@@ -129,7 +129,7 @@ def model_json(model: LoggedModel, experiment: Experiment, metrics: Sequence[Mod
             "creation_timestamp_ms": model.created_ns // 1_000_000,
             "last_updated_timestamp_ms": model.updated_ns // 1_000_000,
             "artifact_uri": f"{artifact_root(experiment)}/models/{model.id}/artifacts",
-            "status": _MODEL_STATUS[model.state],
+            "status": MODEL_STATUS[model.state],
             "model_type": model.model_type,
             "source_run_id": model.source_run_id or "",
             "tags": as_pairs(model.tags),

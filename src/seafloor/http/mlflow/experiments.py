@@ -8,38 +8,22 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from seafloor.domain.errors import Conflict, InvalidValue
-from seafloor.domain.experiments import Experiment
-from seafloor.domain.search import Identifier, Lifecycle, Subject
-from seafloor.domain.search_grammar import Dialect, parse_filter, parse_order
+from seafloor.domain.search import Lifecycle
 from seafloor.http.mlflow.bodies import (
-    Int64,
     KeyValue,
     body_of,
     experiment_id_of,
-    int64,
-    offset_of,
     pairs,
 )
-from seafloor.http.mlflow.entities import Json, experiment_json, without_empty
-from seafloor.http.mlflow.matching import Value, matches
+from seafloor.http.mlflow.entities import Json, experiment_json
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
 
-MAX_RESULTS = 50_000
 _VIEWS = {
     "ACTIVE_ONLY": Lifecycle.ACTIVE,
     "DELETED_ONLY": Lifecycle.DELETED,
     "ALL": Lifecycle.ALL,
 }
-_DIALECT = Dialect(
-    {
-        "name": "text",
-        "experiment_id": "text",
-        "creation_time": "number",
-        "last_update_time": "number",
-    },
-    nesting=False,
-)
 
 
 class _Create(msgspec.Struct):
@@ -53,14 +37,6 @@ class _Change(msgspec.Struct):
     new_name: str = ""
     key: str = ""
     value: str = ""
-
-
-class _Search(msgspec.Struct):
-    max_results: Int64 = 1000
-    filter: str = ""
-    order_by: list[str] = []
-    view_type: str = "ACTIVE_ONLY"
-    page_token: str = ""
 
 
 def view_of(text: str) -> Lifecycle:
@@ -96,80 +72,6 @@ async def create(request: AnyRequest) -> Json:
         body.name, tags=pairs(body.tags, field="tags")
     )
     return {"experiment_id": str(made.id)}
-
-
-async def _search(request: AnyRequest, asked: _Search) -> Json:
-    limit = int64(asked.max_results, field="max_results")
-    if not 1 <= limit <= MAX_RESULTS:
-        raise InvalidValue(
-            f"Invalid value {limit} for parameter 'max_results' supplied. "
-            f"It must be a positive integer of at most {MAX_RESULTS}.",
-            field="max_results",
-        )
-    offset = offset_of(asked.page_token)
-    condition = parse_filter(asked.filter, _DIALECT)
-    found = [
-        experiment
-        for experiment in await application_of(request).experiments.list(
-            lifecycle=view_of(asked.view_type)
-        )
-        if matches(condition, lambda left, of=experiment: _value(of, left))
-    ]
-    found = _ordered(found, asked.order_by)
-    more = offset + limit < len(found)
-    return without_empty(
-        {
-            "experiments": [experiment_json(one) for one in found[offset : offset + limit]],
-            "next_page_token": str(offset + limit) if more else None,
-        }
-    )
-
-
-def _ordered(found: list[Experiment], order_by: list[str]) -> list[Experiment]:
-    found = sorted(found, key=lambda one: (-one.created_ns, one.id))
-    for text in reversed(order_by):
-        order = parse_order(text, _DIALECT)
-        present = [one for one in found if _value(one, order.by) is not None]
-        missing = [one for one in found if _value(one, order.by) is None]
-        present.sort(key=lambda one: _sort_value(one, order.by), reverse=order.descending)
-        found = present + missing
-    return found
-
-
-def _sort_value(experiment: Experiment, by: Identifier) -> tuple[float, str]:
-    value = _value(experiment, by)
-    if by.key == "experiment_id":
-        return (experiment.id, "")
-    return (0.0, value) if isinstance(value, str) else (float(value or 0), "")
-
-
-def _value(experiment: Experiment, left: Identifier) -> Value:
-    if left.subject is Subject.TAG:
-        return experiment.tags.get(left.key)
-    values: dict[str, Value] = {
-        "name": experiment.name,
-        "experiment_id": str(experiment.id),
-        "creation_time": experiment.created_ns // 1_000_000,
-        "last_update_time": experiment.updated_ns // 1_000_000,
-    }
-    return values.get(left.key)
-
-
-@post("/experiments/search", status_code=200)
-async def search(request: AnyRequest) -> Json:
-    return await _search(request, await body_of(request, _Search))
-
-
-@get("/experiments/search")
-async def search_by_query(
-    request: AnyRequest,
-    max_results: FromQuery[int] = 1000,
-    order_by: FromQuery[list[str] | None] = None,
-    view_type: FromQuery[str] = "ACTIVE_ONLY",
-    page_token: FromQuery[str] = "",
-) -> Json:
-    text = request.query_params.get("filter", "")
-    return await _search(request, _Search(max_results, text, order_by or [], view_type, page_token))
 
 
 @post("/experiments/update", status_code=200)
@@ -223,8 +125,6 @@ ROUTES: list[HTTPRouteHandler] = [
     get_by_name,
     get_experiment,
     create,
-    search,
-    search_by_query,
     update,
     delete,
     restore,

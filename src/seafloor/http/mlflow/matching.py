@@ -1,13 +1,113 @@
-"""Filters that are evaluated here: over experiments and logged models, of which there are few."""
+"""Searches that are evaluated here: over experiments and logged models, of which there are few."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+import base64
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, cast
 
-from seafloor.domain.search import AllOf, AnyOf, Comparison, Filter, Identifier, Not, Operator
+import msgspec
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.search import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Identifier,
+    Not,
+    Operator,
+    Order,
+)
 
 Value = float | int | str | None
+
+_VALUE, _NAN, _MISSING = 0, 1, 2
+_Key = tuple[int, float | int | str | None]
+_Keys = tuple[_Key, ...]
+_T = TypeVar("_T")
+
+
+class _Token(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended, and of which search it is."""
+
+    digest: bytes
+    keys: _Keys
+
+
+def page_of(
+    items: Iterable[_T],
+    orders: Sequence[Order],
+    value_of: Callable[[_T, Identifier], Value],
+    *,
+    limit: int,
+    token: str,
+    asked: object,
+) -> tuple[list[_T], str | None]:
+    """Put items in order: values, then NaN, then missing, in both directions; and cut a page.
+
+    Args:
+        items: All that are found.
+        orders: The last one tells every two items apart.
+        value_of: What an item has.
+        token: Of the page before, or empty.
+        asked: What the items are searched by; a token is good for this only.
+
+    Returns:
+        The page, and the token of the next one if there is one.
+
+    Raises:
+        InvalidValue: the token is not of this search.
+    """
+    digest = hashlib.sha256(repr((asked, orders)).encode()).digest()[:12]
+    compare = functools.cmp_to_key(functools.partial(_compare, orders))
+    keyed = [(tuple(_key(value_of(item, order.by)) for order in orders), item) for item in items]
+    keyed.sort(key=lambda one: compare(one[0]))
+    if token:
+        after = compare(_read(token, digest))
+        keyed = [one for one in keyed if compare(one[0]) > after]
+    page = keyed[:limit]
+    following = None
+    if len(keyed) > limit:
+        document = msgspec.msgpack.encode(_Token(digest, page[-1][0]))
+        following = base64.urlsafe_b64encode(document).decode()
+    return [item for _, item in page], following
+
+
+def _read(token: str, digest: bytes) -> _Keys:
+    try:
+        document = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        found = msgspec.msgpack.decode(document, type=_Token)
+    except ValueError as error:  # msgspec's and base64's errors too
+        message = "Invalid page token, could not base64-decode"
+        raise InvalidValue(message, field="page_token") from error
+    if found.digest != digest:
+        raise InvalidValue(
+            "Invalid page token: it is of another filter or order.", field="page_token"
+        )
+    return found.keys
+
+
+def _key(value: Value) -> _Key:
+    if value is None:
+        return (_MISSING, None)
+    if isinstance(value, float) and math.isnan(value):
+        return (_NAN, None)
+    return (_VALUE, value)
+
+
+def _compare(orders: Sequence[Order], one: _Keys, other: _Keys) -> int:
+    for order, mine, its in zip(orders, one, other, strict=True):
+        if mine == its:
+            continue
+        if mine[0] != its[0]:
+            return mine[0] - its[0]
+        is_less = mine[1] < its[1]  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType]
+        return -1 if is_less is not order.descending else 1
+    return 0
 
 
 def matches(found: Filter | None, look_up: Callable[[Identifier], Value]) -> bool:

@@ -13,43 +13,22 @@ from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, NotFound, NotSupported
 from seafloor.domain.models import LoggedModel, LoggedModelState
 from seafloor.domain.names import check_name
-from seafloor.domain.search import Identifier, Subject
-from seafloor.domain.search_grammar import Dialect, parse_filter
 from seafloor.http.mlflow.bodies import (
-    Int64,
     KeyValue,
     body_of,
     experiment_id_of,
-    int64,
-    offset_of,
     pairs,
 )
-from seafloor.http.mlflow.entities import Json, model_json, without_empty
-from seafloor.http.mlflow.matching import Value, matches
+from seafloor.http.mlflow.entities import Json, model_json
 from seafloor.http.mlflow.runs import active_run
 from seafloor.http.requests import AnyRequest, check_write
 from seafloor.http.state import application_of
 
-MODELS_MAX = 1000
 _STATES = {
     "LOGGED_MODEL_PENDING": LoggedModelState.PENDING,
     "LOGGED_MODEL_READY": LoggedModelState.READY,
     "LOGGED_MODEL_UPLOAD_FAILED": LoggedModelState.UPLOAD_FAILED,
 }
-_DIALECT = Dialect(
-    {
-        "name": "text",
-        "model_id": "text",
-        "model_type": "text",
-        "status": "text",
-        "source_run_id": "text",
-        "creation_timestamp": "number",
-        "creation_time": "number",
-        "last_updated_timestamp": "number",
-        "last_updated_time": "number",
-    },
-    nesting=False,
-)
 
 
 class _Create(msgspec.Struct):
@@ -65,19 +44,6 @@ class _Change(msgspec.Struct):
     status: str = ""
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
-
-
-class _OrderBy(msgspec.Struct):
-    field_name: str = ""
-    ascending: bool = True
-
-
-class _Search(msgspec.Struct):
-    experiment_ids: list[str] = []
-    filter: str = ""
-    order_by: list[_OrderBy] = []
-    max_results: Int64 = 50
-    page_token: str = ""
 
 
 async def _shown(app: Application, model: LoggedModel) -> Json:
@@ -194,63 +160,6 @@ async def delete_tag(request: AnyRequest, model_id: FromPath[str], key: FromPath
     return {}
 
 
-@post("/logged-models/search", status_code=200)
-async def search(request: AnyRequest) -> Json:
-    app = application_of(request)
-    body = await body_of(request, _Search)
-    limit = int64(body.max_results, field="max_results")
-    if not 1 <= limit <= MODELS_MAX:
-        raise InvalidValue(f"max_results must be 1..{MODELS_MAX}.", field="max_results")
-    offset = offset_of(body.page_token)
-    condition = parse_filter(body.filter, _DIALECT)
-    found = [
-        model
-        for model in await app.stores.metadata.model_list(
-            [experiment_id_of(text) for text in body.experiment_ids]
-        )
-        if matches(condition, lambda left, of=model: _value(of, left))
-    ]
-    for order in reversed(body.order_by):
-        key = order.field_name.removeprefix("attributes.")
-        if key not in _DIALECT.attributes:
-            raise InvalidValue(f"Cannot order models by '{order.field_name}'.", field="order_by")
-        found.sort(
-            key=lambda model, by=key: str(_attributes(model)[by]), reverse=not order.ascending
-        )
-    more = offset + limit < len(found)
-    return without_empty(
-        {
-            "models": [await _shown(app, model) for model in found[offset : offset + limit]],
-            "next_page_token": str(offset + limit) if more else None,
-        }
-    )
-
-
-def _value(model: LoggedModel, left: Identifier) -> Value:
-    if left.subject is Subject.TAG:
-        return model.tags.get(left.key)
-    if left.subject is Subject.PARAM:
-        return model.params.get(left.key)
-    if left.subject is Subject.ATTRIBUTE:
-        return _attributes(model).get(left.key)
-    raise InvalidValue("Models cannot be searched by metrics in this version.", field="filter")
-
-
-def _attributes(model: LoggedModel) -> dict[str, Value]:
-    created_ms, updated_ms = model.created_ns // 1_000_000, model.updated_ns // 1_000_000
-    return {
-        "name": model.name,
-        "model_id": model.id,
-        "model_type": model.model_type,
-        "status": model.state.upper(),
-        "source_run_id": model.source_run_id,
-        "creation_timestamp": created_ms,
-        "creation_time": created_ms,
-        "last_updated_timestamp": updated_ms,
-        "last_updated_time": updated_ms,
-    }
-
-
 @get("/registered-models/get")
 async def get_registered_model(name: FromQuery[str] = "") -> Json:
     raise NotFound(f"Registered Model with name={name} not found")
@@ -277,7 +186,6 @@ ROUTES: list[HTTPRouteHandler] = [
     log_params,
     set_tags,
     delete_tag,
-    search,
     get_registered_model,
     search_registry,
     create_in_registry,

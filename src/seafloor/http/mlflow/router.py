@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from litestar import Router, get
 
-from seafloor.http.mlflow import artifacts, experiments, metrics, models, run_pages, runs
+from seafloor.http.mlflow import (
+    artifacts,
+    experiment_search,
+    experiments,
+    metrics,
+    model_search,
+    models,
+    run_pages,
+    runs,
+)
 from seafloor.http.mlflow.entities import Json
 from seafloor.http.requests import known
 
@@ -32,10 +41,12 @@ def mlflow_router() -> Router:
         path="/2.0/mlflow",
         route_handlers=[
             *experiments.ROUTES,
+            *experiment_search.ROUTES,
             *runs.ROUTES,
             *run_pages.ROUTES,
             *metrics.ROUTES,
             *models.ROUTES,
+            *model_search.ROUTES,
         ],
     )
     files = Router(path="/2.0", route_handlers=artifacts.ROUTES)

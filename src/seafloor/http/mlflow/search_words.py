@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from seafloor.domain.errors import InvalidValue
-from seafloor.domain.search import Filter, Order
+from seafloor.domain.search import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Identifier,
+    Order,
+    Subject,
+)
 from seafloor.domain.search_grammar import Dialect, parse_filter, parse_order
 from seafloor.domain.search_tokens import Misread
 
+_SUBJECTS = (Subject.METRIC, Subject.PARAM, Subject.TAG, Subject.ATTRIBUTE, Subject.DATASET)
 _ENTITIES = {"metric": "metric", "param": "parameter", "tag": "tag"}
 _NUMBERS = ("!=", "<", "<=", "=", ">", ">=")
 _TEXTS = ("!=", "=", "ILIKE", "LIKE")
@@ -25,12 +34,12 @@ class Grammar:
     Args:
         attributes: Names with their type, ``text`` or ``number``.
         lists: The attributes that IN takes.
-        entities: What may stand before a dot, as MLflow lists them.
+        subjects: What may stand before a dot.
     """
 
     attributes: Mapping[str, str]
     lists: frozenset[str] = frozenset()
-    entities: tuple[str, ...] = ("metric", "parameter", "tag", "attribute", "dataset")
+    subjects: tuple[Subject, ...] = _SUBJECTS
 
     @property
     def dialect(self) -> Dialect:
@@ -40,16 +49,34 @@ class Grammar:
     def filter(self, text: str) -> Filter | None:
         """Read a filter; InvalidValue in MLflow's words when it is not one."""
         try:
-            return parse_filter(text, self.dialect)
+            found = parse_filter(text, self.dialect)
         except InvalidValue as error:
             raise self._reworded(error, text, field="filter") from error
+        waiting = [] if found is None else [found]
+        while waiting:
+            one = waiting.pop()
+            if isinstance(one, AllOf | AnyOf):
+                waiting.extend(one.parts)
+            elif isinstance(one, Comparison):
+                self._check(one.left, field="filter")
+        return found
 
     def order(self, text: str) -> Order:
         """Read what to order by; InvalidValue in MLflow's words when it is not that."""
         try:
-            return parse_order(text, self.dialect)
+            found = parse_order(text, self.dialect)
         except InvalidValue as error:
             raise self._reworded(error, text, field="order_by") from error
+        self._check(found.by, field="order_by")
+        return found
+
+    def _check(self, left: Identifier, *, field: str) -> None:
+        if left.subject not in self.subjects:
+            raise InvalidValue(self._entity(str(left.subject)), field=field)
+
+    def _entity(self, found: str) -> str:
+        valid = [_ENTITIES.get(one, str(one)) for one in self.subjects]
+        return f"Invalid entity type '{found}'. Valid values are {valid}"
 
     def _reworded(self, error: InvalidValue, text: str, *, field: str) -> InvalidValue:
         why = error.__cause__
@@ -66,8 +93,7 @@ class Grammar:
                 known = _set(_DATASET_KEYS)
                 return f"Invalid dataset key '{why.found}' specified. Valid keys are '{known}'"
             case "subject":
-                valid = list(self.entities)
-                return f"Invalid entity type '{why.found}'. Valid values are {valid}"
+                return self._entity(why.found)
             case "nullness":
                 return (
                     "IS NULL / IS NOT NULL is only supported for tags and params, "

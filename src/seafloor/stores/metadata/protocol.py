@@ -503,6 +503,12 @@ class LoggedModelRecords(Protocol):
         """All metric values of a model."""
         ...
 
+    async def model_metrics_list(
+        self, model_ids: Sequence[str]
+    ) -> dict[str, tuple[ModelMetric, ...]]:
+        """The same for many models at once; models without any are absent."""
+        ...
+
     async def inputs_add(
         self,
         workload_id: WorkloadId,

@@ -105,6 +105,13 @@ class MemoryModels:
         """See ``LoggedModelRecords``."""
         return tuple(self._rows.model_metrics.get(model_id, ()))
 
+    async def model_metrics_list(
+        self, model_ids: Sequence[str]
+    ) -> dict[str, tuple[ModelMetric, ...]]:
+        """See ``LoggedModelRecords``."""
+        found = {one: tuple(self._rows.model_metrics.get(one, ())) for one in model_ids}
+        return {model_id: metrics for model_id, metrics in found.items() if metrics}
+
     async def inputs_add(
         self,
         workload_id: WorkloadId,

@@ -24,6 +24,7 @@ from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import digest, dump, dump_sorted, load
 from seafloor.stores.metadata.sql.experiments import ID_MAX, check_experiment
+from seafloor.stores.metadata.sql.labels import IDS_AT_ONCE
 from seafloor.stores.metadata.sql.rows import check_workload
 
 _CONTEXT_TAG = "mlflow.data.context"
@@ -174,6 +175,23 @@ class SqlModels:
                 _metric_of(text) for text in connection.execute(wanted).scalars()
             )
         )
+
+    async def model_metrics_list(
+        self, model_ids: Sequence[str]
+    ) -> dict[str, tuple[ModelMetric, ...]]:
+        """See ``LoggedModelRecords``."""
+        table = tables.model_metric
+        wanted = select(table.c.model_id, table.c.document).order_by(table.c.id)
+
+        def read(connection: Connection) -> dict[str, tuple[ModelMetric, ...]]:
+            found: dict[str, list[ModelMetric]] = {}
+            for begin in range(0, len(model_ids), IDS_AT_ONCE):
+                some = model_ids[begin : begin + IDS_AT_ONCE]
+                for row in connection.execute(wanted.where(table.c.model_id.in_(some))):
+                    found.setdefault(row.model_id, []).append(_metric_of(row.document))
+            return {model_id: tuple(metrics) for model_id, metrics in found.items()}
+
+        return await self._database.read(read)
 
     async def inputs_add(
         self,
