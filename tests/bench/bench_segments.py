@@ -56,7 +56,7 @@ def _default_parquet(mix: Mapping[str, SeriesColumns]) -> int:
     tables = [
         pa.table(
             {
-                "key": [key] * len(some),
+                "key": pa.repeat(key, len(some)),
                 "attempt": some.attempt,
                 "step": some.step,
                 "time": some.time_ms,
