@@ -244,6 +244,12 @@ class SegmentIndex:
         """Say which blocks are wholly in a chart, and what to fetch for its other points.
 
         Where there are fewer such blocks than buckets, there are none: the points are fetched.
+
+        Args:
+            key: A missing one has no points.
+            buckets: How many of the chart's buckets fall to this segment by its share of the
+                points; at least 1.
+            step_min, step_max: Only points within, both inclusive.
         """
         blocks = self.blocks(key) if key in self.keys else None
         if blocks is not None:
