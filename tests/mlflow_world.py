@@ -1,7 +1,8 @@
 """The unmodified mlflow client, in an environment of its own, driven from tests.
 
 The environment is built once from ``examples/digits/requirements.txt`` into a cache folder outside
-the repository, named by the digest of what it is built from; two test sessions share it.
+the repository, named by the digest of what it is built from; two test sessions share it. A real
+``mlflow server`` to compare with has one, too.
 """
 
 from __future__ import annotations
@@ -11,22 +12,39 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import urllib3
 from uv import find_uv_bin
+
+from live_server import wait_for
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "examples" / "digits" / "requirements.txt"
+SERVER_REQUIREMENTS = ROOT / "tests" / "compat" / "mlflow-server.txt"
 SCENARIOS = Path(__file__).with_name("mlflow_scenarios.py")
 BUILD_TIMEOUT_S = 600
 
 
 def client_python() -> Path:
-    """The Python that has mlflow; its environment is built when it is missing."""
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    """The Python that has mlflow's client; its environment is built when it is missing."""
+    return _python_with(REQUIREMENTS)
+
+
+def server_python() -> Path:
+    """The Python that has a whole mlflow, with its server; likewise."""
+    return _python_with(SERVER_REQUIREMENTS)
+
+
+def _python_with(requirements: Path) -> Path:
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seafloor-tests"
     folder = cache / f"mlflow-{wanted}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +54,7 @@ def client_python() -> Path:
         if not whole.exists():
             shutil.rmtree(folder / "venv", ignore_errors=True)
             _uv("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
-            _uv("pip", "install", "--quiet", "--python", str(python), "-r", str(REQUIREMENTS))
+            _uv("pip", "install", "--quiet", "--python", str(python), "-r", str(requirements))
             whole.touch()
     return python
 
@@ -100,3 +118,47 @@ class MlflowClientProcess:
         self._process.wait(timeout=60)
         self._process.stdout.close()
         self._log.close()
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """Run a real ``mlflow server`` at its best, one worker and no jobs, on SQLite; its address."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
+    command = [
+        *(str(server_python()), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+        *("--artifacts-destination", str(folder / "artifacts")),
+    ]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+            env={
+                **kept,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+            },
+        )
+    pool = urllib3.PoolManager(retries=False, timeout=5.0)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+        try:
+            return pool.request("GET", f"{url}/health").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    try:
+        wait_for(answers, what="the mlflow server", timeout_s=120)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        pool.clear()

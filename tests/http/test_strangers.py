@@ -224,6 +224,12 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", _mlflow("mlflow/metrics/get-history")): Asked(
         READS, query="?run_id={own}&metric_key=x"
     ),
+    ("GET", _mlflow("mlflow/metrics/get-history-bulk")): Asked(
+        READS, query="?run_id={own}&metric_key=x"
+    ),
+    ("GET", _mlflow("mlflow/metrics/get-history-bulk-interval")): Asked(
+        READS, query="?run_ids={own}&metric_key=x"
+    ),
     ("GET", _mlflow("mlflow/artifacts/list")): Asked(READS, query="?run_id={own}"),
     ("GET", _mlflow("mlflow-artifacts/artifacts")): Asked(READS, query="?path=0/{own}/artifacts"),
     ("GET", _mlflow("mlflow-artifacts/artifacts/{artifact_path}")): Asked(READS),

@@ -12,7 +12,7 @@ from seafloor.domain.errors import InvalidValue
 WireNumber = float | str
 """A finite float, or one of the three texts."""
 
-_TEXTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+SPECIAL_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def number_out(value: float) -> WireNumber:
@@ -38,7 +38,7 @@ def number_in(value: float | str, *, field: str = "value") -> float:
     inf
     """
     if isinstance(value, str):
-        found = _TEXTS.get(value)
+        found = SPECIAL_NUMBERS.get(value)
         if found is None:
             raise InvalidValue(
                 f'"{value[:40]}" is not a number: send a number, "NaN", "Infinity" or "-Infinity".',

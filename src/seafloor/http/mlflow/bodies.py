@@ -14,6 +14,7 @@ import msgspec
 from seafloor.domain.bounds import INT64_MAX, INT64_MIN
 from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.domain.ids import WorkloadId, parse_workload_id
+from seafloor.http.mlflow import words
 from seafloor.http.requests import AnyRequest, body_bytes
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -55,11 +56,7 @@ async def body_of(request: AnyRequest, kind: type[_T]) -> _T:
             raw = msgspec.json.decode(raw, type=str).encode()
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$")
-        field = where.rstrip("`").lstrip(".")
-        raise InvalidValue(
-            f"Invalid value for parameter '{field}' supplied: {text}.", field=field or None
-        ) from error
+        raise words.not_decoded(error, raw) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidValue("The request body is not JSON.") from error
 
@@ -73,11 +70,7 @@ def int64(value: Int64, *, field: str) -> int:
     try:
         number = int(value)
     except ValueError as error:
-        raise InvalidValue(
-            f"Invalid value {str(value)[:40]!r} for parameter '{field}' supplied: "
-            "it must be an integer.",
-            field=field,
-        ) from error
+        raise words.invalid(value, field) from error
     if not INT64_MIN <= number <= INT64_MAX:
         raise InvalidValue(
             f"Invalid value {str(number)[:40]} for parameter '{field}' supplied: "
@@ -112,7 +105,7 @@ def offset_of(page_token: str) -> int:
     if not page_token:
         return 0
     if not page_token.isascii() or not page_token.isdigit() or len(page_token) > 18:
-        raise InvalidValue("The page_token is not one of this server.", field="page_token")
+        raise InvalidValue("Invalid page token, could not base64-decode", field="page_token")
     return int(page_token)
 
 
@@ -125,7 +118,7 @@ def run_id_of(run_id: str, run_uuid: str = "") -> WorkloadId:
     """
     text = run_id or run_uuid
     if not text:
-        raise InvalidValue("Missing value for required parameter 'run_id'.", field="run_id")
+        raise words.missing("run_id")
     if not _RUN_ID.match(text):
         raise InvalidValue(
             f"Invalid value {text[:64]!r} for parameter 'run_id' supplied.", field="run_id"
@@ -142,9 +135,11 @@ def experiment_id_of(text: str) -> int:
     Raises:
         InvalidValue: it is not a whole number.
     """
+    if not text:
+        raise words.missing("experiment_id")
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise InvalidValue(
-            f"Invalid value {text!r} for parameter 'experiment_id': it is a whole number.",
+            f"Invalid experiment ID '{text[:64]}'. Experiment ID must be a valid integer.",
             field="experiment_id",
         )
     return int(text)

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 
 from seafloor.domain.errors import SeafloorError
 from seafloor.http.errors import bug_message, log_failure, no_route
+from seafloor.http.mlflow import words
 from seafloor.http.refusals import explain
 
 _log = structlog.get_logger(__name__)
@@ -78,12 +79,17 @@ def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     status = error.status_code
     if status >= 500:
         return respond_bug(request, error)
-    message = no_route(request) if status == 404 else explain(request, error)[0]
+    message = no_route(request) if status == 404 else _explained(request, error)
     return Response(
         MlflowError(_HTTP.get(status, "BAD_REQUEST"), message),
         status_code=status,
         media_type="application/json",
     )
+
+
+def _explained(request: Request[Any, Any, Any], error: HTTPException) -> str:
+    text, field = explain(request, error)
+    return words.missing(field).message if field and text.endswith("is missing.") else text
 
 
 def respond_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

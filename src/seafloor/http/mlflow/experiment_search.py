@@ -37,16 +37,16 @@ class _Search(msgspec.Struct):
     max_results: Int64 = 1000
     filter: str = ""
     order_by: list[str] = []
-    view_type: str = "ACTIVE_ONLY"
+    view_type: str | int = "ACTIVE_ONLY"
     page_token: str = ""
 
 
 async def _search(request: AnyRequest, asked: _Search) -> Json:
     limit = int64(asked.max_results, field="max_results")
     if not 1 <= limit <= MAX_RESULTS:
+        bound = f"at most {MAX_RESULTS}" if limit > 0 else "a positive integer"
         raise InvalidValue(
-            f"Invalid value {limit} for parameter 'max_results' supplied. "
-            f"It must be a positive integer of at most {MAX_RESULTS}.",
+            f"Invalid value {limit} for parameter 'max_results' supplied. It must be {bound}",
             field="max_results",
         )
     condition = GRAMMAR.filter(asked.filter)

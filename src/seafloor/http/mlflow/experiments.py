@@ -7,8 +7,9 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
-from seafloor.domain.errors import Conflict, InvalidValue
+from seafloor.domain.errors import Conflict, InvalidValue, NotFound
 from seafloor.domain.search import Lifecycle
+from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import (
     KeyValue,
     body_of,
@@ -19,10 +20,13 @@ from seafloor.http.mlflow.entities import Json, experiment_json
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
 
-_VIEWS = {
+_VIEWS: dict[str | int, Lifecycle] = {
     "ACTIVE_ONLY": Lifecycle.ACTIVE,
     "DELETED_ONLY": Lifecycle.DELETED,
     "ALL": Lifecycle.ALL,
+    1: Lifecycle.ACTIVE,
+    2: Lifecycle.DELETED,
+    3: Lifecycle.ALL,
 }
 
 
@@ -39,8 +43,8 @@ class _Change(msgspec.Struct):
     value: str = ""
 
 
-def view_of(text: str) -> Lifecycle:
-    """Read a ViewType; InvalidValue when it is none."""
+def view_of(text: str | int) -> Lifecycle:
+    """Read a ViewType by its name or number; InvalidValue when it is none."""
     found = _VIEWS.get(text or "ACTIVE_ONLY")
     if found is None:
         raise InvalidValue(f"Invalid value '{text}' for parameter 'view_type'.", field="view_type")
@@ -49,7 +53,10 @@ def view_of(text: str) -> Lifecycle:
 
 @get("/experiments/get-by-name")
 async def get_by_name(request: AnyRequest, experiment_name: FromQuery[str]) -> Json:
-    found = await application_of(request).experiments.get_by_name(experiment_name)
+    try:
+        found = await application_of(request).experiments.get_by_name(experiment_name)
+    except NotFound as error:
+        raise NotFound(f"Could not find experiment with name '{experiment_name}'") from error
     return {"experiment": experiment_json(found)}
 
 
@@ -68,6 +75,8 @@ async def create(request: AnyRequest) -> Json:
             "Artifacts are kept by this server: leave artifact_location out.",
             field="artifact_location",
         )
+    if not body.name:
+        raise words.missing("name")
     made = await application_of(request).experiments.create(
         body.name, tags=pairs(body.tags, field="tags")
     )
@@ -79,7 +88,7 @@ async def update(request: AnyRequest) -> Json:
     check_administrator(request)
     body = await body_of(request, _Change)
     if not body.new_name:
-        raise InvalidValue("Missing value for required parameter 'new_name'.", field="new_name")
+        raise words.missing("new_name")
     await application_of(request).experiments.update(
         experiment_id_of(body.experiment_id), name=body.new_name
     )
@@ -108,8 +117,12 @@ async def set_tag(request: AnyRequest) -> Json:
     experiments = application_of(request).experiments
     experiment_id = experiment_id_of(body.experiment_id)
     if (await experiments.get(experiment_id)).deleted_ns is not None:
-        raise Conflict(f"The experiment {experiment_id} must be in the 'active' state.")
-    await experiments.change_tags(experiment_id, set_={body.key: body.value})
+        raise Conflict(
+            f"The experiment {experiment_id} must be in the 'active' state. "
+            "Current state is deleted."
+        )
+    key = words.checked_key(body.key, name="key")
+    await experiments.change_tags(experiment_id, set_={key: body.value})
     return {}
 
 
@@ -117,7 +130,10 @@ async def set_tag(request: AnyRequest) -> Json:
 async def delete_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Change)
     experiments = application_of(request).experiments
-    await experiments.change_tags(experiment_id_of(body.experiment_id), set_={}, delete=[body.key])
+    experiment_id = experiment_id_of(body.experiment_id)
+    if body.key not in (await experiments.get(experiment_id)).tags:
+        raise NotFound(f"No tag with name: {body.key} in experiment with id {experiment_id}")
+    await experiments.change_tags(experiment_id, set_={}, delete=[body.key])
     return {}
 
 

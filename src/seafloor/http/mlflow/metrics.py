@@ -12,6 +12,7 @@ from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import SeriesPoint
+from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, without_empty
 from seafloor.http.requests import AnyRequest
@@ -36,7 +37,7 @@ async def get_history(
     page_token: FromQuery[str] = "",
 ) -> Json:
     if max_results < 1:
-        raise InvalidValue("max_results must be positive.", field="max_results")
+        raise _not_positive(max_results)
     app = application_of(request)
     found = await app.runs.get(run_id_of(run_id, run_uuid))
     page = await app.stores.metrics.series(
@@ -47,6 +48,14 @@ async def get_history(
             "metrics": [_shown(metric_key, point) for point in page.points],
             "next_page_token": page.next,
         }
+    )
+
+
+def _not_positive(max_results: int) -> InvalidValue:
+    return InvalidValue(
+        f"Invalid value {max_results} for parameter 'max_results' supplied. "
+        "It must be a positive integer.",
+        field="max_results",
     )
 
 
@@ -86,7 +95,7 @@ async def get_history_bulk(
     app = application_of(request)
     left = min(max_results, HISTORY_MAX)
     if left < 1:
-        raise InvalidValue("max_results must be positive.", field="max_results")
+        raise _not_positive(max_results)
     made: list[Json] = []
     for workload_id in sorted(await _runs(app, run_id, field="run_id")):
         if left == 0:
@@ -110,7 +119,8 @@ async def get_history_bulk_interval(
     app = application_of(request)
     if not 1 <= max_results <= INTERVAL_RESULTS_MAX:
         raise InvalidValue(
-            f"max_results must be between 1 and {INTERVAL_RESULTS_MAX}.", field="max_results"
+            f"max_results must be between 1 and {INTERVAL_RESULTS_MAX}.{words.SEE}",
+            field="max_results",
         )
     if (start_step is None) != (end_step is None):
         raise InvalidValue(
@@ -118,7 +128,11 @@ async def get_history_bulk_interval(
             field="start_step",
         )
     if start_step is not None and end_step is not None and start_step > end_step:
-        raise InvalidValue("end_step must not be below start_step.", field="start_step")
+        raise InvalidValue(
+            f"end_step must be greater than start_step. Found start_step={start_step} and "
+            f"end_step={end_step}.",
+            field="start_step",
+        )
     made: list[Json] = []
     for workload_id in await _runs(app, run_ids, field="run_ids"):
         buckets = await app.stores.metrics.chart(

@@ -14,6 +14,7 @@ from seafloor.app.runs import RunDetails
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
+from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import Int64, body_of, experiment_id_of, int64
 from seafloor.http.mlflow.entities import Json, dataset_json, run_info_json
 from seafloor.http.mlflow.experiments import view_of
@@ -31,7 +32,7 @@ _encoder = msgspec.json.Encoder()
 class _Search(msgspec.Struct):
     experiment_ids: list[str] = []
     filter: str = ""
-    run_view_type: str = "ACTIVE_ONLY"
+    run_view_type: str | int = "ACTIVE_ONLY"
     max_results: Int64 = 1000
     order_by: list[str] = []
     page_token: str = ""
@@ -73,9 +74,11 @@ async def search(request: AnyRequest) -> Response[bytes]:
     body = await body_of(request, _Search)
     limit = int64(body.max_results, field="max_results")
     if not 1 <= limit <= RUNS_MAX:
+        if limit > RUNS_MAX:
+            raise words.invalid(limit, "max_results")
         raise InvalidValue(
-            f"Invalid value {limit} for parameter 'max_results' supplied. It must be at most "
-            f"{RUNS_MAX} and positive.",
+            f"Invalid value {limit} for parameter 'max_results' supplied. "
+            "It must be a positive integer",
             field="max_results",
         )
     page = await app.runs.search(

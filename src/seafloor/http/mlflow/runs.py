@@ -11,10 +11,10 @@ from seafloor.app.application import Application
 from seafloor.app.runs import PARAM_CHARS_MAX, TAG_CHARS_MAX, NewTrackedRun
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import Point
+from seafloor.domain.metrics import TIME_MS_MAX, Point
 from seafloor.domain.models import DatasetInput, ModelMetric, ModelOutput
-from seafloor.domain.names import check_key
 from seafloor.domain.workloads import Workload, WorkloadState
+from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import (
     Int64,
     KeyValue,
@@ -29,7 +29,7 @@ from seafloor.http.mlflow.bodies import (
 from seafloor.http.mlflow.entities import Json, run_info_json, run_json
 from seafloor.http.requests import AnyRequest, check_administrator, check_write, principal_of
 from seafloor.http.state import application_of
-from seafloor.wire.numbers import number_in
+from seafloor.wire.numbers import SPECIAL_NUMBERS, number_in
 
 METRICS_MAX = 1000
 LABELS_MAX = 100
@@ -46,6 +46,15 @@ _STATES = {
     "5": WorkloadState.STOPPED,
 }
 _NAME_TAG = "mlflow.runName"
+_DATASET_CHARS_MAX = {
+    "name": 500,
+    "digest": 36,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+}
+_INPUT_TAG_KEY_CHARS_MAX = 255
+_INPUT_TAG_CHARS_MAX = 500
 
 
 class _Create(msgspec.Struct):
@@ -213,18 +222,18 @@ async def restore(request: AnyRequest) -> Json:
 @post("/runs/log-parameter", status_code=200)
 async def log_parameter(request: AnyRequest) -> Json:
     body = await body_of(request, _Label)
+    key = words.checked_key(body.key, name="key", called="Param key")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await application_of(request).runs.log_params(
-        found.id, cut({body.key: body.value}, PARAM_CHARS_MAX)
-    )
+    await application_of(request).runs.log_params(found.id, cut({key: body.value}, PARAM_CHARS_MAX))
     return {}
 
 
 @post("/runs/set-tag", status_code=200)
 async def set_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Label)
+    key = words.checked_key(body.key, name="key")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await _set_tags(application_of(request), found.id, {body.key: body.value})
+    await _set_tags(application_of(request), found.id, {key: body.value})
     return {}
 
 
@@ -240,6 +249,8 @@ async def _set_tags(app: Application, workload_id: WorkloadId, tags: dict[str, s
 @post("/runs/delete-tag", status_code=200)
 async def delete_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Label)
+    if not body.key:
+        raise words.missing("key")
     found = await active_run(request, body.run_id, body.run_uuid)
     await application_of(request).runs.change_tags(found.id, set_={}, delete=[body.key])
     return {}
@@ -248,8 +259,9 @@ async def delete_tag(request: AnyRequest) -> Json:
 @post("/runs/log-metric", status_code=200)
 async def log_metric(request: AnyRequest) -> Json:
     body = await body_of(request, _Metric)
+    point = _point(body, name="name", called="Metric name")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await _log_metrics(application_of(request), found, [body], [_point(body)])
+    await _log_metrics(application_of(request), found, [body], [point])
     return {}
 
 
@@ -275,13 +287,23 @@ async def _log_metrics(
         await app.stores.metadata.model_metrics_add(model_id, found)
 
 
-def _point(metric: MetricIn) -> Point:
-    return Point(
-        check_key(metric.key),
-        number_in(metric.value, field="value"),
-        int64(metric.step, field="step"),
-        int64(metric.timestamp, field="timestamp"),
-    )
+def _point(metric: MetricIn, *, name: str, called: str, place: str = "") -> Point:
+    """Read a metric; ``name`` and ``place`` are what MLflow calls its key and where it stands."""
+    if not metric.key:
+        raise words.missing(f"{place}key")
+    key = words.checked_key(metric.key, name=name, called=called)
+    if isinstance(metric.value, str) and metric.value not in SPECIAL_NUMBERS:
+        raise words.invalid(metric.value, f"{place}value")
+    value = number_in(metric.value, field="value")
+    time_ms = int64(metric.timestamp, field=f"{place}timestamp")
+    if not 0 <= time_ms <= TIME_MS_MAX:
+        raise InvalidValue(
+            f"Invalid value {time_ms} for parameter '{place}timestamp' supplied: metric '{key}' "
+            f"(value={value}). Timestamp must be a nonnegative long (64-bit integer) "
+            f"of at most {TIME_MS_MAX}",
+            field="timestamp",
+        )
+    return Point(key, value, int64(metric.step, field=f"{place}step"), time_ms)
 
 
 @post("/runs/log-batch", status_code=200)
@@ -291,18 +313,53 @@ async def log_batch(request: AnyRequest) -> Json:
     _check_batch(body)
     found = await active_run(request, body.run_id)
     # Everything is read before anything is written; then params, metrics, tags, as in MLflow.
-    params = cut(pairs(body.params, field="params"), PARAM_CHARS_MAX)
+    points = [
+        _point(metric, name=f"metrics[{at}].name", called="Metric name", place=f"metrics[{at}].")
+        for at, metric in enumerate(body.metrics)
+    ]
+    for at, param in enumerate(body.params):
+        words.checked_key(param.key, name=f"params[{at}].key", called="Param key")
+    for at, tag in enumerate(body.tags):
+        words.checked_key(tag.key, name=f"tags[{at}].key")
+    params = cut(_params(body.params), PARAM_CHARS_MAX)
     tags = {tag.key: tag.value for tag in body.tags}
-    points = [_point(metric) for metric in body.metrics]
-    for key in (*params, *tags):
-        check_key(key)
     if params:
-        await app.runs.log_params(found.id, params)
+        await _log_params(app, found.id, params)
     if points:
         await _log_metrics(app, found, body.metrics, points)
     if tags:
         await _set_tags(app, found.id, tags)
     return {}
+
+
+def _params(items: list[KeyValue]) -> dict[str, str]:
+    keys = [item.key for item in items]
+    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if twice:
+        raise InvalidValue(
+            f"Duplicate parameter keys have been submitted: {twice}. Please ensure the request "
+            "contains only one param value per param key.",
+            field="params",
+        )
+    return {item.key: item.value for item in items}
+
+
+async def _log_params(app: Application, workload_id: WorkloadId, params: dict[str, str]) -> None:
+    """Log params; which of them have another value already is told of all."""
+    try:
+        await app.runs.log_params(workload_id, params)
+    except Conflict as error:
+        known = (await app.stores.metadata.labels_get([workload_id]))[workload_id].params
+        changed = [
+            {"key": key, "old_value": known[key], "new_value": value}
+            for key, value in params.items()
+            if known.get(key, value) != value
+        ]
+        raise Conflict(
+            f"Changing param values is not allowed. Params were already logged='{changed}' for "
+            f"run ID='{workload_id}'.",
+            field="params",
+        ) from error
 
 
 def _check_batch(body: _Batch) -> None:
@@ -318,16 +375,20 @@ def _check_batch(body: _Batch) -> None:
                 f"{what}. Please split up {what} across multiple requests and try again.",
                 field=what,
             )
-    if sum(count for _, count, _ in counts) > METRICS_MAX:
+    every = sum(count for _, count, _ in counts)
+    if every > METRICS_MAX:
+        what = "metrics, params, and tags"
         raise InvalidValue(
-            f"A batch logging request can contain at most {METRICS_MAX} metrics, params and tags "
-            "together. Please split them up across multiple requests and try again."
+            f"A batch logging request can contain at most {METRICS_MAX} {what}. Got {every} "
+            f"{what}. Please split up {what} across multiple requests and try again."
         )
 
 
 @post("/runs/log-inputs", status_code=200)
 async def log_inputs(request: AnyRequest) -> Json:
     body = await body_of(request, _Inputs)
+    for use in body.datasets:
+        _check_dataset(use)
     found = await active_run(request, body.run_id)
     await application_of(request).stores.metadata.inputs_add(
         found.id,
@@ -346,6 +407,18 @@ async def log_inputs(request: AnyRequest) -> Json:
         models=[use.model_id for use in body.models],
     )
     return {}
+
+
+def _check_dataset(use: _DatasetUse) -> None:
+    """Hold the limits of a dataset and its tags."""
+    for name, chars_max in _DATASET_CHARS_MAX.items():
+        if len(getattr(use.dataset, name) or "") > chars_max:
+            raise words.too_long(name, chars_max)
+    for tag in use.tags:
+        if len(tag.key) > _INPUT_TAG_KEY_CHARS_MAX:
+            raise words.too_long("key", _INPUT_TAG_KEY_CHARS_MAX)
+        if len(tag.value) > _INPUT_TAG_CHARS_MAX:
+            raise words.too_long("value", _INPUT_TAG_CHARS_MAX)
 
 
 @post("/runs/outputs", status_code=200)

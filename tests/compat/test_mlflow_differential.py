@@ -1,0 +1,136 @@
+"""A real ``mlflow server`` and Seafloor are asked the same, and their answers compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from http_world import ask
+from live_server import LiveServer
+from mlflow_cases import CASES, Case, T
+from mlflow_world import mlflow_server
+
+# The peer's environment may have to be fetched and built first.
+pytestmark = pytest.mark.timeout(900)
+
+_OWN = {
+    "creation_time",
+    "last_update_time",
+    "artifact_uri",
+    "artifact_location",
+    "next_page_token",
+}
+"""What each server says in its own way, or its clock."""
+_LEFT_OUT = {"sqlstate", "error_class", "workspace", "effective_trace_archival_retention"}
+"""What no client needs."""
+_API = "/api/2.0/mlflow"
+
+
+class Side:
+    """A server, and what it calls what the cases speak of."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._ids: dict[str, str] = {}
+        self._ids["exp"] = self._made("/experiments/create", {"name": "diff"})["experiment_id"]
+        self._ids["dexp"] = self._made("/experiments/create", {"name": "deleted"})["experiment_id"]
+        self._made("/experiments/delete", {"experiment_id": "{dexp}"})
+        for name in ("run", "gone", "odd"):
+            body = {"experiment_id": "{exp}", "run_name": name[0], "start_time": T, "user_id": "u"}
+            self._ids[name] = self._made("/runs/create", body)["run"]["info"]["run_id"]
+        self._made("/runs/delete", {"run_id": "{gone}"})
+
+    def _made(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        status, answer = self.answer(Case("POST", path, body), named=False)
+        assert status == 200, answer
+        return answer
+
+    def answer(self, case: Case, *, named: bool = True) -> tuple[int, Any]:
+        """The status and the body, with names in the place of ids."""
+        found = ask(
+            self._url, case.method, _API + self._with_ids(case.path), body=self._sent(case.body)
+        )
+        try:
+            body = json.loads(found.body)
+        except ValueError:
+            body = {"not JSON": found.body[:200].decode(errors="replace")}
+        return found.status, self._with_names(body) if named else body
+
+    def _sent(self, body: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if body is None else json.loads(self._with_ids(json.dumps(body)))
+
+    def _with_ids(self, text: str) -> str:
+        for name, found in self._ids.items():
+            text = text.replace(f"{{{name}}}", found)
+        return text
+
+    def _with_names(self, body: Any) -> Any:
+        text = json.dumps(body)
+        for name in ("run", "gone", "odd"):
+            text = text.replace(self._ids[name], f"{{{name}}}")
+        return _bare(json.loads(text))
+
+
+def _bare(found: Any) -> Any:
+    """An answer without what differs between any two servers."""
+    if isinstance(found, list):
+        return [_bare(one) for one in found]
+    if not isinstance(found, dict):
+        return found
+    made: dict[str, Any] = {}
+    for name, value in found.items():
+        if name in _LEFT_OUT or value is None:
+            continue
+        bare = "own" if name in _OWN else _bare(value)
+        if name in ("params", "tags") or (name == "metrics" and "tags" in found):
+            # The order of what belongs to a run says nothing. Each run tells its user as a tag.
+            kept = [one for one in bare if one["key"] != "mlflow.user"]
+            bare = sorted(kept, key=lambda one: one["key"])
+        if bare not in ([], {}):
+            made[name] = bare
+    return made
+
+
+@pytest.fixture(scope="module")
+def answers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[tuple[tuple[int, Any], tuple[int, Any]]]:
+    """What MLflow and what Seafloor answered to each case, all in one go."""
+    folder: Path = tmp_path_factory.mktemp("differential")
+    ours = LiveServer(folder / "data").start()
+    try:
+        with mlflow_server(folder) as url:
+            peer, own = Side(url), Side(ours.url)
+            return [(peer.answer(case), own.answer(case)) for case in CASES]
+    finally:
+        ours.stop()
+
+
+def _agree(theirs: tuple[int, Any], ours: tuple[int, Any]) -> bool:
+    """Whether they say the same; an error may go on after MLflow's sentence."""
+    if theirs[0] < 400 or ours[0] < 400:
+        return theirs == ours
+    told, said = theirs[1].get("message", ""), ours[1].get("message", "")
+    codes = theirs[1].get("error_code"), ours[1].get("error_code")
+    return theirs[0] == ours[0] and codes[0] == codes[1] and said.startswith(told.rstrip("."))
+
+
+@pytest.mark.parametrize("at", range(len(CASES)), ids=lambda at: f"{at}-{CASES[at].path[:60]}")
+def test_answer__to_the_same_request__is_mlflows_or_differs_on_purpose(
+    answers: list[tuple[tuple[int, Any], tuple[int, Any]]], at: int
+) -> None:
+    case = CASES[at]
+    theirs, ours = answers[at]
+    shown = f"{case}\nmlflow:   {theirs}\nseafloor: {ours}"
+    assert ours[0] < 500, shown
+    if case.differs:
+        assert not _agree(theirs, ours), f"no difference any more: {shown}"
+    else:
+        assert _agree(theirs, ours), shown
+
+
+def test_cases__there_are_enough_of_them() -> None:
+    assert len(CASES) > 250
