@@ -22,7 +22,7 @@ from seafloor.http.server import create_framework
 
 WithToken = Callable[..., Answer]
 
-OPEN = {("GET", "/health"), ("GET", "/"), ("GET", "/{page_path}")}
+OPEN = {("GET", "/health"), ("GET", "/version"), ("GET", "/"), ("GET", "/{page_path}")}
 """Open to everybody: they hold nothing of anybody."""
 
 READS = "reads"
@@ -141,6 +141,9 @@ def _mlflow(path: str) -> str:
 
 RUNS, TASK = "/api/v1/runs/{run_id}", "/api/v1/runs/{run_id}/attempts/{attempt}"
 KEYED = {"key": "k", "value": "v"}
+MODEL_JSON = {
+    "model_json": '{"artifact_path": "m", "flavors": {}, "utc_time_created": "", "run_id": ""}'
+}
 RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/openapi.json"): Asked(READS),
     ("GET", "/api/v1/server"): Asked(ADMINISTRATES),
@@ -200,6 +203,9 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", _mlflow("mlflow/experiments/create")): Asked(CREATES, body={"name": "by mlflow"}),
     ("POST", _mlflow("mlflow/experiments/search")): Asked(READS, body={}),
     ("GET", _mlflow("mlflow/experiments/search")): Asked(READS),
+    ("POST", _mlflow("mlflow/experiments/search-datasets")): Asked(
+        READS, body={"experiment_ids": ["0"]}
+    ),
     ("POST", _mlflow("mlflow/experiments/update")): Asked(
         ADMINISTRATES, body={"experiment_id": "0", "new_name": "x"}
     ),
@@ -247,6 +253,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", _mlflow("mlflow/logged-models/{model_id}/params")): Asked(OWN, body={}),
     ("PATCH", _mlflow("mlflow/logged-models/{model_id}/tags")): Asked(OWN, body={}),
     ("DELETE", _mlflow("mlflow/logged-models/{model_id}/tags/{key}")): Asked(OWN),
+    ("GET", _mlflow("mlflow/logged-models/{model_id}/artifacts/directories")): Asked(READS),
     ("GET", _mlflow("mlflow/registered-models/get")): Asked(READS),
     ("GET", _mlflow("mlflow/registered-models/search")): Asked(READS),
     ("GET", _mlflow("mlflow/model-versions/search")): Asked(READS),
@@ -262,6 +269,7 @@ RULES: dict[tuple[str, str], Asked] = {
             "log-metric": {"key": "k", "value": 1, "timestamp": 1},
             "log-batch": {"tags": [KEYED]},
             "log-inputs": {},
+            "log-model": MODEL_JSON,
             "outputs": {},
         }.items()
     },

@@ -79,6 +79,15 @@ class DatasetInput(msgspec.Struct, frozen=True):
     tags: dict[str, str] = {}
 
 
+class DatasetSummary(msgspec.Struct, frozen=True, order=True):
+    """That runs of an experiment used a dataset, as ``context`` (``""``: none was told)."""
+
+    experiment_id: int
+    name: str
+    digest: str
+    context: str
+
+
 class ModelOutput(msgspec.Struct, frozen=True):
     """That a run produced (or used) a model at a step."""
 

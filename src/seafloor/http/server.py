@@ -104,7 +104,14 @@ def create_framework(application: Application) -> Litestar:
     )
     identity = application.identity
     return Litestar(
-        route_handlers=[native, mlflow_router(), openapi_document, server.health, page],
+        route_handlers=[
+            native,
+            mlflow_router(),
+            openapi_document,
+            server.health,
+            server.version,
+            page,
+        ],
         openapi_config=None,
         state=State(
             {

@@ -12,7 +12,13 @@ from seafloor.domain.errors import (
     Conflict,
     NotFound,
 )
-from seafloor.domain.models import DatasetInput, LoggedModelState, ModelMetric, ModelOutput
+from seafloor.domain.models import (
+    DatasetInput,
+    DatasetSummary,
+    LoggedModelState,
+    ModelMetric,
+    ModelOutput,
+)
 from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.testing.metadata_cases import (
@@ -141,6 +147,21 @@ class ModelCases(MetadataStoreCases):
         assert (found[run_id(1)].models, found[run_id(1)].outputs) == (("m-1", "m-0"), outputs)
         with pytest.raises(NotFound):
             await store.inputs_add(run_id(3), models=["m-1"])
+
+    async def test_dataset_list__used_by_many_runs__each_once(self, store: MetadataStore) -> None:
+        other = await store.experiment_create(experiment("other"))
+        for number, of in ((1, 0), (2, 0), (3, other.id)):
+            await create(store, run(number, experiment_id=of))
+            train = DatasetInput("train", "d1", tags={"mlflow.data.context": UNICODE, "k": "v"})
+            datasets = [train, DatasetInput("train", "d1", "s3"), DatasetInput("a", "d2")]
+            await store.inputs_add(run_id(number), datasets=datasets, models=["m-1"])
+        plain = [("a", "d2", ""), ("train", "d1", ""), ("train", "d1", UNICODE)]
+        expected = {of: [DatasetSummary(of, *one) for one in plain] for of in (0, other.id)}
+        both = await store.dataset_list([0, other.id], limit=100)
+        assert list(both) == expected[0] + expected[other.id]
+        assert list(await store.dataset_list([other.id], limit=100)) == expected[other.id]
+        assert await store.dataset_list([0], limit=1) == (expected[0][0],)
+        assert await store.dataset_list([], limit=9) == ()
 
 
 class ManifestCases(MetadataStoreCases):

@@ -91,6 +91,24 @@ async def list_by_run(
     return listing
 
 
+@get("/mlflow/logged-models/{model_id:str}/artifacts/directories")
+async def list_by_model(
+    request: AnyRequest, model_id: FromPath[str], artifact_directory_path: FromQuery[str] = ""
+) -> Json:
+    app = application_of(request)
+    model = await app.stores.metadata.model_get(model_id)
+    if model.deleted_ns is not None:
+        raise NotFound(f"Logged model with ID '{model_id}' not found.")
+    experiment = await app.experiments.get(model.experiment_id)
+    if artifact_directory_path:
+        check_path(artifact_directory_path)
+    entries = await app.stores.artifacts.children(model.id, artifact_directory_path)
+    listing: Json = {"root_uri": f"{artifact_root(experiment)}/models/{model.id}/artifacts"}
+    if entries:
+        listing["files"] = [_entry(entry, whole=True) for entry in entries]
+    return listing
+
+
 @get("/mlflow-artifacts/artifacts/{artifact_path:path}")
 async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
     app = application_of(request)
@@ -134,4 +152,11 @@ async def remove(request: AnyRequest, artifact_path: FromPath[str]) -> Json:
     return {}
 
 
-ROUTES: list[HTTPRouteHandler] = [list_by_location, list_by_run, download, upload, remove]
+ROUTES: list[HTTPRouteHandler] = [
+    list_by_location,
+    list_by_run,
+    list_by_model,
+    download,
+    upload,
+    remove,
+]

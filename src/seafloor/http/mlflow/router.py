@@ -6,10 +6,12 @@ from litestar import Router, get
 
 from seafloor.http.mlflow import (
     artifacts,
+    datasets,
     experiment_search,
     experiments,
     metrics,
     model_search,
+    model_tag,
     models,
     run_pages,
     runs,
@@ -42,8 +44,10 @@ def mlflow_router() -> Router:
         route_handlers=[
             *experiments.ROUTES,
             *experiment_search.ROUTES,
+            *datasets.ROUTES,
             *runs.ROUTES,
             *run_pages.ROUTES,
+            *model_tag.ROUTES,
             *metrics.ROUTES,
             *models.ROUTES,
             *model_search.ROUTES,

@@ -25,6 +25,12 @@ async def health(request: AnyRequest) -> Response[Health]:
     return Response(body, status_code=200 if well else 503)
 
 
+@get("/version", media_type="text/plain", include_in_schema=False)
+async def version(request: AnyRequest) -> str:
+    """The version as bare text, which MLflow's clients ask; below 3 they send no spans."""
+    return application_of(request).identity.version
+
+
 @get("/server", responses=documented(), summary="Describe the server")
 async def server_info(request: AnyRequest) -> ServerInfo:
     """Version, address and settings in effect; secrets are left out."""

@@ -21,6 +21,7 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim, Lease
 from seafloor.domain.models import (
     DatasetInput,
+    DatasetSummary,
     LoggedModel,
     LoggedModelState,
     ModelMetric,
@@ -524,6 +525,12 @@ class LoggedModelRecords(Protocol):
         self, workload_ids: Sequence[WorkloadId]
     ) -> dict[WorkloadId, WorkloadInputs]:
         """The same for many runs at once; runs without any are absent."""
+        ...
+
+    async def dataset_list(
+        self, experiment_ids: Sequence[int], *, limit: int
+    ) -> tuple[DatasetSummary, ...]:
+        """The datasets that runs of experiments used, deleted runs' too, each once, in order."""
         ...
 
 

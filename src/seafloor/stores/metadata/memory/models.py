@@ -12,6 +12,7 @@ from seafloor.domain.errors import AlreadyExists
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
+    DatasetSummary,
     LoggedModel,
     LoggedModelState,
     ModelMetric,
@@ -140,6 +141,18 @@ class MemoryModels:
                     outputs=tuple(rows.outputs),
                 )
         return made
+
+    async def dataset_list(
+        self, experiment_ids: Sequence[int], *, limit: int
+    ) -> tuple[DatasetSummary, ...]:
+        """See ``LoggedModelRecords``."""
+        found = {
+            DatasetSummary(of, used.name, used.digest, used.tags.get("mlflow.data.context", ""))
+            for rows in self._rows.workloads.values()
+            if (of := rows.workload.experiment_id) is not None and of in experiment_ids
+            for used in rows.datasets
+        }
+        return tuple(sorted(found)[:limit])
 
 
 def _exact(metric: ModelMetric) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from seafloor.domain.errors import AlreadyExists, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
+    DatasetSummary,
     LoggedModel,
     LoggedModelState,
     ModelMetric,
@@ -234,6 +235,28 @@ class SqlModels:
             for row in connection.execute(wanted):
                 rows.setdefault(WorkloadId(row.workload_id), []).append(row)
             return {workload_id: _inputs(found) for workload_id, found in rows.items()}
+
+        return await self._database.read(read)
+
+    async def dataset_list(
+        self, experiment_ids: Sequence[int], *, limit: int
+    ) -> tuple[DatasetSummary, ...]:
+        """See ``LoggedModelRecords``."""
+        used, run = tables.workload_input.c, tables.workload.c
+        columns = (run.experiment_id, used.name, used.dataset_digest, used.context)
+        wanted = (
+            select(*columns)
+            .distinct()
+            .select_from(tables.workload_input.join(tables.workload, run.id == used.workload_id))
+            .where(used.kind == "dataset", run.experiment_id.in_(experiment_ids))
+            .order_by(*columns)
+            .limit(limit)
+        )
+
+        def read(connection: Connection) -> tuple[DatasetSummary, ...]:
+            rows = connection.execute(wanted)
+            found = [DatasetSummary(row[0], row[1], row[2], row[3] or "") for row in rows]
+            return tuple(sorted(found))
 
         return await self._database.read(read)
 
