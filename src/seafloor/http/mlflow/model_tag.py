@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from seafloor.app.runs import TAG_CHARS_MAX
 from seafloor.domain.errors import InvalidValue, LimitExceeded
+from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import body_of
 from seafloor.http.mlflow.entities import Json
 from seafloor.http.mlflow.runs import active_run
@@ -35,7 +36,7 @@ async def log_model(request: AnyRequest) -> Json:
     """
     body = await body_of(request, _LogModel)
     if not body.model_json:
-        raise InvalidValue("Missing value for required parameter 'model_json'.", field="model_json")
+        raise words.missing("model_json")
     noted = _noted(body.model_json)
     found = await active_run(request, body.run_id)
     app = application_of(request)
