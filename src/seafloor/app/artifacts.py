@@ -52,11 +52,13 @@ class RunArtifacts:
         return msgspec.structs.replace(await self._artifacts.head(owner, place), path=path)
 
     async def read(
-        self, run_id: WorkloadId, path: str, *, start: int = 0, length: int | None = None
+        self, run_id: WorkloadId, file: ArtifactFile, *, start: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Stream a file or a range of it; NotFound at the first step."""
-        owner, place = await self._place(run_id, path)
-        async for chunk in self._artifacts.read(owner, place, start=start, length=length):
+        """Stream a file as ``head`` told of it, or a range; see ``ArtifactStore.read``."""
+        owner, place = await self._place(run_id, file.path)
+        async for chunk in self._artifacts.read(
+            owner, place, start=start, length=length, sha256=file.sha256
+        ):
             yield chunk
 
     async def children(self, run_id: WorkloadId, folder: str = "") -> tuple[ArtifactEntry, ...]:

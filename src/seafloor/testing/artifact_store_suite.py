@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
-from seafloor.domain.errors import CallerError, Conflict, InvalidValue, NotFound
+from seafloor.domain.errors import CallerError, Conflict, InvalidValue, NotFound, StoreUnavailable
 from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.testing.manifest_store_suite import MODEL, OTHER, OWNER
@@ -133,6 +133,18 @@ class ArtifactStoreSuite(ABC):
         for start, length in ((0, 0), (0, 10), (1, None), (size_bytes // 2, 5), (size_bytes, 1)):
             end = None if length is None else start + length
             assert await file_bytes(store, "a/b", start=start, length=length) == data[start:end]
+
+    async def test_read__replaced_since_its_digest_was_told__gives_no_other_whole_file(
+        self, store: ArtifactStore
+    ) -> None:
+        before = await put_bytes(store, "a/b", b"before")
+        chunks = store.read(OWNER, "a/b", sha256=before.sha256)
+        assert b"".join([chunk async for chunk in chunks]) == b"before"
+        await put_bytes(store, "a/b", b"behind")  # as long
+        for start in (0, 1):
+            with pytest.raises(StoreUnavailable, match="was replaced"):
+                async for _ in store.read(OWNER, "a/b", start=start, sha256=before.sha256):
+                    pass
 
     @pytest.mark.parametrize("path", ["missing", "folder", "folder/a/b", "fold"])
     async def test_missing_file__any_call__says_so(self, store: ArtifactStore, path: str) -> None:

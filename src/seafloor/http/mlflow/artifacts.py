@@ -123,7 +123,9 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
         raise
     part = range_of(request, file.size_bytes)
     return Stream(
-        app.stores.artifacts.read(owner, path, start=part.start, length=part.length),
+        app.stores.artifacts.read(
+            owner, path, start=part.start, length=part.length, sha256=file.sha256
+        ),
         headers={**file_headers(file), **part.headers},
         status_code=part.status,
     )

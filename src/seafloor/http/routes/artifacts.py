@@ -93,7 +93,7 @@ async def get_artifact(
     file = await app.run_artifacts.head(workload_id, path)
     part = range_of(request, file.size_bytes)
     return Stream(
-        app.run_artifacts.read(workload_id, path, start=part.start, length=part.length),
+        app.run_artifacts.read(workload_id, file, start=part.start, length=part.length),
         headers={**file_headers(file), **part.headers},
         status_code=part.status,
     )

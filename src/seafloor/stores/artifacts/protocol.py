@@ -179,9 +179,20 @@ class ArtifactStore(Protocol):
         ...
 
     def read(
-        self, owner: str, path: str, *, start: int = 0, length: int | None = None
+        self,
+        owner: str,
+        path: str,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        sha256: Sha256 | None = None,
     ) -> AsyncIterator[bytes]:
-        """Stream a file or a range of it; NotFound at the first step."""
+        """Stream a file or a range of it; NotFound at the first step.
+
+        Args:
+            sha256: What was told of the file already; when it was replaced meanwhile that is
+                StoreUnavailable, and of a file that is read whole the last bytes do not come.
+        """
         ...
 
     async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:

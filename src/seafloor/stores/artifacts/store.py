@@ -135,7 +135,13 @@ class ObjectArtifactStore:
         return await self._settled(owner, path)
 
     async def read(
-        self, owner: str, path: str, *, start: int = 0, length: int | None = None
+        self,
+        owner: str,
+        path: str,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        sha256: Sha256 | None = None,
     ) -> AsyncIterator[bytes]:
         """Stream a file or a range of it; see ``ArtifactStore.read``.
 
@@ -147,24 +153,31 @@ class ObjectArtifactStore:
         """
         for _ in range(_TURNS_MAX):
             row = await self.head(owner, path)
+            if sha256 is not None and row.sha256 != sha256:
+                raise _replaced(path)
             given = 0
             try:
-                async for chunk in self._chunks(row, owner, start=start, length=length):
+                async for chunk in self._chunks(
+                    row, owner, start=start, length=length, is_told=sha256 is not None
+                ):
                     given += 1
                     yield chunk
                 return
             except _Replaced as error:
-                if given:
-                    raise StoreUnavailable(
-                        f'"{path}" was replaced while it was read: read it again.',
-                        retry_after_s=0.1,
-                    ) from error
+                if given or sha256 is not None:
+                    raise _replaced(path) from error
         raise _busy(path)
 
     async def _chunks(
-        self, row: ArtifactFile, owner: str, *, start: int, length: int | None
+        self,
+        row: ArtifactFile,
+        owner: str,
+        *,
+        start: int,
+        length: int | None,
+        is_told: bool,
     ) -> AsyncIterator[bytes]:
-        """Stream the bytes of a row.
+        """Stream the bytes of a row, or whole ones of a later row unless the row was told.
 
         Raises:
             _Replaced: they are of a later row; what was given is of neither use.
@@ -183,17 +196,28 @@ class ObjectArtifactStore:
             await hasher.update(chunk)
             last = chunk
         if hasher.sha256 != row.sha256:
-            # It may have been replaced between the row and the bytes, also at a time that the
-            # store's clock cannot tell from that of the row.
-            now = await self._settled(owner, path)
-            if now.sha256 != hasher.sha256:
-                now = await self._settled(owner, path, believe_time=False)
-            if now.sha256 != hasher.sha256:
-                if now == row:
-                    raise _not_what_was_put(path)
+            await self._check_later(row, owner, hasher.sha256)
+            if is_told:
                 raise _Replaced
         if last:
             yield last
+
+    async def _check_later(self, row: ArtifactFile, owner: str, sha256: Sha256) -> None:
+        """Look whether bytes that are not those of a row are of the row there is now.
+
+        Raises:
+            StoreCorrupt: the row is the same, so the bytes are not what was put.
+            _Replaced: they are of neither.
+        """
+        # It may have been replaced between the row and the bytes, also at a time that the
+        # store's clock cannot tell from that of the row.
+        now = await self._settled(owner, row.path)
+        if now.sha256 != sha256:
+            now = await self._settled(owner, row.path, believe_time=False)
+        if now.sha256 != sha256:
+            if now == row:
+                raise _not_what_was_put(row.path)
+            raise _Replaced
 
     async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:
         """List what is directly below a folder; see ``ArtifactStore.children``."""
@@ -468,6 +492,12 @@ def _gone(path: str) -> StoreCorrupt:
     return StoreCorrupt(
         f'The bytes of "{path}" are gone from the object store: '
         "bring them back from a copy, or put the file again."
+    )
+
+
+def _replaced(path: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f'"{path}" was replaced while it was read: read it again.', retry_after_s=0.1
     )
 
 
