@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
 
 from http_world import ask
 from live_server import LiveServer
@@ -47,6 +50,14 @@ class Side:
         status, answer = self.answer(Case("POST", path, body), named=False)
         assert status == 200, answer
         return answer
+
+    def batch(self, body: dict[str, Any]) -> tuple[int, Any, Any]:
+        """What a batch for a run of its own is answered, and the run's data after it."""
+        new = {"experiment_id": "0", "run_name": "batch", "start_time": T, "user_id": "u"}
+        run_id = self._made("/runs/create", new)["run"]["info"]["run_id"]
+        status, answer = self.answer(Case("POST", "/runs/log-batch", {"run_id": run_id, **body}))
+        _, found = self.answer(Case("GET", f"/runs/get?run_id={run_id}"))
+        return status, answer, found["run"]["data"]
 
     def answer(self, case: Case, *, named: bool = True) -> tuple[int, Any]:
         """The status and the body, with names in the place of ids."""
@@ -95,18 +106,22 @@ def _bare(found: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def answers(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> list[tuple[tuple[int, Any], tuple[int, Any]]]:
-    """What MLflow and what Seafloor answered to each case, all in one go."""
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
+    """A real MLflow and a Seafloor, both new."""
     folder: Path = tmp_path_factory.mktemp("differential")
     ours = LiveServer(folder / "data").start()
     try:
         with mlflow_server(folder) as url:
-            peer, own = Side(url), Side(ours.url)
-            return [(peer.answer(case), own.answer(case)) for case in CASES]
+            yield Side(url), Side(ours.url)
     finally:
         ours.stop()
+
+
+@pytest.fixture(scope="module")
+def answers(sides: tuple[Side, Side]) -> list[tuple[tuple[int, Any], tuple[int, Any]]]:
+    """What MLflow and what Seafloor answered to each case, all in one go."""
+    peer, own = sides
+    return [(peer.answer(case), own.answer(case)) for case in CASES]
 
 
 def _agree(theirs: tuple[int, Any], ours: tuple[int, Any]) -> bool:
@@ -134,3 +149,51 @@ def test_answer__to_the_same_request__is_mlflows_or_differs_on_purpose(
 
 def test_cases__there_are_enough_of_them() -> None:
     assert len(CASES) > 250
+
+
+_KEYS = (
+    st.text("aäж0_-: ", min_size=1, max_size=4)
+    | st.sampled_from(["k" * 250, "a/b", "p", "q", ".a"])
+    | st.text("a./*~", max_size=4)
+    | st.just("k" * 251)
+)
+_VALUES = st.text(st.characters(exclude_categories=["C"]), max_size=8)
+_LABELS = st.lists(st.fixed_dictionaries({"key": _KEYS, "value": _VALUES}), max_size=3)
+_MEASURED = st.fixed_dictionaries(
+    {
+        "key": _KEYS,
+        "value": st.floats(allow_nan=False, allow_infinity=False),
+        "timestamp": st.integers(0, 2**41),
+        "step": st.integers(-(2**63), 2**63 - 1) | st.integers(0, 2),
+    }
+)
+_BATCHES = st.fixed_dictionaries(
+    {"metrics": st.lists(_MEASURED, max_size=3), "params": _LABELS, "tags": _LABELS}
+)
+
+
+@settings(
+    max_examples=120,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(body=_BATCHES)
+def test_batch__made_up__is_taken_or_refused_as_by_mlflow(
+    sides: tuple[Side, Side], body: dict[str, Any]
+) -> None:
+    """Of several faults in a batch each server names one; what a refusal left is nothing."""
+    peer, own = sides
+    theirs, ours = peer.batch(body), own.batch(body)
+    event(f"answered by {theirs[0]}")
+    assert ours[0] == theirs[0], (theirs, ours)
+    if ours[0] == 200:
+        assert _by_key(ours[2]) == _by_key(theirs[2])
+    else:
+        assert ours[1]["error_code"] == theirs[1]["error_code"], (theirs, ours)
+        assert ours[2] == {"tags": [{"key": "mlflow.runName", "value": "batch"}]}
+
+
+def _by_key(data: dict[str, Any]) -> dict[str, Any]:
+    return {part: sorted(found, key=lambda one: one["key"]) for part, found in data.items()}

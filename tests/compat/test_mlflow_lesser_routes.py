@@ -189,3 +189,39 @@ def test_version__is_bare_text_below_three(world: World) -> None:
     assert answer.status == 200
     assert int(answer.body.decode().partition(".")[0]) < 3
     assert answer.body.decode() == world.get("/api/v1/server").json["version"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/2.0/mlflow/experiments/create"),
+        ("POST", "/ajax-api/2.0/mlflow/experiments/create"),
+        ("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0"),
+        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/x"),
+    ],
+)
+def test_workspace__that_is_not_ours__is_not_found_and_nothing_written(
+    world: World, method: str, path: str
+) -> None:
+    name = uuid.uuid4().hex
+    body = {"POST": {"name": name}, "PUT": b"x"}.get(method)
+    path = path.replace("{run}", world.run_id)
+    headers = {"X-MLFLOW-WORKSPACE": "elsewhere"}
+    answer = ask(world.url, method, path, body=body, headers=headers)
+    refused(answer, "Workspace 'elsewhere' not found", code="RESOURCE_DOES_NOT_EXIST")
+    assert world.get(f"{API}/experiments/get-by-name?experiment_name={name}").status == 404
+    assert "files" not in world.get(f"{API}/artifacts/list?run_id={world.run_id}").json
+
+
+def test_workspace__default__is_where_everything_is(world: World) -> None:
+    for name in ("default", " ", ""):
+        headers = {"X-MLFLOW-WORKSPACE": name}
+        path = f"{API}/runs/get?run_id={world.run_id}"
+        assert ask(world.url, "GET", path, headers=headers).status == 200
+
+
+def test_server_info__asked_from_another_workspace__says_there_are_none(world: World) -> None:
+    """An mlflow client whose workspace is set asks this first, and then tells its user."""
+    headers = {"X-MLFLOW-WORKSPACE": "elsewhere"}
+    answer = ask(world.url, "GET", "/api/3.0/mlflow/server-info", headers=headers)
+    assert answer.json["workspaces_enabled"] is False

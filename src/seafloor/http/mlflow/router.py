@@ -17,6 +17,7 @@ from seafloor.http.mlflow import (
     runs,
 )
 from seafloor.http.mlflow.entities import Json
+from seafloor.http.mlflow.workspaces import in_default
 from seafloor.http.requests import known
 
 
@@ -52,8 +53,9 @@ def mlflow_router() -> Router:
             *models.ROUTES,
             *model_search.ROUTES,
         ],
+        guards=[in_default],
     )
-    files = Router(path="/2.0", route_handlers=artifacts.ROUTES)
+    files = Router(path="/2.0", route_handlers=artifacts.ROUTES, guards=[in_default])
     return Router(
         path="/api",
         route_handlers=[tracking, files, server_info],
