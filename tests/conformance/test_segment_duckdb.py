@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from seafloor.domain.metrics import TIME_MS_MAX
 from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.segment import encode_segment
 
@@ -40,3 +41,25 @@ def test_segment__asked_by_sql__answers_with_keys_steps_times_and_values(tmp_pat
     last = COUNT - 1
     wanted = (1, COUNT, last, 1_700_000_000_000 + last, 1, last / 2)
     assert found == [("acc", *wanted), ("loss", *wanted)]
+
+
+def test_segment__of_odd_numbers__gives_duckdb_every_bit(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    bounds = np.iinfo(np.int64)
+    step = np.sort(random.integers(bounds.min, bounds.max, COUNT, endpoint=True))
+    step[0], step[-1] = bounds.min, bounds.max
+    time_ms = random.integers(0, TIME_MS_MAX, COUNT, endpoint=True)
+    bits = random.integers(0, (1 << 64) - 1, COUNT, dtype=np.uint64, endpoint=True)
+    bits[:4] = [1 << 63, 0x7FF0 << 48, 0xFFF0 << 48, (0x7FF0 << 48) + 1]
+    points = SeriesColumns(np.zeros(COUNT, np.int32), step, time_ms, bits)
+    file = tmp_path / "segment.parquet"
+    file.write_bytes(encode_segment({"": points, "größe": points}).data)
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            "SELECT step, epoch_ms(time) AS ms, value FROM read_parquet(?) WHERE key = ''"
+            " ORDER BY file_row_number",
+            [str(file)],
+        ).fetchnumpy()
+    assert (found["step"] == step).all()
+    assert (found["ms"] == time_ms).all()
+    assert (np.asarray(found["value"]).view(np.uint64) == bits).all()

@@ -151,6 +151,12 @@ def test_blocks__with_equal_extremes__name_the_least_step() -> None:
     assert (blocks.min_step[0], blocks.max_step[0], blocks.nans[0]) == (11, 12, 1)
 
 
+def test_blocks__with_a_nan_before_minus_infinity__name_the_step_of_the_number() -> None:
+    values = np.array([np.nan, -np.inf, np.nan])
+    blocks = blocks_of(series(values.view(np.uint64), first=10))
+    assert (blocks.min_step[0], blocks.max_step[0], blocks.nans[0]) == (11, 11, 2)
+
+
 def test_chart__of_nothing__is_empty() -> None:
     assert chart_of([], [], buckets=10) == ()
 

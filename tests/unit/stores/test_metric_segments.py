@@ -6,13 +6,16 @@ import io
 import struct
 import zlib
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.errors import LimitExceeded, StoreCorrupt
+from seafloor.stores.metrics import segment_index
 from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.points import rank_of_bits
 from seafloor.stores.metrics.pyramid import blocks_of, chart_of
@@ -269,6 +272,33 @@ def test_index__of_a_later_version__is_told(small: tuple[EncodedSegment, Segment
     later = head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
     with pytest.raises(StoreCorrupt, match="version 2"):
         SegmentIndex.decode(later)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"no frame of zstd",
+        zstandard.compress(b"a" * 999)[:-2],
+        zstandard.compress(b"\xc1"),
+        zstandard.compress(msgspec.msgpack.encode([1, 2])),
+        zstandard.compress(msgspec.msgpack.encode([0, 0, b"", ["a"], [b"odd"], [], b"", []])),
+    ],
+    ids=["no frame", "cut frame", "no MessagePack", "no body", "no column"],
+)
+def test_index__with_a_sound_checksum_over_nonsense__is_damage(packed: bytes) -> None:
+    head = b"SFMI\x01"
+    with pytest.raises(StoreCorrupt):
+        SegmentIndex.decode(head + struct.pack("<I", zlib.crc32(packed, zlib.crc32(head))) + packed)
+
+
+def test_index__larger_than_the_limit__is_neither_written_nor_unpacked(
+    small: tuple[EncodedSegment, SegmentIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_index, "_BODY_BYTES_MAX", 64)
+    with pytest.raises(StoreCorrupt, match="larger"):
+        SegmentIndex.decode(small[0].index)
+    with pytest.raises(LimitExceeded):
+        encode_segment({"a": series(40)})
 
 
 def test_segment__of_a_usual_mix__takes_at_most_3_bytes_a_point() -> None:

@@ -133,7 +133,8 @@ def blocks_of(columns: SeriesColumns, starts: NDArray[np.intp] | None = None) ->
         min=least,
         max=greatest,
         min_step=least_step(ranks == np.repeat(least, sizes)),
-        max_step=least_step(numbers == np.repeat(greatest, sizes)),
+        # The rank of -inf is 0 too: a NaN before it is not where it stands.
+        max_step=least_step(~nan & (numbers == np.repeat(greatest, sizes))),
     )
 
 
@@ -165,6 +166,8 @@ def chart_of(
     counts of two buckets differ by one at most. With blocks among them a bucket is within one
     block's points of the even share, there may be fewer buckets than asked for, and where blocks
     overlap (attempts, a rewind) neighbouring buckets may overlap by the width of a block.
+    By time, the ends of a bucket made of blocks are exact only where time does not fall while the
+    step rises: a block knows the times of its first and last step, not its least and greatest.
 
     Args:
         blocks, columns: In any order.

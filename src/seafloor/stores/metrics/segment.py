@@ -182,6 +182,7 @@ class SegmentEncoder:
 
         Raises:
             ValueError: nothing was added.
+            LimitExceeded: the keys are too many for one index; the data file is without one.
         """
         if not self._ranges:
             raise ValueError("A segment has at least one point.")

@@ -15,7 +15,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.errors import LimitExceeded, StoreCorrupt
 from seafloor.stores.metrics.pyramid import Blocks, Ints, Words, bits_of_ranks, ranks_of_bits
 
 MAGIC = b"SFMI"
@@ -129,8 +129,15 @@ def unpack_column(packed: bytes) -> Ints:
 
 
 def encode_index(body: IndexBody) -> bytes:
-    """Encode an index."""
-    packed = zstandard.ZstdCompressor(level=9).compress(msgspec.msgpack.encode(body))
+    """Encode an index.
+
+    Raises:
+        LimitExceeded: it is larger than a reader takes: the keys are too many.
+    """
+    plain = msgspec.msgpack.encode(body)
+    if len(plain) > _BODY_BYTES_MAX:
+        raise LimitExceeded("These are too many metrics for one segment.")
+    packed = zstandard.ZstdCompressor(level=9).compress(plain)
     summed = MAGIC + bytes((VERSION,))
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(packed, zlib.crc32(summed))) + packed
 
@@ -190,8 +197,16 @@ class SegmentIndex:
         packed = data[_HEAD.size :]
         if zlib.crc32(packed, zlib.crc32(data[:_HEAD_SUMMED])) != checksum:
             raise StoreCorrupt("The checksum of the index of a metric segment is wrong.")
-        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_BODY_BYTES_MAX)
-        return SegmentIndex(msgspec.msgpack.decode(plain, type=IndexBody))
+        try:
+            # A frame that says its size is unpacked whole, whatever max_output_size says.
+            if zstandard.frame_content_size(packed) > _BODY_BYTES_MAX:
+                raise StoreCorrupt("The index of a metric segment is larger than any is written.")
+            plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_BODY_BYTES_MAX)
+            return SegmentIndex(msgspec.msgpack.decode(plain, type=IndexBody))
+        except (zstandard.ZstdError, msgspec.DecodeError, ValueError) as error:
+            raise StoreCorrupt(
+                "The index of a metric segment cannot be read.", detail=str(error)
+            ) from error
 
     @property
     def points(self) -> int:
