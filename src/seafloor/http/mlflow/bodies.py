@@ -96,19 +96,6 @@ def time_ns(time_ms: Int64, *, field: str) -> int:
     return number * 1_000_000
 
 
-def offset_of(page_token: str) -> int:
-    """Read the page token of a list that is paged by position; ``""`` is the beginning.
-
-    Raises:
-        InvalidValue: it is not one of ours.
-    """
-    if not page_token:
-        return 0
-    if not page_token.isascii() or not page_token.isdigit() or len(page_token) > 18:
-        raise InvalidValue("Invalid page token, could not base64-decode", field="page_token")
-    return int(page_token)
-
-
 def run_id_of(run_id: str, run_uuid: str = "") -> WorkloadId:
     """The run that a request speaks of.
 
