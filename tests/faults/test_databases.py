@@ -143,7 +143,7 @@ async def test_read__its_connection_ends_at_any_statement__is_read_again(
         assert labels[run_id(1)].params == {"a": "1"}
         if len(said) < statement:
             break
-    assert statement > 4
+    assert statement > 3  # what begins it, params, tags: each was the last one once
 
 
 async def test_write__undone_by_the_database__is_run_again(
