@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -115,8 +115,11 @@ SIDES = {"seafloor": seafloor, "mlflow, default": peer_default, "mlflow, one wor
 
 
 def _resident_mb(process: psutil.Process) -> float:
-    everyone = [process, *process.children(recursive=True)]
-    return sum(one.memory_full_info().pss for one in everyone) / 1e6
+    pss_bytes = process.memory_full_info().pss
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            pss_bytes += child.memory_full_info().pss
+    return pss_bytes / 1e6
 
 
 def _starts() -> None:
