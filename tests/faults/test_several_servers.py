@@ -245,6 +245,8 @@ def test_running__its_server_stays_away__is_lost_and_retried_elsewhere(
     wait_for(lambda: not Path(f"/proc/{old}").exists(), what="the old command to be ended")
     assert b.get(f"/api/v1/runs/{run}")["state"] == "running"
     assert len(attempts_of(b, run)) == 2
+    b.post(f"/api/v1/runs/{run}/stop")  # its agent would wait for a server long after the test
+    b.wait_state(run, "stopped")
 
 
 def test_servers__started_at_once_on_nothing__both_are_well_and_share_tokens(
