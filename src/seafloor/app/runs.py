@@ -359,7 +359,7 @@ class Runs:
         self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
         """Set and delete tags; NotFound when one to delete is missing."""
-        _check_tags(set_, delete)
+        check_tags(set_, delete)
         await self.check_active(workload_id)
         await self._metadata.tags_change(workload_id, set_=set_, delete=delete)
 
@@ -375,7 +375,7 @@ class Runs:
             Conflict: it is deleted, a param would change, or the state has no such arrow.
         """
         _check_labels(change.params, chars_max=PARAM_CHARS_MAX, field="params")
-        _check_tags(change.tags, change.delete_tags)
+        check_tags(change.tags, change.delete_tags)
         if change.name is not None:
             check_name(change.name)
         if len(change.reason) > REASON_CHARS_MAX:
@@ -578,7 +578,12 @@ def _labels(params: Mapping[str, str], tags: Mapping[str, str], by: Principal) -
     return Labels(dict(params), made)
 
 
-def _check_tags(set_: Mapping[str, str], delete: Sequence[str]) -> None:
+def check_tags(set_: Mapping[str, str], delete: Sequence[str] = ()) -> None:
+    """Check tags to set and to delete.
+
+    Raises:
+        InvalidValue, LimitExceeded: a key or value is not acceptable, or is the server's own.
+    """
     _check_labels(set_, chars_max=TAG_CHARS_MAX, field="tags")
     if CREATED_BY_TAG in set_ or CREATED_BY_TAG in delete:
         raise InvalidValue(f"The tag {CREATED_BY_TAG} is the server's.", field="tags")

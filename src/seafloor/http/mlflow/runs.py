@@ -8,11 +8,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from seafloor.app.application import Application
-from seafloor.app.runs import PARAM_CHARS_MAX, TAG_CHARS_MAX, NewTrackedRun
+from seafloor.app.runs import PARAM_CHARS_MAX, TAG_CHARS_MAX, NewTrackedRun, check_tags
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import TIME_MS_MAX, Point
 from seafloor.domain.models import DatasetInput, ModelMetric, ModelOutput
+from seafloor.domain.names import check_name
 from seafloor.domain.workloads import Workload, WorkloadState
 from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import (
@@ -191,14 +192,17 @@ async def update(request: AnyRequest) -> Json:
     app = application_of(request)
     body = await body_of(request, _Update)
     found = await active_run(request, body.run_id, body.run_uuid)
+    # Everything is read before anything is written; the state may refuse, a name that was read not.
+    if body.run_name:
+        check_name(body.run_name, field="run_name")
+    state = _STATES.get(str(body.status))
+    if body.status and state is None:
+        raise InvalidValue(f"Invalid status '{body.status}'.", field="status")
+    ended_ns = None if not body.end_time else time_ns(body.end_time, field="end_time")
+    if state is not None:
+        found = await app.runs.set_state(found.id, state, ended_ns=ended_ns)
     if body.run_name:
         found = await app.runs.rename(found.id, body.run_name)
-    if body.status:
-        state = _STATES.get(str(body.status))
-        if state is None:
-            raise InvalidValue(f"Invalid status '{body.status}'.", field="status")
-        ended_ns = None if not body.end_time else time_ns(body.end_time, field="end_time")
-        found = await app.runs.set_state(found.id, state, ended_ns=ended_ns)
     experiment = await app.experiments.get(found.experiment_id or 0)
     return {"run_info": run_info_json(found, experiment)}
 
@@ -233,12 +237,12 @@ async def set_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Label)
     key = words.checked_key(body.key, name="key")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await _set_tags(application_of(request), found.id, {key: body.value})
+    tags = cut({key: body.value}, TAG_CHARS_MAX)
+    await _set_tags(application_of(request), found.id, tags)
     return {}
 
 
 async def _set_tags(app: Application, workload_id: WorkloadId, tags: dict[str, str]) -> None:
-    tags = cut(tags, TAG_CHARS_MAX)
     name = tags.pop(_NAME_TAG, "")
     if tags:
         await app.runs.change_tags(workload_id, set_=tags)
@@ -261,8 +265,16 @@ async def log_metric(request: AnyRequest) -> Json:
     body = await body_of(request, _Metric)
     point = _point(body, name="name", called="Metric name")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await _log_metrics(application_of(request), found, [body], [point])
+    app = application_of(request)
+    await _check_models(app, [body])
+    await _log_metrics(app, found, [body], [point])
     return {}
+
+
+async def _check_models(app: Application, metrics: list[MetricIn]) -> None:
+    """Look for the models that metrics tell of, before any of them is written; NotFound."""
+    for model_id in {metric.model_id for metric in metrics if metric.model_id}:
+        await app.stores.metadata.model_get(model_id)
 
 
 async def _log_metrics(
@@ -322,7 +334,11 @@ async def log_batch(request: AnyRequest) -> Json:
     for at, tag in enumerate(body.tags):
         words.checked_key(tag.key, name=f"tags[{at}].key")
     params = cut(_params(body.params), PARAM_CHARS_MAX)
-    tags = {tag.key: tag.value for tag in body.tags}
+    tags = cut({tag.key: tag.value for tag in body.tags}, TAG_CHARS_MAX)
+    check_tags(tags)
+    if name := tags.get(_NAME_TAG):
+        check_name(name, field="tags")
+    await _check_models(app, body.metrics)
     if params:
         await _log_params(app, found.id, params)
     if points:
