@@ -35,7 +35,7 @@ CLEARED = "A run that goes on has no end; MLflow keeps the old one."
 FIRST_END = "A run that has ended keeps the time of its end; MLflow takes a later word for it."
 UNKNOWN_RUN = "A run that does not exist is not found; MLflow says that it has no points."
 STAGES = "An unknown kind of view is refused; MLflow takes it for the default."
-INTERVAL = "With a single bucket MLflow gives the last point only, we the first one too."
+INTERVAL = "Where the points do not divide evenly, MLflow makes the first buckets the larger ones."
 OUR_CURSOR = "Cursors are our own."
 
 
@@ -308,6 +308,13 @@ def _batches() -> list[Case]:
     ]
 
 
+def _curve(count: int) -> list[Body]:
+    return [
+        {"key": "curve", "value": 1 / (1 + at), "timestamp": T + at, "step": at * at}
+        for at in range(count)
+    ]
+
+
 def _histories() -> list[Case]:
     path, interval = "/metrics/get-history", "/metrics/get-history-bulk-interval"
     run = "run_id={run}&metric_key="
@@ -330,7 +337,14 @@ def _histories() -> list[Case]:
             "metric_key=m",
             "run_ids={run}",
         ),
-        *_gets(interval, f"{runs}&max_results=1", differs=INTERVAL),
+        *_posts("/runs/log-batch", {"run_id": "{run}", "metrics": _curve(100)}),
+        *_gets(
+            interval,
+            f"{runs}&max_results=1",
+            *(f"run_ids={{run}}&metric_key=curve&max_results={n}" for n in (1, 2, 10, 25, 100)),
+            "run_ids={run}&metric_key=curve&start_step=100&end_step=899&max_results=4",
+        ),
+        *_gets(interval, "run_ids={run}&metric_key=curve&max_results=7", differs=INTERVAL),
     ]
 
 

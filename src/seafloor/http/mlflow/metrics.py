@@ -115,7 +115,7 @@ async def get_history_bulk_interval(
     end_step: FromQuery[int | None] = None,
     max_results: FromQuery[int] = INTERVAL_RESULTS_MAX,
 ) -> Json:
-    """Of each run about ``max_results`` points, evenly spread, and its last one."""
+    """Of each run at most ``max_results`` points, evenly spread; the last is its last one."""
     app = application_of(request)
     if not 1 <= max_results <= INTERVAL_RESULTS_MAX:
         raise InvalidValue(
@@ -138,10 +138,9 @@ async def get_history_bulk_interval(
         buckets = await app.stores.metrics.chart(
             workload_id, metric_key, buckets=max_results, step_min=start_step, step_max=end_step
         )
-        points = [SeriesPoint(each.step_first, each.time_ms_first, each.first) for each in buckets]
-        if buckets and buckets[-1].points > 1:
-            end = buckets[-1]
-            points.append(SeriesPoint(end.step_last, end.time_ms_last, end.last))
+        points = [
+            SeriesPoint(each.step_first, each.time_ms_first, each.first) for each in buckets[:-1]
+        ] + [SeriesPoint(end.step_last, end.time_ms_last, end.last) for end in buckets[-1:]]
         made += [_shown(metric_key, point) | {"run_id": workload_id} for point in points]
     return {"metrics": made}
 
