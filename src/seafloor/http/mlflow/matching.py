@@ -22,12 +22,17 @@ from seafloor.domain.search import (
     Operator,
     Order,
 )
+from seafloor.stores.metadata.sort_keys import (
+    MISSING,
+    NAN,
+    VALUE,
+    SortKey,
+    SortKeys,
+    compare_sort_keys,
+)
 
 Value = float | int | str | None
 
-_VALUE, _NAN, _MISSING = 0, 1, 2
-_Key = tuple[int, float | int | str | None]
-_Keys = tuple[_Key, ...]
 _T = TypeVar("_T")
 
 
@@ -35,7 +40,7 @@ class _Token(msgspec.Struct, frozen=True, array_like=True):
     """Where a page ended, and of which search it is."""
 
     digest: bytes
-    keys: _Keys
+    keys: SortKeys
 
 
 def page_of(
@@ -63,7 +68,7 @@ def page_of(
         InvalidValue: the token is not of this search.
     """
     digest = hashlib.sha256(repr((asked, orders)).encode()).digest()[:12]
-    compare = functools.cmp_to_key(functools.partial(_compare, orders))
+    compare = functools.cmp_to_key(functools.partial(compare_sort_keys, orders))
     keyed = [(tuple(_key(value_of(item, order.by)) for order in orders), item) for item in items]
     keyed.sort(key=lambda one: compare(one[0]))
     if token:
@@ -77,7 +82,7 @@ def page_of(
     return [item for _, item in page], following
 
 
-def _read(token: str, digest: bytes) -> _Keys:
+def _read(token: str, digest: bytes) -> SortKeys:
     try:
         document = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
         found = msgspec.msgpack.decode(document, type=_Token)
@@ -91,23 +96,12 @@ def _read(token: str, digest: bytes) -> _Keys:
     return found.keys
 
 
-def _key(value: Value) -> _Key:
+def _key(value: Value) -> SortKey:
     if value is None:
-        return (_MISSING, None)
+        return (MISSING, None)
     if isinstance(value, float) and math.isnan(value):
-        return (_NAN, None)
-    return (_VALUE, value)
-
-
-def _compare(orders: Sequence[Order], one: _Keys, other: _Keys) -> int:
-    for order, mine, its in zip(orders, one, other, strict=True):
-        if mine == its:
-            continue
-        if mine[0] != its[0]:
-            return mine[0] - its[0]
-        is_less = mine[1] < its[1]  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType]
-        return -1 if is_less is not order.descending else 1
-    return 0
+        return (NAN, None)
+    return (VALUE, value)
 
 
 def matches(found: Filter | None, look_up: Callable[[Identifier], Value]) -> bool:

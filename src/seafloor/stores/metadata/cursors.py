@@ -10,11 +10,9 @@ import msgspec
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.search import WorkloadQuery
+from seafloor.stores.metadata.sort_keys import SortKeys
 
 _QUERY_DIGEST_BYTES = 12
-
-SortKey = tuple[int, float | int | str | None]
-"""What one order key says of a workload: 0 and its value, 1 for NaN, 2 for missing."""
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -25,7 +23,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         created_ns, id: What breaks ties.
     """
 
-    keys: tuple[SortKey, ...]
+    keys: SortKeys
     created_ns: int
     id: str
 

@@ -33,10 +33,11 @@ from seafloor.stores.metadata.comparisons import (
     number_of,
     searchable,
 )
-from seafloor.stores.metadata.cursors import Position, SortKey, decode_cursor, encode_cursor
+from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.memory.experiments import lives
 from seafloor.stores.metadata.memory.rows import WorkloadRows
 from seafloor.stores.metadata.protocol import WorkloadPage
+from seafloor.stores.metadata.sort_keys import SortKey
 
 SummaryOf = Callable[[str, str], MetricSummary | None]
 """What is known of a metric, by workload id and key."""

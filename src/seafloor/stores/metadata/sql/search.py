@@ -45,8 +45,16 @@ from seafloor.domain.search import (
     WorkloadQuery,
 )
 from seafloor.stores.metadata.comparisons import check_query, comparisons_of
-from seafloor.stores.metadata.cursors import Position, SortKey, decode_cursor, encode_cursor
+from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
+from seafloor.stores.metadata.sort_keys import (
+    MISSING,
+    NAN,
+    VALUE,
+    SortKey,
+    SortKeys,
+    compare_sort_keys,
+)
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.conditions import compared, condition
 from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
@@ -64,7 +72,6 @@ from seafloor.stores.metadata.sql.ways import (
 IDS_AT_ONCE = 10_000
 """Databases take some 30,000 values in one statement."""
 
-_VALUE, _NAN, _MISSING = 0, 1, 2
 _NEWEST = Order(Identifier(Subject.ATTRIBUTE, "created_ns"), descending=True)
 _ID = Order(Identifier(Subject.ATTRIBUTE, "id"))
 _LEAST = {"created_ns": INT64_MIN, "started_ns": INT64_MIN, "name": "", "id": ""}
@@ -87,8 +94,6 @@ PLANNING = "; ".join(
 
 _BY_IDS = select(tables.workload).where(tables.workload.c.id.in_(bindparam("ids", expanding=True)))
 
-Keys = tuple[SortKey, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -100,7 +105,7 @@ class _Found:
     """
 
     row: Row[Any]
-    before: Keys = ()
+    before: SortKeys = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class _Key:
     def beyond(self, at: SortKey) -> ColumnElement[bool]:
         """What comes after a position, as far as this key says."""
         rank, value = at
-        if rank != _VALUE:
+        if rank != VALUE:
             return self.rank > rank
         further = self.value < value if self.descending else self.value > value
         return or_(self.rank > rank, and_(self.rank == rank, further))
@@ -123,7 +128,7 @@ class _Key:
     def equal(self, at: SortKey) -> ColumnElement[bool]:
         """What stands at a position, as far as this key says."""
         rank, value = at
-        return self.rank == rank if rank != _VALUE else self.value == value
+        return self.rank == rank if rank != VALUE else self.value == value
 
 
 def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
@@ -136,7 +141,7 @@ def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     position = decode_cursor(query)
     after = None
     if position is not None:
-        after = (*position.keys, (_VALUE, position.created_ns), (_VALUE, position.id))
+        after = (*position.keys, (VALUE, position.created_ns), (VALUE, position.id))
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(PLANNING)
     scope = Scope(query, flattened(query.filter))
@@ -158,7 +163,11 @@ def _position(connection: Connection, query: WorkloadQuery, last: _Found) -> Pos
 
 
 def _page(
-    connection: Connection, scope: Scope, orders: Sequence[Order], after: Keys | None, limit: int
+    connection: Connection,
+    scope: Scope,
+    orders: Sequence[Order],
+    after: SortKeys | None,
+    limit: int,
 ) -> list[_Found]:
     """The first runs of a scope after a position, in order."""
     if _is_empty(scope):
@@ -196,7 +205,7 @@ def _gather(
     scope: Scope,
     way: Way,
     orders: Sequence[Order],
-    after: Keys | None,
+    after: SortKeys | None,
     limit: int,
 ) -> list[_Found]:
     """Look at every run of a way, and sort those that are asked for."""
@@ -280,22 +289,20 @@ def _key(order: Order, shown: FromClause) -> _Key:
     by = order.by
     if by.subject is Subject.ATTRIBUTE:
         value: ColumnElement[Any] = shown.c[by.key]
-        rank = case((value.is_(None), _MISSING), else_=_VALUE)
+        rank = case((value.is_(None), MISSING), else_=VALUE)
         return _Key(rank, value, order.descending)
     table: Any = KEYED[by.subject].alias()
     value = value_in_row(by, table)
     if order.numeric:
         value = as_number(value)
-    rank = case((value.is_(None), _MISSING), else_=_VALUE)
+    rank = case((value.is_(None), MISSING), else_=VALUE)
     if by.subject is Subject.METRIC and by.part is Part.LAST:
-        rank = case(
-            (table.c.workload_id.is_(None), _MISSING), (value.is_(None), _NAN), else_=_VALUE
-        )
+        rank = case((table.c.workload_id.is_(None), MISSING), (value.is_(None), NAN), else_=VALUE)
     this = and_(table.c.workload_id == shown.c.id, table.c.key == by.key)
     return _Key(rank, value, order.descending, (table, this))
 
 
-def _after(keys: Sequence[_Key], at: Keys) -> ColumnElement[bool]:
+def _after(keys: Sequence[_Key], at: SortKeys) -> ColumnElement[bool]:
     """What comes after a position, in lexicographic order of the keys.
 
     Said flatly, since not every parser goes as deep as there may be keys.
@@ -320,7 +327,7 @@ def _rows_of(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
 
 def _keys_of(
     connection: Connection, rows: Sequence[Row[Any]], orders: Sequence[Order]
-) -> list[Keys]:
+) -> list[SortKeys]:
     """The sort keys of some runs; asked for only if not all of them are attributes."""
     table = tables.workload
     keys = [_key(order, table) for order in orders]
@@ -339,55 +346,48 @@ def _keys_of(
     return [_keys_in(row, asked.get(row.id), orders) for row in rows]
 
 
-def _keys_in(row: Row[Any], asked: Row[Any] | None, orders: Sequence[Order]) -> Keys:
+def _keys_in(row: Row[Any], asked: Row[Any] | None, orders: Sequence[Order]) -> SortKeys:
     made: list[SortKey] = []
     for number, order in enumerate(orders):
         if order.by.subject is Subject.ATTRIBUTE:
             value = getattr(row, order.by.key)
-            made.append((_MISSING, None) if value is None else (_VALUE, value))
+            made.append((MISSING, None) if value is None else (VALUE, value))
         else:
             made.append((getattr(asked, f"rank_{number}"), getattr(asked, f"value_{number}")))
     return tuple(made)
-
-
-def _compare(orders: Sequence[Order], one: Keys, other: Keys) -> int:
-    for order, mine, its in zip(orders, one, other, strict=True):
-        if mine == its:
-            continue
-        if mine[0] != its[0]:
-            return mine[0] - its[0]
-        is_less = mine[1] < its[1]  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType]
-        return -1 if is_less is not order.descending else 1
-    return 0
 
 
 # -- walking
 
 
 def _walk(
-    connection: Connection, scope: Scope, orders: Sequence[Order], after: Keys | None, limit: int
+    connection: Connection,
+    scope: Scope,
+    orders: Sequence[Order],
+    after: SortKeys | None,
+    limit: int,
 ) -> list[_Found]:
     """Follow the index of the first key: its values, then NaN, then where it is missing."""
     first, rest = orders[0], orders[1:]
-    rank, at = (_VALUE, None) if after is None else after[0]
+    rank, at = (VALUE, None) if after is None else after[0]
     further = None if after is None else after[1:]
     made: list[_Found] = []
 
-    def add(group: Scope, key: SortKey, begin: Keys | None) -> None:
+    def add(group: Scope, key: SortKey, begin: SortKeys | None) -> None:
         if rest and len(made) < limit:
             found = _page(connection, group, rest, begin, limit - len(made))
             made.extend(_Found(one.row, (key, *one.before)) for one in found)
 
-    if rank == _VALUE:
+    if rank == VALUE:
         if at is not None:
-            add(_equal(scope, first.by, at), (_VALUE, at), further)
+            add(_equal(scope, first.by, at), (VALUE, at), further)
         if len(made) < limit:
             made += _values(connection, scope, orders, at, limit - len(made))
-    if _has_nans(first.by) and rank <= _NAN:
+    if _has_nans(first.by) and rank <= NAN:
         group = replace(scope, nans=(*scope.nans, first.by.key))
-        add(group, (_NAN, None), further if rank == _NAN else None)
+        add(group, (NAN, None), further if rank == NAN else None)
     if _may_be_missing(first.by, scope):
-        add(_missing(scope, first.by), (_MISSING, None), further if rank == _MISSING else None)
+        add(_missing(scope, first.by), (MISSING, None), further if rank == MISSING else None)
     return made
 
 
@@ -429,18 +429,18 @@ def _values(
     is_torn = len(rows) > limit
     border = rows[-1].value if is_torn else None
     kept = sum(row.value != border for row in rows)
-    known: dict[str, Keys] = {row.id: ((_VALUE, row.value),) for row in rows[:kept]}
+    known: dict[str, SortKeys] = {row.id: ((VALUE, row.value),) for row in rows[:kept]}
     whole = _rows_of(connection, list(known))
     if len(set(known.values())) < len(known):  # the index does not order equals
         keys = _keys_of(connection, whole, orders[1:])
         known = {row.id: known[row.id] + more for row, more in zip(whole, keys, strict=True)}
-        order = functools.cmp_to_key(functools.partial(_compare, orders))
+        order = functools.cmp_to_key(functools.partial(compare_sort_keys, orders))
         whole.sort(key=lambda row: order(known[row.id]))
     made = [_Found(row, known[row.id]) for row in whole]
     if is_torn and len(made) < limit:
         group = _equal(scope, orders[0].by, border)
         found = _page(connection, group, orders[1:], None, limit - len(made))
-        made += [_Found(one.row, ((_VALUE, border), *one.before)) for one in found]
+        made += [_Found(one.row, ((VALUE, border), *one.before)) for one in found]
     return made
 
 
