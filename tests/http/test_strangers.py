@@ -180,6 +180,12 @@ RULES: dict[tuple[str, str], Asked] = {
     ("DELETE", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(OWN),
     ("GET", f"{RUNS}/event-files"): Asked(READS),
     ("GET", f"{RUNS}/event-files/{{attempt}}/{{file_path}}"): Asked(READS),
+    ("GET", f"{RUNS}/inputs"): Asked(READS),
+    ("POST", f"{RUNS}/inputs"): Asked(OWN, body={}),
+    ("GET", f"{RUNS}/logged-models"): Asked(READS),
+    ("PUT", "/api/v1/logged-models/{model_id}"): Asked(
+        ADMINISTRATES, body={"experiment_id": 0, "name": "m", "created_ns": 1}
+    ),
     ("GET", "/api/v1/projects"): Asked(READS),
     ("POST", "/api/v1/projects"): Asked(ADMINISTRATES, body={"name": "x"}),
     ("GET", "/api/v1/experiments"): Asked(READS),

@@ -11,6 +11,7 @@ from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.clock import Clock
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
+from seafloor.app.models import Models
 from seafloor.app.plans import Plans
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import Runs, RunStores
@@ -49,6 +50,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     experiments: Experiments
     runs: Runs
     run_artifacts: RunArtifacts
+    models: Models
     tasks: Tasks
     environments: Environments
     snapshots: Snapshots

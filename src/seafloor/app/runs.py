@@ -71,7 +71,7 @@ class NewTrackedRun(msgspec.Struct, frozen=True, kw_only=True):
         experiment_id: Where it belongs, when ``experiment`` is None.
         experiment, project: Where it belongs, by name; it is created when there is none.
         id: Chosen by the client, or None.
-        started_ns: None: now.
+        started_ns, created_ns: None: now.
     """
 
     experiment_id: int = 0
@@ -83,6 +83,7 @@ class NewTrackedRun(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
     started_ns: int | None = None
+    created_ns: int | None = None
 
 
 class NewLaunchedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +174,7 @@ class Runs:
             user=user,
             state=WorkloadState.RUNNING,
             origin="tracked",
-            created_ns=now_ns,
+            created_ns=now_ns if new.created_ns is None else new.created_ns,
             updated_ns=now_ns,
             started_ns=now_ns if new.started_ns is None else new.started_ns,
         )
@@ -425,6 +426,8 @@ class Runs:
         found = await self.check_active(workload_id)
         if found.origin != "tracked" or found.state is state:
             return found
+        if state.is_final:  # whoever sees that it ended sees all there is
+            await self._stores.event_files.finish(workload_id, 0)
         now_ns = self._clock.now_ns()
         message = reason or f"The client says that the run is {state}."
         return await self._metadata.workload_transition(

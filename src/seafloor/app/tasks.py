@@ -54,14 +54,27 @@ class Tasks:
             raise NotFound(f"The run has no attempt {attempt}.", field="attempt")
         return found
 
+    async def _check_tracked(self, workload_id: WorkloadId) -> None:
+        found = await self._metadata.workload_get(workload_id)
+        if found.attempt:
+            raise NotFound("Attempt 0 is that of tracked runs; this one is launched.")
+        if found.deleted_ns is not None:
+            raise Conflict("The run was deleted: restore it before writing to it.")
+
     async def append_log(self, key: LogKey, *, offset: int, data: bytes) -> int:
         """Append spool bytes; the contract of ``LogStore.append``."""
         await self._attempt(key.workload_id, key.attempt)
         return await self._stores.logs.append(key, offset=offset, data=data)
 
     async def append_event_file(self, key: EventFileKey, *, offset: int, data: bytes) -> int:
-        """Append bytes of a tf.events file; the contract of ``EventFileStore.append``."""
-        await self._attempt(key.workload_id, key.attempt)
+        """Append bytes of a tf.events file; the contract of ``EventFileStore.append``.
+
+        The files of a tracked run, which has no attempts, are those of attempt 0.
+        """
+        if key.attempt:
+            await self._attempt(key.workload_id, key.attempt)
+        else:
+            await self._check_tracked(key.workload_id)
         return await self._stores.event_files.append(key, offset=offset, data=data)
 
     async def check_may_start(self, workload_id: WorkloadId, attempt: int) -> Workload:

@@ -16,6 +16,7 @@ from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.launches import Launches
 from seafloor.app.leases import LeaseHolder, LeaseTerms
+from seafloor.app.models import Models
 from seafloor.app.places import LostPlaces, OwnPlace
 from seafloor.app.plans import Plans
 from seafloor.app.reconciler import Reconciler
@@ -112,6 +113,7 @@ async def open_application(
             experiments=experiments,
             runs=Runs(stores, rooms, clock, wakeup),
             run_artifacts=run_artifacts,
+            models=Models(metadata, artifacts, clock),
             tasks=tasks,
             environments=environments,
             snapshots=snapshots,

@@ -21,6 +21,7 @@ GitCommit = NewType("GitCommit", str)
 """A full git commit id: 40 (sha1) or 64 (sha256) lower-case hex digits."""
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+_MODEL_ID = re.compile(r"m-[0-9a-f]{32}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 
@@ -55,6 +56,20 @@ def parse_workload_id(text: str, *, field: str = "id") -> WorkloadId:
             f'"{shown}" is not an id: ids are 32 lower-case hex digits.', field=field
         )
     return WorkloadId(text)
+
+
+def parse_model_id(text: str, *, field: str = "model_id") -> str:
+    """Check the id of a logged model.
+
+    Raises:
+        InvalidValue: it is not ``m-`` and 32 lower-case hex digits.
+    """
+    if not _MODEL_ID.match(text):
+        raise InvalidValue(
+            f'"{text[:64]}" is not the id of a model: "m-" and 32 lower-case hex digits.',
+            field=field,
+        )
+    return text
 
 
 def parse_sha256(text: str, *, field: str = "sha256") -> Sha256:

@@ -21,6 +21,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.names import check_path
 from seafloor.sdk.transport import Request, Transport, quote, quote_path
 from seafloor.wire.artifacts import ArtifactDeleted, ArtifactFiles, ArtifactFolder, EventFileList
+from seafloor.wire.tasks import Appended
 
 _PIECE_BYTES: Final = 1024 * 1024
 _CUTS_MAX: Final = 5
@@ -108,7 +109,7 @@ class Artifacts:
             StoreFull: no space left here. Nothing is left at ``target``.
         """
         address = f"{_path(run_id)}/{quote_path(check_path(path))}"
-        return self._fetch(address, target, progress)
+        return fetch_file(self._transport, address, target, progress)
 
     def delete(self, run_id: str, path: str) -> ArtifactDeleted:
         """Delete a file, or a folder with all below it."""
@@ -120,59 +121,88 @@ class Artifacts:
         request = Request("GET", f"/api/v1/runs/{quote(run_id)}/event-files")
         return self._transport.call(request, EventFileList)
 
+    def append_event_file(self, run_id: str, path: str, *, offset: int, data: bytes) -> int:
+        """Append bytes to a tf.events file of a tracked run; a repeat is harmless.
+
+        Args:
+            run_id: Which run.
+            path: What the file is called there.
+            offset: Where the bytes begin in the file.
+            data: At most 8 MiB.
+
+        Returns:
+            The offset that is wanted next.
+
+        Raises:
+            OutOfOrder: offset is above what was accepted.
+        """
+        request = Request(
+            "POST",
+            f"/api/v1/runs/{quote(run_id)}/attempts/0/event-files",
+            query=[("path", path), ("offset", offset)],
+            body=data,
+            repeatable=True,
+        )
+        return self._transport.call(request, Appended).next_offset
+
     def get_event_file(self, run_id: str, attempt: int, path: str, target: Path) -> int:
         """Fetch a tf.events file; see ``get``."""
         address = f"/api/v1/runs/{quote(run_id)}/event-files/{attempt}/{quote_path(path)}"
-        return self._fetch(address, target, _no_progress)
+        return fetch_file(self._transport, address, target)
 
-    def _fetch(self, address: str, target: Path, progress: Progress) -> int:
-        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+
+def fetch_file(
+    transport: Transport, address: str, target: Path, progress: Progress = _no_progress
+) -> int:
+    """Fetch what a path of a server gives into a file; see ``Artifacts.get``."""
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            size_bytes = _fetch_into(transport, address, file, progress)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return size_bytes
+
+
+def _fetch_into(transport: Transport, address: str, file: BinaryIO, progress: Progress) -> int:
+    import urllib3
+
+    digest, done_bytes, cuts = hashlib.sha256(), 0, 0
+    while True:
+        begun_bytes = done_bytes
+        headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
-                size_bytes = self._fetch_into(address, file, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except OSError as error:
-            raise _unwritable(target, error) from error
-        finally:
-            part.unlink(missing_ok=True)
-        return size_bytes
-
-    def _fetch_into(self, address: str, file: BinaryIO, progress: Progress) -> int:
-        import urllib3
-
-        digest, done_bytes, cuts = hashlib.sha256(), 0, 0
-        while True:
-            begun_bytes = done_bytes
-            headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
-            try:
-                with self._transport.open(Request("GET", address, headers=headers)) as response:
-                    if done_bytes and response.status != 206:
-                        file.seek(0)
-                        file.truncate()
-                        digest, done_bytes = hashlib.sha256(), 0
-                    wanted = response.headers.get("X-Content-SHA256")
-                    while piece := response.read1(_PIECE_BYTES):
-                        file.write(piece)
-                        digest.update(piece)
-                        done_bytes += len(piece)
-                        progress(len(piece))
-                break
-            except urllib3.exceptions.HTTPError as error:
-                cuts = 1 if done_bytes - begun_bytes >= _PIECE_BYTES else cuts + 1
-                if cuts > _CUTS_MAX:
-                    raise StoreUnavailable(
-                        f"The connection breaks again and again; {done_bytes} bytes had arrived.",
-                        detail=repr(error),
-                    ) from error
-        if wanted is not None and digest.hexdigest() != wanted:
-            raise StoreCorrupt(
-                "What arrived is not what was stored: its sha256 differs. Fetch it again; if it "
-                "stays so, the store is damaged."
-            )
-        return done_bytes
+            with transport.open(Request("GET", address, headers=headers)) as response:
+                if done_bytes and response.status != 206:
+                    file.seek(0)
+                    file.truncate()
+                    digest, done_bytes = hashlib.sha256(), 0
+                wanted = response.headers.get("X-Content-SHA256")
+                while piece := response.read1(_PIECE_BYTES):
+                    file.write(piece)
+                    digest.update(piece)
+                    done_bytes += len(piece)
+                    progress(len(piece))
+            break
+        except urllib3.exceptions.HTTPError as error:
+            cuts = 1 if done_bytes - begun_bytes >= _PIECE_BYTES else cuts + 1
+            if cuts > _CUTS_MAX:
+                raise StoreUnavailable(
+                    f"The connection breaks again and again; {done_bytes} bytes had arrived.",
+                    detail=repr(error),
+                ) from error
+    if wanted is not None and digest.hexdigest() != wanted:
+        raise StoreCorrupt(
+            "What arrived is not what was stored: its sha256 differs. Fetch it again; if it "
+            "stays so, the store is damaged."
+        )
+    return done_bytes
 
 
 class _ToldFile:

@@ -18,6 +18,7 @@ from seafloor.sdk.environments import Environments
 from seafloor.sdk.experiments import Experiments, Projects
 from seafloor.sdk.logs import Logs
 from seafloor.sdk.metrics import Metrics
+from seafloor.sdk.models import Models
 from seafloor.sdk.runs import Runs
 from seafloor.sdk.settings import read_settings
 from seafloor.sdk.snapshots import Snapshots
@@ -96,6 +97,11 @@ class Client:
     def artifacts(self) -> Artifacts:
         """Files that runs keep, and their tf.events files."""
         return Artifacts(self._transport)
+
+    @cached_property
+    def models(self) -> Models:
+        """What runs used and produced."""
+        return Models(self._transport)
 
     @cached_property
     def environments(self) -> Environments:

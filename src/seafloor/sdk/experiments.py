@@ -33,9 +33,15 @@ class Experiments:
         """Read an experiment."""
         return self._transport.call(Request("GET", f"{_EXPERIMENTS}/{experiment_id}"), Experiment)
 
-    def list(self, *, project: str | None = None) -> ExperimentList:
-        """Read the living experiments of a project, or of all."""
-        request = Request("GET", _EXPERIMENTS, query=[("project", project)])
+    def list(self, *, project: str | None = None, deleted: str | None = None) -> ExperimentList:
+        """Read the experiments of a project, or of all.
+
+        Args:
+            project: Its name; None: all.
+            deleted: ``active`` (as None), ``deleted`` or ``all``.
+        """
+        query = [("project", project), ("deleted", deleted)]
+        request = Request("GET", _EXPERIMENTS, query=query)
         return self._transport.call(request, ExperimentList)
 
     def update(self, experiment_id: int, update: ExperimentUpdate) -> Experiment:

@@ -25,6 +25,7 @@ class RunCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         idempotency_key: For launched runs: the same key returns the same run.
         user: Who, as the client knows.
         started_ns: Of a tracked run, UTC; None: now.
+        created_ns: Of a tracked run that is brought from elsewhere, UTC; None: now.
     """
 
     spec: dict[str, Any] | None = None
@@ -38,6 +39,7 @@ class RunCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     started_ns: TimeNs | None = None
+    created_ns: TimeNs | None = None
 
 
 class RunUpdate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

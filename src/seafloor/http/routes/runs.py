@@ -78,12 +78,7 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
     app = application_of(request)
     by = principal_of(request)
     if data.spec is not None:
-        if data.experiment is not None or data.id is not None or data.started_ns is not None:
-            raise InvalidValue(
-                "`experiment`, `id` and `started_ns` are for tracked runs; "
-                "a launched run has its experiment in the spec.",
-                field="spec",
-            )
+        _check_launched(data)
         if not isinstance(by, Administrator):
             raise Forbidden("A task's token may track runs, not launch them.")
         created = await app.runs.create_launched(
@@ -111,10 +106,21 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
                 params=data.params,
                 tags=data.tags,
                 started_ns=data.started_ns,
+                created_ns=data.created_ns,
             ),
             by=by,
         )
     return views_of(request).run(await app.runs.details(created.id), alone=True)
+
+
+def _check_launched(data: RunCreate) -> None:
+    tracked = (data.experiment, data.id, data.started_ns, data.created_ns)
+    if any(value is not None for value in tracked):
+        raise InvalidValue(
+            "`experiment`, `id`, `started_ns` and `created_ns` are for tracked runs; "
+            "a launched run has its experiment in the spec.",
+            field="spec",
+        )
 
 
 @get("/runs/{run_id:str}", responses=documented(404), summary="Get a run")

@@ -19,6 +19,7 @@ from seafloor.stores.logs.protocol import LogKey
 from seafloor.wire.tasks import Accepted, Appended, TaskEnd, TaskStart
 
 AttemptNumber = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
+AnyAttemptNumber = Annotated[int, PathParameter(ge=0, le=2**31 - 1)]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**62)]
 _TASK = "/runs/{run_id:str}/attempts/{attempt:int}/tasks/{task:str}"
 _EVENT_FILES = "/runs/{run_id:str}/attempts/{attempt:int}/event-files"
@@ -106,11 +107,11 @@ async def append_log(
 async def append_event_file(
     request: AnyRequest,
     run_id: FromPath[str],
-    attempt: AttemptNumber,
+    attempt: AnyAttemptNumber,
     file_path: Annotated[str, QueryParameter(name="path")],
     offset: Offset,
 ) -> Appended:
-    """Append bytes of a tf.events file at an offset."""
+    """Append bytes of a tf.events file at an offset; of a tracked run to attempt 0."""
     app = application_of(request)
     workload_id = await _own(request, app, run_id)
     key = EventFileKey(workload_id, attempt, file_path)
