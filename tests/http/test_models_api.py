@@ -60,6 +60,15 @@ def test_model__put_twice__is_one_with_its_id_and_time(call: Call, run_id: str) 
     assert mlflow["status"] == "LOGGED_MODEL_READY"
 
 
+def test_model__read_by_its_id__is_there_when_deleted_too(call: Call, run_id: str) -> None:
+    model_id = f"m-{secrets.token_hex(16)}"
+    assert call("GET", f"/api/v1/logged-models/{model_id}").status == 404
+    assert call("PUT", f"/api/v1/logged-models/{model_id}", _model(run_id)).status == 200
+    assert call("GET", f"/api/v1/logged-models/{model_id}").json["deleted_ns"] is None
+    assert call("DELETE", f"/api/2.0/mlflow/logged-models/{model_id}").status == 200
+    assert call("GET", f"/api/v1/logged-models/{model_id}").json["deleted_ns"] > 0
+
+
 def test_model__of_another_run__is_refused(call: Call, run_id: str) -> None:
     model_id = f"m-{secrets.token_hex(16)}"
     assert call("PUT", f"/api/v1/logged-models/{model_id}", _model(run_id)).status == 200
@@ -84,6 +93,13 @@ def test_run__brought_from_elsewhere__keeps_its_times(call: Call) -> None:
     ended = call("PATCH", f"/api/v1/runs/{wanted}", change).json
     times = (ended["created_ns"], ended["started_ns"], ended["ended_ns"])
     assert times == (7, 8, 9)
+
+
+def test_experiment__brought_from_elsewhere__keeps_its_time(call: Call) -> None:
+    body = {"name": f"old-{secrets.token_hex(4)}", "created_ns": 7}
+    made = call("POST", "/api/v1/experiments", body)
+    assert made.status == 201, made
+    assert made.json["created_ns"] == 7
 
 
 def test_event_file__of_a_tracked_run__is_kept_and_read(call: Call, run_id: str) -> None:

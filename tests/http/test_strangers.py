@@ -183,6 +183,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", f"{RUNS}/inputs"): Asked(READS),
     ("POST", f"{RUNS}/inputs"): Asked(OWN, body={}),
     ("GET", f"{RUNS}/logged-models"): Asked(READS),
+    ("GET", "/api/v1/logged-models/{model_id}"): Asked(READS),
     ("PUT", "/api/v1/logged-models/{model_id}"): Asked(
         ADMINISTRATES, body={"experiment_id": 0, "name": "m", "created_ns": 1}
     ),

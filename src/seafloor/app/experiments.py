@@ -49,8 +49,9 @@ class Experiments:
         tags: dict[str, str] | None = None,
         spec: dict[str, Any] | None = None,
         artifact_location: str | None = None,
+        created_ns: int | None = None,
     ) -> Experiment:
-        """Create an experiment.
+        """Create an experiment; ``created_ns`` is of one brought from elsewhere, None: now.
 
         Raises:
             InvalidValue: the name, a tag's key or the spec is not one.
@@ -67,7 +68,7 @@ class Experiments:
                 id=-1,
                 project=check_slug(project, field="project"),
                 name=name,
-                created_ns=now_ns,
+                created_ns=now_ns if created_ns is None else created_ns,
                 updated_ns=now_ns,
                 spec=spec,
                 artifact_location=artifact_location,

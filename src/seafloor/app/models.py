@@ -66,6 +66,10 @@ class Models:
         )
         return await self._details(found)
 
+    async def get(self, model_id: str) -> ModelDetails:
+        """Get one, deleted ones too, or NotFound."""
+        return await self._details(await self._metadata.model_get(model_id))
+
     async def of_run(self, workload_id: WorkloadId) -> tuple[ModelDetails, ...]:
         """The living ones that a run logged, oldest first."""
         found = await self._metadata.model_list_of_run(workload_id)

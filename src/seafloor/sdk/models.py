@@ -58,6 +58,20 @@ class Models:
         request = Request("PUT", f"/api/v1/logged-models/{quote(model_id)}", json=model)
         return self._transport.call(request, LoggedModelView)
 
+    def get(self, model_id: str) -> LoggedModelView:
+        """Read a model, a deleted one too.
+
+        Raises:
+            NotFound: there is none.
+        """
+        request = Request("GET", f"/api/v1/logged-models/{quote(model_id)}")
+        return self._transport.call(request, LoggedModelView)
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model; repeating is harmless."""
+        path = f"/api/2.0/mlflow/logged-models/{quote(model_id)}"
+        self._transport.send(Request("DELETE", path))
+
     def files(self, model_id: str, folder: str = "") -> Generator[tuple[str, int]]:
         """Read path and size of every file of a model."""
         query = [("path", f"{_root(model_id)}/{folder}".rstrip("/"))]

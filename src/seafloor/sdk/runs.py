@@ -31,6 +31,7 @@ class RunQuery:
         filter: Such as ``metrics.loss < 0.1 and params.lr = "0.01"``.
         order: Such as ``metrics.loss desc``; None: newest first.
         deleted: The deleted ones instead of the living.
+        fields: Which params, tags and metrics are wanted; ``""``: none, None: all.
     """
 
     project: str | None = None
@@ -39,6 +40,7 @@ class RunQuery:
     filter: str | None = None
     order: str | None = None
     deleted: bool = False
+    fields: str | None = None
 
     def pairs(self) -> Query:
         """The parameters of its URL."""
@@ -49,6 +51,7 @@ class RunQuery:
             ("filter", self.filter),
             ("order", self.order),
             ("deleted", "deleted" if self.deleted else None),
+            ("fields", self.fields),
         ]
 
 

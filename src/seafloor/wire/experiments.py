@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from seafloor.domain.bounds import TimeNs
 from seafloor.domain.experiments import Experiment, Project
 
 
@@ -22,12 +23,17 @@ class ProjectList(msgspec.Struct, frozen=True):
 
 
 class ExperimentCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /api/v1/experiments``; ``spec`` is what stands under ``experiment:``, checked."""
+    """``POST /api/v1/experiments``; ``spec`` is what stands under ``experiment:``, checked.
+
+    Args:
+        created_ns: Of one that is brought from elsewhere, UTC; None: now.
+    """
 
     name: str
     project: str = "default"
     tags: dict[str, str] = {}
     spec: dict[str, Any] | None = None
+    created_ns: TimeNs | None = None
 
 
 class ExperimentUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

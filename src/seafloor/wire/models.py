@@ -68,6 +68,7 @@ class LoggedModelView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_ns: int
     updated_ns: int
+    deleted_ns: int | None
     model_type: str
     state: LoggedModelState
     source_run_id: str | None

@@ -51,7 +51,11 @@ async def list_experiments(
 async def create_experiment(request: AnyRequest, data: JSONBody[ExperimentCreate]) -> Experiment:
     """Create an experiment; its name is unique within its project."""
     return await application_of(request).experiments.create(
-        data.name, project=data.project, tags=data.tags, spec=data.spec
+        data.name,
+        project=data.project,
+        tags=data.tags,
+        spec=data.spec,
+        created_ns=data.created_ns,
     )
 
 

@@ -36,6 +36,7 @@ def _view(details: ModelDetails) -> LoggedModelView:
         name=model.name,
         created_ns=model.created_ns,
         updated_ns=model.updated_ns,
+        deleted_ns=model.deleted_ns,
         model_type=model.model_type,
         state=model.state,
         source_run_id=model.source_run_id,
@@ -95,6 +96,12 @@ async def list_logged_models(request: AnyRequest, run_id: FromPath[str]) -> Logg
     return LoggedModelList(tuple(_view(found) for found in await app.models.of_run(workload_id)))
 
 
+@get("/logged-models/{model_id:str}", responses=documented(404), summary="Get a model")
+async def get_logged_model(request: AnyRequest, model_id: FromPath[str]) -> LoggedModelView:
+    """A model that a run logged, a deleted one too."""
+    return _view(await application_of(request).models.get(parse_model_id(model_id)))
+
+
 @put("/logged-models/{model_id:str}", responses=documented(404, 409, 413), summary="Bring a model")
 async def put_logged_model(
     request: AnyRequest, model_id: FromPath[str], data: JSONBody[LoggedModelPut]
@@ -129,4 +136,4 @@ async def put_logged_model(
     return _view(await application_of(request).models.put(model, metrics))
 
 
-ROUTES = [get_inputs, add_inputs, list_logged_models, put_logged_model]
+ROUTES = [get_inputs, add_inputs, list_logged_models, get_logged_model, put_logged_model]
