@@ -12,6 +12,7 @@ from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, Bucket, MetricSummary, Point
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
 from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
 from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
@@ -28,6 +29,7 @@ from seafloor.stores.metrics.points import (
 from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
 from seafloor.stores.metrics.summary import Aggregate, joined
 from seafloor.stores.metrics.summary_rows import (
+    AGGREGATE,
     SHOWN,
     aggregate_from_row,
     row_from_aggregate,
@@ -45,10 +47,16 @@ _FIRST: Triple = (STEP_MIN - 1, 0, 0)
 
 # Statements are built once: building one takes longer than running it.
 _journal, _summary = metric_journal.c, metric_summary.c
-_WORKLOAD = select(workload.c.attempt, workload.c.deleted_ns).where(
-    workload.c.id == bindparam("workload_id")
+_WORKLOAD = Prepared(
+    select(workload.c.attempt, workload.c.deleted_ns).where(
+        workload.c.id == bindparam("workload_id")
+    )
 )
-_JOURNAL_INSERT = insert(metric_journal)
+_JOURNAL_INSERT = Prepared(
+    insert(metric_journal).values(
+        {name: bindparam(name) for name in _journal.keys() if name != "sequence"}  # noqa: SIM118  # a collection
+    )
+)
 # ``+ 0`` keeps a column from being chosen as the way into an index.
 _JOURNAL_OVERLAPPING = (
     select(_journal.payload)
@@ -73,15 +81,18 @@ _JOURNAL_WITHIN = (
 _JOURNAL_IN_ORDER = _JOURNAL_WITHIN.order_by(
     _journal.step_min, _journal.time_ms_min, _journal.sequence
 )
-_SUMMARIES_OF_KEYS = select(metric_summary).where(
-    _summary.workload_id.in_(bindparam("workload_ids", expanding=True)),
-    _summary.key.in_(bindparam("keys", expanding=True)),
+_SUMMARIES_OF_KEYS = PreparedIn(
+    lambda keys: select(*AGGREGATE).where(
+        _summary.workload_id == bindparam("workload_id"), _summary.key.in_(keys)
+    )
 )
 _SHOWN = select(*SHOWN).where(_summary.workload_id.in_(bindparam("workload_ids", expanding=True)))
 _SHOWN_OF_KEYS = _SHOWN.where(_summary.key.in_(bindparam("keys", expanding=True)))
-_SUMMARY_INSERT = insert(metric_summary)
-_SUMMARY_UPDATE = update(metric_summary).where(
-    _summary.workload_id == bindparam("of_workload"), _summary.key == bindparam("of_key")
+_SUMMARY_INSERT = Prepared(insert(metric_summary))
+_SUMMARY_UPDATE = Prepared(
+    update(metric_summary)
+    .where(_summary.workload_id == bindparam("of_workload"), _summary.key == bindparam("of_key"))
+    .values({column.name: bindparam(column.name) for column in AGGREGATE[1:]})
 )
 
 
@@ -152,13 +163,13 @@ class SqlMetricStore:
             NotFound: no such workload.
             Conflict: attempt is None and the workload is deleted.
         """
-        found = connection.execute(_WORKLOAD, {"workload_id": workload_id}).first()
-        if found is None:
+        found = _WORKLOAD.rows(connection, {"workload_id": workload_id})
+        if not found:
             raise NotFound("There is no such workload.", field="workload_id")
         if attempt is None:
-            if found.deleted_ns is not None:
+            ((attempt, deleted_ns),) = found
+            if deleted_ns is not None:
                 raise Conflict("The run was deleted: restore it before writing to it.")
-            attempt = found.attempt
         before = _aggregates(connection, workload_id, list(batch.sums))
         suspects = batch.suspects(before)
         fresh = batch
@@ -168,8 +179,8 @@ class SqlMetricStore:
                 return 0
             fresh = others
         sums = fresh.sums
-        connection.execute(
-            _JOURNAL_INSERT,
+        _JOURNAL_INSERT.run(
+            connection,
             {
                 "workload_id": workload_id,
                 "attempt": attempt,
@@ -323,12 +334,8 @@ def _read_after(connection: Connection, place: _Place, limit: int) -> list[Tripl
 def _aggregates(
     connection: Connection, workload_id: WorkloadId, keys: list[str]
 ) -> dict[str, Aggregate]:
-    found: dict[str, Aggregate] = {}
-    for at in range(0, len(keys), _NAMES_PER_QUERY):
-        some = {"workload_ids": [workload_id], "keys": keys[at : at + _NAMES_PER_QUERY]}
-        for row in connection.execute(_SUMMARIES_OF_KEYS, some):
-            found[row.key] = aggregate_from_row(row)
-    return found
+    rows = _SUMMARIES_OF_KEYS.rows(connection, {"workload_id": workload_id}, keys)
+    return dict(map(aggregate_from_row, rows))
 
 
 def _write_summaries(
@@ -342,8 +349,7 @@ def _write_summaries(
         for key, found in added.items()
         if key not in before
     ]
-    if fresh:
-        connection.execute(_SUMMARY_INSERT, fresh)
+    _SUMMARY_INSERT.run_all(connection, fresh)
     changed = [
         {
             "of_workload": workload_id,
@@ -353,8 +359,7 @@ def _write_summaries(
         for key, found in added.items()
         if key in before
     ]
-    if changed:
-        connection.execute(_SUMMARY_UPDATE, changed)
+    _SUMMARY_UPDATE.run_all(connection, changed)
 
 
 def _summaries(

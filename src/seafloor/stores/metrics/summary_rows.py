@@ -32,6 +32,8 @@ SHOWN = tuple(
     )
 )
 """The columns that callers are shown, in the order that ``summaries_from_rows`` takes."""
+AGGREGATE = tuple(column for column in metric_summary.c if column.name != "workload_id")
+"""The columns that ``aggregate_from_row`` takes."""
 
 _MASK = (1 << 64) - 1
 _SIGN = 1 << 63
@@ -123,14 +125,29 @@ def _extreme(bits: int | None, step: int | None) -> Extreme | None:
     return None if bits is None or step is None else Extreme(_rank(bits), step)
 
 
-def aggregate_from_row(row: Row[Any]) -> Aggregate:
-    """Read a summary back."""
-    return Aggregate(
-        points=row.points,
-        nans=row.nans,
-        last=(row.last_step, row.last_time_ms, _rank(row.last_bits)),
-        min=_extreme(row.min_bits, row.min_step),
-        max=_extreme(row.max_bits, row.max_step),
-        step_max=row.step_max,
-        time_ms_max=row.time_ms_max,
+def aggregate_from_row(row: Sequence[Any]) -> tuple[str, Aggregate]:
+    """Read a row of ``AGGREGATE`` back: the key, and what is known of it."""
+    (
+        key,
+        points,
+        nans,
+        _,
+        last_bits,
+        last_step,
+        last_time_ms,
+        min_bits,
+        max_bits,
+        min_step,
+        max_step,
+        step_max,
+        time_ms_max,
+    ) = row
+    return key, Aggregate(
+        points=points,
+        nans=nans,
+        last=(last_step, last_time_ms, _rank(last_bits)),
+        min=_extreme(min_bits, min_step),
+        max=_extreme(max_bits, max_step),
+        step_max=step_max,
+        time_ms_max=time_ms_max,
     )

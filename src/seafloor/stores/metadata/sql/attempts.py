@@ -15,11 +15,14 @@ from seafloor.stores.metadata.protocol import NewEvent
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump
 from seafloor.stores.metadata.sql.leases import check_fence
+from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.rows import attempt_of, event_of, get_workload
 from seafloor.stores.metadata.sql.tables import attempt, event, task, workload
 
-_LAST_EVENT = select(func.max(event.c.sequence)).where(event.c.workload_id == bindparam("owner"))
-_INSERT_EVENT = insert(event)
+_LAST_EVENT = Prepared(
+    select(func.max(event.c.sequence)).where(event.c.workload_id == bindparam("owner"))
+)
+_INSERT_EVENT = Prepared(insert(event))
 
 
 class SqlAttempts:
@@ -203,7 +206,7 @@ def add_event(
     state: WorkloadState | None = None,
 ) -> Event:
     """Append an event with the next number."""
-    last = connection.execute(_LAST_EVENT, {"owner": workload_id}).scalar()
+    ((last,),) = _LAST_EVENT.rows(connection, {"owner": workload_id})
     made = Event(
         sequence=(last or 0) + 1,
         time_ns=new.time_ns,
@@ -213,8 +216,8 @@ def add_event(
         attempt=attempt_,
         state=state,
     )
-    connection.execute(
-        _INSERT_EVENT,
+    _INSERT_EVENT.run(
+        connection,
         {
             "workload_id": workload_id,
             "sequence": made.sequence,

@@ -1,10 +1,11 @@
 """The database: one writer that commits for many, and a few readers beside it.
 
 A commit waits for the disk. So all writes go through one thread, which takes everything that
-waits, runs each piece in a savepoint of its own and commits once (group commit): one fsync
-acknowledges many. Of several servers on one database one writes at a time
-(``Backend.begin_write``), so what a piece reads stays true until it is committed. Readers have
-connections of their own and see the last commit without waiting.
+waits, runs it piece by piece and commits once (group commit): one fsync acknowledges many. When a
+piece fails, the group is run again with a savepoint around each, so that it fails alone. Of
+several servers on one database one writes at a time (``Backend.begin_write``), so what a piece
+reads stays true until it is committed. Readers have connections of their own and see the last
+commit without waiting.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class _Write(Generic[_T]):
             self.told.set_exception(self.failed)
         else:
             self.told.set_result(self.result)  # pyright: ignore[reportArgumentType]  # set by now
+
+
+_Run = Callable[[Connection, list[_Write[Any]]], None]
 
 
 class Database:
@@ -177,10 +181,16 @@ class Database:
 
     def _commit(self, group: list[_Write[Any]]) -> None:
         """Run a group in one transaction; what it raises is true of all of them."""
+        try:
+            self._try(group, _run_together)
+        except _Spoiled:
+            self._try(group, _run_apart)
+
+    def _try(self, group: list[_Write[Any]], run: _Run) -> None:
         for tried in range(1, TRIES + 1):
             committing = threading.Event()
             try:
-                self._commit_once(group, committing)
+                self._commit_once(group, run, committing)
             except DRIVER_ERRORS as error:
                 if tried == TRIES or not is_undone(error, committing=committing.is_set()):
                     raise
@@ -189,17 +199,14 @@ class Database:
                 self.commits += 1
                 return
 
-    def _commit_once(self, group: list[_Write[Any]], committing: threading.Event) -> None:
+    def _commit_once(
+        self, group: list[_Write[Any]], run: _Run, committing: threading.Event
+    ) -> None:
         """Try it once; ``committing`` is set as soon as it may take effect."""
         with self.engine.connect() as connection:
             try:
                 self._backend.begin_write(connection)
-                if len(group) == 1:
-                    # It has nobody to spare, so no savepoint is needed.
-                    group[0].result = group[0].do(connection)
-                else:
-                    for write in group:
-                        _run_in_savepoint(connection, write)
+                run(connection, group)
                 committing.set()
                 connection.exec_driver_sql("COMMIT")
             except DRIVER_ERRORS:
@@ -217,6 +224,34 @@ class Database:
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self.engine.dispose()
+
+
+class _Spoiled(Exception):
+    """A piece failed, and with it the transaction of those beside it."""
+
+
+def _run_together(connection: Connection, group: list[_Write[Any]]) -> None:
+    """Run pieces without savepoints, of which each would take two statements.
+
+    Raises:
+        _Spoiled: one of several failed. What a piece alone raises passes through.
+    """
+    if len(group) == 1:
+        group[0].result = group[0].do(connection)
+        return
+    for write in group:
+        try:
+            write.result = write.do(connection)
+        except Exception as error:  # edge: background task; it is raised again or told
+            if is_undone(error, committing=False):
+                raise
+            raise _Spoiled from error
+
+
+def _run_apart(connection: Connection, group: list[_Write[Any]]) -> None:
+    """Run pieces with a savepoint each: one that fails does so alone."""
+    for write in group:
+        _run_in_savepoint(connection, write)
 
 
 def _run_in_savepoint(connection: Connection, write: _Write[Any]) -> None:

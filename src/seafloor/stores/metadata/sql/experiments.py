@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Row, insert, select, update
+from sqlalchemy import Connection, Delete, Row, bindparam, insert, select, update
 from sqlalchemy import delete as delete_from
 
 from seafloor.domain.errors import AlreadyExists, NotFound, nearest
@@ -14,11 +14,17 @@ from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump, load_plain
+from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.projects import check_project
 from seafloor.stores.metadata.sql.tables import experiment_tag, workload
 
 ID_MAX = (1 << 63) - 1
 """Clients may ask for any number; a database knows 64 bits."""
+
+
+_DELETED_NS = Prepared(
+    select(tables.experiment.c.deleted_ns).where(tables.experiment.c.id == bindparam("of_id"))
+)
 
 
 class SqlExperiments:
@@ -197,16 +203,14 @@ def _get(connection: Connection, experiment_id: int) -> Experiment:
 
 def check_experiment(connection: Connection, experiment_id: int) -> int | None:
     """Say when an experiment was deleted (None: it lives), or NotFound."""
-    table = tables.experiment
     found = None
     if 0 <= experiment_id <= ID_MAX:
-        found = connection.execute(
-            select(table.c.deleted_ns).where(table.c.id == experiment_id)
-        ).first()
-    if found is None:
+        found = _DELETED_NS.rows(connection, {"of_id": experiment_id})
+    if not found:
         # The words that MLflow's clients know.
         raise NotFound(f"No Experiment with id={experiment_id} exists.", field="experiment_id")
-    return found.deleted_ns
+    ((deleted_ns,),) = found
+    return deleted_ns
 
 
 def _tags(connection: Connection, ids: list[int] | None) -> dict[int, dict[str, str]]:

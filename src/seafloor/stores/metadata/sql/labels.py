@@ -12,22 +12,25 @@ from seafloor.domain.errors import Conflict, NotFound, nearest
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.rows import check_workload
 from seafloor.stores.metadata.sql.tables import param, tag, workload
 
 IDS_AT_ONCE = 10_000
 """Databases take some 30,000 values in one statement."""
 
-# Statements are made once: making one costs more than running it.
-_KNOWN = {
-    table: select(table.c.key, table.c.value).where(
-        table.c.workload_id == bindparam("owner"),
-        table.c.key.in_(bindparam("keys", expanding=True)),
+
+def _known_of(table: Table) -> PreparedIn:
+    return PreparedIn(
+        lambda keys: select(table.c.key, table.c.value).where(
+            table.c.workload_id == bindparam("owner"), table.c.key.in_(keys)
+        )
     )
-    for table in (param, tag)
-}
-_INSERT = {table: insert(table) for table in (param, tag)}
-_UPDATE_TAG = (
+
+
+_KNOWN = {table: _known_of(table) for table in (param, tag)}
+_INSERT = {table: Prepared(insert(table)) for table in (param, tag)}
+_UPDATE_TAG = Prepared(
     update(tag)
     .where(tag.c.workload_id == bindparam("owner"), tag.c.key == bindparam("of_key"))
     .values(value=bindparam("new_value"))
@@ -107,14 +110,10 @@ def add_labels(
     connection: Connection, table: Table, workload_id: WorkloadId, labels: Mapping[str, str]
 ) -> None:
     """Insert params or tags that are not there yet."""
-    if labels:
-        connection.execute(
-            _INSERT[table],
-            [
-                {"workload_id": workload_id, "key": key, "value": value}
-                for key, value in labels.items()
-            ],
-        )
+    _INSERT[table].run_all(
+        connection,
+        [{"workload_id": workload_id, "key": key, "value": value} for key, value in labels.items()],
+    )
 
 
 def _labels(
@@ -154,8 +153,7 @@ def _known(
     keys: Mapping[str, str] | Sequence[str],
 ) -> dict[str, str]:
     """Those of some labels that are there; NotFound when the workload is not."""
-    rows = connection.execute(_KNOWN[table], {"owner": workload_id, "keys": list(keys)})
-    known = {row.key: row.value for row in rows}
+    known = dict(_KNOWN[table].rows(connection, {"owner": workload_id}, list(keys)))
     if not known:  # else the labels prove it
         check_workload(connection, workload_id)
     return known
@@ -181,11 +179,10 @@ def _delete_tags(
 def _update_tags(
     connection: Connection, workload_id: WorkloadId, changed: Mapping[str, str]
 ) -> None:
-    if changed:
-        connection.execute(
-            _UPDATE_TAG,
-            [
-                {"owner": workload_id, "of_key": key, "new_value": value}
-                for key, value in changed.items()
-            ],
-        )
+    _UPDATE_TAG.run_all(
+        connection,
+        [
+            {"owner": workload_id, "of_key": key, "new_value": value}
+            for key, value in changed.items()
+        ],
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from seafloor.domain.errors import AlreadyExists, NotFound, nearest
 from seafloor.domain.experiments import Project
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.tables import project
+
+_EXISTS = Prepared(select(project.c.name).where(project.c.name == bindparam("name")))
 
 
 class SqlProjects:
@@ -47,8 +50,7 @@ class SqlProjects:
 
 
 def _exists(connection: Connection, name: str) -> bool:
-    found = connection.execute(select(project.c.name).where(project.c.name == name))
-    return found.first() is not None
+    return bool(_EXISTS.rows(connection, {"name": name}))
 
 
 def check_project(connection: Connection, name: str) -> None:

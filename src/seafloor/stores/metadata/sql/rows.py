@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -11,10 +12,10 @@ from seafloor.domain.errors import NotFound
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.documents import dump, load, load_plain
+from seafloor.stores.metadata.sql.prepared import Prepared
 
-# Made once: making a statement costs more than running it.
-_GET = select(tables.workload).where(tables.workload.c.id == bindparam("id"))
-_IS_THERE = select(tables.workload.c.id).where(tables.workload.c.id == bindparam("id"))
+_GET = Prepared(select(tables.workload).where(tables.workload.c.id == bindparam("id")))
+_IS_THERE = Prepared(select(tables.workload.c.id).where(tables.workload.c.id == bindparam("id")))
 
 # Looking a name up is cheaper than asking the enumeration; a page has a thousand runs.
 _KINDS = {str(kind): kind for kind in WorkloadKind}
@@ -24,19 +25,19 @@ _STATES = {str(state): state for state in WorkloadState}
 
 def get_workload(connection: Connection, workload_id: str) -> Workload:
     """Get a workload by id, or NotFound."""
-    found = connection.execute(_GET, {"id": workload_id}).first()
-    if found is None:
+    found = _GET.rows(connection, {"id": workload_id})
+    if not found:
         raise NotFound(f"Run with id={workload_id} not found.", field="id")
-    return workload_of(found)
+    return workload_of(found[0])
 
 
 def check_workload(connection: Connection, workload_id: str) -> None:
     """Refuse a workload that does not exist."""
-    if connection.execute(_IS_THERE, {"id": workload_id}).first() is None:
+    if not _IS_THERE.rows(connection, {"id": workload_id}):
         raise NotFound(f"Run with id={workload_id} not found.", field="id")
 
 
-def workload_of(row: Row[Any]) -> Workload:
+def workload_of(row: Sequence[Any]) -> Workload:
     """A workload of its row, which has the table's columns first."""
     # Taken apart at once: asking a row for each column by name costs twice as much.
     (

@@ -22,10 +22,11 @@ def _check(
     _connection: Connection, _cursor: Any, _statement: str, given: Any, _context: Any, many: bool
 ) -> None:
     for row in given if many else (given,):
-        _check_row(row)
+        check_row(row)
 
 
-def _check_row(row: Mapping[str, object] | Sequence[object] | None) -> None:
+def check_row(row: Mapping[str, object] | Sequence[object] | None) -> None:
+    """Refuse a row with a text that not every database can keep; see ``check_text``."""
     values: Iterable[object] = row.values() if isinstance(row, Mapping) else row or ()
     for value in values:
         if isinstance(value, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
@@ -27,6 +27,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump
 from seafloor.stores.metadata.sql.experiments import check_experiment
 from seafloor.stores.metadata.sql.labels import add_labels
+from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.projects import check_project
 from seafloor.stores.metadata.sql.rows import (
     check_workload,
@@ -38,8 +39,14 @@ from seafloor.stores.metadata.sql.search import search
 
 FOUND_MAX = 10
 
-# Made once: making a statement costs more than running it.
-_INSERT = insert(tables.workload)
+_INSERT = Prepared(insert(tables.workload))
+_KNOWN_REQUEST = Prepared(
+    select(tables.workload).where(
+        tables.workload.c.project == bindparam("of_project"),
+        tables.workload.c.idempotency_key == bindparam("of_key"),
+    )
+)
+_TAKEN = Prepared(select(tables.workload.c.id).where(tables.workload.c.id == bindparam("of_id")))
 
 
 class SqlWorkloads:
@@ -61,7 +68,7 @@ class SqlWorkloads:
             _check_experiment(connection, workload.experiment_id)
             made = replace(workload, attempt=1 if workload.origin == "launched" else 0)
             values = {**workload_values(made), "idempotency_key": idempotency_key}
-            connection.execute(_INSERT, values)
+            _INSERT.run(connection, values)
             add_labels(connection, tables.param, made.id, labels.params)
             add_labels(connection, tables.tag, made.id, labels.tags)
             if made.attempt:
@@ -179,17 +186,12 @@ class SqlWorkloads:
 def _by_idempotency_key(connection: Connection, project: str, key: str | None) -> Workload | None:
     if key is None:
         return None
-    found = connection.execute(
-        select(tables.workload).where(
-            tables.workload.c.project == project, tables.workload.c.idempotency_key == key
-        )
-    ).first()
-    return None if found is None else workload_of(found)
+    found = _KNOWN_REQUEST.rows(connection, {"of_project": project, "of_key": key})
+    return workload_of(found[0]) if found else None
 
 
 def _check_id_is_free(connection: Connection, workload_id: WorkloadId) -> None:
-    column = tables.workload.c.id
-    if connection.execute(select(column).where(column == workload_id)).first() is not None:
+    if _TAKEN.rows(connection, {"of_id": workload_id}):
         raise AlreadyExists(f"There is a workload {workload_id} already.", field="id")
 
 
