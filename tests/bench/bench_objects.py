@@ -12,13 +12,16 @@ own); ``SEAFLOOR_BENCH_BYTES`` and ``SEAFLOOR_BENCH_COUNT`` make it smaller.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 import obstore
+import uvloop
 from hdfs_native import Client, WriteOptions
 from obstore.store import AzureStore, GCSStore, S3Store
 from tests.bench.measuring import alternate, peak_growth, table
@@ -58,9 +61,20 @@ def _measure(name: str, service: Service) -> None:
     compare(name, store, _by_hdfs_native(service) if name == "hdfs" else _by_obstore(name, service))
 
 
-def compare(name: str, store: ObjectStore, theirs: Mapping[str, Work]) -> None:
-    """Measure a store beside another client of the same server; close it."""
-    with asyncio.Runner() as runner:
+def compare(
+    name: str,
+    store: ObjectStore,
+    theirs: Mapping[str, Work],
+    beside: Mapping[str, Mapping[str, Work]] = MappingProxyType({}),
+) -> None:
+    """Measure a store beside another client of the same server; close it.
+
+    Args:
+        beside: Further clients, by name.
+    """
+    others = {"store's own client": theirs, **beside}
+    # On the loop that the server runs on.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         ours = _ours(store)
         grown_bytes = 0
         for title in ours:
@@ -73,10 +87,11 @@ def compare(name: str, store: ObjectStore, theirs: Mapping[str, Work]) -> None:
                     grown_bytes = max(grown_bytes, grown[0])
                 return taken_s
 
-            def theirs_timed(title: str = title) -> float:
-                return _timed(runner, theirs[title])
-
-            sides = {"store's own client": theirs_timed, "seafloor": ours_timed}
+            sides: dict[str, Callable[[], float]] = {
+                other: functools.partial(_timed, runner, works[title])
+                for other, works in others.items()
+            }
+            sides["seafloor"] = ours_timed
             found = alternate(sides, rounds=ROUNDS)
             table(f"{name}: {title}", "s", found, base="store's own client")
         print(f"{name}: memory grew by at most {grown_bytes / 2**20:.0f} MiB with the large object")
@@ -167,7 +182,6 @@ def _by_hdfs_native(service: Service) -> Mapping[str, Work]:
     client = Client(service.url)
     folder = f"/{uuid.uuid4().hex}"
     anew = WriteOptions(overwrite=True)
-    threads = ThreadPoolExecutor(AT_ONCE)
 
     def up() -> None:
         with client.create(f"{folder}/large", anew) as file:
@@ -185,6 +199,18 @@ def _by_hdfs_native(service: Service) -> Mapping[str, Work]:
     def read(number: int) -> None:
         with client.read(f"{folder}/small/{number}") as file:
             assert len(file.read()) == len(SMALL)
+
+    return threads_work(up, down, write, read)
+
+
+def threads_work(
+    up: Callable[[], None],
+    down: Callable[[], None],
+    write: Callable[[int], None],
+    read: Callable[[int], None],
+) -> Mapping[str, Work]:
+    """The work by a client that blocks, in threads."""
+    threads = ThreadPoolExecutor(AT_ONCE)
 
     async def in_thread(work: Callable[..., None], *arguments: int) -> None:
         await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)

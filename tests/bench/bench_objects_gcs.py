@@ -1,23 +1,40 @@
-"""Google Cloud Storage: Seafloor's client beside obstore's; see ``bench_objects``.
+"""Google Cloud Storage: Seafloor's client beside obstore's and Google's; see ``bench_objects``.
 
-Both speak with a server that keeps nothing, in a process of its own: what differs is the client.
+All speak with a server that keeps nothing, in a process of its own: what differs is the client.
 (fake-gcs-server looks through all of an upload at each chunk, which hides any client, and takes
-none of obstore's writes, which go by the XML API.)
+none of obstore's writes, which go by the XML API.) What is read has a checksum; Seafloor's client
+and Google's compare it, obstore's does not. Google's (``pip install google-cloud-storage``, else
+it is left out) blocks: it has a thread for each request at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from obstore.store import GCSStore
-from tests.bench.bench_objects import PIECE, SIZE_BYTES, SMALL, compare, obstore_work
+from tests.bench.bench_objects import (
+    AT_ONCE,
+    PIECE,
+    SIZE_BYTES,
+    SMALL,
+    Work,
+    compare,
+    obstore_work,
+    threads_work,
+)
 
 from seafloor.stores.objects.gcs.auth import Anonymous
+from seafloor.stores.objects.gcs.chunks import crc32c
 from seafloor.stores.objects.gcs.client import GcsClient
+from seafloor.stores.objects.gcs.resource import crc32c_text
 from seafloor.stores.objects.gcs.store import GcsObjectStore
 
 NOW = "2026-01-01T00:00:00Z"
@@ -50,6 +67,7 @@ def run() -> None:
             "gcs",
             GcsObjectStore(GcsClient("bench", Anonymous(), endpoint=url)),
             obstore_work(direct),
+            beside=_google_work(url),
         )
     finally:
         server.kill()
@@ -57,12 +75,75 @@ def run() -> None:
         server.stdout.close()
 
 
+def _google_work(url: str) -> Mapping[str, Mapping[str, Work]]:
+    """The same work by Google's own client, if it is here."""
+    try:
+        storage: Any = importlib.import_module("google.cloud.storage")
+    except ImportError:
+        print("google-cloud-storage: left out (it is not installed)")
+        return {}
+    credentials: Any = importlib.import_module("google.auth.credentials")
+    requests: Any = importlib.import_module("requests.adapters")
+    client = storage.Client(
+        project="bench",
+        credentials=credentials.AnonymousCredentials(),
+        client_options={"api_endpoint": url},
+    )
+    # A connection for each thread; it keeps ten by itself.
+    client._http.mount("http://", requests.HTTPAdapter(pool_maxsize=AT_ONCE))
+    bucket = client.bucket("bench")
+
+    def up() -> None:
+        # The server tells no checksum of what it was sent.
+        bucket.blob("large").upload_from_file(_Source(), size=SIZE_BYTES, checksum=None)
+
+    def down() -> None:
+        sink = _Sink()
+        bucket.blob("large").download_to_file(sink)
+        assert sink.size_bytes == SIZE_BYTES
+
+    def write(number: int) -> None:
+        bucket.blob(f"small/{number}").upload_from_string(SMALL, checksum=None)
+
+    def read(number: int) -> None:
+        assert len(bucket.blob(f"small/{number}").download_as_bytes()) == len(SMALL)
+
+    return {"google-cloud-storage": threads_work(up, down, write, read)}
+
+
+class _Source:
+    """A file of SIZE_BYTES, read once."""
+
+    def __init__(self) -> None:
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size_bytes: int) -> bytes:
+        count = min(size_bytes, SIZE_BYTES - self._at)
+        self._at += count
+        whole, rest = divmod(count, len(PIECE))
+        return PIECE * whole + PIECE[:rest]
+
+
+class _Sink:
+    """A file that counts what is written."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.size_bytes += len(data)
+        return len(data)
+
+
 async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer requests of both APIs; take what is sent, give blocks."""
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            found = re.search(r"(?i)content-length: (\d+)", head)
+            found = re.search(r"(?im)^content-length: (\d+)", head)
             left = int(found[1]) if found else 0
             while left:
                 left -= len(await reader.read(min(left, 1024 * 1024)))
@@ -84,17 +165,30 @@ def _answer(head: str) -> tuple[str, str, bytes]:
     if "/upload" not in head.partition("\r\n")[0]:
         return "200 OK", "", XML
     if "uploadType=resumable" in head:
-        host = re.search(r"(?i)host: (\S+)", head)
+        host = re.search(r"(?im)^host: (\S+)", head)
         assert host is not None
         return "200 OK", f"Location: http://{host[1]}/upload?upload_id=1\r\n", OBJECT
-    if (part := re.search(r"(?i)bytes \d+-(\d+)/\*", head)) is not None:
+    part = re.search(r"(?i)bytes \d+-(\d+)/(\d+|\*)", head)
+    if part is not None and part[2] != str(int(part[1]) + 1):
         return "308 Resume", f"Range: bytes=0-{part[1]}\r\n", b""
     return "200 OK", "", OBJECT
 
 
+@functools.cache
+def _checksum(size_bytes: int) -> str:
+    """Of what is given for an object of that size."""
+    if size_bytes == len(SMALL):
+        return crc32c_text(crc32c.extend(0, SMALL))
+    value = 0
+    for _ in range(size_bytes // len(PIECE)):
+        value = crc32c.extend(value, PIECE)
+    return crc32c_text(value)
+
+
 async def _give(writer: asyncio.StreamWriter, *, is_small: bool) -> None:
     size_bytes = len(SMALL) if is_small else SIZE_BYTES
-    writer.write(f"HTTP/1.1 200 OK\r\n{TELLS}Content-Length: {size_bytes}\r\n\r\n".encode())
+    told = f"{TELLS}X-Goog-Hash: crc32c={_checksum(size_bytes)}\r\nContent-Length: {size_bytes}"
+    writer.write(f"HTTP/1.1 200 OK\r\n{told}\r\n\r\n".encode())
     if is_small:
         writer.write(SMALL)
         await writer.drain()

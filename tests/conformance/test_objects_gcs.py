@@ -182,6 +182,13 @@ async def test_read__nothing_of_a_missing_object__says_so(store: ObjectStore) ->
         await content(store, "missing", length=0)
 
 
+async def test_append__before_the_beginning__is_refused_as_by_other_stores(
+    store: ObjectStore,
+) -> None:
+    with pytest.raises(InvalidValue, match="byte 0"):
+        await store.append("a", offset=-1, data=b"")
+
+
 async def test_presign__no_key__says_what_to_do(store: ObjectStore) -> None:
     assert not store.capabilities.presign
     with pytest.raises(NotSupported, match="GOOGLE_APPLICATION_CREDENTIALS"):

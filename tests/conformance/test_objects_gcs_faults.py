@@ -38,7 +38,7 @@ from seafloor.domain.errors import (
 )
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES
-from seafloor.stores.objects.gcs.client import GcsClient
+from seafloor.stores.objects.gcs.client import READ_AHEAD_BYTES, GcsClient
 from seafloor.stores.objects.gcs.store import GcsObjectStore
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
@@ -304,9 +304,19 @@ async def test_read__cut_and_replaced__is_corrupt_never_a_mixture(
 
 async def test_read__cut_for_ever__is_unavailable(front: Front, store: GcsObjectStore) -> None:
     await store.put("a", THREE_CHUNKS)
-    front.plan(download, *[CutAnswer(5)] * AT_ONCE.attempts_max)
+    front.plan(download, *[CutAnswer(2 * READ_AHEAD_BYTES)] * AT_ONCE.attempts_max)
     with pytest.raises(StoreUnavailable):
         await content(store, "a")
+
+
+async def test_read__cut_at_its_beginning__can_be_repeated(
+    front: Front, store: GcsObjectStore
+) -> None:
+    await store.put("a", THREE_CHUNKS)
+    front.plan(download, CutAnswer(5), CutAnswer(5))
+    with pytest.raises(StoreUnavailable):
+        await content(store, "a")
+    assert await content(RetryObjectStore(store, AT_ONCE), "a") == THREE_CHUNKS
 
 
 def _flipped(said: Said) -> Said:

@@ -89,6 +89,10 @@ def check_key(text: str, *, field: str = "key") -> str:
     return text
 
 
+def _has_control(text: str) -> bool:
+    return any(unicodedata.category(char) in {"Cc", "Cs"} for char in text)
+
+
 def check_path(text: str, *, field: str = "path") -> str:
     """Check the relative path of a file that a workload keeps. The one path check of Seafloor.
 
@@ -105,7 +109,7 @@ def check_path(text: str, *, field: str = "path") -> str:
     """
     if not text:
         raise InvalidValue("A path must not be empty.", field=field)
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text) or "\\" in text:
+    if "\\" in text or (not text.isprintable() and _has_control(text)):
         raise InvalidValue("A path must not hold control characters or backslashes.", field=field)
     if text.startswith("/") or re.match(r"[A-Za-z]:", text):
         raise InvalidValue(f'"{text}" is absolute: give a path inside the folder.', field=field)

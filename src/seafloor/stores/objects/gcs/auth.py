@@ -9,20 +9,24 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-import httpx
 import msgspec
+from pyreqwest.client import Client
+from pyreqwest.exceptions import RequestError
+from pyreqwest.response import Response
 
 from seafloor.domain.errors import InvalidValue, NotSupported, StoreError, StoreUnavailable
-from seafloor.stores.objects.gcs.errors import retry_after_s
+from seafloor.stores.objects.gcs.errors import retry_after_s, told
 from seafloor.stores.objects.gcs.signing import ServiceKey
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 REFRESH_BEFORE_S = 225.0
 """A token is renewed so long before it ends, so that none ends on its way."""
 
+_TIMEOUT = timedelta(seconds=60)
 _FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _METADATA_HOST = "metadata.google.internal"
 _TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 an address
@@ -32,7 +36,7 @@ _JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 class Tokens(Protocol):
     """Gives what a request carries."""
 
-    async def token(self, http: httpx.AsyncClient) -> str:
+    async def token(self, http: Client) -> str:
         """A token that is good now; empty: requests carry none.
 
         Raises:
@@ -49,7 +53,7 @@ class Tokens(Protocol):
 class Anonymous:
     """No token at all."""
 
-    async def token(self, http: httpx.AsyncClient) -> str:  # noqa: ARG002 of the protocol
+    async def token(self, http: Client) -> str:  # noqa: ARG002 of the protocol
         """Nothing."""
         return ""
 
@@ -65,7 +69,7 @@ class _Granted(msgspec.Struct, frozen=True):
         return "_Granted()"
 
 
-Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
+Ask = Callable[[Client], Awaitable[Response]]
 
 
 class CachedTokens:
@@ -87,7 +91,7 @@ class CachedTokens:
         self._until_s = 0.0
         self._lock = asyncio.Lock()
 
-    async def token(self, http: httpx.AsyncClient) -> str:
+    async def token(self, http: Client) -> str:
         """Give the token that is kept, or get one; many callers ask once."""
         async with self._lock:
             if not self._token or self._clock() >= self._until_s:
@@ -102,20 +106,21 @@ class CachedTokens:
         if token == self._token:
             self._token = ""
 
-    async def _granted(self, http: httpx.AsyncClient) -> _Granted:
+    async def _granted(self, http: Client) -> _Granted:
         try:
             response = await self._ask(http)
-        except httpx.TransportError as error:
+            content = bytes(await response.bytes())
+        except RequestError as error:
             raise StoreUnavailable(
                 f"No token can be had for {self._whose}: nobody answers there. Look at the "
                 f"network; outside of Google's machines, set {_FILE_VARIABLE} to a key file.",
-                detail=f"{type(error).__name__}: {error}",
-            ) from error
-        status = response.status_code
+                detail=told(error),
+            ) from None
+        status = response.status
         if status in (408, 429) or status >= 500:
             raise StoreUnavailable(
                 f"No token can be had for {self._whose} now (status {status}): repeat.",
-                retry_after_s=retry_after_s(response),
+                retry_after_s=retry_after_s(response.headers),
             )
         if status != 200:
             raise StoreError(
@@ -123,7 +128,7 @@ class CachedTokens:
                 "the account is not disabled, and that this machine's clock is right.",
             )
         try:
-            return msgspec.json.decode(response.content, type=_Granted)
+            return msgspec.json.decode(content, type=_Granted)
         except msgspec.DecodeError:
             # Without the cause: what could not be read may hold a token.
             raise StoreError(
@@ -201,18 +206,19 @@ def _from_file(path: Path) -> Credentials:
 
 
 def _service(key: ServiceKey, token_url: str) -> Ask:
-    async def ask(http: httpx.AsyncClient) -> httpx.Response:
+    async def ask(http: Client) -> Response:
         assertion = key.assertion(audience=token_url, scope=SCOPE)
-        return await http.post(token_url, data={"grant_type": _JWT_GRANT, "assertion": assertion})
+        return await _posted(http, token_url, {"grant_type": _JWT_GRANT, "assertion": assertion})
 
     return ask
 
 
 def _person(file: _File) -> Ask:
-    async def ask(http: httpx.AsyncClient) -> httpx.Response:
-        return await http.post(
+    async def ask(http: Client) -> Response:
+        return await _posted(
+            http,
             file.token_uri,
-            data={
+            {
                 "grant_type": "refresh_token",
                 "client_id": file.client_id,
                 "client_secret": file.client_secret,
@@ -224,10 +230,13 @@ def _person(file: _File) -> Ask:
 
 
 def _machine(host: str) -> Ask:
-    async def ask(http: httpx.AsyncClient) -> httpx.Response:
-        return await http.get(
-            f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token",
-            headers={"Metadata-Flavor": "Google"},
-        )
+    async def ask(http: Client) -> Response:
+        url = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token"
+        request = http.get(url).header("Metadata-Flavor", "Google")
+        return await request.timeout(_TIMEOUT).build().send()
 
     return ask
+
+
+async def _posted(http: Client, url: str, form: Mapping[str, str]) -> Response:
+    return await http.post(url).form(form).timeout(_TIMEOUT).build().send()

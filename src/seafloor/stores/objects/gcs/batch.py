@@ -6,11 +6,9 @@ import uuid
 from collections.abc import Sequence
 from email import message_from_bytes, policy
 
-import httpx
-
 from seafloor.domain.errors import StoreUnavailable
 from seafloor.stores.objects.gcs.client import Call, GcsClient
-from seafloor.stores.objects.gcs.errors import refusal
+from seafloor.stores.objects.gcs.errors import Answer, refusal
 
 BATCH_CALLS_MAX = 100
 """What the API takes at once."""
@@ -37,7 +35,7 @@ async def delete_batch(client: GcsClient, keys: Sequence[str]) -> int:
             f"{client.endpoint}/batch/storage/v1",
             _RIGHT,
             headers={"Content-Type": f"multipart/mixed; boundary={boundary}"},
-            body=("".join(parts).encode(), f"--{boundary}--\r\n".encode()),
+            body=f"{''.join(parts)}--{boundary}--\r\n".encode(),
             is_of_bucket=False,
         )
     )
@@ -46,19 +44,19 @@ async def delete_batch(client: GcsClient, keys: Sequence[str]) -> int:
         raise StoreUnavailable(
             f"Google Cloud Storage answered {len(answers)} of {len(keys)} deletions: repeat.",
         )
-    if any(answer.status_code == 404 for answer in answers):
+    if any(answer.status == 404 for answer in answers):
         await client.check_bucket()
     for answer in answers:
-        if not answer.is_success and answer.status_code != 404:
+        if not answer.is_success and answer.status != 404:
             raise refusal(answer, client.bucket, _RIGHT)
     return sum(answer.is_success for answer in answers)
 
 
-def _answers(response: httpx.Response) -> list[httpx.Response]:
+def _answers(response: Answer) -> list[Answer]:
     """Take an answer of several parts apart; each is an answer of HTTP."""
     head = f"Content-Type: {response.headers.get('Content-Type', '')}\r\n\r\n".encode()
     whole = message_from_bytes(head + response.content, policy=policy.HTTP)
-    found: list[httpx.Response] = []
+    found: list[Answer] = []
     for part in whole.iter_parts() if whole.is_multipart() else ():
         raw = part.get_payload(decode=True)
         if not isinstance(raw, bytes):
@@ -69,11 +67,5 @@ def _answers(response: httpx.Response) -> list[httpx.Response]:
             continue
         message = message_from_bytes(rest, policy=policy.HTTP)
         body = message.get_payload(decode=True)
-        found.append(
-            httpx.Response(
-                int(words[1]),
-                headers=[(name, value) for name, value in message.items() if name == "Retry-After"],
-                content=body if isinstance(body, bytes) else b"",
-            )
-        )
+        found.append(Answer(int(words[1]), message, body if isinstance(body, bytes) else b""))
     return found

@@ -27,7 +27,7 @@ class Chunk:
     """A part of an object.
 
     Args:
-        data: Good until the next chunk is asked for.
+        data: Good until the next chunk is asked for, unless ``ChunkSource.let_go`` was called.
         start: Of its first byte in the object.
         is_last: Whether the object ends with it.
     """
@@ -54,7 +54,7 @@ class ChunkSource:
         self.crc32c = 0
         self._whole = data if isinstance(data, bytes) else None
         self._pieces = aiter(_cut(data) if isinstance(data, bytes) else data)
-        self._buffer = bytearray(_FIRST_BYTES)
+        self._buffer = bytearray()
         self._rest = memoryview(b"")
         self._start = 0
 
@@ -67,6 +67,7 @@ class ChunkSource:
         if self._whole is not None and len(self._whole) <= CHUNK_BYTES:
             self.crc32c = crc32c.extend(0, self._whole)
             return Chunk(memoryview(self._whole), 0, is_last=True)
+        self._buffer = self._buffer or bytearray(CHUNK_BYTES if self._start else _FIRST_BYTES)
         filled = 0
         while True:
             if not self._rest and (piece := await anext(self._pieces, None)) is not None:
@@ -87,6 +88,10 @@ class ChunkSource:
         found = Chunk(view, self._start, is_last=not self._rest)
         self._start = found.end
         return found
+
+    def let_go(self) -> None:
+        """Leave the last chunk alone for good: a request that failed may still be sending it."""
+        self._buffer = bytearray()
 
 
 async def _cut(data: bytes) -> AsyncIterator[bytes]:

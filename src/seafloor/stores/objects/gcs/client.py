@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from urllib.parse import quote, urlencode
+from datetime import timedelta
+from urllib.parse import quote
 
-import httpx
+import msgspec
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import BuilderError, RequestError
+from pyreqwest.request import RequestBuilder, StreamRequest
+from pyreqwest.response import Response
 
+from seafloor.domain.errors import InvalidValue
 from seafloor.stores.objects.gcs.auth import Tokens
-from seafloor.stores.objects.gcs.errors import no_bucket, refusal, unreachable
+from seafloor.stores.objects.gcs.errors import Answer, no_bucket, refusal, unreachable
 
 GOOGLE = "https://storage.googleapis.com"
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
-LANES = 8
-LANE_CONNECTIONS_MAX = 8
-"""httpx looks at all connections of a client for each request: so there are several small clients.
-Measured with 64 callers at once, one client of 64 connections took thrice the time."""
+SLOWEST_BYTES_PER_S = 64 * 1024
+"""What is sent slower is given up."""
 
-_PIECE_BYTES = 512 * 1024
+READ_AHEAD_BYTES = 64 * 1024
+"""What of an answer is taken before it is asked for. An answer that ends before is none."""
 
-
-class _NoSessions(logging.Filter):
-    """Keeps the addresses of uploads out of the log: whoever has one may write."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Drop a line that names one."""
-        return "upload_id=" not in record.getMessage()
+IDLE_CONNECTIONS_MAX = 64
 
 
-_NO_SESSIONS = _NoSessions()
-for _name in ("httpx", "httpcore.http11", "httpcore.http2"):
-    logging.getLogger(_name).addFilter(_NO_SESSIONS)
-
-
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request that can be made again.
 
     Args:
@@ -47,7 +37,7 @@ class Call:
         url: With its query.
         right: What it needs, as roles list it.
         headers: Added.
-        body: Pieces that are sent one after the other.
+        body: Sent as it is, without a copy: it must not change before the answer is there.
         fine: Statuses that are answers; any other raises.
         is_of_bucket: Whether a success says that the bucket exists.
     """
@@ -55,8 +45,8 @@ class Call:
     method: str
     url: str
     right: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: Sequence[bytes | memoryview] = ()
+    headers: Mapping[str, str] = {}
+    body: bytes | memoryview = b""
     fine: frozenset[int] = frozenset({200})
     is_of_bucket: bool = True
 
@@ -64,14 +54,16 @@ class Call:
 class GcsClient:
     """One bucket over HTTP.
 
-    Used from one event loop.
+    Used from one event loop; the bytes themselves are moved by a thread outside of it.
 
     Args:
         bucket: Its name.
         tokens: For each request.
         endpoint: Scheme and host.
-        trust_env: Whether a proxy or a list of authorities that the process is told to use is
-            used; not on loopback.
+        trust_env: Whether a proxy that the process is told to use is used; not on loopback.
+
+    Raises:
+        InvalidValue: this machine has no list of authorities to trust.
     """
 
     def __init__(
@@ -81,67 +73,74 @@ class GcsClient:
         self.endpoint = endpoint
         self._tokens = tokens
         self._bucket_seen = False
-        trusted = httpx.create_ssl_context(trust_env=trust_env)
-        self._lanes = [_Lane(_http(trusted, trust_env=trust_env)) for _ in range(LANES)]
+        self._objects_url = f"{endpoint}/storage/v1/b/{quote(bucket, safe='')}/o"
+        self._upload_url = f"{endpoint}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
+        self._http = _http(trust_env=trust_env)
+        # The time between two pieces of an answer is bounded apart: it would also bound how long
+        # a chunk of an upload may take.
+        self._streams = _http(trust_env=trust_env, read_timeout_s=ANSWER_TIMEOUT_S)
 
     def objects_url(self, **query: str) -> str:
         """The address of all objects."""
-        return _with_query(f"{self.endpoint}/storage/v1/b/{quote(self.bucket, safe='')}/o", query)
+        return _with_query(self._objects_url, query)
 
     def object_url(self, key: str, **query: str) -> str:
         """The address of one object; its name is encoded here, once."""
-        return _with_query(f"{self.objects_url()}/{quote(key, safe='')}", query)
+        return _with_query(f"{self._objects_url}/{quote(key, safe='')}", query)
 
     def upload_url(self, **query: str) -> str:
         """The address that takes content."""
-        path = f"/upload/storage/v1/b/{quote(self.bucket, safe='')}/o"
-        return _with_query(self.endpoint + path, query)
+        return _with_query(self._upload_url, query)
 
-    async def call(self, call: Call) -> httpx.Response:
+    async def call(self, call: Call) -> Answer:
         """Make a request and read its whole answer.
 
         Raises:
             StoreUnavailable: no answer, or one that asks to come back.
             StoreFull, StoreError, Conflict: refused; see ``errors.refusal``.
         """
-        async with self.opened(call) as response:
-            try:
-                await response.aread()
-            except httpx.TransportError as error:
-                raise unreachable(error, self.bucket) from error
-        return response
+        limit = timedelta(seconds=ANSWER_TIMEOUT_S + len(call.body) / SLOWEST_BYTES_PER_S)
+        token = await self._tokens.token(self._http)
+        try:
+            response = await _request(self._http, call, token).timeout(limit).build().send()
+            if response.status == 401 and token:
+                token = await self._renewed(token)
+                response = await _request(self._http, call, token).timeout(limit).build().send()
+            content = bytes(await response.bytes())
+        except RequestError as error:
+            raise unreachable(error, self.bucket) from None
+        answer = Answer(response.status, response.headers, content)
+        self._check(answer, call)
+        return answer
 
     @asynccontextmanager
-    async def opened(self, call: Call) -> AsyncGenerator[httpx.Response]:
+    async def opened(self, call: Call) -> AsyncGenerator[Response]:
         """Make a request whose answer is read as it comes.
 
-        What breaks the body raises ``httpx.TransportError``; the rest is as for ``call``.
+        What breaks the body raises ``RequestError``; the rest is as for ``call``.
         """
-        lane = min(self._lanes, key=lambda lane: lane.calls)
-        lane.calls += 1
+        token = await self._tokens.token(self._http)
+        request = _streaming(self._streams, call, token)
         try:
-            async with self._answered(lane.http, call) as response:
-                yield response
-        finally:
-            lane.calls -= 1
-
-    @asynccontextmanager
-    async def _answered(
-        self, http: httpx.AsyncClient, call: Call
-    ) -> AsyncGenerator[httpx.Response]:
-        response = await self._send(http, call)
+            response = await request.__aenter__()
+            if response.status == 401 and token:
+                await request.__aexit__(None, None, None)
+                token = await self._renewed(token)
+                request = _streaming(self._streams, call, token)
+                response = await request.__aenter__()
+        except RequestError as error:
+            raise unreachable(error, self.bucket) from None
         try:
-            if response.status_code not in call.fine:
+            content = b""
+            if response.status not in call.fine:
                 try:
-                    await response.aread()
-                except httpx.TransportError as error:
-                    raise unreachable(error, self.bucket) from error
-                raise refusal(response, self.bucket, call.right)
-            if response.is_success and call.is_of_bucket:
-                self._bucket_seen = True
+                    content = bytes(await response.bytes())
+                except RequestError as error:
+                    raise unreachable(error, self.bucket) from None
+            self._check(Answer(response.status, response.headers, content), call)
             yield response
         finally:
-            await response.aclose()
+            await request.__aexit__(None, None, None)
 
     async def check_bucket(self) -> None:
         """Tell a missing object from a missing bucket: the API answers both with 404.
@@ -153,71 +152,74 @@ class GcsClient:
             return
         url = self.objects_url(maxResults="1", fields="kind")
         call = Call("GET", url, "storage.objects.list", fine=frozenset({200, 404}))
-        if (await self.call(call)).status_code == 404:
+        if (await self.call(call)).status == 404:
             raise no_bucket(self.bucket)
 
     async def close(self) -> None:
         """Close the connections. Safe to repeat."""
-        for lane in self._lanes:
-            await lane.http.aclose()
+        await self._http.close()
+        await self._streams.close()
 
-    async def _send(self, http: httpx.AsyncClient, call: Call) -> httpx.Response:
-        token = await self._tokens.token(http)
-        response = await self._send_with(http, call, token)
-        if response.status_code == 401 and token:
-            # It may have been revoked, or ended by a clock that is not ours.
-            await response.aclose()
-            self._tokens.refuse(token)
-            token = await self._tokens.token(http)
-            response = await self._send_with(http, call, token)
-        return response
+    async def _renewed(self, token: str) -> str:
+        """Another token: this one may have been revoked, or ended by a clock that is not ours."""
+        self._tokens.refuse(token)
+        return await self._tokens.token(self._http)
 
-    async def _send_with(self, http: httpx.AsyncClient, call: Call, token: str) -> httpx.Response:
-        headers = dict(call.headers)
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        if call.body or call.method in ("POST", "PUT"):
-            headers["Content-Length"] = str(sum(len(piece) for piece in call.body))
-        request = http.build_request(
-            call.method,
-            call.url,
-            headers=headers,
-            content=_pieces(call.body) if call.body else None,
-        )
-        try:
-            return await http.send(request, stream=True)
-        except httpx.TransportError as error:
-            raise unreachable(error, self.bucket) from error
+    def _check(self, answer: Answer, call: Call) -> None:
+        if answer.status not in call.fine:
+            raise refusal(answer, self.bucket, call.right)
+        if answer.is_success and call.is_of_bucket:
+            self._bucket_seen = True
 
 
-@dataclass
-class _Lane:
-    """A client with few connections, and how many calls it has."""
+def _request(http: Client, call: Call, token: str) -> RequestBuilder:
+    request = http.request(call.method, call.url)
+    if call.headers:
+        request.headers(call.headers)
+    if token:
+        request.header("Authorization", f"Bearer {token}", is_sensitive=True)
+    if call.body:
+        request.body_bytes(call.body)
+    elif call.method in ("POST", "PUT"):
+        # Google refuses a request that does not say how long it is.
+        request.header("Content-Length", "0")
+    return request
 
-    http: httpx.AsyncClient
-    calls: int = 0
+
+def _streaming(http: Client, call: Call, token: str) -> StreamRequest:
+    return _request(http, call, token).streamed_read_buffer_limit(READ_AHEAD_BYTES).build_streamed()
 
 
-def _http(trusted: ssl.SSLContext, *, trust_env: bool) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        verify=trusted,
-        timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-        limits=httpx.Limits(
-            max_connections=LANE_CONNECTIONS_MAX, max_keepalive_connections=LANE_CONNECTIONS_MAX
-        ),
-        headers={"User-Agent": "seafloor"},
-        follow_redirects=False,
-        trust_env=trust_env,
+def _http(*, trust_env: bool, read_timeout_s: float | None = None) -> Client:
+    builder = (
+        ClientBuilder()
+        .user_agent("seafloor")
+        .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .follow_redirects(False)
+        .referer(False)
+        # What is kept compressed is given as it is kept.
+        .gzip(False)
+        .brotli(False)
+        .zstd(False)
+        .deflate(False)
     )
-
-
-async def _pieces(body: Sequence[bytes | memoryview]) -> AsyncIterator[bytes]:
-    """Give a body in pieces small enough to be copied on their way."""
-    for part in body:
-        view = memoryview(part)
-        for start in range(0, len(view), _PIECE_BYTES):
-            yield bytes(view[start : start + _PIECE_BYTES])
+    if read_timeout_s is not None:
+        builder = builder.read_timeout(timedelta(seconds=read_timeout_s))
+    if not trust_env:
+        builder = builder.no_proxy()
+    try:
+        return builder.build()
+    except BuilderError as error:
+        raise InvalidValue(
+            "This machine has no list of authorities to trust: install ca-certificates, or name "
+            "one in SSL_CERT_FILE.",
+            field="SSL_CERT_FILE",
+        ) from error
 
 
 def _with_query(url: str, query: Mapping[str, str]) -> str:
-    return f"{url}?{urlencode(query, quote_via=quote, safe='')}" if query else url
+    if not query:
+        return url
+    pairs = [f"{name}={quote(text, safe='')}" for name, text in query.items()]
+    return f"{url}?{'&'.join(pairs)}"

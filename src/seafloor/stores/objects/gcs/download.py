@@ -7,7 +7,8 @@ import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-import httpx
+from pyreqwest.exceptions import RequestError
+from pyreqwest.response import Response
 
 from seafloor.domain.errors import NotFound, StoreCorrupt, StoreUnavailable
 from seafloor.stores.objects.gcs.chunks import crc32c
@@ -63,7 +64,6 @@ class Download:
         failures = 0
         while True:
             reached = self._at
-            cause: httpx.TransportError | None = None
             try:
                 async for chunk in self._once():
                     yield chunk
@@ -72,15 +72,15 @@ class Download:
                 error: StoreUnavailable | StoreCorrupt = StoreCorrupt(
                     f'"{self._key}" ended early: read it again.'
                 )
-            except httpx.TransportError as broken:
-                error, cause = unreachable(broken, self._client.bucket), broken
+            except RequestError as broken:
+                error = unreachable(broken, self._client.bucket)
             except StoreUnavailable as refused:
                 if self._pinned is None:
                     raise
                 error = refused
             failures = 1 if self._at > reached else failures + 1
             if failures >= self._policy.attempts_max:
-                raise error from cause
+                raise error
             await asyncio.sleep(
                 self._policy.delay_s(
                     failures,
@@ -92,9 +92,9 @@ class Download:
     async def _once(self) -> AsyncGenerator[bytes]:
         """Give what one request gives, from where the reading is."""
         async with self._client.opened(self._call()) as response:
-            if response.status_code == 404:
+            if response.status == 404:
                 await self._missing()
-            if response.status_code == 416:
+            if response.status == 416:
                 # Only the first request can ask for bytes past the end.
                 self._pinned = self._pinned or _Pinned("", self._start, "")
                 return
@@ -102,7 +102,9 @@ class Download:
                 self._pinned = self._pin(response)
             elif response.headers.get("X-Goog-Generation") != self._pinned.generation:
                 raise self._replaced()
-            async for chunk in response.aiter_raw(READ_CHUNK_BYTES):
+            body = response.body_reader
+            while (piece := await body.read(READ_CHUNK_BYTES)) is not None:
+                chunk = piece.to_bytes()
                 if self._at + len(chunk) > self._pinned.end:
                     raise StoreCorrupt(f'"{self._key}" came with more bytes than it has.')
                 self._at += len(chunk)
@@ -127,8 +129,8 @@ class Download:
             fine=frozenset({200, 206, 404, 416}),
         )
 
-    def _pin(self, response: httpx.Response) -> _Pinned:
-        is_ranged = response.status_code == 206
+    def _pin(self, response: Response) -> _Pinned:
+        is_ranged = response.status == 206
         told = response.headers.get("Content-Range" if is_ranged else "Content-Length", "")
         size_text = told.rpartition("/")[2]
         generation = response.headers.get("X-Goog-Generation", "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 
-import httpx
 import msgspec
+from pyreqwest.exceptions import RequestError
 
 from seafloor.domain.errors import (
     Conflict,
@@ -28,6 +29,33 @@ _HELD = frozenset({"retentionPolicyNotMet", "objectUnderActiveHold"})
 _DETAIL_BYTES_MAX = 500
 
 
+class Headers(Protocol):
+    """Headers, whatever the case of their names."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """The first of a name."""
+        ...
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was answered to a request, or to one of a batch.
+
+    Args:
+        status: Of HTTP.
+        headers: Of HTTP.
+        content: The body; empty for one that is a stream.
+    """
+
+    status: int
+    headers: Headers
+    content: bytes = b""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it was done."""
+        return 200 <= self.status < 300
+
+
 class _Reason(msgspec.Struct, frozen=True):
     reason: str = ""
 
@@ -36,31 +64,41 @@ class _Failure(msgspec.Struct, frozen=True):
     errors: tuple[_Reason, ...] = ()
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _Failed(msgspec.Struct, frozen=True):
     error: _Failure
 
 
-def unreachable(error: httpx.TransportError, bucket: str) -> StoreUnavailable:
-    """Say that no answer came."""
+def unreachable(error: RequestError, bucket: str) -> StoreUnavailable:
+    """Say that no answer came.
+
+    To be raised without its cause, which tells the address: whoever has that of an upload may
+    write.
+    """
     return StoreUnavailable(
         f'Google Cloud Storage does not answer for the bucket "{bucket}": '
         "look at the network between it and this server, then repeat.",
-        detail=f"{type(error).__name__}: {error}",
+        detail=told(error),
         retry_after_s=SILENT_RETRY_AFTER_S,
     )
 
 
-def refusal(response: httpx.Response, bucket: str, right: str) -> SeafloorError:
+def told(error: RequestError) -> str:
+    """What happened at the bottom, without an address."""
+    causes = error.details["causes"] or [{"message": error.message}]
+    return f"{type(error).__name__}: {causes[-1]['message']}"
+
+
+def refusal(answer: Answer, bucket: str, right: str) -> SeafloorError:
     """Say why a request was refused.
 
     Args:
-        response: Its answer, whose body was read. What the caller takes for an answer (404, 412)
+        answer: Its answer, whose body was read. What the caller takes for an answer (404, 412)
             was seen before.
         bucket: To name it.
         right: What the request needs, as roles list it (``storage.objects.get``).
     """
-    status, reasons = response.status_code, _reasons(response.content)
-    detail = f"{status}: {response.content[:_DETAIL_BYTES_MAX]!r}"
+    status, reasons = answer.status, _reasons(answer.content)
+    detail = f"{status}: {answer.content[:_DETAIL_BYTES_MAX]!r}"
     if status == 507 or reasons & _QUOTA:
         return StoreFull(
             f'The quota of the bucket "{bucket}" is used up: raise it or free some, then repeat.',
@@ -70,7 +108,7 @@ def refusal(response: httpx.Response, bucket: str, right: str) -> SeafloorError:
         return StoreUnavailable(
             f'Google Cloud Storage is busy (status {status} for the bucket "{bucket}"): repeat.',
             detail=detail,
-            retry_after_s=retry_after_s(response),
+            retry_after_s=retry_after_s(answer.headers),
         )
     if status == 401:
         return StoreError(
@@ -105,9 +143,9 @@ def no_bucket(bucket: str) -> InvalidValue:
     )
 
 
-def retry_after_s(response: httpx.Response) -> float | None:
+def retry_after_s(headers: Headers) -> float | None:
     """Read how long an answer asks to wait: seconds or a date; None when it does not say."""
-    text = response.headers.get("Retry-After", "").strip()
+    text = headers.get("Retry-After", "").strip()
     if not text:
         return None
     try:
@@ -122,7 +160,7 @@ def retry_after_s(response: httpx.Response) -> float | None:
 
 def _reasons(body: bytes) -> set[str]:
     try:
-        found = msgspec.json.decode(body, type=_Answer)
+        found = msgspec.json.decode(body, type=_Failed)
     except msgspec.DecodeError:
         return set()
     return {each.reason for each in found.error.errors}

@@ -6,10 +6,10 @@ import base64
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-import httpx
 import msgspec
 
 from seafloor.domain.errors import StoreUnavailable
+from seafloor.stores.objects.gcs.errors import Answer
 from seafloor.stores.objects.protocol import ObjectInfo
 
 FIELDS = "name,size,generation,timeCreated,crc32c"
@@ -78,18 +78,18 @@ def modified_ns(created: datetime, generation: int) -> int:
     return told_ns // 10**6 * 10**6 + generation % 10**6
 
 
-def decoded(response: httpx.Response, kind: type[_Told]) -> _Told:
+def decoded(answer: Answer, kind: type[_Told]) -> _Told:
     """Read an answer of the API.
 
     Raises:
         StoreUnavailable: it is not one; something between here and there answered.
     """
     try:
-        return msgspec.json.decode(response.content, type=kind)
+        return msgspec.json.decode(answer.content, type=kind)
     except msgspec.DecodeError as error:
         raise StoreUnavailable(
             "What answered is not Google Cloud Storage: look at the proxies on the way.",
-            detail=f"{response.status_code}: {response.content[:200]!r}",
+            detail=f"{answer.status}: {answer.content[:200]!r}",
         ) from error
 
 

@@ -8,12 +8,12 @@ import random
 from collections.abc import Mapping
 from types import TracebackType
 
-import httpx
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, StoreError, StoreUnavailable
 from seafloor.stores.objects.gcs.chunks import Chunk, ChunkSource
 from seafloor.stores.objects.gcs.client import Call, GcsClient
+from seafloor.stores.objects.gcs.errors import Answer
 from seafloor.stores.objects.gcs.resource import FIELDS, Resource, crc32c_text, decoded
 from seafloor.stores.objects.wrap.retry import RetryPolicy
 
@@ -58,11 +58,11 @@ class ResumableUpload:
                     "Content-Type": "application/json",
                     "X-Upload-Content-Type": "application/octet-stream",
                 },
-                body=(msgspec.json.encode({"name": self._key}),),
+                body=msgspec.json.encode({"name": self._key}),
                 fine=frozenset({200, 201, 404, 412}),
             )
         )
-        if response.status_code == 404:
+        if response.status == 404:
             await self._client.check_bucket()
         self._check_absent(response)
         self._url = response.headers.get("Location", "")
@@ -85,16 +85,16 @@ class ResumableUpload:
         """Send all chunks, the first and those that follow."""
         chunk = first
         while True:
-            found = await self._send(chunk, source.crc32c)
+            found = await self._send(chunk, source)
             if found is not None:
                 self._is_whole = True
                 return found
             chunk = await source.next()
 
-    async def _send(self, chunk: Chunk, crc32c: int) -> Resource | None:
+    async def _send(self, chunk: Chunk, source: ChunkSource) -> Resource | None:
         """Send one chunk until the service has all of it; None: it waits for the next."""
         # The checksum of the whole: the service itself refuses what was damaged on its way.
-        hashes = {"X-Goog-Hash": f"crc32c={crc32c_text(crc32c)}"} if chunk.is_last else {}
+        hashes = {"X-Goog-Hash": f"crc32c={crc32c_text(source.crc32c)}"} if chunk.is_last else {}
         reached = chunk.start
         failures = 0
         is_known = True
@@ -102,6 +102,7 @@ class ResumableUpload:
             try:
                 answer = await (self._put(chunk, reached, hashes) if is_known else self._ask())
             except StoreUnavailable as error:
+                source.let_go()
                 failures += 1
                 if failures >= self._policy.attempts_max:
                     raise
@@ -146,20 +147,20 @@ class ResumableUpload:
                 self._url,
                 _RIGHT,
                 headers=headers,
-                body=(data,) if data else (),
+                body=data,
                 fine=frozenset({200, 201, 308, 404, 410, 412}),
             )
         )
         self._check_absent(response)
-        if response.status_code in (404, 410):
+        if response.status in (404, 410):
             return _GONE
-        if response.status_code == 308:
+        if response.status == 308:
             _, _, last = response.headers.get("Range", "").rpartition("-")
             return int(last) + 1 if last.isdecimal() else 0
         return decoded(response, Resource)
 
-    def _check_absent(self, response: httpx.Response) -> None:
-        if response.status_code == 412:
+    def _check_absent(self, response: Answer) -> None:
+        if response.status == 412:
             raise AlreadyExists(f'There is an object "{self._key}" already.', field="key")
 
     def _lost(self, why: str) -> StoreUnavailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,12 @@ from seafloor.stores.objects.gcs.resource import (
 )
 from seafloor.stores.objects.gcs.resumable import ResumableUpload
 from seafloor.stores.objects.gcs.signing import ServiceKey
-from seafloor.stores.objects.keys import check_listing, check_object_key, check_range
+from seafloor.stores.objects.keys import (
+    check_append,
+    check_listing,
+    check_object_key,
+    check_range,
+)
 from seafloor.stores.objects.protocol import (
     LIST_LIMIT_MAX,
     ObjectCapabilities,
@@ -110,6 +116,8 @@ class GcsObjectStore:
         self._client = client
         self._key = key
         self._resume = resume
+        self._boundary = f"seafloor-{uuid.uuid4().hex}"
+        self._parts = itertools.count()
 
     @property
     def capabilities(self) -> ObjectCapabilities:
@@ -221,7 +229,7 @@ class GcsObjectStore:
 
     async def append(self, key: str, *, offset: int, data: bytes) -> int:  # noqa: ARG002
         """Raise NotSupported: an object of this store is written whole."""
-        check_object_key(key)
+        check_append(key, offset=offset)
         raise NotSupported("Objects in Google Cloud Storage are written whole: put them again.")
 
     async def copy(self, source: str, target: str, *, if_absent: bool = False) -> ObjectInfo:
@@ -244,7 +252,7 @@ class GcsObjectStore:
         url = self._client.object_url(check_object_key(key))
         fine = frozenset({200, 204, 404})
         response = await self._client.call(Call("DELETE", url, "storage.objects.delete", fine=fine))
-        if response.status_code == 404:
+        if response.status == 404:
             await self._client.check_bucket()
             return False
         return True
@@ -274,7 +282,7 @@ class GcsObjectStore:
     async def _find(self, key: str) -> Resource | None:
         url = self._client.object_url(key, fields=FIELDS)
         response = await self._client.call(Call("GET", url, _READ, fine=frozenset({200, 404})))
-        return None if response.status_code == 404 else decoded(response, Resource)
+        return None if response.status == 404 else decoded(response, Resource)
 
     async def _check_absent(self, key: str) -> None:
         if await self._find(key) is not None:
@@ -285,7 +293,7 @@ class GcsObjectStore:
         response = await self._client.call(
             Call("GET", url, "storage.objects.list", fine=frozenset({200, 404}))
         )
-        if response.status_code == 404:
+        if response.status == 404:
             await self._client.check_bucket()
             return Listing()
         return decoded(response, Listing)
@@ -295,8 +303,8 @@ class GcsObjectStore:
         query = {"uploadType": "multipart", "name": key, "fields": FIELDS}
         if if_absent:
             query["ifGenerationMatch"] = "0"
-        # Chosen at random: no content has it.
-        boundary = f"seafloor-{uuid.uuid4().hex}"
+        # Chosen at random, and never used twice: no content has it.
+        boundary = f"{self._boundary}-{next(self._parts)}"
         # With the checksum the service itself refuses what was damaged on its way.
         described = msgspec.json.encode({"name": key, "crc32c": crc32c_text(crc32c)})
         head = (
@@ -310,13 +318,13 @@ class GcsObjectStore:
                 self._client.upload_url(**query),
                 _WRITE,
                 headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-                body=(head, chunk.data, f"\r\n--{boundary}--\r\n".encode()),
+                body=b"".join((head, chunk.data, f"\r\n--{boundary}--\r\n".encode())),
                 fine=frozenset({200, 404, 412}),
             )
         )
-        if response.status_code == 412:
+        if response.status == 412:
             raise _already_there(key)
-        if response.status_code == 404:
+        if response.status == 404:
             raise no_bucket(self._client.bucket)
         return decoded(response, Resource)
 
@@ -341,9 +349,9 @@ class GcsObjectStore:
                 fine=frozenset({200, 404, 412}),
             )
         )
-        if response.status_code == 412:
+        if response.status == 412:
             raise _already_there(target)
-        if response.status_code == 404:
+        if response.status == 404:
             await self._client.check_bucket()
             raise _missing(source)
         return decoded(response, Rewrite)
