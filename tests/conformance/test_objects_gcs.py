@@ -182,6 +182,14 @@ async def test_read__nothing_of_a_missing_object__says_so(store: ObjectStore) ->
         await content(store, "missing", length=0)
 
 
+async def test_copy__nothing_there_and_target_exists__says_that_nothing_is_there(
+    store: ObjectStore,
+) -> None:
+    await store.put("b", b"1")
+    with pytest.raises(NotFound):
+        await store.copy("a", "b", if_absent=True)
+
+
 async def test_append__before_the_beginning__is_refused_as_by_other_stores(
     store: ObjectStore,
 ) -> None:

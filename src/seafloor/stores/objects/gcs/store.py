@@ -239,7 +239,9 @@ class GcsObjectStore:
         query = {"fields": f"done,rewriteToken,resource({FIELDS})"}
         if if_absent:
             # Looked at before a copy that takes many requests; the last of them decides.
-            await self._check_absent(target)
+            if await self._find(target) is not None:
+                await self.head(source)
+                raise _already_there(target)
             query["ifGenerationMatch"] = "0"
         while True:
             answer = await self._rewritten(source, target, query)
