@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from seafloor.domain.bounds import INT64_MAX, INT64_MIN
+from seafloor.domain.errors import InvalidValue
 
 STEP_MAX = INT64_MAX
 STEP_MIN = INT64_MIN
 TIME_MS_MAX = INT64_MAX // 1_000_000 - 1  # so that nanoseconds fit an int64
 POINTS_PER_APPEND_MAX = 50_000
+SEQUENCE_MAX = INT64_MAX
+
+_WRITER = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+class BatchId(msgspec.Struct, frozen=True):
+    """Which batch of which writer it is, so that one that is sent again is known without a look.
+
+    Args:
+        writer: Who sends: one process, or one file that several send one after the other; at most
+            64 letters, digits and ``. _ -``. No two that send at the same time share a name.
+        sequence: 1..SEQUENCE_MAX; rises from batch to batch, and may leave numbers out.
+    """
+
+    writer: str
+    sequence: int
+
+
+def check_batch_id(batch: BatchId) -> BatchId:
+    """Check a batch's name.
+
+    Raises:
+        InvalidValue: the writer or the sequence is none.
+    """
+    if not _WRITER.match(batch.writer):
+        raise InvalidValue(
+            'A writer is named by 1 to 64 letters, digits, ".", "_" and "-".', field="writer"
+        )
+    if not 1 <= batch.sequence <= SEQUENCE_MAX:
+        raise InvalidValue("A sequence is a whole number from 1, of 64 bits.", field="sequence")
+    return batch
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True, order=False):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from seafloor.domain.errors import SeafloorError
-from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, BatchId, Point
 from seafloor.stores.metrics.columns import columns_of
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.testing.metric_worlds import MemoryMetricWorld, MetricWorld, workload_id
@@ -89,6 +89,17 @@ class MetricStoreMachine(RuleBasedStateMachine):
         """A writer did not hear the answer, or another logs the same."""
         points = data.draw(st.sampled_from(self._sent))
         self._compare(lambda store: store.append(workload_id(workload), points))
+
+    @precondition(lambda self: self._sent)
+    @rule(
+        workload=_workloads,
+        batch=st.builds(BatchId, st.sampled_from(["v", "w"]), st.integers(0, 5)),
+        data=st.data(),
+    )
+    def append_batch(self, workload: int, batch: BatchId, data: st.DataObject) -> None:
+        """A writer counts its batches; some come again, some late, some with others' points."""
+        points = data.draw(st.sampled_from(self._sent))
+        self._compare(lambda store: store.append(workload_id(workload), points, batch=batch))
 
     @rule(workload=_workloads, key=_keys, limit=st.integers(1, 6))
     def series(self, workload: int, key: str, limit: int) -> None:

@@ -17,8 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from seafloor.domain.errors import InvalidValue, NotFound, StoreFull
-from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, MetricSummary, Point
+from seafloor.domain.errors import Conflict, InvalidValue, NotFound, StoreFull
+from seafloor.domain.metrics import (
+    SEQUENCE_MAX,
+    STEP_MAX,
+    STEP_MIN,
+    TIME_MS_MAX,
+    BatchId,
+    MetricSummary,
+    Point,
+)
 from seafloor.stores.metrics.columns import columns_of
 from seafloor.stores.metrics.protocol import AppendReceipt, MetricStore
 from seafloor.testing.killed_child import run_until_killed
@@ -254,6 +262,95 @@ class MetricStoreSuite(ABC):
         assert sum(receipt.points_written for receipt in receipts) == 702
         assert len(await all_of(store)) == 702
         assert (await summary_of(store)).points == 702
+
+    async def test_append__a_batch_again__does_nothing(self, store: MetricStore) -> None:
+        first, second = [point(1), point(2, math.nan)], [point(3)]
+        assert await store.append(ONE, first, batch=BatchId("w", 1)) == AppendReceipt(2, 0)
+        assert await store.append(ONE, first, batch=BatchId("w", 1)) == AppendReceipt(0, 2)
+        again = columns_of(first)
+        assert await store.append(ONE, again, batch=BatchId("w", 1)) == AppendReceipt(0, 2)
+        assert await store.append(ONE, second, batch=BatchId("w", 2)) == AppendReceipt(1, 0)
+        assert await all_of(store) == triples([*first, *second])
+        assert (await summary_of(store)).points == 3
+
+    async def test_append__a_batch_with_others_points__is_refused(self, store: MetricStore) -> None:
+        await store.append(ONE, [point(1), point(2)], batch=BatchId("w", 7))
+        for other in ([point(1)], [point(1), point(2, -1.0)], [point(2), point(1)], [point(9)]):
+            with pytest.raises(Conflict):
+                await store.append(ONE, other, batch=BatchId("w", 7))
+        assert await all_of(store) == triples([point(1), point(2)])
+        assert await store.append(ONE, [point(9)], batch=BatchId("w", 8)) == AppendReceipt(1, 0)
+
+    async def test_append__batches_leave_numbers_out__are_all_there(
+        self, store: MetricStore
+    ) -> None:
+        for sequence in (5, 6, 90, SEQUENCE_MAX):
+            batch = BatchId("w", sequence)
+            receipt = await store.append(ONE, [point(sequence % 1_000)], batch=batch)
+            assert receipt == AppendReceipt(1, 0)
+        assert len(await all_of(store)) == 4
+
+    async def test_append__a_batch_below_the_last__is_there_once(self, store: MetricStore) -> None:
+        """It was applied before, or was overtaken on its way: nobody knows, so its points tell."""
+        await store.append(ONE, [point(1)], batch=BatchId("w", 1))
+        await store.append(ONE, [point(3)], batch=BatchId("w", 3))
+        assert await store.append(ONE, [point(1)], batch=BatchId("w", 1)) == AppendReceipt(0, 1)
+        assert await store.append(ONE, [point(2)], batch=BatchId("w", 2)) == AppendReceipt(1, 0)
+        assert await store.append(ONE, [point(2)], batch=BatchId("w", 2)) == AppendReceipt(0, 1)
+        assert await store.append(ONE, [point(3)], batch=BatchId("w", 3)) == AppendReceipt(0, 1)
+        assert await all_of(store) == triples([point(1), point(2), point(3)])
+        with pytest.raises(Conflict):
+            await store.append(ONE, [point(4)], batch=BatchId("w", 3))
+
+    async def test_append__batches_of_two_writers__do_not_disturb_one_another(
+        self, store: MetricStore
+    ) -> None:
+        one, other = [point(1), point(2)], [point(2), point(3)]
+        assert await store.append(ONE, one, batch=BatchId("w", 1)) == AppendReceipt(2, 0)
+        assert await store.append(ONE, other, batch=BatchId("W", 1)) == AppendReceipt(1, 1)
+        assert await store.append(TWO, other, batch=BatchId("w", 1)) == AppendReceipt(2, 0)
+        assert await store.append(ONE, one, batch=BatchId("w", 1)) == AppendReceipt(0, 2)
+        assert await all_of(store) == triples([*one, *other])
+
+    async def test_append__one_batch_many_times_at_once__is_applied_once(
+        self, store: MetricStore
+    ) -> None:
+        points = [point(step) for step in range(20)]
+        receipts = await asyncio.gather(
+            *(store.append(ONE, points, batch=BatchId("w", 1)) for _ in range(20))
+        )
+        assert sum(receipt.points_written for receipt in receipts) == 20
+        assert (await summary_of(store)).points == 20
+
+    @pytest.mark.parametrize(
+        ("batch", "field"),
+        [
+            (BatchId("", 1), "writer"),
+            (BatchId("w" * 65, 1), "writer"),
+            (BatchId("a b", 1), "writer"),
+            (BatchId("w\n", 1), "writer"),
+            (BatchId("ключ", 1), "writer"),
+            (BatchId("w", 0), "sequence"),
+            (BatchId("w", -1), "sequence"),
+            (BatchId("w", SEQUENCE_MAX + 1), "sequence"),
+        ],
+    )
+    async def test_append__a_batch_without_a_name__writes_nothing(
+        self, store: MetricStore, batch: BatchId, field: str
+    ) -> None:
+        with pytest.raises(InvalidValue) as caught:
+            await store.append(ONE, [point(1)], batch=batch)
+        assert caught.value.field == field
+        assert await store.summaries([ONE]) == {}
+
+    async def test_append__a_batch_that_was_refused__leaves_no_number(
+        self, store: MetricStore
+    ) -> None:
+        with pytest.raises(InvalidValue):
+            await store.append(ONE, [point(1), point(2, key="")], batch=BatchId("w", 4))
+        assert await store.append(ONE, [point(1)], batch=BatchId("w", 4)) == AppendReceipt(1, 0)
+        with pytest.raises(NotFound):
+            await store.append(NOBODY, [point(1)], batch=BatchId("w", 4))
 
     async def test_append__workloads_and_keys__do_not_mix(self, store: MetricStore) -> None:
         await store.append(ONE, [point(1, 1.0), point(1, 2.0, key="loss/a"), point(1, key="los")])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import Bucket, MetricSummary, Point
+from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point
 from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
 from seafloor.stores.metrics.columns import PointColumns, points_of
 from seafloor.stores.metrics.points import (
@@ -25,6 +25,7 @@ from seafloor.stores.metrics.points import (
 )
 from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
 from seafloor.stores.metrics.summary import aggregate
+from seafloor.stores.metrics.writers import Applied, applied
 
 
 class MemoryMetricStore:
@@ -32,6 +33,7 @@ class MemoryMetricStore:
 
     def __init__(self) -> None:
         self._series: dict[WorkloadId, dict[str, set[Triple]]] = {}
+        self._writers: dict[tuple[WorkloadId, str], Applied] = {}
 
     def workload_create(self, workload_id: WorkloadId) -> None:
         """Let there be a workload."""
@@ -40,6 +42,7 @@ class MemoryMetricStore:
     def workload_delete(self, workload_id: WorkloadId) -> None:
         """Delete a workload and its points."""
         self._series.pop(workload_id, None)
+        self._writers = {of: last for of, last in self._writers.items() if of[0] != workload_id}
 
     def _sorted(self, workload_id: WorkloadId, key: str) -> list[Triple]:
         return sorted(self._series.get(workload_id, {}).get(key, ()))
@@ -50,11 +53,19 @@ class MemoryMetricStore:
         points: Sequence[Point] | PointColumns,
         *,
         attempt: int | None = 0,  # noqa: ARG002  # it knows no attempts, and none is deleted
+        batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append points, all or none."""
         fresh, _ = triples_by_key(points_of(points))
+        made = None if batch is None else applied(batch, points)
         if workload_id not in self._series:
             raise NotFound("There is no such workload.")
+        if batch is not None and made is not None:
+            last = self._writers.get((workload_id, batch.writer))
+            if made.is_repeat_of(last):
+                return AppendReceipt(0, len(points))
+            if made.is_above(last):
+                self._writers[workload_id, batch.writer] = made
         written = 0
         for key, triples in fresh.items():
             stored = self._series[workload_id].setdefault(key, set())

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import Bucket, MetricSummary, Point, SeriesPoint
+from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point, SeriesPoint
 from seafloor.stores.metrics.columns import PointColumns
 
 
@@ -35,6 +35,7 @@ class MetricAppend(Protocol):
         points: Sequence[Point] | PointColumns,
         *,
         attempt: int | None = 0,
+        batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append points of any keys to one workload, all or none, durable when it returns.
 
@@ -48,11 +49,16 @@ class MetricAppend(Protocol):
                 cost a tenth of the time.
             attempt: Which attempt measured them, 0 for a tracked run; or None: the one that the
                 workload is at, which must not be deleted.
+            batch: By which a repeat of this writer's last batch is known without a look at its
+                points; noted in the same transaction. What becomes of other numbers is said in
+                ``writers``.
 
         Raises:
-            InvalidValue: n, a key, a step or a time is out of bounds. Nothing was written.
+            InvalidValue: n, a key, a step, a time or the batch's name is out of bounds. Nothing
+                was written.
             NotFound: no such workload. Nothing was written.
-            Conflict: attempt is None and the workload is deleted. Nothing was written.
+            Conflict: attempt is None and the workload is deleted, or the writer's last batch has
+                this number and other points. Nothing was written.
             StoreUnavailable: unknown whether they were written. Repeat the call.
             StoreFull: no space left. Nothing was written.
         """

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import STEP_MAX, STEP_MIN, Bucket, MetricSummary, Point
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, BatchId, Bucket, MetricSummary, Point
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
@@ -35,6 +35,8 @@ from seafloor.stores.metrics.summary_rows import (
     row_from_aggregate,
     summaries_from_rows,
 )
+from seafloor.stores.metrics.writer_rows import once
+from seafloor.stores.metrics.writers import applied
 
 _NAMES_PER_QUERY = 500
 _ROWS_PER_FETCH = 500
@@ -136,14 +138,19 @@ class SqlMetricStore:
         points: Sequence[Point] | PointColumns,
         *,
         attempt: int | None = 0,
+        batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append points of any keys to one workload, all or none, durable when it returns."""
         if len(points) < _THREAD_POINTS_MIN:
-            batch = _batch_of(points)
+            made = _batch_of(points)
         else:
-            batch = await asyncio.to_thread(_batch_of, points)
+            made = await asyncio.to_thread(_batch_of, points)
+
+        def write(connection: Connection) -> int:
+            return self.append_within(connection, workload_id, attempt, made)
+
         written = await self._database.write(
-            lambda connection: self.append_within(connection, workload_id, attempt, batch)
+            write if batch is None else once(workload_id, batch, applied(batch, points), write)
         )
         return AppendReceipt(written, len(points) - written)
 

@@ -323,6 +323,16 @@ metric_summary = Table(
     Index(None, "key", "last"),
 )
 
+metric_writer = Table(
+    "metric_writer",
+    METADATA,
+    _of_workload(),
+    Column("writer", short_text(64), primary_key=True),
+    # Of the last batch that was applied.
+    Column("sequence", number(), nullable=False),
+    Column("sha256", short_text(_SHA256_CHARS), nullable=False),
+)
+
 event_file = Table(
     "event_file",
     METADATA,
