@@ -19,6 +19,7 @@ from seafloor.app.sealer import Sealer
 from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks
 from seafloor.app.tokens import Tokens
+from seafloor.app.traces import Traces
 from seafloor.domain.errors import SeafloorError
 
 
@@ -56,6 +57,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: Snapshots
     plans: Plans
     tokens: Tokens
+    traces: Traces
     reconciler: Reconciler
     sealer: Sealer | None = None
 

@@ -24,6 +24,7 @@ from seafloor.app.runs import RunRooms, Runs, RunStores
 from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
+from seafloor.app.traces import Traces
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
@@ -119,6 +120,7 @@ async def open_application(
             snapshots=snapshots,
             plans=Plans(experiments, environments, snapshots, launches),
             tokens=tokens,
+            traces=Traces(metadata, artifacts),
             reconciler=reconciler,
             sealer=streams.sealer,
         )

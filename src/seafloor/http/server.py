@@ -15,6 +15,7 @@ from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.http import errors
 from seafloor.http.gate import Gate
 from seafloor.http.mlflow import errors as mlflow_errors
+from seafloor.http.mlflow import otlp
 from seafloor.http.mlflow.metric_path import MetricPath
 from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.openapi import make_document
@@ -109,6 +110,7 @@ def create_framework(application: Application) -> Litestar:
         route_handlers=[
             native,
             mlflow_router(),
+            *otlp.ROUTES,
             openapi_document,
             server.health,
             server.version,

@@ -9,7 +9,7 @@ from seafloor.domain.errors import InvalidValue
 from seafloor.domain.search import AllOf, Comparison, Identifier, Operator, Subject, WorkloadQuery
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 
-POSITION = Position(keys=((0, 0.5), (2, None)), created_ns=1, id="0" * 32)
+POSITION = Position(keys=((0, 0.5), (2, None)), begun=1, id="0" * 32)
 
 
 def compared_with(number: float) -> WorkloadQuery:

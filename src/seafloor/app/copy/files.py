@@ -21,12 +21,15 @@ from seafloor.stores.objects.protocol import ObjectInfo
 FILES: Final = "files"
 OBJECTS: Final = "objects"
 
-# Below the folder of a run or model: what other stores write anew at the target.
+# Below the folder of a run, model or trace: what other stores write anew at the target.
 _OWNED = re.compile(
-    r"(?:runs/[0-9a-f]{32}|models/logged/m-[0-9a-f]{32})/"
+    r"(?:runs/[0-9a-f]{32}|models/logged/m-[0-9a-f]{32}|traces/t-[0-9a-f]{32})/"
     r"(?:artifacts|replacements|events|event-parts|logs)/"
 )
-_MANIFEST = re.compile(r"(?:runs/([0-9a-f]{32})|models/logged/(m-[0-9a-f]{32}))/manifest\.json\Z")
+_MANIFEST = re.compile(
+    r"(?:runs/([0-9a-f]{32})|models/logged/(m-[0-9a-f]{32})|traces/(t-[0-9a-f]{32}))"
+    r"/manifest\.json\Z"
+)
 _LAYOUT: Final = ArtifactLayout()
 
 
@@ -134,7 +137,7 @@ class Files:
     async def _copy_object(self, info: ObjectInfo) -> None:
         found = _MANIFEST.match(info.key)
         if found is not None:
-            await self._target.artifacts.seal(found[1] or found[2])
+            await self._target.artifacts.seal(found[1] or found[2] or found[3])
             return
         data = ObjectBytes(self._source.objects, info.key)
         await self._target.objects.put(info.key, data)

@@ -1,8 +1,9 @@
 """``/api/2.0/mlflow-artifacts/artifacts/…`` and ``/api/2.0/mlflow/artifacts/list``.
 
-A client is told that a run's artifacts are at ``mlflow-artifacts:/<experiment>/<run>/artifacts``
-and a logged model's at ``mlflow-artifacts:/<experiment>/models/<model>/artifacts``; the paths here
-are what follows the colon. The experiment in them is not looked at: ids are unique without it.
+A client is told that a run's artifacts are at ``mlflow-artifacts:/<experiment>/<run>/artifacts``,
+a logged model's at ``mlflow-artifacts:/<experiment>/models/<model>/artifacts`` and a trace's at
+``mlflow-artifacts:/<experiment>/traces/<trace>/artifacts``; the paths here are what follows the
+colon. The experiment in them is not looked at: ids are unique without it.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, artifact_root
 from seafloor.http.mlflow.models import writable_model
 from seafloor.http.mlflow.runs import active_run
+from seafloor.http.mlflow.trace_access import check_trace_writes
 from seafloor.http.requests import AnyRequest, body_stream, range_of
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
 
 _PATH = re.compile(
-    r"(?P<experiment>[0-9]{1,18})/(?:(?P<run>[0-9a-f]{32})|models/(?P<model>m-[0-9a-f]{32}))"
+    r"(?P<experiment>[0-9]{1,18})/"
+    r"(?:(?P<run>[0-9a-f]{32})|models/(?P<model>m-[0-9a-f]{32})|traces/tr-(?P<trace>[0-9a-f]{32}))"
     r"/artifacts(?:/(?P<rest>.+))?\Z",
     re.DOTALL,
 )
@@ -48,12 +51,18 @@ def _owner_and_path(text: str) -> tuple[str, str]:
             check_path(decoded)
         except SeafloorError as error:
             raise InvalidValue("Invalid path", field="path") from error
+    if found.group("trace"):
+        return f"t-{found.group('trace')}", rest
     return found.group("run") or found.group("model"), rest
 
 
 async def _check_owner(request: AnyRequest, owner: str) -> None:
     if owner.startswith("m-"):
         await writable_model(request, owner)
+    elif owner.startswith("t-"):
+        trace_id = f"tr-{owner.removeprefix('t-')}"
+        await application_of(request).traces.get(trace_id)
+        await check_trace_writes(request, [trace_id])
     else:
         await active_run(request, owner)
 

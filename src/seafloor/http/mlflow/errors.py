@@ -16,7 +16,7 @@ from seafloor.http.refusals import explain
 
 _log = structlog.get_logger(__name__)
 
-_PATHS = ("/api/2.0/", "/api/3.0/")
+_PATHS = ("/api/2.0/", "/api/3.0/", "/v1/traces")
 
 CODES: dict[str, tuple[str, int]] = {
     "caller": ("BAD_REQUEST", 400),

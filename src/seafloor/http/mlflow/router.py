@@ -6,6 +6,7 @@ from litestar import Router, get
 
 from seafloor.http.mlflow import (
     artifacts,
+    assessments,
     datasets,
     experiment_search,
     experiments,
@@ -15,6 +16,7 @@ from seafloor.http.mlflow import (
     models,
     run_pages,
     runs,
+    traces,
 )
 from seafloor.http.mlflow.entities import Json
 from seafloor.http.mlflow.workspaces import in_default
@@ -52,13 +54,19 @@ def mlflow_router() -> Router:
             *metrics.ROUTES,
             *models.ROUTES,
             *model_search.ROUTES,
+            *traces.OLD_ROUTES,
         ],
+        guards=[in_default],
+    )
+    tracing = Router(
+        path="/3.0/mlflow",
+        route_handlers=[*traces.ROUTES, *assessments.ROUTES],
         guards=[in_default],
     )
     files = Router(path="/2.0", route_handlers=artifacts.ROUTES, guards=[in_default])
     return Router(
         path="/api",
-        route_handlers=[tracking, files, server_info],
+        route_handlers=[tracking, tracing, files, server_info],
         guards=[known],
         include_in_schema=False,
     )

@@ -9,16 +9,21 @@ from seafloor.domain.errors import InvalidValue
 
 _WORKLOAD = re.compile(r"[0-9a-f]{32}\Z")
 _MODEL = re.compile(r"m-[0-9a-f]{32}\Z")
+_TRACE = re.compile(r"t-[0-9a-f]{32}\Z")
 
 
 class ArtifactLayout:
-    """Layout version 1: from an owner (a workload id, or ``m-`` and 32 hex digits) to keys."""
+    """Layout version 1: from an owner to keys.
+
+    An owner is a workload id, or ``m-`` and 32 hex digits of a logged model, or ``t-`` and 32 hex
+    digits of a trace.
+    """
 
     def owner_folder(self, owner: str) -> str:
         """The folder of everything that one owner keeps.
 
         Raises:
-            InvalidValue: the owner is neither a workload id nor a logged model id.
+            InvalidValue: the owner is none of these.
 
         >>> ArtifactLayout().owner_folder("0192f0c1d2e37a4b8c5d6e7f80910a1b")
         'runs/0192f0c1d2e37a4b8c5d6e7f80910a1b'
@@ -27,9 +32,11 @@ class ArtifactLayout:
             return f"runs/{owner}"
         if _MODEL.match(owner):
             return f"models/logged/{owner}"
+        if _TRACE.match(owner):
+            return f"traces/{owner}"
         raise InvalidValue(
-            "Artifacts belong to a workload (32 lower-case hex digits) or a logged model "
-            '("m-" and 32 lower-case hex digits).',
+            "Artifacts belong to a workload (32 lower-case hex digits), a logged model "
+            '("m-" and 32 lower-case hex digits) or a trace ("t-" and 32 of them).',
             field="owner",
         )
 

@@ -10,21 +10,22 @@ import msgspec
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.traces import TraceQuery
 from seafloor.stores.metadata.sort_keys import SortKeys
 
 _QUERY_DIGEST_BYTES = 12
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where the last workload of a page stands in the order.
+    """Where the last one of a page stands in the order.
 
     Args:
         keys: One per order key of the query.
-        created_ns, id: What breaks ties.
+        begun, id: What breaks ties: a workload's ``created_ns``, a trace's ``time_ms``.
     """
 
     keys: SortKeys
-    created_ns: int
+    begun: int
     id: str
 
 
@@ -37,13 +38,13 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Document)
 
 
-def encode_cursor(query: WorkloadQuery, position: Position) -> str:
+def encode_cursor(query: WorkloadQuery | TraceQuery, position: Position) -> str:
     """Make the cursor that goes on after a position."""
     document = _ENCODER.encode(_Document(_query_digest(query), position))
     return base64.urlsafe_b64encode(document).decode().rstrip("=")
 
 
-def decode_cursor(query: WorkloadQuery) -> Position | None:
+def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
     """Read the cursor of a query; None when it has none.
 
     Raises:
@@ -68,7 +69,7 @@ def decode_cursor(query: WorkloadQuery) -> Position | None:
     return document.position
 
 
-def _query_digest(query: WorkloadQuery) -> bytes:
+def _query_digest(query: WorkloadQuery | TraceQuery) -> bytes:
     """Name the query; the size of its pages may change on the way."""
     bare = msgspec.structs.replace(query, cursor=None, limit=1)
     # JSON, since a filter may compare with a whole number of more than 64 bits.

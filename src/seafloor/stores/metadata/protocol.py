@@ -28,6 +28,7 @@ from seafloor.domain.models import (
     ModelOutput,
 )
 from seafloor.domain.search import Lifecycle, WorkloadQuery
+from seafloor.domain.traces import Assessment, SpanBatch, Trace, TraceQuery
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ManifestStore
 
@@ -542,6 +543,124 @@ class WorkloadInputs(msgspec.Struct, frozen=True):
     outputs: tuple[ModelOutput, ...] = ()
 
 
+class TracePage(msgspec.Struct, frozen=True):
+    """One page of traces; ``next`` is the cursor of the next, None at the end."""
+
+    items: tuple[Trace, ...]
+    next: str | None = None
+
+
+class TraceRecords(Protocol):
+    """Traces and their spans. A trace goes with all of its spans, labels and assessments."""
+
+    async def trace_tell(self, trace: Trace) -> Trace:
+        """Note what a client tells of a trace as a whole, before or after its spans came.
+
+        Its assessments join those that are there; one of a known id replaces it.
+
+        Returns:
+            The trace as it is now; see ``domain.traces.told``.
+
+        Raises:
+            NotFound: no such experiment.
+            Conflict: the experiment is deleted.
+        """
+        ...
+
+    async def spans_add(self, batches: Sequence[SpanBatch]) -> None:
+        """Add spans; one of a known id replaces it, so that a repeat is harmless.
+
+        Traces that are not known are created; see ``domain.traces.with_spans``.
+
+        Raises:
+            NotFound: no such experiment. Nothing was written.
+            Conflict: the experiment of a new trace is deleted. Nothing was written.
+        """
+        ...
+
+    async def trace_list(self, ids: Sequence[str]) -> tuple[Trace, ...]:
+        """Those of some traces that there are, in the order of the ids."""
+        ...
+
+    async def trace_search(self, query: TraceQuery) -> TracePage:
+        """Search. Paging is stable, as that of ``workload_search`` is.
+
+        Raises:
+            InvalidValue: a comparison or order that means nothing, a limit out of bounds, or a
+                cursor that is not of this query.
+            LimitExceeded: too many comparisons, values or orders.
+        """
+        ...
+
+    async def span_ids(self, trace_id: str) -> tuple[str, ...]:
+        """The spans of a trace: the root first, then by when they began; () for an unknown one."""
+        ...
+
+    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> tuple[bytes, ...]:
+        """The documents of those of some spans that there are, in the order of the ids."""
+        ...
+
+    async def trace_tags_change(
+        self, trace_id: str, *, set_: Mapping[str, str], delete: Sequence[str] = ()
+    ) -> None:
+        """Delete tags, then set tags.
+
+        Raises:
+            NotFound: no such trace, or a tag to delete is missing. Nothing was changed.
+        """
+        ...
+
+    async def traces_link(self, trace_ids: Sequence[str], run_id: WorkloadId) -> None:
+        """Link traces to a run, so that a search for the run's finds them; unknown ones are not.
+
+        Raises:
+            NotFound: no such run.
+        """
+        ...
+
+
+class TraceEndRecords(Protocol):
+    """The end of traces, and what is said of them."""
+
+    async def trace_oldest(
+        self,
+        experiment_id: int,
+        *,
+        limit: int,
+        until_ms: int | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> tuple[str, ...]:
+        """The ids of an experiment's traces, oldest first.
+
+        Args:
+            until_ms: Only those that began no later.
+            ids: Only of these.
+        """
+        ...
+
+    async def traces_delete(self, ids: Sequence[str]) -> int:
+        """Remove traces with all that belongs to them; say how many there were."""
+        ...
+
+    async def assessment_put(self, assessment: Assessment) -> None:
+        """Add an assessment, or replace the one of its id.
+
+        Another that a new one overrides is no longer valid.
+
+        Raises:
+            NotFound: no such trace, or none of the id that it overrides. Nothing was written.
+        """
+        ...
+
+    async def assessment_delete(self, trace_id: str, assessment_id: str) -> None:
+        """Remove an assessment; one that it overrode is valid again. Repeating is harmless.
+
+        Raises:
+            NotFound: no such trace.
+        """
+        ...
+
+
 class MetadataStore(
     ProjectRecords,
     ExperimentRecords,
@@ -552,6 +671,8 @@ class MetadataStore(
     LabelRecords,
     EnvironmentRecords,
     LoggedModelRecords,
+    TraceRecords,
+    TraceEndRecords,
     ManifestStore,
     Protocol,
 ):

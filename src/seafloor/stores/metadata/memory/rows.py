@@ -16,6 +16,7 @@ from seafloor.domain.experiments import (
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Lease
 from seafloor.domain.models import DatasetInput, LoggedModel, ModelMetric, ModelOutput
+from seafloor.domain.traces import Span, Trace
 from seafloor.domain.workloads import Attempt, Event, Workload, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, NewEvent
 
@@ -77,6 +78,9 @@ class Rows:
     model_metrics: dict[str, list[ModelMetric]] = field(
         default_factory=dict[str, list[ModelMetric]]
     )
+    traces: dict[str, Trace] = field(default_factory=dict[str, Trace])
+    spans: dict[str, dict[str, Span]] = field(default_factory=dict[str, dict[str, Span]])
+    trace_runs: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def check_project(self, name: str) -> None:
         """Refuse a project that does not exist, with the nearest name."""

@@ -99,8 +99,8 @@ def _holds(part: Filter | None, rows: WorkloadRows, summary_of: SummaryOf) -> bo
     if part.operator is Operator.IS_NOT_NULL:
         return bool(values)
     if compares_numbers(part):
-        return any(_number_matches(part, number) for number in _numbers(part.left, values))
-    return any(_text_matches(part, str(value)) for value in values)
+        return any(number_matches(part, number) for number in _numbers(part.left, values))
+    return any(text_matches(part, str(value)) for value in values)
 
 
 def _values(identifier: Identifier, rows: WorkloadRows, summary_of: SummaryOf) -> Sequence[Value]:
@@ -152,11 +152,12 @@ def _numbers(left: Identifier, values: Sequence[Value]) -> list[float | int | No
     return [searchable(value) if isinstance(value, float) else int(value) for value in values]
 
 
-def _number_matches(comparison: Comparison, found: float | int | None) -> bool:
+def number_matches(comparison: Comparison, found: float | int | None) -> bool:
+    """Whether a number, None for NaN, is as a comparison says."""
     operator, value = comparison.operator, comparison.value
     if operator in NEGATED:
         positive = Comparison(comparison.left, _POSITIVE[operator], value)
-        return not _number_matches(positive, found)
+        return not number_matches(positive, found)
     if operator is Operator.IN:
         values = value if isinstance(value, tuple) else ()
         return any(_compared(Operator.EQ, found, one) for one in values)
@@ -186,11 +187,12 @@ def _is_in_order(operator: Operator, difference: int) -> bool:
             return difference >= 0
 
 
-def _text_matches(comparison: Comparison, text: str) -> bool:
+def text_matches(comparison: Comparison, text: str) -> bool:
+    """Whether a text is as a comparison says."""
     operator, wanted = comparison.operator, comparison.value
     if operator in NEGATED:
         positive = Comparison(comparison.left, _POSITIVE[operator], wanted)
-        return not _text_matches(positive, text)
+        return not text_matches(positive, text)
     match operator:
         case Operator.IN:
             return isinstance(wanted, tuple) and text in wanted
@@ -231,6 +233,6 @@ def _compare_positions(orders: Sequence[Order], one: Position, other: Position) 
         if mine[0] == 0 and mine[1] != its[1]:
             is_less = mine[1] < its[1]  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType]
             return -1 if is_less is not order.descending else 1
-    if one.created_ns != other.created_ns:
-        return other.created_ns - one.created_ns
+    if one.begun != other.begun:
+        return other.begun - one.begun
     return (one.id > other.id) - (one.id < other.id)

@@ -17,6 +17,7 @@ from seafloor.stores.metadata.memory.leases import MemoryInstallation, MemoryLea
 from seafloor.stores.metadata.memory.models import MemoryModels
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.search import SummaryOf
+from seafloor.stores.metadata.memory.traces import MemoryTraces
 from seafloor.stores.metadata.memory.workloads import MemoryLabels, MemoryWorkloads
 
 
@@ -82,6 +83,7 @@ class MemoryMetadataStore(
     MemoryLabels,
     MemoryEnvironments,
     MemoryModels,
+    MemoryTraces,
     MemoryManifest,
 ):
     """A ``MetadataStore`` that forgets.

@@ -28,7 +28,6 @@ from sqlalchemy import (
     bindparam,
     case,
     literal,
-    or_,
     select,
 )
 
@@ -57,6 +56,7 @@ from seafloor.stores.metadata.sort_keys import (
 )
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.conditions import compared, condition
+from seafloor.stores.metadata.sql.keyset import Key, comes_after
 from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
 from seafloor.stores.metadata.sql.rows import workload_of
 from seafloor.stores.metadata.sql.ways import (
@@ -108,29 +108,6 @@ class _Found:
     before: SortKeys = ()
 
 
-@dataclass(frozen=True)
-class _Key:
-    """One order key: a rank (value, NaN or missing), then the value."""
-
-    rank: ColumnElement[int]
-    value: ColumnElement[Any]
-    descending: bool
-    joined: tuple[FromClause, ColumnElement[bool]] | None = None
-
-    def beyond(self, at: SortKey) -> ColumnElement[bool]:
-        """What comes after a position, as far as this key says."""
-        rank, value = at
-        if rank != VALUE:
-            return self.rank > rank
-        further = self.value < value if self.descending else self.value > value
-        return or_(self.rank > rank, and_(self.rank == rank, further))
-
-    def equal(self, at: SortKey) -> ColumnElement[bool]:
-        """What stands at a position, as far as this key says."""
-        rank, value = at
-        return self.rank == rank if rank != VALUE else self.value == value
-
-
 def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     """Find a page of workloads, in a few statements, however many there are.
 
@@ -141,7 +118,7 @@ def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     position = decode_cursor(query)
     after = None
     if position is not None:
-        after = (*position.keys, (VALUE, position.created_ns), (VALUE, position.id))
+        after = (*position.keys, (VALUE, position.begun), (VALUE, position.id))
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(PLANNING)
     scope = Scope(query, flattened(query.filter))
@@ -221,10 +198,10 @@ def _gather(
     for key in keys:
         if key.joined is not None:
             wanted = wanted.outerjoin(*key.joined)
-        wanted = wanted.order_by(key.rank, key.value.desc() if key.descending else key.value)
+        wanted = wanted.order_by(*key.order)
     wanted = wanted.where(way.where)
     if after is not None:
-        wanted = wanted.where(_after(keys, after))
+        wanted = wanted.where(comes_after(keys, after))
     ids = connection.execute(wanted.limit(limit)).scalars().all()
     return [_Found(row) for row in _rows_of(connection, ids)]
 
@@ -285,12 +262,12 @@ def _clauses(query: WorkloadQuery) -> list[ColumnElement[bool]]:
     return made
 
 
-def _key(order: Order, shown: FromClause) -> _Key:
+def _key(order: Order, shown: FromClause) -> Key:
     by = order.by
     if by.subject is Subject.ATTRIBUTE:
         value: ColumnElement[Any] = shown.c[by.key]
         rank = case((value.is_(None), MISSING), else_=VALUE)
-        return _Key(rank, value, order.descending)
+        return Key(rank, value, order.descending)
     table: Any = KEYED[by.subject].alias()
     value = value_in_row(by, table)
     if order.numeric:
@@ -299,21 +276,7 @@ def _key(order: Order, shown: FromClause) -> _Key:
     if by.subject is Subject.METRIC and by.part is Part.LAST:
         rank = case((table.c.workload_id.is_(None), MISSING), (value.is_(None), NAN), else_=VALUE)
     this = and_(table.c.workload_id == shown.c.id, table.c.key == by.key)
-    return _Key(rank, value, order.descending, (table, this))
-
-
-def _after(keys: Sequence[_Key], at: SortKeys) -> ColumnElement[bool]:
-    """What comes after a position, in lexicographic order of the keys.
-
-    Said flatly, since not every parser goes as deep as there may be keys.
-    """
-    places = list(zip(keys, at, strict=True))
-    return or_(
-        *(
-            and_(*(key.equal(where) for key, where in places[:number]), place[0].beyond(place[1]))
-            for number, place in enumerate(places)
-        )
-    )
+    return Key(rank, value, order.descending, (table, this))
 
 
 def _rows_of(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:

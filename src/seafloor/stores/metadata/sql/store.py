@@ -13,6 +13,7 @@ from seafloor.stores.metadata.sql.leases import SqlInstallation, SqlLeases
 from seafloor.stores.metadata.sql.manifest import SqlManifest
 from seafloor.stores.metadata.sql.models import SqlModels
 from seafloor.stores.metadata.sql.projects import SqlProjects
+from seafloor.stores.metadata.sql.traces import SqlTraces
 from seafloor.stores.metadata.sql.workloads import SqlWorkloads
 
 
@@ -26,6 +27,7 @@ class SqlMetadataStore(
     SqlLabels,
     SqlEnvironments,
     SqlModels,
+    SqlTraces,
     SqlManifest,
 ):
     """``MetadataStore`` in a SQL database.

@@ -282,6 +282,83 @@ workload_input = Table(
     Index(None, "dataset_digest"),
 )
 
+_TRACE_ID_CHARS = 50
+
+trace = Table(
+    "trace",
+    METADATA,
+    Column("id", short_text(_TRACE_ID_CHARS), primary_key=True),
+    Column("experiment_id", serial(), ForeignKey("experiment.id"), nullable=False),
+    Column("time_ms", number(), nullable=False),
+    Column("duration_ms", number()),
+    Column("state", short_text(16), nullable=False),
+    Column("client_request_id", long_text()),
+    Column("request_preview", long_text()),
+    Column("response_preview", long_text()),
+    Index(None, "experiment_id", "time_ms", "id"),
+)
+
+
+def _of_trace() -> Column[str]:
+    return Column(
+        "trace_id",
+        short_text(_TRACE_ID_CHARS),
+        ForeignKey("trace.id", ondelete="CASCADE"),
+        primary_key=True,
+    )
+
+
+# Tags and metadata; `kind` says which.
+trace_label = Table(
+    "trace_label",
+    METADATA,
+    _of_trace(),
+    Column("kind", short_text(16), primary_key=True),
+    Column("key", key_text(), primary_key=True),
+    Column("value", long_text(), nullable=False),
+)
+
+trace_span = Table(
+    "trace_span",
+    METADATA,
+    _of_trace(),
+    Column("id", short_text(16), primary_key=True),
+    Column("parent_id", short_text(16)),
+    Column("name", long_text(), nullable=False),
+    Column("type", long_text(), nullable=False),
+    Column("status", short_text(16), nullable=False),
+    Column("start_ns", number(), nullable=False),
+    Column("end_ns", number()),
+    # What of it is added up over the trace, a JSON document.
+    Column("sums", long_text()),
+    # The whole span, a JSON document compressed by zstd.
+    Column("document", blob(), nullable=False),
+)
+
+trace_assessment = Table(
+    "trace_assessment",
+    METADATA,
+    _of_trace(),
+    Column("id", short_text(_TRACE_ID_CHARS), primary_key=True),
+    Column("kind", short_text(16), nullable=False),
+    Column("name", long_text(), nullable=False),
+    Column("valid", small_number(), nullable=False),
+    Column("created_ms", number(), nullable=False),
+    # The value again, for searching: as a JSON text, and of a number or truth as a number.
+    Column("value", long_text(), nullable=False),
+    Column("number", float64()),
+    Column("document", long_text(), nullable=False),
+)
+
+# Runs that traces were linked to by hand; the one in whose course a trace was made is metadata.
+trace_run = Table(
+    "trace_run",
+    METADATA,
+    _of_trace(),
+    _of_workload(),
+    Index(None, "workload_id"),
+)
+
 metric_journal = Table(
     "metric_journal",
     METADATA,

@@ -1,0 +1,89 @@
+"""``/v1/traces``: spans by OpenTelemetry's protocol over HTTP, as protocol buffers or JSON."""
+
+from __future__ import annotations
+
+import zlib
+
+from litestar import Response, post
+from litestar.handlers import HTTPRouteHandler
+
+from seafloor.domain.errors import InvalidValue, LimitExceeded
+from seafloor.http.mlflow.bodies import BODY_BYTES_MAX, experiment_id_of
+from seafloor.http.mlflow.trace_access import check_trace_writes, link_to_run
+from seafloor.http.mlflow.workspaces import in_default
+from seafloor.http.requests import AnyRequest, body_bytes, known
+from seafloor.http.state import application_of
+
+EXPERIMENT_HEADER = "x-mlflow-experiment-id"
+RUN_HEADER = "x-mlflow-run-id"
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+_WINDOWS = {"gzip": (16 + zlib.MAX_WBITS,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
+
+
+@post("/v1/traces", status_code=200, guards=[known, in_default], include_in_schema=False)
+async def export(request: AnyRequest) -> Response[bytes]:
+    """Keep spans, all or none; what came before under the same ids is replaced."""
+    # Imported here: a server that no spans come to does without protocol buffers.
+    from seafloor.http.mlflow.otlp_spans import read_spans
+
+    app = application_of(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (PROTOBUF, JSON):
+        raise InvalidValue(
+            f"Invalid Content-Type: {kind[:60]}. Expected: {PROTOBUF} or {JSON}",
+            field="Content-Type",
+        )
+    experiment_id = _experiment_id(request)
+    raw = await body_bytes(request, size_bytes_max=BODY_BYTES_MAX)
+    raw = _unpacked(raw, request.headers.get("content-encoding", "").strip().lower())
+    batches = read_spans(raw, is_json=kind == JSON, experiment_id=experiment_id)
+    run_id = request.headers.get(RUN_HEADER, "")
+    await check_trace_writes(request, [batch.trace_id for batch in batches])
+    await app.stores.metadata.spans_add(batches)
+    if run_id:
+        over = [
+            batch.trace_id
+            for batch in batches
+            if any(span.parent_id is None for span in batch.spans)
+        ]
+        await link_to_run(request, over, run_id)
+    # An empty message is an answer of both kinds.
+    return Response(b"{}" if kind == JSON else b"", media_type=kind)
+
+
+def _experiment_id(request: AnyRequest) -> int:
+    text = request.headers.get(EXPERIMENT_HEADER, "").strip()
+    if not text:
+        raise InvalidValue(
+            f"Missing header '{EXPERIMENT_HEADER}': name the experiment that the spans belong to, "
+            f"as in OTEL_EXPORTER_OTLP_HEADERS={EXPERIMENT_HEADER}=0.",
+            field=EXPERIMENT_HEADER,
+        )
+    return experiment_id_of(text)
+
+
+def _unpacked(raw: bytes, encoding: str) -> bytes:
+    """Undo a content encoding, up to the bound of a body.
+
+    Raises:
+        InvalidValue: it is not known, or the bytes are not of it.
+        LimitExceeded: there is more in it.
+    """
+    if encoding in ("", "identity"):
+        return raw
+    for window in _WINDOWS.get(encoding, ()):
+        unpacker = zlib.decompressobj(window)
+        try:
+            plain = unpacker.decompress(raw, BODY_BYTES_MAX + 1)
+        except zlib.error:
+            continue
+        if len(plain) > BODY_BYTES_MAX:
+            raise LimitExceeded(f"The body is over {BODY_BYTES_MAX} bytes: send less at once.")
+        if unpacker.eof:
+            return plain
+    if encoding in _WINDOWS:
+        raise InvalidValue(f"Failed to decompress {encoding} payload", field="Content-Encoding")
+    raise InvalidValue(f"Unsupported Content-Encoding: {encoding[:60]}", field="Content-Encoding")
+
+
+ROUTES: list[HTTPRouteHandler] = [export]

@@ -1,0 +1,343 @@
+"""Spans as OpenTelemetry sends them: what MLflow reads of them, and the whole as clients read it.
+
+Source: opentelemetry/proto/trace/v1/trace.proto; which attributes mean what is MLflow's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from google.protobuf.json_format import Parse, ParseError
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1 import trace_pb2 as proto
+
+from seafloor.domain.bounds import INT64_MAX
+from seafloor.domain.errors import InvalidValue, LimitExceeded
+from seafloor.domain.names import KEY_CHARS_MAX, check_key
+from seafloor.domain.traces import (
+    COST_KEY,
+    NAME_TAG,
+    SESSION_KEY,
+    TOKENS_KEY,
+    USER_KEY,
+    Span,
+    SpanBatch,
+)
+from seafloor.http.mlflow.previews import preview
+
+Json = dict[str, Any]
+
+SPANS_MAX = 10_000
+SPAN_BYTES_MAX = 8 * 1024 * 1024
+TAG_CHARS_MAX = 8_000
+LABEL_CHARS_MAX = 250
+
+_TRACE_ID = "mlflow.traceRequestId"
+_TYPE = "mlflow.spanType"
+_INPUTS, _OUTPUTS = "mlflow.spanInputs", "mlflow.spanOutputs"
+_SUMS = {"mlflow.chat.tokenUsage": TOKENS_KEY, "mlflow.llm.cost": COST_KEY}
+_TAG_PREFIX = "mlflow.traceTag."
+_SESSIONS = ("session.id", "gen_ai.conversation.id")
+_USER = "user.id"
+_NOT_TAGS = ("telemetry.sdk.", "mlflow.")
+_HEX_IDS = ("traceId", "spanId", "parentSpanId")
+_STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
+# Numbers that are not known yet are left out, as any other unknown field.
+_CODES = {1: "STATUS_CODE_OK", 2: "STATUS_CODE_ERROR"}
+_KINDS: dict[int, str] = {number: name for name, number in proto.Span.SpanKind.items() if number}
+
+
+def read_spans(raw: bytes, *, is_json: bool, experiment_id: int) -> list[SpanBatch]:
+    """Read a request to export spans.
+
+    Returns:
+        The spans of each trace, of a span that comes twice the last.
+
+    Raises:
+        InvalidValue: it is none, or a span has no id, or one that OpenTelemetry has not, or times
+            out of bounds.
+        LimitExceeded: too many spans, or too large a one.
+    """
+    request = _parsed(raw, is_json=is_json)
+    if not request.resource_spans:
+        raise InvalidValue("Invalid OpenTelemetry format - no spans found")
+    batches: dict[str, _Gathered] = {}
+    count = 0
+    for group in request.resource_spans:
+        tags = _resource_tags(group.resource)
+        for scope in group.scope_spans:
+            count += len(scope.spans)
+            if count > SPANS_MAX:
+                raise LimitExceeded(f"A request has at most {SPANS_MAX} spans: send fewer at once.")
+            for span in scope.spans:
+                trace_id = "tr-" + _id(span.trace_id, size=16, name="trace_id")
+                batches.setdefault(trace_id, _Gathered(trace_id)).add(span, tags)
+    return [batch.whole(experiment_id) for batch in batches.values()]
+
+
+def _parsed(raw: bytes, *, is_json: bool) -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    try:
+        if is_json:
+            return Parse(_with_base64_ids(raw), request, ignore_unknown_fields=True)
+        request.ParseFromString(raw)
+    except (DecodeError, ParseError, ValueError, RecursionError) as error:
+        raise InvalidValue("Invalid OpenTelemetry format") from error
+    return request
+
+
+def _with_base64_ids(raw: bytes) -> bytes:
+    """OpenTelemetry's JSON has ids in hex digits, where the library expects base64."""
+    found = json.loads(raw)
+    for span in _dicts(found, "resourceSpans", "scopeSpans", "spans"):
+        for link in (span, *_dicts(span, "links")):
+            for name in _HEX_IDS:
+                value = link.get(name)
+                if isinstance(value, str):
+                    link[name] = base64.b64encode(bytes.fromhex(value)).decode()
+    return json.dumps(found).encode()
+
+
+def _dicts(found: Any, *names: str) -> list[Json]:
+    """The objects in the lists that stand under names, level by level."""
+    level: list[Any] = [found]
+    for name in names:
+        lists = [cast(Json, one).get(name) for one in level if isinstance(one, dict)]
+        level = [one for some in lists if isinstance(some, list) for one in cast(list[Any], some)]
+    return [cast(Json, one) for one in level if isinstance(one, dict)]
+
+
+class _Gathered:
+    """The spans of one trace, as they are read."""
+
+    def __init__(self, trace_id: str) -> None:
+        self._trace_id = trace_id
+        self._spans: dict[str, Span] = {}
+        self._tags: dict[str, str] = {}
+        self._own_tags: dict[str, str] = {}
+        self._metadata: dict[str, str] = {}
+        self._previews: dict[str, str | None] = {}
+
+    def add(self, found: proto.Span, tags: Mapping[str, str]) -> None:
+        attributes = {one.key: _plain(one.value) for one in found.attributes}
+        span = _span(found, attributes, self._trace_id)
+        self._spans[span.id] = span
+        self._tags = {**tags, **self._tags}
+        session = next((attributes[key] for key in _SESSIONS if attributes.get(key)), None)
+        for key, value in ((SESSION_KEY, session), (USER_KEY, attributes.get(_USER))):
+            if value:
+                self._metadata.setdefault(key, str(value)[:LABEL_CHARS_MAX])
+        if span.parent_id is None:
+            self._own_tags |= _own_tags(attributes)
+            self._previews = {
+                "request_preview": preview(attributes.get(_INPUTS), role="user"),
+                "response_preview": preview(attributes.get(_OUTPUTS), role="assistant"),
+            }
+
+    def whole(self, experiment_id: int) -> SpanBatch:
+        return SpanBatch(
+            trace_id=self._trace_id,
+            experiment_id=experiment_id,
+            spans=tuple(self._spans.values()),
+            tags={**self._tags, **self._own_tags},
+            metadata=self._metadata,
+            **self._previews,
+        )
+
+
+def _span(found: proto.Span, attributes: Mapping[str, Any], trace_id: str) -> Span:
+    parent = found.parent_span_id
+    span_type = attributes.get(_TYPE)
+    document = msgspec.json.encode(_span_json(found, trace_id))
+    if len(document) > SPAN_BYTES_MAX:
+        raise LimitExceeded(
+            f"The span {found.name[:60]!r} has {len(document)} bytes: at most {SPAN_BYTES_MAX} are "
+            "kept. Log large values as artifacts."
+        )
+    return Span(
+        id=_id(found.span_id, size=8, name="span_id"),
+        parent_id=_id(parent, size=8, name="parent_span_id") if parent else None,
+        name=_kept(found.name),
+        type=_kept(span_type) if isinstance(span_type, str) else "UNKNOWN",
+        status=_STATUSES.get(found.status.code, "UNSET"),
+        start_ns=_time_ns(found.start_time_unix_nano),
+        end_ns=_time_ns(found.end_time_unix_nano) or None,
+        document=document,
+        sums={
+            key: numbers
+            for name, key in _SUMS.items()
+            if (numbers := _numbers(attributes.get(name)))
+        },
+    )
+
+
+def _id(raw: bytes, *, size: int, name: str) -> str:
+    if len(raw) != size or not any(raw):
+        raise InvalidValue(
+            f"Invalid OpenTelemetry format: {name} has {size} bytes, not all of them zero.",
+            field=name,
+        )
+    return raw.hex()
+
+
+def _time_ns(value: int) -> int:
+    if value > INT64_MAX:
+        raise InvalidValue(
+            "Invalid OpenTelemetry format: a span's time is nanoseconds since 1970 in 64 bits."
+        )
+    return value
+
+
+def _kept(text: str) -> str:
+    """A text as every database keeps it; the document has it as it was."""
+    return text.replace("\0", "\ufffd")
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    """The numbers of an object, or of a text that holds one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    if not isinstance(value, dict):
+        return {}
+    return {
+        str(key): number
+        for key, number in cast(dict[Any, Any], value).items()
+        if isinstance(number, int | float)
+        and not isinstance(number, bool)
+        and math.isfinite(number)
+        and abs(number) <= INT64_MAX
+    }
+
+
+def _resource_tags(resource: Resource) -> dict[str, str]:
+    """What a resource says of itself, as far as it can be a tag."""
+    made: dict[str, str] = {}
+    for one in resource.attributes:
+        value = _plain(one.value)
+        text = value if isinstance(value, str) else json.dumps(value)
+        if not one.key.startswith(_NOT_TAGS) and _is_key(one.key):
+            made[one.key] = _kept(text)[:TAG_CHARS_MAX]
+    return made
+
+
+def _own_tags(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """The tags that a client gave the trace, which its root span carries."""
+    found = {
+        key.removeprefix(_TAG_PREFIX): value if isinstance(value, str) else json.dumps(value)
+        for key, value in attributes.items()
+        if key.startswith(_TAG_PREFIX)
+    }
+    return {key: _kept(text)[:TAG_CHARS_MAX] for key, text in found.items() if _is_key(key)}
+
+
+def _is_key(key: str) -> bool:
+    if key == NAME_TAG:
+        return True
+    try:
+        check_key(key)
+    except InvalidValue:
+        return False
+    return len(key) <= KEY_CHARS_MAX
+
+
+def _plain(value: AnyValue) -> Any:
+    """A value as plain data."""
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind == "array_value":
+        return [_plain(one) for one in value.array_value.values]
+    if kind == "kvlist_value":
+        return {one.key: _plain(one.value) for one in value.kvlist_value.values}
+    if kind == "bytes_value":
+        return base64.b64encode(value.bytes_value).decode()
+    return getattr(value, kind)
+
+
+def _span_json(found: proto.Span, trace_id: str) -> Json:
+    """A span as MLflow's clients read it: protobuf's JSON with whole numbers as numbers."""
+    attributes = [_pair_json(one) for one in found.attributes if one.key != _TRACE_ID]
+    attributes.append({"key": _TRACE_ID, "value": {"string_value": trace_id}})
+    made: Json = {
+        "trace_id": _base64(found.trace_id),
+        "span_id": _base64(found.span_id),
+        "trace_state": found.trace_state,
+        "parent_span_id": _base64(found.parent_span_id),
+        "flags": found.flags,
+        "name": found.name,
+        "kind": _KINDS.get(found.kind, ""),
+        "start_time_unix_nano": found.start_time_unix_nano,
+        "end_time_unix_nano": found.end_time_unix_nano,
+        "attributes": attributes,
+        "dropped_attributes_count": found.dropped_attributes_count,
+        "events": [_event_json(one) for one in found.events],
+        "dropped_events_count": found.dropped_events_count,
+        "links": [_link_json(one) for one in found.links],
+        "dropped_links_count": found.dropped_links_count,
+        "status": _status_json(found.status),
+    }
+    return {key: value for key, value in made.items() if value not in ("", 0, [], {})}
+
+
+def _event_json(found: proto.Span.Event) -> Json:
+    return {
+        "time_unix_nano": _time_ns(found.time_unix_nano),
+        "name": found.name,
+        "attributes": [_pair_json(one) for one in found.attributes],
+    }
+
+
+def _link_json(found: proto.Span.Link) -> Json:
+    return {
+        "trace_id": _base64(found.trace_id),
+        "span_id": _base64(found.span_id),
+        "attributes": [_pair_json(one) for one in found.attributes],
+    }
+
+
+def _status_json(found: proto.Status) -> Json:
+    made = {
+        "code": found.code and proto.Status.StatusCode.Name(found.code),
+        "message": found.message,
+    }
+    return {key: value for key, value in made.items() if value}
+
+
+def _pair_json(found: KeyValue) -> Json:
+    return {"key": found.key, "value": _value_json(found.value)}
+
+
+def _value_json(value: AnyValue) -> Json:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return {}
+    if kind == "array_value":
+        return {kind: {"values": [_value_json(one) for one in value.array_value.values]}}
+    if kind == "kvlist_value":
+        return {kind: {"values": [_pair_json(one) for one in value.kvlist_value.values]}}
+    if kind == "bytes_value":
+        return {kind: _base64(value.bytes_value)}
+    if kind == "double_value":
+        return {kind: _double_json(value.double_value)}
+    return {kind: getattr(value, kind)}
+
+
+def _double_json(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,207 @@
+"""Searching traces in SQL, page by page.
+
+A page goes on after the sort keys of the last row seen (``keyset``). Without an order, or by time,
+the index of an experiment's traces is followed; what is said of labels, spans and assessments is
+looked up by the trace's id, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+)
+
+from seafloor.domain.search import Operator
+from seafloor.domain.traces import (
+    RUN_KEY,
+    TraceComparison,
+    TraceOrder,
+    TraceQuery,
+    TraceSubject,
+)
+from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
+from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys
+from seafloor.stores.metadata.sql.conditions import compared
+from seafloor.stores.metadata.sql.experiments import ID_MAX
+from seafloor.stores.metadata.sql.keyset import Key, comes_after
+from seafloor.stores.metadata.sql.tables import (
+    trace,
+    trace_assessment,
+    trace_label,
+    trace_run,
+    trace_span,
+)
+from seafloor.stores.metadata.traces import as_comparison, check_trace_query, json_forms
+
+Column = ColumnElement[Any]
+Condition = ColumnElement[bool]
+
+TAG, METADATA = "tag", "metadata"
+KINDS = {TraceSubject.TAG: TAG, TraceSubject.METADATA: METADATA}
+
+_END_MS = trace.c.time_ms + func.coalesce(trace.c.duration_ms, 0)
+_COLUMNS: dict[str, Column] = {
+    "id": trace.c.id,
+    "client_request_id": trace.c.client_request_id,
+    "state": trace.c.state,
+    "time_ms": trace.c.time_ms,
+    "duration_ms": trace.c.duration_ms,
+    "end_ms": _END_MS,
+    "experiment_id": trace.c.experiment_id,
+}
+_MAY_LACK = ("client_request_id", "duration_ms")
+_NEWEST = TraceOrder(TraceSubject.ATTRIBUTE, "time_ms", descending=True)
+_ID = TraceOrder(TraceSubject.ATTRIBUTE, "id")
+
+
+def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | None]:
+    """Find the ids of a page, and the cursor of the next.
+
+    Raises:
+        InvalidValue, LimitExceeded: as ``check_trace_query`` says, or the cursor is not of this
+            query.
+    """
+    check_trace_query(query)
+    position = decode_cursor(query)
+    known = [one for one in query.experiment_ids if 0 <= one <= ID_MAX]
+    if not known:
+        return [], None
+    orders = (*query.order, _NEWEST, _ID)
+    keys = [_key(order) for order in orders]
+    wanted = _wanted(keys).where(
+        trace.c.experiment_id == known[0] if len(known) == 1 else trace.c.experiment_id.in_(known),
+        *_conditions(query.comparisons),
+    )
+    if position is not None:
+        after = (*position.keys, (VALUE, position.begun), (VALUE, position.id))
+        wanted = wanted.where(comes_after(keys, after), *_bound(keys[0], after))
+    wanted = wanted.order_by(*(one for key in keys for one in key.order)).limit(query.limit + 1)
+    rows = connection.execute(wanted).all()
+    page = rows[: query.limit]
+    more = len(rows) > query.limit
+    following = encode_cursor(query, _position(page[-1], len(query.order))) if more else None
+    return [row.id for row in page], following
+
+
+def _wanted(keys: Sequence[Key]) -> Select[Any]:
+    columns = [
+        column
+        for number, key in enumerate(keys[:-2])
+        for column in (key.rank.label(f"rank_{number}"), key.value.label(f"value_{number}"))
+    ]
+    source: FromClause = trace
+    for key in keys:
+        if key.joined is not None:
+            source = source.outerjoin(*key.joined)
+    return select(trace.c.id, trace.c.time_ms, *columns).select_from(source)
+
+
+def _bound(first: Key, after: SortKeys) -> list[Condition]:
+    """What no database reads out of the alternatives: how far the index need not be looked at."""
+    if not first.always:
+        return []
+    value = after[0][1]
+    return [first.value <= value if first.descending else first.value >= value]
+
+
+def _position(row: Row[Any], orders: int) -> Position:
+    found = tuple(row)
+    pairs = (found[2 + 2 * number : 4 + 2 * number] for number in range(orders))
+    keys = tuple((rank, value if rank == VALUE else None) for rank, value in pairs)
+    return Position(keys, row.time_ms, row.id)
+
+
+def _key(order: TraceOrder) -> Key:
+    if order.subject is TraceSubject.ATTRIBUTE:
+        value = _COLUMNS[order.key]
+        if order.key not in _MAY_LACK:
+            return Key(literal(VALUE), value, order.descending, always=True)
+        return Key(case((value.is_(None), MISSING), else_=VALUE), value, order.descending)
+    table: Any = trace_label.alias()
+    this = and_(
+        table.c.trace_id == trace.c.id,
+        table.c.kind == KINDS[order.subject],
+        table.c.key == order.key,
+    )
+    rank = case((table.c.value.is_(None), MISSING), else_=VALUE)
+    return Key(rank, table.c.value, order.descending, (table, this))
+
+
+def _conditions(comparisons: Sequence[TraceComparison]) -> list[Condition]:
+    made = [_condition(one) for one in comparisons if one.subject is not TraceSubject.SPAN]
+    spans = [one for one in comparisons if one.subject is TraceSubject.SPAN]
+    if spans:
+        holds = [compared(as_comparison(one), trace_span.c[one.key]) for one in spans]
+        made.append(exists().where(trace_span.c.trace_id == trace.c.id, *holds))
+    return made
+
+
+def _condition(found: TraceComparison) -> Condition:
+    match found.subject:
+        case TraceSubject.ATTRIBUTE if found.key == "run_id":
+            return _of_run(found)
+        case TraceSubject.ATTRIBUTE:
+            return compared(as_comparison(found), _COLUMNS[found.key])
+        case TraceSubject.TAG | TraceSubject.METADATA:
+            return _of_label(found, KINDS[found.subject], found.key)
+        case _:
+            return _of_assessment(found)
+
+
+def _of_run(found: TraceComparison) -> Condition:
+    made_in_it = _of_label(found, METADATA, RUN_KEY)
+    if found.operator in (Operator.NE, Operator.NOT_IN):
+        return made_in_it
+    run_id = trace_run.c.workload_id
+    linked = exists().where(
+        trace_run.c.trace_id == trace.c.id, compared(as_comparison(found), run_id)
+    )
+    return or_(linked, made_in_it)
+
+
+def _of_label(found: TraceComparison, kind: str, key: str) -> Condition:
+    table: Any = trace_label.alias()
+    there = [table.c.trace_id == trace.c.id, table.c.kind == kind, table.c.key == key]
+    if found.operator is Operator.IS_NULL:
+        return not_(exists().where(*there))
+    if found.operator is Operator.IS_NOT_NULL:
+        return exists().where(*there)
+    return exists().where(*there, compared(as_comparison(found), table.c.value))
+
+
+def _of_assessment(found: TraceComparison) -> Condition:
+    table: Any = trace_assessment.alias()
+    there = [
+        table.c.trace_id == trace.c.id,
+        table.c.kind == str(found.subject),
+        table.c.name == found.key,
+        table.c.valid == 1,
+    ]
+    if found.operator is Operator.IS_NULL:
+        return not_(exists().where(*there))
+    if found.operator is Operator.IS_NOT_NULL:
+        return exists().where(*there)
+    return exists().where(*there, _value_compared(found, table))
+
+
+def _value_compared(found: TraceComparison, table: Any) -> Condition:
+    if found.operator in (Operator.EQ, Operator.NE):
+        is_it = table.c.value.in_(json_forms(str(found.value)))
+        return is_it if found.operator is Operator.EQ else not_(is_it)
+    column = table.c.value if isinstance(found.value, str) else table.c.number
+    return compared(as_comparison(found), column)
