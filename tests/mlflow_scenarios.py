@@ -1,18 +1,13 @@
 """What a user's script does with mlflow. Runs in the client's environment, not in ours.
 
-Reads ``{"scenario", "arguments"}`` lines from standard input and answers each with an ``@answer``
-line. Nothing here knows Seafloor: it is the client as it is.
+Nothing here knows Seafloor: it is the client as it is.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import sys
 import tempfile
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-SCENARIOS: dict[str, Callable[..., Any]] = {}
-
-
-def scenario(function: Callable[..., Any]) -> Callable[..., Any]:
-    SCENARIOS[function.__name__] = function
-    return function
+from mlflow_script import main, refusal, scenario
 
 
 def number(value: float) -> float | str:
@@ -55,15 +44,6 @@ def shown(run_id: str) -> dict[str, Any]:
         "params": dict(run.data.params),
         "tags": dict(run.data.tags),
     }
-
-
-def refusal(call: Callable[[], Any]) -> list[str | None]:
-    """What an MlflowException says: its code and its message."""
-    try:
-        call()
-    except MlflowException as error:
-        return [error.error_code, str(error)]
-    return [None, "nothing was raised"]
 
 
 @scenario
@@ -384,17 +364,6 @@ def attached() -> Any:
     with mlflow.start_run() as run:
         mlflow.log_metric("inside", 1)
         return [run.info.run_id, os.environ.get("MLFLOW_RUN_ID")]
-
-
-def main() -> None:
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            answer = {"result": SCENARIOS[asked["scenario"]](**asked["arguments"])}
-        except BaseException:  # noqa: BLE001  # whatever it is, the test is told
-            answer = {"error": traceback.format_exc()}
-        sys.stdout.write("@answer " + json.dumps(answer, default=str) + "\n")
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

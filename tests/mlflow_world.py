@@ -75,11 +75,13 @@ def _uv(*arguments: str) -> None:
 class MlflowClientProcess:
     """A process with mlflow in it that runs scenarios, one after the other."""
 
-    def __init__(self, python: Path, url: str, work: Path, **env: str) -> None:
+    def __init__(
+        self, python: Path, url: str, work: Path, *, scenarios: Path = SCENARIOS, **env: str
+    ) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
         self._log = (work / "mlflow.log").open("wb")
         self._process = subprocess.Popen(
-            [str(python), "-W", "ignore", str(SCENARIOS)],
+            [str(python), "-W", "ignore", str(scenarios)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

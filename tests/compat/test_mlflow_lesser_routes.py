@@ -183,12 +183,13 @@ def test_model_directories__of_no_model__are_not_found(world: World) -> None:
     refused(answer, "not found", code="RESOURCE_DOES_NOT_EXIST")
 
 
-def test_version__is_bare_text_below_three(world: World) -> None:
-    """An mlflow client sends spans, which there is no room for, to what is 3 or later."""
+def test_version__is_bare_text_above_three__and_says_whose_server_it_is(world: World) -> None:
+    """An mlflow client sends spans to what is 3.4 or later only."""
     answer = world.get("/version")
     assert answer.status == 200
-    assert int(answer.body.decode().partition(".")[0]) < 3
-    assert answer.body.decode() == world.get("/api/v1/server").json["version"]
+    like, _, own = answer.body.decode().partition("+seafloor.")
+    assert tuple(int(part) for part in like.split(".")) >= (3, 4)
+    assert own == world.get("/api/v1/server").json["version"]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,16 @@ from seafloor.stores.metadata.sql.open import parse_url
 from seafloor.stores.metadata.sql.tables import METADATA, project, tag
 from seafloor.testing.databases import database_url
 from seafloor.testing.metadata_durable_suite import DurableMetadataStoreSuite
-from seafloor.testing.metadata_records import T0_NS, create, entering, launched, note, run, run_id
+from seafloor.testing.metadata_records import (
+    T0_NS,
+    create,
+    entering,
+    launched,
+    note,
+    run,
+    run_id,
+    trace,
+)
 from seafloor.testing.metadata_run_cases import fill_run
 from seafloor.testing.metadata_search_suite import MetadataSearchSuite
 from seafloor.testing.metadata_store_suite import MetadataStoreSuite
@@ -89,10 +98,13 @@ async def test_purge__a_full_run__no_row_of_any_table_knows_it(store: SqlStoreUn
         connection.execute(insert(tables["artifact_intent"]), [intent])
 
     await store.database.write(fill_the_others)
+    await store.trace_tell(trace(2))
+    await store.traces_link([trace(2).id], run_id(1))
     await store.model_update("m-" + run_id(1), updated_ns=T0_NS, params={"a": "b"})
     knowing = await store.database.read(tables_that_know)
     unrelated = {"project", "experiment", "experiment_tag", "environment", "lease", "installation"}
-    unrelated |= {table for table in METADATA.tables if table.startswith("byte_stream")}
+    unrelated |= {table for table in METADATA.tables if table.startswith(("byte_stream", "trace"))}
+    unrelated -= {"trace_run"}
     assert knowing == METADATA.tables.keys() - unrelated
     await store.workload_set_deleted(run_id(1), deleted_ns=T0_NS)
     await store.workload_purge(run_id(1))

@@ -6,6 +6,7 @@ what a task's token may do with it must be said here before this passes.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ VALUES = {
     "key": "k",
     "artifact_path": "a",
     "file_path": "a",
+    "assessment_id": "a-1",
 }
 
 
@@ -71,7 +73,7 @@ def filled(path: str, run: str) -> str:
     """A path with values in the places of its parameters."""
     if path.endswith("mlflow-artifacts/artifacts/{artifact_path}"):
         return path.replace("{artifact_path}", f"0/{run}/artifacts/a")
-    values = {**VALUES, "run_id": run}
+    values = {**VALUES, "run_id": run, "trace_id": f"tr-{run}"}
     return re.sub(r"\{(\w+)\}", lambda found: values[found.group(1)], path)
 
 
@@ -97,7 +99,7 @@ def test_route__asked_by_a_stranger__is_refused(
         assert answer.headers["www-authenticate"] == "Bearer"
         if method != "HEAD":
             said = answer.json
-            mlflow = "/2.0/" in path or "/3.0/" in path
+            mlflow = "/2.0/" in path or "/3.0/" in path or path.startswith("/v1/")
             assert said["error_code" if mlflow else "code"].lower() == "unauthenticated"
 
 
@@ -144,6 +146,31 @@ KEYED = {"key": "k", "value": "v"}
 MODEL_JSON = {
     "model_json": '{"artifact_path": "m", "flavors": {}, "utc_time_created": "", "run_id": ""}'
 }
+
+
+def told(run: str) -> dict[str, Any]:
+    """A trace that was made in the course of a run, under an id like the run's."""
+    return {
+        "trace": {
+            "trace_info": {
+                "trace_id": f"tr-{run}",
+                "trace_location": {"mlflow_experiment": {"experiment_id": "0"}},
+                "request_time": "2026-01-01T00:00:00Z",
+                "trace_metadata": {"mlflow.sourceRun": run},
+            }
+        }
+    }
+
+
+def spans_of(run: str) -> dict[str, Any]:
+    """A span of the same trace, as OpenTelemetry sends it."""
+    span = {"traceId": run, "spanId": "1" * 16, "name": "s"}
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
+TRACE, FEEDBACK = "/api/3.0/mlflow/traces/{trace_id}", {"value": True}
+SAID = {"assessment_name": "n", "source": {"source_type": "HUMAN"}, "feedback": FEEDBACK}
+ASSESSMENT = f"{TRACE}/assessments/{{assessment_id}}"
 RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/openapi.json"): Asked(READS),
     ("GET", "/api/v1/server"): Asked(ADMINISTRATES),
@@ -203,6 +230,38 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/v1/snapshots/{sha256}"): Asked(READS),
     ("PUT", "/api/v1/snapshots/{sha256}"): Asked(ADMINISTRATES, body=b"x"),
     ("GET", "/api/3.0/mlflow/server-info"): Asked(READS),
+    ("POST", "/v1/traces"): Asked(
+        OWN, body=spans_of("{run}"), more={"x-mlflow-experiment-id": "0"}
+    ),
+    ("POST", "/api/3.0/mlflow/traces"): Asked(OWN, body=told("{run}")),
+    ("GET", TRACE): Asked(READS),
+    ("GET", "/api/3.0/mlflow/traces/get"): Asked(READS, query="?trace_id=tr-{own}"),
+    ("GET", "/api/3.0/mlflow/traces/batchGet"): Asked(READS, query="?trace_ids=tr-{own}"),
+    ("POST", "/api/3.0/mlflow/traces/batchGetInfos"): Asked(
+        READS, body={"trace_ids": ["tr-{own}"]}
+    ),
+    ("POST", "/api/3.0/mlflow/traces/search"): Asked(
+        READS, body={"locations": [{"mlflow_experiment": {"experiment_id": "0"}}]}
+    ),
+    **{
+        (method, prefix + path): Asked(may, body=body)
+        for prefix in ("/api/2.0/mlflow", "/api/3.0/mlflow")
+        for method, path, may, body in (
+            ("PATCH", "/traces/{trace_id}/tags", OWN, KEYED),
+            ("DELETE", "/traces/{trace_id}/tags", OWN, {"key": "none"}),
+            (
+                *("POST", "/traces/delete-traces", ADMINISTRATES),
+                {"experiment_id": "0", "request_ids": ["tr-{run}"]},
+            ),
+        )
+    },
+    ("POST", _mlflow("mlflow/traces/link-to-run")): Asked(
+        OWN, body={"trace_ids": ["tr-{own}"], "run_id": "{run}"}
+    ),
+    ("POST", f"{TRACE}/assessments"): Asked(OWN, body={"assessment": SAID}),
+    ("GET", ASSESSMENT): Asked(READS),
+    ("PATCH", ASSESSMENT): Asked(OWN, body={"assessment": SAID, "update_mask": "feedback"}),
+    ("DELETE", ASSESSMENT): Asked(OWN),
     ("GET", _mlflow("mlflow/experiments/get-by-name")): Asked(
         READS, query="?experiment_name=Default"
     ),
@@ -314,6 +373,7 @@ def world(guarded_server: LiveServer) -> Iterator[World]:
         body = {"experiment_id": "0", "name": "m", "source_run_id": run}
         runs.append(run)
         models.append(made(_mlflow("mlflow/logged-models"), body)["model"]["info"]["model_id"])
+        made("/api/3.0/mlflow/traces", told(run))
     key = (guarded_server.data / "token.key").read_bytes()
     token = Tokens(key, cast(Any, None), cast(Any, None)).issue(runs[0], 1)
     yield World(runs[0], runs[1], models[0], models[1], token)
@@ -337,9 +397,9 @@ def asked_by_task(
 
     body = rule.body
     if isinstance(body, dict):
-        body = {k: named(v) if isinstance(v, str) else v for k, v in body.items()}
+        body = json.loads(named(json.dumps(body)))
     address = filled(path.replace("{model_id}", model), run) + named(rule.query)
-    headers = {"Authorization": f"Bearer {world.token}"}
+    headers = {"Authorization": f"Bearer {world.token}", **rule.more}
     return ask(server.url, method, address, body=body, headers=headers)
 
 

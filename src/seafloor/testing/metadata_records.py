@@ -13,6 +13,14 @@ from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import Sha256, WorkloadId
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.models import LoggedModel
+from seafloor.domain.traces import (
+    Assessment,
+    AssessmentKind,
+    Span,
+    SpanBatch,
+    Trace,
+    TraceState,
+)
 from seafloor.domain.workloads import Ending, Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, MetadataStore, NewEvent, Transition
 
@@ -145,3 +153,51 @@ def model(number: int = 1, **changes: Any) -> LoggedModel:
 def file(path: str, *, size_bytes: int = 3, sha256: str = "a" * 64) -> ArtifactFile:
     """A manifest row."""
     return ArtifactFile(path, size_bytes, Sha256(sha256), T0_NS)
+
+
+def trace(number: int = 1, **changes: Any) -> Trace:
+    """A trace as a client tells of it, a second younger than the one before."""
+    made = Trace(
+        id=f"tr-{number:032x}",
+        experiment_id=0,
+        time_ms=T0_NS // 1_000_000 + 1_000 * number,
+        duration_ms=100,
+        state=TraceState.OK,
+    )
+    return replace(made, **changes)
+
+
+def span(number: int = 1, **changes: Any) -> Span:
+    """A span; the first one is the root, the others stand below it, each a millisecond later."""
+    made = Span(
+        id=f"{number:016x}",
+        parent_id=None if number == 1 else f"{1:016x}",
+        name=f"span {number}",
+        type="CHAIN",
+        status="OK",
+        start_ns=T0_NS + 1_000_000 * number,
+        end_ns=T0_NS + 10_000_000 * number,
+        document=b'{"name":"span %d"}' % number,
+    )
+    return replace(made, **changes)
+
+
+def spans(number: int = 1, *several: Span, **changes: Any) -> SpanBatch:
+    """Spans of a trace that came together."""
+    made = SpanBatch(trace_id=trace(number).id, experiment_id=0, spans=several or (span(),))
+    return replace(made, **changes)
+
+
+def assessment(number: int = 1, **changes: Any) -> Assessment:
+    """A feedback of a trace."""
+    made = Assessment(
+        id=f"a-{number}",
+        trace_id=trace().id,
+        name="good",
+        kind=AssessmentKind.FEEDBACK,
+        value=True,
+        source_type="HUMAN",
+        created_ms=number,
+        updated_ms=number,
+    )
+    return replace(made, **changes)

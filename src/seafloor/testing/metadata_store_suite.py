@@ -19,6 +19,7 @@ from seafloor.testing.metadata_experiment_cases import (
 )
 from seafloor.testing.metadata_model_cases import ManifestCases, ModelCases
 from seafloor.testing.metadata_run_cases import AttemptCases, LabelCases, WorkloadCases
+from seafloor.testing.metadata_trace_cases import TraceCases, TraceEndCases, TraceSearchCases
 
 
 class MetadataStoreSuite(
@@ -29,6 +30,9 @@ class MetadataStoreSuite(
     LabelCases,
     EnvironmentCases,
     ModelCases,
+    TraceCases,
+    TraceEndCases,
+    TraceSearchCases,
     ManifestCases,
 ):
     """True of every metadata store."""

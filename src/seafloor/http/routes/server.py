@@ -14,6 +14,8 @@ from seafloor.http.state import application_of
 from seafloor.http.views import shown_code
 from seafloor.wire.server import Health, Plan, PlanCreate, ServerInfo, WorkloadPageLater
 
+MLFLOW_VERSION = "3.17.2"
+
 
 @get("/health", responses=documented(), summary="Is the server well?")
 async def health(request: AnyRequest) -> Response[Health]:
@@ -27,8 +29,11 @@ async def health(request: AnyRequest) -> Response[Health]:
 
 @get("/version", media_type="text/plain", include_in_schema=False)
 async def version(request: AnyRequest) -> str:
-    """The version as bare text, which MLflow's clients ask; below 3 they send no spans."""
-    return application_of(request).identity.version
+    """Which MLflow's server this one answers like, then its own version, as bare text.
+
+    MLflow's clients ask: to one below 3.4 they send no spans.
+    """
+    return f"{MLFLOW_VERSION}+seafloor.{application_of(request).identity.version}"
 
 
 @get("/server", responses=documented(), summary="Describe the server")
