@@ -68,7 +68,7 @@ def test_unknown_address__of_the_api__is_told_in_its_words(call: Call) -> None:
     answer = call("PUT", "/api/v1/runs")
     check_envelope(answer, code="not_supported", status=405)
     assert "POST" in answer.headers["allow"]
-    for path in ("/api/2.0/mlflow/nothing", "/ajax-api/2.0/x", "/api/3.0/mlflow/traces/search"):
+    for path in ("/api/2.0/mlflow/nothing", "/ajax-api/2.0/x", "/api/3.0/mlflow/scorers/list"):
         answer = call("POST", path, {})
         assert (answer.status, answer.json["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
 

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.http.mlflow.bodies import BODY_BYTES_MAX, experiment_id_of
+from seafloor.http.mlflow.runs import active_run
 from seafloor.http.mlflow.trace_access import check_trace_writes, link_to_run
 from seafloor.http.mlflow.workspaces import in_default
 from seafloor.http.requests import AnyRequest, body_bytes, known
@@ -38,6 +39,8 @@ async def export(request: AnyRequest) -> Response[bytes]:
     raw = _unpacked(raw, request.headers.get("content-encoding", "").strip().lower())
     batches = read_spans(raw, is_json=kind == JSON, experiment_id=experiment_id)
     run_id = request.headers.get(RUN_HEADER, "")
+    if run_id:
+        await active_run(request, run_id)
     await check_trace_writes(request, [batch.trace_id for batch in batches])
     await app.stores.metadata.spans_add(batches)
     if run_id:

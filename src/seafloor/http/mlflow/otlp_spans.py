@@ -307,10 +307,7 @@ def _link_json(found: proto.Span.Link) -> Json:
 
 
 def _status_json(found: proto.Status) -> Json:
-    made = {
-        "code": found.code and proto.Status.StatusCode.Name(found.code),
-        "message": found.message,
-    }
+    made = {"code": _CODES.get(found.code, ""), "message": found.message}
     return {key: value for key, value in made.items() if value}
 
 
