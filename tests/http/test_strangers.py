@@ -7,6 +7,7 @@ what a task's token may do with it must be said here before this passes.
 from __future__ import annotations
 
 import json
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ def _routes() -> list[tuple[str, str]]:
 
 ROUTES = _routes()
 GUARDED = [route for route in ROUTES if route not in OPEN]
+BLOB_NAME = f"{hashlib.sha256(b'x').hexdigest()}.txt"
 VALUES = {
     "attempt": "1",
     "experiment_id": "0",
@@ -66,6 +68,7 @@ VALUES = {
     "artifact_path": "a",
     "file_path": "a",
     "assessment_id": "a-1",
+    "blob": BLOB_NAME,
 }
 
 
@@ -171,6 +174,7 @@ def spans_of(run: str) -> dict[str, Any]:
 TRACE, FEEDBACK = "/api/3.0/mlflow/traces/{trace_id}", {"value": True}
 SAID = {"assessment_name": "n", "source": {"source_type": "HUMAN"}, "feedback": FEEDBACK}
 ASSESSMENT = f"{TRACE}/assessments/{{assessment_id}}"
+NOTE = {"records": [{"key": "k", "step": 0, "time_ms": 0, "content": {"kind": "text", "text": ""}}]}
 RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/openapi.json"): Asked(READS),
     ("GET", "/api/v1/server"): Asked(ADMINISTRATES),
@@ -192,6 +196,11 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", f"{RUNS}/metrics"): Asked(OWN, body={"points": [["x", 1, 1, 1]]}),
     ("GET", f"{RUNS}/metrics/series"): Asked(READS, query="?key=x"),
     ("GET", f"{RUNS}/metrics/chart"): Asked(READS, query="?key=x"),
+    ("GET", f"{RUNS}/media"): Asked(READS, query="?key=x"),
+    ("GET", f"{RUNS}/media/keys"): Asked(READS),
+    ("POST", f"{RUNS}/media"): Asked(OWN, body=NOTE),
+    ("PUT", f"{RUNS}/media/blobs/{{blob}}"): Asked(OWN, body=b"x"),
+    ("GET", f"{RUNS}/media/blobs/{{blob}}"): Asked(READS),
     ("GET", f"{RUNS}/logs"): Asked(READS),
     ("GET", f"{RUNS}/logs/follow"): Asked(READS, query="?attempt=1"),
     ("GET", f"{RUNS}/logs/raw"): Asked(READS),

@@ -34,6 +34,7 @@ from seafloor.domain.workloads import (
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.events.protocol import EventFileStore
 from seafloor.stores.logs.protocol import LogKey, LogStore
+from seafloor.stores.media.protocol import MediaStore
 from seafloor.stores.metadata.protocol import Labels, MetadataStore, NewEvent, Transition
 from seafloor.stores.metrics.protocol import MetricStore
 
@@ -123,6 +124,7 @@ class RunStores(msgspec.Struct, frozen=True):
     logs: LogStore
     artifacts: ArtifactStore
     event_files: EventFileStore
+    media: MediaStore
 
 
 class RunRooms(msgspec.Struct, frozen=True):
@@ -516,6 +518,7 @@ class Runs:
         for file in await self._stores.event_files.list(workload_id):
             freed_bytes += file.size_bytes
         await self._stores.event_files.delete(workload_id)
+        freed_bytes += await self._stores.media.delete(workload_id)
         freed_bytes += await self._stores.logs.delete(workload_id)
         await self._metadata.workload_purge(workload_id)
         return freed_bytes

@@ -36,6 +36,7 @@ from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
+from seafloor.stores.media.store import ObjectMediaStore
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
@@ -63,7 +64,9 @@ async def open_application(
         streams = await open_streams(below, folder, stack, shared=shared)
         logs, event_files = streams.logs, streams.event_files
         artifacts = ObjectArtifactStore(objects, metadata)
-        stores = RunStores(metadata, metrics, logs, artifacts, event_files)
+        media = ObjectMediaStore(database, objects)
+        stack.push_async_callback(media.close)
+        stores = RunStores(metadata, metrics, logs, artifacts, event_files, media)
 
         cache = EnvironmentCache(folder.sub("cache/environments"))
         # One key for all servers of an installation: a token of one is good at the others.

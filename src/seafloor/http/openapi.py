@@ -35,6 +35,7 @@ _PATTERNS = {
     "run_id": "^[0-9a-f]{4,32}$",
     "sha256": "^[0-9a-f]{64}$",
     "model_id": "^m-[0-9a-f]{32}$",
+    "blob": "^[0-9a-f]{64}\\.(png|jpeg|gif|webp|svg|wav|mp3|ogg|flac|json|txt)$",
     "task": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$",
     "reference": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(@[1-9][0-9]{0,8})?$",
 }

@@ -423,6 +423,47 @@ event_file = Table(
     Column("problem", long_text()),
 )
 
+# What a run logged beside numbers (`stores/media`): each record once, by the digest of all it says.
+media_record = Table(
+    "media_record",
+    METADATA,
+    _of_workload(),
+    Column("digest", short_text(32), primary_key=True),
+    Column("key", key_text(), nullable=False),
+    Column("kind", short_text(16), nullable=False),
+    Column("step", number(), nullable=False),
+    Column("time_ms", number(), nullable=False),
+    Column("place", small_number(), nullable=False),
+    Column("attempt", small_number(), nullable=False),
+    Column("content", long_text(), nullable=False),
+    # Of its blob; empty and 0 when it has none.
+    Column("blob_sha256", short_text(_SHA256_CHARS), nullable=False),
+    Column("blob_format", short_text(16), nullable=False),
+    Column("blob_bytes", number(), nullable=False),
+    Index(None, "workload_id", "key", "step", "time_ms", "place", "digest"),
+)
+
+media_series = Table(
+    "media_series",
+    METADATA,
+    _of_workload(),
+    Column("key", key_text(), primary_key=True),
+    Column("kind", short_text(16), primary_key=True),
+    Column("records", number(), nullable=False),
+    Column("step_min", number(), nullable=False),
+    Column("step_max", number(), nullable=False),
+)
+
+# Blobs whose bytes are durable; only to these a record may refer.
+media_blob = Table(
+    "media_blob",
+    METADATA,
+    _of_workload(),
+    Column("sha256", short_text(_SHA256_CHARS), primary_key=True),
+    Column("format", short_text(16), primary_key=True),
+    Column("size_bytes", number(), nullable=False),
+)
+
 lease = Table(
     "lease",
     METADATA,

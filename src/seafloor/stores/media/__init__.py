@@ -1,0 +1,1 @@
+"""Histograms, images, tables, texts and audio: records in rows, their bulk as objects."""
