@@ -56,7 +56,8 @@ def is_whole(report: RunReport) -> bool:
 def _tell(report: RunReport) -> None:
     marks = {"sent": styled("sent", "green"), "left": styled("left", "red"), "live": "live"}
     counts = (
-        f"{report.points} points, {report.params} params, {report.tags} tags, {report.files} files"
+        f"{report.points} points, {report.params} params, {report.tags} tags, "
+        f"{report.files} files, {report.media} media"
     )
     click.echo(f"{report.run_id[-8:]} {marks[report.state]}  {counts}")
     if report.state == "live":

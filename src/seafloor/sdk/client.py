@@ -17,6 +17,7 @@ from seafloor.sdk.discovery import require_server
 from seafloor.sdk.environments import Environments
 from seafloor.sdk.experiments import Experiments, Projects
 from seafloor.sdk.logs import Logs
+from seafloor.sdk.media import Media
 from seafloor.sdk.metrics import Metrics
 from seafloor.sdk.models import Models
 from seafloor.sdk.runs import Runs
@@ -87,6 +88,11 @@ class Client:
     def metrics(self) -> Metrics:
         """Metrics of runs."""
         return Metrics(self._transport)
+
+    @cached_property
+    def media(self) -> Media:
+        """Histograms, images, tables, texts and audio of runs."""
+        return Media(self._transport)
 
     @cached_property
     def logs(self) -> Logs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from seafloor.domain.errors import (
     SeafloorError,
     StoreCorrupt,
 )
+from seafloor.domain.media import CONTENT_BYTES_MAX, MEDIA_PER_APPEND_MAX, MediaRecord
 from seafloor.domain.metrics import Point
 from seafloor.sdk.client import Client
 from seafloor.sdk.spool import Segment, Sent, read_sent, write_sent
@@ -27,6 +27,7 @@ from seafloor.sdk.wal import (
     Dropped,
     End,
     LoggedFile,
+    LoggedMedia,
     Params,
     Points,
     Record,
@@ -37,6 +38,8 @@ from seafloor.sdk.wal import (
 from seafloor.wire.runs import RunUpdate
 
 POINTS_PER_CALL_MAX: Final = 5_000
+MEDIA_BYTES_MAX: Final = 16 * 1024 * 1024
+"""At most so many are read before they are sent."""
 LOST_TAG: Final = "seafloor.records_lost"
 """With the writer's name behind it, the tag that counts what was lost."""
 
@@ -50,7 +53,7 @@ class Refusal(msgspec.Struct, frozen=True):
     """Something that the server will never accept.
 
     Args:
-        kind: ``point``, ``param``, ``tag``, ``file`` or ``end``.
+        kind: ``point``, ``param``, ``tag``, ``file``, ``media`` or ``end``.
         what: It, for people.
         reason: What the server said.
     """
@@ -65,7 +68,7 @@ class Account:
     """What was brought, and what was not.
 
     Args:
-        points, params, tags, files: Accepted by the server.
+        points, params, tags, files, media: Accepted by the server.
         refused: Refused for good.
         records_lost: Records that could not be read any more (exact, by their numbers).
         bytes_torn: Behind the last whole record: what was being written when the process died.
@@ -77,6 +80,7 @@ class Account:
     params: int = 0
     tags: int = 0
     files: int = 0
+    media: int = 0
     refused: list[Refusal] = field(default_factory=list[Refusal])
     records_lost: int = 0
     bytes_torn: int = 0
@@ -99,7 +103,14 @@ class Parcel:
     params: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     files: list[LoggedFile] = field(default_factory=list[LoggedFile])
+    media: list[LoggedMedia] = field(default_factory=list[LoggedMedia])
+    media_bytes: int = 0
     dropped: list[Dropped] = field(default_factory=list[Dropped])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what is in it should go before more is read."""
+        return len(self.points) >= POINTS_PER_CALL_MAX or self.media_bytes >= MEDIA_BYTES_MAX
 
     def add(self, record: Record) -> None:
         """Put a record in."""
@@ -114,6 +125,9 @@ class Parcel:
                 self.tags |= record.tags
             case LoggedFile():
                 self.files.append(record)
+            case LoggedMedia():
+                self.media.append(record)
+                self.media_bytes += len(record.data or b"") + CONTENT_BYTES_MAX
             case Dropped():
                 self.dropped.append(record)
             case End():
@@ -150,6 +164,8 @@ class Courier:
         self._describe(parcel)
         for file in parcel.files:
             self._put(file)
+        if parcel.media:
+            self._bring_media(parcel.media)
         self.account.reached = True
         for dropped in parcel.dropped:
             self.account.records_dropped += dropped.records
@@ -178,15 +194,15 @@ class Courier:
             tag = {f"{LOST_TAG}.{writer}": str(self.account.lost)}
             self._client.runs.update(self._run_id, RunUpdate(tags=tag))
 
-    def discard(self, files: Iterable[LoggedFile]) -> None:
+    def discard(self, parcel: Parcel) -> None:
         """Remove the copies of files that were brought.
 
         Raises:
             OSError: one could not be removed.
         """
-        for file in files:
-            if file.copied:
-                (self._files / file.source).unlink(missing_ok=True)
+        copies = [file.source for file in parcel.files if file.copied]
+        for name in (*copies, *(one.source for one in parcel.media if one.source is not None)):
+            (self._files / name).unlink(missing_ok=True)
 
     def _begin(self, begin: Begin) -> None:
         run = self._client.runs.create(begin.run)
@@ -254,6 +270,48 @@ class Courier:
             self._refuse("file", file.path, error)
         else:
             self.account.files += 1
+
+    def _bring_media(self, media: list[LoggedMedia]) -> None:
+        records = [one.record for one in media if self._put_blob(one)]
+        for first in range(0, len(records), MEDIA_PER_APPEND_MAX):
+            self._append_media(records[first : first + MEDIA_PER_APPEND_MAX])
+
+    def _put_blob(self, media: LoggedMedia) -> bool:
+        """Bring the bytes that a record refers to; False when the server refuses them."""
+        blob, data = media.record.blob, media.data
+        if media.source is not None:
+            try:
+                data = (self._files / media.source).read_bytes()
+            except FileNotFoundError:
+                data = None  # brought before, and the note of that was lost
+        if blob is None or data is None:
+            return True
+        try:
+            self._client.media.put_blob(self._run_id, blob.name, data)
+        except _FINAL_REFUSALS as error:
+            self._check_run(error)
+            self._refuse_media(media.record, error)
+            return False
+        return True
+
+    def _append_media(self, records: list[MediaRecord]) -> None:
+        if not records:
+            return
+        try:
+            self._client.media.append(self._run_id, records)
+        except _FINAL_REFUSALS as error:
+            self._check_run(error)
+            if len(records) == 1:
+                self._refuse_media(records[0], error)
+                return
+            middle = len(records) // 2
+            self._append_media(records[:middle])
+            self._append_media(records[middle:])
+        else:
+            self.account.media += len(records)
+
+    def _refuse_media(self, record: MediaRecord, error: SeafloorError) -> None:
+        self._refuse("media", f"{record.kind} {record.key} at step {record.step}", error)
 
     def _check_run(self, error: SeafloorError) -> None:
         """Tell a run that takes nothing from one that does not take this.
@@ -324,7 +382,7 @@ class SegmentDelivery:
                 count += 1
                 lost += found.lost
                 sent = Sent(found.end, found.number)
-                if count >= _RECORDS_PER_STEP_MAX or len(parcel.points) >= POINTS_PER_CALL_MAX:
+                if count >= _RECORDS_PER_STEP_MAX or parcel.is_full:
                     break
             self.torn_bytes = reader.torn_bytes
         if count == 0:
@@ -332,7 +390,7 @@ class SegmentDelivery:
         courier.bring(parcel)
         courier.account.records_lost += lost
         self._note(sent)
-        courier.discard(parcel.files)
+        courier.discard(parcel)
         return count
 
     def finish(self, courier: Courier) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -57,6 +58,19 @@ class LoggedFiles:
                     continue  # a socket, a pipe, a link to nowhere
                 below = file.relative_to(directory).as_posix()
                 yield self._take(file, check_path(f"{top}/{below}".lstrip("/"), field="folder"))
+
+    def keep(self, content: bytes) -> str | None:
+        """Keep bytes in a file of their own; give its name, or None when the disk takes none."""
+        name = secrets.token_hex(16)
+        file = self._folder / name
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+            return None
+        return name
 
     def _take(self, file: Path, path: str) -> LoggedFile:
         try:

@@ -254,6 +254,7 @@ class Sender:
             else:
                 parcel.add(record)
         courier.bring(parcel)
+        courier.discard(parcel)
         if end is not None and begin.owner and not begin.launched:
             courier.end(end)
 

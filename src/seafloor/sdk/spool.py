@@ -213,6 +213,10 @@ class SpoolWriter:
         self.pending.append(payload)
         self._pending_bytes += len(payload)
 
+    def drop(self) -> None:
+        """Count a record that cannot be kept."""
+        self.dropped = Dropped(self.dropped.records + 1, self.dropped.points)
+
     def retry(self, *, records_max: int | None = None) -> bool:
         """Write what was kept; say whether all is written.
 

@@ -29,7 +29,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
             ``left`` (``problem`` says why).
         problem: Why it is left.
         retryable: Whether the same may go well later: the server was away.
-        points, params, tags, files: Accepted by the server.
+        points, params, tags, files, media: Accepted by the server.
         refused: Refused for good; kept in ``<home>/refused/<run id>.jsonl``.
         records_lost: Records that were damaged on the disk.
         records_dropped, points_dropped: What the process could not keep.
@@ -44,6 +44,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     params: int = 0
     tags: int = 0
     files: int = 0
+    media: int = 0
     refused: tuple[Refusal, ...] = ()
     records_lost: int = 0
     records_dropped: int = 0
@@ -163,6 +164,7 @@ def _report(
         params=account.params,
         tags=account.tags,
         files=account.files,
+        media=account.media,
         refused=tuple(account.refused),
         records_lost=account.records_lost,
         records_dropped=account.records_dropped,

@@ -7,23 +7,33 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+import msgspec
 
 from seafloor.domain.errors import Closed, Conflict
+from seafloor.domain.media import MediaRecord, check_media
 from seafloor.domain.metrics import Point
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.sender import Sender
 from seafloor.sdk.settings import Settings
 from seafloor.sdk.spool import SpoolWriter
 from seafloor.sdk.values import Number, check_params, check_step, check_tags, make_points
-from seafloor.sdk.wal import Begin, End, Params, Points, Record, Tags
+from seafloor.sdk.wal import Begin, End, LoggedMedia, Params, Points, Record, Tags
 from seafloor.wire.runs import RunCreate
 
+if TYPE_CHECKING:
+    from seafloor.sdk.logged_media import Taken
+
 _POINTS_PER_RECORD: Final = 1_000
+_IN_RECORD_BYTES_MAX: Final = 1024 * 1024
+"""Larger blobs have files of their own in the spool."""
+_IN_RECORD_AT_WORST_BYTES_MAX: Final = 3 * 1024 * 1024
+"""The same, when the disk takes no such file: what then does not go out from memory is lost."""
 
 _log = logging.getLogger("seafloor")
 
@@ -66,6 +76,7 @@ class Run:
         self._ended = False
         self._params: dict[str, str] = {}
         self._next_steps: dict[str, int] = {}
+        self._next_media_steps: dict[str, int] = {}
         self._lock = threading.Lock()
         self._writer: SpoolWriter | None = None
         self._sender: Sender | None = None
@@ -190,6 +201,140 @@ class Run:
             with self._lock:
                 self._append(record)
 
+    def log_histogram(
+        self,
+        key: str,
+        values: object = None,
+        step: int | None = None,
+        *,
+        bins: int = 64,
+        edges: Iterable[float] | None = None,
+        counts: Iterable[float] | None = None,
+    ) -> None:
+        """Log how values are spread.
+
+        Args:
+            key: As a metric's.
+            values: An array, tensor or list of numbers, counted here; NaN and infinities are
+                counted apart. Or None, with ``edges`` (n + 1 of them) and ``counts`` (n).
+            step: int64; None: one more than the last one of this key's media, from 0.
+            bins: At most 512.
+            edges, counts: As ``numpy.histogram`` gives them.
+
+        Raises:
+            InvalidValue, LimitExceeded: it cannot be kept. Nothing was logged.
+            Closed: the run has ended.
+        """
+        from seafloor.sdk.logged_media import take_histogram
+
+        self._log_media(key, step, take_histogram(values, bins=bins, edges=edges, counts=counts))
+
+    def log_image(self, key: str, image: object, step: int | None = None) -> None:
+        """Log a picture, or a list of those that belong together.
+
+        Args:
+            key: As a metric's.
+            image: An array or tensor (height, width), (height, width, channels) or (channels,
+                height, width) with 1, 3 or 4 channels, of whole numbers 0 to 255 or floats 0 to
+                1 (what lies beyond is clipped); a PIL image; a matplotlib figure; the path of a
+                PNG, JPEG, GIF, WebP or SVG, or its bytes. A list or tuple: of these.
+            step: As for ``log_histogram``.
+
+        Raises:
+            InvalidValue, LimitExceeded: it cannot be kept. Nothing was logged.
+            Closed: the run has ended.
+        """
+        from seafloor.sdk.logged_media import take_image
+
+        images: list[object] = [*image] if isinstance(image, list | tuple) else [image]
+        self._log_media(key, step, *map(take_image, images))
+
+    def log_table(self, key: str, table: object, step: int | None = None) -> None:
+        """Log a table.
+
+        Args:
+            key: As a metric's.
+            table: A pandas or polars data frame (the index is left out), a mapping from names of
+                columns to their values, or a list of rows, each a mapping. What JSON has no form
+                for is kept as a text.
+            step: As for ``log_histogram``.
+
+        Raises:
+            InvalidValue, LimitExceeded: it cannot be kept. Nothing was logged.
+            Closed: the run has ended.
+        """
+        from seafloor.sdk.logged_media import take_table
+
+        self._log_media(key, step, take_table(table))
+
+    def log_text(self, key: str, text: object, step: int | None = None) -> None:
+        """Log a text of any length.
+
+        Args:
+            key: As a metric's.
+            text: Kept as ``str(text)``.
+            step: As for ``log_histogram``.
+
+        Raises:
+            InvalidValue, LimitExceeded: it cannot be kept. Nothing was logged.
+            Closed: the run has ended.
+        """
+        from seafloor.sdk.logged_media import take_text
+
+        self._log_media(key, step, take_text(text))
+
+    def log_audio(
+        self,
+        key: str,
+        audio: object,
+        step: int | None = None,
+        *,
+        sample_rate: int | None = None,
+    ) -> None:
+        """Log a sound.
+
+        Args:
+            key: As a metric's.
+            audio: Samples, as an array or tensor (samples,), (samples, channels) or (channels,
+                samples) of floats -1 to 1 or of int16, int32 or uint8, or a list of floats; kept
+                as WAV of 16 bits. Or the path of a WAV, MP3, Ogg or FLAC, or its bytes.
+            step: As for ``log_histogram``.
+            sample_rate: Of samples, Hz.
+
+        Raises:
+            InvalidValue, LimitExceeded: it cannot be kept. Nothing was logged.
+            Closed: the run has ended.
+        """
+        from seafloor.sdk.logged_media import take_audio
+
+        self._log_media(key, step, take_audio(audio, sample_rate))
+
+    def _log_media(self, key: str, step: int | None, *things: Taken) -> None:
+        """Log what belongs together at one step."""
+        now_ms = time.time_ns() // 1_000_000
+        number = None if step is None else check_step(step)
+        records = [
+            check_media(MediaRecord(key, number or 0, now_ms, thing.content, thing.blob, place))
+            for place, thing in enumerate(things)
+        ]
+        sources = [
+            self._files.keep(thing.data)
+            if thing.data is not None and len(thing.data) > _IN_RECORD_BYTES_MAX
+            else None
+            for thing in things
+        ]
+        with self._lock:
+            self._check_open()
+            at = self._next_media_steps.get(key, 0) if number is None else number
+            self._next_media_steps[key] = at + 1
+            for record, thing, source in zip(records, things, sources, strict=True):
+                data = None if source is not None else thing.data
+                if data is not None and len(data) > _IN_RECORD_AT_WORST_BYTES_MAX:
+                    self._open_writer().drop()  # the disk had no room for it
+                    continue
+                stepped = msgspec.structs.replace(record, step=at)
+                self._append(LoggedMedia(stepped, data, source))
+
     def flush(self, wait_s: float = 30.0) -> bool:
         """Wait until the server has all that was logged before this call.
 
@@ -234,12 +379,16 @@ class Run:
 
     def _append(self, record: Record) -> None:
         """Write a record. The lock is held."""
+        self._check_open()
+        self._open_writer().append(record)
+
+    def _check_open(self) -> None:
         if self._ended:
             raise Closed(f"Run {self.name or self.id} has ended: it takes no more.")
+
+    def _open_writer(self) -> SpoolWriter:
         writer = self._writer
-        if writer is None:
-            writer = self._begin()
-        writer.append(record)
+        return self._begin() if writer is None else writer
 
     def _begin(self) -> SpoolWriter:
         pid = os.getpid()

@@ -17,7 +17,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from seafloor.domain.errors import Conflict
 from seafloor.domain.experiments import DEFAULT_EXPERIMENT_NAME
@@ -34,10 +34,15 @@ __all__ = [
     "end_run",
     "log_artifact",
     "log_artifacts",
+    "log_audio",
+    "log_histogram",
+    "log_image",
     "log_metric",
     "log_metrics",
     "log_param",
     "log_params",
+    "log_table",
+    "log_text",
     "set_tag",
     "set_tags",
     "start_run",
@@ -157,6 +162,41 @@ def log_artifact(file: str | os.PathLike[str], folder: str = "") -> None:
 def log_artifacts(directory: str | os.PathLike[str], folder: str = "") -> None:
     """Keep all files below a directory with the active run; see ``Run.log_artifacts``."""
     _current().log_artifacts(directory, folder)
+
+
+def log_histogram(
+    key: str,
+    values: object = None,
+    step: int | None = None,
+    *,
+    bins: int = 64,
+    edges: Iterable[float] | None = None,
+    counts: Iterable[float] | None = None,
+) -> None:
+    """Log how values are spread to the active run; see ``Run.log_histogram``."""
+    _current().log_histogram(key, values, step, bins=bins, edges=edges, counts=counts)
+
+
+def log_image(key: str, image: object, step: int | None = None) -> None:
+    """Log a picture to the active run; see ``Run.log_image``."""
+    _current().log_image(key, image, step)
+
+
+def log_table(key: str, table: object, step: int | None = None) -> None:
+    """Log a table to the active run; see ``Run.log_table``."""
+    _current().log_table(key, table, step)
+
+
+def log_text(key: str, text: object, step: int | None = None) -> None:
+    """Log a text to the active run; see ``Run.log_text``."""
+    _current().log_text(key, text, step)
+
+
+def log_audio(
+    key: str, audio: object, step: int | None = None, *, sample_rate: int | None = None
+) -> None:
+    """Log a sound to the active run; see ``Run.log_audio``."""
+    _current().log_audio(key, audio, step, sample_rate=sample_rate)
 
 
 def _current() -> Run:

@@ -148,8 +148,7 @@ class Transport:
             StoreUnavailable: the server does not answer, or is busy for too long.
             SeafloorError: of the class that the server's answer names.
         """
-        with self.open(request) as response:
-            content = self._read(response)
+        content = self.fetch(request)
         try:
             return msgspec.json.decode(content, type=answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -157,6 +156,15 @@ class Transport:
                 f"The answer of {self.url} to {request.method} {request.path} is not understood: "
                 f"is it a Seafloor server, and of this version? ({error})"
             ) from error
+
+    def fetch(self, request: Request) -> bytes:
+        """Send a request and read its answer whole, as it is.
+
+        Raises:
+            SeafloorError: as ``call``.
+        """
+        with self.open(request) as response:
+            return self._read(response)
 
     def send(self, request: Request) -> dict[str, str]:
         """Send a request whose answer has nothing to read but its headers (lower-case names)."""

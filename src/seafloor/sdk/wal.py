@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Literal
 import msgspec
 
 from seafloor.domain.errors import NotSupported, StoreCorrupt
+from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
 from seafloor.wire.runs import RunCreate
 
@@ -80,6 +81,20 @@ class LoggedFile(msgspec.Struct, frozen=True, array_like=True, tag="file"):
     mtime_ns: int
 
 
+class LoggedMedia(msgspec.Struct, frozen=True, array_like=True, tag="media"):
+    """A histogram, image, table, text or sound that was logged.
+
+    Args:
+        record: What is small of it.
+        data: The bytes of its blob; None when it has none, or they are in a file.
+        source: Name of that file in the folder ``files`` of the spool; None when there is none.
+    """
+
+    record: MediaRecord
+    data: bytes | None
+    source: str | None
+
+
 class Dropped(msgspec.Struct, frozen=True, array_like=True, tag="dropped"):
     """That records could not be kept: how many, and how many points were in them."""
 
@@ -101,7 +116,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     ended_ns: int
 
 
-Record = Begin | Points | Params | Tags | LoggedFile | Dropped | End
+Record = Begin | Points | Params | Tags | LoggedFile | LoggedMedia | Dropped | End
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)

@@ -98,9 +98,12 @@ async def put_media_blob(
     name = parse_blob_name(blob)
     workload_id = await app.runs.find(run_id)
     await check_write(request, app, workload_id)
+    body = body_stream(request)
     kept, created = await app.stores.media.blob_put(
-        workload_id, name, body_stream(request), size_bytes=announced_size(request)
+        workload_id, name, body, size_bytes=announced_size(request)
     )
+    async for _ in body:
+        pass  # of a blob that was there; one who still sends would not hear the answer
     return BlobStored(kept.sha256, kept.format, kept.size_bytes, created)
 
 

@@ -1,0 +1,84 @@
+"""Histograms, images, tables, texts and audio over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from seafloor.domain.media import BlobName, MediaKind, MediaRecord, MediaSeries
+from seafloor.sdk.transport import Request, Transport, quote
+from seafloor.wire.media import BlobStored, MediaAppend, MediaAppended, MediaKeys, MediaList
+
+
+class Media:
+    """``/api/v1/runs/{run}/media`` of one server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def append(self, run_id: str, records: Iterable[MediaRecord]) -> MediaAppended:
+        """Append records, all or none; a repeat is harmless.
+
+        Args:
+            run_id: Which run.
+            records: At most 1,000; their blobs were put before.
+
+        Raises:
+            InvalidValue, LimitExceeded: a record cannot be accepted. None was written.
+            NotFound: there is no such run.
+        """
+        body = MediaAppend(list(records))
+        request = Request("POST", _path(run_id), json=body, repeatable=True)
+        return self._transport.call(request, MediaAppended)
+
+    def put_blob(self, run_id: str, name: BlobName, data: bytes) -> BlobStored:
+        """Send the bytes of a blob; they are there whole when this returns.
+
+        Raises:
+            InvalidValue: they are not those of the name. Nothing was kept.
+        """
+        request = Request("PUT", f"{_path(run_id)}/blobs/{name}", body=data)
+        return self._transport.call(request, BlobStored)
+
+    def blob(self, run_id: str, name: BlobName) -> bytes:
+        """Read the bytes of a blob.
+
+        Raises:
+            NotFound: there is no such blob.
+        """
+        return self._transport.fetch(Request("GET", f"{_path(run_id)}/blobs/{name}"))
+
+    def keys(self, run_id: str) -> Generator[MediaSeries]:
+        """Read which keys and kinds there are, page by page."""
+        cursor = None
+        while True:
+            query = [("limit", 500), ("cursor", cursor)]
+            request = Request("GET", f"{_path(run_id)}/keys", query=query)
+            page = self._transport.call(request, MediaKeys)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def iterate(
+        self,
+        run_id: str,
+        key: str,
+        *,
+        kind: MediaKind | None = None,
+        step_min: int | None = None,
+        step_max: int | None = None,
+    ) -> Generator[MediaRecord]:
+        """Read the records of a key in order of step, page by page."""
+        cursor = None
+        while True:
+            query = [("key", key), ("kind", kind), ("step_min", step_min), ("step_max", step_max)]
+            request = Request("GET", _path(run_id), query=[*query, ("cursor", cursor)])
+            page = self._transport.call(request, MediaList)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+
+def _path(run_id: str) -> str:
+    return f"/api/v1/runs/{quote(run_id)}/media"
