@@ -92,6 +92,7 @@ def test_list__pages_kinds_and_steps__narrow_it(call: Call, media: str) -> None:
     [
         ({}, "invalid_value", 400),
         ({"records": []}, "invalid_value", 400),
+        ({"records": [note(0)], "recrods": 1}, "invalid_value", 400),
         ({"records": [note(0)] * 1_001}, "limit_exceeded", 413),
         ({"records": [note(1 << 63)]}, "invalid_value", 400),
         ({"records": [note(0, time_ms=-1)]}, "invalid_value", 400),
@@ -119,7 +120,7 @@ def test_append__of_what_cannot_be_kept__writes_nothing(
     call: Call, media: str, sent: dict[str, Any], code: str, status: int
 ) -> None:
     if sent.get("records"):
-        sent = {"records": [note(7), *sent["records"]]}
+        sent = sent | {"records": [note(7), *sent["records"]]}
     check_envelope(call("POST", media, sent), code=code, status=status)
     assert call("GET", f"{media}/keys").json["items"] == []
 

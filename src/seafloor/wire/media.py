@@ -7,7 +7,7 @@ import msgspec
 from seafloor.domain.media import BlobFormat, MediaRecord, MediaSeries
 
 
-class MediaAppend(msgspec.Struct, frozen=True):
+class MediaAppend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``POST /api/v1/runs/{id}/media``: at most 1,000 records; their blobs are there already."""
 
     records: list[MediaRecord]
