@@ -124,8 +124,8 @@ class Picture:
     def convert(self, mode: str) -> Picture:
         return Picture(mode)
 
-    def save(self, target: BytesIO, format: str) -> None:
-        assert (self.mode, format) == ("RGB", "PNG")
+    def save(self, target: BytesIO, **options: str) -> None:
+        assert (self.mode, options) == ("RGB", {"format": "PNG"})
         target.write(take_image(np.zeros((2, 3, 3), np.uint8)).data or b"")
 
 
@@ -161,8 +161,11 @@ def test_image__bytes_or_file__keeps_them_and_says_their_size(
 
 @pytest.mark.parametrize(
     "bad",
-    [b"MZ", b"<html>", "/no/such/file", Path("/"), None, 3, np.zeros((2, 2, 2)), np.zeros(4)]
-    + [np.zeros((0, 4)), np.zeros((2, 2, 3, 1)), np.array([["a"]]), np.zeros((2, 2), complex)],
+    [
+        *(b"MZ", b"<html>", "/no/such/file", Path("/"), None, 3, np.array([["a"]])),
+        *(np.zeros(shape) for shape in ((2, 2, 2), (4,), (0, 4), (2, 2, 3, 1))),
+        np.zeros((2, 2), complex),
+    ],
     ids=repr,
 )
 def test_image__of_something_else__is_refused(bad: object) -> None:
