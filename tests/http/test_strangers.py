@@ -6,8 +6,8 @@ what a task's token may do with it must be said here before this passes.
 
 from __future__ import annotations
 
-import json
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
