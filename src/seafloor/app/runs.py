@@ -32,6 +32,7 @@ from seafloor.domain.workloads import (
     WorkloadState,
 )
 from seafloor.stores.artifacts.protocol import ArtifactStore
+from seafloor.stores.entries.protocol import Entries, EntryStore
 from seafloor.stores.events.protocol import EventFileStore
 from seafloor.stores.logs.protocol import LogKey, LogStore
 from seafloor.stores.media.protocol import MediaStore
@@ -125,6 +126,7 @@ class RunStores(msgspec.Struct, frozen=True):
     artifacts: ArtifactStore
     event_files: EventFileStore
     media: MediaStore
+    entries: EntryStore
 
 
 class RunRooms(msgspec.Struct, frozen=True):
@@ -146,8 +148,10 @@ class Runs:
         self._clock = clock
         self._wakeup = wakeup
 
-    async def create_tracked(self, new: NewTrackedRun, *, by: Principal) -> Workload:
+    async def create_tracked(self, new: NewTrackedRun, *, by: Principal) -> RunDetails:
         """Create a run in ``running``; the same id again returns the run that is there.
+
+        A new one is told of as it was written, without reading it.
 
         Raises:
             InvalidValue, LimitExceeded: a name, key or value is not acceptable.
@@ -164,7 +168,7 @@ class Runs:
         now_ns = self._clock.now_ns()
         if new.id is not None:
             try:
-                return await self._metadata.workload_get(new.id)
+                return await self.details(new.id)
             except NotFound:
                 pass  # it is new, the ordinary case
         workload = Workload(
@@ -181,9 +185,10 @@ class Runs:
             started_ns=now_ns if new.started_ns is None else new.started_ns,
         )
         event = NewEvent(now_ns, "user", "A client began to track this run.", kind="state")
-        return await self._metadata.workload_create(
+        made = await self._metadata.workload_create(
             workload, labels=labels, event=event, idempotency_key=new.id
         )
+        return RunDetails(made, experiment, labels, ())
 
     async def create_launched(self, new: NewLaunchedRun, *, by: Principal) -> Workload:
         """Create a run with attempt 1 in ``queued`` and wake the reconciler.
@@ -352,62 +357,49 @@ class Runs:
             raise Conflict("The run was deleted: restore it before writing to it.")
         return found
 
-    async def log_params(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
-        """Add params; Conflict when one has another value already."""
-        _check_labels(params, chars_max=PARAM_CHARS_MAX, field="params")
-        await self.check_active(workload_id)
-        await self._metadata.params_log(workload_id, params)
+    async def log(self, workload_id: WorkloadId, entries: Entries) -> None:
+        """Write what a client logs at once, all or none of it; see ``EntryStore``.
 
-    async def change_tags(
-        self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
-    ) -> None:
-        """Set and delete tags; NotFound when one to delete is missing."""
-        check_tags(set_, delete)
-        await self.check_active(workload_id)
-        await self._metadata.tags_change(workload_id, set_=set_, delete=delete)
+        Raises:
+            InvalidValue, LimitExceeded: a key, name, value or point is not acceptable.
+            NotFound: no such run, model, or tag to delete.
+            Conflict: it is deleted, or a param has another value already.
+        """
+        _check_labels(entries.params, chars_max=PARAM_CHARS_MAX, field="params")
+        check_tags(entries.tags, entries.delete_tags)
+        if entries.name is not None:
+            check_name(entries.name)
+        await self._stores.entries.write(workload_id, entries, updated_ns=self._clock.now_ns())
 
     async def update(self, workload_id: WorkloadId, change: RunChange) -> Workload:
         """Change what is given; all of it is checked before anything is written.
 
-        Written are params first, then tags, name and state: when a param has another value
-        already, or a tag to delete is missing, what comes after it is not written.
+        Params, tags and name are written as one, then the state: when a param has another value
+        already, or a tag to delete is missing, nothing is.
 
         Raises:
             InvalidValue, LimitExceeded: a name, key or value is not acceptable.
             NotFound: no such run, or no tag to delete.
             Conflict: it is deleted, a param would change, or the state has no such arrow.
         """
-        _check_labels(change.params, chars_max=PARAM_CHARS_MAX, field="params")
-        check_tags(change.tags, change.delete_tags)
-        if change.name is not None:
-            check_name(change.name)
         if len(change.reason) > REASON_CHARS_MAX:
             raise LimitExceeded(
                 f"A reason has at most {REASON_CHARS_MAX} characters, not {len(change.reason)}.",
                 field="reason",
             )
-        found = await self.check_active(workload_id)
-        if change.params:
-            await self._metadata.params_log(workload_id, change.params)
-        if change.tags or change.delete_tags:
-            await self._metadata.tags_change(
-                workload_id, set_=change.tags, delete=change.delete_tags
+        if change.params or change.tags or change.delete_tags or change.name is not None:
+            entries = Entries(
+                params=change.params,
+                tags=change.tags,
+                delete_tags=change.delete_tags,
+                name=change.name,
             )
-        if change.name is not None:
-            found = await self.rename(workload_id, change.name)
+            await self.log(workload_id, entries)
         if change.state is not None:
-            found = await self.set_state(
+            return await self.set_state(
                 workload_id, change.state, reason=change.reason, ended_ns=change.ended_ns
             )
-        return found
-
-    async def rename(self, workload_id: WorkloadId, name: str) -> Workload:
-        """Give another name."""
-        check_name(name)
-        await self.check_active(workload_id)
-        return await self._metadata.workload_update(
-            workload_id, updated_ns=self._clock.now_ns(), name=name
-        )
+        return await self.check_active(workload_id)
 
     async def set_state(
         self,

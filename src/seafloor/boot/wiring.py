@@ -36,6 +36,7 @@ from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
+from seafloor.stores.entries.sql import SqlEntryStore
 from seafloor.stores.media.store import ObjectMediaStore
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
@@ -66,7 +67,8 @@ async def open_application(
         artifacts = ObjectArtifactStore(objects, metadata)
         media = ObjectMediaStore(database, objects)
         stack.push_async_callback(media.close)
-        stores = RunStores(metadata, metrics, logs, artifacts, event_files, media)
+        entries = SqlEntryStore(database, metrics)
+        stores = RunStores(metadata, metrics, logs, artifacts, event_files, media, entries)
 
         cache = EnvironmentCache(folder.sub("cache/environments"))
         # One key for all servers of an installation: a token of one is good at the others.

@@ -1,36 +1,37 @@
-"""The short way of ``log-batch`` and ``log-metric``, which training calls at every step.
+"""The short way of the calls that training makes all the time: creating a run, logging to it.
 
-A request that is as clients send it (metrics of one run, nothing odd about them) is decoded to
-points and appended without the framework's detours. Everything else, and every refusal, goes the
-ordinary way, so that there is one place that says what is wrong. An append may so be tried twice,
-which is harmless.
+A request that is as clients send it, with nothing odd about it, is decoded and written without the
+framework's detours. Everything else, and every refusal of what the caller sent, goes the ordinary
+way, so that there is one place that says what is wrong. What is logged may so be tried twice,
+which is harmless; a run is created by one way only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
+from litestar import Request
 from litestar.types import ASGIApp, Receive, Scope, Send
-from litestar.types.asgi_types import (
-    HTTPReceiveMessage,
-    HTTPResponseBodyEvent,
-    HTTPResponseStartEvent,
-)
+from litestar.types.asgi_types import HTTPReceiveMessage
 
 from seafloor.app.application import Application
-from seafloor.domain.errors import InvalidValue, LimitExceeded, SeafloorError
+from seafloor.app.runs import CREATED_BY_TAG, PARAM_CHARS_MAX, TAG_CHARS_MAX
+from seafloor.app.tokens import Principal
+from seafloor.domain.errors import CallerError, InvalidValue, LimitExceeded, SeafloorError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.names import check_key
-from seafloor.http.mlflow.runs import METRICS_MAX
+from seafloor.http.mlflow.errors import respond
+from seafloor.http.mlflow.runs import LABELS_MAX, METRICS_MAX, NAME_TAG, Create, created
+from seafloor.stores.entries.protocol import Entries
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 _HEX = frozenset("0123456789abcdef")
-_HEADERS = ((b"content-type", b"application/json"), (b"content-length", b"2"))
-_EMPTY: HTTPResponseBodyEvent = {"type": "http.response.body", "body": b"{}", "more_body": False}
+_TYPE = (b"content-type", b"application/json")
+_OWN_TAGS = frozenset({NAME_TAG, CREATED_BY_TAG})
 
 
 class _Metric(
@@ -49,15 +50,31 @@ class _OneMetric(_Metric, frozen=True, gc=False, kw_only=True):
     run_id: str
 
 
+class _Label(msgspec.Struct, frozen=True, gc=False):
+    key: str
+    value: str
+
+
+class _OneLabel(_Label, frozen=True, gc=False, kw_only=True):
+    run_id: str
+
+
 class _Batch(msgspec.Struct, frozen=True):
     run_id: str
-    metrics: list[_Metric]
-    params: list[msgspec.Raw] = []
-    tags: list[msgspec.Raw] = []
+    metrics: list[_Metric] = []
+    params: list[_Label] = []
+    tags: list[_Label] = []
 
 
-_ONE = msgspec.json.Decoder(_OneMetric)
-_MANY = msgspec.json.Decoder(_Batch)
+class _Odd(Exception):
+    """What the short way does not know."""
+
+
+_CREATE = msgspec.json.Decoder(Create)
+_METRIC = msgspec.json.Decoder(_OneMetric)
+_LABEL = msgspec.json.Decoder(_OneLabel)
+_BATCH = msgspec.json.Decoder(_Batch)
+_UNDECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class MetricPath:
@@ -65,7 +82,7 @@ class MetricPath:
 
     Args:
         inner: The framework's application.
-        application: Whose metric store is appended to.
+        application: Whose runs are written.
     """
 
     def __init__(self, inner: ASGIApp, application: Application) -> None:
@@ -74,33 +91,29 @@ class MetricPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        read = _READERS.get(scope["path"]) if scope["type"] == "http" else None
-        if read is None or not _is_simple(cast(dict[str, Any], scope)):
+        way = _WAYS.get(scope["path"]) if scope["type"] == "http" else None
+        principal = scope["state"].get("principal") if way is not None else None
+        if way is None or principal is None or not _is_simple(cast(dict[str, Any], scope)):
             await self._inner(scope, receive, send)
             return
         messages: list[HTTPReceiveMessage] = []
         body = await _whole(receive, messages)
-        if body is not None and await self._append(scope, read(body)):
-            await send(_start())
-            await send(_EMPTY)
-        else:
-            await self._inner(scope, _again(messages, receive), send)
-
-    async def _append(self, scope: Scope, found: tuple[str, Sequence[Point]] | None) -> bool:
-        principal = scope["state"].get("principal")
-        if found is None or principal is None:
-            return False
-        workload_id = WorkloadId(found[0])
         try:
-            await self._app.tokens.check_write(principal, workload_id)
-            await self._app.stores.metrics.append(workload_id, found[1], attempt=None)
-        except SeafloorError:
-            return False
-        return True
+            answer = await way(self._app, principal, body or b"")
+        except (_Odd, CallerError, *_UNDECODED):
+            await self._inner(scope, _again(messages, receive), send)
+        except SeafloorError as error:
+            request = Request[Any, Any, Any](scope)
+            refusal: Any = respond(request, error)
+            await refusal.to_asgi_response(None, request)(scope, receive, send)
+        else:
+            length = (b"content-length", str(len(answer)).encode())
+            await send({"type": "http.response.start", "status": 200, "headers": [_TYPE, length]})
+            await send({"type": "http.response.body", "body": answer, "more_body": False})
 
 
 def _is_simple(scope: dict[str, Any]) -> bool:
-    """Whether it is JSON of a length that is said."""
+    """Whether it is JSON of a length that is said, and meant for no other workspace."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
     return (
@@ -108,11 +121,8 @@ def _is_simple(scope: dict[str, Any]) -> bool:
         and headers.get(b"content-type", b"").startswith(b"application/json")
         and length.isdigit()
         and int(length) <= BODY_BYTES_MAX
+        and b"x-mlflow-workspace" not in headers
     )
-
-
-def _start() -> HTTPResponseStartEvent:
-    return {"type": "http.response.start", "status": 200, "headers": [*_HEADERS]}
 
 
 async def _whole(receive: Receive, messages: list[HTTPReceiveMessage]) -> bytes | None:
@@ -139,27 +149,58 @@ def _again(messages: list[HTTPReceiveMessage], receive: Receive) -> Receive:
     return next_message
 
 
-def _read_one(body: bytes) -> tuple[str, Sequence[Point]] | None:
-    try:
-        found = _ONE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return _checked(found.run_id, [found])
+async def _create(app: Application, principal: Principal, body: bytes) -> bytes:
+    return msgspec.json.encode(await created(app, _CREATE.decode(body), by=principal))
 
 
-def _read_many(body: bytes) -> tuple[str, Sequence[Point]] | None:
-    try:
-        found = _MANY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if found.params or found.tags or not 1 <= len(found.metrics) <= METRICS_MAX:
-        return None
-    return _checked(found.run_id, found.metrics)
+async def _log_metric(app: Application, principal: Principal, body: bytes) -> bytes:
+    found = _METRIC.decode(body)
+    return await _log(app, principal, found.run_id, Entries(points=_points([found])))
 
 
-_READERS = {
-    "/api/2.0/mlflow/runs/log-metric": _read_one,
-    "/api/2.0/mlflow/runs/log-batch": _read_many,
+async def _log_param(app: Application, principal: Principal, body: bytes) -> bytes:
+    found = _LABEL.decode(body)
+    entries = Entries(params=_labels([found], chars_max=PARAM_CHARS_MAX))
+    return await _log(app, principal, found.run_id, entries)
+
+
+async def _set_tag(app: Application, principal: Principal, body: bytes) -> bytes:
+    found = _LABEL.decode(body)
+    entries = Entries(tags=_labels([found], chars_max=TAG_CHARS_MAX))
+    return await _log(app, principal, found.run_id, entries)
+
+
+async def _log_batch(app: Application, principal: Principal, body: bytes) -> bytes:
+    found = _BATCH.decode(body)
+    count = len(found.metrics) + len(found.params) + len(found.tags)
+    if not 1 <= count <= METRICS_MAX or max(len(found.params), len(found.tags)) > LABELS_MAX:
+        raise _Odd
+    entries = Entries(
+        points=_points(found.metrics),
+        params=_labels(found.params, chars_max=PARAM_CHARS_MAX),
+        tags=_labels(found.tags, chars_max=TAG_CHARS_MAX),
+    )
+    return await _log(app, principal, found.run_id, entries)
+
+
+async def _log(app: Application, principal: Principal, run_id: str, entries: Entries) -> bytes:
+    if len(run_id) != 32 or not _HEX.issuperset(run_id):
+        raise _Odd
+    workload_id = WorkloadId(run_id)
+    await app.tokens.check_write(principal, workload_id)
+    await app.runs.log(workload_id, entries)
+    return b"{}"
+
+
+_WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = {
+    f"/api/2.0/mlflow/runs/{name}": way
+    for name, way in (
+        ("create", _create),
+        ("log-metric", _log_metric),
+        ("log-parameter", _log_param),
+        ("set-tag", _set_tag),
+        ("log-batch", _log_batch),
+    )
 }
 
 
@@ -172,10 +213,20 @@ def _is_key(text: str) -> bool:
     return True
 
 
-def _checked(run_id: str, metrics: Sequence[_Metric]) -> tuple[str, Sequence[Point]] | None:
-    """A run and its points; None when anything is odd."""
-    if len(run_id) != 32 or not _HEX.issuperset(run_id):
-        return None
+def _points(metrics: Sequence[_Metric]) -> Sequence[Point]:
     if not all(_is_key(metric.key) and not metric.model_id for metric in metrics):
-        return None
-    return run_id, metrics
+        raise _Odd
+    return metrics
+
+
+def _labels(labels: Sequence[_Label], *, chars_max: int) -> dict[str, str]:
+    """Labels by their keys; one that is cut, stands twice or means something else is odd."""
+    made = {label.key: label.value for label in labels}
+    if (
+        len(made) != len(labels)
+        or not _OWN_TAGS.isdisjoint(made)
+        or any(len(value) > chars_max for value in made.values())
+        or not all(map(_is_key, made))
+    ):
+        raise _Odd
+    return made

@@ -16,6 +16,7 @@ from seafloor.http.mlflow.entities import Json
 from seafloor.http.mlflow.runs import active_run
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
+from seafloor.stores.entries.protocol import Entries
 
 TAG = "mlflow.log-model.history"
 _REQUIRED = ("artifact_path", "flavors", "utc_time_created", "run_id")
@@ -51,7 +52,7 @@ async def log_model(request: AnyRequest) -> Json:
             f"The models of the run {found.id} are over the {TAG_CHARS_MAX} characters of a tag.",
             field="model_json",
         )
-    await app.runs.change_tags(found.id, set_={TAG: text})
+    await app.runs.log(found.id, Entries(tags={TAG: text}))
     return {}
 
 

@@ -8,7 +8,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from seafloor.app.application import Application
-from seafloor.app.runs import PARAM_CHARS_MAX, TAG_CHARS_MAX, NewTrackedRun, check_tags
+from seafloor.app.runs import PARAM_CHARS_MAX, TAG_CHARS_MAX, NewTrackedRun
+from seafloor.app.tokens import Principal
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import TIME_MS_MAX, Point
@@ -30,6 +31,7 @@ from seafloor.http.mlflow.bodies import (
 from seafloor.http.mlflow.entities import Json, run_info_json, run_json
 from seafloor.http.requests import AnyRequest, check_administrator, check_write, principal_of
 from seafloor.http.state import application_of
+from seafloor.stores.entries.protocol import Entries
 from seafloor.wire.numbers import SPECIAL_NUMBERS, number_in
 
 METRICS_MAX = 1000
@@ -46,7 +48,8 @@ _STATES = {
     "4": WorkloadState.FAILED,
     "5": WorkloadState.STOPPED,
 }
-_NAME_TAG = "mlflow.runName"
+NAME_TAG = "mlflow.runName"
+"""The tag that is the run's name."""
 _DATASET_CHARS_MAX = {
     "name": 500,
     "digest": 36,
@@ -58,7 +61,9 @@ _INPUT_TAG_KEY_CHARS_MAX = 255
 _INPUT_TAG_CHARS_MAX = 500
 
 
-class _Create(msgspec.Struct):
+class Create(msgspec.Struct):
+    """The body of ``runs/create``."""
+
     experiment_id: str = "0"
     user_id: str = ""
     run_name: str = ""
@@ -143,16 +148,15 @@ async def active_run(request: AnyRequest, run_id: str, run_uuid: str = "") -> Wo
 
 @post("/runs/create", status_code=200)
 async def create(request: AnyRequest) -> Json:
-    app = application_of(request)
-    body = await body_of(request, _Create)
-    experiment = await app.experiments.get(experiment_id_of(body.experiment_id))
-    if experiment.deleted_ns is not None:
-        raise Conflict(
-            f"The experiment {experiment.id} must be in the 'active' state. "
-            "Current state is deleted."
-        )
+    body = await body_of(request, Create)
+    return await created(application_of(request), body, by=principal_of(request))
+
+
+async def created(app: Application, body: Create, *, by: Principal) -> Json:
+    """Create a run; what is said of it is what was written, which need not be read again."""
+    experiment_id = experiment_id_of(body.experiment_id)
     tags = pairs(body.tags, field="tags")
-    named = tags.pop(_NAME_TAG, "")
+    named = tags.pop(NAME_TAG, "")
     if body.run_name and named and named != body.run_name:
         raise InvalidValue(
             "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
@@ -161,17 +165,21 @@ async def create(request: AnyRequest) -> Json:
         )
     user = body.user_id or tags.get("mlflow.user", "")
     started_ns = None if not body.start_time else time_ns(body.start_time, field="start_time")
-    made = await app.runs.create_tracked(
-        NewTrackedRun(
-            experiment_id=experiment.id,
-            name=body.run_name or named or None,
-            user=user,
-            tags=cut(tags, TAG_CHARS_MAX),
-            started_ns=started_ns,
-        ),
-        by=principal_of(request),
+    new = NewTrackedRun(
+        experiment_id=experiment_id,
+        name=body.run_name or named or None,
+        user=user,
+        tags=cut(tags, TAG_CHARS_MAX),
+        started_ns=started_ns,
     )
-    return {"run": await _run(app, made.id)}
+    try:
+        made = await app.runs.create_tracked(new, by=by)
+    except Conflict as error:
+        raise Conflict(
+            f"The experiment {experiment_id} must be in the 'active' state. "
+            "Current state is deleted."
+        ) from error
+    return {"run": run_json(made, None)}
 
 
 async def _run(app: Application, workload_id: WorkloadId) -> Json:
@@ -202,7 +210,8 @@ async def update(request: AnyRequest) -> Json:
     if state is not None:
         found = await app.runs.set_state(found.id, state, ended_ns=ended_ns)
     if body.run_name:
-        found = await app.runs.rename(found.id, body.run_name)
+        await app.runs.log(found.id, Entries(name=body.run_name))
+        found = await app.runs.get(found.id)
     experiment = await app.experiments.get(found.experiment_id or 0)
     return {"run_info": run_info_json(found, experiment)}
 
@@ -228,7 +237,8 @@ async def log_parameter(request: AnyRequest) -> Json:
     body = await body_of(request, _Label)
     key = words.checked_key(body.key, name="key", called="Param key")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await application_of(request).runs.log_params(found.id, cut({key: body.value}, PARAM_CHARS_MAX))
+    entries = Entries(params=cut({key: body.value}, PARAM_CHARS_MAX))
+    await application_of(request).runs.log(found.id, entries)
     return {}
 
 
@@ -237,17 +247,17 @@ async def set_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Label)
     key = words.checked_key(body.key, name="key")
     found = await active_run(request, body.run_id, body.run_uuid)
-    tags = cut({key: body.value}, TAG_CHARS_MAX)
-    await _set_tags(application_of(request), found.id, tags)
+    tags, name = _tags_and_name({key: body.value})
+    if tags or name:
+        await application_of(request).runs.log(found.id, Entries(tags=tags, name=name))
     return {}
 
 
-async def _set_tags(app: Application, workload_id: WorkloadId, tags: dict[str, str]) -> None:
-    name = tags.pop(_NAME_TAG, "")
-    if tags:
-        await app.runs.change_tags(workload_id, set_=tags)
-    if name:
-        await app.runs.rename(workload_id, name)
+def _tags_and_name(tags: dict[str, str]) -> tuple[dict[str, str], str | None]:
+    """Tags as they are kept, and the name of the run if one of them is that."""
+    made = cut(tags, TAG_CHARS_MAX)
+    name = made.pop(NAME_TAG, "")
+    return made, name or None
 
 
 @post("/runs/delete-tag", status_code=200)
@@ -256,7 +266,7 @@ async def delete_tag(request: AnyRequest) -> Json:
     if not body.key:
         raise words.missing("key")
     found = await active_run(request, body.run_id, body.run_uuid)
-    await application_of(request).runs.change_tags(found.id, set_={}, delete=[body.key])
+    await application_of(request).runs.log(found.id, Entries(delete_tags=[body.key]))
     return {}
 
 
@@ -265,22 +275,15 @@ async def log_metric(request: AnyRequest) -> Json:
     body = await body_of(request, _Metric)
     point = _point(body, name="name", called="Metric name")
     found = await active_run(request, body.run_id, body.run_uuid)
-    app = application_of(request)
-    await _check_models(app, [body])
-    await _log_metrics(app, found, [body], [point])
+    entries = Entries(points=[point], model_metrics=_of_models(found.id, [body], [point]))
+    await application_of(request).runs.log(found.id, entries)
     return {}
 
 
-async def _check_models(app: Application, metrics: list[MetricIn]) -> None:
-    """Look for the models that metrics tell of, before any of them is written; NotFound."""
-    for model_id in {metric.model_id for metric in metrics if metric.model_id}:
-        await app.stores.metadata.model_get(model_id)
-
-
-async def _log_metrics(
-    app: Application, run: Workload, metrics: list[MetricIn], points: list[Point]
-) -> None:
-    await app.stores.metrics.append(run.id, points, attempt=run.attempt)
+def _of_models(
+    run_id: WorkloadId, metrics: list[MetricIn], points: list[Point]
+) -> dict[str, list[ModelMetric]]:
+    """What metrics tell of models, by their ids."""
     by_model: dict[str, list[ModelMetric]] = {}
     for metric, point in zip(metrics, points, strict=True):
         if metric.model_id:
@@ -290,13 +293,12 @@ async def _log_metrics(
                     value=point.value,
                     step=point.step,
                     time_ms=point.time_ms,
-                    run_id=run.id,
+                    run_id=run_id,
                     dataset_name=metric.dataset_name or None,
                     dataset_digest=metric.dataset_digest or None,
                 )
             )
-    for model_id, found in by_model.items():
-        await app.stores.metadata.model_metrics_add(model_id, found)
+    return by_model
 
 
 def _point(metric: MetricIn, *, name: str, called: str, place: str = "") -> Point:
@@ -324,7 +326,6 @@ async def log_batch(request: AnyRequest) -> Json:
     body = await body_of(request, _Batch)
     _check_batch(body)
     found = await active_run(request, body.run_id)
-    # Everything is read before anything is written; then params, metrics, tags, as in MLflow.
     points = [
         _point(metric, name=f"metrics[{at}].name", called="Metric name", place=f"metrics[{at}].")
         for at, metric in enumerate(body.metrics)
@@ -333,18 +334,18 @@ async def log_batch(request: AnyRequest) -> Json:
         words.checked_key(param.key, name=f"params[{at}].key", called="Param key")
     for at, tag in enumerate(body.tags):
         words.checked_key(tag.key, name=f"tags[{at}].key")
-    params = cut(_params(body.params), PARAM_CHARS_MAX)
-    tags = cut({tag.key: tag.value for tag in body.tags}, TAG_CHARS_MAX)
-    check_tags(tags)
-    if name := tags.get(_NAME_TAG):
+    tags, name = _tags_and_name({tag.key: tag.value for tag in body.tags})
+    if name is not None:
         check_name(name, field="tags")
-    await _check_models(app, body.metrics)
-    if params:
-        await _log_params(app, found.id, params)
-    if points:
-        await _log_metrics(app, found, body.metrics, points)
-    if tags:
-        await _set_tags(app, found.id, tags)
+    entries = Entries(
+        points=points,
+        params=cut(_params(body.params), PARAM_CHARS_MAX),
+        tags=tags,
+        name=name,
+        model_metrics=_of_models(found.id, body.metrics, points),
+    )
+    if points or entries.params or tags or name is not None:
+        await _log(app, found.id, entries)
     return {}
 
 
@@ -360,17 +361,19 @@ def _params(items: list[KeyValue]) -> dict[str, str]:
     return {item.key: item.value for item in items}
 
 
-async def _log_params(app: Application, workload_id: WorkloadId, params: dict[str, str]) -> None:
-    """Log params; which of them have another value already is told of all."""
+async def _log(app: Application, workload_id: WorkloadId, entries: Entries) -> None:
+    """Log entries; which params have another value already is told of all."""
     try:
-        await app.runs.log_params(workload_id, params)
+        await app.runs.log(workload_id, entries)
     except Conflict as error:
         known = (await app.stores.metadata.labels_get([workload_id]))[workload_id].params
         changed = [
             {"key": key, "old_value": known[key], "new_value": value}
-            for key, value in params.items()
+            for key, value in entries.params.items()
             if known.get(key, value) != value
         ]
+        if not changed:
+            raise
         raise Conflict(
             f"Changing param values is not allowed. Params were already logged='{changed}' for "
             f"run ID='{workload_id}'.",

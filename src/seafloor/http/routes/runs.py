@@ -81,7 +81,7 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
         _check_launched(data)
         if not isinstance(by, Administrator):
             raise Forbidden("A task's token may track runs, not launch them.")
-        created = await app.runs.create_launched(
+        launched = await app.runs.create_launched(
             NewLaunchedRun(
                 spec=data.spec,
                 code=data.code,
@@ -93,10 +93,11 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
             ),
             by=by,
         )
+        created_id = launched.id
     else:
         if data.code is not None:
             raise InvalidValue("`code` needs a `spec`.", field="code")
-        created = await app.runs.create_tracked(
+        tracked = await app.runs.create_tracked(
             NewTrackedRun(
                 experiment=data.experiment,
                 project=data.project,
@@ -110,7 +111,8 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
             ),
             by=by,
         )
-    return views_of(request).run(await app.runs.details(created.id), alone=True)
+        created_id = tracked.workload.id
+    return views_of(request).run(await app.runs.details(created_id), alone=True)
 
 
 def _check_launched(data: RunCreate) -> None:

@@ -141,10 +141,7 @@ class SqlMetricStore:
         batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append points of any keys to one workload, all or none, durable when it returns."""
-        if len(points) < _THREAD_POINTS_MIN:
-            made = _batch_of(points)
-        else:
-            made = await asyncio.to_thread(_batch_of, points)
+        made = await self.batch_of(points)
 
         def write(connection: Connection) -> int:
             return self.append_within(connection, workload_id, attempt, made)
@@ -153,6 +150,12 @@ class SqlMetricStore:
             write if batch is None else once(workload_id, batch, applied(batch, points), write)
         )
         return AppendReceipt(written, len(points) - written)
+
+    async def batch_of(self, points: Sequence[Point] | PointColumns) -> Batch:
+        """Make what ``append_within`` takes; InvalidValue as in ``append``."""
+        if len(points) < _THREAD_POINTS_MIN:
+            return _batch_of(points)
+        return await asyncio.to_thread(_batch_of, points)
 
     def append_within(
         self,

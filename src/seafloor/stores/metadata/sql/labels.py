@@ -63,47 +63,49 @@ class SqlLabels:
     async def params_log(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
         """See ``LabelRecords``."""
 
-        def write(connection: Connection) -> None:
-            known = _known(connection, param, workload_id, params)
-            for key, old in known.items():
-                if params[key] != old:
-                    # The words that MLflow's clients know.
-                    raise Conflict(
-                        "Changing param values is not allowed. Param with "
-                        f"key='{key}' was already logged with value='{old}' for run "
-                        f"ID='{workload_id}'. Attempted logging new value '{params[key]}'.",
-                        field=key,
-                    )
-            add_labels(
-                connection,
-                param,
-                workload_id,
-                {key: value for key, value in params.items() if key not in known},
-            )
-
-        await self._database.write(write)
+        await self._database.write(lambda connection: log_params(connection, workload_id, params))
 
     async def tags_change(
         self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
         """See ``LabelRecords``."""
 
-        def write(connection: Connection) -> None:
-            known = _known(connection, tag, workload_id, [*set_, *delete])
-            _delete_tags(connection, workload_id, known, delete)
-            kept = known.keys() - set(delete)
-            changed = {
-                key: value for key, value in set_.items() if key in kept and value != known[key]
-            }
-            _update_tags(connection, workload_id, changed)
-            add_labels(
-                connection,
-                tag,
-                workload_id,
-                {key: value for key, value in set_.items() if key not in kept},
-            )
+        await self._database.write(
+            lambda connection: change_tags(connection, workload_id, set_=set_, delete=delete)
+        )
 
-        await self._database.write(write)
+
+def log_params(connection: Connection, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
+    """Add params; Conflict when one has another value already."""
+    known = _known(connection, param, workload_id, params)
+    for key, old in known.items():
+        if params[key] != old:
+            # The words that MLflow's clients know.
+            raise Conflict(
+                "Changing param values is not allowed. Param with "
+                f"key='{key}' was already logged with value='{old}' for run "
+                f"ID='{workload_id}'. Attempted logging new value '{params[key]}'.",
+                field=key,
+            )
+    new = {key: value for key, value in params.items() if key not in known}
+    add_labels(connection, param, workload_id, new)
+
+
+def change_tags(
+    connection: Connection,
+    workload_id: WorkloadId,
+    *,
+    set_: Mapping[str, str],
+    delete: Sequence[str] = (),
+) -> None:
+    """Set and delete tags; NotFound when one to delete is missing."""
+    known = _known(connection, tag, workload_id, [*set_, *delete])
+    _delete_tags(connection, workload_id, known, delete)
+    kept = known.keys() - set(delete)
+    changed = {key: value for key, value in set_.items() if key in kept and value != known[key]}
+    _update_tags(connection, workload_id, changed)
+    new = {key: value for key, value in set_.items() if key not in kept}
+    add_labels(connection, tag, workload_id, new)
 
 
 def add_labels(

@@ -143,29 +143,9 @@ class SqlModels:
 
     async def model_metrics_add(self, model_id: str, metrics: Sequence[ModelMetric]) -> None:
         """See ``LoggedModelRecords``."""
-        documents = {digest(text): (text, of.run_id) for of in metrics for text in [_text(of)]}
-
-        def write(connection: Connection) -> None:
-            _get(connection, model_id)
-            for run_id in {of.run_id for of in metrics}:
-                check_workload(connection, run_id)
-            table = tables.model_metric
-            known = set(
-                connection.execute(
-                    select(table.c.digest).where(
-                        table.c.model_id == model_id, table.c.digest.in_(documents)
-                    )
-                ).scalars()
-            )
-            new = [
-                {"model_id": model_id, "run_id": run_id, "document": text, "digest": key}
-                for key, (text, run_id) in documents.items()
-                if key not in known
-            ]
-            if new:
-                connection.execute(insert(table), new)
-
-        await self._database.write(write)
+        await self._database.write(
+            lambda connection: add_model_metrics(connection, model_id, metrics)
+        )
 
     async def model_metrics_get(self, model_id: str) -> tuple[ModelMetric, ...]:
         """See ``LoggedModelRecords``."""
@@ -259,6 +239,31 @@ class SqlModels:
             return tuple(sorted(found))
 
         return await self._database.read(read)
+
+
+def add_model_metrics(
+    connection: Connection, model_id: str, metrics: Sequence[ModelMetric]
+) -> None:
+    """Add values of a model, each once; NotFound when it or a workload of theirs is missing."""
+    documents = {digest(text): (text, of.run_id) for of in metrics for text in [_text(of)]}
+    _get(connection, model_id)
+    for run_id in {of.run_id for of in metrics}:
+        check_workload(connection, run_id)
+    table = tables.model_metric
+    known = set(
+        connection.execute(
+            select(table.c.digest).where(
+                table.c.model_id == model_id, table.c.digest.in_(documents)
+            )
+        ).scalars()
+    )
+    new = [
+        {"model_id": model_id, "run_id": run_id, "document": text, "digest": key}
+        for key, (text, run_id) in documents.items()
+        if key not in known
+    ]
+    if new:
+        connection.execute(insert(table), new)
 
 
 def _check_id_is_free(connection: Connection, model_id: str) -> None:

@@ -200,6 +200,11 @@ def _check_experiment(connection: Connection, experiment_id: int | None) -> None
         raise Conflict("The experiment is deleted: restore it first.", field="experiment_id")
 
 
+def rename(connection: Connection, workload_id: WorkloadId, name: str, *, updated_ns: int) -> None:
+    """Give a workload another name."""
+    _update(connection, workload_id, {"name": name, "updated_ns": updated_ns})
+
+
 def _update(connection: Connection, workload_id: WorkloadId, values: dict[str, object]) -> None:
     connection.execute(
         update(tables.workload).where(tables.workload.c.id == workload_id).values(**values)

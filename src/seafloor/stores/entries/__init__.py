@@ -1,0 +1,1 @@
+"""What clients log to a workload, written as one."""

@@ -1,0 +1,55 @@
+"""The entry store: what a client logs to a workload at once, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import Point
+from seafloor.domain.models import ModelMetric
+from seafloor.stores.metrics.columns import PointColumns
+
+
+class Entries(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged at once.
+
+    Args:
+        points: Of any keys; each kept once, as ``MetricAppend`` says.
+        params, tags: As ``LabelRecords`` says.
+        delete_tags: Which tags go; each must be there.
+        name: The workload's new name, or None.
+        model_metrics: What it measured of logged models, by their ids.
+    """
+
+    points: Sequence[Point] | PointColumns = ()
+    params: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+    delete_tags: Sequence[str] = ()
+    name: str | None = None
+    model_metrics: Mapping[str, Sequence[ModelMetric]] = {}
+
+
+class EntryStore(Protocol):
+    """Writing of entries."""
+
+    async def write(self, workload_id: WorkloadId, entries: Entries, *, updated_ns: int) -> None:
+        """Write entries, all or none, durable and readable when it returns.
+
+        Repeating it is harmless: points, params and values of models that are there already stay
+        as they are. The points are of the attempt that the workload is at. Concurrent calls are
+        committed together (group commit).
+
+        Args:
+            updated_ns: When, for a new name.
+
+        Raises:
+            InvalidValue: a point is out of bounds, or a text cannot be kept. Nothing was written.
+            NotFound: no such workload, model, or tag to delete. Nothing was written.
+            Conflict: the workload is deleted, or a param has another value. Nothing was written.
+            StoreUnavailable: unknown whether they were written. Repeat the call.
+            StoreFull: no space left. Nothing was written.
+        """
+        ...

@@ -1,0 +1,177 @@
+"""The public suite of entry stores."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seafloor.domain.errors import Conflict, InvalidValue, NotFound, SeafloorError
+from seafloor.domain.metrics import TIME_MS_MAX, Point
+from seafloor.domain.models import ModelMetric
+from seafloor.stores.entries.protocol import Entries
+from seafloor.stores.metadata.protocol import Labels
+from seafloor.stores.metrics.columns import columns_of
+from seafloor.testing.entry_worlds import MODEL, ONE, TWO, EntryWorld
+
+T0_MS = 1_700_000_000_000
+T0_NS = T0_MS * 1_000_000
+NOBODYS = "m-" + "f" * 32
+
+
+def point(step: int, value: float = 1.0, key: str = "loss") -> Point:
+    """A point."""
+    return Point(key, value, step, T0_MS + step)
+
+
+def of_model(step: int, value: float = 0.5) -> ModelMetric:
+    """A value that run one measured of a model."""
+    return ModelMetric(key="acc", value=value, step=step, time_ms=T0_MS, run_id=ONE)
+
+
+EVERYTHING = Entries(
+    points=[point(1), point(2), point(1, key="acc")],
+    params={"lr": "0.1", "opt": "adam"},
+    tags={"who": "ada"},
+    name="a new name",
+    model_metrics={MODEL: [of_model(1)]},
+)
+
+
+class EntryStoreSuite:
+    """True of every entry store."""
+
+    @abstractmethod
+    def make_world(self, folder: Path) -> EntryWorld:
+        """Make a store, and what shows what it wrote, in a folder."""
+
+    @pytest.fixture
+    async def world(self, tmp_path: Path) -> AsyncIterator[EntryWorld]:
+        world = self.make_world(tmp_path)
+        await world.open()
+        yield world
+        await world.close()
+
+    async def test_write__everything__is_read_back(self, world: EntryWorld) -> None:
+        await world.store.write(ONE, EVERYTHING, updated_ns=T0_NS + 5)
+        labels, name, summaries, of_models = await seen(world)
+        assert labels == Labels({"lr": "0.1", "opt": "adam"}, {"who": "ada"})
+        assert name == ("a new name", T0_NS + 5)
+        assert [(each.key, each.points, each.last_step) for each in summaries] == [
+            ("acc", 1, 1),
+            ("loss", 2, 2),
+        ]
+        assert of_models == (of_model(1),)
+
+    async def test_write__the_same_again__changes_nothing(self, world: EntryWorld) -> None:
+        await world.store.write(ONE, EVERYTHING, updated_ns=T0_NS + 5)
+        before = await seen(world)
+        await world.store.write(ONE, EVERYTHING, updated_ns=T0_NS + 5)
+        assert await seen(world) == before
+
+    async def test_write__some_of_it_new__adds_that(self, world: EntryWorld) -> None:
+        await world.store.write(ONE, EVERYTHING, updated_ns=T0_NS)
+        more = Entries(
+            points=[point(2), point(3)],
+            params={"lr": "0.1", "seed": "7"},
+            tags={"who": "grace", "why": ""},
+            model_metrics={MODEL: [of_model(1), of_model(2)]},
+        )
+        await world.store.write(ONE, more, updated_ns=T0_NS + 9)
+        labels, name, summaries, of_models = await seen(world)
+        assert labels.params == {"lr": "0.1", "opt": "adam", "seed": "7"}
+        assert labels.tags == {"who": "grace", "why": ""}
+        assert name == ("a new name", T0_NS)
+        assert {each.key: each.points for each in summaries} == {"acc": 1, "loss": 3}
+        assert of_models == (of_model(1), of_model(2))
+
+    async def test_write__tags_to_delete__are_gone(self, world: EntryWorld) -> None:
+        await world.store.write(ONE, Entries(tags={"a": "1", "b": "2"}), updated_ns=T0_NS)
+        change = Entries(tags={"c": "3"}, delete_tags=["a"])
+        await world.store.write(ONE, change, updated_ns=T0_NS)
+        labels, *_ = await seen(world)
+        assert labels.tags == {"b": "2", "c": "3"}
+
+    async def test_write__points_as_columns__are_the_same(self, world: EntryWorld) -> None:
+        points = [point(step) for step in range(100)]
+        await world.store.write(ONE, Entries(points=columns_of(points)), updated_ns=T0_NS)
+        page = await world.metrics.series(ONE, "loss")
+        assert [(each.step, each.time_ms, each.value) for each in page.points] == [
+            (each.step, each.time_ms, each.value) for each in points
+        ]
+
+    async def test_write__nothing__changes_nothing(self, world: EntryWorld) -> None:
+        before = await seen(world)
+        await world.store.write(ONE, Entries(), updated_ns=T0_NS + 5)
+        assert await seen(world) == before
+
+    @pytest.mark.parametrize(
+        ("change", "kind"),
+        [
+            ({"params": {"new": "1", "kept": "other"}}, Conflict),
+            ({"delete_tags": ["none"]}, NotFound),
+            ({"model_metrics": {MODEL: [of_model(1)], NOBODYS: [of_model(1)]}}, NotFound),
+            ({"points": [point(1), Point("loss", 1.0, 1, TIME_MS_MAX + 1)]}, InvalidValue),
+            ({"points": [point(1), Point("../loss", 1.0, 1, 0)]}, InvalidValue),
+            ({"points": [Point("loss", 1.0, 1 << 63, 0)]}, InvalidValue),
+        ],
+        ids=["param", "tag", "model", "time", "key", "step"],
+    )
+    async def test_write__one_part_refused__nothing_is_written(
+        self, world: EntryWorld, change: dict[str, Any], kind: type[SeafloorError]
+    ) -> None:
+        await world.store.write(ONE, Entries(params={"kept": "1"}), updated_ns=T0_NS)
+        before = await seen(world)
+        fields = {name: getattr(EVERYTHING, name) for name in EVERYTHING.__struct_fields__}
+        entries = Entries(**{**fields, **change})
+        with pytest.raises(kind):
+            await world.store.write(ONE, entries, updated_ns=T0_NS + 5)
+        assert await seen(world) == before
+
+    async def test_write__one_of_many_at_once_refused__the_others_are_written(
+        self, world: EntryWorld
+    ) -> None:
+        await world.store.write(ONE, Entries(params={"kept": "1"}), updated_ns=T0_NS)
+        wrong = Entries(params={"kept": "2"}, points=[point(999)])
+        calls = [
+            world.store.write(
+                TWO if number % 2 else ONE,
+                wrong if number == 10 else Entries(points=[point(number)]),
+                updated_ns=T0_NS,
+            )
+            for number in range(20)
+        ]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in found if each is not None] == [Conflict]
+        summaries = await world.metrics.summaries([ONE, TWO])
+        assert [summaries[one][0].points for one in (ONE, TWO)] == [9, 10]
+
+    async def test_write__deleted_workload__is_a_conflict(self, world: EntryWorld) -> None:
+        before = await seen(world)
+        await world.metadata.workload_set_deleted(ONE, deleted_ns=T0_NS)
+        for entries in (EVERYTHING, Entries(tags={"a": "1"}), Entries(points=[point(1)])):
+            with pytest.raises(Conflict):
+                await world.store.write(ONE, entries, updated_ns=T0_NS)
+        await world.metadata.workload_set_deleted(ONE, deleted_ns=None)
+        assert await seen(world) == before
+
+    async def test_write__no_such_workload__is_not_found(self, world: EntryWorld) -> None:
+        for entries in (EVERYTHING, Entries(), Entries(points=[point(1)])):
+            with pytest.raises(NotFound):
+                await world.store.write(world.nobody, entries, updated_ns=T0_NS)
+
+
+async def seen(world: EntryWorld) -> tuple[Labels, tuple[str, int], tuple[Any, ...], Any]:
+    """Everything of run one that entries can change."""
+    found = await world.metadata.workload_get(ONE)
+    labels = (await world.metadata.labels_get([ONE]))[ONE]
+    return (
+        labels,
+        (found.name, found.updated_ns),
+        (await world.metrics.summaries([ONE])).get(ONE, ()),
+        await world.metadata.model_metrics_get(MODEL),
+    )
