@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,16 @@ def server_python() -> Path:
     return _python_with(SERVER_REQUIREMENTS)
 
 
-def _python_with(requirements: Path) -> Path:
-    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:16]
+def plugin_python() -> Path:
+    """The Python that has mlflow's client and this checkout of Seafloor; likewise."""
+    return _python_with(REQUIREMENTS, checkout=ROOT)
+
+
+def _python_with(requirements: Path, *, checkout: Path | None = None) -> Path:
+    made_of = requirements.read_bytes() + sys.version.encode()
+    if checkout is not None:
+        made_of += str(checkout).encode() + (checkout / "pyproject.toml").read_bytes()
+    wanted = hashlib.sha256(made_of).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "seafloor-tests"
     folder = cache / f"mlflow-{wanted}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +63,17 @@ def _python_with(requirements: Path) -> Path:
         if not whole.exists():
             shutil.rmtree(folder / "venv", ignore_errors=True)
             _uv("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
-            _uv("pip", "install", "--quiet", "--python", str(python), "-r", str(requirements))
+            more = [] if checkout is None else ["-e", str(checkout)]
+            _uv(
+                "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements), *more
+            )
             whole.touch()
     return python
 
 
 def _uv(*arguments: str) -> None:
     clean = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    clean["SEAFLOOR_SKIP_WEB"] = "1"
     done = subprocess.run(
         [find_uv_bin(), *arguments],
         env=clean,
@@ -120,6 +133,62 @@ class MlflowClientProcess:
         self._process.wait(timeout=60)
         self._process.stdout.close()
         self._log.close()
+
+
+@dataclass(frozen=True)
+class PluginUser:
+    """A user on this machine whose scripts use mlflow and log through the plugin.
+
+    Args:
+        work: Where his scripts run.
+        url: Of the server.
+        home: His ``SEAFLOOR_HOME``; None: below ``work``.
+    """
+
+    work: Path
+    url: str
+    home: Path | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of his processes."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
+        return {
+            **kept,
+            "MLFLOW_TRACKING_URI": f"seafloor+{self.url}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "SEAFLOOR_HOME": str(self.home or self.work / "home"),
+            "SEAFLOOR_URL": self.url,
+        }
+
+    def script(self, code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Start a script."""
+        return subprocess.Popen(
+            [str(plugin_python()), "-W", "ignore", "-c", code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.work,
+            env={**self.environment, **env},
+        )
+
+    def sync(self) -> list[str]:
+        """Run ``seafloor sync``; the states of the runs that waited."""
+        done = subprocess.run(
+            [sys.executable, "-m", "seafloor.cli", "--json", "sync"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=self.environment,
+            check=False,
+        )
+        return [report["state"] for report in json.loads(done.stdout)["items"]]
+
+    @property
+    def waiting(self) -> list[Path]:
+        """Write-ahead files that wait."""
+        return sorted((self.home or self.work / "home").glob("spool/*/*.wal"))
 
 
 @contextmanager

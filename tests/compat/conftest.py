@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from live_server import LiveServer
-from mlflow_world import MlflowClientProcess, client_python
+from mlflow_world import MlflowClientProcess, client_python, plugin_python
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +17,19 @@ def mlflow_python() -> Path:
     return client_python()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=["http", "seafloor+http"])
 def mlflow_client(
-    shared_server: LiveServer, mlflow_python: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    shared_server: LiveServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[MlflowClientProcess]:
-    """A process with mlflow in it that speaks to the shared server."""
+    """A process with mlflow in it that speaks to the shared server, as it is and by our plugin."""
     work = tmp_path_factory.mktemp("mlflow")
-    process = MlflowClientProcess(mlflow_python, shared_server.url, work)
+    if request.param == "http":
+        process = MlflowClientProcess(client_python(), shared_server.url, work)
+    else:
+        home = str(work / "home")
+        url = f"seafloor+{shared_server.url}"
+        process = MlflowClientProcess(plugin_python(), url, work, SEAFLOOR_HOME=home)
     yield process
     process.close()

@@ -157,7 +157,7 @@ class Courier:
             SeafloorError: the server is away, or says no to the run as a whole (it does not know
                 it, the token is not valid). Some of the records may have been accepted.
         """
-        if parcel.begin is not None and not parcel.begin.launched:
+        if parcel.begin is not None and parcel.begin.creates:
             self._begin(parcel.begin)
         for first in range(0, len(parcel.points), POINTS_PER_CALL_MAX):
             self._append(parcel.points[first : first + POINTS_PER_CALL_MAX])

@@ -73,6 +73,8 @@ class Sender:
         self._round = threading.Condition()
         self._rounds_begun = 0
         self._rounds_whole = 0
+        self._rounds_failed = 0
+        self._round_wanted = 0
         self._closing_until_s: float | None = None
         self._done = threading.Event()
         self._delivered = False
@@ -86,20 +88,24 @@ class Sender:
         """
         self._thread.start()
 
-    def flush(self, *, wait_s: float) -> bool:
+    def flush(self, *, wait_s: float, once: bool = False) -> bool:
         """Wait until the server has accepted all that was logged before this call.
 
         Args:
             wait_s: At most.
+            once: Wait for one attempt only.
         """
         with self._round:
             # A round that has begun already may have looked before the last record was there.
-            wanted = self._rounds_begun + 1
-            self._next_try_s = 0.0
+            wanted = self._round_wanted = self._rounds_begun + 1
             self._wake.set()
-            return self._round.wait_for(
-                lambda: self._rounds_whole >= wanted or self._done.is_set(), wait_s
-            )
+
+            def is_settled() -> bool:
+                settled = max(self._rounds_whole, self._rounds_failed if once else 0)
+                return settled >= wanted or self._done.is_set()
+
+            self._round.wait_for(is_settled, wait_s)
+            return self._rounds_whole >= wanted or self._delivered
 
     def finish(self, *, wait_s: float) -> bool:
         """Bring what is left, and end.
@@ -137,11 +143,15 @@ class Sender:
             with self._round:
                 self._rounds_begun += 1
                 this_round = self._rounds_begun
+                is_asked = self._round_wanted >= this_round or closing_until_s is not None
             self._save()
-            if closing_until_s is not None or time.monotonic() >= self._next_try_s:
+            if is_asked or time.monotonic() >= self._next_try_s:
                 whole = self._try_to_bring(closing=closing_until_s is not None)
                 with self._round:
-                    self._rounds_whole = this_round if whole else self._rounds_whole
+                    if whole:
+                        self._rounds_whole = this_round
+                    else:
+                        self._rounds_failed = this_round
                     self._round.notify_all()
                 if closing_until_s is not None and (
                     whole or not self.account.reached or time.monotonic() >= closing_until_s

@@ -135,7 +135,7 @@ def _end(delivery: SegmentDelivery, courier: Courier, *, is_alone: bool) -> None
     if delivery.end is not None:
         return
     begin = read_begin(delivery.segment.path)
-    if is_alone and begin is not None and begin.owner and not begin.launched:
+    if is_alone and begin is not None and begin.owner and begin.creates:
         ended_ns = delivery.segment.path.stat().st_mtime_ns
         courier.end(End("failed", ABANDONED, ended_ns))
 

@@ -36,6 +36,8 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
         launched: Whether Seafloor started the run, so that it exists and ends without us.
         resumed: Whether the run had ended and goes on.
         pid, host: The process.
+        adopted: Address of the server on which another API made the run, so that it exists and
+            ends only when an ``end`` says so; None: it is made by this record.
     """
 
     run: RunCreate
@@ -44,6 +46,12 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     resumed: bool
     pid: int
     host: str
+    adopted: str | None = None
+
+    @property
+    def creates(self) -> bool:
+        """Whether whoever brings the records makes the run."""
+        return not self.launched and self.adopted is None
 
 
 class Points(msgspec.Struct, frozen=True, array_like=True, tag="points"):

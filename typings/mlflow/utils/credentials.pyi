@@ -1,0 +1,3 @@
+from mlflow.utils.rest_utils import MlflowHostCreds
+
+def get_default_host_creds(store_uri: str) -> MlflowHostCreds: ...

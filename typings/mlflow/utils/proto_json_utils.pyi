@@ -1,0 +1,3 @@
+from typing import Any
+
+def parse_dict(js_dict: Any, message: Any) -> None: ...
