@@ -20,6 +20,7 @@ from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.pyramid import blocks_of, chart_of
 from seafloor.stores.metrics.segment import arrow_stream, decode_plan, encode_segment
 from seafloor.stores.metrics.segment_index import SegmentIndex
+from seafloor.stores.metrics.window import Window
 
 COUNT = 250_000
 LONG = 10_000_000
@@ -113,7 +114,7 @@ def _reads() -> None:
     )
     segment = encode_segment({"loss": series})
     index = SegmentIndex.decode(segment.index)
-    plan = index.plan("loss", step_min=0, step_max=999_999)
+    plan = index.plan("loss", window=Window(step_min=0, step_max=999_999))
     parts = [segment.data[one.offset : one.offset + one.size] for one in plan.ranges]
     million = decode_plan(index, plan, parts)
 

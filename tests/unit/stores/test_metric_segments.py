@@ -29,6 +29,7 @@ from seafloor.stores.metrics.segment import (
     read_whole,
 )
 from seafloor.stores.metrics.segment_index import Place, Plan, SegmentIndex
+from seafloor.stores.metrics.window import Window
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 POINT = st.tuples(
@@ -131,9 +132,8 @@ def test_plan__of_any_question__gives_what_a_scan_gives(
         mask &= known.step <= ((1 << 62) if step_max is None else step_max)
         if attempt is not None:
             mask &= known.attempt == attempt
-    plan = index.plan(
-        key, after=place, step_min=step_min, step_max=step_max, attempt=attempt, limit=limit
-    )
+    window = Window(step_min=step_min, step_max=step_max, attempt=attempt)
+    plan = index.plan(key, after=place, window=window, limit=limit)
     found = taken(index, plan, segment.data)
     wanted = np.flatnonzero(mask)[:limit]
     if known is None:
@@ -167,8 +167,9 @@ def test_chart_plan__of_a_stretch__makes_the_chart_of_its_points(
     large: Large, bounds: tuple[int | None, int | None]
 ) -> None:
     segment, index, made = large
-    blocks, plans = index.chart_plan("loss", buckets=50, step_min=bounds[0], step_max=bounds[1])
-    raw = [taken(index, plan, segment.data) for plan in plans]
+    window = Window(step_min=bounds[0], step_max=bounds[1])
+    blocks, plan = index.chart_plan("loss", buckets=50, window=window)
+    raw = [] if plan is None else [taken(index, plan, segment.data)]
     chart = chart_of([] if blocks is None else [blocks], raw, buckets=50)
     known = made["loss"]
     mask = known.step >= (bounds[0] or 0)

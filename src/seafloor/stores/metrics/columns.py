@@ -124,3 +124,18 @@ class SeriesColumns:
 
     def __len__(self) -> int:
         return len(self.step)
+
+    def where(self, mask: NDArray[np.bool_] | NDArray[np.intp]) -> SeriesColumns:
+        """Some of them, by a mask or by their places."""
+        return SeriesColumns(
+            self.attempt[mask], self.step[mask], self.time_ms[mask], self.bits[mask]
+        )
+
+    def slice(self, start: int, stop: int | None) -> SeriesColumns:
+        """Those between two places; nothing is copied."""
+        return SeriesColumns(
+            self.attempt[start:stop],
+            self.step[start:stop],
+            self.time_ms[start:stop],
+            self.bits[start:stop],
+        )

@@ -61,6 +61,7 @@ class Blocks:
         attempt: Which attempt measured them.
         points, nans: How many points, and how many of them are NaN.
         step_first, step_last, time_first, time_last: Of the first and the last point.
+        time_min, time_max: The least and the greatest time, which may stand anywhere.
         first, last: Ranks of their values.
         min, max: Ranks of the extremes, NaN left out; without meaning where all are NaN.
         min_step, max_step: The least steps at which the extremes stand; likewise.
@@ -73,6 +74,8 @@ class Blocks:
     step_last: Ints
     time_first: Ints
     time_last: Ints
+    time_min: Ints
+    time_max: Ints
     first: Words
     last: Words
     min: Words
@@ -128,6 +131,8 @@ def blocks_of(columns: SeriesColumns, starts: NDArray[np.intp] | None = None) ->
         step_last=columns.step[ends],
         time_first=columns.time_ms[starts],
         time_last=columns.time_ms[ends],
+        time_min=np.minimum.reduceat(columns.time_ms, starts),
+        time_max=np.maximum.reduceat(columns.time_ms, starts),
         first=ranks[starts],
         last=ranks[ends],
         min=least,
@@ -166,8 +171,8 @@ def chart_of(
     counts of two buckets differ by one at most. With blocks among them a bucket is within one
     block's points of the even share, there may be fewer buckets than asked for, and where blocks
     overlap (attempts, a rewind) neighbouring buckets may overlap by the width of a block.
-    By time, the ends of a bucket made of blocks are exact only where time does not fall while the
-    step rises: a block knows the times of its first and last step, not its least and greatest.
+    By time, the first and last value of a bucket made of blocks are those of its first and last
+    step, which differ from those of its least and greatest time where time falls as steps rise.
 
     Args:
         blocks, columns: In any order.
@@ -199,9 +204,10 @@ def chart_of(
 
 
 def _order(found: Blocks, x: Axis, edge: Literal["first", "last"]) -> NDArray[np.intp]:
-    step, time = getattr(found, f"step_{edge}"), getattr(found, f"time_{edge}")
-    value = getattr(found, edge)
-    return np.lexsort((value, time, step) if x == "step" else (value, step, time))
+    step, value = getattr(found, f"step_{edge}"), getattr(found, edge)
+    if x == "step":
+        return np.lexsort((value, getattr(found, f"time_{edge}"), step))
+    return np.lexsort((value, step, found.time_min if edge == "first" else found.time_max))
 
 
 def _in_order(points: SeriesColumns, x: Axis) -> SeriesColumns:
@@ -227,14 +233,18 @@ def _grouped(found: Blocks, starts: NDArray[np.intp], x: Axis) -> Blocks:
     all_nan = found.nans == found.points
     least = np.where(all_nan, _ALL, found.min)
     greatest = np.where(all_nan, np.uint64(0), found.max)
+    time_min = np.minimum.reduceat(found.time_min, starts)
+    time_max = np.maximum.reduceat(found.time_max, starts)
     return Blocks(
         attempt=found.attempt[starts],
         points=np.add.reduceat(found.points, starts),
         nans=np.add.reduceat(found.nans, starts),
         step_first=found.step_first[starts],
         step_last=found.step_last[lasts],
-        time_first=found.time_first[starts],
-        time_last=found.time_last[lasts],
+        time_first=found.time_first[starts] if x == "step" else time_min,
+        time_last=found.time_last[lasts] if x == "step" else time_max,
+        time_min=time_min,
+        time_max=time_max,
         first=found.first[starts],
         last=found.last[lasts],
         min=np.minimum.reduceat(least, starts),

@@ -10,7 +10,7 @@ import importlib
 import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -28,6 +28,7 @@ from seafloor.stores.metrics.pyramid import (
     ranks_of_bits,
 )
 from seafloor.stores.metrics.segment_index import (
+    REACH,
     SMALL_BYTES,
     ByteRange,
     IndexBody,
@@ -39,6 +40,7 @@ from seafloor.stores.metrics.segment_index import (
     pack_blocks,
     pack_column,
 )
+from seafloor.stores.metrics.window import Reach, joined_reach, reach_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -60,17 +62,12 @@ def _arrow(module: str = "") -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class SegmentReceipt:
-    """What was written: the index, and what the points span."""
+    """What was written: the index, and how far the points reach."""
 
     index: bytes
     data_bytes: int
     points: int
-    step_min: int
-    step_max: int
-    time_ms_min: int
-    time_ms_max: int
-    attempt_min: int
-    attempt_max: int
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +151,7 @@ class SegmentEncoder:
             raise ValueError("A segment takes at least one point of a key.")
         if self._rows + len(columns) > POINTS_MAX:
             raise LimitExceeded(f"A segment has at most {POINTS_MAX:,} points.")
-        last = [_slice(self._open[-1], -1, None)] if key == self._open_key else []
+        last = [self._open[-1].slice(-1, None)] if key == self._open_key else []
         if not _rises(joined_columns([*last, columns])):
             raise ValueError("The points of a key come in order, each once.")
         if key != self._open_key:
@@ -171,7 +168,7 @@ class SegmentEncoder:
         start = 0
         while start < len(columns):
             stop = min(len(columns), start + GROUP_POINTS - self._waiting_points)
-            self._waiting.append((key, _slice(columns, start, stop)))
+            self._waiting.append((key, columns.slice(start, stop)))
             self._waiting_points += stop - start
             start = stop
             if self._waiting_points == GROUP_POINTS:
@@ -198,8 +195,11 @@ class SegmentEncoder:
             footer=bytes(sink.tail or b"") if sink.size > SMALL_BYTES else b"",
             keys=tuple(self._ranges),
             key_columns=tuple(
-                pack_column(np.array([getattr(one, field.name) for one in found], np.int64))
-                for field in fields(KeyRange)[1:]
+                pack_column(np.array(column, np.int64))
+                for column in (
+                    [one.points for one in found],
+                    *([getattr(one.reach, name) for one in found] for name in REACH),
+                )
             ),
             group_columns=tuple(
                 pack_column(np.array(column, np.int64))
@@ -212,12 +212,7 @@ class SegmentEncoder:
             index=encode_index(body),
             data_bytes=sink.size,
             points=self._rows,
-            step_min=min(one.step_min for one in found),
-            step_max=max(one.step_max for one in found),
-            time_ms_min=min(one.time_ms_min for one in found),
-            time_ms_max=max(one.time_ms_max for one in found),
-            attempt_min=min(one.attempt_min for one in found),
-            attempt_max=max(one.attempt_max for one in found),
+            reach=joined_reach([one.reach for one in found]),
         )
 
     def _close_key(self) -> None:
@@ -232,8 +227,8 @@ class SegmentEncoder:
         """Keep of a long key only the points that may share a block with what comes."""
         points = joined_columns(self._open)
         last = int(block_starts(points.attempt)[-1])
-        self._sum_up(_slice(points, 0, last))
-        self._open = [_slice(points, last, len(points))]
+        self._sum_up(points.slice(0, last))
+        self._open = [points.slice(last, len(points))]
         self._open_points = len(points) - last
 
     def _sum_up(self, points: SeriesColumns) -> None:
@@ -305,41 +300,14 @@ def _table(keys: Sequence[str], sizes: Sequence[int], points: SeriesColumns) -> 
 def _no_blocks() -> Blocks:
     none = np.empty(0, np.int64)
     words = none.view(np.uint64)
-    return Blocks(none, none, none, none, none, none, none, words, words, words, words, none, none)
-
-
-def _slice(columns: SeriesColumns, start: int, stop: int | None) -> SeriesColumns:
-    return SeriesColumns(
-        columns.attempt[start:stop],
-        columns.step[start:stop],
-        columns.time_ms[start:stop],
-        columns.bits[start:stop],
-    )
+    return Blocks(*[none] * 9, *[words] * 4, none, none)
 
 
 def _extended(before: KeyRange | None, row: int, columns: SeriesColumns) -> KeyRange:
-    found = KeyRange(
-        row=row,
-        points=len(columns),
-        step_min=int(columns.step.min()),
-        step_max=int(columns.step.max()),
-        time_ms_min=int(columns.time_ms.min()),
-        time_ms_max=int(columns.time_ms.max()),
-        attempt_min=int(columns.attempt[0]),
-        attempt_max=int(columns.attempt[-1]),
-    )
+    reach = reach_of(columns)
     if before is None:
-        return found
-    return KeyRange(
-        row=before.row,
-        points=before.points + found.points,
-        step_min=min(before.step_min, found.step_min),
-        step_max=max(before.step_max, found.step_max),
-        time_ms_min=min(before.time_ms_min, found.time_ms_min),
-        time_ms_max=max(before.time_ms_max, found.time_ms_max),
-        attempt_min=before.attempt_min,
-        attempt_max=found.attempt_max,
-    )
+        return KeyRange(row, len(columns), reach)
+    return KeyRange(before.row, before.points + len(columns), joined_reach([before.reach, reach]))
 
 
 def encode_segment(series: Mapping[str, SeriesColumns]) -> EncodedSegment:
@@ -412,7 +380,7 @@ def decode_plan(index: SegmentIndex, plan: Plan, fetched: Sequence[bytes]) -> Se
     for first, stop in plan.rows:
         group = int(np.searchsorted(index.group_ends, first, side="right"))
         begin = starts[group] + first - _group_start(index, group)
-        pieces.append(_slice(columns, begin, begin + stop - first))
+        pieces.append(columns.slice(begin, begin + stop - first))
     return _filtered(joined_columns(pieces), plan)
 
 
@@ -426,8 +394,7 @@ def read_whole(index: SegmentIndex, data: bytes) -> dict[str, SeriesColumns]:
     groups = range(len(index.group_offsets))
     columns = _columns(_read(index, ((0, data),), groups, _POINT_COLUMNS))
     return {
-        key: _slice(columns, found.row, found.row + found.points)
-        for key, found in index.keys.items()
+        key: columns.slice(found.row, found.row + found.points) for key, found in index.keys.items()
     }
 
 
@@ -497,20 +464,11 @@ def _none() -> SeriesColumns:
 
 
 def _filtered(points: SeriesColumns, plan: Plan) -> SeriesColumns:
-    mask = np.ones(len(points), np.bool_)
-    if plan.step_min is not None:
-        mask &= points.step >= plan.step_min
-    if plan.step_max is not None:
-        mask &= points.step <= plan.step_max
-    if plan.attempt is not None:
-        mask &= points.attempt == plan.attempt
+    points = plan.window.take(points)
     if plan.after is not None:
-        mask &= _behind(points, plan.after)
-    if not mask.all():
-        points = SeriesColumns(
-            points.attempt[mask], points.step[mask], points.time_ms[mask], points.bits[mask]
-        )
-    return points if plan.limit is None else _slice(points, 0, plan.limit)
+        behind = _behind(points, plan.after)
+        points = points if behind.all() else points.where(behind)
+    return points if plan.limit is None else points.slice(0, plan.limit)
 
 
 def _rises(points: SeriesColumns) -> bool:
@@ -558,7 +516,7 @@ def arrow_stream(pieces: Sequence[SeriesColumns]) -> Iterator[bytes]:
     writer: Any = ipc.new_stream(out, schema)
     for piece in pieces:
         for start in range(0, len(piece), _ARROW_ROWS):
-            part = _slice(piece, start, start + _ARROW_ROWS)
+            part = piece.slice(start, start + _ARROW_ROWS)
             arrays = [part.attempt, part.step, part.time_ms, part.bits.view(np.float64)]
             writer.write_batch(
                 arrow.record_batch([arrow.array(one) for one in arrays], schema=schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from seafloor.domain.errors import LimitExceeded, StoreCorrupt
 from seafloor.stores.metrics.pyramid import Blocks, Ints, Words, bits_of_ranks, ranks_of_bits
+from seafloor.stores.metrics.window import ALL, Reach, Window
 
 MAGIC = b"SFMI"
 VERSION = 1
@@ -34,10 +35,15 @@ _BLOCK_INTS = (
     "step_last",
     "time_first",
     "time_last",
+    "time_min",
+    "time_max",
     "min_step",
     "max_step",
 )
 _BLOCK_VALUES = ("first", "last", "min", "max")
+
+REACH = tuple(field.name for field in fields(Reach))
+"""The bounds of a key, in the order of their columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +56,11 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """What a segment has of one key: count and bounds, all inclusive, and its first row."""
+    """What a segment has of one key: its first row, how many points, and how far they reach."""
 
     row: int
     points: int
-    step_min: int
-    step_max: int
-    time_ms_min: int
-    time_ms_max: int
-    attempt_min: int
-    attempt_max: int
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,7 @@ class Plan:
     groups: tuple[int, ...]
     rows: tuple[tuple[int, int], ...]
     after: Place | None = None
-    step_min: int | None = None
-    step_max: int | None = None
-    attempt: int | None = None
+    window: Window = ALL
     limit: int | None = None
 
 
@@ -99,7 +98,7 @@ class IndexBody(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         data_bytes, data_crc: Size and CRC-32 of the data file.
         footer: The end of the data file from behind the last row group; empty in a small one.
         keys: Names, in order of their UTF-8.
-        key_columns: Points, step_min, step_max, time_min, time_max, attempt_min, attempt_max.
+        key_columns: Points, and the bounds of ``Reach`` in the order of its fields.
         group_columns: Of each row group its rows, first byte, bytes and CRC-32.
         block_counts: Of each key, how many blocks.
         blocks: Of all blocks the columns of ``Blocks``, integers first, then values as bits.
@@ -164,7 +163,10 @@ class SegmentIndex:
         columns = [unpack_column(column) for column in body.key_columns]
         starts = np.cumsum(columns[0]) - columns[0]
         rows = zip(starts.tolist(), *(column.tolist() for column in columns), strict=True)
-        self.keys = {key: KeyRange(*row) for key, row in zip(body.keys, rows, strict=True)}
+        self.keys = {
+            key: KeyRange(row, points, Reach(**dict(zip(REACH, reach, strict=True))))
+            for key, (row, points, *reach) in zip(body.keys, rows, strict=True)
+        }
         self.data_bytes = body.data_bytes
         self.data_crc = body.data_crc
         self.footer = body.footer
@@ -225,9 +227,7 @@ class SegmentIndex:
         key: str,
         *,
         after: Place | None = None,
-        step_min: int | None = None,
-        step_max: int | None = None,
-        attempt: int | None = None,
+        window: Window = ALL,
         limit: int | None = None,
     ) -> Plan:
         """Say what to fetch for the points of a key, in order of (attempt, step, time, value).
@@ -235,8 +235,7 @@ class SegmentIndex:
         Args:
             key: A missing one has no points.
             after: Only points behind this place.
-            step_min, step_max: Only points within, both inclusive.
-            attempt: Only points of this attempt.
+            window: Only points within.
             limit: At most so many points, the first ones.
 
         Cost: no bytes of a row group without candidates; with a limit not more row groups than
@@ -246,16 +245,15 @@ class SegmentIndex:
         spans: list[tuple[int, int]] = []
         if found is not None:
             blocks = self.blocks(key)
-            if blocks is None:
-                blocks_found = _candidate(found, step_min, step_max, attempt)
-                spans = [(found.row, found.row + found.points)] if blocks_found else []
-            else:
-                spans = _block_spans(found.row, blocks, after, step_min, step_max, attempt, limit)
-        return Plan(*self._ranges(spans), tuple(spans), after, step_min, step_max, attempt, limit)
+            if blocks is not None:
+                spans = _block_spans(found.row, blocks, after, window, limit)
+            elif window.meets(found.reach):
+                spans = [(found.row, found.row + found.points)]
+        return Plan(*self._ranges(spans), tuple(spans), after, window, limit)
 
     def chart_plan(
-        self, key: str, *, buckets: int, step_min: int | None = None, step_max: int | None = None
-    ) -> tuple[Blocks | None, tuple[Plan, ...]]:
+        self, key: str, *, buckets: int, window: Window = ALL
+    ) -> tuple[Blocks | None, Plan | None]:
         """Say which blocks are wholly in a chart, and what to fetch for its other points.
 
         Where there are fewer such blocks than buckets, there are none: the points are fetched.
@@ -264,18 +262,17 @@ class SegmentIndex:
             key: A missing one has no points.
             buckets: How many of the chart's buckets fall to this segment by its share of the
                 points; at least 1.
-            step_min, step_max: Only points within, both inclusive.
+            window: Only points within.
         """
         blocks = self.blocks(key) if key in self.keys else None
         if blocks is not None:
-            within, some = _within(blocks, step_min, step_max)
+            within, some = _within(blocks, window)
             if int(within.sum()) >= buckets:
-                row = self.keys[key].row
-                spans = _spans(row, blocks, some & ~within)
-                plan = Plan(*self._ranges(spans), tuple(spans), None, step_min, step_max)
-                return blocks.where(within), (plan,) if spans else ()
-        plan = self.plan(key, step_min=step_min, step_max=step_max)
-        return None, (plan,) if plan.rows else ()
+                spans = _spans(self.keys[key].row, blocks, some & ~within)
+                plan = Plan(*self._ranges(spans), tuple(spans), None, window)
+                return blocks.where(within), plan if spans else None
+        plan = self.plan(key, window=window)
+        return None, plan if plan.rows else None
 
     def _ranges(
         self, spans: Sequence[tuple[int, int]]
@@ -298,43 +295,31 @@ class SegmentIndex:
         return tuple(ranges), tuple(groups)
 
 
-def _candidate(
-    found: KeyRange, step_min: int | None, step_max: int | None, attempt: int | None
-) -> bool:
-    return (
-        (step_min is None or found.step_max >= step_min)
-        and (step_max is None or found.step_min <= step_max)
-        and (attempt is None or found.attempt_min <= attempt <= found.attempt_max)
-    )
-
-
-def _within(
-    blocks: Blocks, step_min: int | None, step_max: int | None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _within(blocks: Blocks, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which blocks lie wholly within, and which with a point at least perhaps."""
     within = np.ones(len(blocks), np.bool_)
     some = within.copy()
-    if step_min is not None:
-        within &= blocks.step_first >= step_min
-        some &= blocks.step_last >= step_min
-    if step_max is not None:
-        within &= blocks.step_last <= step_max
-        some &= blocks.step_first <= step_max
-    return within, some
+    if window.step_min is not None:
+        within &= blocks.step_first >= window.step_min
+        some &= blocks.step_last >= window.step_min
+    if window.step_max is not None:
+        within &= blocks.step_last <= window.step_max
+        some &= blocks.step_first <= window.step_max
+    if window.time_ms_min is not None:
+        within &= blocks.time_min >= window.time_ms_min
+        some &= blocks.time_max >= window.time_ms_min
+    if window.time_ms_max is not None:
+        within &= blocks.time_max <= window.time_ms_max
+        some &= blocks.time_min <= window.time_ms_max
+    if window.attempt is not None:
+        some &= blocks.attempt == window.attempt
+    return within & some, some
 
 
 def _block_spans(
-    row: int,
-    blocks: Blocks,
-    after: Place | None,
-    step_min: int | None,
-    step_max: int | None,
-    attempt: int | None,
-    limit: int | None,
+    row: int, blocks: Blocks, after: Place | None, window: Window, limit: int | None
 ) -> list[tuple[int, int]]:
-    within, some = _within(blocks, step_min, step_max)
-    if attempt is not None:
-        some &= blocks.attempt == attempt
+    within, some = _within(blocks, window)
     if after is not None:
         same = blocks.attempt == after.attempt
         later = blocks.attempt > after.attempt
