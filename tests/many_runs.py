@@ -34,8 +34,8 @@ class _Stores:
     def __init__(self, data: Path) -> None:
         self.database = Database(f"sqlite:///{data}/seafloor.db")
         self.metadata = SqlMetadataStore(self.database)
-        self.metrics = SqlMetricStore(self.database)
         self.objects = LocalObjectStore(data / "objects")
+        self.metrics = SqlMetricStore(self.database, self.objects)
         self.artifacts = ObjectArtifactStore(self.objects, self.metadata)
         self.logs = SpoolLogStore(data / "spool" / "logs")
         self.event_files = SpoolEventFileStore(

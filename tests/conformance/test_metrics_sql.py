@@ -17,9 +17,15 @@ from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.metrics import Point
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary
 from seafloor.stores.metrics.protocol import AppendReceipt
+from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.testing.metric_store_machine import MetricStoreMachine
 from seafloor.testing.metric_store_suite import ONE, DurableMetricStoreSuite, all_of, point
-from seafloor.testing.metric_worlds import MetricWorld, SqlMetricWorld
+from seafloor.testing.metric_worlds import (
+    SEALED_AT_ONCE,
+    MetricWorld,
+    SealedMetricWorld,
+    SqlMetricWorld,
+)
 
 
 @pytest.mark.usefixtures("database_kind")
@@ -30,7 +36,22 @@ class TestSqlMetricStore(DurableMetricStoreSuite):
         return SqlMetricWorld(folder)
 
 
+@pytest.mark.usefixtures("database_kind")
+class TestSealedMetricStore(DurableMetricStoreSuite):
+    factory = "seafloor.testing.metric_worlds:SealedMetricWorld"
+
+    def make_world(self, folder: Path) -> MetricWorld:
+        return SealedMetricWorld(folder)
+
+
 _EXAMPLES = {"sqlite": 25, "postgresql": 10, "mariadb": 10}
+
+
+class _SmallSegments(SqlMetricWorld):
+    """Seals when asked, what a few appends bring."""
+
+    def make_store(self) -> SqlMetricStore:
+        return SqlMetricStore(self.database, self.objects, limits=SEALED_AT_ONCE)
 
 
 @pytest.mark.parametrize("kind", _EXAMPLES)
@@ -39,7 +60,7 @@ def test_machine__beside_the_model__all_answers_are_equal(kind: str) -> None:
         real_service(kind)  # skips here, where it is known to be a skip
 
     class Machine(MetricStoreMachine):
-        make_world = staticmethod(SqlMetricWorld)
+        make_world = staticmethod(_SmallSegments)
         prepared = staticmethod(partial(database_in, kind=kind, service=real_service))
 
     Machine.TestCase.settings = settings(

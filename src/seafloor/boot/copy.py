@@ -194,7 +194,7 @@ async def _side(settings: Settings) -> AsyncGenerator[Side]:
         stack.push_async_callback(database.close)
         objects = open_object_store(settings, environment())
         stack.push_async_callback(objects.close)
-        metrics = SqlMetricStore(database)
+        metrics = SqlMetricStore(database, objects)
         stack.push_async_callback(metrics.close)
         is_shared = not metadata_url(settings).startswith("sqlite:")
         if is_shared:

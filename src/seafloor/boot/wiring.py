@@ -58,7 +58,7 @@ async def open_application(
         objects = open_object_store(settings, environment())
         stack.push_async_callback(objects.close)
         await identify(objects, new_id=new_workload_id(clock))
-        metrics = SqlMetricStore(database)
+        metrics = SqlMetricStore(database, objects)
         stack.push_async_callback(metrics.close)
         below = Below(database, objects, metrics, metadata)
         shared = not metadata_url(settings).startswith("sqlite:")

@@ -17,6 +17,8 @@ from seafloor.domain.errors import SeafloorError
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, BatchId, Point
 from seafloor.stores.metrics.columns import columns_of
 from seafloor.stores.metrics.protocol import MetricStore
+from seafloor.stores.metrics.pyramid import AXES, Axis
+from seafloor.stores.metrics.window import Window
 from seafloor.testing.metric_worlds import MemoryMetricWorld, MetricWorld, workload_id
 
 KEYS = ("loss", "loss/a", "acc")
@@ -129,16 +131,29 @@ class MetricStoreMachine(RuleBasedStateMachine):
         buckets=st.integers(1, 9),
         step_min=st.one_of(st.none(), _steps),
         step_max=st.one_of(st.none(), _steps),
+        time_ms_min=st.one_of(st.none(), _times),
+        time_ms_max=st.one_of(st.none(), _times),
+        x=st.sampled_from(AXES),
     )
     def chart(
-        self, workload: int, key: str, buckets: int, step_min: int | None, step_max: int | None
+        self,
+        workload: int,
+        key: str,
+        buckets: int,
+        x: Axis,
+        **bounds: int | None,
     ) -> None:
         """Somebody looks at a chart."""
         self._compare(
             lambda store: store.chart(
-                workload_id(workload), key, buckets=buckets, step_min=step_min, step_max=step_max
+                workload_id(workload), key, buckets=buckets, window=Window(**bounds), x=x
             )
         )
+
+    @rule()
+    def seal(self) -> None:
+        """The sealer works."""
+        self._runner.run(self._world.store.seal_due())
 
     @precondition(lambda self: len(self._sent) > 5 and not self._deleted)
     @rule()

@@ -29,6 +29,7 @@ from seafloor.domain.metrics import (
 )
 from seafloor.stores.metrics.columns import columns_of
 from seafloor.stores.metrics.protocol import AppendReceipt, MetricStore
+from seafloor.stores.metrics.window import Window
 from seafloor.testing.killed_child import run_until_killed
 from seafloor.testing.metric_worlds import MetricWorld, workload_id
 from seafloor.testing.small_disk import small_disk
@@ -489,15 +490,20 @@ class MetricStoreSuite(ABC):
     async def test_chart__within_steps__counts_only_them(self, store: MetricStore) -> None:
         for at in range(0, 1_000, 100):
             await store.append(ONE, [point(step, step) for step in range(at, at + 100)])
-        buckets = await store.chart(ONE, "loss", buckets=10, step_min=150, step_max=249)
+        buckets = await store.chart(
+            ONE, "loss", buckets=10, window=Window(step_min=150, step_max=249)
+        )
         assert [bucket.points for bucket in buckets] == [10] * 10
         assert (buckets[0].step_first, buckets[-1].step_last) == (150, 249)
-        (last,) = await store.chart(ONE, "loss", buckets=1, step_min=999)
+        (last,) = await store.chart(ONE, "loss", buckets=1, window=Window(step_min=999))
         assert last.points == 1
-        (whole,) = await store.chart(ONE, "loss", buckets=1, step_max=0)
+        (whole,) = await store.chart(ONE, "loss", buckets=1, window=Window(step_max=0))
         assert whole.step_last == 0
-        assert await store.chart(ONE, "loss", buckets=1, step_min=5, step_max=4) == ()
-        assert await store.chart(ONE, "loss", buckets=9, step_min=STEP_MIN, step_max=STEP_MAX)
+        assert (
+            await store.chart(ONE, "loss", buckets=1, window=Window(step_min=5, step_max=4)) == ()
+        )
+        widest = Window(step_min=STEP_MIN, step_max=STEP_MAX)
+        assert await store.chart(ONE, "loss", buckets=9, window=widest)
 
     async def test_chart__bad_arguments__are_refused(self, store: MetricStore) -> None:
         for buckets in (0, -1, 5_001):

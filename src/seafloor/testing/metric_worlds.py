@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from seafloor.domain.errors import StoreFull
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import Point
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, NewEvent
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
+from seafloor.stores.metrics.columns import PointColumns
 from seafloor.stores.metrics.memory import MemoryMetricStore
-from seafloor.stores.metrics.protocol import MetricStore
+from seafloor.stores.metrics.protocol import AppendReceipt, MetricStore
+from seafloor.stores.metrics.sealing import MetricSealLimits
 from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.testing.databases import database_url
 
 T0_NS = 1_700_000_000_000_000_000
@@ -86,7 +93,12 @@ class SqlMetricWorld:
     def __init__(self, folder: Path) -> None:
         self.database = Database(database_url(folder))
         self.metadata = SqlMetadataStore(self.database)
-        self.store = SqlMetricStore(self.database)
+        self.objects = LocalObjectStore(folder / "objects")
+        self.store = self.make_store()
+
+    def make_store(self) -> SqlMetricStore:
+        """The store under test."""
+        return SqlMetricStore(self.database, self.objects)
 
     async def open(self) -> None:
         """Migrate, and create the workloads that are not there."""
@@ -105,6 +117,35 @@ class SqlMetricWorld:
         await self.metadata.workload_purge(workload_id(number))
 
     async def close(self) -> None:
-        """Close the store, then the database."""
+        """Close the store, then what is below it."""
         await self.store.close()
+        await self.objects.close()
         await self.database.close()
+
+
+SEALED_AT_ONCE = MetricSealLimits(rows=1, points=12, points_max=40, idle_s=0.0)
+
+
+class SealedMetricStore(SqlMetricStore):
+    """Seals after every append, small sets into segments too: readers find all of it sealed."""
+
+    async def append(
+        self,
+        workload_id: WorkloadId,
+        points: Sequence[Point] | PointColumns,
+        *,
+        attempt: int | None = 0,
+    ) -> AppendReceipt:
+        """Append, and seal."""
+        receipt = await super().append(workload_id, points, attempt=attempt)
+        with suppress(StoreFull):  # what was appended is kept all the same
+            await self.seal_due()
+        return receipt
+
+
+class SealedMetricWorld(SqlMetricWorld):
+    """The database and the objects of a folder, where everything is sealed at once."""
+
+    def make_store(self) -> SqlMetricStore:
+        """The store under test."""
+        return SealedMetricStore(self.database, self.objects, limits=SEALED_AT_ONCE)

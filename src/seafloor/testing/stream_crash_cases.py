@@ -93,7 +93,9 @@ async def main(what: str, folder: str, call: str) -> None:
     if what == "logs":
         store = SharedLogStore(database, objects, limits=SMALL)
     else:
-        store = SharedEventFileStore(database, objects, SqlMetricStore(database), limits=SMALL)
+        store = SharedEventFileStore(
+            database, objects, SqlMetricStore(database, below), limits=SMALL
+        )
     await store.seal_due()
     await store.close()
     await below.close()

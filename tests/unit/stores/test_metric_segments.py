@@ -28,8 +28,8 @@ from seafloor.stores.metrics.segment import (
     encode_segment,
     read_whole,
 )
-from seafloor.stores.metrics.segment_index import Place, Plan, SegmentIndex
-from seafloor.stores.metrics.window import Window
+from seafloor.stores.metrics.segment_index import Plan, SegmentIndex
+from seafloor.stores.metrics.window import Place, Window
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 POINT = st.tuples(

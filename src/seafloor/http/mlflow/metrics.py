@@ -17,6 +17,7 @@ from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, without_empty
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
+from seafloor.stores.metrics.window import Window
 from seafloor.wire.numbers import number_out
 
 HISTORY_MAX = 25_000
@@ -136,7 +137,10 @@ async def get_history_bulk_interval(
     made: list[Json] = []
     for workload_id in await _runs(app, run_ids, field="run_ids"):
         buckets = await app.stores.metrics.chart(
-            workload_id, metric_key, buckets=max_results, step_min=start_step, step_max=end_step
+            workload_id,
+            metric_key,
+            buckets=max_results,
+            window=Window(step_min=start_step, step_max=end_step),
         )
         points = [
             SeriesPoint(each.step_first, each.time_ms_first, each.first) for each in buckets[:-1]

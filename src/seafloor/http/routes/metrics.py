@@ -16,6 +16,7 @@ from seafloor.http import views
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, check_write
 from seafloor.http.state import application_of
+from seafloor.stores.metrics.window import Window
 from seafloor.wire.metrics import (
     ChartOut,
     MetricList,
@@ -97,7 +98,7 @@ async def read_chart(
     if step_min is not None and step_max is not None and step_min > step_max:
         raise InvalidValue("step_min is above step_max.", field="step_min")
     found = await app.stores.metrics.chart(
-        workload_id, key, buckets=buckets, step_min=step_min, step_max=step_max
+        workload_id, key, buckets=buckets, window=Window(step_min=step_min, step_max=step_max)
     )
     return ChartOut(key, tuple(views.bucket(bucket) for bucket in found))
 

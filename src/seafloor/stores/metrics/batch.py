@@ -6,7 +6,7 @@ Few points are handled one by one, many as columns; both give the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,13 @@ class Batch:
         sums: Of each key, in order of their names.
         firsts: Of each key the least step and the least time.
         payload: The row of the journal; see ``docs/formats/metric-journal.md``.
+        sealed: Of segments that were looked into, by id, which of these points they have.
     """
 
     sums: Mapping[str, Aggregate]
     firsts: Mapping[str, tuple[int, int]]
     payload: bytes
+    sealed: dict[str, dict[str, set[Triple]]] = field(default_factory=dict, compare=False)
 
     @property
     def points(self) -> int:

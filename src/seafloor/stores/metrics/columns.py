@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seafloor.domain.errors import InvalidValue
-from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, TIME_MS_MAX, Point
-from seafloor.stores.metrics.points import check_key_of_point
+from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, TIME_MS_MAX, Point, SeriesPoint
+from seafloor.stores.metrics.points import Triple, bits_of_rank, check_key_of_point, rank_of_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +139,37 @@ class SeriesColumns:
             self.time_ms[start:stop],
             self.bits[start:stop],
         )
+
+
+def no_points() -> SeriesColumns:
+    """A series without points."""
+    none = np.empty(0, np.int64)
+    return SeriesColumns(np.empty(0, np.int32), none, none, none.view(np.uint64))
+
+
+def triples_of(points: SeriesColumns) -> list[Triple]:
+    """Points of a series as they are compared."""
+    return list(
+        zip(
+            points.step.tolist(),
+            points.time_ms.tolist(),
+            map(rank_of_bits, points.bits.tolist()),
+            strict=True,
+        )
+    )
+
+
+def series_of(triples: Sequence[Triple]) -> SeriesColumns:
+    """Points of a series as columns, of attempt 0."""
+    return SeriesColumns(
+        np.zeros(len(triples), np.int32),
+        np.array([triple[0] for triple in triples], np.int64),
+        np.array([triple[1] for triple in triples], np.int64),
+        np.array([bits_of_rank(triple[2]) for triple in triples], np.uint64),
+    )
+
+
+def series_points_of(points: SeriesColumns) -> tuple[SeriesPoint, ...]:
+    """Points of a series one by one."""
+    values: list[float] = points.bits.view(np.float64).tolist()
+    return tuple(map(SeriesPoint, points.step.tolist(), points.time_ms.tolist(), values))

@@ -14,6 +14,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from seafloor.domain.errors import StoreCorrupt
+from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.points import Triple, bits_of_rank, rank_of_bits
 
 VERSION = 1
@@ -58,12 +59,15 @@ def encode_columns(
     step: NDArray[np.int64],
     time_ms: NDArray[np.int64],
     bits: NDArray[np.uint64],
+    *,
+    level: int = 1,
 ) -> bytes:
     """Encode many points, in order.
 
     Args:
         names, counts: Of each key its name, and how many points it has.
         step, time_ms, bits: Shape (n,); n is the sum of the counts.
+        level: Of zstd; what is written once and kept deserves a higher one.
     """
     encoded = [name.encode() for name in names]
     table = b"".join(
@@ -80,7 +84,7 @@ def encode_columns(
             bits.view(np.uint8).reshape(-1, 8).T.tobytes(),
         )
     )
-    packed = zstandard.compress(body, 1)
+    packed = zstandard.compress(body, level)
     return _HEAD.pack(VERSION_COLUMNS, ZSTD, _checksum(VERSION_COLUMNS, ZSTD, packed)) + packed
 
 
@@ -117,18 +121,80 @@ def decode_key(payload: bytes, key: str) -> list[Triple]:
     """
     version, body = _body(payload)
     read = _columns if version == VERSION else _differences
-    wanted = key.encode()
+    columns_at, first, count = _find(body, key)
+    return read(body, columns_at, first, count) if count else []
+
+
+def decode_series(payload: bytes, key: str, *, attempt: int) -> SeriesColumns:
+    """Decode the points of one key as columns; see ``decode_key``.
+
+    Args:
+        attempt: Of the row.
+    """
+    version, body = _body(payload)
+    columns_at, first, count = _find(body, key)
+    return _series(_arrays(version, body, columns_at), first, first + count, attempt)
+
+
+def decode_row(payload: bytes, *, attempt: int) -> dict[str, SeriesColumns]:
+    """Decode all points, by key in the order of the row; see ``decode_key``."""
+    version, body = _body(payload)
+    table, columns_at = _table(body)
+    arrays = _arrays(version, body, columns_at)
+    found: dict[str, SeriesColumns] = {}
+    first = 0
+    for name, count in table:
+        found[name.decode()] = _series(arrays, first, first + count, attempt)
+        first += count
+    return found
+
+
+def _table(body: bytes) -> tuple[list[tuple[bytes, int]], int]:
+    """The names and counts of a row, and where its columns begin."""
     keys, table_bytes = _TABLE.unpack_from(body)
-    at, first = _TABLE.size, 0
-    columns_at = at + table_bytes
+    at = _TABLE.size
+    found: list[tuple[bytes, int]] = []
     for _ in range(keys):
         name_bytes, count = _KEY.unpack_from(body, at)
         at += _KEY.size
-        if name_bytes == len(wanted) and body.startswith(wanted, at):
-            return read(body, columns_at, first, count)
+        found.append((body[at : at + name_bytes], count))
         at += name_bytes
+    return found, _TABLE.size + table_bytes
+
+
+def _find(body: bytes, key: str) -> tuple[int, int, int]:
+    """Where the columns of a row begin, the first point of a key, and how many it has."""
+    table, columns_at = _table(body)
+    wanted = key.encode()
+    first = 0
+    for name, count in table:
+        if name == wanted:
+            return columns_at, first, count
         first += count
-    return []
+    return columns_at, first, 0
+
+
+_Arrays = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
+
+
+def _arrays(version: int, body: bytes, columns_at: int) -> _Arrays:
+    """The columns of a whole row: step, time, bits."""
+    points = (len(body) - columns_at) // _POINT_BYTES
+    column_bytes = points * 8
+    step = np.frombuffer(body, "<i8", points, columns_at)
+    time_ms = np.frombuffer(body, "<i8", points, columns_at + column_bytes)
+    values_at = columns_at + 2 * column_bytes
+    if version == VERSION:
+        return step, time_ms, np.frombuffer(body, "<u8", points, values_at)
+    side_by_side = np.frombuffer(body, np.uint8, column_bytes, values_at)
+    bits = side_by_side.reshape(8, -1).T.copy().view("<u8").ravel()
+    # Whole numbers of numpy wrap around, as the differences did.
+    return step.cumsum(), time_ms.cumsum(), bits
+
+
+def _series(arrays: _Arrays, first: int, stop: int, attempt: int) -> SeriesColumns:
+    step, time_ms, bits = (column[first:stop] for column in arrays)
+    return SeriesColumns(np.full(stop - first, attempt, np.int32), step, time_ms, bits)
 
 
 def _columns(body: bytes, columns_at: int, first: int, count: int) -> list[Triple]:

@@ -14,17 +14,24 @@ from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point
 from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
-from seafloor.stores.metrics.columns import PointColumns, points_of
+from seafloor.stores.metrics.columns import (
+    PointColumns,
+    points_of,
+    series_of,
+    series_points_of,
+    triples_of,
+)
 from seafloor.stores.metrics.points import (
     Triple,
     check_limit,
     decode_cursor,
     encode_cursor,
-    series_points,
     triples_by_key,
 )
-from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
+from seafloor.stores.metrics.protocol import AppendReceipt, SeriesColumnsPage, SeriesPage
+from seafloor.stores.metrics.pyramid import Axis
 from seafloor.stores.metrics.summary import aggregate
+from seafloor.stores.metrics.window import ALL, Window
 from seafloor.stores.metrics.writers import Applied, applied
 
 
@@ -89,19 +96,40 @@ class MemoryMetricStore:
                 found[workload_id] = summaries
         return found
 
-    async def series(
-        self, workload_id: WorkloadId, key: str, *, limit: int = 25_000, cursor: str | None = None
-    ) -> SeriesPage:
+    async def series_columns(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        limit: int = 25_000,
+        cursor: str | None = None,
+        window: Window = ALL,
+    ) -> SeriesColumnsPage:
         """Read a series in order."""
         check_limit(limit)
-        triples = self._sorted(workload_id, key)
+        triples = self._within(workload_id, key, window)
         if cursor is not None:
             after = decode_cursor(workload_id, key, cursor)
             triples = triples[bisect.bisect_right(triples, after) :]
         shown = triples[:limit]
         more = len(triples) > limit
         following = encode_cursor(workload_id, key, shown[-1]) if more else None
-        return SeriesPage(series_points(shown), following)
+        return SeriesColumnsPage(series_of(shown), following)
+
+    async def series(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        limit: int = 25_000,
+        cursor: str | None = None,
+        window: Window = ALL,
+    ) -> SeriesPage:
+        """Read a series in order."""
+        page = await self.series_columns(
+            workload_id, key, limit=limit, cursor=cursor, window=window
+        )
+        return SeriesPage(series_points_of(page.points), page.next)
 
     async def chart(
         self,
@@ -109,20 +137,24 @@ class MemoryMetricStore:
         key: str,
         *,
         buckets: int,
-        step_min: int | None = None,
-        step_max: int | None = None,
+        window: Window = ALL,
+        x: Axis = "step",
     ) -> tuple[Bucket, ...]:
         """Read buckets."""
         check_buckets(buckets)
-        triples = [
-            triple
-            for triple in self._sorted(workload_id, key)
-            if (step_min is None or triple[0] >= step_min)
-            and (step_max is None or triple[0] <= step_max)
-        ]
+        triples = self._within(workload_id, key, window)
+        if x == "time":
+            triples.sort(key=lambda triple: (triple[1], triple[0], triple[2]))
         builder = ChartBuilder(points=len(triples), buckets=buckets)
         builder.add(triples)
         return tuple(builder.done)
+
+    def _within(self, workload_id: WorkloadId, key: str, window: Window) -> list[Triple]:
+        return triples_of(window.take(series_of(self._sorted(workload_id, key))))
+
+    async def seal_due(self) -> int:
+        """Nothing has another form here."""
+        return 0
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -22,7 +22,6 @@ from seafloor.domain.metrics import (
     STEP_MIN,
     TIME_MS_MAX,
     Point,
-    SeriesPoint,
 )
 from seafloor.domain.names import check_key
 
@@ -106,11 +105,6 @@ def check_key_of_point(key: str, *, field: str) -> None:
         check_key(key, field=field)
     except LimitExceeded as exc:
         raise InvalidValue(exc.message, field=exc.field) from exc
-
-
-def series_points(triples: Sequence[Triple]) -> tuple[SeriesPoint, ...]:
-    """Show triples to a caller."""
-    return tuple(SeriesPoint(step, time_ms, value_of(rank)) for step, time_ms, rank in triples)
 
 
 def check_limit(limit: int) -> None:

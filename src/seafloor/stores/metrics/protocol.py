@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point, SeriesPoint
-from seafloor.stores.metrics.columns import PointColumns
+from seafloor.stores.metrics.columns import PointColumns, SeriesColumns
+from seafloor.stores.metrics.pyramid import Axis
+from seafloor.stores.metrics.window import ALL, Window
 
 
 class AppendReceipt(msgspec.Struct, frozen=True):
@@ -23,6 +26,14 @@ class SeriesPage(msgspec.Struct, frozen=True):
     """One page of a series in order of (step, time, value); ``next`` is None at the end."""
 
     points: tuple[SeriesPoint, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesColumnsPage:
+    """The same as columns."""
+
+    points: SeriesColumns
     next: str | None = None
 
 
@@ -74,16 +85,40 @@ class MetricRead(Protocol):
         """Summaries of many workloads at once, by key; workloads without points are absent."""
         ...
 
-    async def series(
-        self, workload_id: WorkloadId, key: str, *, limit: int = 25_000, cursor: str | None = None
-    ) -> SeriesPage:
-        """Read a series, each point once, in order of (step, time, value; NaN last).
+    async def series_columns(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        limit: int = 25_000,
+        cursor: str | None = None,
+        window: Window = ALL,
+    ) -> SeriesColumnsPage:
+        """Read a series as columns, each point once, in order of (step, time, value; NaN last).
 
-        A missing series is an empty one.
+        A missing series is an empty one. Points of all attempts are in one order; each says
+        which attempt measured it.
+
+        Args:
+            limit: 1..POINTS_PER_APPEND_MAX.
+            cursor: ``next`` of the page before.
+            window: Only points within.
 
         Raises:
-            InvalidValue: limit is not in 1..POINTS_PER_APPEND_MAX, or the cursor is not of this.
+            InvalidValue: limit is out of bounds, or the cursor is not of this series.
         """
+        ...
+
+    async def series(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        limit: int = 25_000,
+        cursor: str | None = None,
+        window: Window = ALL,
+    ) -> SeriesPage:
+        """Read a series point by point; see ``series_columns``."""
         ...
 
     async def chart(
@@ -92,22 +127,37 @@ class MetricRead(Protocol):
         key: str,
         *,
         buckets: int,
-        step_min: int | None = None,
-        step_max: int | None = None,
+        window: Window = ALL,
+        x: Axis = "step",
     ) -> tuple[Bucket, ...]:
-        """Read at most ``buckets`` buckets of equal point count, in order, with exact extremes.
+        """Read at most ``buckets`` buckets, in order, with exact extremes and counts.
 
-        With no more points than buckets every point is a bucket of its own.
+        With no more points than buckets every point is a bucket of its own. The counts of two
+        buckets differ by one at most; in a series with more than 1,024 points for each bucket
+        they may differ by 1,024, and neighbours may overlap by as much where attempts or rewinds
+        do.
 
         Args:
             buckets: 1..5,000.
-            step_min, step_max: Only points within, both inclusive.
+            window: Only points within.
+            x: What the points are put in order by; of relative time it is the order of time.
         """
         ...
 
 
 class MetricStore(MetricAppend, MetricRead, Protocol):
     """Series of points."""
+
+    async def seal_due(self) -> int:
+        """Give the points that have lain for a while their lasting form; no answer changes.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StoreError: some were not sealed, and are due again.
+        """
+        ...
 
     async def close(self) -> None:
         """Commit what waits and give back what the store holds. Safe to repeat."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from seafloor.stores.metrics.columns import SeriesColumns
 BLOCK_POINTS = 1_024
 
 Axis = Literal["step", "time"]
+AXES: tuple[Axis, ...] = get_args(Axis)
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
@@ -189,7 +190,7 @@ def chart_of(
     raw = [one for one in columns if len(one)]
     total = sum(int(one.points.sum()) for one in pieces) + sum(map(len, raw))
     if raw:
-        points = _in_order(joined_columns(raw), x)
+        points = in_order(joined_columns(raw), x)
         if not pieces:
             return _buckets(_even(points, min(buckets, total)))
         size = max(1, min(BLOCK_POINTS, total // buckets))
@@ -210,15 +211,13 @@ def _order(found: Blocks, x: Axis, edge: Literal["first", "last"]) -> NDArray[np
     return np.lexsort((value, step, found.time_min if edge == "first" else found.time_max))
 
 
-def _in_order(points: SeriesColumns, x: Axis) -> SeriesColumns:
+def in_order(points: SeriesColumns, x: Axis = "step") -> SeriesColumns:
+    """Points in the order of a series, (step, time, value), or of (time, step, value)."""
     major = points.step if x == "step" else points.time_ms
     if (major[1:] > major[:-1]).all():
         return points
     minor = points.time_ms if x == "step" else points.step
-    order = np.lexsort((ranks_of_bits(points.bits), minor, major))
-    return SeriesColumns(
-        points.attempt[order], points.step[order], points.time_ms[order], points.bits[order]
-    )
+    return points.where(np.lexsort((ranks_of_bits(points.bits), minor, major)))
 
 
 def _even(points: SeriesColumns, buckets: int) -> Blocks:

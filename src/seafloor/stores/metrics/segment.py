@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seafloor.domain.errors import LimitExceeded, StoreCorrupt
-from seafloor.stores.metrics.columns import SeriesColumns
+from seafloor.stores.metrics.columns import SeriesColumns, no_points
 from seafloor.stores.metrics.pyramid import (
     Blocks,
     Ints,
@@ -33,14 +33,13 @@ from seafloor.stores.metrics.segment_index import (
     ByteRange,
     IndexBody,
     KeyRange,
-    Place,
     Plan,
     SegmentIndex,
     encode_index,
     pack_blocks,
     pack_column,
 )
-from seafloor.stores.metrics.window import Reach, joined_reach, reach_of
+from seafloor.stores.metrics.window import Reach, behind, joined_reach, reach_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -367,7 +366,7 @@ def decode_plan(index: SegmentIndex, plan: Plan, fetched: Sequence[bytes]) -> Se
     """
     _check(index, plan.ranges, fetched)
     if not plan.groups:
-        return _none()
+        return no_points()
     parts = [(one.offset, data) for one, data in zip(plan.ranges, fetched, strict=True)]
     table = _read(index, parts, plan.groups, _POINT_COLUMNS)
     columns = _columns(table)
@@ -458,16 +457,10 @@ def _columns(table: Any) -> SeriesColumns:
     return SeriesColumns(attempt, step, time_ms, value.view(np.uint64))
 
 
-def _none() -> SeriesColumns:
-    none = np.empty(0, np.int64)
-    return SeriesColumns(np.empty(0, np.int32), none, none, none.view(np.uint64))
-
-
 def _filtered(points: SeriesColumns, plan: Plan) -> SeriesColumns:
     points = plan.window.take(points)
     if plan.after is not None:
-        behind = _behind(points, plan.after)
-        points = points if behind.all() else points.where(behind)
+        points = behind(points, plan.after)
     return points if plan.limit is None else points.slice(0, plan.limit)
 
 
@@ -481,18 +474,6 @@ def _rises(points: SeriesColumns) -> bool:
     for column in (points.time_ms, step, attempt):
         found = (column[1:] > column[:-1]) | ((column[1:] == column[:-1]) & found)
     return bool(found.all())
-
-
-def _behind(points: SeriesColumns, place: Place) -> NDArray[np.bool_]:
-    rank = ranks_of_bits(np.array([place.bits], np.uint64))[0]
-    found = ranks_of_bits(points.bits) > rank
-    for column, edge in (
-        (points.time_ms, place.time_ms),
-        (points.step, place.step),
-        (points.attempt, place.attempt),
-    ):
-        found = (column > edge) | ((column == edge) & found)
-    return found
 
 
 def arrow_stream(pieces: Sequence[SeriesColumns]) -> Iterator[bytes]:

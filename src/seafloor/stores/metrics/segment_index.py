@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seafloor.domain.errors import LimitExceeded, StoreCorrupt
 from seafloor.stores.metrics.pyramid import Blocks, Ints, Words, bits_of_ranks, ranks_of_bits
-from seafloor.stores.metrics.window import ALL, Reach, Window
+from seafloor.stores.metrics.window import ALL, Place, Reach, Window
 
 MAGIC = b"SFMI"
 VERSION = 1
@@ -61,16 +61,6 @@ class KeyRange:
     row: int
     points: int
     reach: Reach
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in the order of a series: behind the point that it names."""
-
-    attempt: int
-    step: int
-    time_ms: int
-    bits: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
-import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import STEP_MAX, STEP_MIN, BatchId, Bucket, MetricSummary, Point
-from seafloor.stores.metadata.sql.database import Database
+from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point
+from seafloor.stores.metadata.sql.database import Database, Unprepared
 from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
+from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
-from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
-from seafloor.stores.metrics.columns import PointColumns, columns_of
+from seafloor.stores.metrics.chart import check_buckets
+from seafloor.stores.metrics.columns import PointColumns, columns_of, series_points_of, triples_of
 from seafloor.stores.metrics.journal import decode_key
 from seafloor.stores.metrics.points import (
     Triple,
     check_limit,
     decode_cursor,
     encode_cursor,
-    series_points,
     triples_by_key,
 )
-from seafloor.stores.metrics.protocol import AppendReceipt, SeriesPage
+from seafloor.stores.metrics.protocol import AppendReceipt, SeriesColumnsPage, SeriesPage
+from seafloor.stores.metrics.pyramid import Axis
+from seafloor.stores.metrics.sealing import MetricSealing, MetricSealLimits
+from seafloor.stores.metrics.segment_objects import SegmentObjects
+from seafloor.stores.metrics.segment_rows import SegmentRow
+from seafloor.stores.metrics.series_reader import Series, SeriesReader
 from seafloor.stores.metrics.summary import Aggregate, joined
 from seafloor.stores.metrics.summary_rows import (
     AGGREGATE,
@@ -35,17 +41,16 @@ from seafloor.stores.metrics.summary_rows import (
     row_from_aggregate,
     summaries_from_rows,
 )
+from seafloor.stores.metrics.window import ALL, Window
 from seafloor.stores.metrics.writer_rows import once
 from seafloor.stores.metrics.writers import applied
+from seafloor.stores.objects.protocol import ObjectStore
 
 _NAMES_PER_QUERY = 500
 _ROWS_PER_FETCH = 500
-_CHART_PAGE_POINTS = 25_000
 _THREAD_POINTS_MIN = 5_000
 _COLUMNS_MIN = 40
 """Fewer points are quicker one by one."""
-
-_FIRST: Triple = (STEP_MIN - 1, 0, 0)
 
 # Statements are built once: building one takes longer than running it.
 _journal, _summary = metric_journal.c, metric_summary.c
@@ -71,18 +76,6 @@ _JOURNAL_OVERLAPPING = (
     )
     .execution_options(yield_per=_ROWS_PER_FETCH)
 )
-_JOURNAL_WITHIN = (
-    select(_journal.step_min, _journal.time_ms_min, _journal.payload)
-    .where(
-        _journal.workload_id == bindparam("workload_id"),
-        _journal.step_max >= bindparam("from_step"),
-        _journal.step_min <= bindparam("to_step"),
-    )
-    .execution_options(yield_per=_ROWS_PER_FETCH)
-)
-_JOURNAL_IN_ORDER = _JOURNAL_WITHIN.order_by(
-    _journal.step_min, _journal.time_ms_min, _journal.sequence
-)
 _SUMMARIES_OF_KEYS = PreparedIn(
     lambda keys: select(*AGGREGATE).where(
         _summary.workload_id == bindparam("workload_id"), _summary.key.in_(keys)
@@ -98,21 +91,6 @@ _SUMMARY_UPDATE = Prepared(
 )
 
 
-class _Place(msgspec.Struct, frozen=True):
-    """Which points of a series to read next.
-
-    Args:
-        workload_id, key: Of which series.
-        after: Points above this one.
-        step_max: And not above this step.
-    """
-
-    workload_id: WorkloadId
-    key: str
-    after: Triple
-    step_max: int
-
-
 class SqlMetricStore:
     """Series of points in a journal; the contract is ``MetricStore``.
 
@@ -121,15 +99,24 @@ class SqlMetricStore:
     rise: only points that are at or below both the greatest step and the greatest time of their
     series can be repeats, and are looked for in the rows whose ranges they fall into.
 
+    What is old is sealed (``seal_due``); the same goes for its segments.
+
     Args:
         database: Migrated; it is not closed with the store.
+        objects: Where segments go; it is not closed with the store.
+        limits: When series are sealed.
 
     Attributes:
-        rows_decoded: Journal rows that appends had to look into so far.
+        rows_decoded: Rows with points that appends had to look into so far.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, *, limits: MetricSealLimits | None = None
+    ) -> None:
         self._database = database
+        segments = SegmentObjects(objects)
+        self._reader = SeriesReader(database, segments)
+        self._sealing = MetricSealing(database, segments, limits or MetricSealLimits())
         self.rows_decoded = 0
 
     async def append(
@@ -172,6 +159,7 @@ class SqlMetricStore:
         Raises:
             NotFound: no such workload.
             Conflict: attempt is None and the workload is deleted.
+            Unprepared: a segment must be looked into for repeats.
         """
         found = _WORKLOAD.rows(connection, {"workload_id": workload_id})
         if not found:
@@ -184,7 +172,7 @@ class SqlMetricStore:
         suspects = batch.suspects(before)
         fresh = batch
         if suspects:
-            others = batch.without(self._stored(connection, workload_id, suspects))
+            others = batch.without(self._stored(connection, workload_id, batch, suspects))
             if others is None:
                 return 0
             fresh = others
@@ -206,24 +194,56 @@ class SqlMetricStore:
         return fresh.points
 
     def _stored(
-        self, connection: Connection, workload_id: WorkloadId, suspects: Mapping[str, set[Triple]]
+        self,
+        connection: Connection,
+        workload_id: WorkloadId,
+        batch: Batch,
+        suspects: Mapping[str, set[Triple]],
     ) -> dict[str, set[Triple]]:
         """Those of some points that are stored already."""
-        repeats: dict[str, set[Triple]] = {key: set() for key in suspects}
         everything = [triple for triples in suspects.values() for triple in triples]
+        window = Window(
+            step_min=min(triple[0] for triple in everything),
+            step_max=max(triple[0] for triple in everything),
+            time_ms_min=min(triple[1] for triple in everything),
+            time_ms_max=max(triple[1] for triple in everything),
+        )
         ranges = {
             "workload_id": workload_id,
-            "from_time_ms": min(triple[1] for triple in everything),
-            "to_time_ms": max(triple[1] for triple in everything),
-            "from_step": min(triple[0] for triple in everything),
-            "to_step": max(triple[0] for triple in everything),
+            "from_time_ms": window.time_ms_min,
+            "to_time_ms": window.time_ms_max,
+            "from_step": window.step_min,
+            "to_step": window.step_max,
         }
+        repeats: dict[str, set[Triple]] = {key: set() for key in suspects}
+
+        def look_into(payload: bytes) -> None:
+            self.rows_decoded += 1
+            for key, triples in suspects.items():
+                repeats[key].update(triples.intersection(decode_key(payload, key)))
+
         with connection.execute(_JOURNAL_OVERLAPPING, ranges) as rows:
             for (payload,) in rows:
-                self.rows_decoded += 1
-                for key, triples in suspects.items():
-                    repeats[key].update(triples.intersection(decode_key(payload, key)))
+                look_into(payload)
+        sealed = segment_rows.of_workload(connection, workload_id, window)
+        inline = [row for row in sealed if row.is_inline]
+        for payload in segment_rows.payloads(connection, inline).values():
+            look_into(payload)
+        segments = [row for row in sealed if not row.is_inline]
+        unknown = [row for row in segments if row.id not in batch.sealed]
+        if unknown:
+            raise Unprepared(partial(self._look_into, unknown, batch))
+        for row in segments:
+            for key, triples in batch.sealed[row.id].items():
+                repeats[key].update(suspects.get(key, set()).intersection(triples))
         return repeats
+
+    async def _look_into(self, segments: Sequence[SegmentRow], batch: Batch) -> None:
+        """Find which points of a batch are in segments, before its transaction."""
+        wanted = await asyncio.to_thread(lambda: {key: batch.triples(key) for key in batch.sums})
+        for row in segments:
+            with suppress(NotFound):  # it was replaced meanwhile: the next try finds by what
+                batch.sealed[row.id] = await self._reader.present(row, wanted)
 
     async def summaries(
         self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
@@ -233,22 +253,39 @@ class SqlMetricStore:
             lambda connection: _summaries(connection, list(dict.fromkeys(workload_ids)), keys)
         )
 
+    async def series_columns(
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        limit: int = 25_000,
+        cursor: str | None = None,
+        window: Window = ALL,
+    ) -> SeriesColumnsPage:
+        """Read a series as columns, each point once, in order of (step, time, value)."""
+        check_limit(limit)
+        after = None if cursor is None else decode_cursor(workload_id, key, cursor)
+        points = await self._reader.page(Series(workload_id, key, window, after), limit + 1)
+        if len(points) <= limit:
+            return SeriesColumnsPage(points)
+        shown = points.slice(0, limit)
+        last = triples_of(shown.slice(limit - 1, limit))[0]
+        return SeriesColumnsPage(shown, encode_cursor(workload_id, key, last))
+
     async def series(
-        self, workload_id: WorkloadId, key: str, *, limit: int = 25_000, cursor: str | None = None
+        self,
+        workload_id: WorkloadId,
+        key: str,
+        *,
+        limit: int = 25_000,
+        cursor: str | None = None,
+        window: Window = ALL,
     ) -> SeriesPage:
         """Read a series, each point once, in order of (step, time, value; NaN last)."""
-        check_limit(limit)
-        after = _FIRST if cursor is None else decode_cursor(workload_id, key, cursor)
-
-        def read(connection: Connection) -> SeriesPage:
-            place = _Place(workload_id, key, after, STEP_MAX)
-            triples = _read_after(connection, place, limit + 1)
-            shown = triples[:limit]
-            more = len(triples) > limit
-            following = encode_cursor(workload_id, key, shown[-1]) if more else None
-            return SeriesPage(series_points(shown), following)
-
-        return await self._database.read(read)
+        page = await self.series_columns(
+            workload_id, key, limit=limit, cursor=cursor, window=window
+        )
+        return SeriesPage(series_points_of(page.points), page.next)
 
     async def chart(
         self,
@@ -256,35 +293,19 @@ class SqlMetricStore:
         key: str,
         *,
         buckets: int,
-        step_min: int | None = None,
-        step_max: int | None = None,
+        window: Window = ALL,
+        x: Axis = "step",
     ) -> tuple[Bucket, ...]:
-        """Read at most ``buckets`` buckets of equal point count, in order, with exact extremes.
-
-        Cost: one pass over the series, two with a step given; memory of 25,000 points and of
-        one bucket.
-        """
+        """Read at most ``buckets`` buckets of about equal point count with exact extremes."""
         check_buckets(buckets)
-        after = _FIRST if step_min is None else (step_min - 1, 1 << 63, 0)
-        to_step = STEP_MAX if step_max is None else step_max
+        return await self._reader.chart(Series(workload_id, key, window), buckets=buckets, x=x)
 
-        def read(connection: Connection) -> tuple[Bucket, ...]:
-            place = _Place(workload_id, key, after, to_step)
-            if step_min is None and step_max is None:
-                found = _aggregates(connection, workload_id, [key]).get(key)
-                points = 0 if found is None else found.points
-            else:
-                points = _count_after(connection, place)
-            builder = ChartBuilder(points=points, buckets=buckets)
-            while triples := _read_after(connection, place, _CHART_PAGE_POINTS):
-                builder.add(triples)
-                place = msgspec.structs.replace(place, after=triples[-1])
-            return tuple(builder.done)
-
-        return await self._database.read(read)
+    async def seal_due(self) -> int:
+        """Seal the points that are due; return how many left the journal."""
+        return await self._sealing.seal_due()
 
     async def close(self) -> None:
-        """Nothing is held: an append waits for its own commit, the database has its owner."""
+        """Nothing is held: an append waits for its own commit, the stores have their owners."""
 
 
 def _batch_of(points: Sequence[Point] | PointColumns) -> Batch:
@@ -293,52 +314,6 @@ def _batch_of(points: Sequence[Point] | PointColumns) -> Batch:
     if len(points) >= _COLUMNS_MIN:
         return batch_of_columns(columns_of(points))
     return batch_of_triples(triples_by_key(points)[0])
-
-
-def _reach(place: _Place) -> dict[str, int | str]:
-    return {
-        "workload_id": place.workload_id,
-        "from_step": max(place.after[0], STEP_MIN),
-        "to_step": place.step_max,
-    }
-
-
-def _of_row(place: _Place, payload: bytes) -> list[Triple]:
-    """The points of a row that the place asks for, in order."""
-    after, step_max = place.after, place.step_max
-    return [
-        triple
-        for triple in decode_key(payload, place.key)
-        if triple > after and triple[0] <= step_max
-    ]
-
-
-def _count_after(connection: Connection, place: _Place) -> int:
-    with connection.execute(_JOURNAL_WITHIN, _reach(place)) as rows:
-        return sum(len(_of_row(place, payload)) for _, _, payload in rows)
-
-
-def _read_after(connection: Connection, place: _Place, limit: int) -> list[Triple]:
-    """Read the least points that a place asks for, in order.
-
-    Rows come by the least (step, time) they can hold, so reading ends as soon as there are
-    enough points below what the next row can bring.
-
-    Cost: memory of twice the limit and one row.
-    """
-    found: list[Triple] = []
-    bound: tuple[int, int] | None = None  # no point above it is among the least
-    with connection.execute(_JOURNAL_IN_ORDER, _reach(place)) as rows:
-        for step, time_ms, payload in rows:
-            if len(found) >= (limit if bound is None else 2 * limit):
-                found.sort()
-                del found[limit:]
-                bound = found[-1][:2]
-            if bound is not None and (step, time_ms) > bound:
-                break
-            found.extend(_of_row(place, payload))
-    found.sort()
-    return found[:limit]
 
 
 def _aggregates(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seafloor.stores.metrics.columns import SeriesColumns
+from seafloor.stores.metrics.pyramid import ranks_of_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,29 @@ def joined_reach(some: Sequence[Reach]) -> Reach:
         attempt_min=min(one.attempt_min for one in some),
         attempt_max=max(one.attempt_max for one in some),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of a series: behind the point that it names."""
+
+    attempt: int
+    step: int
+    time_ms: int
+    bits: int
+
+
+def behind(points: SeriesColumns, place: Place) -> SeriesColumns:
+    """The points behind a place, in the order of (attempt, step, time, value)."""
+    rank = ranks_of_bits(np.array([place.bits], np.uint64))[0]
+    found = ranks_of_bits(points.bits) > rank
+    for column, edge in (
+        (points.time_ms, place.time_ms),
+        (points.step, place.step),
+        (points.attempt, place.attempt),
+    ):
+        found = (column > edge) | ((column == edge) & found)
+    return points if found.all() else points.where(found)
 
 
 ALL = Window()

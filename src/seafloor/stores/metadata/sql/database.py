@@ -14,7 +14,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +40,20 @@ PAUSE_S = 0.05
 """Before the second try; each further pause is three times as long."""
 
 _T = TypeVar("_T")
+
+
+class Unprepared(Exception):
+    """A piece of writing lacks what no transaction should wait for, such as an object.
+
+    ``Database.write`` undoes the piece, has it prepared, and runs it again.
+
+    Args:
+        prepare: Fetches what is lacking to where the piece finds it.
+    """
+
+    def __init__(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("A piece of writing was not prepared.")
+        self.prepare = prepare
 
 
 @dataclass
@@ -142,7 +156,7 @@ class Database:
         undone and what it raised passes through. It runs in the writer's thread, even when the
         caller is cancelled while it waits. When the connection is lost before the commit, or the
         database chooses to undo it, it is run again: it must have no effect but through its
-        connection, and keep nothing from one run to the next.
+        connection, and keep nothing from one run to the next but what ``Unprepared`` prepares.
 
         Raises:
             StoreUnavailable: the database is away, or the commit failed; unknown whether it took
@@ -150,6 +164,13 @@ class Database:
             StoreFull: no space is left; nothing was written, neither by those it was to be
                 committed with.
         """
+        while True:
+            try:
+                return await self._write(do)
+            except Unprepared as lacking:
+                await lacking.prepare()
+
+    async def _write(self, do: Callable[[Connection], _T]) -> _T:
         loop = asyncio.get_running_loop()
         write = _Write(do, loop, loop.create_future())
         with self._lock:

@@ -378,6 +378,34 @@ metric_journal = Table(
     Index(None, "workload_id", "step_min", "time_ms_min"),
 )
 
+metric_segment = Table(
+    "metric_segment",
+    METADATA,
+    Column("id", short_text(_ID_CHARS), primary_key=True),
+    _of_workload(primary_key=False),
+    Column("attempt", small_number(), nullable=False),
+    Column("points", number(), nullable=False),
+    Column("step_min", number(), nullable=False),
+    Column("step_max", number(), nullable=False),
+    Column("time_ms_min", number(), nullable=False),
+    Column("time_ms_max", number(), nullable=False),
+    # Of the two objects; 0 when the points are here.
+    Column("data_bytes", number(), nullable=False),
+    Column("index_bytes", number(), nullable=False),
+    # As a row of the journal; NULL when the points are in objects.
+    Column("payload", blob()),
+    Index(None, "workload_id", "step_min"),
+)
+
+metric_removal = Table(
+    "metric_removal",
+    METADATA,
+    Column("object_key", path_text(), primary_key=True),
+    # Of the database's clock; until then a reader may still want the object.
+    Column("due_ns", number(), nullable=False),
+    Index(None, "due_ns"),
+)
+
 metric_summary = Table(
     "metric_summary",
     METADATA,
