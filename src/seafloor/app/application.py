@@ -59,7 +59,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Tokens
     traces: Traces
     reconciler: Reconciler
-    sealer: Sealer | None = None
+    sealer: Sealer
 
     async def health(self) -> dict[str, str]:
         """Check every part: ``ok``, or one sentence."""
@@ -74,6 +74,5 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
             parts["objects"] = error.message
         if self.reconciler.problem is not None:
             parts["reconciler"] = self.reconciler.problem
-        if self.sealer is not None:
-            parts["sealer"] = self.sealer.problem or "ok"
+        parts["sealer"] = self.sealer.problem or "ok"
         return parts

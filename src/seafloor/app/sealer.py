@@ -1,13 +1,15 @@
-"""The sealer: moves what is old of shared logs and event files from the database to objects.
+"""The sealer: moves what is old of metrics, shared logs and event files to its lasting form.
 
-Every server has one; a lease says which of them works. Sealing is safe without it, so the lease is
-no condition of any write: it only keeps servers from doing the same twice.
+Every server has one; where there are several a lease says which of them works. Sealing is safe
+without it, so the lease is no condition of any write: it only keeps servers from doing the same
+twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import structlog
@@ -24,7 +26,7 @@ class Sealable(Protocol):
     """A store that has something to seal now and then."""
 
     async def seal_due(self) -> int:
-        """Seal what is due; return how many bytes went out of the database."""
+        """Seal what is due; return how much there was."""
         ...
 
 
@@ -32,12 +34,12 @@ class Sealer:
     """Seals while it holds its lease.
 
     Args:
-        holder: Of the lease ``LEASE``.
+        holder: Of the lease ``LEASE``; None where no other server can be.
         interval_s: Between two passes.
     """
 
     def __init__(
-        self, stores: Sequence[Sealable], holder: LeaseHolder, *, interval_s: float = 1.0
+        self, stores: Sequence[Sealable], holder: LeaseHolder | None, *, interval_s: float = 1.0
     ) -> None:
         self._stores = stores
         self._holder = holder
@@ -46,21 +48,23 @@ class Sealer:
 
     async def run(self) -> None:
         """Seal until cancelled. What a cancelled pass left is due the next time."""
-        async with self._holder.holding():
+        holding = nullcontext() if self._holder is None else self._holder.holding()
+        async with holding:
             while True:
-                if self._holder.held is not None:
-                    await self._guarded_pass()
+                if self._holder is None or self._holder.held is not None:
+                    # The others are not to wait for a store that fails.
+                    problems = [await self._problem_of(store) for store in self._stores]
+                    self.problem = next((found for found in problems if found is not None), None)
                 await asyncio.sleep(self._interval_s)
 
-    async def _guarded_pass(self) -> None:
+    async def _problem_of(self, store: Sealable) -> str | None:
+        """Let a store seal; say what was wrong."""
         try:
-            for store in self._stores:
-                await store.seal_due()
+            await store.seal_due()
         except SeafloorError as error:
-            self.problem = error.message
             _log.warning("sealing failed and will be repeated", error=error.code, exc_info=True)
+            return error.message
         except Exception:  # noqa: BLE001  # edge: background task
-            self.problem = "The sealer met an error of its own; the log says more."
             _log.exception("sealing failed and will be repeated")
-        else:
-            self.problem = None
+            return "The sealer met an error of its own; the log says more."
+        return None

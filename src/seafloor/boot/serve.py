@@ -125,9 +125,10 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
         )
         gc.freeze()
         gc.enable()
-        working = [asyncio.create_task(application.reconciler.run(), name="reconciler")]
-        if application.sealer is not None:
-            working.append(asyncio.create_task(application.sealer.run(), name="sealer"))
+        working = [
+            asyncio.create_task(application.reconciler.run(), name="reconciler"),
+            asyncio.create_task(application.sealer.run(), name="sealer"),
+        ]
         log.info("server is ready", url=url, data_dir=str(folder.path), pid=os.getpid())
         try:
             await _Server(config, asgi.stopping).serve(sockets=[bound])

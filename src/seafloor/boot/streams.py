@@ -1,4 +1,6 @@
-"""Where logs and event files are kept: on this server's disk, or where all servers see them."""
+"""Where logs and event files are kept: on this server's disk, or where all servers see them.
+
+And who gives streams and series their lasting form."""
 
 from __future__ import annotations
 
@@ -35,12 +37,12 @@ class Streams:
     """The stores of logs and event files.
 
     Args:
-        sealer: What is to run beside them; None when nothing is.
+        sealer: What is to run beside them.
     """
 
     logs: LogStore
     event_files: EventFileStore
-    sealer: Sealer | None = None
+    sealer: Sealer
 
 
 async def open_streams(
@@ -56,7 +58,7 @@ async def open_streams(
         stack.push_async_callback(logs.close)
         event_files = SharedEventFileStore(below.database, below.objects, below.metrics)
         stack.push_async_callback(event_files.close)
-        sealer = Sealer((logs, event_files), LeaseHolder(below.leases, LEASE))
+        sealer = Sealer((logs, event_files, below.metrics), LeaseHolder(below.leases, LEASE))
         return Streams(logs, event_files, sealer)
     spools = SpoolLogStore(folder.sub("spool/logs"))
     stack.push_async_callback(spools.close)
@@ -65,4 +67,4 @@ async def open_streams(
     )
     stack.push_async_callback(spooled.close)
     await spooled.recover()
-    return Streams(spools, spooled)
+    return Streams(spools, spooled, Sealer((below.metrics,), None))

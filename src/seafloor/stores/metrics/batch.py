@@ -34,7 +34,9 @@ class Batch:
     sums: Mapping[str, Aggregate]
     firsts: Mapping[str, tuple[int, int]]
     payload: bytes
-    sealed: dict[str, dict[str, set[Triple]]] = field(default_factory=dict, compare=False)
+    sealed: dict[str, dict[str, set[Triple]]] = field(
+        default_factory=dict[str, dict[str, set[Triple]]], compare=False
+    )
 
     @property
     def points(self) -> int:

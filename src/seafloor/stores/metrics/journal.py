@@ -193,8 +193,13 @@ def _arrays(version: int, body: bytes, columns_at: int) -> _Arrays:
 
 
 def _series(arrays: _Arrays, first: int, stop: int, attempt: int) -> SeriesColumns:
-    step, time_ms, bits = (column[first:stop] for column in arrays)
-    return SeriesColumns(np.full(stop - first, attempt, np.int32), step, time_ms, bits)
+    step, time_ms, bits = arrays
+    return SeriesColumns(
+        np.full(stop - first, attempt, np.int32),
+        step[first:stop],
+        time_ms[first:stop],
+        bits[first:stop],
+    )
 
 
 def _columns(body: bytes, columns_at: int, first: int, count: int) -> list[Triple]:

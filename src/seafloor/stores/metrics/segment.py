@@ -299,7 +299,9 @@ def _table(keys: Sequence[str], sizes: Sequence[int], points: SeriesColumns) -> 
 def _no_blocks() -> Blocks:
     none = np.empty(0, np.int64)
     words = none.view(np.uint64)
-    return Blocks(*[none] * 9, *[words] * 4, none, none)
+    return Blocks(
+        none, none, none, none, none, none, none, none, none, words, words, words, words, none, none
+    )
 
 
 def _extended(before: KeyRange | None, row: int, columns: SeriesColumns) -> KeyRange:

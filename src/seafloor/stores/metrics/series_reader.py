@@ -71,9 +71,8 @@ class Series:
     def of_attempt(self, points: SeriesColumns) -> SeriesColumns:
         """The points that are asked for, of some of one attempt."""
         points = self.window.take(points)
-        if self.after is None or not len(points):
-            return points
-        return behind(points, self.place(int(points.attempt[0])))
+        place = self.place(int(points.attempt[0])) if len(points) else None
+        return points if place is None else behind(points, place)
 
     def place(self, attempt: int) -> Place | None:
         """Where to begin among the points of one attempt."""
