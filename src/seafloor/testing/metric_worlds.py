@@ -123,7 +123,7 @@ class SqlMetricWorld:
         await self.database.close()
 
 
-SEALED_AT_ONCE = MetricSealLimits(rows=1, points=12, points_max=40, idle_s=0.0)
+SEALED_AT_ONCE = MetricSealLimits(rows=1, points=12, points_max=12, idle_s=0.0)
 
 
 class SealedMetricStore(SqlMetricStore):

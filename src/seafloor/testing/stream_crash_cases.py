@@ -1,7 +1,7 @@
 """What happens when a server dies while it seals: a program that kills itself at a named call.
 
-``python -m seafloor.testing.stream_crash_cases <logs|events> <folder> <call>`` seals what is due
-over a folder and dies with -9 just before its n-th call to the database or the object store that
+``python -m seafloor.testing.stream_crash_cases <logs|events|metrics> <folder> <call>`` seals what
+is due over a folder and dies with -9 just before its n-th call to the database or object store that
 changes something, or between the effect of such a call and the next. It prints ``done`` when it
 came to its end.
 """
@@ -24,6 +24,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
 from seafloor.testing.databases import database_url
+from seafloor.testing.metric_worlds import SEALED_AT_ONCE
 from seafloor.testing.stream_worlds import SMALL, objects_in
 
 
@@ -89,8 +90,10 @@ async def main(what: str, folder: str, call: str) -> None:
     database = _MortalDatabase(database_url(Path(folder)), fuse)
     below = objects_in(Path(folder))
     objects: Any = _MortalObjects(below, fuse)
-    store: SharedLogStore | SharedEventFileStore
-    if what == "logs":
+    store: SharedLogStore | SharedEventFileStore | SqlMetricStore
+    if what == "metrics":
+        store = SqlMetricStore(database, objects, limits=SEALED_AT_ONCE)
+    elif what == "logs":
         store = SharedLogStore(database, objects, limits=SMALL)
     else:
         store = SharedEventFileStore(

@@ -194,7 +194,7 @@ def chart_of(
         if not pieces:
             return _buckets(_even(points, min(buckets, total)))
         size = max(1, min(BLOCK_POINTS, total // buckets))
-        pieces.append(blocks_of(points, np.arange(0, len(points), size)))
+        pieces.append(blocks_of(points, _starts_between(points, joined_blocks(pieces), size, x)))
     if not pieces:
         return ()
     found = joined_blocks(pieces)
@@ -202,6 +202,18 @@ def chart_of(
     before = np.cumsum(found.points) - found.points
     bucket = before * buckets // total
     return _buckets(_grouped(found, np.flatnonzero(np.diff(bucket, prepend=-1)), x))
+
+
+def _starts_between(points: SeriesColumns, others: Blocks, size: int, x: Axis) -> NDArray[np.intp]:
+    """Where blocks of points begin that do not reach over the beginning of another block."""
+    at = points.step if x == "step" else points.time_ms
+    edges = np.sort(others.step_first if x == "step" else others.time_min)
+    gap = np.searchsorted(edges, at, side="right")
+    begins = np.flatnonzero(np.diff(gap, prepend=-1))
+    ends = np.append(begins[1:], len(points))
+    return np.concatenate(
+        [np.arange(begin, end, size) for begin, end in zip(begins, ends, strict=True)]
+    )
 
 
 def _order(found: Blocks, x: Axis, edge: Literal["first", "last"]) -> NDArray[np.intp]:

@@ -7,7 +7,6 @@ their place, and only if all of them are still there. So any server may seal at 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from functools import partial
 
 import numpy as np
 import structlog
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
 from seafloor.domain.errors import StoreError
 from seafloor.domain.ids import WorkloadId
@@ -23,11 +22,17 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import metric_journal, workload
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import SeriesColumns
+from seafloor.stores.metrics.compaction import Compaction
 from seafloor.stores.metrics.journal import decode_row, encode_columns
 from seafloor.stores.metrics.pyramid import in_order, joined_columns
 from seafloor.stores.metrics.segment import EncodedSegment, encode_segment
 from seafloor.stores.metrics.segment_objects import SegmentObjects
-from seafloor.stores.metrics.segment_rows import SegmentRow
+from seafloor.stores.metrics.segment_rows import (
+    UNFINISHED_NS,
+    OvertakenError,
+    SegmentRow,
+    new_segment_id,
+)
 from seafloor.stores.metrics.window import ALL, joined_reach, reach_of
 
 _log = structlog.get_logger(__name__)
@@ -37,12 +42,6 @@ _AT_ONCE = 32
 _ROWS_MAX = 4_096
 _REMOVED_AT_ONCE = 500
 _INLINE_LEVEL = 6
-_ID_BYTES = 16
-_SECOND_NS = 1_000_000_000
-UNFINISHED_AFTER_NS = 3_600 * _SECOND_NS
-"""An object that was put and not named by then never will be."""
-READERS_NS = 600 * _SECOND_NS
-"""A reader that began before an object was replaced is done by then."""
 
 _journal = metric_journal.c
 _BACKLOG = (
@@ -52,7 +51,7 @@ _BACKLOG = (
         func.sum(_journal.points).label("points"),
     )
     .group_by(_journal.workload_id)
-    .having(func.count() > 1)
+    .having(or_(func.count() > 1, func.sum(_journal.points) >= bindparam("points_min")))
 )
 _LAST = select(func.max(_journal.sequence))
 _NEW = (
@@ -115,20 +114,16 @@ class _Taken:
     """What is sealed of a workload in one go.
 
     Args:
-        rows: How many of the journal.
+        rows, points: How many of the journal.
         upto: The greatest sequence among them.
         more: Whether others are left.
     """
 
     parts: Sequence[_Part]
     rows: int
+    points: int
     upto: int
     more: bool
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to gain."""
-        return self.rows <= 1 and not any(part.replaced for part in self.parts) and not self.more
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +134,6 @@ class _Sealed:
     part: _Part
     payload: bytes | None = None
     segment: EncodedSegment | None = None
-
-
-class _OvertakenError(Exception):
-    """Another server sealed the same, or the workload is gone."""
 
 
 class MetricSealing:
@@ -166,6 +157,7 @@ class MetricSealing:
         self._objects = objects
         self._limits = limits
         self._clock_s = clock_s
+        self._compaction = Compaction(database, objects, points_min=limits.points)
         self._waiting: dict[WorkloadId, _Backlog] = {}
         self._looked: int | None = None
 
@@ -211,8 +203,9 @@ class MetricSealing:
                 break
 
     def _look_at_all(self, connection: Connection) -> int:
-        # A single row is left alone: a workload of one append has nothing to gain.
-        for workload_id, rows, points in connection.execute(_BACKLOG):
+        # A single small row is left alone: there is nothing to gain.
+        found = connection.execute(_BACKLOG, {"points_min": self._limits.points})
+        for workload_id, rows, points in found:
             self._count(workload_id, rows, int(points))
         return connection.execute(_LAST).scalar_one() or 0
 
@@ -235,7 +228,7 @@ class MetricSealing:
     async def seal(self, workload_id: WorkloadId) -> int:
         """Seal what waits of one workload; return how many points left the journal."""
         taken = await self._database.read(lambda connection: self._take(connection, workload_id))
-        if taken.is_settled:
+        if self._is_settled(taken):
             self._waiting.pop(workload_id, None)
             return 0
         made = [await asyncio.to_thread(self._encode, workload_id, part) for part in taken.parts]
@@ -244,13 +237,20 @@ class MetricSealing:
             await self._database.write(
                 lambda connection: _replace(connection, workload_id, taken, made)
             )
-        except _OvertakenError:
+        except OvertakenError:
             _log.info("another server sealed the same metrics", workload_id=workload_id)
             self._waiting.pop(workload_id, None)
             return 0
         if not taken.more:
             self._waiting.pop(workload_id, None)
-        return sum(part.points for part in taken.parts)
+        if any(one.segment is not None for one in made):
+            await self._compaction.compact(workload_id)
+        return taken.points
+
+    def _is_settled(self, taken: _Taken) -> bool:
+        """Whether there is nothing to gain: one row stands for one row."""
+        joined = any(part.replaced for part in taken.parts)
+        return taken.rows <= 1 and not joined and taken.points < self._limits.points
 
     def _take(self, connection: Connection, workload_id: WorkloadId) -> _Taken:
         parts: dict[int, _Part] = {}
@@ -272,7 +272,7 @@ class MetricSealing:
             payloads = segment_rows.payloads(connection, part.replaced)
             part.payloads += payloads.values()
             part.points += sum(row.points for row in part.replaced)
-        return _Taken(tuple(parts.values()), rows, upto, more)
+        return _Taken(tuple(parts.values()), rows, points, upto, more)
 
     def _joining(self, points: int, inline: Sequence[SegmentRow]) -> list[SegmentRow]:
         """Which rows new points join: all when there are enough for a segment, else few.
@@ -294,7 +294,7 @@ class MetricSealing:
     def _encode(self, workload_id: WorkloadId, part: _Part) -> _Sealed:
         series = _merged(part)
         reach = joined_reach([reach_of(points) for points in series.values()])
-        name = secrets.token_hex(_ID_BYTES)
+        name = new_segment_id()
         if part.points < self._limits.points:
             row = SegmentRow(name, workload_id, part.points, reach)
             return _Sealed(row, part, payload=_packed(series))
@@ -307,11 +307,9 @@ class MetricSealing:
     async def _put(self, made: Sequence[_Sealed]) -> None:
         if not made:
             return
-        rows = [one.row for one in made]
+        keys = [key for one in made for key in (one.row.data_key, one.row.index_key)]
         await self._database.write(
-            lambda connection: segment_rows.remove_later(
-                connection, rows, after_ns=UNFINISHED_AFTER_NS
-            )
+            partial(segment_rows.remove_later, keys=keys, after_ns=UNFINISHED_NS)
         )
         for one in made:
             if one.segment is not None:
@@ -346,17 +344,18 @@ def _replace(
     """Let what is sealed take the place of its rows.
 
     Raises:
-        _OvertakenError: not all of them are there any more. Nothing was changed.
+        OvertakenError: not all of them are there any more. Nothing was changed.
     """
     if connection.execute(_EXISTS, {"workload_id": workload_id}).first() is None:
-        raise _OvertakenError
+        raise OvertakenError
     gone = connection.execute(_GONE, {"of_workload": workload_id, "upto": taken.upto})
     if gone.rowcount != taken.rows:
-        raise _OvertakenError
+        raise OvertakenError
     for one in made:
         replaced = one.part.replaced
         if replaced and segment_rows.remove(connection, replaced) != len(replaced):
-            raise _OvertakenError
-        if one.segment is not None and not segment_rows.keep(connection, one.row):
-            raise _OvertakenError
-        segment_rows.add(connection, one.row, one.payload)
+            raise OvertakenError
+        if one.segment is None:
+            segment_rows.add(connection, one.row, one.payload)
+        else:
+            segment_rows.name_objects(connection, one.row)

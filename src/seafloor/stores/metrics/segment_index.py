@@ -241,6 +241,16 @@ class SegmentIndex:
                 spans = [(found.row, found.row + found.points)]
         return Plan(*self._ranges(spans), tuple(spans), after, window, limit)
 
+    def group_of(self, row: int) -> tuple[int, int]:
+        """The first row and the one behind the last of the row group that a row is in."""
+        group = int(np.searchsorted(self.group_ends, row, side="right"))
+        first = int(self.group_ends[group - 1]) if group else 0
+        return first, int(self.group_ends[group])
+
+    def plan_of_rows(self, first: int, stop: int) -> Plan:
+        """Say what to fetch for some rows, whatever their keys."""
+        return Plan(*self._ranges([(first, stop)]), ((first, stop),))
+
     def chart_plan(
         self, key: str, *, buckets: int, window: Window = ALL
     ) -> tuple[Blocks | None, Plan | None]:

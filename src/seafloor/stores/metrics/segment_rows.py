@@ -6,6 +6,7 @@ journal as well.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,13 @@ from seafloor.stores.metadata.sql.tables import metric_removal, metric_segment
 from seafloor.stores.metrics.window import Reach, Window
 
 _IDS_PER_QUERY = 500
+_ID_BYTES = 16
+_SECOND_NS = 1_000_000_000
+UNFINISHED_NS = 3_600 * _SECOND_NS
+"""An object that was put and not named for so long never will be."""
+READERS_NS = 600 * _SECOND_NS
+"""A reader that began before an object was replaced is done after so long."""
+
 _segment = metric_segment.c
 _COLUMNS = [column for column in metric_segment.columns if column.name != "payload"]
 _OF_WORKLOAD = (
@@ -33,6 +41,10 @@ _DELETE = delete(metric_segment).where(
     _segment.id.in_(bindparam("gone_ids", expanding=True)),
     _segment.workload_id == bindparam("of_workload"),
 )
+
+
+class OvertakenError(Exception):
+    """What is to be replaced is there no more: another server was faster, or the run is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +76,23 @@ class SegmentRow:
     @property
     def data_key(self) -> str:
         """Of the object with the points."""
-        return f"runs/{self.workload_id}/metrics/{self.id}.parquet"
+        return object_keys(self.workload_id, self.id)[0]
 
     @property
     def index_key(self) -> str:
         """Of the object with the index."""
-        return f"runs/{self.workload_id}/metrics/{self.id}.index"
+        return object_keys(self.workload_id, self.id)[1]
+
+
+def new_segment_id() -> str:
+    """Draw an id."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+def object_keys(workload_id: WorkloadId, segment_id: str) -> tuple[str, str]:
+    """The keys of the data and of the index of a segment."""
+    base = f"runs/{workload_id}/metrics/{segment_id}"
+    return f"{base}.parquet", f"{base}.index"
 
 
 def of_workload(
@@ -143,26 +166,30 @@ def _slices(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (ids[at : at + _IDS_PER_QUERY] for at in range(0, len(ids), _IDS_PER_QUERY))
 
 
-def remove_later(connection: Connection, some: Sequence[SegmentRow], *, after_ns: int) -> None:
-    """Have the objects of rows removed when so much time has passed."""
+def remove_later(connection: Connection, keys: Sequence[str], *, after_ns: int) -> None:
+    """Have objects removed when so much time has passed."""
     due_ns = database_now_ns(connection) + after_ns
-    keys = [key for row in some if not row.is_inline for key in (row.data_key, row.index_key)]
-    if keys:
-        connection.execute(
-            insert(metric_removal), [{"object_key": key, "due_ns": due_ns} for key in keys]
-        )
+    connection.execute(
+        insert(metric_removal), [{"object_key": key, "due_ns": due_ns} for key in keys]
+    )
 
 
-def keep(connection: Connection, row: SegmentRow) -> bool:
-    """Have the objects of a row not removed after all; False: they may be gone already."""
+def name_objects(connection: Connection, row: SegmentRow) -> None:
+    """Name objects that were put; they are not removed after all.
+
+    Raises:
+        OvertakenError: they may be gone already. The transaction is to be undone.
+    """
     removal = metric_removal.c
     keys = [row.data_key, row.index_key]
-    gone = connection.execute(
+    kept = connection.execute(
         delete(metric_removal).where(
             removal.object_key.in_(keys), removal.due_ns > database_now_ns(connection)
         )
     )
-    return gone.rowcount == len(keys)
+    if kept.rowcount != len(keys):
+        raise OvertakenError
+    add(connection, row)
 
 
 def removals_due(connection: Connection, *, limit: int) -> list[str]:

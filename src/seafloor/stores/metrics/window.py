@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seafloor.stores.metrics.columns import SeriesColumns
+from seafloor.stores.metrics.points import rank_of_bits
 from seafloor.stores.metrics.pyramid import ranks_of_bits
 
 
@@ -97,6 +98,20 @@ class Place:
     step: int
     time_ms: int
     bits: int
+
+    @staticmethod
+    def of(points: SeriesColumns, at: int) -> Place:
+        """The place of one of some points."""
+        return Place(
+            int(points.attempt[at]),
+            int(points.step[at]),
+            int(points.time_ms[at]),
+            int(points.bits[at]),
+        )
+
+    def in_order(self) -> tuple[int, int, int, int]:
+        """What places are compared by."""
+        return self.attempt, self.step, self.time_ms, rank_of_bits(self.bits)
 
 
 def behind(points: SeriesColumns, place: Place) -> SeriesColumns:

@@ -376,6 +376,8 @@ metric_journal = Table(
     Index(None, "workload_id", "time_ms_max"),
     # A reader goes on from a step without sorting what comes before.
     Index(None, "workload_id", "step_min", "time_ms_min"),
+    # A number is never given again, also after its row was sealed: the sealer looks for new ones.
+    sqlite_autoincrement=True,
 )
 
 metric_segment = Table(

@@ -1,0 +1,323 @@
+"""Series that are sealed: what is kept where, what a crash leaves, and who may read meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, func, select, update
+from tests.stream_places import run_module
+
+from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.metrics import Point
+from seafloor.stores.metadata.sql.tables import metric_journal, metric_removal, metric_segment
+from seafloor.stores.metrics.columns import PointColumns
+from seafloor.stores.metrics.compaction import FAN
+from seafloor.stores.metrics.protocol import AppendReceipt
+from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.stores.metrics.window import Window
+from seafloor.stores.objects.protocol import ObjectStore
+from seafloor.testing.metric_store_suite import ONE, TWO, all_of, point, triples
+from seafloor.testing.metric_worlds import SEALED_AT_ONCE, SqlMetricWorld
+
+EIGHT = replace(SEALED_AT_ONCE, points=8, points_max=8)
+"""Every eight points are a segment."""
+INLINE = replace(SEALED_AT_ONCE, points=1_000_000, points_max=1_000_000)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[SqlMetricWorld]:
+    world = SqlMetricWorld(folder)
+    await world.open()
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database_kind: str) -> AsyncIterator[SqlMetricWorld]:
+    async with opened(tmp_path) as world:
+        yield world
+
+
+def sealing(world: SqlMetricWorld, limits: Any, objects: Any = None) -> SqlMetricStore:
+    return SqlMetricStore(world.database, objects or world.objects, limits=limits)
+
+
+async def counted(world: SqlMetricWorld) -> tuple[int, int, int]:
+    """Rows of the journal, sealed rows with points, and segments."""
+
+    def count(connection: Connection) -> tuple[int, int, int]:
+        journal = connection.execute(select(func.count()).select_from(metric_journal)).scalar_one()
+        inline = select(func.count()).where(metric_segment.c.payload.is_not(None))
+        segments = select(func.count()).where(metric_segment.c.payload.is_(None))
+        return (
+            journal,
+            connection.execute(inline).scalar_one(),
+            connection.execute(segments).scalar_one(),
+        )
+
+    return await world.database.read(count)
+
+
+async def keys_of(world: SqlMetricWorld) -> set[str]:
+    return {info.key for info in (await world.objects.list("runs")).objects}
+
+
+async def let_removals_be_due(world: SqlMetricWorld) -> None:
+    await world.database.write(
+        lambda connection: connection.execute(update(metric_removal).values(due_ns=0))
+    )
+
+
+async def test_seal__a_small_run__becomes_one_row_and_no_object(world: SqlMetricWorld) -> None:
+    store = sealing(world, INLINE)
+    points = [point(step, math.sin(step), key=key) for step in range(50) for key in ("a", "b")]
+    for at in range(0, len(points), 7):
+        await store.append(ONE, points[at : at + 7])
+        await store.append(TWO, points[at : at + 7])
+    assert await store.seal_due() == 200
+    assert await counted(world) == (0, 2, 0)
+    assert await keys_of(world) == set()
+    assert await all_of(store, "a") == triples([one for one in points if one.key == "a"])
+    assert await store.append(ONE, points) == AppendReceipt(0, 100)
+
+
+async def test_seal__appends_of_one_point__are_written_anew_a_few_times(
+    world: SqlMetricWorld,
+) -> None:
+    """Each sealing takes eight new rows; the rows they join stay few however long it goes on."""
+    store = sealing(world, replace(INLINE, rows=8, idle_s=1e9))
+    moved = 0
+    for step in range(512):
+        await store.append(ONE, [point(step)])
+        moved += await store.seal_due()
+    assert moved <= 512 * 8
+    journal, inline, segments = await counted(world)
+    assert segments == 0
+    assert journal < 8
+    assert inline <= 8
+    assert len(await all_of(store)) == 512
+
+
+async def test_seal__each_attempt__has_rows_of_its_own(world: SqlMetricWorld) -> None:
+    store = sealing(world, INLINE)
+    for attempt in (1, 2):
+        for step in range(10):
+            await store.append(ONE, [point(step, attempt)], attempt=attempt)
+    await store.seal_due()
+    assert await counted(world) == (0, 2, 0)
+    page = await store.series_columns(ONE, "loss", window=Window(attempt=2))
+    assert set(page.points.attempt.tolist()) == {2}
+    assert page.points.step.tolist() == list(range(10))
+    both = await store.series_columns(ONE, "loss")
+    assert both.points.attempt.tolist() == [1, 2] * 10
+
+
+async def test_compaction__many_segments__become_few(world: SqlMetricWorld) -> None:
+    store = sealing(world, EIGHT)
+    made: list[Point] = []
+    for number in range(FAN * FAN):
+        # Every batch lies between the points of the one before, and two keys are in it.
+        some = [
+            point((step * 64 + number * 7) % 500, number, key=key)
+            for step in range(4)
+            for key in ("loss", "ü")
+        ]
+        made += some
+        await store.append(ONE, some)
+        await store.seal_due()
+    assert await counted(world) == (0, 0, 1)
+    for key in ("loss", "ü"):
+        wanted = triples([one for one in made if one.key == key])
+        assert await all_of(store, key, limit=17) == wanted
+    assert await store.append(ONE, made) == AppendReceipt(0, len(made))
+    assert len(await keys_of(world)) > 2  # readers that began before may want the old ones
+    await let_removals_be_due(world)
+    await store.seal_due()
+    assert len(await keys_of(world)) == 2
+    assert len(await all_of(store)) == FAN * FAN * 4
+
+
+async def test_read__what_it_wants_is_replaced_and_removed__reads_what_took_its_place(
+    world: SqlMetricWorld,
+) -> None:
+    store = sealing(world, EIGHT)
+    for number in range(FAN - 1):
+        await store.append(ONE, [point(number * 8 + step) for step in range(8)])
+        await store.seal_due()
+
+    async def replace_all() -> None:
+        await store.append(ONE, [point(1_000 + step) for step in range(8)])
+        await store.seal_due()
+        await let_removals_be_due(world)
+        await store.seal_due()
+
+    reader = sealing(world, EIGHT, _Hooked(world.objects, replace_all))
+    found = await all_of(reader)
+    assert [step for step, _, _ in found] == [*range((FAN - 1) * 8), *range(1_000, 1_008)]
+
+
+class _Hooked:
+    """An object store whose first read waits until something else was done."""
+
+    def __init__(self, inner: ObjectStore, do: Any) -> None:
+        self._inner = inner
+        self._do = do
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def read(
+        self, key: str, *, start: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
+        do, self._do = self._do, None
+        if do is not None:
+            await do()
+        async for chunk in self._inner.read(key, start=start, length=length):
+            yield chunk
+
+
+async def test_read__an_object_is_gone__is_told(world: SqlMetricWorld) -> None:
+    store = sealing(world, EIGHT)
+    await store.append(ONE, [point(step) for step in range(8)])
+    await store.seal_due()
+    await world.objects.delete_folder(f"runs/{ONE}")
+    fresh = sealing(world, EIGHT)
+    with pytest.raises(StoreCorrupt, match="missing"):
+        await fresh.series(ONE, "loss")
+    with pytest.raises(StoreCorrupt, match="missing"):
+        await fresh.chart(ONE, "loss", buckets=3)
+
+
+async def test_seal__two_servers_at_once_while_points_come__each_is_there_once(
+    world: SqlMetricWorld,
+) -> None:
+    stores = [sealing(world, EIGHT), sealing(world, EIGHT)]
+    writing = True
+
+    async def seal(store: SqlMetricStore) -> None:
+        while writing:
+            await store.seal_due()
+
+    sealers = [asyncio.create_task(seal(store)) for store in stores]
+    for at in range(0, 300, 3):
+        some = [point(at + step) for step in range(3)]
+        await stores[0].append(ONE, some)
+        assert await stores[1].append(ONE, some) == AppendReceipt(0, 3)
+    writing = False
+    await asyncio.gather(*sealers)
+    assert [step for step, _, _ in await all_of(stores[0])] == list(range(300))
+
+
+async def test_append_within__a_segment_must_be_looked_into__is_prepared_and_done(
+    world: SqlMetricWorld,
+) -> None:
+    """As the scalars of event files come: as a part of another transaction."""
+    from seafloor.stores.metrics.batch import batch_of_triples
+    from seafloor.stores.metrics.points import triples_by_key
+
+    store = sealing(world, EIGHT)
+    points = [point(step) for step in range(24)]
+    await store.append(ONE, points)
+    await store.seal_due()
+    batch = batch_of_triples(triples_by_key([*points, point(3, 0.5), point(99)])[0])
+    written = await world.database.write(
+        lambda connection: store.append_within(connection, ONE, 0, batch)
+    )
+    assert written == 2
+    assert len(await all_of(store)) == 26
+
+
+async def test_seal__killed_at_each_call__loses_and_doubles_nothing(tmp_path: Path) -> None:
+    points = [point(step, step / 3) for step in range(12 * FAN + 5)]
+    async with opened(tmp_path) as world:
+        for at in range(0, len(points), 6):
+            await world.store.append(ONE, points[at : at + 6])
+        for at in range(0, len(points), 6):
+            await world.store.append(TWO, points[at : at + 6], attempt=at // 60)
+    deaths = 0
+    while True:
+        child = run_module(
+            "seafloor.testing.stream_crash_cases", "metrics", str(tmp_path), str(deaths % 9 + 2)
+        )
+        out, err = await asyncio.to_thread(child.communicate)
+        async with opened(tmp_path) as world:
+            for of in (ONE, TWO):
+                page = await world.store.series(of, "loss")
+                assert [one.step for one in page.points] == list(range(len(points)))
+        if out == "done\n":
+            break
+        assert child.returncode == -9, err
+        deaths += 1
+    assert deaths >= 10
+    async with opened(tmp_path) as world:
+        # Whatever a dead sealer put is named by a row, or will be removed.
+        await let_removals_be_due(world)
+        await sealing(world, INLINE).seal_due()
+
+        def named(connection: Connection) -> set[str]:
+            rows = connection.execute(
+                select(metric_segment.c.workload_id, metric_segment.c.id).where(
+                    metric_segment.c.payload.is_(None)
+                )
+            )
+            return {
+                f"runs/{of}/metrics/{name}.{kind}"
+                for of, name in rows
+                for kind in ("parquet", "index")
+            }
+
+        assert await keys_of(world) == await world.database.read(named)
+
+
+async def test_chart__of_a_sealed_series__has_every_spike(world: SqlMetricWorld) -> None:
+    """Of blocks: extremes and counts are exact, at any zoom, by step and by time."""
+    store = sealing(world, replace(SEALED_AT_ONCE, points=20_000, points_max=40_000))
+    count = 150_000
+    steps = np.arange(count)
+    values = np.sin(steps / 500)
+    values[[1, 77_777, 77_778, 149_999]] = [50.0, -60.0, 70.0, 80.0]
+    values[100_000:100_010] = np.nan
+    for at in range(0, count, 25_000):
+        end = at + 25_000
+        some = PointColumns(
+            ("loss",),
+            np.zeros(25_000, np.int32),
+            steps[at:end],
+            1_700_000_000_000 + steps[at:end] * 10,
+            values[at:end],
+        )
+        await store.append(ONE, some)
+        await store.seal_due()
+    assert (await counted(world))[2] >= 2
+    for first, last, buckets in ((0, count - 1, 20), (500, 120_000, 10), (77_000, 78_500, 400)):
+        part = values[first : last + 1]
+        for x, window in (
+            ("step", Window(step_min=first, step_max=last)),
+            (
+                "time",
+                Window(
+                    time_ms_min=1_700_000_000_000 + first * 10,
+                    time_ms_max=1_700_000_000_000 + last * 10,
+                ),
+            ),
+        ):
+            chart = await store.chart(ONE, "loss", buckets=buckets, window=window, x=x)
+            assert len(chart) <= buckets
+            assert sum(bucket.points for bucket in chart) == len(part)
+            assert sum(bucket.nans for bucket in chart) == np.isnan(part).sum()
+            assert (chart[0].step_first, chart[-1].step_last) == (first, last)
+            for bucket in chart:
+                held = values[bucket.step_first : bucket.step_last + 1]
+                assert bucket.points == len(held)
+                assert (bucket.min, bucket.max) == (np.nanmin(held), np.nanmax(held))
+                assert bucket.time_ms_last == 1_700_000_000_000 + bucket.step_last * 10
