@@ -247,7 +247,7 @@ async def test_seal__killed_at_each_call__loses_and_doubles_nothing(tmp_path: Pa
     deaths = 0
     while True:
         child = run_module(
-            "seafloor.testing.stream_crash_cases", "metrics", str(tmp_path), str(deaths % 9 + 2)
+            "seafloor.testing.stream_crash_cases", "metrics", str(tmp_path), str(3 * deaths + 2)
         )
         out, err = await asyncio.to_thread(child.communicate)
         async with opened(tmp_path) as world:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow
+import pyarrow.ipc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -164,3 +166,110 @@ def test_chart__of_a_series__has_exact_extremes(call: Call, run_id: str) -> None
     for query in ("buckets=0", "buckets=5001", f"step_min={2**63}", "step_max=null"):
         answer = call("GET", f"{path}/chart?key=x&{query}")
         check_envelope(answer, code="invalid_value", status=400)
+
+
+@pytest.fixture
+def two_runs(call: Call) -> list[str]:
+    """Two runs with a loss, a rate that is NaN at times, and an epoch every tenth step."""
+    made: list[str] = []
+    for number in range(2):
+        run = call("POST", "/api/v1/runs", {"experiment": "http tests"}).json["id"]
+        points: list[list[object]] = [
+            ["loss", step / (number + 1), step, 10_000 + step * 7] for step in range(500)
+        ]
+        points += [["rate", "NaN" if step % 5 else 0.1, step, 9_000 - step] for step in range(100)]
+        points += [["epoch", step // 10, step, 10_000 + step * 7] for step in range(5, 500, 10)]
+        assert call("POST", f"/api/v1/runs/{run}/metrics", {"points": points}).status == 200
+        made.append(run)
+    return made
+
+
+def test_charts__many_runs_and_keys__come_in_one_answer(call: Call, two_runs: list[str]) -> None:
+    wanted = {"runs": two_runs, "keys": ["rate", "loss", "absent"], "buckets": 5}
+    charts = call("POST", "/api/v1/metrics/charts", wanted).json["charts"]
+    assert [(one["run"], one["key"]) for one in charts] == [
+        (run, key) for run in two_runs for key in ("rate", "loss")
+    ]
+    for one in charts:
+        alone = call("GET", f"/api/v1/runs/{one['run']}/metrics/chart?key={one['key']}&buckets=5")
+        assert one["buckets"] == alone.json["buckets"]
+        assert sum(bucket[9] for bucket in one["buckets"]) == (80 if one["key"] == "rate" else 0)
+
+
+def test_chart__over_another_metric__has_its_values_at_the_ends_of_buckets(
+    call: Call, two_runs: list[str]
+) -> None:
+    path = f"/api/v1/runs/{two_runs[0]}/metrics/chart?key=loss&buckets=5"
+    found = call("GET", f"{path}&x_key=epoch").json
+    assert found["x"] == [[None, 9], [9, 19], [19, 29], [29, 39], [39, 49]]
+    assert found["buckets"] == call("GET", path).json["buckets"]
+    assert call("GET", f"{path}&x_key=absent").json["x"] == [[None, None]] * 5
+
+
+def test_chart__over_time__is_in_its_order_and_may_be_zoomed(
+    call: Call, two_runs: list[str]
+) -> None:
+    path = f"/api/v1/runs/{two_runs[0]}/metrics/chart?key=rate&buckets=4"
+    found = call("GET", f"{path}&x=time").json
+    assert found["x"] == [[8_901, 8_925], [8_926, 8_950], [8_951, 8_975], [8_976, 9_000]]
+    assert found["buckets"][0][0] == 99  # the greatest step is the earliest
+    zoomed = call("GET", f"{path}&x=time&time_ms_min=8990&time_ms_max=8999").json["buckets"]
+    assert sum(bucket[8] for bucket in zoomed) == 10
+    began_ms = call("GET", f"/api/v1/runs/{two_runs[0]}").json["started_ns"] // 1_000_000
+    relative = call("GET", f"{path}&x=relative_time").json["x"]
+    assert [[begin + began_ms, end + began_ms] for begin, end in relative] == found["x"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"buckets": 0}, 400),
+        ({"buckets": 5_001}, 400),
+        ({"x": "epoch"}, 400),
+        ({"x": "time", "x_key": "epoch"}, 400),
+        ({"x_key": ""}, 400),
+        ({"step_min": 2, "step_max": 1}, 400),
+        ({"time_ms_min": 2, "time_ms_max": 1}, 400),
+        ({"step_min": 2**63}, 400),
+        ({"keys": ["a" * 251]}, 413),
+        ({"keys": [f"k{number}" for number in range(101)], "buckets": 5_000}, 413),
+        ({"runs": ["0" * 32]}, 404),
+        ({"more": 1}, 400),
+    ],
+)
+def test_charts__bad_input__is_refused(
+    call: Call, run_id: str, change: dict[str, object], status: int
+) -> None:
+    answer = call("POST", "/api/v1/metrics/charts", {"runs": [run_id], "keys": ["loss"]} | change)
+    codes = {400: "invalid_value", 404: "not_found", 413: "limit_exceeded"}
+    check_envelope(answer, code=codes[status], status=status)
+
+
+def test_table__of_runs__has_their_last_and_best_values(call: Call, two_runs: list[str]) -> None:
+    found = call("POST", "/api/v1/metrics/table", {"runs": two_runs, "keys": ["loss", "absent"]})
+    assert {run: list(row) for run, row in found.json["runs"].items()} == {
+        run: ["loss"] for run in two_runs
+    }
+    assert [found.json["runs"][run]["loss"]["max"] for run in two_runs] == [499.0, 249.5]
+    whole = call("POST", "/api/v1/metrics/table", {"runs": two_runs}).json["runs"]
+    assert [list(whole[run]) for run in two_runs] == [["epoch", "loss", "rate"]] * 2
+    assert call("POST", "/api/v1/metrics/table", {"runs": ["0" * 32]}).status == 404
+    assert call("POST", "/api/v1/metrics/table", {"runs": ["x"] * 1_001}).status == 400
+
+
+def test_arrow__of_a_series__has_every_point(call: Call, two_runs: list[str]) -> None:
+    path = f"/api/v1/runs/{two_runs[0]}/metrics/arrow"
+    answer = call("GET", f"{path}?key=rate")
+    assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    table = pyarrow.ipc.open_stream(answer.body).read_all()
+    assert table.schema.names == ["attempt", "step", "time_ms", "value"]
+    assert table["step"].to_pylist() == list(range(100))
+    assert table["time_ms"].to_pylist() == [9_000 - step for step in range(100)]
+    assert [math.isnan(value) for value in table["value"].to_pylist()] == [
+        step % 5 != 0 for step in range(100)
+    ]
+    part = pyarrow.ipc.open_stream(call("GET", f"{path}?key=rate&step_min=5&step_max=7").body)
+    assert part.read_all()["step"].to_pylist() == [5, 6, 7]
+    empty = pyarrow.ipc.open_stream(call("GET", f"{path}?key=absent").body).read_all()
+    assert (empty.num_rows, empty.schema.names) == (0, table.schema.names)
+    assert call("GET", f"/api/v1/runs/{'0' * 32}/metrics/arrow?key=a").status == 404

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from seafloor.app.artifacts import RunArtifacts
+from seafloor.app.charts import Charts
 from seafloor.app.clock import Clock
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
@@ -50,6 +51,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     projects: Projects
     experiments: Experiments
     runs: Runs
+    charts: Charts
     run_artifacts: RunArtifacts
     models: Models
     tasks: Tasks

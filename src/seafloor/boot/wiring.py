@@ -11,6 +11,7 @@ from pathlib import Path
 from seafloor import __version__
 from seafloor.app.application import Application, Identity
 from seafloor.app.artifacts import RunArtifacts
+from seafloor.app.charts import Charts
 from seafloor.app.clock import SystemClock, new_workload_id
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
@@ -103,6 +104,7 @@ async def open_application(
         )
         run_artifacts = RunArtifacts(metadata, artifacts)
         rooms = RunRooms(experiments, environments, snapshots, run_artifacts)
+        runs = Runs(stores, rooms, clock, wakeup)
         yield Application(
             identity=Identity(
                 version=__version__,
@@ -117,7 +119,8 @@ async def open_application(
             stores=stores,
             projects=Projects(metadata, clock),
             experiments=experiments,
-            runs=Runs(stores, rooms, clock, wakeup),
+            runs=runs,
+            charts=Charts(runs, metrics),
             run_artifacts=run_artifacts,
             models=Models(metadata, artifacts, clock),
             tasks=tasks,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from seafloor.app.charts import Chart
 from seafloor.app.clock import Clock
 from seafloor.app.environments import EnvironmentDetails
 from seafloor.app.runs import RunDetails
@@ -12,7 +13,7 @@ from seafloor.domain.code import CodeSource, GitCode
 from seafloor.domain.metrics import Bucket, MetricSummary, SeriesPoint
 from seafloor.wire.environments import EnvironmentView
 from seafloor.wire.metrics import BucketOut, SeriesPointOut
-from seafloor.wire.numbers import number_out
+from seafloor.wire.numbers import WireNumber, number_out
 from seafloor.wire.runs import ComparedValue, Comparison, ExperimentRef, MetricView, RunView
 
 
@@ -124,6 +125,18 @@ def metric_view(summary: MetricSummary) -> MetricView:
 def series_point(point: SeriesPoint) -> SeriesPointOut:
     """Show a point of a series."""
     return SeriesPointOut(point.step, point.time_ms, number_out(point.value))
+
+
+def chart(
+    found: Chart,
+) -> tuple[tuple[BucketOut, ...], tuple[tuple[WireNumber | None, WireNumber | None], ...]]:
+    """Show a chart: its buckets, and their places on the axis."""
+    places = tuple((_place(begin), _place(end)) for begin, end in found.x)
+    return tuple(bucket(one) for one in found.buckets), places
+
+
+def _place(found: float | None) -> WireNumber | None:
+    return None if found is None else number_out(found)
 
 
 def bucket(found: Bucket) -> BucketOut:
