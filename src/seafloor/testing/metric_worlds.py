@@ -9,7 +9,7 @@ from typing import Protocol
 
 from seafloor.domain.errors import StoreFull
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import Point
+from seafloor.domain.metrics import BatchId, Point
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, NewEvent
 from seafloor.stores.metadata.sql.database import Database
@@ -135,9 +135,10 @@ class SealedMetricStore(SqlMetricStore):
         points: Sequence[Point] | PointColumns,
         *,
         attempt: int | None = 0,
+        batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append, and seal."""
-        receipt = await super().append(workload_id, points, attempt=attempt)
+        receipt = await super().append(workload_id, points, attempt=attempt, batch=batch)
         with suppress(StoreFull):  # what was appended is kept all the same
             await self.seal_due()
         return receipt
