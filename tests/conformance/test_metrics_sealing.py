@@ -21,6 +21,7 @@ from seafloor.stores.metadata.sql.tables import metric_journal, metric_removal, 
 from seafloor.stores.metrics.columns import PointColumns
 from seafloor.stores.metrics.compaction import FAN
 from seafloor.stores.metrics.protocol import AppendReceipt
+from seafloor.stores.metrics.pyramid import Axis
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.metrics.window import Window
 from seafloor.stores.objects.protocol import ObjectStore
@@ -301,7 +302,7 @@ async def test_chart__of_a_sealed_series__has_every_spike(world: SqlMetricWorld)
     assert (await counted(world))[2] >= 2
     for first, last, buckets in ((0, count - 1, 20), (500, 120_000, 10), (77_000, 78_500, 400)):
         part = values[first : last + 1]
-        for x, window in (
+        zooms: list[tuple[Axis, Window]] = [
             ("step", Window(step_min=first, step_max=last)),
             (
                 "time",
@@ -310,7 +311,8 @@ async def test_chart__of_a_sealed_series__has_every_spike(world: SqlMetricWorld)
                     time_ms_max=1_700_000_000_000 + last * 10,
                 ),
             ),
-        ):
+        ]
+        for x, window in zooms:
             chart = await store.chart(ONE, "loss", buckets=buckets, window=window, x=x)
             assert len(chart) <= buckets
             assert sum(bucket.points for bucket in chart) == len(part)

@@ -211,9 +211,11 @@ def _starts_between(points: SeriesColumns, others: Blocks, size: int, x: Axis) -
     gap = np.searchsorted(edges, at, side="right")
     begins = np.flatnonzero(np.diff(gap, prepend=-1))
     ends = np.append(begins[1:], len(points))
-    return np.concatenate(
-        [np.arange(begin, end, size) for begin, end in zip(begins, ends, strict=True)]
-    )
+    starts = [
+        np.arange(begin, end, size, dtype=np.intp)
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+    ]
+    return np.concatenate(starts)
 
 
 def _order(found: Blocks, x: Axis, edge: Literal["first", "last"]) -> NDArray[np.intp]:
