@@ -117,7 +117,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         id: 16 hex digits, unique within the trace.
         parent_id: None for the root.
-        type: MLflow's, such as ``LLM``; ``UNKNOWN`` when none is told.
+        type: MLflow's, such as ``LLM``; empty when none is told, which no comparison matches.
         status: ``UNSET``, ``OK`` or ``ERROR``.
         end_ns: None while it goes on.
         document: The whole span, a JSON object as clients read it.

@@ -166,7 +166,7 @@ def _span(found: proto.Span, attributes: Mapping[str, Any], trace_id: str) -> Sp
         id=_id(found.span_id, size=8, name="span_id"),
         parent_id=_id(parent, size=8, name="parent_span_id") if parent else None,
         name=_kept(found.name),
-        type=_kept(span_type) if isinstance(span_type, str) else "UNKNOWN",
+        type=_kept(span_type) if isinstance(span_type, str) else "",
         status=_STATUSES.get(found.status.code, "UNSET"),
         start_ns=_time_ns(found.start_time_unix_nano),
         end_ns=_time_ns(found.end_time_unix_nano) or None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from datetime import UTC, datetime
@@ -386,5 +387,5 @@ def assessment_json(assessment: Assessment) -> Json:
 def _expectation_json(value: Any) -> Json:
     if isinstance(value, str | int | float):
         return {"value": value}
-    text = msgspec.json.encode(value).decode()
+    text = json.dumps(value)
     return {"serialized_value": {"serialization_format": _JSON_FORMAT, "value": text}}

@@ -60,7 +60,7 @@ class _Search(msgspec.Struct):
 
 
 class _Ids(msgspec.Struct):
-    trace_ids: list[str] = []
+    trace_ids: list[str] | None = None
     experiment_ids: list[str] | None = None
 
 
@@ -77,7 +77,7 @@ class _Delete(msgspec.Struct):
 
 
 class _Link(msgspec.Struct):
-    trace_ids: list[str] = []
+    trace_ids: list[str] | None = None
     run_id: str = ""
 
 
@@ -167,7 +167,7 @@ async def get_traces(
     app = application_of(request)
     found = [
         trace
-        for trace in await _listed(app, trace_ids or [], experiment_ids)
+        for trace in await _listed(app, trace_ids, experiment_ids)
         if trace.tags.get(SPANS_TAG) == SPANS_ARE_HERE and await app.traces.is_whole(trace)
     ]
     experiments = await _experiments(app, found)
@@ -195,9 +195,9 @@ async def get_infos(request: AnyRequest) -> Json:
 
 
 async def _listed(
-    app: Application, trace_ids: Sequence[str], experiment_ids: Sequence[str] | None
+    app: Application, trace_ids: Sequence[str] | None, experiment_ids: Sequence[str] | None
 ) -> list[Trace]:
-    if not trace_ids:
+    if trace_ids is None:
         raise words.missing("trace_ids")
     _check_count(len(trace_ids))
     of = None if experiment_ids is None else {experiment_id_of(text) for text in experiment_ids}
@@ -217,10 +217,12 @@ async def search(request: AnyRequest) -> Json:
     if not body.locations:
         raise words.missing("locations")
     limit = int64(body.max_results, field="max_results")
-    if not 1 <= limit <= PAGE_MAX:
+    if limit > PAGE_MAX:
+        raise words.invalid(limit, "max_results")
+    if limit < 1:
         raise InvalidValue(
-            f"Invalid value {limit} for parameter 'max_results' supplied: It must be a positive "
-            f"integer of at most {PAGE_MAX}.",
+            f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive "
+            "integer",
             field="max_results",
         )
     places = [one.mlflow_experiment for one in body.locations if one.mlflow_experiment]
@@ -314,7 +316,7 @@ def _changeable(key: str, how: str) -> str:
 @post("/traces/link-to-run", status_code=200)
 async def link(request: AnyRequest) -> Json:
     body = await body_of(request, _Link)
-    if not body.trace_ids:
+    if body.trace_ids is None:
         raise words.missing("trace_ids")
     if len(body.trace_ids) > LINKS_MAX:
         raise LimitExceeded(

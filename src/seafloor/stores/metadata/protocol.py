@@ -653,11 +653,7 @@ class TraceEndRecords(Protocol):
         ...
 
     async def assessment_delete(self, trace_id: str, assessment_id: str) -> None:
-        """Remove an assessment; one that it overrode is valid again. Repeating is harmless.
-
-        Raises:
-            NotFound: no such trace.
-        """
+        """Remove an assessment; one that it overrode is valid again. Repeating is harmless."""
         ...
 
 

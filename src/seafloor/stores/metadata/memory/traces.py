@@ -99,7 +99,7 @@ class MemoryTraces:
         spans = [one for one in query.comparisons if one.subject is TraceSubject.SPAN]
         others = [one for one in query.comparisons if one.subject is not TraceSubject.SPAN]
         if spans and not any(
-            all(_text_holds(one, getattr(span, one.key)) for one in spans)
+            all(_span_holds(one, getattr(span, one.key)) for one in spans)
             for span in self._rows.spans.get(trace.id, {}).values()
         ):
             return False
@@ -195,9 +195,10 @@ class MemoryTraces:
 
     async def assessment_delete(self, trace_id: str, assessment_id: str) -> None:
         """See ``TraceEndRecords``."""
-        found = self._trace(trace_id)
-        gone = next((one for one in found.assessments if one.id == assessment_id), None)
-        if gone is None:
+        found = self._rows.traces.get(trace_id)
+        known = () if found is None else found.assessments
+        gone = next((one for one in known if one.id == assessment_id), None)
+        if found is None or gone is None:
             return
         if gone.overrides is not None:
             found = _with_valid(found, gone.overrides, valid=True)
@@ -259,6 +260,10 @@ def _as_order(order: TraceOrder) -> Order:
 
 def _text_holds(found: TraceComparison, text: str) -> bool:
     return text_matches(as_comparison(found), text)
+
+
+def _span_holds(found: TraceComparison, text: str) -> bool:
+    return text != "" and _text_holds(found, text)
 
 
 def _assessed(trace: Trace, found: TraceComparison) -> bool:

@@ -146,7 +146,9 @@ def _conditions(comparisons: Sequence[TraceComparison]) -> list[Condition]:
     made = [_condition(one) for one in comparisons if one.subject is not TraceSubject.SPAN]
     spans = [one for one in comparisons if one.subject is TraceSubject.SPAN]
     if spans:
-        holds = [compared(as_comparison(one), trace_span.c[one.key]) for one in spans]
+        holds = [
+            compared(as_comparison(one), func.nullif(trace_span.c[one.key], "")) for one in spans
+        ]
         made.append(exists().where(trace_span.c.trace_id == trace.c.id, *holds))
     return made
 

@@ -224,7 +224,6 @@ class SqlTraces:
         """See ``TraceEndRecords``."""
 
         def write(connection: Connection) -> None:
-            check_trace(connection, trace_id)
             found = _assessment(connection, trace_id, assessment_id)
             if found is None:
                 return
