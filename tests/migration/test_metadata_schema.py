@@ -137,7 +137,9 @@ async def test_migrate__compared_by_alembic__finds_no_difference(database: Datab
                 "include_object": lambda of, *_: (
                     not (
                         isinstance(of, Index)
-                        and str(of.name).startswith(("ix_param_key_value", "ix_tag_key_value"))
+                        and str(of.name).startswith(
+                            ("ix_param_key_value", "ix_tag_key_value", "ix_trace_label_key_value")
+                        )
                         and str(of.name).endswith("_head")
                         is not (connection.dialect.name == "postgresql")
                     )

@@ -180,7 +180,7 @@ tag = Table(
 )
 
 HEAD_CHARS = 64
-"""How much of a param's or tag's value is in its index; SQLite takes all of it."""
+"""How much of a param's, tag's or trace's label's value is in its index; SQLite takes all of it."""
 
 
 def _index_values(table: Table) -> None:
@@ -317,6 +317,8 @@ trace_label = Table(
     Column("key", key_text(), primary_key=True),
     Column("value", long_text(), nullable=False),
 )
+
+_index_values(trace_label)
 
 trace_span = Table(
     "trace_span",

@@ -1,8 +1,9 @@
 """Searching traces in SQL, page by page.
 
-A page goes on after the sort keys of the last row seen (``keyset``). Without an order, or by time,
-the index of an experiment's traces is followed; what is said of labels, spans and assessments is
-looked up by the trace's id, row by row.
+A page goes on after the sort keys of the last row seen (``keyset``). Where a tag, metadata or run
+that is asked for is rare, those traces are looked at one by one. Else the index of an experiment's
+traces is followed, in order of time, and what is said of labels, spans and assessments is looked up
+by each trace's id. No statement leaves it to the database which of the two.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     FromClause,
     Row,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union,
 )
 
 from seafloor.domain.search import Operator
@@ -39,6 +42,7 @@ from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys
 from seafloor.stores.metadata.sql.conditions import compared
 from seafloor.stores.metadata.sql.experiments import ID_MAX
 from seafloor.stores.metadata.sql.keyset import Key, comes_after
+from seafloor.stores.metadata.sql.search import PLANNING
 from seafloor.stores.metadata.sql.tables import (
     trace,
     trace_assessment,
@@ -46,11 +50,14 @@ from seafloor.stores.metadata.sql.tables import (
     trace_run,
     trace_span,
 )
+from seafloor.stores.metadata.sql.ways import on_text, one_of
 from seafloor.stores.metadata.traces import as_comparison, check_trace_query, json_forms
 
 Column = ColumnElement[Any]
 Condition = ColumnElement[bool]
 
+FEW = 2_000
+"""So many traces are looked at one by one; of more, an index is followed in the order asked for."""
 TAG, METADATA = "tag", "metadata"
 KINDS = {TraceSubject.TAG: TAG, TraceSubject.METADATA: METADATA}
 
@@ -81,12 +88,19 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
     known = [one for one in query.experiment_ids if 0 <= one <= ID_MAX]
     if not known:
         return [], None
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(PLANNING)
     orders = (*query.order, _NEWEST, _ID)
     keys = [_key(order) for order in orders]
-    wanted = _wanted(keys).where(
-        trace.c.experiment_id == known[0] if len(known) == 1 else trace.c.experiment_id.in_(known),
-        *_conditions(query.comparisons),
-    )
+    few = _few(connection, query.comparisons)
+    if few == []:
+        return [], None
+    wanted = _wanted(keys).where(*_conditions(query.comparisons))
+    if few is None:
+        wanted = wanted.where(one_of(trace.c.experiment_id, known))
+    else:
+        # Reckoned with, so that no database follows the index of the experiment's.
+        wanted = wanted.where(trace.c.id.in_(few), one_of(trace.c.experiment_id + 0, known))
     if position is not None:
         after = (*position.keys, (VALUE, position.begun), (VALUE, position.id))
         wanted = wanted.where(comes_after(keys, after), *_bound(keys[0], after))
@@ -96,6 +110,36 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
     more = len(rows) > query.limit
     following = encode_cursor(query, _position(page[-1], len(query.order))) if more else None
     return [row.id for row in page], following
+
+
+def _few(connection: Connection, comparisons: Sequence[TraceComparison]) -> list[str] | None:
+    """The fewest traces among which all that are asked for must be; None: they are too many."""
+    least: list[str] | None = None
+    for one in comparisons:
+        for place in _places(one):
+            ids = connection.execute(place.limit(FEW + 1)).scalars().all()
+            if len(ids) <= FEW and (least is None or len(ids) < len(least)):
+                least = list(ids)
+    return least
+
+
+def _places(found: TraceComparison) -> list[Select[Any] | CompoundSelect[Any]]:
+    """How the traces that a comparison holds for are found by an index, if they are."""
+    value = as_comparison(found)
+    label = trace_label.c
+    if found.subject in KINDS:
+        kind, key = KINDS[found.subject], found.key
+        where = on_text(value, label.value)
+        wanted = select(label.trace_id).where(label.kind == kind, label.key == key, *where)
+        return [wanted] if where else []
+    if found.subject is TraceSubject.ATTRIBUTE and found.key == "run_id":
+        where = on_text(value, label.value)
+        if not where:
+            return []
+        made = select(label.trace_id).where(label.kind == METADATA, label.key == RUN_KEY, *where)
+        linked = select(trace_run.c.trace_id).where(compared(value, trace_run.c.workload_id))
+        return [union(made, linked)]
+    return []
 
 
 def _wanted(keys: Sequence[Key]) -> Select[Any]:

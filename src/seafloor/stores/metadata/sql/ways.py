@@ -189,14 +189,14 @@ def _of_key(one: Comparison, every: Sequence[Comparison]) -> Way:
         where += [compared(bound, table.c.last) for bound in bounds]
         proves = tuple(bounds)
     elif left.subject is not Subject.METRIC and not left.path:
-        found = _on_text(one, table.c.value)
+        found = on_text(one, table.c.value)
         where += found
         proves = (one,) if found and one.operator in _POINTS else ()
     return Way(table, table.c.workload_id, and_(*where), proves)
 
 
-def _on_text(one: Comparison, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
-    """What of a comparison of a param or tag its index can find."""
+def on_text(one: Comparison, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+    """What of a comparison of a text by a key its index can find; nothing when it cannot."""
     values = one.value if isinstance(one.value, tuple) else (one.value,)
     texts = [value for value in values if isinstance(value, str)]
     if not texts or len(texts) != len(values) or len(texts) > LISTED_MAX:

@@ -1,0 +1,103 @@
+"""How SQLite goes about searches for traces: by an index, never through a whole table of labels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from seafloor.domain.traces import TraceQuery, TraceState
+from seafloor.http.mlflow.trace_words import parse_trace_filter, parse_trace_order
+from seafloor.stores.metadata.sql import trace_search
+from seafloor.testing.metadata_records import span, spans, trace
+from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
+from sql_statements import statements_of
+
+TRACES = 120
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqlStoreUnderTest]:
+    """A store with some hundred traces."""
+    store = await open_sql_store(tmp_path)
+    told = [
+        trace(
+            number,
+            state=TraceState.ERROR if number % 3 else TraceState.OK,
+            tags={"many": "x", "few": str(number % 50)},
+            metadata={"mlflow.sourceRun": f"{number:032x}"},
+        )
+        for number in range(1, TRACES + 1)
+    ]
+    await store.spans_add([spans(number, span(1), span(2)) for number in range(1, TRACES + 1)])
+    await asyncio.gather(*(store.trace_tell(one) for one in told))
+    yield store
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "expected"),
+    [
+        ("", "", "ix_trace_experiment_id_time_ms_id"),
+        ("status = 'OK'", "timestamp_ms ASC", "ix_trace_experiment_id_time_ms_id"),
+        ("tags.few = '7'", "", "ix_trace_label_key_value"),
+        ("tags.few = '7' AND tags.many = 'x'", "", "ix_trace_label_key_value"),
+        (f"run_id = '{7:032x}'", "", "ix_trace_label_key_value"),
+        ("tags.many = 'x' AND span.name = 'span 2'", "", "ix_trace_experiment_id_time_ms_id"),
+    ],
+)
+async def test_trace_search__usual_ones__follow_an_index(
+    store: SqlStoreUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    order: str,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(trace_search, "FEW", 20)
+    query = TraceQuery(
+        experiment_ids=(0,),
+        comparisons=parse_trace_filter(text),
+        order=(parse_trace_order(order),) if order else (),
+        limit=10,
+    )
+    with statements_of(store.database) as said:
+        page = await store.trace_search(query)
+    assert page.items
+    plans = [await _plan(store, *one) for one in said if one[0].startswith("SELECT")]
+    assert any(expected in plan for plan in plans), plans
+    assert not [plan for plan in plans if "SCAN" in plan and "CONSTANT ROW" not in plan], plans
+
+
+async def _plan(store: SqlStoreUnderTest, statement: str, parameters: object) -> str:
+    def explain(connection: Connection) -> str:
+        cursor = connection.connection.cursor()
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return "; ".join(str(row[-1]) for row in cursor.fetchall())
+
+    return await store.database.read(explain)
+
+
+async def test_trace_search__of_few_and_of_many__says_as_much(store: SqlStoreUnderTest) -> None:
+    counts = set[int]()
+    for limit in (1, 200):
+        with statements_of(store.database) as said:
+            await store.trace_search(TraceQuery(experiment_ids=(0,), limit=limit))
+        counts.add(len(said))
+    # BEGIN, the ids, the traces, their labels and assessments.
+    assert counts == {5}
+
+
+async def test_trace_search__the_few_and_the_many__find_the_same(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("tags.few = '7'", "tags.few LIKE '7%'", "tags.few = 'x'"):
+        query = TraceQuery(experiment_ids=(0, 404), comparisons=parse_trace_filter(text))
+        found = set[tuple[str, ...]]()
+        for few in (0, 3, 10_000):
+            monkeypatch.setattr(trace_search, "FEW", few)
+            page = await store.trace_search(query)
+            found.add(tuple(one.id for one in page.items))
+        assert len(found) == 1
