@@ -12,6 +12,7 @@ from seafloor.domain.leases import Claim
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import Ending, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ArtifactStore
+from seafloor.stores.events.media import EventMedia
 from seafloor.stores.events.protocol import EventFileKey, EventFileStore
 from seafloor.stores.logs.protocol import LogKey, LogStore
 from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
@@ -26,6 +27,7 @@ class TaskStores(msgspec.Struct, frozen=True):
     logs: LogStore
     event_files: EventFileStore
     artifacts: ArtifactStore
+    event_media: EventMedia
 
 
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,9 @@ class Tasks:
             await self._attempt(key.workload_id, key.attempt)
         else:
             await self._check_tracked(key.workload_id)
-        return await self._stores.event_files.append(key, offset=offset, data=data)
+        accepted = await self._stores.event_files.append(key, offset=offset, data=data)
+        await self._stores.event_media.catch_up(key)
+        return accepted
 
     async def check_may_start(self, workload_id: WorkloadId, attempt: int) -> Workload:
         """Refuse to have a command started whose attempt is over.
@@ -232,6 +236,7 @@ class Tasks:
         key = LogKey(workload.id, workload.attempt)
         await self._stores.logs.finish(key)
         await self._stores.event_files.finish(workload.id, workload.attempt)
+        await self._stores.event_media.finish(workload.id, workload.attempt)
         await self._stores.artifacts.seal(workload.id)
         for message in await self._losses(key, report):
             await self._metadata.event_append(

@@ -38,6 +38,7 @@ from seafloor.environments.lock import EnvironmentLock, lock_pip
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.entries.sql import SqlEntryStore
+from seafloor.stores.events.media import EventMedia
 from seafloor.stores.media.store import ObjectMediaStore
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
@@ -79,7 +80,9 @@ async def open_application(
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
-        tasks = Tasks(TaskStores(metadata, logs, event_files, artifacts), clock, wakeup)
+        event_media = EventMedia(event_files, media)
+        delivered = TaskStores(metadata, logs, event_files, artifacts, event_media)
+        tasks = Tasks(delivered, clock, wakeup)
         launcher = LocalLauncher(
             work_dir=folder.sub("work"),
             cache_dir=folder.sub("cache"),

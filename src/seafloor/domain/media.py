@@ -57,6 +57,7 @@ FORMATS: Final[dict[MediaKind, tuple[BlobFormat, ...]]] = {
 
 _BLOB_NAME: Final = re.compile(r"([0-9a-f]{64})\.([a-z0-9]+)\Z")
 _DIGEST_HEX: Final = 32
+_SVG_HEAD_BYTES: Final = 1024
 
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=TIME_MS_MAX)]
 
@@ -237,6 +238,22 @@ def parse_blob_name(text: str, *, field: str = "blob") -> BlobName:
             field=field,
         )
     return BlobName(Sha256(found[1]), found[2])  # pyright: ignore[reportArgumentType]  # one of them
+
+
+def image_format(content: bytes) -> BlobFormat | None:
+    """Tell a picture by how its bytes begin; None when it is none."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return "gif"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    head = content[:_SVG_HEAD_BYTES].lstrip()
+    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--")) and b"<svg" in head):
+        return "svg"
+    return None
 
 
 def check_media(record: MediaRecord) -> MediaRecord:

@@ -83,12 +83,17 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise BadMessage("a number is too long")
 
 
-def _signed(value: int) -> int:
+def signed(value: int) -> int:
+    """A number of a message as an int64."""
     return value - (1 << 64) if value >> 63 else value
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """Yield (field, wire type, value) of a message; fixed-size values as their bytes."""
+def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+    """Yield (field, wire type, value) of a message; fixed-size values as their bytes.
+
+    Raises:
+        BadMessage: it is none.
+    """
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -111,7 +116,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
         at += size
 
 
-def _text(value: bytes) -> str:
+def text_of(value: bytes) -> str:
+    """A text of a message; what is no UTF-8 is shown as such."""
     return value.decode("utf-8", "replace")
 
 
@@ -124,14 +130,14 @@ def decode_event(data: bytes) -> ScalarEvent:
     wall_time_s, step, version = 0.0, 0, None
     scalars: list[Scalar] = []
     others = 0
-    for field, wire, value in _fields(data):
+    for field, wire, value in fields(data):
         match (field, wire, value):
             case (1, 1, bytes()):
                 wall_time_s = struct.unpack("<d", value)[0]
             case (2, 0, int()):
-                step = _signed(value)
+                step = signed(value)
             case (3, 2, bytes()):
-                version = _text(value)
+                version = text_of(value)
             case (5, 2, bytes()):
                 found, count = _summary(value)
                 scalars.extend(found)
@@ -145,7 +151,7 @@ def _summary(data: bytes) -> tuple[list[Scalar], int]:
     """The scalars of a summary, and how many values it has."""
     scalars: list[Scalar] = []
     count = 0
-    for field, wire, value in _fields(data):
+    for field, wire, value in fields(data):
         if field == 1 and wire == _BYTES and isinstance(value, bytes):
             count += 1
             found = _value(value)
@@ -157,16 +163,16 @@ def _summary(data: bytes) -> tuple[list[Scalar], int]:
 def _value(data: bytes) -> Scalar | None:
     tag, plugin = "", ""
     number: float | None = None
-    for field, wire, value in _fields(data):
+    for field, wire, value in fields(data):
         match (field, wire, value):
             case (1, 2, bytes()):
-                tag = _text(value)
+                tag = text_of(value)
             case (2, 5, bytes()):
                 number = struct.unpack("<f", value)[0]
             case (8, 2, bytes()):
                 number = _tensor(value)
             case (9, 2, bytes()):
-                plugin = _plugin(value)
+                plugin = plugin_of(value)
             case _:
                 continue
     if number is None or plugin not in _SCALARS_PLUGIN:
@@ -174,12 +180,13 @@ def _value(data: bytes) -> Scalar | None:
     return Scalar(tag, number)
 
 
-def _plugin(metadata: bytes) -> str:
-    for field, _, value in _fields(metadata):
+def plugin_of(metadata: bytes) -> str:
+    """Which plugin of TensorBoard a value is for, by its metadata."""
+    for field, _, value in fields(metadata):
         if field == 1 and isinstance(value, bytes):
-            for inner, _, name in _fields(value):
+            for inner, _, name in fields(value):
                 if inner == 1 and isinstance(name, bytes):
-                    return _text(name)
+                    return text_of(name)
     return ""
 
 
@@ -188,7 +195,7 @@ def _tensor(data: bytes) -> float | None:
     dtype = 0
     content = b""
     listed: list[tuple[int, int, int | bytes]] = []
-    for field, wire, value in _fields(data):
+    for field, wire, value in fields(data):
         if field == 1 and isinstance(value, int):
             dtype = value
         elif field == 2 and isinstance(value, bytes):
@@ -206,10 +213,10 @@ def _tensor(data: bytes) -> float | None:
 
 def _elements(shape: bytes) -> int:
     count = 1
-    for field, _, dimension in _fields(shape):
+    for field, _, dimension in fields(shape):
         if field == 2 and isinstance(dimension, bytes):
-            sizes = [value for inner, _, value in _fields(dimension) if inner == 1]
-            count *= _signed(sizes[-1]) if sizes and isinstance(sizes[-1], int) else 0
+            sizes = [value for inner, _, value in fields(dimension) if inner == 1]
+            count *= signed(sizes[-1]) if sizes and isinstance(sizes[-1], int) else 0
     return count
 
 
@@ -248,4 +255,4 @@ def _number(dtype: int, field: int, value: int) -> float:
         if dtype == _HALF:
             return struct.unpack("<e", bits)[0]
         return struct.unpack("<f", b"\0\0" + bits)[0]
-    return float(_signed(value) if field in _SIGNED_VALS else value)
+    return float(signed(value) if field in _SIGNED_VALS else value)

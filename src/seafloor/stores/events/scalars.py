@@ -58,7 +58,7 @@ def key_of(folder: str, tag: str) -> str:
         return plain[: KEY_CHARS_MAX - len(mark)].rstrip("/") + mark
 
 
-def _time_ms(wall_time_s: float) -> int:
+def time_ms_of(wall_time_s: float) -> int:
     """Milliseconds of a writer's clock; a time that is none becomes the nearest that is."""
     if math.isnan(wall_time_s):
         return 0
@@ -66,7 +66,7 @@ def _time_ms(wall_time_s: float) -> int:
 
 
 def _points(folder: str, event: ScalarEvent) -> list[Point]:
-    time_ms = _time_ms(event.wall_time_s)
+    time_ms = time_ms_of(event.wall_time_s)
     return [
         Point(key_of(folder, scalar.tag), scalar.value, event.step, time_ms)
         for scalar in event.scalars
