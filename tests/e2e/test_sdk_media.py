@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,15 @@ def test_log__one_record_is_refused__the_others_go_and_it_is_said(
     assert "the server refused media text gone at step 0" in done.stderr
     keys = shared_server.get(f"/api/v1/runs/{run_id}/media/keys")["items"]
     assert [(one["key"], one["records"]) for one in keys] == [("good", 2)]
+
+
+def test_page__its_example__does_what_it_says(user: Client, shared_server: LiveServer) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "log-media.md"
+    first, second = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    done = user.run_script(first, SEAFLOOR_EXIT_WAIT_S="60")
+    assert (done.returncode, done.stderr) == (0, "")
+    run_id = done.stdout.strip()
+    read = user.run_script(f"run_id = {run_id!r}\n{second}")
+    assert read.returncode == 0, read.stderr
+    assert "weights histogram 5 0 4" in read.stdout.splitlines()
+    assert '0 2 b\'{"columns":["label","score"],"data":[["cat",0.9],["dog",0.4]]}\'' in read.stdout
