@@ -65,20 +65,19 @@ def compare(
     name: str,
     store: ObjectStore,
     theirs: Mapping[str, Work],
-    beside: Mapping[str, Mapping[str, Work]] = MappingProxyType({}),
+    beside: Mapping[str, Callable[[str], float]] = MappingProxyType({}),
 ) -> None:
     """Measure a store beside another client of the same server; close it.
 
     Args:
-        beside: Further clients, by name.
+        beside: Further clients, by name: what measures a piece of work by its title.
     """
-    others = {"store's own client": theirs, **beside}
     # On the loop that the server runs on.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         ours = _ours(store)
         grown_bytes = 0
         for title in ours:
-
+            # Both are watched, for watching takes some time too.
             def ours_timed(title: str = title) -> float:
                 nonlocal grown_bytes
                 with peak_growth(os.getpid()) as grown:
@@ -87,11 +86,16 @@ def compare(
                     grown_bytes = max(grown_bytes, grown[0])
                 return taken_s
 
+            def theirs_timed(title: str = title) -> float:
+                with peak_growth(os.getpid()):
+                    return _timed(runner, theirs[title])
+
             sides: dict[str, Callable[[], float]] = {
-                other: functools.partial(_timed, runner, works[title])
-                for other, works in others.items()
+                "store's own client": theirs_timed,
+                "seafloor": ours_timed,
             }
-            sides["seafloor"] = ours_timed
+            for other, timed in beside.items():
+                sides[other] = functools.partial(timed, title)
             found = alternate(sides, rounds=ROUNDS)
             table(f"{name}: {title}", "s", found, base="store's own client")
         print(f"{name}: memory grew by at most {grown_bytes / 2**20:.0f} MiB with the large object")
@@ -182,6 +186,7 @@ def _by_hdfs_native(service: Service) -> Mapping[str, Work]:
     client = Client(service.url)
     folder = f"/{uuid.uuid4().hex}"
     anew = WriteOptions(overwrite=True)
+    threads = ThreadPoolExecutor(AT_ONCE)
 
     def up() -> None:
         with client.create(f"{folder}/large", anew) as file:
@@ -199,18 +204,6 @@ def _by_hdfs_native(service: Service) -> Mapping[str, Work]:
     def read(number: int) -> None:
         with client.read(f"{folder}/small/{number}") as file:
             assert len(file.read()) == len(SMALL)
-
-    return threads_work(up, down, write, read)
-
-
-def threads_work(
-    up: Callable[[], None],
-    down: Callable[[], None],
-    write: Callable[[int], None],
-    read: Callable[[int], None],
-) -> Mapping[str, Work]:
-    """The work by a client that blocks, in threads."""
-    threads = ThreadPoolExecutor(AT_ONCE)
 
     async def in_thread(work: Callable[..., None], *arguments: int) -> None:
         await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)

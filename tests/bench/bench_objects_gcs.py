@@ -3,33 +3,29 @@
 All speak with a server that keeps nothing, in a process of its own: what differs is the client.
 (fake-gcs-server looks through all of an upload at each chunk, which hides any client, and takes
 none of obstore's writes, which go by the XML API.) What is read has a checksum; Seafloor's client
-and Google's compare it, obstore's does not. Google's (``pip install google-cloud-storage``, else
-it is left out) blocks: it has a thread for each request at once.
+and Google's compare it, obstore's does not. For Google's see ``google_client``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from obstore.store import GCSStore
 from tests.bench.bench_objects import (
     AT_ONCE,
+    COUNT,
     PIECE,
     SIZE_BYTES,
     SMALL,
-    Work,
     compare,
     obstore_work,
-    threads_work,
 )
+from tests.bench.google_client import google_client
 
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.chunks import crc32c
@@ -63,79 +59,17 @@ def run() -> None:
             config={"service_account_key": json.dumps(nobody), "skip_signature": True},
             client_options={"allow_http": True, "timeout": "600s"},
         )
-        compare(
-            "gcs",
-            GcsObjectStore(GcsClient("bench", Anonymous(), endpoint=url)),
-            obstore_work(direct),
-            beside=_google_work(url),
-        )
+        with google_client(url, size_bytes=SIZE_BYTES, count=COUNT, at_once=AT_ONCE) as google:
+            compare(
+                "gcs",
+                GcsObjectStore(GcsClient("bench", Anonymous(), endpoint=url)),
+                obstore_work(direct),
+                beside={} if google is None else {"google-cloud-storage": google},
+            )
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
-
-
-def _google_work(url: str) -> Mapping[str, Mapping[str, Work]]:
-    """The same work by Google's own client, if it is here."""
-    try:
-        storage: Any = importlib.import_module("google.cloud.storage")
-    except ImportError:
-        print("google-cloud-storage: left out (it is not installed)")
-        return {}
-    credentials: Any = importlib.import_module("google.auth.credentials")
-    requests: Any = importlib.import_module("requests.adapters")
-    client = storage.Client(
-        project="bench",
-        credentials=credentials.AnonymousCredentials(),
-        client_options={"api_endpoint": url},
-    )
-    # A connection for each thread; it keeps ten by itself.
-    client._http.mount("http://", requests.HTTPAdapter(pool_maxsize=AT_ONCE))
-    bucket = client.bucket("bench")
-
-    def up() -> None:
-        # The server tells no checksum of what it was sent.
-        bucket.blob("large").upload_from_file(_Source(), size=SIZE_BYTES, checksum=None)
-
-    def down() -> None:
-        sink = _Sink()
-        bucket.blob("large").download_to_file(sink)
-        assert sink.size_bytes == SIZE_BYTES
-
-    def write(number: int) -> None:
-        bucket.blob(f"small/{number}").upload_from_string(SMALL, checksum=None)
-
-    def read(number: int) -> None:
-        assert len(bucket.blob(f"small/{number}").download_as_bytes()) == len(SMALL)
-
-    return {"google-cloud-storage": threads_work(up, down, write, read)}
-
-
-class _Source:
-    """A file of SIZE_BYTES, read once."""
-
-    def __init__(self) -> None:
-        self._at = 0
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size_bytes: int) -> bytes:
-        count = min(size_bytes, SIZE_BYTES - self._at)
-        self._at += count
-        whole, rest = divmod(count, len(PIECE))
-        return PIECE * whole + PIECE[:rest]
-
-
-class _Sink:
-    """A file that counts what is written."""
-
-    def __init__(self) -> None:
-        self.size_bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self.size_bytes += len(data)
-        return len(data)
 
 
 async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,8 +8,8 @@ from typing import Protocol, cast
 
 import google_crc32c
 
-CHUNK_BYTES = 6 * 1024 * 1024
-"""A multiple of 256 KiB, as the API asks for: what is kept in memory of an upload."""
+CHUNK_BYTES = 8 * 1024 * 1024
+"""A multiple of 256 KiB, as the API asks for. Two are kept in memory of an upload."""
 
 _FIRST_BYTES = 256 * 1024
 """What is kept of a small one."""
@@ -27,7 +27,7 @@ class Chunk:
     """A part of an object.
 
     Args:
-        data: Good until the next chunk is asked for, unless ``ChunkSource.let_go`` was called.
+        data: Good until it is given back.
         start: Of its first byte in the object.
         is_last: Whether the object ends with it.
     """
@@ -54,7 +54,7 @@ class ChunkSource:
         self.crc32c = 0
         self._whole = data if isinstance(data, bytes) else None
         self._pieces = aiter(_cut(data) if isinstance(data, bytes) else data)
-        self._buffer = bytearray()
+        self._free: list[bytearray] = []
         self._rest = memoryview(b"")
         self._start = 0
 
@@ -67,31 +67,35 @@ class ChunkSource:
         if self._whole is not None and len(self._whole) <= CHUNK_BYTES:
             self.crc32c = crc32c.extend(0, self._whole)
             return Chunk(memoryview(self._whole), 0, is_last=True)
-        self._buffer = self._buffer or bytearray(CHUNK_BYTES if self._start else _FIRST_BYTES)
+        if self._free:
+            buffer = self._free.pop()
+        else:
+            buffer = bytearray(CHUNK_BYTES if self._start else _FIRST_BYTES)
         filled = 0
         while True:
             if not self._rest and (piece := await anext(self._pieces, None)) is not None:
                 self.crc32c = crc32c.extend(self.crc32c, piece)
                 self._rest = memoryview(piece)
                 continue
-            room = min(len(self._buffer) - filled, len(self._rest))
-            if not room and self._rest and len(self._buffer) < CHUNK_BYTES:
-                small, self._buffer = self._buffer, bytearray(CHUNK_BYTES)
-                self._buffer[:filled] = small
+            room = min(len(buffer) - filled, len(self._rest))
+            if not room and self._rest and len(buffer) < CHUNK_BYTES:
+                small, buffer = buffer, bytearray(CHUNK_BYTES)
+                buffer[:filled] = small
                 continue
             if not room:
                 break
-            self._buffer[filled : filled + room] = self._rest[:room]
+            buffer[filled : filled + room] = self._rest[:room]
             self._rest = self._rest[room:]
             filled += room
-        view = memoryview(self._buffer)[:filled]
+        view = memoryview(buffer)[:filled]
         found = Chunk(view, self._start, is_last=not self._rest)
         self._start = found.end
         return found
 
-    def let_go(self) -> None:
-        """Leave the last chunk alone for good: a request that failed may still be sending it."""
-        self._buffer = bytearray()
+    def give_back(self, chunk: Chunk) -> None:
+        """Let a chunk's memory be used again: nobody looks at it any more."""
+        if isinstance(chunk.data.obj, bytearray):
+            self._free.append(chunk.data.obj)
 
 
 async def _cut(data: bytes) -> AsyncIterator[bytes]:

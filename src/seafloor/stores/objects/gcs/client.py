@@ -54,7 +54,7 @@ class Call(msgspec.Struct, frozen=True):
 class GcsClient:
     """One bucket over HTTP.
 
-    Used from one event loop; the bytes themselves are moved by a thread outside of it.
+    Used from one event loop; the bytes themselves are moved by threads outside of it.
 
     Args:
         bucket: Its name.
@@ -194,6 +194,8 @@ def _http(*, trust_env: bool, read_timeout_s: float | None = None) -> Client:
     builder = (
         ClientBuilder()
         .user_agent("seafloor")
+        # Several transfers are encrypted at once, and a busy machine lets them wait less.
+        .runtime_multithreaded(True)
         .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .follow_redirects(False)

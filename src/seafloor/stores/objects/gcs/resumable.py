@@ -82,27 +82,34 @@ class ResumableUpload:
             await self._cancel()
 
     async def send(self, first: Chunk, source: ChunkSource) -> Resource:
-        """Send all chunks, the first and those that follow."""
+        """Send all chunks, the first and those that follow; one is made while one is sent."""
         chunk = first
-        while True:
-            found = await self._send(chunk, source)
-            if found is not None:
-                self._is_whole = True
-                return found
-            chunk = await source.next()
+        while not chunk.is_last:
+            following = asyncio.create_task(source.next())
+            try:
+                await self._send(chunk, source)
+                chunk = await following
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+        found = await self._send(chunk, source)
+        if found is None:
+            raise self._lost("Google Cloud Storage does not end it")
+        self._is_whole = True
+        return found
 
     async def _send(self, chunk: Chunk, source: ChunkSource) -> Resource | None:
         """Send one chunk until the service has all of it; None: it waits for the next."""
         # The checksum of the whole: the service itself refuses what was damaged on its way.
         hashes = {"X-Goog-Hash": f"crc32c={crc32c_text(source.crc32c)}"} if chunk.is_last else {}
         reached = chunk.start
-        failures = 0
+        failures = requests = 0
         is_known = True
         while True:
+            requests += 1
             try:
                 answer = await (self._put(chunk, reached, hashes) if is_known else self._ask())
             except StoreUnavailable as error:
-                source.let_go()
                 failures += 1
                 if failures >= self._policy.attempts_max:
                     raise
@@ -127,6 +134,9 @@ class ResumableUpload:
             reached = answer
             is_known = True
             if reached == chunk.end and not chunk.is_last:
+                if requests == 1:
+                    # A request that failed may still be sending it.
+                    source.give_back(chunk)
                 return None
 
     async def _put(self, chunk: Chunk, reached: int, hashes: Mapping[str, str]) -> Resource | int:
