@@ -16,6 +16,7 @@ from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.memory import MemoryMetricStore
 from seafloor.stores.metrics.protocol import MetricStore
 from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.testing.databases import database_url
 from seafloor.testing.metric_worlds import T0_NS, workload_id, workload_of
 
@@ -84,7 +85,8 @@ class SqlEntryWorld(EntryWorld):
 
     def __init__(self, folder: Path) -> None:
         self.database = Database(database_url(folder))
-        metrics = SqlMetricStore(self.database)
+        self.objects = LocalObjectStore(folder / "objects")
+        metrics = SqlMetricStore(self.database, self.objects)
         self.store = SqlEntryStore(self.database, metrics)
         self.metadata, self.metrics = SqlMetadataStore(self.database), metrics
 
@@ -96,4 +98,5 @@ class SqlEntryWorld(EntryWorld):
     async def close(self) -> None:
         """See ``EntryWorld``."""
         await self.metrics.close()
+        await self.objects.close()
         await self.database.close()
