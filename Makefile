@@ -55,8 +55,8 @@ services: $(VENV)/.installed-dev ## start the real servers that tests use, until
 services-check: $(VENV)/.installed-dev ## start each of them once and stop it again
 	@$(BIN)/python -m tests.services --check
 
-bench: $(VENV)/.installed-dev ## comparisons and scaling laws; prints tables
-	@$(BIN)/python -m tests.bench
+bench: $(VENV)/.installed-dev ## comparisons and scaling laws; prints tables; BENCH=tracking for some of them
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 web: ## build the page
 	@cd web && npm ci --no-fund --no-audit && npm run build

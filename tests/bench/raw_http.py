@@ -73,23 +73,34 @@ Make = Callable[[RawClient, int], Sequence[bytes]]
 """Prepares a client's requests, given its number."""
 
 
-def _work(url: str, make: Make, number: int, ready, go, told) -> None:
+Work = Callable[[RawClient, int], None]
+"""What a client then does, timed, given its number."""
+
+
+def _work(url: str, prepare: Make, work: Work | None, number: int, ready, go, told) -> None:
     with RawClient(url) as client:
-        requests = make(client, number)
+        requests = prepare(client, number)
         ready.put(number)
         go.wait()
         begun = time.perf_counter()
         for request in requests:
             client.send(request)
+        if work is not None:
+            work(client, number)
         told.put((begun, time.perf_counter()))
 
 
 def seconds(url: str, make: Make, *, clients: int) -> float:
     """How long clients, a process each, take to send all that they prepared."""
+    return spans(url, make, None, clients=clients)
+
+
+def spans(url: str, make: Make, work: Work | None, *, clients: int) -> float:
+    """The same, with what they do after it."""
     context = multiprocessing.get_context("fork")
     ready, told, go = context.Queue(), context.Queue(), context.Event()
     workers = [
-        context.Process(target=_work, args=(url, make, number, ready, go, told))
+        context.Process(target=_work, args=(url, make, work, number, ready, go, told))
         for number in range(clients)
     ]
     for worker in workers:
@@ -97,7 +108,7 @@ def seconds(url: str, make: Make, *, clients: int) -> float:
     for _ in workers:
         ready.get(timeout=300)
     go.set()
-    spans = [told.get(timeout=600) for _ in workers]
+    taken = [told.get(timeout=600) for _ in workers]
     for worker in workers:
         worker.join()
-    return max(end for _, end in spans) - min(begin for begin, _ in spans)
+    return max(end for _, end in taken) - min(begin for begin, _ in taken)

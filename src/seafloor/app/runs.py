@@ -45,6 +45,7 @@ LABELS_MAX = 2000
 REASON_CHARS_MAX = 2000
 IDEMPOTENCY_KEY_CHARS_MAX = 250
 COMPARED_MAX = 20
+_EXPERIMENTS_KEPT_MAX = 1000
 
 _ALL = Columns()
 
@@ -147,11 +148,13 @@ class Runs:
         self._rooms = rooms
         self._clock = clock
         self._wakeup = wakeup
+        self._experiments: dict[int, Experiment] = {}
 
     async def create_tracked(self, new: NewTrackedRun, *, by: Principal) -> RunDetails:
         """Create a run in ``running``; the same id again returns the run that is there.
 
-        A new one is told of as it was written, without reading it.
+        A new one is told of as it was written, without reading it; of its experiment the id, the
+        project and the place for artifacts are right, the rest may be of before.
 
         Raises:
             InvalidValue, LimitExceeded: a name, key or value is not acceptable.
@@ -162,7 +165,7 @@ class Runs:
         name = check_name(new.name) if new.name else made_up_name()
         user = _checked_user(new.user)
         if new.experiment is None:
-            experiment = await self._metadata.experiment_get(new.experiment_id)
+            experiment = await self._experiment_of(new.experiment_id)
         else:
             experiment = await self._rooms.experiments.ensure(new.experiment, project=new.project)
         now_ns = self._clock.now_ns()
@@ -189,6 +192,19 @@ class Runs:
             workload, labels=labels, event=event, idempotency_key=new.id
         )
         return RunDetails(made, experiment, labels, ())
+
+    async def _experiment_of(self, experiment_id: int) -> Experiment:
+        """An experiment as it once was: its project and its place for artifacts never change.
+
+        Whether it still lives is looked at when the run is written.
+        """
+        found = self._experiments.get(experiment_id)
+        if found is None:
+            found = await self._metadata.experiment_get(experiment_id)
+            if len(self._experiments) >= _EXPERIMENTS_KEPT_MAX:
+                self._experiments.clear()
+            self._experiments[experiment_id] = found
+        return found
 
     async def create_launched(self, new: NewLaunchedRun, *, by: Principal) -> Workload:
         """Create a run with attempt 1 in ``queued`` and wake the reconciler.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import random
 import time
-import uuid
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -61,6 +61,7 @@ class Gate:
         self._token = token.encode()
         self._own = urlsplit(url).netloc
         self._tokens = tokens
+        self._random = random.Random()  # noqa: S311  # ids of requests are no secrets
         self.stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +75,7 @@ class Gate:
         if scope["path"].startswith(_PAGES_API):
             scope["path"] = "/api/" + scope["path"].removeprefix(_PAGES_API)
         begun = time.perf_counter()
-        mark = uuid.uuid4().hex
+        mark = f"{self._random.getrandbits(128):032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = mark
         state["stopping"] = self.stopping

@@ -91,7 +91,7 @@ class MetricPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        way = _WAYS.get(scope["path"]) if scope["type"] == "http" else None
+        way = WAYS.get(scope["path"]) if scope["type"] == "http" else None
         principal = scope["state"].get("principal") if way is not None else None
         if way is None or principal is None or not _is_simple(cast(dict[str, Any], scope)):
             await self._inner(scope, receive, send)
@@ -192,7 +192,7 @@ async def _log(app: Application, principal: Principal, run_id: str, entries: Ent
     return b"{}"
 
 
-_WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = {
+WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = {
     f"/api/2.0/mlflow/runs/{name}": way
     for name, way in (
         ("create", _create),
@@ -202,6 +202,7 @@ _WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = 
         ("log-batch", _log_batch),
     )
 }
+"""By path, what writes a request's body and gives the answer's."""
 
 
 @lru_cache(maxsize=16_384)
@@ -214,7 +215,9 @@ def _is_key(text: str) -> bool:
 
 
 def _points(metrics: Sequence[_Metric]) -> Sequence[Point]:
-    if not all(_is_key(metric.key) and not metric.model_id for metric in metrics):
+    if not all(map(_is_key, {metric.key for metric in metrics})):
+        raise _Odd
+    if any([metric.model_id for metric in metrics]):  # noqa: C419  # a list is quicker
         raise _Odd
     return metrics
 
