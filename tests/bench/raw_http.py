@@ -13,13 +13,20 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 
+SENDS_MAX = 30
+
+
 class RawClient:
     """One connection to a server."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host = parts.netloc
-        self._socket = socket.create_connection((parts.hostname, parts.port), timeout=300)
+        self._address = (parts.hostname, parts.port)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._socket = socket.create_connection(self._address, timeout=300)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._waiting = b""
 
@@ -40,7 +47,20 @@ class RawClient:
         return head.encode() + body
 
     def send(self, request: bytes) -> bytes:
-        """Send a request and give the body of its answer; what is no 200 is an error."""
+        """Send a request and give the body of its answer; what is no 200 is an error.
+
+        When the connection is closed it is sent again, as clients do: the peer ends its workers
+        when the machine is so busy that they do not answer it.
+        """
+        for _ in range(SENDS_MAX - 1):
+            try:
+                return self._send(request)
+            except ConnectionError:
+                time.sleep(1.0)
+                self._connect()
+        return self._send(request)
+
+    def _send(self, request: bytes) -> bytes:
         self._socket.sendall(request)
         while b"\r\n\r\n" not in self._waiting:
             self._more()
@@ -65,7 +85,7 @@ class RawClient:
     def _more(self) -> None:
         found = self._socket.recv(1 << 20)
         if not found:
-            raise RuntimeError("the server closed the connection")
+            raise ConnectionResetError("the server closed the connection")
         self._waiting += found
 
 
