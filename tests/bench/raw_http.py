@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-
 SENDS_MAX = 30
 
 
