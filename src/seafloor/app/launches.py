@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from seafloor.app.environments import Environments
 from seafloor.app.tokens import Tokens
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import Workload
 from seafloor.launch.protocol import EnvironmentLockRef, TaskKey, TaskLaunch
+
+_SDK: Final = re.compile(r"^seafloor *(\[[^\]]*\])? *(==|@)", re.MULTILINE)
+"""The line of a lock that installs it."""
 
 
 class Launches:
@@ -48,20 +54,27 @@ class Launches:
             command=spec.command,
             code=workload.code,
             environment=environment,
-            env={**self.variables(workload, token), **spec.env},
+            env={**self.variables(workload, token, environment), **spec.env},
             token=token,
             cpu_count=spec.resources.cpu_count,
             memory_bytes=spec.resources.memory_bytes,
             timeout_s=spec.timeout_s,
         )
 
-    def variables(self, workload: Workload, token: str | None) -> dict[str, str]:
-        """The variables that make users' tools find home."""
+    def variables(
+        self, workload: Workload, token: str | None, environment: EnvironmentLockRef | None
+    ) -> dict[str, str]:
+        """The variables that make users' tools find home.
+
+        Where the environment is known to have our SDK, mlflow logs through its plugin; elsewhere
+        it could not load it, so that it gets the plain address.
+        """
+        has_plugin = environment is not None and _SDK.search(environment.lock) is not None
         made = {
             "SEAFLOOR_URL": self._url,
             "SEAFLOOR_RUN_ID": workload.id,
             "SEAFLOOR_ATTEMPT": str(workload.attempt),
-            "MLFLOW_TRACKING_URI": self._url,
+            "MLFLOW_TRACKING_URI": f"seafloor+{self._url}" if has_plugin else self._url,
             "MLFLOW_RUN_ID": workload.id,
             "MLFLOW_EXPERIMENT_ID": str(workload.experiment_id or 0),
         }

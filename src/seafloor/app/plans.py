@@ -15,6 +15,7 @@ from seafloor.domain.code import CodeSource, GitCode
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
+from seafloor.launch.protocol import EnvironmentLockRef
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +51,13 @@ class Plans:
         """Plan a run; creates nothing. Raises what creating it would raise."""
         spec = parse_experiment(data)
         check_code(spec, code)
-        environment, cached = "the Python it is given", None
+        environment, cached, lock = "the Python it is given", None, None
         if spec.environment is not None:
             details = await self._environments.get(spec.environment, project=spec.project)
             version = details.environment
             environment = f"{version.name}@{version.version} ({version.digest[:12]})"
             cached = details.size_bytes is not None
+            lock = EnvironmentLockRef(environment, version.python, version.lock, version.digest)
         found = await self._experiments.find_usable(spec.name, project=spec.project)
         exists = found is not None
         sample = Workload(
@@ -70,7 +72,7 @@ class Plans:
             updated_ns=0,
             attempt=1,
         )
-        variables = self._launches.variables(sample, None)
+        variables = self._launches.variables(sample, None, lock)
         for name in ("SEAFLOOR_RUN_ID", "MLFLOW_RUN_ID"):
             variables[name] = "<id of the run>"
         variables["MLFLOW_EXPERIMENT_ID"] = "<id of the experiment>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
 from seafloor.domain.errors import SeafloorError
@@ -67,7 +68,8 @@ class Takeover:
             runs = [run for run in waiting_runs(self._settings) if self._is_ours(run)]
             if not runs:
                 return True
-            client = Client(self._settings.url, self._settings.token or "", options=_OPTIONS)
+            options = replace(_OPTIONS, tls=self._settings.tls)
+            client = Client(self._settings.url, self._settings.token, options=options)
         except (SeafloorError, OSError):
             return True
         try:

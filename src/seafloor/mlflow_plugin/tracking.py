@@ -22,7 +22,7 @@ from seafloor.domain.errors import CallerError
 from seafloor.domain.ids import parse_workload_id
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
 from seafloor.mlflow_plugin.journal import Journal, Journals
-from seafloor.sdk.settings import check_url, read_settings
+from seafloor.sdk.settings import Tls, check_url, read_settings
 from seafloor.sdk.tracked_run import EndState
 from seafloor.sdk.values import PARAM_CHARS_MAX, check_params, check_tags, make_points
 from seafloor.sdk.wal import End, Params, Points, Tags
@@ -67,10 +67,21 @@ class ServerAway(Exception):
 
 def make_store(url: str) -> TrackingStore:
     """Make the store for the server at an address that begins with http."""
+    creds = get_default_host_creds(url)
+    if creds.aws_sigv4 or creds.auth or (creds.username and creds.password):
+        _log.warning(
+            "seafloor: what is logged is sent with MLFLOW_TRACKING_TOKEN only; a server that asks "
+            "for a user name or another proof gets no metrics: use http instead of seafloor+http"
+        )
     settings = replace(
         read_settings(),
         url=check_url(url, field="MLFLOW_TRACKING_URI"),
-        token=get_default_host_creds(url).token,
+        token=creds.token or "",  # none: SEAFLOOR_TOKEN may be another server's
+        tls=Tls(
+            is_checked=not creds.ignore_tls_verification,
+            authorities=creds.server_cert_path,
+            certificate=creds.client_cert_path,
+        ),
     )
     return TrackingStore(partial(get_default_host_creds, url), Journals(settings))
 

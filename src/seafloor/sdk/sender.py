@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -208,7 +209,8 @@ class Sender:
     def _connect(self) -> Courier:
         if self._client is None:
             url = require_server(self._settings)
-            self._client = Client(url, self._settings.token, options=_OPTIONS)
+            options = replace(_OPTIONS, tls=self._settings.tls)
+            self._client = Client(url, self._settings.token, options=options)
         return Courier(self._client, self._run_id, self._folder / "files", self.account)
 
     def _bring(self, courier: Courier, *, closing: bool) -> None:

@@ -26,6 +26,24 @@ VARIABLES: Final = {
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How an ``https`` server is known, and knows us.
+
+    Args:
+        is_checked: Whether its certificate is checked.
+        authorities: File of certificates that are believed; None: the system's.
+        certificate: File of our own certificate and its key; None: none.
+    """
+
+    is_checked: bool = True
+    authorities: str | None = None
+    certificate: str | None = None
+
+
+SYSTEM_TLS: Final = Tls()
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the client works with.
 
@@ -39,6 +57,7 @@ class Settings:
         run_id: The run this process is a task of; None outside a launched task.
         attempt: Which attempt of it; None outside a launched task.
         exit_wait_s: How long a process that ends waits for what it logged to be sent.
+        tls: For ``https``; set by who calls us, not by a variable.
         origins: Field to where its value is from: ``default`` or the name of a variable.
     """
 
@@ -51,6 +70,7 @@ class Settings:
     run_id: str | None = None
     attempt: int | None = None
     exit_wait_s: float = 10.0
+    tls: Tls = SYSTEM_TLS
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

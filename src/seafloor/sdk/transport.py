@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from seafloor.domain.errors import (
     Unauthenticated,
     error_classes,
 )
-from seafloor.sdk.settings import check_url
+from seafloor.sdk.settings import SYSTEM_TLS, Tls, check_url
 from seafloor.wire.errors import ErrorBody
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ class TransportOptions:
         read_s: For the next bytes of an answer.
         repeat_s: How long a call that may be repeated is repeated while the server is away or
             busy; 0: once only.
+        tls: For ``https``.
     """
 
     connect_s: float = 5.0
     read_s: float = 60.0
     repeat_s: float = 15.0
+    tls: Tls = SYSTEM_TLS
 
 
 class Readable(Protocol):
@@ -113,7 +116,7 @@ class Transport:
 
     Args:
         url: Of the server.
-        token: Presented with every request; None: none.
+        token: Presented with every request; None or empty: none.
         options: How long to wait.
 
     Raises:
@@ -235,7 +238,7 @@ class Transport:
         from seafloor import __version__
 
         headers = {"User-Agent": f"seafloor/{__version__}", "Accept": "application/json"}
-        if self.token is not None:
+        if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         body = request.body
         if request.json is not None:
@@ -259,7 +262,7 @@ class Transport:
 
     def _connections(self) -> urllib3.PoolManager:
         if self._pool is None:
-            self._pool = _make_pool(self.url)
+            self._pool = _make_pool(self.url, self.options.tls)
         return self._pool
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
@@ -308,14 +311,19 @@ class Transport:
         return SeafloorError(f"{said}, and not as a Seafloor server does.")
 
 
-def _make_pool(url: str) -> urllib3.PoolManager:
+def _make_pool(url: str, tls: Tls) -> urllib3.PoolManager:
     import urllib3
 
     parts = urllib.parse.urlsplit(url)
     proxy = None if parts.hostname in _LOOPBACK_NAMES else _proxy(parts)
-    if proxy is not None:
-        return urllib3.ProxyManager(proxy, maxsize=8, blocksize=_BLOCK_BYTES)
-    return urllib3.PoolManager(maxsize=8, blocksize=_BLOCK_BYTES)
+    make = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
+    return make(
+        maxsize=8,
+        blocksize=_BLOCK_BYTES,
+        cert_reqs="CERT_REQUIRED" if tls.is_checked else "CERT_NONE",
+        ca_certs=tls.authorities,
+        cert_file=tls.certificate,
+    )
 
 
 def _proxy(parts: urllib.parse.SplitResult) -> str | None:
