@@ -32,6 +32,7 @@ REQUIREMENTS = ROOT / "examples" / "digits" / "requirements.txt"
 SERVER_REQUIREMENTS = ROOT / "tests" / "compat" / "mlflow-server.txt"
 SCENARIOS = Path(__file__).with_name("mlflow_scenarios.py")
 BUILD_TIMEOUT_S = 600
+PROGRAMS_TIMEOUT_S = 600
 
 
 def client_python() -> Path:
@@ -189,6 +190,35 @@ class PluginUser:
     def waiting(self) -> list[Path]:
         """Write-ahead files that wait."""
         return sorted((self.home or self.work / "home").glob("spool/*/*.wal"))
+
+
+def run_programs(url: str, work: Path, *names: str) -> dict[str, Any]:
+    """Run the programs of ``mlflow_programs`` against a server; their outcomes by name."""
+    work.mkdir()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
+    with (work / "programs.log").open("wb") as log:
+        done = subprocess.run(
+            [
+                *(str(server_python()), "-W", "ignore", "-m", "mlflow_programs"),
+                *(str(work / "outcomes.json"), *names),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd=work,
+            timeout=PROGRAMS_TIMEOUT_S,
+            check=False,
+            env={
+                **kept,
+                "PYTHONPATH": str(Path(__file__).parent),
+                "MLFLOW_TRACKING_URI": url,
+                "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+    assert done.returncode == 0, (work / "programs.log").read_text()[-3000:]
+    return json.loads((work / "outcomes.json").read_bytes())
 
 
 @contextmanager

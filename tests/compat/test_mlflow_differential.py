@@ -1,9 +1,14 @@
-"""A real ``mlflow server`` and Seafloor are asked the same, and their answers compared."""
+"""A real ``mlflow server`` and Seafloor are asked the same, and their answers compared.
+
+By bare requests, and by programs that use the mlflow client: of these what the client gives is
+compared field by field, its refusals by class, code and how their messages begin.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,9 @@ from hypothesis import strategies as st
 from http_world import ask
 from live_server import LiveServer
 from mlflow_cases import CASES, Case, T
-from mlflow_world import mlflow_server
+from mlflow_programs import PROGRAMS
+from mlflow_programs.outcomes import agree, apart
+from mlflow_world import mlflow_server, run_programs
 
 # The peer's environment may have to be fetched and built first.
 pytestmark = pytest.mark.timeout(900)
@@ -36,7 +43,7 @@ class Side:
     """A server, and what it calls what the cases speak of."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._ids: dict[str, str] = {}
         self._ids["exp"] = self._made("/experiments/create", {"name": "diff"})["experiment_id"]
         self._ids["dexp"] = self._made("/experiments/create", {"name": "deleted"})["experiment_id"]
@@ -62,7 +69,7 @@ class Side:
     def answer(self, case: Case, *, named: bool = True) -> tuple[int, Any]:
         """The status and the body, with names in the place of ids."""
         found = ask(
-            self._url, case.method, _API + self._with_ids(case.path), body=self._sent(case.body)
+            self.url, case.method, _API + self._with_ids(case.path), body=self._sent(case.body)
         )
         try:
             body = json.loads(found.body)
@@ -197,3 +204,45 @@ def test_batch__made_up__is_taken_or_refused_as_by_mlflow(
 
 def _by_key(data: dict[str, Any]) -> dict[str, Any]:
     return {part: sorted(found, key=lambda one: one["key"]) for part, found in data.items()}
+
+
+Outcomes = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    sides: tuple[Side, Side],
+    answers: list[tuple[tuple[int, Any], tuple[int, Any]]],  # which speak of servers that are new
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Outcomes, Outcomes]:
+    """What the programs gave on MLflow and on Seafloor."""
+    folder = tmp_path_factory.mktemp("programs")
+    places = [folder / name for name in ("mlflow", "seafloor")]
+    with ThreadPoolExecutor() as pool:
+        theirs, ours = pool.map(run_programs, [side.url for side in sides], places)
+    return theirs, ours
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program__on_both_servers__gives_the_same_or_differs_on_purpose(
+    outcomes: tuple[Outcomes, Outcomes], name: str
+) -> None:
+    theirs, ours = (each[name] for each in outcomes)
+    found = "\n".join(apart(theirs, ours))
+    if PROGRAMS[name].differs:
+        assert found, f"no difference any more: {theirs}"
+    else:
+        assert not found, found
+
+
+def test_programs__there_are_enough_of_them() -> None:
+    assert sum(not one.differs for one in PROGRAMS.values()) >= 150
+
+
+def test_agree__of_what_differs__is_false() -> None:
+    refusal = {"class": "A", "code": "B", "message": "No run."}
+    assert agree({"a": [1, refusal]}, {"a": [1, {**refusal, "message": "No run. Or is it?"}]})
+    for other in ({"class": "X"}, {"code": None}, {"message": "No."}):
+        assert not agree(refusal, {**refusal, **other})
+    for theirs, ours in (([1], [1, 2]), ({"a": None}, {}), (1, "1")):
+        assert not agree(theirs, ours)

@@ -11,7 +11,7 @@
     identifier := [subject "."] key ["." part] ["->" path]
     order      := identifier ["AS" "NUMBER"] ["ASC" | "DESC"]
 
-A key may be quoted with backticks or double quotes. OR, NOT, BETWEEN, parentheses, parts, paths and
+A key may be quoted with backticks or quotes. OR, NOT, BETWEEN, parentheses, parts, paths and
 numbers as params are ours only.
 
 Source: the reference of MLflow's search syntax, and ``docs/reference/search.md``.

@@ -15,7 +15,7 @@ _TOKEN = re.compile(
       | (?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?![\w.]))
       | (?P<operator>!=|<>|<=|>=|=|<|>)
       | (?P<mark>[(),])
-      | (?P<word>(?:[^\W\d]|`[^`]*`|"[^"]*")(?:[\w/:.]|-(?!>)|`[^`]*`|"[^"]*")*)
+      | (?P<word>(?:[^\W\d]|`[^`]*`|"[^"]*")(?:[\w/:.]|-(?!>)|`[^`]*`|"[^"]*"|(?<=\.)'[^']*')*)
     )""",
     re.VERBOSE,
 )
@@ -95,8 +95,8 @@ def tokens(text: str, *, field: str) -> list[Token]:
 
 
 def unquoted(text: str) -> str:
-    """A key without the backticks or double quotes around it."""
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in '`"':
+    """A key without the quotes around it."""
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "`\"'":
         return text[1:-1]
     return text
 

@@ -65,6 +65,15 @@ class ModelCases(MetadataStoreCases):
         with pytest.raises(NotFound):
             await store.model_get(model().id)
 
+    async def test_model_create__in_a_deleted_experiment__conflict(
+        self, store: MetadataStore
+    ) -> None:
+        gone = await store.experiment_create(experiment())
+        await store.experiment_set_deleted(gone.id, deleted_ns=1)
+        with pytest.raises(Conflict):
+            await store.model_create(model(experiment_id=gone.id))
+        assert await store.model_list([gone.id], lifecycle=Lifecycle.ALL) == ()
+
     async def test_model_list__lifecycles__newest_first(self, store: MetadataStore) -> None:
         other = await store.experiment_create(experiment())
         for number in (1, 2, 3):

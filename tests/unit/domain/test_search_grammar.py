@@ -343,7 +343,7 @@ def test_parse_columns__of_names__says_what_is_wanted(text: str, columns: Column
         ("name", "expected metrics, params or tags"),
         (",", "expected metrics, params or tags"),
         ("metrics params", "expected a comma"),
-        ("metrics.'a'", "(character 1)"),
+        ("'metrics'.a", "(character 10)"),
     ],
 )
 def test_parse_columns__of_something_else__is_refused(text: str, words: str) -> None:

@@ -48,10 +48,10 @@ def test_run_id_of__either_name__is_one() -> None:
 
 
 def test_experiment_id_of__a_whole_number__is_one() -> None:
-    assert experiment_id_of("12") == 12
+    assert (experiment_id_of("12"), experiment_id_of("-1")) == (12, -1)
     with pytest.raises(InvalidValue, match="Missing value for required parameter 'experiment_id'"):
         experiment_id_of("")
-    for wrong in ("x", "-1", "1.0", "²", "9" * 19):
+    for wrong in ("x", "--1", "1.0", "²", "9" * 19):
         with pytest.raises(InvalidValue, match="Experiment ID must be a valid integer"):
             experiment_id_of(wrong)
 

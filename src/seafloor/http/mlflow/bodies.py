@@ -21,6 +21,7 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 
 Int64 = int | str
 
+_EXPERIMENT_ID = re.compile(r"-?[0-9]{1,18}\Z")
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}\Z")
 _T = TypeVar("_T", bound=msgspec.Struct)
 
@@ -124,7 +125,7 @@ def experiment_id_of(text: str) -> int:
     """
     if not text:
         raise words.missing("experiment_id")
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    if not _EXPERIMENT_ID.match(text):
         raise InvalidValue(
             f"Invalid experiment ID '{text[:64]}'. Experiment ID must be a valid integer.",
             field="experiment_id",

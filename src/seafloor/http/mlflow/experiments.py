@@ -8,6 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from seafloor.domain.errors import Conflict, InvalidValue, NotFound
+from seafloor.domain.experiments import Experiment
 from seafloor.domain.search import Lifecycle
 from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import (
@@ -51,6 +52,20 @@ def view_of(text: str | int) -> Lifecycle:
     return found
 
 
+async def active_experiment(request: AnyRequest, text: str) -> Experiment:
+    """The experiment that something may be made in.
+
+    Raises:
+        NotFound, Conflict: there is none, or it is deleted; in MLflow's words.
+    """
+    found = await application_of(request).experiments.get(experiment_id_of(text))
+    if found.deleted_ns is not None:
+        raise Conflict(
+            f"The experiment {found.id} must be in the 'active' state. Current state is deleted."
+        )
+    return found
+
+
 @get("/experiments/get-by-name")
 async def get_by_name(request: AnyRequest, experiment_name: FromQuery[str]) -> Json:
     try:
@@ -77,6 +92,8 @@ async def create(request: AnyRequest) -> Json:
         )
     if not body.name:
         raise words.missing("name")
+    for tag in body.tags:
+        words.checked_key(tag.key, name="key", called="key")
     made = await application_of(request).experiments.create(
         body.name, tags=pairs(body.tags, field="tags")
     )
@@ -115,14 +132,9 @@ async def restore(request: AnyRequest) -> Json:
 async def set_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Change)
     experiments = application_of(request).experiments
-    experiment_id = experiment_id_of(body.experiment_id)
-    if (await experiments.get(experiment_id)).deleted_ns is not None:
-        raise Conflict(
-            f"The experiment {experiment_id} must be in the 'active' state. "
-            "Current state is deleted."
-        )
+    found = await active_experiment(request, body.experiment_id)
     key = words.checked_key(body.key, name="key")
-    await experiments.change_tags(experiment_id, set_={key: body.value})
+    await experiments.change_tags(found.id, set_={key: body.value})
     return {}
 
 

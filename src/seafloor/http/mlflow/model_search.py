@@ -22,6 +22,7 @@ from seafloor.domain.search import (
     Order,
     Subject,
 )
+from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import Int64, body_of, experiment_id_of, int64
 from seafloor.http.mlflow.entities import MODEL_STATUS, Json, model_json, without_empty
 from seafloor.http.mlflow.matching import Value, matches, page_of
@@ -125,6 +126,8 @@ async def search(request: AnyRequest) -> Json:
     limit = int64(body.max_results, field="max_results")
     if not 1 <= limit <= MODELS_MAX:
         raise InvalidValue(f"max_results must be 1..{MODELS_MAX}.", field="max_results")
+    if not body.experiment_ids:
+        raise words.missing("experiment_ids")
     if not all(dataset.dataset_name for dataset in body.datasets):
         raise InvalidValue("`dataset_name` must be specified.", field="datasets")
     condition = GRAMMAR.filter(body.filter)

@@ -16,10 +16,10 @@ from seafloor.domain.names import check_name
 from seafloor.http.mlflow.bodies import (
     KeyValue,
     body_of,
-    experiment_id_of,
     pairs,
 )
 from seafloor.http.mlflow.entities import Json, model_json
+from seafloor.http.mlflow.experiments import active_experiment
 from seafloor.http.mlflow.runs import active_run
 from seafloor.http.requests import AnyRequest, check_write
 from seafloor.http.state import application_of
@@ -68,10 +68,11 @@ async def create(request: AnyRequest) -> Json:
     name = check_name(body.name or f"model-{secrets.token_hex(4)}")
     if any(char in "/:.%\"'" for char in name):
         raise InvalidValue(
-            f"Invalid model name ('{name}') provided. Model name must be a non-empty string and "
+            f"Invalid model name ({name!r}) provided. Model name must be a non-empty string and "
             "cannot contain the following characters: ('/', ':', '.', '%', '\"', \"'\")",
             field="name",
         )
+    experiment = await active_experiment(request, body.experiment_id)
     source = None
     if body.source_run_id:
         source = (await active_run(request, body.source_run_id)).id
@@ -79,7 +80,7 @@ async def create(request: AnyRequest) -> Json:
     made = await app.stores.metadata.model_create(
         LoggedModel(
             id=f"m-{secrets.token_hex(16)}",
-            experiment_id=experiment_id_of(body.experiment_id),
+            experiment_id=experiment.id,
             name=name,
             model_type=body.model_type,
             source_run_id=source,

@@ -33,7 +33,7 @@ def missing(name: str) -> InvalidValue:
 def invalid(value: object, name: str) -> InvalidValue:
     """A parameter has a value of the wrong kind."""
     kind = type(value).__name__
-    shown = json.dumps(value, ensure_ascii=False)
+    shown = json.dumps(value, sort_keys=True, separators=(",", ":"))
     if len(shown) > _VALUE_CHARS_MAX:
         shown = shown[:_VALUE_CHARS_MAX] + "…"
     return InvalidValue(
@@ -98,7 +98,7 @@ def checked_key(text: str, *, name: str, called: str = "key") -> str:
                 f"names when treated as such. This name would resolve to {resolved!r}"
             )
         raise InvalidValue(
-            f"Invalid value \"{text}\" for parameter '{name}' supplied: {why}", field=name
+            f"Invalid value {json.dumps(text)} for parameter '{name}' supplied: {why}", field=name
         ) from error
 
 

@@ -458,6 +458,7 @@ class LoggedModelRecords(Protocol):
         Raises:
             AlreadyExists: the id is taken.
             NotFound: no such experiment or source run.
+            Conflict: the experiment is deleted.
         """
         ...
 

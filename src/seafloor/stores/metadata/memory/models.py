@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from seafloor.domain.errors import AlreadyExists
+from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
@@ -35,7 +35,8 @@ class MemoryModels:
         """See ``LoggedModelRecords``."""
         if model.id in self._rows.models:
             raise AlreadyExists(f"There is a model {model.id} already.", field="model_id")
-        self._rows.experiment(model.experiment_id)
+        if self._rows.experiment(model.experiment_id).deleted_ns is not None:
+            raise Conflict("The experiment is deleted: restore it first.", field="experiment_id")
         if model.source_run_id is not None:
             self._rows.of_workload(model.source_run_id)
         made = replace(model, deleted_ns=None)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Row, insert, select, update
 
-from seafloor.domain.errors import AlreadyExists, NotFound
+from seafloor.domain.errors import AlreadyExists, Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
@@ -53,7 +53,10 @@ class SqlModels:
 
         def write(connection: Connection) -> LoggedModel:
             _check_id_is_free(connection, model.id)
-            check_experiment(connection, model.experiment_id)
+            if check_experiment(connection, model.experiment_id) is not None:
+                raise Conflict(
+                    "The experiment is deleted: restore it first.", field="experiment_id"
+                )
             if model.source_run_id is not None:
                 check_workload(connection, model.source_run_id)
             connection.execute(
@@ -123,7 +126,10 @@ class SqlModels:
             found = _get(connection, model_id)
             for key in delete_tags:
                 if key not in found.tags:
-                    raise NotFound(f"No tag with key '{key}' on model '{model_id}'.", field=key)
+                    raise NotFound(
+                        f"No tag with key '{key}' found for model with ID '{model_id}'.",
+                        field=key,
+                    )
             kept = {key: value for key, value in found.tags.items() if key not in delete_tags}
             changed = {
                 "updated_ns": updated_ns,
