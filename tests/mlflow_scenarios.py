@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,63 @@ def autolog(experiment: str) -> Any:
         "accuracy": float(loaded.score(x, y)),
         "inputs": len(client.get_run(run.info.run_id).inputs.dataset_inputs),
     }
+
+
+def _autologged(flavor: Any, experiment: str, train: Callable[[], None]) -> Any:
+    """What autolog of a flavor notes of a training, and the model that it kept."""
+    mlflow.set_experiment(experiment)
+    flavor.autolog()
+    try:
+        with mlflow.start_run() as run:
+            train()
+    finally:
+        flavor.autolog(disable=True)
+    client = mlflow.MlflowClient()
+    found = client.get_run(run.info.run_id)
+    loaded = flavor.load_model(f"runs:/{run.info.run_id}/model")
+    (made,) = found.outputs.model_outputs
+    return {
+        "run": shown(run.info.run_id),
+        "files": [f.path for f in client.list_artifacts(run.info.run_id)],
+        "contexts": sorted(tag.value for i in found.inputs.dataset_inputs for tag in i.tags),
+        "model": str(client.get_logged_model(made.model_id).status),
+        "kind": type(loaded).__name__,
+        "history": [
+            len(client.get_metric_history(run.info.run_id, key)) for key in found.data.metrics
+        ],
+    }
+
+
+@scenario
+def autolog_xgboost(experiment: str) -> Any:
+    import mlflow.xgboost
+    import xgboost
+
+    x, y = load_iris(return_X_y=True)
+    params = {"max_depth": 2, "objective": "multi:softprob", "num_class": 3, "nthread": 1}
+
+    def train() -> None:
+        data = xgboost.DMatrix(x, label=y)
+        xgboost.train(params, data, 5, evals=[(data, "train")], verbose_eval=False)
+
+    return _autologged(mlflow.xgboost, experiment, train)
+
+
+@scenario
+def autolog_lightgbm(experiment: str) -> Any:
+    import lightgbm
+    import mlflow.lightgbm
+
+    x, y = load_iris(return_X_y=True)
+    params = {"num_leaves": 4, "objective": "multiclass", "num_class": 3, "verbosity": -1}
+
+    def train() -> None:
+        data = lightgbm.Dataset(x, label=y)
+        lightgbm.train(
+            {**params, "num_threads": 1}, data, 5, valid_sets=[data], valid_names=["train"]
+        )
+
+    return _autologged(mlflow.lightgbm, experiment, train)
 
 
 @scenario

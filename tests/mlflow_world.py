@@ -30,6 +30,7 @@ from live_server import wait_for
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "examples" / "digits" / "requirements.txt"
 SERVER_REQUIREMENTS = ROOT / "tests" / "compat" / "mlflow-server.txt"
+AUTOLOG_REQUIREMENTS = ROOT / "tests" / "compat" / "autolog.txt"
 SCENARIOS = Path(__file__).with_name("mlflow_scenarios.py")
 BUILD_TIMEOUT_S = 600
 PROGRAMS_TIMEOUT_S = 600
@@ -48,6 +49,11 @@ def server_python() -> Path:
 def plugin_python() -> Path:
     """The Python that has mlflow's client and this checkout of Seafloor; likewise."""
     return _python_with(REQUIREMENTS, checkout=ROOT)
+
+
+def autolog_python() -> Path:
+    """The Python with mlflow's client, xgboost and lightgbm; likewise."""
+    return _python_with(AUTOLOG_REQUIREMENTS)
 
 
 def _python_with(requirements: Path, *, checkout: Path | None = None) -> Path:

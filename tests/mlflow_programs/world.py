@@ -19,6 +19,7 @@ NOBODY = "0" * 32
 MORE = "More is understood than MLflow understands."
 STRICT = "What cannot be read as a whole is refused; MLflow reads a part of it."
 _DAY_MS = 86_400_000
+_DIGITS_MAX = 5
 _HEX_ID = re.compile(r"\b(?:m-)?[0-9a-f]{32}\b")
 _LOCATION = re.compile(r"mlflow-artifacts:/+(?:workspaces/[^/]+/)?(\d+)")
 _EXPERIMENT = re.compile(r"((?:[Ee]xperiment|\bid|ID)[ =:'\"]+)(\d+)\b")
@@ -172,14 +173,18 @@ class World:
     def _named(self, text: str, key: str) -> str:
         """A text with names in the place of ids."""
         text = _HEX_ID.sub(lambda id_: self._id(id_[0]), text)
-        text = _LOCATION.sub(lambda at: f"mlflow-artifacts:/{self._id('e' + at[1])}", text)
-        text = _EXPERIMENT.sub(lambda at: at[1] + self._id("e" + at[2]), text)
+        text = _LOCATION.sub(lambda at: f"mlflow-artifacts:/{self._experiment(at[1])}", text)
+        text = _EXPERIMENT.sub(lambda at: at[1] + self._experiment(at[2]), text)
         if key.endswith("experiment_id") and text.isdigit():
-            text = self._id("e" + text)
+            text = self._experiment(text)
         return text
 
+    def _experiment(self, number: str) -> str:
+        """A name in the place of an experiment's id; no server has the longest ones."""
+        return number if number == "0" or len(number) > _DIGITS_MAX else self._id(f"of {number}")
+
     def _id(self, found: str) -> str:
-        if found in (NOBODY, "e0") or (len(found) > 6 and found.startswith("e9")):
+        if found == NOBODY:
             return found
         return self._ids.setdefault(found, f"<{len(self._ids) + 1}>")
 
