@@ -23,7 +23,7 @@ import urllib3
 from tests.bench.measuring import Measured, alternate, table
 
 PEER = "mlflow==3.17.2"
-PEER_DRIVER = "psycopg2-binary==2.9.10"
+PEER_DRIVER = "psycopg[binary]==3.3.9"
 START_SECONDS_MAX = 300
 """The peer takes minutes on a machine that is busy otherwise."""
 CACHE = Path(os.environ.get("SEAFLOOR_BENCH_CACHE", "~/.cache/seafloor-bench")).expanduser()
@@ -43,9 +43,9 @@ def peer_environment() -> Path:
         _uv("venv", "--quiet", "--python", sys.executable, str(folder))
         _uv("pip", "install", "--quiet", "--python", str(folder / "bin/python"), PEER)
         (folder / "ready").touch()
-    if not (folder / "ready-postgresql").exists():
+    if not (folder / "ready-psycopg").exists():
         _uv("pip", "install", "--quiet", "--python", str(folder / "bin/python"), PEER_DRIVER)
-        (folder / "ready-postgresql").touch()
+        (folder / "ready-psycopg").touch()
     return folder
 
 
@@ -90,7 +90,8 @@ def running(
                 time.sleep(0.01)
         yield url, psutil.Process(process.pid), time.perf_counter() - begun
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
