@@ -20,7 +20,9 @@ from litestar.routes import HTTPRoute
 from http_world import TOKEN, Answer, ask
 from live_server import LiveServer
 from seafloor.app.tokens import Tokens
+from seafloor.domain.metrics import Point
 from seafloor.http.server import create_framework
+from seafloor.wire.metric_batches import encode_batch
 
 WithToken = Callable[..., Answer]
 
@@ -194,6 +196,9 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/v1/comparisons"): Asked(READS, query="?run={own}&run={other}"),
     ("GET", f"{RUNS}/metrics"): Asked(READS),
     ("POST", f"{RUNS}/metrics"): Asked(OWN, body={"points": [["x", 1, 1, 1]]}),
+    ("POST", f"{RUNS}/metrics/batches"): Asked(
+        OWN, body=encode_batch([Point("x", 1.0, 1, 1)], None)
+    ),
     ("GET", f"{RUNS}/metrics/series"): Asked(READS, query="?key=x"),
     ("GET", f"{RUNS}/metrics/chart"): Asked(READS, query="?key=x"),
     ("GET", f"{RUNS}/media"): Asked(READS, query="?key=x"),

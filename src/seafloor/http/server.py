@@ -27,6 +27,7 @@ from seafloor.http.routes import (
     experiments,
     logs,
     media,
+    metric_batches,
     metrics,
     models,
     runs,
@@ -84,6 +85,7 @@ def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Er
 def create_asgi(application: Application) -> Gate:
     """Make the ASGI application of the server."""
     inner = MetricPath(create_framework(application), application)
+    inner = metric_batches.BatchPath(inner, application)
     identity = application.identity
     return Gate(inner, token=identity.token, url=identity.url, tokens=application.tokens)
 
@@ -98,6 +100,7 @@ def create_framework(application: Application) -> Litestar:
             *runs.ROUTES,
             *metrics.ROUTES,
             *media.ROUTES,
+            *metric_batches.ROUTES,
             *logs.ROUTES,
             *tasks.ROUTES,
             *artifacts.ROUTES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from seafloor.domain.errors import (
     StoreCorrupt,
 )
 from seafloor.domain.media import CONTENT_BYTES_MAX, MEDIA_PER_APPEND_MAX, MediaRecord
-from seafloor.domain.metrics import Point
+from seafloor.domain.metrics import BatchId, Point
 from seafloor.sdk.client import Client
 from seafloor.sdk.spool import Segment, Sent, read_sent, write_sent
 from seafloor.sdk.wal import (
@@ -96,10 +97,17 @@ class Account:
 
 @dataclass
 class Parcel:
-    """Records that are sent together; their order among one another does not matter."""
+    """Records that are sent together; their order among one another does not matter.
 
+    Args:
+        writer: By which the server knows the points of a write-ahead file; None: they have none.
+    """
+
+    writer: str | None = None
     begin: Begin | None = None
     points: list[Point] = field(default_factory=list[Point])
+    ends: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Of each record with points its number, and how many points there are up to its end."""
     params: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     files: list[LoggedFile] = field(default_factory=list[LoggedFile])
@@ -112,13 +120,14 @@ class Parcel:
         """Whether what is in it should go before more is read."""
         return len(self.points) >= POINTS_PER_CALL_MAX or self.media_bytes >= MEDIA_BYTES_MAX
 
-    def add(self, record: Record) -> None:
-        """Put a record in."""
+    def add(self, record: Record, number: int = 0) -> None:
+        """Put a record in, which has a number in the writer's file."""
         match record:
             case Begin():
                 self.begin = record
             case Points():
                 self.points += record.points
+                self.ends.append((number, len(self.points)))
             case Params():
                 self.params += record.params.items()
             case Tags():
@@ -132,6 +141,21 @@ class Parcel:
                 self.dropped.append(record)
             case End():
                 raise TypeError("an end is brought by itself, after all others")
+
+    def batches(self) -> Generator[tuple[list[Point], BatchId | None]]:
+        """The points as they are sent: whole records together, known by the last one's number.
+
+        So whoever sends the file after this process counts on where it stopped, whatever it
+        takes together.
+        """
+        first = 0
+        for at, (number, end) in enumerate(self.ends):
+            following = self.ends[at + 1][1] if at + 1 < len(self.ends) else None
+            is_full = following is None or following - first > POINTS_PER_CALL_MAX
+            if is_full and end > first:
+                batch = None if self.writer is None else BatchId(self.writer, number)
+                yield self.points[first:end], batch
+                first = end
 
 
 class Courier:
@@ -159,8 +183,8 @@ class Courier:
         """
         if parcel.begin is not None and parcel.begin.creates:
             self._begin(parcel.begin)
-        for first in range(0, len(parcel.points), POINTS_PER_CALL_MAX):
-            self._append(parcel.points[first : first + POINTS_PER_CALL_MAX])
+        for points, batch in parcel.batches():
+            self._append(points, batch)
         self._describe(parcel)
         for file in parcel.files:
             self._put(file)
@@ -212,11 +236,15 @@ class Courier:
                 self._run_id, RunUpdate(state="running", reason="resumed by its client")
             )
 
-    def _append(self, points: list[Point]) -> None:
+    def _append(self, points: list[Point], batch: BatchId | None = None) -> None:
         try:
-            self._client.metrics.append(self._run_id, points)
+            self._client.metrics.append_batch(self._run_id, points, batch)
         except _FINAL_REFUSALS as error:
             self._check_run(error)
+            if batch is not None:
+                # Parts of it go without its number, and are known by their points.
+                self._append(points)
+                return
             if len(points) == 1:
                 point = points[0]
                 self._refuse("point", f"{point.key}={point.value} at step {point.step}", error)
@@ -370,7 +398,8 @@ class SegmentDelivery:
         """
         if limit is not None and self._sent.offset >= limit:
             return 0
-        parcel, count, lost, sent = Parcel(), 0, 0, self._sent
+        writer = f"{self.segment.writer}.{self.segment.number:04d}"
+        parcel, count, lost, sent = Parcel(writer), 0, 0, self._sent
         with self.segment.path.open("rb") as file:
             reader = WalReader(file, offset=sent.offset, number=sent.number, limit=limit)
             for found in reader.records():
@@ -378,7 +407,7 @@ class SegmentDelivery:
                     self.end = found.record
                     self._sent_with_end = Sent(found.end, found.number)
                     break
-                parcel.add(found.record)
+                parcel.add(found.record, found.number)
                 count += 1
                 lost += found.lost
                 sent = Sent(found.end, found.number)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
-from seafloor.domain.metrics import Point
+from seafloor.domain.metrics import BatchId, Point
 from seafloor.sdk.transport import Request, Transport, quote
+from seafloor.wire.metric_batches import encode_batch
 from seafloor.wire.metrics import (
     ChartOut,
     MetricList,
@@ -37,6 +38,31 @@ class Metrics:
         """
         sent = [PointIn(p.key, number_out(p.value), p.step, p.time_ms) for p in points]
         request = Request("POST", _path(run_id), json=PointsAppend(sent), repeatable=True)
+        return self._transport.call(request, PointsAppended)
+
+    def append_batch(
+        self, run_id: str, points: Sequence[Point], batch: BatchId | None = None
+    ) -> PointsAppended:
+        """Append points as columns, all or none; a repeat is harmless.
+
+        Args:
+            run_id: Which run, by its whole id.
+            points: 1 to 50,000.
+            batch: Which batch of whom it is: the server knows a repeat by it.
+
+        Raises:
+            InvalidValue, LimitExceeded: a point or the batch's name cannot be accepted. None was
+                written.
+            NotFound: there is no such run.
+            Conflict: the run is deleted, or the writer's last batch had this number and other
+                points. None was written.
+        """
+        request = Request(
+            "POST",
+            f"{_path(run_id)}/batches",
+            body=encode_batch(points, batch),
+            repeatable=True,
+        )
         return self._transport.call(request, PointsAppended)
 
     def list(self, run_id: str) -> MetricList:
