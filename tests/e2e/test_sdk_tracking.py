@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from client_process import Client
 from live_server import LiveServer, wait_for
+from seafloor.sdk.wal import WalReader
 from seafloor.testing.small_disk import small_disk
 
 COUNTING = """
@@ -102,6 +105,41 @@ def test_log__the_process_is_killed__sync_brings_every_record_once(
     events = shared_server.get(f"/api/v1/runs/{run_id}/events")["items"]
     assert "without saying how" in events[-1]["message"]
     assert not user.waiting
+
+
+def test_log__killed_and_its_note_is_lost__sync_continues_the_numbers(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    server = make_server()
+    user = Client(tmp_path / "home", server.url)
+    process = user.script(ACKNOWLEDGING, str(tmp_path / "acknowledged"))
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    path = f"/api/v1/runs/{run_id}/metrics"
+    wait_for(lambda: server.request("GET", path)[1].get("items"), what="the first points")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (waiting,) = user.waiting
+    (sent_by_itself,) = _writers_of(server, run_id)
+    assert sent_by_itself[0] == waiting.stem
+    waiting.with_suffix(".sent").unlink(missing_ok=True)  # all of it is sent again
+    with waiting.open("rb") as file:
+        last = max(found.number for found in WalReader(file).records())
+    (report,) = user.json("sync")["items"]
+    assert report["state"] == "sent"
+    assert _writers_of(server, run_id) == [(waiting.stem, last)]
+    found = steps(server, run_id)
+    assert found == list(range(len(found)))
+    assert len(found) == last - 1  # the first record is no point
+    assert server.get(path)["items"]["loss"]["points"] == len(found)
+
+
+def _writers_of(server: LiveServer, run_id: str) -> list[tuple[str, int]]:
+    """Who sent points of a run, and the number of each one's last batch, as the server has it."""
+    with closing(sqlite3.connect(server.data / "seafloor.db")) as database:
+        return database.execute(
+            "SELECT writer, sequence FROM metric_writer WHERE workload_id = ?", (run_id,)
+        ).fetchall()
 
 
 def test_log__the_server_is_killed_and_comes_back__nothing_is_missing(
