@@ -140,8 +140,8 @@ class BatchPath:
             made = await append(self._app, principal, WorkloadId(found.group(1)), body)
         except SeafloorError as error:
             request = Request[Any, Any, Any](scope)
-            refusal: Any = respond(request, error).to_asgi_response(None, request)
-            await refusal(scope, receive, send)
+            refusal: Any = respond(request, error)
+            await refusal.to_asgi_response(None, request)(scope, receive, send)
             return
         answer = msgspec.json.encode(made)
         length = (b"content-length", str(len(answer)).encode())
