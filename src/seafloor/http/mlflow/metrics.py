@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
+import numpy as np
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
@@ -17,8 +19,9 @@ from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, without_empty
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
+from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.window import Window
-from seafloor.wire.numbers import number_out
+from seafloor.wire.numbers import WireNumber, number_out
 
 HISTORY_MAX = 25_000
 RUNS_MAX = 100
@@ -41,15 +44,31 @@ async def get_history(
         raise _not_positive(max_results)
     app = application_of(request)
     found = await app.runs.get(run_id_of(run_id, run_uuid))
-    page = await app.stores.metrics.series(
+    page = await app.stores.metrics.series_columns(
         found.id, metric_key, limit=min(max_results, HISTORY_MAX), cursor=page_token or None
     )
     return without_empty(
-        {
-            "metrics": [_shown(metric_key, point) for point in page.points],
-            "next_page_token": page.next,
-        }
+        {"metrics": _history(metric_key, page.points), "next_page_token": page.next}
     )
+
+
+class _Metric(msgspec.Struct, frozen=True, gc=False):
+    """A point in MLflow's form: a struct is made and encoded in a third of a dictionary's time."""
+
+    key: str
+    value: WireNumber
+    timestamp: int
+    step: int
+
+
+def _history(key: str, points: SeriesColumns) -> list[_Metric]:
+    floats = points.bits.view(np.float64)
+    values: list[WireNumber] = floats.tolist()
+    for at in np.flatnonzero(~np.isfinite(floats)).tolist():
+        values[at] = number_out(floats[at])
+    times: list[int] = points.time_ms.tolist()
+    steps: list[int] = points.step.tolist()
+    return list(map(_Metric, [key] * len(points), values, times, steps))
 
 
 def _not_positive(max_results: int) -> InvalidValue:
