@@ -65,7 +65,7 @@ def batches(client: RawClient, number: int, *, run: str, start: int, count: int)
     steps = BATCH // len(KEYS)
     made: list[bytes] = []
     for batch in range(count):
-        key, step, time_ms, value = mix(start + batch * steps, steps, number)
+        columns = mix(start + batch * steps, steps, number)
         body = BatchIn(
             list(KEYS), key.tobytes(), step.tobytes(), time_ms.tobytes(), value.tobytes()
         )
