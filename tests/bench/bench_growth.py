@@ -66,9 +66,7 @@ def batches(client: RawClient, number: int, *, run: str, start: int, count: int)
     made: list[bytes] = []
     for batch in range(count):
         columns = mix(start + batch * steps, steps, number)
-        body = BatchIn(
-            list(KEYS), key.tobytes(), step.tobytes(), time_ms.tobytes(), value.tobytes()
-        )
+        body = BatchIn(list(KEYS), *(column.tobytes() for column in columns))
         path = f"/api/v1/runs/{run}/metrics/batches"
         made.append(client.made("POST", path, msgspec.msgpack.encode(body), "application/msgpack"))
     return made
