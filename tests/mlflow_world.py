@@ -228,15 +228,18 @@ def run_programs(url: str, work: Path, *names: str) -> dict[str, Any]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """Run a real ``mlflow server`` at its best, one worker and no jobs, on SQLite; its address."""
+def mlflow_server(folder: Path, *, store: str | None = None) -> Iterator[str]:
+    """Run a real ``mlflow server`` at its best, one worker and no jobs; its address.
+
+    ``store`` is where its runs are; None: a database in the folder.
+    """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
     command = [
         *(str(server_python()), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
+        *("--backend-store-uri", store or f"sqlite:///{folder}/mlflow.db"),
         *("--artifacts-destination", str(folder / "artifacts")),
     ]
     with (folder / "server.log").open("wb") as log:
@@ -249,6 +252,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             env={
                 **kept,
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_ALLOW_FILE_STORE": "true",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
             },
         )

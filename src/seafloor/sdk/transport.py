@@ -262,7 +262,7 @@ class Transport:
 
     def _connections(self) -> urllib3.PoolManager:
         if self._pool is None:
-            self._pool = _make_pool(self.url, self.options.tls)
+            self._pool = make_pool(self.url, self.options.tls)
         return self._pool
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
@@ -311,7 +311,8 @@ class Transport:
         return SeafloorError(f"{said}, and not as a Seafloor server does.")
 
 
-def _make_pool(url: str, tls: Tls) -> urllib3.PoolManager:
+def make_pool(url: str, tls: Tls) -> urllib3.PoolManager:
+    """Make connections to one address, through the proxy that the environment names for it."""
     import urllib3
 
     parts = urllib.parse.urlsplit(url)

@@ -1,0 +1,199 @@
+"""``seafloor import``: what other programs kept, brought to a server."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from seafloor.cli.groups import LazyGroup
+from seafloor.cli.output import print_json, say
+from seafloor.cli.quantities import shown_size
+from seafloor.cli.session import Given, json_option, pass_given, server_options
+
+if TYPE_CHECKING:
+    from seafloor.sdk.imports.records import ExperimentRecord, Source
+    from seafloor.sdk.imports.report import Report
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_HOMES = {
+    "mlflow": ("seafloor.cli.imports:mlflow", "From an MLflow server, database or folder."),
+}
+_TOLD_EVERY_S = 10.0
+_SHOWN_MAX = 12
+
+
+@click.group("import", cls=LazyGroup, homes=_HOMES)
+def imports() -> None:
+    """Bring here what other programs kept.
+
+    What is here already is not touched, so an import that was interrupted goes on where it stopped
+    when the same command is given again. What had no place is counted, and kept in a report.
+    """
+
+
+def import_options(command: Decorated) -> Decorated:
+    """Give a command the options that every import has."""
+    options = (
+        click.option("--project", metavar="NAME", help="Where experiments go; default: default."),
+        click.option(
+            "--experiment",
+            "experiments",
+            metavar="NAME",
+            multiple=True,
+            help="Only this experiment.",
+        ),
+        click.option("--no-files", is_flag=True, help="Leave out artifacts."),
+        click.option(
+            "--report",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Where the report is kept; default: in ~/.seafloor/imports.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("place", metavar="URL|FILE|DIR")
+@click.option(
+    "--artifacts",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder that the server keeps artifacts in, for a database.",
+)
+@click.option(
+    "--user", envvar="MLFLOW_TRACKING_USERNAME", help="Of MLflow (MLFLOW_TRACKING_USERNAME)."
+)
+@click.option("--password", envvar="MLFLOW_TRACKING_PASSWORD", help="Its password (…_PASSWORD).")
+@click.option(
+    "--bearer", envvar="MLFLOW_TRACKING_TOKEN", help="Token for MLflow (MLFLOW_TRACKING_TOKEN)."
+)
+@import_options
+@server_options
+@json_option
+@pass_given
+def mlflow(
+    given: Given,
+    place: str,
+    artifacts: Path | None,
+    user: str | None,
+    password: str | None,
+    bearer: str | None,
+    **options: Any,
+) -> int:
+    """Import from MLflow: http://…, sqlite:///mlflow.db, or the path of a database or of mlruns.
+
+    Experiments, runs with params, tags, every point of every metric, datasets, logged models and
+    artifacts come under the ids that they have. Nothing is written to MLflow.
+    """
+    from seafloor.sdk.imports.mlflow.api import Credentials
+    from seafloor.sdk.imports.mlflow.open import open_mlflow
+
+    credentials = Credentials(user, password, bearer)
+
+    def opened(report: Report) -> Source:
+        return open_mlflow(place, artifacts=artifacts, credentials=credentials, report=report)
+
+    return bring(given, "mlflow", opened, **options)
+
+
+def bring(
+    given: Given,
+    kind: str,
+    opened: Callable[[Report], Source],
+    *,
+    project: str | None,
+    experiments: tuple[str, ...],
+    no_files: bool,
+    report: Path | None,
+) -> int:
+    """Import from a source, and tell of it while and when it is done.
+
+    Returns:
+        The exit code: 1 when something should have come and did not.
+    """
+    from seafloor.cli.exit_codes import ANSWER_IS_NO, OK
+    from seafloor.sdk.imports.importer import Importer, ImportOptions
+    from seafloor.sdk.imports.report import Report
+
+    client = given.client
+    client.health()
+    told = Report(source=kind, server=client.url)
+    source = opened(told)
+    told.source = source.label
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    path = report or given.settings.home / "imports" / f"{kind}-{stamp}.json"
+    options = ImportOptions(
+        project=project or given.settings.project, experiments=experiments, files=not no_files
+    )
+    say(f"Importing {source.label} to {client.url} …")
+    progress = _Progress(told)
+    try:
+        Importer(client, source, told, options, progress.told).bring_all()
+    finally:
+        progress.end()
+        if not told.whole:
+            say("Not all of it was brought: the same command goes on where this one stopped.")
+        told.write(path)
+    if given.json:
+        print_json(told)
+    else:
+        _print(told, path)
+    return ANSWER_IS_NO if told.failures else OK
+
+
+class _Progress:
+    """Tells how far an import is: in place on a terminal, else a line now and then."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._last_s = time.monotonic()
+        self._in_place = sys.stderr.isatty()
+
+    def told(self, experiment: ExperimentRecord) -> None:
+        """Tell it, if it is time to."""
+        now_s = time.monotonic()
+        if now_s - self._last_s < (0.2 if self._in_place else _TOLD_EVERY_S):
+            return
+        self._last_s = now_s
+        found = self._report
+        line = (
+            f"{found.runs:,} runs ({found.runs_known:,} were here), {found.points:,} points, "
+            f"{found.files:,} files; at experiment {experiment.name[:40]}"
+        )
+        if self._in_place:
+            click.echo(f"\r\033[K{line[:100]}", nl=False, err=True)
+        else:
+            say(line)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._in_place:
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+def _print(report: Report, path: Path) -> None:
+    click.echo(
+        f"{report.runs:,} runs of {report.experiments:,} experiments, {report.points:,} points, "
+        f"{report.params:,} params, {report.tags:,} tags, {report.datasets:,} datasets, "
+        f"{report.models:,} models, {report.files:,} files ({shown_size(report.file_bytes)})"
+    )
+    if report.runs_known:
+        click.echo(f"{report.runs_known:,} runs were here already")
+    if report.left_out:
+        click.echo("had no place here, or not as it was:")
+        for one in report.left_out:
+            click.echo(f"{one.count:>9,}  {one.what}")
+    for failure in report.failures[:_SHOWN_MAX]:
+        say(f"did not come: {failure.name}: {failure.reason}")
+    if len(report.failures) > _SHOWN_MAX:
+        say(f"did not come: {len(report.failures) - _SHOWN_MAX:,} more")
+    click.echo(f"report: {path}")

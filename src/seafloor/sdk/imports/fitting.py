@@ -1,0 +1,115 @@
+"""Makes what other programs kept fit our names, keys and bounds, and says what does not.
+
+Nothing is dropped in silence: what cannot stand as it was is kept whole in a file of its run
+(``seafloor-import.json``), and counted in the report.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from seafloor.domain.bounds import INT64_MAX
+from seafloor.domain.errors import CallerError
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
+from seafloor.domain.names import NAME_CHARS_MAX, check_key, check_name
+from seafloor.sdk.imports.report import Report
+from seafloor.wire.numbers import number_out
+
+REST_FILE: Final = "seafloor-import.json"
+CREATED_BY_TAG: Final = "seafloor.createdBy"
+IN_RUN: Final = f"whole in the run's file {REST_FILE}"
+IN_REPORT: Final = "whole in this report"
+
+
+class Fit:
+    """Fits what belongs to one run or model.
+
+    Args:
+        report: Told of all that does not fit.
+        name: Of the run, model or experiment, for the report.
+        kept_in: Where the caller keeps ``rest``.
+    """
+
+    def __init__(self, report: Report, name: str, *, kept_in: str = IN_RUN) -> None:
+        self._report = report
+        self._name = name
+        self._kept_in = kept_in
+        self.rest: dict[str, Any] = {}
+        """What has no place, whole; empty when everything has one."""
+
+    def name(self, text: str, *, what: str, default: str) -> str:
+        """A name for people that is ours; ``default`` when nothing of it can stand."""
+        try:
+            if check_name(text) == text:
+                return text
+        except CallerError:
+            pass
+        plain = unicodedata.normalize("NFC", text)
+        plain = "".join(" " if unicodedata.category(c) in {"Cc", "Cs"} else c for c in plain)
+        made = plain.strip()[:NAME_CHARS_MAX].strip() or default
+        if text != made:
+            self._keep(f"{what} that cannot stand here as it is: changed", what, text, text)
+        return made
+
+    def labels(self, labels: Mapping[str, str], *, what: str, chars_max: int) -> dict[str, str]:
+        """Params or tags: those with a key of ours, long values cut."""
+        made: dict[str, str] = {}
+        for key, value in labels.items():
+            if not is_key(key) or key == CREATED_BY_TAG:
+                self._keep(f"{what} whose key cannot stand here: left out", what, key, value)
+                continue
+            if len(value) > chars_max:
+                said = f"{what} longer than {chars_max:,} characters: cut"
+                self._keep(said, what, key, value)
+            made[key] = value[:chars_max]
+        return made
+
+    def time_ns(self, time_ns: int | None, *, what: str) -> int | None:
+        """A time of ours, or None."""
+        if time_ns is None or 0 <= time_ns <= INT64_MAX:
+            return time_ns
+        self._keep(f"{what} before 1970 or after 2262: left out", "times", what, time_ns)
+        return None
+
+    def points(self, points: Iterable[Point]) -> Iterator[Point]:
+        """The points that have a place here."""
+        keys: dict[str, bool] = {}
+        for point in points:
+            fits = keys.get(point.key)
+            if fits is None:
+                fits = keys.setdefault(point.key, is_key(point.key))
+            if fits and 0 <= point.time_ms <= TIME_MS_MAX and STEP_MIN <= point.step <= STEP_MAX:
+                yield point
+                continue
+            odd = [point.key, number_out(point.value), point.step, point.time_ms]
+            self.odd_point(odd, key=point.key)
+
+    def odd_point(self, point: object, *, key: str) -> None:
+        """Keep a point that cannot stand here."""
+        said = "metric point whose key, step or time cannot stand here: left out"
+        self._report.leave_out(f"{said}, {self._kept_in}", f"{self._name}: {key[:100]}")
+        self.rest.setdefault("points", []).append(point)
+
+    def other(self, fields: Mapping[str, object]) -> None:
+        """Fields of the source for which there is no place."""
+        for field, value in fields.items():
+            self._keep(f"field {field} of a run: no place", "fields", field, value)
+
+    def note(self, what: str) -> None:
+        """Say that something is not as it was, and nothing of it needs to be kept."""
+        self._report.leave_out(what, self._name)
+
+    def _keep(self, said: str, kind: str, key: str, value: object) -> None:
+        self._report.leave_out(f"{said}, {self._kept_in}", f"{self._name}: {key[:100]}")
+        self.rest.setdefault(kind, {})[key] = value
+
+
+def is_key(key: str) -> bool:
+    """Whether a metric, param or tag may have this key here."""
+    try:
+        check_key(key)
+    except CallerError:
+        return False
+    return True

@@ -1,0 +1,345 @@
+"""The importer: brings what a source holds to a server, run by run.
+
+A run's final state is written when all of it is here. So an import that was interrupted, however
+it was, goes on where it stopped when the same is asked again, and a run that is here whole is not
+touched. Ids are the source's own or made of them, so a repeat finds what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.errors import AlreadyExists, SourceError
+from seafloor.domain.experiments import DEFAULT_EXPERIMENT_ID, Experiment
+from seafloor.domain.workloads import FINAL_STATES
+from seafloor.sdk.client import Client
+from seafloor.sdk.imports.fitting import IN_REPORT, REST_FILE, Fit
+from seafloor.sdk.imports.models import TAG_CHARS_MAX as EXPERIMENT_TAG_CHARS_MAX
+from seafloor.sdk.imports.models import ModelImporter
+from seafloor.sdk.imports.records import (
+    ExperimentRecord,
+    FileRecord,
+    ModelRecord,
+    RunRecord,
+    Source,
+    model_id_of,
+    run_id_of,
+)
+from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.transfer import OF_ONE_OBJECT, fetched, pieces
+from seafloor.sdk.runs import RunQuery
+from seafloor.sdk.values import PARAM_CHARS_MAX, TAG_CHARS_MAX
+from seafloor.wire.experiments import ExperimentCreate, ExperimentUpdate
+from seafloor.wire.models import ModelUse, RunInputs
+from seafloor.wire.runs import RunCreate, RunUpdate, RunView
+
+LOCATION_TAG: Final = "seafloor.source.artifactLocation"
+_POINTS_PER_CALL: Final = 25_000
+_LABELS_PER_CALL: Final = 500
+_EVENT_BYTES_PER_CALL: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to bring, and where to.
+
+    Args:
+        project: Where experiments go whose source names none.
+        experiments: Only those of these names; empty: all.
+        files: Whether files are brought.
+    """
+
+    project: str = "default"
+    experiments: tuple[str, ...] = ()
+    files: bool = True
+
+
+@dataclass
+class _Target:
+    """An experiment here.
+
+    Args:
+        runs: Id of every run it has to whether all of the run is here.
+        removed: Ids of those that are deleted.
+    """
+
+    experiment: Experiment
+    runs: dict[str, bool]
+    removed: frozenset[str]
+
+
+class Importer:
+    """Brings what one source holds to one server.
+
+    Args:
+        client: The server.
+        source: Where runs come from.
+        report: Told of everything; is good at any time.
+        options: What to bring.
+        told: Called after each run and model.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        report: Report,
+        options: ImportOptions,
+        told: Callable[[ExperimentRecord], None],
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._report = report
+        self._options = options
+        self._told = told
+        self._models = ModelImporter(client, source, report, files=options.files)
+
+    def bring_all(self) -> None:
+        """Bring all that is not here yet. May be repeated; a repeat changes nothing that is whole.
+
+        A run that the server or the source refuses is noted as a failure and stops no other.
+
+        Raises:
+            SourceError: the source cannot be read.
+            StoreUnavailable: the server went away. What was brought stays; a repeat goes on.
+        """
+        wanted = frozenset(self._options.experiments)
+        missing = set(wanted)
+        for experiment in self._source.experiments():
+            if not wanted or experiment.name in wanted:
+                missing.discard(experiment.name)
+                self._bring_experiment(experiment)
+        if missing:
+            raise SourceError(
+                f"{self._source.label} has no experiment named {', '.join(sorted(missing))}."
+            )
+        self._source.tell_the_rest(self._report)
+        self._report.whole = True
+
+    def _bring_experiment(self, experiment: ExperimentRecord) -> None:
+        target = self._target(experiment)
+        if target is None:
+            return
+        self._report.experiments += 1
+        for run in self._source.runs(experiment):
+            try:
+                self._bring_run(run, experiment, target)
+            except OF_ONE_OBJECT as error:
+                self._report.fail(f"run {run.source_id}", error.message)
+            self._told(experiment)
+        for model in self._source.models(experiment, self._report):
+            try:
+                self._bring_model(model, target)
+            except OF_ONE_OBJECT as error:
+                self._report.fail(f"model {model.source_id}", error.message)
+            self._told(experiment)
+        if experiment.deleted and target.experiment.deleted_ns is None:
+            if target.experiment.id == DEFAULT_EXPERIMENT_ID:
+                said = "deleted experiment that cannot be deleted here: it lives"
+                self._report.leave_out(said, experiment.name)
+            else:
+                self._client.experiments.delete(target.experiment.id)
+
+    def _target(self, record: ExperimentRecord) -> _Target | None:
+        """The experiment here, made when there is none; None: it cannot take runs."""
+        fit = Fit(self._report, f"experiment {record.name}", kept_in=IN_REPORT)
+        name = fit.name(
+            record.name, what="experiment name", default=f"experiment {record.source_id}"
+        )
+        tags = fit.labels(record.tags, what="experiment tag", chars_max=EXPERIMENT_TAG_CHARS_MAX)
+        if record.artifact_location:
+            tags[LOCATION_TAG] = record.artifact_location[:EXPERIMENT_TAG_CHARS_MAX]
+        created_ns = fit.time_ns(record.created_ns, what="experiment creation")
+        self._keep_in_report("experiments", record.source_id, fit)
+        project = self._project(record)
+        found = self._find(name, project)
+        if found is None:
+            create = ExperimentCreate(name, project, tags, created_ns=created_ns)
+            return _Target(self._client.experiments.create(create), {}, frozenset())
+        if found.deleted_ns is not None and not record.deleted:
+            self._report.fail(
+                f"experiment {record.name}",
+                f"It was deleted here: restore it (POST /api/v1/experiments/{found.id}/restore), "
+                "or import into another project.",
+            )
+            return None
+        if created_ns not in (None, found.created_ns):
+            fit.note("time of creation of an experiment that was here already: that of this one")
+        missing = {key: value for key, value in tags.items() if key not in found.tags}
+        if missing and found.deleted_ns is None:
+            found = self._client.experiments.update(found.id, ExperimentUpdate(tags=missing))
+        living = self._runs_of(found, deleted=False)
+        removed = self._runs_of(found, deleted=True)
+        return _Target(found, living | removed, frozenset(removed))
+
+    def _project(self, record: ExperimentRecord) -> str:
+        if record.project is None:
+            return self._options.project
+        if all(one.name != record.project for one in self._client.projects.list().items):
+            with contextlib.suppress(AlreadyExists):  # another was faster
+                self._client.projects.create(record.project)
+        return record.project
+
+    def _find(self, name: str, project: str) -> Experiment | None:
+        every = self._client.experiments.list(project=project, deleted="all").items
+        return next((one for one in every if one.name == name), None)
+
+    def _runs_of(self, experiment: Experiment, *, deleted: bool) -> dict[str, bool]:
+        query = RunQuery(experiment_id=experiment.id, deleted=deleted, fields="")
+        found = self._client.runs.iterate(query)
+        return {run.id: run.state in FINAL_STATES for run in found}
+
+    def _bring_run(self, run: RunRecord, experiment: ExperimentRecord, target: _Target) -> None:
+        run_id = run_id_of(self._source.kind, run.source_id)
+        goes = run.deleted and not experiment.deleted  # else it goes with its experiment
+        if target.runs.get(run_id) or run_id in target.removed:
+            self._report.runs_known += 1
+            if goes and run_id not in target.removed:
+                self._client.runs.delete(run_id)
+            return
+        self._open(target)
+        fit = Fit(self._report, f"run {run_id}")
+        if _is_whole(self._create_run(run_id, run, fit, target)):
+            self._report.runs_known += 1  # in another experiment: it was moved here, or renamed
+            return
+        is_new = run_id not in target.runs
+        last_ms = self._bring_points(run_id, run, fit)
+        self._bring_inputs(run_id, run.inputs)
+        fit.other(run.other)
+        if self._options.files:
+            self._bring_files(run_id, self._source.files(run, self._report), is_new=is_new)
+        for file in self._source.event_files(run):
+            self._bring_event_file(run_id, file)
+        self._keep_in_run(run_id, fit)
+        self._end_run(run_id, run, fit, last_ms)
+        if goes:
+            self._client.runs.delete(run_id)
+        self._report.runs += 1
+
+    def _bring_model(self, model: ModelRecord, target: _Target) -> None:
+        if self._models.is_here(model):
+            return
+        self._open(target)
+        self._models.bring(model, target.experiment.id)
+
+    def _open(self, target: _Target) -> None:
+        """Make an experiment that was deleted take runs; it is deleted again at the end."""
+        if target.experiment.deleted_ns is not None:
+            target.experiment = self._client.experiments.restore(target.experiment.id)
+
+    def _create_run(self, run_id: str, run: RunRecord, fit: Fit, target: _Target) -> RunView:
+        params = fit.labels(run.params, what="param", chars_max=PARAM_CHARS_MAX)
+        tags = fit.labels(run.tags, what="tag", chars_max=TAG_CHARS_MAX)
+        started_ns = fit.time_ns(run.started_ns, what="start of a run")
+        created_ns = fit.time_ns(run.created_ns, what="creation of a run")
+        if started_ns is None and created_ns is None:
+            fit.note("run that began at an unknown time: it begins when it was imported")
+        created = self._client.runs.create(
+            RunCreate(
+                id=run_id,
+                project=target.experiment.project,
+                experiment=target.experiment.name,
+                name=fit.name(run.name, what="run name", default=run.source_id[:8] or run_id[:8]),
+                user=fit.name(run.user, what="user", default="") if run.user else "",
+                params=dict(itertools.islice(params.items(), _LABELS_PER_CALL)),
+                tags=dict(itertools.islice(tags.items(), _LABELS_PER_CALL)),
+                created_ns=started_ns if created_ns is None else created_ns,
+                started_ns=created_ns if started_ns is None else started_ns,
+            )
+        )
+        if _is_whole(created):
+            return created
+        self._update_labels(created, params, tags)
+        self._report.params += len(params)
+        self._report.tags += len(tags)
+        return created
+
+    def _update_labels(self, run: RunView, params: dict[str, str], tags: dict[str, str]) -> None:
+        """Bring labels that the run has not: too many for one call, or logged since."""
+        new_params = _changed(params, run.params)
+        new_tags = _changed(tags, run.tags)
+        for some in pieces(new_params.items(), _LABELS_PER_CALL):
+            self._client.runs.update(run.id, RunUpdate(params=dict(some)))
+        for some in pieces(new_tags.items(), _LABELS_PER_CALL):
+            self._client.runs.update(run.id, RunUpdate(tags=dict(some)))
+
+    def _bring_points(self, run_id: str, run: RunRecord, fit: Fit) -> int:
+        """Bring points; the latest of their times, in milliseconds."""
+        last_ms = 0
+        for some in pieces(fit.points(self._source.points(run)), _POINTS_PER_CALL):
+            self._client.metrics.append(run_id, some)
+            self._report.points += len(some)
+            last_ms = max(last_ms, *(point.time_ms for point in some))
+        return last_ms
+
+    def _bring_inputs(self, run_id: str, inputs: RunInputs) -> None:
+        kind = self._source.kind
+        models = tuple(model_id_of(kind, model_id) for model_id in inputs.models)
+        outputs = tuple(ModelUse(model_id_of(kind, o.model_id), o.step) for o in inputs.outputs)
+        if models or outputs:
+            self._client.models.add_inputs(run_id, RunInputs((), models, outputs))
+        for dataset in inputs.datasets:
+            self._client.models.add_inputs(run_id, RunInputs((dataset,)))
+            self._report.datasets += 1
+
+    def _bring_files(self, run_id: str, files: Iterable[FileRecord], *, is_new: bool) -> None:
+        there: dict[str, int] = {}
+        if not is_new:
+            there = {file.path: file.size_bytes for file in self._client.artifacts.iterate(run_id)}
+        for file, local in fetched(files, owner=f"run {run_id}", there=there, report=self._report):
+            kept = self._client.artifacts.put(run_id, file.path, local)
+            self._report.files += 1
+            self._report.file_bytes += kept.size_bytes
+
+    def _bring_event_file(self, run_id: str, file: FileRecord) -> None:
+        with tempfile.TemporaryDirectory(prefix="seafloor-import-") as folder:
+            offset = 0
+            with file.fetch(Path(folder, "file")).open("rb") as opened:
+                while piece := opened.read(_EVENT_BYTES_PER_CALL):
+                    self._client.artifacts.append_event_file(
+                        run_id, file.path, offset=offset, data=piece
+                    )
+                    offset += len(piece)
+        self._report.files += 1
+        self._report.file_bytes += offset
+
+    def _keep_in_run(self, run_id: str, fit: Fit) -> None:
+        if not fit.rest:
+            return
+        with tempfile.TemporaryDirectory(prefix="seafloor-import-") as folder:
+            file = Path(folder, REST_FILE)
+            content = {"source": self._source.label, **fit.rest}
+            file.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+            self._client.artifacts.put(run_id, REST_FILE, file)
+
+    def _keep_in_report(self, kind: str, source_id: str, fit: Fit) -> None:
+        if fit.rest:
+            self._report.kept.setdefault(kind, []).append({"id": source_id, **fit.rest})
+
+    def _end_run(self, run_id: str, run: RunRecord, fit: Fit, last_ms: int) -> None:
+        if run.state == "running":
+            return
+        ended_ns = fit.time_ns(run.ended_ns, what="end of a run")
+        if ended_ns is None:
+            fit.note("run that ended at an unknown time: its last point's or its start is told")
+            ended_ns = max(last_ms * 1_000_000, run.started_ns or 0, run.created_ns or 0) or None
+        reason = f"Imported from {self._source.label}."[:500]
+        self._client.runs.update(
+            run_id, RunUpdate(state=run.state, ended_ns=ended_ns, reason=reason)
+        )
+
+
+def _is_whole(run: RunView) -> bool:
+    return run.state in FINAL_STATES or run.deleted_ns is not None
+
+
+def _changed(labels: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in labels.items() if there.get(key) != value}

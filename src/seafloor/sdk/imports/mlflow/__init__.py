@@ -1,0 +1,1 @@
+"""What MLflow keeps: in a database, behind a tracking server, in a folder of files."""

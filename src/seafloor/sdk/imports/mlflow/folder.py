@@ -1,0 +1,278 @@
+"""MLflow's file store, ``mlruns/``: a folder of YAML files, and a file for each key."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from seafloor.domain.errors import SourceError
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import Point
+from seafloor.domain.models import DatasetInput
+from seafloor.sdk.imports.mlflow import words
+from seafloor.sdk.imports.records import ExperimentRecord, FileRecord, ModelRecord, RunRecord
+from seafloor.sdk.imports.report import Report
+from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
+from seafloor.wire.numbers import number_out
+
+_META: Final = "meta.yaml"
+_NOT_RUNS: Final = frozenset({"tags", "datasets", "traces", "models"})
+_READ_OF_A_RUN: Final = frozenset(
+    {_META, "metrics", "params", "tags", "artifacts", "inputs", "outputs"}
+)
+
+_Meta = dict[str, Any]
+
+
+class FolderSource:
+    """An ``mlruns`` folder; implements ``Source``. Nothing is written to it.
+
+    Args:
+        root: The folder.
+        artifacts: The folder behind ``mlflow-artifacts:``; None: unknown.
+        report: Told of what has no place.
+
+    Raises:
+        SourceError: there is no such folder, or it is none of MLflow.
+    """
+
+    kind = words.KIND
+
+    def __init__(self, root: Path, artifacts: Path | None, report: Report) -> None:
+        self.label = f"the MLflow folder {root}"
+        self._root = root
+        self._report = report
+        self._locations = words.Locations(root.resolve().parent, artifacts)
+        self._runs: dict[str, Path] = {}
+        self._models: dict[str, Path] = {}
+        if not any(self._experiment_folders()):
+            raise SourceError(
+                f'"{root}" holds no experiment of MLflow (NUMBER/{_META}): give the mlruns folder.'
+            )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _experiment_folders(self) -> Iterator[Path]:
+        for folder in itertools.chain(_folders(self._root), _folders(self._root / ".trash")):
+            if folder.name != "models" and (folder / _META).is_file():
+                yield folder
+
+    def experiments(self) -> Iterator[ExperimentRecord]:
+        """See ``Source``."""
+        for folder in self._experiment_folders():
+            meta = self._meta(folder)
+            if "name" not in meta:
+                self._report.fail(str(folder), f"{_META} names no experiment")
+                continue
+            if meta.get("last_update_time"):
+                self._report.leave_out(words.CHANGED_LATER, str(meta["name"]))
+            deleted = meta.get("lifecycle_stage") == "deleted" or folder.parent.name == ".trash"
+            yield ExperimentRecord(
+                source_id=folder.relative_to(self._root).as_posix(),
+                name=str(meta["name"]),
+                created_ns=words.time_ns(meta.get("creation_time")),
+                tags=self._texts(folder / "tags"),
+                deleted=deleted,
+                artifact_location=words.told_location(str(meta.get("artifact_location") or "")),
+            )
+
+    def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
+        """See ``Source``; the oldest first."""
+        there = self._root / experiment.source_id
+        found: list[tuple[int, str, Path, _Meta]] = []
+        for folder in _folders(there):
+            if folder.name in _NOT_RUNS:
+                continue
+            if not (folder / _META).is_file():
+                self._report.leave_out("folder that is no run", str(folder))
+                continue
+            try:
+                meta = self._meta(folder)
+                run_id = str(meta.get("run_id") or meta["run_uuid"])
+                found.append((int(meta.get("start_time") or 0), run_id, folder, meta))
+            except (SourceError, KeyError, ValueError) as error:
+                self._report.fail(f"run {folder.name}", f"{_META} cannot be read: {error}")
+        if (there / "traces").is_dir():
+            traces = sum(1 for _ in _folders(there / "traces"))
+            self._report.leave_out("trace", experiment.name, count=traces)
+        for _, run_id, folder, meta in sorted(found, key=lambda one: one[:2]):
+            self._runs[run_id] = folder
+            yield self._run(run_id, folder, meta)
+            del self._runs[run_id]
+
+    def _run(self, run_id: str, folder: Path, meta: _Meta) -> RunRecord:
+        tags = self._texts(folder / "tags")
+        name = str(meta.get("run_name") or tags.get(words.NAME_TAG, ""))
+        user = str(meta.get("user_id") or tags.get(words.USER_TAG, ""))
+        status = meta.get("status", 1)
+        if isinstance(status, int):
+            status = words.RUN_STATUSES[status] if 0 < status < len(words.RUN_STATUSES) else ""
+        for other in sorted(path.name for path in folder.iterdir()):
+            if other not in _READ_OF_A_RUN:
+                self._report.leave_out("file that MLflow does not tell of", f"{folder}/{other}")
+        if meta.get("deleted_time"):
+            self._report.leave_out(words.DELETED_AT, run_id)
+        return RunRecord(
+            source_id=run_id,
+            name=name,
+            user=user,
+            state=words.run_state(str(status), report=self._report, run_id=run_id),
+            started_ns=words.time_ns(meta.get("start_time")),
+            ended_ns=words.time_ns(meta.get("end_time")),
+            deleted=meta.get("lifecycle_stage") == "deleted",
+            params=self._texts(folder / "params"),
+            tags=words.without_own(tags, name=name, user=user),
+            inputs=self._inputs(folder),
+            other=words.old_fields(meta, tags),
+            location=str(meta.get("artifact_uri") or ""),
+        )
+
+    def _inputs(self, folder: Path) -> RunInputs:
+        datasets: list[DatasetInput] = []
+        models: list[str] = []
+        for found in _folders(folder / "inputs"):
+            meta = self._meta(found)
+            if meta.get("source_type") == "DATASET":
+                datasets.append(self._dataset(folder.parent, meta))
+            else:
+                models.append(str(meta["source_id"]))
+        outputs = [self._meta(found) for found in _folders(folder / "outputs")]
+        return RunInputs(
+            tuple(datasets),
+            tuple(models),
+            tuple(ModelUse(str(meta["source_id"]), int(meta.get("step") or 0)) for meta in outputs),
+        )
+
+    def _dataset(self, experiment: Path, use: _Meta) -> DatasetInput:
+        meta = self._meta(experiment / "datasets" / str(use["source_id"]))
+        return DatasetInput(
+            name=str(meta["name"]),
+            digest=str(meta["digest"]),
+            source_type=str(meta.get("source_type") or ""),
+            source=str(meta.get("source") or ""),
+            schema=meta.get("schema"),
+            profile=meta.get("profile"),
+            tags=msgspec.convert(use.get("tags") or {}, dict[str, str], strict=False),
+        )
+
+    def points(self, run: RunRecord) -> Iterator[Point]:
+        """See ``Source``; a line that cannot be read is told to the report."""
+        folder = self._runs[run.source_id] / "metrics"
+        for path in _files(folder):
+            key = path.relative_to(folder).as_posix()
+            with path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    try:
+                        yield _point(key, line)
+                    except (ValueError, IndexError):
+                        said = "line of a metric that cannot be read"
+                        self._report.leave_out(said, f"{path}:{number}")
+
+    def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``; where the URI leads nowhere, what lies in the run's own folder."""
+        own = self._runs[run.source_id] / "artifacts"
+        return self._locations.files(
+            run.location, owner=f"run {run.source_id}", report=report, else_=own
+        )
+
+    def event_files(self, run: RunRecord) -> Iterator[FileRecord]:  # noqa: ARG002 - none
+        """See ``Source``; MLflow has none beside the artifacts."""
+        return iter(())
+
+    def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
+        """See ``Source``."""
+        for folder in _folders(self._root / experiment.source_id / "models"):
+            meta = self._meta(folder)
+            model_id = str(meta.get("model_id") or folder.name)
+            self._models[model_id] = folder
+            report.leave_out(words.CHANGED_LATER, model_id)
+            status = meta.get("status", 0)
+            if isinstance(status, int):
+                status = words.MODEL_STATUSES[status if 0 < status < 4 else 0]
+            yield ModelRecord(
+                source_id=model_id,
+                name=str(meta.get("name") or ""),
+                created_ns=int(meta.get("creation_timestamp") or 0) * 1_000_000,
+                state=words.model_state(str(status)),
+                source_run_id=meta.get("source_run_id") or None,
+                model_type=str(meta.get("model_type") or ""),
+                deleted=meta.get("lifecycle_stage") == "deleted",
+                params=self._texts(folder / "params"),
+                tags=self._texts(folder / "tags"),
+                metrics=tuple(_model_metrics(folder / "metrics")),
+                location=str(meta.get("artifact_location") or ""),
+            )
+
+    def model_files(self, model: ModelRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``."""
+        own = self._models[model.source_id] / "artifacts"
+        return self._locations.files(
+            model.location, owner=f"model {model.source_id}", report=report, else_=own
+        )
+
+    def tell_the_rest(self, report: Report) -> None:
+        """See ``Source``: the model registry."""
+        for folder in _folders(self._root / "models"):
+            versions = [self._meta(version) for version in _folders(folder) if _is_version(version)]
+            record = {**self._meta(folder), "versions": versions}
+            report.keep(
+                "registered model: there is no registry here yet", "registered_models", [record]
+            )
+
+    def _texts(self, folder: Path) -> dict[str, str]:
+        """A folder with a file for each key, in folders below it where the key has slashes."""
+        made: dict[str, str] = {}
+        for path in _files(folder):
+            made[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8")
+        return made
+
+    def _meta(self, folder: Path) -> _Meta:
+        import yaml
+
+        try:
+            text = (folder / _META).read_text(encoding="utf-8")
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            return msgspec.convert(yaml.load(text, Loader=loader), _Meta)  # noqa: S506
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise SourceError(f'"{folder / _META}" cannot be read: {error}') from error
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _is_version(folder: Path) -> bool:
+    return folder.name.startswith("version-") and (folder / _META).is_file()
+
+
+def _point(key: str, line: str) -> Point:
+    """Read ``TIME VALUE [STEP [DATASET DIGEST]]``; MLflow 0.x wrote no step."""
+    parts = line.split()
+    return Point(key, float(parts[1]), int(parts[2]) if len(parts) > 2 else 0, int(parts[0]))
+
+
+def _model_metrics(folder: Path) -> Iterator[ModelMetricValue]:
+    """Read lines of ``TIME VALUE STEP RUN [DATASET DIGEST]``."""
+    for path in _files(folder):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            parts = line.split(" ")
+            dataset = parts[4:6] if len(parts) >= 6 else (None, None)
+            yield ModelMetricValue(
+                key=path.relative_to(folder).as_posix(),
+                value=number_out(float(parts[1])),
+                step=int(parts[2]),
+                time_ms=int(parts[0]),
+                run_id=WorkloadId(parts[3]),
+                dataset_name=dataset[0],
+                dataset_digest=dataset[1],
+            )

@@ -1,0 +1,302 @@
+"""The SQLite database of an MLflow server, read by the standard library alone."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import urllib.parse
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from seafloor.domain.errors import SourceError
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.metrics import Point
+from seafloor.domain.models import DatasetInput
+from seafloor.sdk.imports.mlflow import words
+from seafloor.sdk.imports.records import ExperimentRecord, FileRecord, ModelRecord, RunRecord
+from seafloor.sdk.imports.report import Report
+from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
+from seafloor.wire.numbers import number_out
+
+_NEEDED: Final = {
+    "experiments": {"experiment_id", "name", "artifact_location", "lifecycle_stage"},
+    "runs": {
+        *("run_uuid", "name", "user_id", "status", "start_time", "end_time"),
+        *("lifecycle_stage", "artifact_uri", "experiment_id"),
+    },
+    "metrics": {"key", "value", "timestamp", "run_uuid", "step", "is_nan"},
+    "params": {"key", "value", "run_uuid"},
+    "tags": {"key", "value", "run_uuid"},
+}
+"""Without these it is no database of MLflow, or an old one."""
+
+_READ: Final = frozenset(
+    {
+        *_NEEDED,
+        *("experiment_tags", "datasets", "inputs", "input_tags"),
+        *("logged_models", "logged_model_params", "logged_model_tags", "logged_model_metrics"),
+    }
+)
+_NOTHING_OF_ITS_OWN: Final = frozenset({"alembic_version", "latest_metrics", "workspaces"})
+_KEPT: Final = {
+    "registered_models": "registered model: there is no registry here yet",
+    "registered_model_tags": "tag of a registered model: there is no registry here yet",
+    "registered_model_aliases": "alias of a registered model: there is no registry here yet",
+    "model_versions": "version of a registered model: there is no registry here yet",
+    "model_version_tags": "tag of a model version: there is no registry here yet",
+}
+
+_Row = dict[str, Any]
+
+
+class SqliteSource:
+    """An MLflow database file; implements ``Source``. Nothing is written to it.
+
+    Args:
+        path: The file.
+        artifacts: The folder behind ``mlflow-artifacts:``; None: unknown.
+        report: Told of what has no place.
+
+    Raises:
+        SourceError: there is no such file, or it is no database of MLflow that can be read.
+    """
+
+    kind = words.KIND
+
+    def __init__(self, path: Path, artifacts: Path | None, report: Report) -> None:
+        if not path.is_file():
+            raise SourceError(f'There is no file "{path}": give sqlite:///PATH of the database.')
+        self.label = f"the MLflow database {path}"
+        self._path = path
+        self._report = report
+        self._locations = words.Locations(path.resolve().parent, artifacts)
+        address = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=ro"
+        with self._reading():
+            self._database = sqlite3.connect(address, uri=True)
+            self._database.row_factory = sqlite3.Row
+        self._tables = self._read_tables()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _read_tables(self) -> dict[str, set[str]]:
+        tables: dict[str, set[str]] = {}
+        for row in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            name = str(row["name"])
+            columns = self._rows("SELECT name FROM pragma_table_info(?)", name)
+            tables[name] = {str(column["name"]) for column in columns}
+        for name, wanted in _NEEDED.items():
+            missing = sorted(wanted - tables.get(name, set()))
+            if missing:
+                what = f"{name}.{missing[0]}" if name in tables else name
+                raise SourceError(
+                    f'"{self._path}" has no {what}, so it is no database of MLflow, or one of an '
+                    f"old version: `mlflow db upgrade sqlite:///{self._path}` brings it up to date."
+                )
+        return tables
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise SourceError(
+                f'"{self._path}" cannot be read as an SQLite database: {error}.'
+            ) from error
+
+    def _rows(self, statement: str, *values: object) -> Iterator[_Row]:
+        with self._reading():
+            for row in self._database.execute(statement, values):
+                yield dict(row)
+
+    def _rows_if(self, table: str, statement: str, *values: object) -> Iterator[_Row]:
+        """Rows of a table that older databases do not have."""
+        if table in self._tables:
+            yield from self._rows(statement, *values)
+
+    def experiments(self) -> Iterator[ExperimentRecord]:
+        """See ``Source``."""
+        tags: dict[object, dict[str, str]] = {}
+        for row in self._rows_if("experiment_tags", "SELECT * FROM experiment_tags"):
+            tags.setdefault(row["experiment_id"], {})[row["key"]] = row["value"] or ""
+        for row in self._rows("SELECT * FROM experiments ORDER BY experiment_id"):
+            workspace = row.get("workspace") or "default"
+            if row.get("last_update_time"):
+                self._report.leave_out(words.CHANGED_LATER, str(row["name"]))
+            yield ExperimentRecord(
+                source_id=str(row["experiment_id"]),
+                name=row["name"],
+                project=None if workspace == "default" else workspace,
+                created_ns=words.time_ns(row.get("creation_time")),
+                tags=tags.get(row["experiment_id"], {}),
+                deleted=row["lifecycle_stage"] == "deleted",
+                artifact_location=words.told_location(row["artifact_location"] or ""),
+            )
+
+    def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
+        """See ``Source``; the oldest first."""
+        statement = "SELECT * FROM runs WHERE experiment_id = ? ORDER BY start_time, run_uuid"
+        with self._reading():
+            rows = self._database.execute(statement, (int(experiment.source_id),)).fetchall()
+        for row in rows:
+            yield self._run(dict(row))
+
+    def _run(self, row: _Row) -> RunRecord:
+        run_id = str(row["run_uuid"])
+        tags = self._labels("tags", run_id)
+        name = row["name"] or tags.get(words.NAME_TAG, "")
+        user = row["user_id"] or tags.get(words.USER_TAG, "")
+        if row.get("deleted_time"):
+            self._report.leave_out(words.DELETED_AT, run_id)
+        return RunRecord(
+            source_id=run_id,
+            name=name,
+            user=user,
+            state=words.run_state(row["status"], report=self._report, run_id=run_id),
+            started_ns=words.time_ns(row["start_time"]),
+            ended_ns=words.time_ns(row["end_time"]),
+            deleted=row["lifecycle_stage"] == "deleted",
+            params=self._labels("params", run_id),
+            tags=words.without_own(tags, name=name, user=user),
+            inputs=self._inputs(run_id),
+            other=words.old_fields(row, tags),
+            location=row["artifact_uri"] or "",
+        )
+
+    def _labels(self, table: str, run_id: str) -> dict[str, str]:
+        statement = f"SELECT key, value FROM {table} WHERE run_uuid = ?"  # noqa: S608 - our names
+        return {row["key"]: row["value"] or "" for row in self._rows(statement, run_id)}
+
+    def _inputs(self, run_id: str) -> RunInputs:
+        if "inputs" not in self._tables:
+            return RunInputs()
+        models = self._rows(
+            "SELECT destination_id FROM inputs WHERE source_type = 'RUN_INPUT' AND source_id = ? "
+            "AND destination_type = 'MODEL_INPUT'",
+            run_id,
+        )
+        step = "step" if "step" in self._tables["inputs"] else "0 AS step"
+        outputs = self._rows(
+            f"SELECT destination_id, {step} FROM inputs WHERE source_type = 'RUN_OUTPUT' "  # noqa: S608
+            "AND source_id = ? AND destination_type = 'MODEL_OUTPUT'",
+            run_id,
+        )
+        return RunInputs(
+            datasets=tuple(self._datasets(run_id)),
+            models=tuple(row["destination_id"] for row in models),
+            outputs=tuple(ModelUse(row["destination_id"], row["step"] or 0) for row in outputs),
+        )
+
+    def _datasets(self, run_id: str) -> Iterator[DatasetInput]:
+        rows = self._rows_if(
+            "datasets",
+            "SELECT inputs.input_uuid, datasets.* FROM inputs JOIN datasets "
+            "ON datasets.dataset_uuid = inputs.source_id WHERE inputs.source_type = 'DATASET' "
+            "AND inputs.destination_type = 'RUN' AND inputs.destination_id = ?",
+            run_id,
+        )
+        for row in rows:
+            tags = self._rows_if(
+                "input_tags",
+                "SELECT name, value FROM input_tags WHERE input_uuid = ?",
+                row["input_uuid"],
+            )
+            yield DatasetInput(
+                name=row["name"],
+                digest=row["digest"],
+                source_type=row["dataset_source_type"] or "",
+                source=row["dataset_source"] or "",
+                schema=row["dataset_schema"],
+                profile=row["dataset_profile"],
+                tags={tag["name"]: tag["value"] for tag in tags},
+            )
+
+    def points(self, run: RunRecord) -> Iterator[Point]:
+        """See ``Source``."""
+        statement = "SELECT key, value, step, timestamp, is_nan FROM metrics WHERE run_uuid = ?"
+        with self._reading():
+            for row in self._database.execute(statement, (run.source_id,)):
+                key, value, step, time_ms, is_nan = row
+                yield Point(key, math.nan if is_nan else float(value), step, time_ms)
+
+    def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``."""
+        return self._locations.files(run.location, owner=f"run {run.source_id}", report=report)
+
+    def event_files(self, run: RunRecord) -> Iterator[FileRecord]:  # noqa: ARG002 - none
+        """See ``Source``; MLflow has none beside the artifacts."""
+        return iter(())
+
+    def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
+        """See ``Source``."""
+        rows = self._rows_if(
+            "logged_models",
+            "SELECT * FROM logged_models WHERE experiment_id = ? ORDER BY creation_timestamp_ms",
+            int(experiment.source_id),
+        )
+        for row in list(rows):
+            model_id = str(row["model_id"])
+            report.leave_out(words.CHANGED_LATER, model_id)
+            if row["status_message"]:
+                report.leave_out(
+                    "status message of a model", f"{model_id}: {row['status_message']}"
+                )
+            status = row["status"] if 0 <= row["status"] < len(words.MODEL_STATUSES) else 0
+            yield ModelRecord(
+                source_id=model_id,
+                name=row["name"],
+                created_ns=row["creation_timestamp_ms"] * 1_000_000,
+                state=words.model_state(words.MODEL_STATUSES[status]),
+                source_run_id=row["source_run_id"] or None,
+                model_type=row["model_type"] or "",
+                deleted=row["lifecycle_stage"] == "deleted",
+                params=self._model_labels("param", model_id),
+                tags=self._model_labels("tag", model_id),
+                metrics=tuple(self._model_metrics(model_id)),
+                location=row["artifact_location"] or "",
+            )
+
+    def _model_labels(self, what: str, model_id: str) -> dict[str, str]:
+        rows = self._rows_if(
+            f"logged_model_{what}s",
+            f"SELECT {what}_key, {what}_value FROM logged_model_{what}s WHERE model_id = ?",  # noqa: S608
+            model_id,
+        )
+        return {row[f"{what}_key"]: row[f"{what}_value"] or "" for row in rows}
+
+    def _model_metrics(self, model_id: str) -> Iterator[ModelMetricValue]:
+        rows = self._rows_if(
+            "logged_model_metrics",
+            "SELECT * FROM logged_model_metrics WHERE model_id = ?",
+            model_id,
+        )
+        for row in rows:
+            value = row["metric_value"]
+            yield ModelMetricValue(
+                key=row["metric_name"],
+                value=number_out(math.nan if value is None else value),
+                step=row["metric_step"],
+                time_ms=row["metric_timestamp_ms"],
+                run_id=WorkloadId(row["run_id"]),
+                dataset_name=row["dataset_name"],
+                dataset_digest=row["dataset_digest"],
+            )
+
+    def model_files(self, model: ModelRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``."""
+        return self._locations.files(
+            model.location, owner=f"model {model.source_id}", report=report
+        )
+
+    def tell_the_rest(self, report: Report) -> None:
+        """See ``Source``: every table that has rows and is not read."""
+        for table in sorted(self._tables.keys() - _READ - _NOTHING_OF_ITS_OWN):
+            if table in _KEPT:
+                report.keep(_KEPT[table], table, list(self._rows(f'SELECT * FROM "{table}"')))  # noqa: S608
+                continue
+            (found,) = self._rows(f'SELECT count(*) AS count FROM "{table}"')  # noqa: S608
+            if found["count"]:
+                report.leave_out(f"row of MLflow's table {table}", "", count=found["count"])

@@ -1,0 +1,94 @@
+"""Brings logged models: their params, tags, metric values and files, under the ids they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.errors import NotFound
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
+from seafloor.domain.models import LoggedModelState
+from seafloor.sdk.client import Client
+from seafloor.sdk.imports.fitting import IN_REPORT, Fit, is_key
+from seafloor.sdk.imports.records import ModelRecord, Source, model_id_of, run_id_of
+from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.transfer import fetched, pieces
+from seafloor.wire.models import LoggedModelPut, ModelMetricValue
+
+TAG_CHARS_MAX: Final = 20_000
+_METRICS_PER_CALL: Final = 1_000
+
+
+class ModelImporter:
+    """Brings the models of one source to one server; see ``Importer``."""
+
+    def __init__(self, client: Client, source: Source, report: Report, *, files: bool) -> None:
+        self._client = client
+        self._source = source
+        self._report = report
+        self._files = files
+
+    def is_here(self, model: ModelRecord) -> bool:
+        """Whether an earlier import brought all of it."""
+        try:
+            found = self._client.models.get(model_id_of(self._source.kind, model.source_id))
+        except NotFound:
+            return False
+        return found.deleted_ns is not None or (found.state == model.state and not model.deleted)
+
+    def bring(self, model: ModelRecord, experiment_id: int) -> None:
+        """Bring one; a repeat is harmless. It is pending until all of it is here."""
+        model_id = model_id_of(self._source.kind, model.source_id)
+        fit = Fit(self._report, f"model {model_id}", kept_in=IN_REPORT)
+        source_run_id = model.source_run_id
+        put = LoggedModelPut(
+            experiment_id=experiment_id,
+            name=fit.name(model.name, what="model name", default=model_id),
+            created_ns=fit.time_ns(model.created_ns, what="creation of a model") or 0,
+            model_type=model.model_type,
+            source_run_id=run_id_of(self._source.kind, source_run_id) if source_run_id else None,
+            params=fit.labels(model.params, what="param of a model", chars_max=TAG_CHARS_MAX),
+            tags=fit.labels(model.tags, what="tag of a model", chars_max=TAG_CHARS_MAX),
+        )
+        put = self._put(model_id, put, fit)
+        if self._files:
+            self._bring_files(model_id, model)
+        for some in pieces(self._metrics(model.metrics, fit), _METRICS_PER_CALL):
+            self._client.models.put(model_id, msgspec.structs.replace(put, metrics=tuple(some)))
+        if fit.rest:
+            self._report.kept.setdefault("models", []).append({"id": model.source_id, **fit.rest})
+        if model.state != "pending":
+            state = LoggedModelState(model.state)
+            self._client.models.put(model_id, msgspec.structs.replace(put, state=state))
+        if model.deleted:
+            self._client.models.delete(model_id)
+        self._report.models += 1
+
+    def _put(self, model_id: str, put: LoggedModelPut, fit: Fit) -> LoggedModelPut:
+        try:
+            self._client.models.put(model_id, put)
+        except NotFound:
+            fit.note("model whose run is not here: it is of no run")
+            put = msgspec.structs.replace(put, source_run_id=None)
+            self._client.models.put(model_id, put)
+        return put
+
+    def _bring_files(self, model_id: str, model: ModelRecord) -> None:
+        there = dict(self._client.models.files(model_id))
+        files = self._source.model_files(model, self._report)
+        owner = f"model {model_id}"
+        for file, local in fetched(files, owner=owner, there=there, report=self._report):
+            self._client.models.put_file(model_id, file.path, local)
+            self._report.files += 1
+            self._report.file_bytes += local.stat().st_size
+
+    def _metrics(self, metrics: Iterable[ModelMetricValue], fit: Fit) -> Iterator[ModelMetricValue]:
+        for metric in metrics:
+            fits = STEP_MIN <= metric.step <= STEP_MAX and 0 <= metric.time_ms <= TIME_MS_MAX
+            if fits and is_key(metric.key) and metric.run_id:
+                run_id = run_id_of(self._source.kind, metric.run_id)
+                yield msgspec.structs.replace(metric, run_id=run_id)
+            else:
+                fit.odd_point(msgspec.to_builtins(metric), key=metric.key)
