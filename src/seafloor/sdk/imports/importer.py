@@ -211,7 +211,7 @@ class Importer:
             self._report.runs_known += 1  # in another experiment: it was moved here, or renamed
             return
         is_new = run_id not in target.runs
-        last_ms = self._bring_points(run_id, run, fit)
+        last_ms = self._bring_points(run_id, run, fit, is_new=is_new)
         self._bring_inputs(run_id, run.inputs)
         fit.other(run.other)
         if self._options.files:
@@ -271,11 +271,14 @@ class Importer:
         for some in pieces(new_tags.items(), _LABELS_PER_CALL):
             self._client.runs.update(run.id, RunUpdate(tags=dict(some)))
 
-    def _bring_points(self, run_id: str, run: RunRecord, fit: Fit) -> int:
+    def _bring_points(self, run_id: str, run: RunRecord, fit: Fit, *, is_new: bool) -> int:
         """Bring points; the latest of their times, in milliseconds."""
         last_ms = 0
         for some in pieces(fit.points(self._source.points(run)), _POINTS_PER_CALL):
-            self._client.metrics.append(run_id, some)
+            repeated = self._client.metrics.append(run_id, some).points_repeated
+            if repeated and is_new:
+                said = "metric point that the source holds again, bit for bit: it is here once"
+                self._report.leave_out(said, run_id, count=repeated)
             self._report.points += len(some)
             last_ms = max(last_ms, *(point.time_ms for point in some))
         return last_ms
