@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from seafloor.wire.metric_batches import BatchIn
 from tests.bench.bench_start import running, seafloor
 from tests.bench.bench_tracking import new_run
 from tests.bench.measuring import Measured, table
 from tests.bench.raw_http import RawClient, seconds
+
+from seafloor.wire.metric_batches import BatchIn
 
 POINTS = int(os.environ.get("SEAFLOOR_BENCH_POINTS", 20_000_000))
 CLIENTS = 4

@@ -19,13 +19,14 @@ import msgspec
 import numpy as np
 import pyarrow.ipc
 import urllib3
-from seafloor.wire.metric_batches import BatchIn
 from tests.bench.bench_growth import wait_until_sealed
 from tests.bench.bench_start import peer_best, running, seafloor
 from tests.bench.bench_tracking import API, new_run
 from tests.bench.measuring import Measured, alternate, table
 from tests.bench.raw_http import RawClient, seconds
 from tests.services._supervisor import Supervisor, ask
+
+from seafloor.wire.metric_batches import BatchIn
 
 POINTS = 1_000_000
 CHART_POINTS = int(os.environ.get("SEAFLOOR_BENCH_CHART_POINTS", 10_000_000))
