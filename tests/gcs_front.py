@@ -1,8 +1,9 @@
 """What stands between a test and fake-gcs-server: faults by request, and what that server lacks.
 
 fake-gcs-server takes ``ifGenerationMatch`` for no condition in uploads of several requests and in
-copies, takes a question after an upload's state for its end, and never forgets a cancelled
-upload. Here these are as Google documents them; all else goes through as it is.
+copies, takes a question after an upload's state for its end, never forgets a cancelled upload, and
+drops the connection of a range past the end without saying so. Here these are as Google documents
+them; all else goes through as it is.
 """
 
 from __future__ import annotations
