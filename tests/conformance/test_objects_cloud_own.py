@@ -468,7 +468,9 @@ async def test_close__while_a_cancelled_call_goes_on__waits_for_its_end(
         proxy.plan(Delay(0.5))
         begun_s = time.monotonic()
         task = asyncio.create_task(store.head("a"))
-        await asyncio.sleep(0)  # the call is under way then
+        async with asyncio.timeout(10):
+            while proxy.planned:  # the call is under way when its connection has the fault
+                await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

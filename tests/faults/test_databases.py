@@ -12,6 +12,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Connection, create_engine, event, insert, select, text
@@ -25,6 +27,7 @@ from tests.services._service import Missing, Service
 
 from seafloor.domain.errors import Conflict, StoreError, StoreUnavailable
 from seafloor.domain.workloads import WorkloadState
+from seafloor.stores.metadata.sql import prepared
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.postgresql import WRITER_LOCK
 from seafloor.stores.metadata.sql.tables import project
@@ -97,9 +100,15 @@ def connection_ended_at(database: Database, url: str, statement: int) -> Iterato
         if len(said) == statement:
             end_connection(url, connection)
 
+    class Heard(prepared._Driver):  # pyright: ignore[reportPrivateUsage]  # goes past the events
+        def __enter__(self) -> Any:
+            listen(self._connection, None, self._text)
+            return super().__enter__()
+
     event.listen(database.engine, "before_cursor_execute", listen)
     try:
-        yield said
+        with patch.object(prepared, "_Driver", Heard):
+            yield said
     finally:
         event.remove(database.engine, "before_cursor_execute", listen)
 

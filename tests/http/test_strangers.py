@@ -200,7 +200,10 @@ RULES: dict[tuple[str, str], Asked] = {
         OWN, body=encode_batch([Point("x", 1.0, 1, 1)], None)
     ),
     ("GET", f"{RUNS}/metrics/series"): Asked(READS, query="?key=x"),
+    ("GET", f"{RUNS}/metrics/arrow"): Asked(READS, query="?key=x"),
     ("GET", f"{RUNS}/metrics/chart"): Asked(READS, query="?key=x"),
+    ("POST", "/api/v1/metrics/charts"): Asked(READS, body={"runs": ["{own}"], "keys": ["x"]}),
+    ("POST", "/api/v1/metrics/table"): Asked(READS, body={"runs": ["{own}"]}),
     ("GET", f"{RUNS}/media"): Asked(READS, query="?key=x"),
     ("GET", f"{RUNS}/media/keys"): Asked(READS),
     ("POST", f"{RUNS}/media"): Asked(OWN, body=NOTE),

@@ -78,7 +78,7 @@ def file_headers(file: ArtifactFile) -> dict[str, str]:
 
 @get(
     _ARTIFACT,
-    responses=documented(404, 416),
+    responses=documented(404, 413, 416),
     summary="Download an artifact",
     media_type="*/*",
     opt={"headers": RANGE},
@@ -99,7 +99,7 @@ async def get_artifact(
     )
 
 
-@head(_ARTIFACT, responses=documented(404), summary="Describe an artifact")
+@head(_ARTIFACT, responses=documented(404, 413), summary="Describe an artifact")
 async def head_artifact(
     request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
 ) -> Response[None]:
@@ -150,7 +150,9 @@ def announced_size(request: AnyRequest) -> int | None:
     return int(text)
 
 
-@delete(_ARTIFACT, responses=documented(404, 409), status_code=200, summary="Delete an artifact")
+@delete(
+    _ARTIFACT, responses=documented(404, 409, 413), status_code=200, summary="Delete an artifact"
+)
 async def delete_artifact(
     request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
 ) -> ArtifactDeleted:
@@ -189,7 +191,7 @@ async def list_event_files(request: AnyRequest, run_id: FromPath[str]) -> EventF
 
 @get(
     "/runs/{run_id:str}/event-files/{attempt:int}/{file_path:path}",
-    responses=documented(404, 416),
+    responses=documented(404, 413, 416),
     summary="Download a tf.events file",
     media_type="*/*",
     opt={"headers": RANGE},

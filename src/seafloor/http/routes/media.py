@@ -109,7 +109,7 @@ async def put_media_blob(
 
 @get(
     _BLOB,
-    responses=documented(404, 416),
+    responses=documented(404, 413, 416),
     summary="Download a blob of media",
     media_type="*/*",
     opt={"headers": RANGE},
