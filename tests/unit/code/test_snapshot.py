@@ -493,7 +493,8 @@ def test_take_snapshot__file_that_keeps_changing__is_an_error_that_names_it(
     repository: Repository, tmp_path: Path
 ) -> None:
     growing = repository.path / "growing.txt"
-    growing.write_bytes(bytes(20_000_000))
+    with growing.open("wb") as file:
+        file.truncate(200_000_000)  # long enough that the writer comes to write, however busy it is
 
     def append() -> None:
         with growing.open("ab") as file:
