@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -171,10 +171,8 @@ class MetricSealing:
         await self._look()
         while due := self._due():
             failed: list[StoreError] = []
-            for at in range(0, len(due), _AT_ONCE):
-                done = await asyncio.gather(
-                    *map(self.seal, due[at : at + _AT_ONCE]), return_exceptions=True
-                )
+            for some in list(self._groups(due)):
+                done = await asyncio.gather(*map(self.seal, some), return_exceptions=True)
                 for result in done:
                     if isinstance(result, StoreError):  # the others are not to wait for this one
                         failed.append(result)
@@ -224,6 +222,19 @@ class MetricSealing:
             or found.points >= limits.points
             or found.changed_s <= idle_since_s
         ]
+
+    def _groups(self, due: Sequence[WorkloadId]) -> Iterator[list[WorkloadId]]:
+        """What is sealed at once: many small workloads share a commit, few large ones memory."""
+        group: list[WorkloadId] = []
+        points = 0
+        for workload_id in due:
+            takes = min(self._waiting[workload_id].points, self._limits.points_max)
+            if group and (len(group) == _AT_ONCE or points + takes > self._limits.points_max):
+                yield group
+                group, points = [], 0
+            group.append(workload_id)
+            points += takes
+        yield group
 
     async def seal(self, workload_id: WorkloadId) -> int:
         """Seal what waits of one workload; return how many points left the journal."""
