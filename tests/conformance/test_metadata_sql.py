@@ -198,6 +198,25 @@ class TestGroupCommit:
         with pytest.raises(KeyError):
             await store.database.write(broken)
         assert [found.name for found in await store.project_list()] == ["default"]
+
+    async def test_write__one_after_the_other_beside_readers__by_one_connection(
+        self, store: SqlStoreUnderTest
+    ) -> None:
+        async def used_by(*, refused: bool) -> int:
+            used: list[int] = []
+
+            def write(connection: Connection) -> None:
+                used.append(id(connection.connection.dbapi_connection))
+                if refused:
+                    raise KeyError("a bug")
+
+            told = await asyncio.gather(
+                store.database.write(write), store.project_list(), return_exceptions=True
+            )
+            assert isinstance(told[0], KeyError) is refused
+            return used[0]
+
+        assert len({await used_by(refused=turn % 3 == 1) for turn in range(9)}) == 1
         await store.project_create("next", created_ns=T0_NS)
 
     async def test_write__its_caller_leaves__it_is_done_all_the_same(

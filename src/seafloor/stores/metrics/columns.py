@@ -77,13 +77,12 @@ def columns_of(points: Sequence[Point]) -> PointColumns:
     Raises:
         InvalidValue: a step or a time does not fit 64 bits.
     """
-    names = [point.key for point in points]
-    keys = tuple(dict.fromkeys(names))
-    place = {key: index for index, key in enumerate(keys)}
+    place: dict[str, int] = {}
+    key = [place.setdefault(point.key, len(place)) for point in points]
     try:
         return PointColumns(
-            keys=keys,
-            key=np.array([place[name] for name in names], np.int32),
+            keys=tuple(place),
+            key=np.array(key, np.int32),
             step=np.array([point.step for point in points], np.int64),
             time_ms=np.array([point.time_ms for point in points], np.int64),
             value=np.array([point.value for point in points], np.float64),

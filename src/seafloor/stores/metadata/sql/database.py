@@ -104,6 +104,9 @@ class Database:
         self._waiting: deque[_Write[Any]] = deque()
         self._writing = False
         self._closed = False
+        # Of the writer's thread, and kept: what SQLite has cached of the pages is true for as
+        # long as nobody else writes, and a connection of the pool would be another each time.
+        self._writing_to: Connection | None = None
 
     def __repr__(self) -> str:
         return f"Database({self.shown_url!r})"
@@ -224,16 +227,29 @@ class Database:
         self, group: list[_Write[Any]], run: _Run, committing: threading.Event
     ) -> None:
         """Try it once; ``committing`` is set as soon as it may take effect."""
-        with self.engine.connect() as connection:
+        if self._writing_to is None:
+            self._writing_to = self.engine.connect()
+        connection = self._writing_to
+        try:
+            self._backend.begin_write(connection)
+            run(connection, group)
+            committing.set()
+            connection.exec_driver_sql("COMMIT")
+        except DRIVER_ERRORS:
+            self._forget(connection)
+            raise
+        except BaseException:
             try:
-                self._backend.begin_write(connection)
-                run(connection, group)
-                committing.set()
-                connection.exec_driver_sql("COMMIT")
+                connection.rollback()
             except DRIVER_ERRORS:
-                # Also undoes what is left of the transaction, and the next begins afresh.
-                connection.invalidate()
-                raise
+                self._forget(connection)
+            raise
+
+    def _forget(self, connection: Connection) -> None:
+        """Undo what is left of a transaction by ending its connection; the next begins afresh."""
+        self._writing_to = None
+        connection.invalidate()
+        connection.close()
 
     async def close(self) -> None:
         """Finish what waits and close every connection. Safe to repeat."""
@@ -244,6 +260,8 @@ class Database:
             self._closed = True
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
+        if self._writing_to is not None:
+            self._writing_to.close()
         self.engine.dispose()
 
 
