@@ -19,6 +19,15 @@ from live_server import LiveServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
 EPOCHS = 10
+METRICS = {
+    "train/loss": 45 * EPOCHS,
+    "tb/loss": 45 * EPOCHS,
+    "tb/accuracy": EPOCHS,
+    "val/loss": EPOCHS,
+    "val/accuracy": EPOCHS,
+    "epoch": EPOCHS,
+}
+"""How many points each has."""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +87,36 @@ def test_digits__by_changing_two_urls__everything_is_there(
         assert _seen(server, run_id) == first
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rerun__of_the_digits__same_metrics_bit_for_bit(
+    repository: Path, downloads: Path, tmp_path: Path
+) -> None:
+    environments = tmp_path / "data" / "cache" / "environments"
+    environments.mkdir(parents=True)
+    (environments / "uv").symlink_to(downloads)
+    server = LiveServer(tmp_path / "data")
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        server.start()
+        user = Client(tmp_path / "home", server.url)
+        _run(user, repository)
+        first = user.json("runs", "show", "@last")["run"]
+        # What the names mean has changed since; a rerun does not ask what they mean now.
+        (repository / "train.py").write_text("raise SystemExit('newer code')\n")
+        who = ("-c", "user.name=Seafloor", "-c", "user.email=tests@example.com")
+        newer = ["git", "-C", str(repository), *who, "commit", "--quiet", "-am", "Break it"]
+        subprocess.run(newer, check=True)
+        assert user.cli("env", "create", "digits", "--pip", "six==1.17.0").returncode == 0
+        told = user.json("reproduce", "@last")["parts"]
+        assert [part["exact"] for part in told] == ["yes", "yes", "yes", "unproven"]
+        assert user.cli("rerun", "@last").returncode == 0
+        again = user.json("runs", "show", "@last")["run"]
+        assert again["id"] != first["id"]
+        assert again["environment"] == first["environment"] == "digits@1"
+        assert _values(server, again["id"]) == _values(server, first["id"])
+
+
 def _run(user: Client, repository: Path) -> None:
     """Do as ``make demo`` does."""
     built = user.cli("env", "create", "digits", "-r", str(repository / "requirements.txt"))
@@ -87,18 +126,21 @@ def _run(user: Client, repository: Path) -> None:
     assert f"epoch {EPOCHS}: train loss" in ran.stdout
 
 
+def _values(server: LiveServer, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of every metric; JSON gives each float64 exactly."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for key, count in METRICS.items():
+        series = server.get(f"/api/v1/runs/{run_id}/metrics/series?key={key}")
+        found[key] = [(step, value) for step, _, value in series["points"]]
+        assert len(found[key]) == count
+    return found
+
+
 def _seen(server: LiveServer, run_id: str) -> dict[str, object]:
     """Look at every product of the run, and check that it is whole."""
     run = server.get(f"/api/v1/runs/{run_id}")
     metrics = server.get(f"/api/v1/runs/{run_id}/metrics")["items"]
-    assert {key: metric["points"] for key, metric in metrics.items()} == {
-        "train/loss": 45 * EPOCHS,
-        "tb/loss": 45 * EPOCHS,
-        "tb/accuracy": EPOCHS,
-        "val/loss": EPOCHS,
-        "val/accuracy": EPOCHS,
-        "epoch": EPOCHS,
-    }
+    assert {key: metric["points"] for key, metric in metrics.items()} == METRICS
     assert metrics["val/accuracy"]["last"] > 0.9
     files = server.get(f"/api/v1/runs/{run_id}/artifacts?recursive=true&limit=1000")["items"]
     assert {"report.json", "weights.npz", "plots/confusion.png"} <= {one["path"] for one in files}

@@ -220,7 +220,8 @@ class Runs:
         check_code(spec, new.code)
         if isinstance(new.code, SnapshotCode):
             await self._rooms.snapshots.check(new.code.sha256)
-        labels = _labels(new.params, {**spec.tags, **new.tags}, by)
+        params = {**spec.params, **new.params}
+        labels = _labels(params, {**spec.tags, **new.tags}, by)
         _check_key_of_request(new.idempotency_key)
         environment = None
         if spec.environment is not None:
@@ -242,7 +243,8 @@ class Runs:
             origin="launched",
             created_ns=now_ns,
             updated_ns=now_ns,
-            spec=new.spec,
+            # All that was asked for, so that the run can be had again.
+            spec={**new.spec, "params": params} if params else new.spec,
             code=new.code,
             environment=environment,
             attempt=1,

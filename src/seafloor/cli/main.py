@@ -16,6 +16,11 @@ _HOMES = {
     "up": ("seafloor.cli.up:up", "Start the server of this machine."),
     "down": ("seafloor.cli.up:down", "Stop the server of this machine."),
     "run": ("seafloor.cli.run:run", "Run a command, and follow it to its end."),
+    "rerun": ("seafloor.cli.rerun:rerun", "Start a run again, as it was or with a change."),
+    "reproduce": (
+        "seafloor.cli.reproduce:reproduce",
+        "Say what of a run can be had again exactly.",
+    ),
     "runs": ("seafloor.cli.runs:runs", "List, show, compare, stop, retry, remove runs."),
     "logs": ("seafloor.cli.logs:logs", "Print the log of a run."),
     "metrics": ("seafloor.cli.metrics:metrics", "Print or plot the metrics of a run."),

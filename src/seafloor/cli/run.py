@@ -82,7 +82,15 @@ def submit(given: Given, what: SubmissionOptions, options: RunOptions) -> int:
     Returns:
         The exit code.
     """
-    created = _create(given, what, options)
+    return follow(given, _create(given, what, options), options)
+
+
+def follow(given: Given, created: RunView, options: RunOptions) -> int:
+    """Say that a run was submitted and, unless it is detached, follow it.
+
+    Returns:
+        The exit code.
+    """
     say(f"run {created.id[-8:]} {created.name} of {created.experiment.name}: {created.url}")
     if options.detach:
         if given.json:
@@ -102,8 +110,6 @@ def submit(given: Given, what: SubmissionOptions, options: RunOptions) -> int:
 
 
 def _create(given: Given, what: SubmissionOptions, options: RunOptions) -> RunView:
-    import getpass
-
     from seafloor.cli.submissions import make_submission, parse_params, resolve_code
     from seafloor.wire.runs import RunCreate
 
@@ -111,20 +117,26 @@ def _create(given: Given, what: SubmissionOptions, options: RunOptions) -> RunVi
     params = parse_params(options.params)
     ready = _ServerWhenReady(given)
     code = resolve_code(submission, warn=say, client=ready.client)
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = ""  # a container's user need not have a name
     return ready.client().runs.create(
         RunCreate(
             spec=submission.body,
             code=code,
             idempotency_key=os.urandom(16).hex(),
             name=submission.spec.run_name,
-            user=user,
+            user=user_name(),
             params=params,
         )
     )
+
+
+def user_name() -> str:
+    """Who submits; a container's user need not have a name."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 class _ServerWhenReady:

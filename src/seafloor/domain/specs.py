@@ -89,7 +89,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
         environment: ``<name>`` or ``<name>@<version>``; None: the Python it is given.
         code: Where code comes from; None: none.
         resources, env, secrets, volumes: What the task gets.
-        tags: Of the run.
+        params, tags: Of the run.
         timeout: Seconds or "30m"; None: no limit.
         retries: How many further attempts a failure gets.
         tensorboard: Whether the page offers TensorBoard; the events folder is tailed either way.
@@ -106,6 +106,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
     volumes: list[VolumeSpec] = []
+    params: dict[str, str] = {}
     tags: dict[str, str] = {}
     timeout: str | int | float | None = None
     retries: int = 0

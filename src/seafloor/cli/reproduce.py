@@ -1,0 +1,120 @@
+"""``seafloor reproduce``: what of a run could be had again exactly."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+import click
+import msgspec
+
+from seafloor.cli.output import Column, print_json, print_table
+from seafloor.cli.session import Given, json_option, pass_given, server_options
+
+if TYPE_CHECKING:
+    from seafloor.sdk.client import Client
+    from seafloor.wire.runs import RunView
+
+_PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[^\]]*\])? *==")
+_SHOWN_MAX = 3
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What is known of one part of a run.
+
+    Args:
+        part: ``code``, ``environment``, ``command`` or ``data``.
+        exact: ``unproven``: nothing that is kept can say.
+        why: One sentence, with what to do about it.
+    """
+
+    part: str
+    exact: Literal["yes", "no", "unproven"]
+    why: str
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@server_options
+@json_option
+@pass_given
+def reproduce(given: Given, *, run: str) -> int:
+    """Say which of code, environment, command and data of a run can be had again exactly.
+
+    Looks whether the commit, the snapshot and the lock are still there; starts nothing.
+    Exits with 1 when one of them cannot.
+    """
+    from seafloor.cli.references import find_run
+
+    found = find_run(given.client, run)
+    findings = [
+        _code(given.client, found),
+        _environment(given.client, found),
+        _command(found),
+        _data(given.client, found),
+    ]
+    if given.json:
+        print_json({"run": found.id, "parts": findings})
+    else:
+        columns = [Column("part"), Column("exact"), Column("why", wrap=True)]
+        print_table(columns, [(each.part, each.exact, each.why) for each in findings])
+    return int(any(each.exact == "no" for each in findings))
+
+
+def _code(client: Client, run: RunView) -> Finding:
+    from seafloor.code.git import resolve_git
+    from seafloor.domain.code import GitCode
+    from seafloor.domain.errors import SourceError
+
+    code = run.code
+    if code is None:
+        if run.origin == "launched":
+            return Finding("code", "yes", "It has none but its command.")
+        return Finding("code", "no", "An outside program made it, and kept no code here.")
+    if isinstance(code, GitCode):
+        try:
+            resolve_git(code.url, code.commit)
+        except SourceError as error:
+            return Finding("code", "no", f"Commit {code.commit[:12]}: {error.message}")
+        return Finding("code", "yes", f"{code.url} still has commit {code.commit[:12]}.")
+    shown = f"snapshot {code.sha256[:12]}"
+    if client.snapshots.exists(code.sha256):
+        return Finding("code", "yes", f"The server keeps {shown}, named by its content.")
+    return Finding("code", "no", f"The server does not have {shown} any more.")
+
+
+def _environment(client: Client, run: RunView) -> Finding:
+    from seafloor.domain.errors import NotFound
+
+    if run.environment is None:
+        why = "It ran in the Python it was given, which no record describes: name an environment."
+        return Finding("environment", "no", why)
+    try:
+        found = client.environments.get(run.environment, project=run.project).environment
+    except NotFound:
+        return Finding("environment", "no", f"{run.environment} was removed.")
+    lines = found.lock.splitlines()
+    loose = [line for line in lines if line and not _PINNED.match(line)]
+    if loose:
+        some = ", ".join(loose[:_SHOWN_MAX]) + (", …" if len(loose) > _SHOWN_MAX else "")
+        return Finding("environment", "no", f"{run.environment} has what may change: {some}")
+    why = f"{run.environment}: Python {found.python}, {len(lines)} packages in exact versions."
+    return Finding("environment", "yes", why)
+
+
+def _command(run: RunView) -> Finding:
+    if run.origin != "launched":
+        why = "It was started by a program of its own: nothing here says how."
+        return Finding("command", "no", why)
+    return Finding("command", "yes", "The spec is kept as it was submitted.")
+
+
+def _data(client: Client, run: RunView) -> Finding:
+    datasets = client.models.inputs(run.id).datasets
+    if not datasets:
+        why = "It logged no dataset (mlflow.log_input): nothing says what it read."
+        return Finding("data", "unproven", why)
+    shown = ", ".join(f"{each.name} ({each.digest})" for each in datasets[:_SHOWN_MAX])
+    more = ", …" if len(datasets) > _SHOWN_MAX else ""
+    why = f"It read {shown}{more}; whether that is still there only its source can say."
+    return Finding("data", "unproven", why)

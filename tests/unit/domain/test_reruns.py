@@ -1,0 +1,89 @@
+"""A run again with some values changed."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.reruns import rerun_spec
+
+
+def command(spec: dict[str, Any], **changes: str) -> object:
+    return rerun_spec(spec, changes)["command"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("python t.py --lr 0.1", "python t.py --lr 0.5"),
+        ("python t.py --lr=0.1 --epochs 3", "python t.py --lr=0.5 --epochs 3"),
+        (
+            "python t.py  --lr   '0 1'  &&  echo --lrx 1",
+            "python t.py  --lr   0.5  &&  echo --lrx 1",
+        ),
+        ('python t.py --lr="0 1";ls', "python t.py --lr=0.5;ls"),
+        ("python t.py -lr 0.1", "python t.py -lr 0.5"),
+        ("python t.py lr=0.1 model.lr=7", "python t.py lr=0.5 model.lr=7"),
+        ("python t.py --lr -0.1", "python t.py --lr 0.5"),
+        ("python t.py --lr 1 --lr 2", "python t.py --lr 0.5 --lr 0.5"),
+        ("python t.py --lr \\\n  0.1\n--x y", "python t.py --lr \\\n  0.5\n--x y"),
+        ("python t.py --lr\n  0.1\n--x y", "python t.py --lr\n  0.5\n--x y"),
+        (["python", "t.py", "--lr", "0.1"], ["python", "t.py", "--lr", "0.5"]),
+        (["t", "--lr=0.1", "lr=1\n2", "x"], ["t", "--lr=0.5", "lr=0.5", "x"]),
+        (["t", "--lr", "-1e-3"], ["t", "--lr", "0.5"]),
+    ],
+)
+def test_rerun_spec__option_of_the_command__its_value_is_changed(before: Any, after: Any) -> None:
+    assert command({"command": before}, lr="0.5") == after
+
+
+def test_rerun_spec__dashes_and_underscores__are_one() -> None:
+    spec = {"command": "t --learning-rate 1 --batch_size=2"}
+    assert command(spec, learning_rate="3") == "t --learning-rate 3 --batch_size=2"
+    assert rerun_spec(spec, {"batch-size": "4"})["command"] == "t --learning-rate 1 --batch_size=4"
+
+
+def test_rerun_spec__params_and_variables__are_changed_where_they_stand() -> None:
+    spec = {"command": "t", "params": {"lr": "1", "a": "b"}, "env": {"lr": "1", "X": "2"}}
+    made = rerun_spec(spec, {"lr": "3", "X": "4"})
+    assert made == {
+        "command": "t",
+        "params": {"lr": "3", "a": "b"},
+        "env": {"lr": "3", "X": "4"},
+    }
+    assert spec["params"] == {"lr": "1", "a": "b"}, "the other run's spec was changed"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"command": "python t.py --lrate 1"},
+        {"command": "python t.py --lr --lrate 1"},
+        {"command": "python t.py --lr"},
+        {"command": ["t", "--lr", "--lrate", "1"]},
+        {"command": ["t", "x.lr=1"], "params": {"lrate": "1"}},
+        {"env": {"lrate": "1"}},
+    ],
+)
+def test_rerun_spec__nothing_of_that_name__is_refused(spec: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        rerun_spec(spec, {"lr": "2"})
+    assert refused.value.field == "--with"
+    assert '"lr"' in refused.value.message
+    assert refused.value.message.endswith(("?", "Known: lrate."))
+
+
+def test_rerun_spec__same_value__is_fine() -> None:
+    assert command({"command": "t --lr 0.5"}, lr="0.5") == "t --lr 0.5"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
+def test_rerun_spec__any_value__the_shell_reads_it_as_one_word(value: str) -> None:
+    made = command({"command": "python t.py --a 1 --lr 'x y' --b 2"}, lr=value)
+    assert isinstance(made, str)
+    assert shlex.split(made) == ["python", "t.py", "--a", "1", "--lr", value, "--b", "2"]
