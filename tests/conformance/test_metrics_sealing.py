@@ -22,6 +22,8 @@ from seafloor.stores.metrics.columns import PointColumns
 from seafloor.stores.metrics.compaction import FAN
 from seafloor.stores.metrics.protocol import AppendReceipt
 from seafloor.stores.metrics.pyramid import Axis
+from seafloor.stores.metrics.sealing import MetricSealing
+from seafloor.stores.metrics.segment_objects import SegmentObjects
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.metrics.window import Window
 from seafloor.stores.objects.protocol import ObjectStore
@@ -172,7 +174,7 @@ class _Hooked:
 
     def __init__(self, inner: ObjectStore, do: Any) -> None:
         self._inner = inner
-        self._do = do
+        self._do: Any = do
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -185,6 +187,16 @@ class _Hooked:
             await do()
         async for chunk in self._inner.read(key, start=start, length=length):
             yield chunk
+
+
+class _HookedPut(_Hooked):
+    """The same of its first put."""
+
+    async def put(self, key: str, data: Any, *, if_absent: bool = False) -> Any:
+        do, self._do = self._do, None
+        if do is not None:
+            await do()
+        return await self._inner.put(key, data, if_absent=if_absent)
 
 
 async def test_read__an_object_is_gone__is_told(world: SqlMetricWorld) -> None:
@@ -217,6 +229,22 @@ async def test_seal__two_servers_at_once_while_points_come__each_is_there_once(
     writing = False
     await asyncio.gather(*sealers)
     assert [step for step, _, _ in await all_of(stores[0])] == list(range(300))
+
+
+async def test_seal__another_server_was_quicker_with_a_part__the_rest_is_sealed(
+    world: SqlMetricWorld,
+) -> None:
+    other = MetricSealing(world.database, SegmentObjects(world.objects), EIGHT)
+
+    async def seal_a_part() -> None:
+        assert await other.seal(ONE) == 8
+
+    store = sealing(world, EIGHT, _HookedPut(world.objects, seal_a_part))
+    for at in (0, 8, 16):
+        await store.append(ONE, [point(at + step) for step in range(8)])
+    assert await store.seal_due() == 16
+    assert await counted(world) == (0, 0, 3)
+    assert [step for step, _, _ in await all_of(store)] == list(range(24))
 
 
 async def test_append_within__a_segment_must_be_looked_into__is_prepared_and_done(

@@ -24,13 +24,13 @@ from seafloor.domain.errors import CallerError, InvalidValue, LimitExceeded, Sea
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.names import check_key
+from seafloor.http.bodies import answer_json, whole_body
 from seafloor.http.mlflow.errors import respond
 from seafloor.http.mlflow.runs import LABELS_MAX, METRICS_MAX, NAME_TAG, Create, created
 from seafloor.stores.entries.protocol import Entries
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 _HEX = frozenset("0123456789abcdef")
-_TYPE = (b"content-type", b"application/json")
 _OWN_TAGS = frozenset({NAME_TAG, CREATED_BY_TAG})
 
 
@@ -97,7 +97,7 @@ class MetricPath:
             await self._inner(scope, receive, send)
             return
         messages: list[HTTPReceiveMessage] = []
-        body = await _whole(receive, messages)
+        body = await whole_body(receive, messages)
         try:
             answer = await way(self._app, principal, body or b"")
         except (_Odd, CallerError, *_UNDECODED):
@@ -107,9 +107,7 @@ class MetricPath:
             refusal: Any = respond(request, error)
             await refusal.to_asgi_response(None, request)(scope, receive, send)
         else:
-            length = (b"content-length", str(len(answer)).encode())
-            await send({"type": "http.response.start", "status": 200, "headers": [_TYPE, length]})
-            await send({"type": "http.response.body", "body": answer, "more_body": False})
+            await answer_json(send, answer)
 
 
 def _is_simple(scope: dict[str, Any]) -> bool:
@@ -123,19 +121,6 @@ def _is_simple(scope: dict[str, Any]) -> bool:
         and int(length) <= BODY_BYTES_MAX
         and b"x-mlflow-workspace" not in headers
     )
-
-
-async def _whole(receive: Receive, messages: list[HTTPReceiveMessage]) -> bytes | None:
-    """Read the body, and keep what it came in; None when who asked is gone."""
-    parts: list[bytes] = []
-    while True:
-        message = cast(HTTPReceiveMessage, await receive())
-        messages.append(message)
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 def _again(messages: list[HTTPReceiveMessage], receive: Receive) -> Receive:

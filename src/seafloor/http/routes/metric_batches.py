@@ -14,7 +14,6 @@ import numpy as np
 from litestar import Request, post
 from litestar.params import FromPath
 from litestar.types import ASGIApp, Receive, Scope, Send
-from litestar.types.asgi_types import HTTPReceiveMessage
 from numpy.typing import NDArray
 
 from seafloor.app.application import Application
@@ -22,6 +21,7 @@ from seafloor.app.tokens import Principal
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SeafloorError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, BatchId
+from seafloor.http.bodies import answer_json, whole_body
 from seafloor.http.errors import documented, respond
 from seafloor.http.requests import APPEND_BYTES_MAX, AnyRequest, body_bytes, principal_of
 from seafloor.http.state import application_of
@@ -31,7 +31,6 @@ from seafloor.wire.metrics import PointsAppended
 
 _PATH = re.compile(r"/api/v1/runs/([0-9a-f]{32})/metrics/batches\Z")
 _BATCH = msgspec.msgpack.Decoder(BatchIn)
-_JSON = (b"content-type", b"application/json")
 
 
 @post(
@@ -133,7 +132,7 @@ class BatchPath:
         if found is None or principal is None or not _is_simple(cast(dict[str, Any], scope)):
             await self._inner(scope, receive, send)
             return
-        body = await _whole(receive)
+        body = await whole_body(receive, [])
         if body is None:
             return
         try:
@@ -143,28 +142,13 @@ class BatchPath:
             refusal: Any = respond(request, error)
             await refusal.to_asgi_response(None, request)(scope, receive, send)
             return
-        answer = msgspec.json.encode(made)
-        length = (b"content-length", str(len(answer)).encode())
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
-        await send({"type": "http.response.body", "body": answer, "more_body": False})
+        await answer_json(send, msgspec.json.encode(made))
 
 
 def _is_simple(scope: dict[str, Any]) -> bool:
     """Whether it is a body of a length that is said, within bounds."""
     length = dict(scope["headers"]).get(b"content-length", b"")
     return scope["method"] == "POST" and length.isdigit() and int(length) <= APPEND_BYTES_MAX
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    """Read the body; None when who asked is gone."""
-    parts: list[bytes] = []
-    while True:
-        message = cast(HTTPReceiveMessage, await receive())
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 ROUTES = [append_batch]

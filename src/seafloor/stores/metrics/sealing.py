@@ -249,8 +249,8 @@ class MetricSealing:
                 lambda connection: _replace(connection, workload_id, taken, made)
             )
         except OvertakenError:
+            # It stays in the backlog: what that server left is seen at the next turn.
             _log.info("another server sealed the same metrics", workload_id=workload_id)
-            self._waiting.pop(workload_id, None)
             return 0
         if not taken.more:
             self._waiting.pop(workload_id, None)
