@@ -38,25 +38,26 @@ PROGRAMS_TIMEOUT_S = 600
 
 def client_python() -> Path:
     """The Python that has mlflow's client; its environment is built when it is missing."""
-    return _python_with(REQUIREMENTS)
+    return python_with(REQUIREMENTS)
 
 
 def server_python() -> Path:
     """The Python that has a whole mlflow, with its server; likewise."""
-    return _python_with(SERVER_REQUIREMENTS)
+    return python_with(SERVER_REQUIREMENTS)
 
 
 def plugin_python() -> Path:
     """The Python that has mlflow's client and this checkout of Seafloor; likewise."""
-    return _python_with(REQUIREMENTS, checkout=ROOT)
+    return python_with(REQUIREMENTS, checkout=ROOT)
 
 
 def autolog_python() -> Path:
     """The Python with mlflow's client, xgboost and lightgbm; likewise."""
-    return _python_with(AUTOLOG_REQUIREMENTS)
+    return python_with(AUTOLOG_REQUIREMENTS)
 
 
-def _python_with(requirements: Path, *, checkout: Path | None = None) -> Path:
+def python_with(requirements: Path, *, checkout: Path | None = None) -> Path:
+    """The Python of an environment of requirements, and of a checkout of ours; likewise."""
     made_of = requirements.read_bytes() + sys.version.encode()
     if checkout is not None:
         made_of += str(checkout).encode() + (checkout / "pyproject.toml").read_bytes()

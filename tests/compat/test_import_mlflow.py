@@ -9,7 +9,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import import_world
 from live_server import LiveServer
 from mlflow_answers import all_answers
 from mlflow_world import mlflow_server, server_python
@@ -53,25 +53,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(folder, url, all_answers(url, NAMES))
 
 
-def seafloor(
-    server: LiveServer, *arguments: str, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "seafloor.cli", *arguments, "--url", server.url]
-    return subprocess.run(
-        command,
-        env={**server.environment, "SEAFLOOR_HOME": str(server.data / "home")},
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-        timeout=1500,
-    )
-
-
 def imported(server: LiveServer, *arguments: str) -> dict[str, Any]:
-    done = seafloor(server, "import", "mlflow", *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return import_world.imported(server, "mlflow", *arguments)
 
 
 def as_here(answers: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +170,7 @@ def test_import__from_what_is_none__is_one_line_with_the_fix(
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE runs (run_uuid TEXT)")
     place = place.replace("{server}", shared_server.url)
-    done = seafloor(shared_server, "import", "mlflow", place, cwd=tmp_path)
+    done = import_world.run_import(shared_server, "mlflow", place, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")

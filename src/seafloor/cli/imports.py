@@ -23,6 +23,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _HOMES = {
     "mlflow": ("seafloor.cli.imports:mlflow", "From an MLflow server, database or folder."),
+    "wandb": ("seafloor.cli.imports:wandb", "From the offline runs of wandb."),
 }
 _TOLD_EVERY_S = 10.0
 _SHOWN_MAX = 12
@@ -105,6 +106,26 @@ def mlflow(
     return bring(given, "mlflow", opened, **options)
 
 
+@click.command()
+@click.argument("place", metavar="DIR|FILE", type=click.Path(path_type=Path))
+@import_options
+@server_options
+@json_option
+@pass_given
+def wandb(given: Given, place: Path, **options: Any) -> int:
+    """Import from wandb: the folder "wandb" of a project, one run's folder, or its run-ID.wandb.
+
+    Projects come as experiments; runs with config, history, media, system metrics, output, files
+    and logged artifacts. wandb need not be installed, and nothing is written to its files.
+    """
+    from seafloor.sdk.imports.wandb.source import WandbSource
+
+    def opened(report: Report) -> Source:
+        return WandbSource(place, report)
+
+    return bring(given, "wandb", opened, **options)
+
+
 def bring(
     given: Given,
     kind: str,
@@ -183,8 +204,9 @@ class _Progress:
 def _print(report: Report, path: Path) -> None:
     click.echo(
         f"{report.runs:,} runs of {report.experiments:,} experiments, {report.points:,} points, "
-        f"{report.params:,} params, {report.tags:,} tags, {report.datasets:,} datasets, "
-        f"{report.models:,} models, {report.files:,} files ({shown_size(report.file_bytes)})"
+        f"{report.media:,} media, {report.params:,} params, {report.tags:,} tags, "
+        f"{report.datasets:,} datasets, {report.models:,} models, {report.files:,} files "
+        f"({shown_size(report.file_bytes)})"
     )
     if report.runs_known:
         click.echo(f"{report.runs_known:,} runs were here already")

@@ -92,7 +92,11 @@ def take_table(table: object) -> Taken:
     Raises:
         InvalidValue: it is none of these, or its columns are of different lengths.
     """
-    columns, rows = _rows_of(table)
+    return take_rows(*_rows_of(table))
+
+
+def take_rows(columns: list[str], rows: Iterable[Iterable[object]]) -> Taken:
+    """Take a table whose columns and rows are known."""
     data = [[_cell(value) for value in row] for row in rows]
     content = msgspec.json.encode({"columns": columns, "data": data})
     return _taken(Table(tuple(columns), len(data)), "json", content)

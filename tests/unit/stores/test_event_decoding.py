@@ -16,7 +16,7 @@ from tensorboardX.proto.tensor_pb2 import TensorProto
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 
 from seafloor.domain.names import check_key
-from seafloor.stores.events.event_proto import BadMessage, Scalar, decode_event
+from seafloor.stores.events.event_proto import Scalar, decode_event
 from seafloor.stores.events.scalars import key_of, read_batches
 from seafloor.stores.events.tfrecord import (
     DECODED_BYTES_MAX,
@@ -35,6 +35,7 @@ from seafloor.testing.event_records import (
     scalar_record,
     tensor_value,
 )
+from seafloor.wire.protobuf import BadMessage
 
 FLOAT, DOUBLE, INT32, UINT8, INT64, BOOL, BFLOAT16, HALF, UINT64 = 1, 2, 3, 4, 9, 10, 14, 19, 23
 

@@ -10,10 +10,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from seafloor.domain.bounds import INT64_MAX
 from seafloor.domain.errors import CallerError
+from seafloor.domain.media import check_media
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
 from seafloor.domain.names import NAME_CHARS_MAX, check_key, check_name
+from seafloor.sdk.imports.records import MediaItem
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.numbers import number_out
 
@@ -91,6 +95,19 @@ class Fit:
         said = "metric point whose key, step or time cannot stand here: left out"
         self._report.leave_out(f"{said}, {self._kept_in}", f"{self._name}: {key[:100]}")
         self.rest.setdefault("points", []).append(point)
+
+    def media(self, items: Iterable[MediaItem]) -> Iterator[MediaItem]:
+        """The media records that have a place here."""
+        for item in items:
+            try:
+                check_media(item.record)
+            except CallerError as error:
+                said = f"{item.record.kind} that cannot stand here: left out, {self._kept_in}"
+                self._report.leave_out(said, f"{self._name}: {item.record.key[:100]}")
+                odd = {"reason": error.message, **msgspec.to_builtins(item.record)}
+                self.rest.setdefault("media", []).append(odd)
+            else:
+                yield item
 
     def other(self, fields: Mapping[str, object]) -> None:
         """Fields of the source for which there is no place."""

@@ -27,6 +27,7 @@ from seafloor.sdk.imports.models import ModelImporter
 from seafloor.sdk.imports.records import (
     ExperimentRecord,
     FileRecord,
+    MediaItem,
     ModelRecord,
     RunRecord,
     Source,
@@ -44,6 +45,7 @@ from seafloor.wire.runs import RunCreate, RunUpdate, RunView
 LOCATION_TAG: Final = "seafloor.source.artifactLocation"
 _POINTS_PER_CALL: Final = 25_000
 _LABELS_PER_CALL: Final = 500
+_MEDIA_PER_CALL: Final = 50
 _EVENT_BYTES_PER_CALL: Final = 4 * 1024 * 1024
 
 
@@ -214,6 +216,7 @@ class Importer:
         last_ms = self._bring_points(run_id, run, fit, is_new=is_new)
         self._bring_inputs(run_id, run.inputs)
         fit.other(run.other)
+        self._bring_media(run_id, fit.media(self._source.media(run, self._report)))
         if self._options.files:
             self._bring_files(run_id, self._source.files(run, self._report), is_new=is_new)
         for file in self._source.event_files(run):
@@ -301,6 +304,14 @@ class Importer:
             kept = self._client.artifacts.put(run_id, file.path, local)
             self._report.files += 1
             self._report.file_bytes += kept.size_bytes
+
+    def _bring_media(self, run_id: str, items: Iterable[MediaItem]) -> None:
+        for some in pieces(items, _MEDIA_PER_CALL):
+            for item in some:
+                if item.record.blob is not None and item.data is not None:
+                    self._client.media.put_blob(run_id, item.record.blob.name, item.data)
+            self._client.media.append(run_id, [item.record for item in some])
+            self._report.media += len(some)
 
     def _bring_event_file(self, run_id: str, file: FileRecord) -> None:
         with tempfile.TemporaryDirectory(prefix="seafloor-import-") as folder:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Final, Literal, Protocol
 
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, RunInputs
@@ -21,6 +23,7 @@ from seafloor.wire.models import ModelMetricValue, RunInputs
 RunState = Literal["running", "succeeded", "failed", "stopped"]
 ModelState = Literal["pending", "ready", "upload_failed"]
 
+LATELY_S: Final = 15 * 60
 _RUN_ID = re.compile(r"[0-9a-f]{32}\Z")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}\Z")
 
@@ -129,6 +132,14 @@ class FileRecord:
     fetch: Callable[[Path], Path]
 
 
+@dataclass(frozen=True)
+class MediaItem:
+    """A media record with the bytes of its blob; None: it has none."""
+
+    record: MediaRecord
+    data: bytes | None = None
+
+
 def local_files(folder: Path) -> Iterator[FileRecord]:
     """All files below a folder, in order; links are followed as far as they lead to files."""
     for path in sorted(folder.rglob("*")):
@@ -137,22 +148,26 @@ def local_files(folder: Path) -> Iterator[FileRecord]:
             yield FileRecord(name, path.stat().st_size, lambda _, there=path: there)
 
 
+def goes_on(paths: Iterable[Path]) -> bool:
+    """Whether a run that has no word of its end may still be written to: it was, lately."""
+    newest_s = max((path.stat().st_mtime for path in paths), default=0.0)
+    return time.time() - newest_s < LATELY_S
+
+
 class Source(Protocol):
     """Where runs come from. What is read of a run is read only when it is asked for.
 
     Every method raises ``SourceError``, with what to do, when the source cannot be read. What
-    has no place and is not part of a record is told to the report.
+    has no place and is not part of a record is told to the report. A source that has no such
+    thing leaves the method as it is here.
+
+    Args:
+        kind: Which program kept it; part of the ids that are made for runs without one of ours.
+        label: What it is called in messages and reports; holds no secrets.
     """
 
-    @property
-    def kind(self) -> str:
-        """Which program kept it; part of the ids that are made for runs without one of ours."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """What it is called in messages and reports; holds no secrets."""
-        ...
+    kind: ClassVar[str]
+    label: str
 
     def experiments(self) -> Iterable[ExperimentRecord]:
         """Every experiment, deleted ones too."""
@@ -170,18 +185,29 @@ class Source(Protocol):
         """The files of a run."""
         ...
 
-    def event_files(self, run: RunRecord) -> Iterable[FileRecord]:
+    def media(self, run: RunRecord, report: Report) -> Iterable[MediaItem]:  # noqa: ARG002 - none
+        """Every media record of a run; keys, steps and times are unchecked."""
+        return ()
+
+    def event_files(self, run: RunRecord) -> Iterable[FileRecord]:  # noqa: ARG002 - none
         """The tf.events files of a run, whose scalars are not among its points."""
-        ...
+        return ()
 
-    def models(self, experiment: ExperimentRecord, report: Report) -> Iterable[ModelRecord]:
+    def models(
+        self,
+        experiment: ExperimentRecord,  # noqa: ARG002 - none
+        report: Report,  # noqa: ARG002 - none
+    ) -> Iterable[ModelRecord]:
         """The models that runs of an experiment logged."""
-        ...
+        return ()
 
-    def model_files(self, model: ModelRecord, report: Report) -> Iterable[FileRecord]:
+    def model_files(
+        self,
+        model: ModelRecord,  # noqa: ARG002 - none
+        report: Report,  # noqa: ARG002 - none
+    ) -> Iterable[FileRecord]:
         """The files of a model."""
-        ...
+        return ()
 
     def tell_the_rest(self, report: Report) -> None:
         """Say what the source holds beside all this; asked for at the end."""
-        ...

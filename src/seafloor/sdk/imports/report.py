@@ -41,7 +41,7 @@ class Report(msgspec.Struct, kw_only=True):
         server: Whose installation this is.
         runs: How many were brought by this import.
         runs_known: How many an earlier import had brought whole; nothing of them was touched.
-        points, params, tags, datasets, models, files, file_bytes: Of the runs brought.
+        points, media, params, tags, datasets, models, files, file_bytes: Of the runs brought.
         left_out: What had no place.
         kept: Records without a place here, whole, by kind.
         failures: What should have come and did not.
@@ -54,6 +54,7 @@ class Report(msgspec.Struct, kw_only=True):
     runs: int = 0
     runs_known: int = 0
     points: int = 0
+    media: int = 0
     params: int = 0
     tags: int = 0
     datasets: int = 0

@@ -1,6 +1,6 @@
 """Reading the protocol buffers of tf.events: ``Event``, ``Summary`` and scalar ``TensorProto``.
 
-Only what a scalar needs is read; fields that are not known are skipped by their wire type.
+Only what a scalar needs is read; fields that are not known are skipped.
 
 Source: tensorboard/compat/proto/{event,summary,tensor,types}.proto.
 """
@@ -8,12 +8,12 @@ Source: tensorboard/compat/proto/{event,summary,tensor,types}.proto.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import msgspec
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_WORD = (1 << 64) - 1
+from seafloor.wire.protobuf import BadMessage, fields, signed, text_of, varint
+
+_BYTES = 2
 
 # numbers of types.proto: DataType → how one element of ``tensor_content`` is packed
 _CONTENT = {
@@ -40,10 +40,6 @@ _VARINT_VALS = frozenset({_INT_VAL, _INT64_VAL, _BOOL_VAL, _UINT32_VAL, _UINT64_
 _SCALARS_PLUGIN = ("", "scalars")
 
 
-class BadMessage(Exception):
-    """Bytes that are no protocol buffer of the kind that was looked for."""
-
-
 class Scalar(msgspec.Struct, frozen=True):
     """One scalar of a summary."""
 
@@ -67,58 +63,6 @@ class ScalarEvent(msgspec.Struct, frozen=True):
     file_version: str | None
     scalars: tuple[Scalar, ...]
     others: int
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while shift < 70:
-        if at >= len(data):
-            raise BadMessage("a number is cut off")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & _WORD, at
-        shift += 7
-    raise BadMessage("a number is too long")
-
-
-def signed(value: int) -> int:
-    """A number of a message as an int64."""
-    return value - (1 << 64) if value >> 63 else value
-
-
-def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """Yield (field, wire type, value) of a message; fixed-size values as their bytes.
-
-    Raises:
-        BadMessage: it is none.
-    """
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        field, wire = tag >> 3, tag & 7
-        if field == 0:
-            raise BadMessage("a field has no number")
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-            yield field, wire, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise BadMessage("a field is of an unknown kind")
-        if at + size > len(data):
-            raise BadMessage("a field is cut off")
-        yield field, wire, data[at : at + size]
-        at += size
-
-
-def text_of(value: bytes) -> str:
-    """A text of a message; what is no UTF-8 is shown as such."""
-    return value.decode("utf-8", "replace")
 
 
 def decode_event(data: bytes) -> ScalarEvent:
@@ -244,7 +188,7 @@ def _from_list(dtype: int, field: int, wire: int, value: int | bytes) -> list[fl
     elif wire == _BYTES:
         at = 0
         while at < len(value):
-            number, at = _varint(value, at)
+            number, at = varint(value, at)
             found.append(number)
     return [_number(dtype, field, number) for number in found]
 

@@ -19,12 +19,12 @@ import msgspec
 from seafloor.domain.errors import CallerError
 from seafloor.domain.ids import Sha256, WorkloadId
 from seafloor.domain.media import PLACE_MAX, Blob, MediaRecord, check_media
-from seafloor.stores.events.event_proto import BadMessage
 from seafloor.stores.events.media_proto import decode_media
 from seafloor.stores.events.protocol import EventFileKey, EventFileStore
 from seafloor.stores.events.scalars import key_of, time_ms_of
 from seafloor.stores.events.tfrecord import DECODED_BYTES_MAX, BadFrame, read_frames
 from seafloor.stores.media.protocol import MediaStore
+from seafloor.wire.protobuf import BadMessage
 
 _WINDOW_BYTES: Final = DECODED_BYTES_MAX + 1024
 _RECORDS_AT_ONCE: Final = 500

@@ -25,7 +25,8 @@ from seafloor.domain.media import (
     Text,
     image_format,
 )
-from seafloor.stores.events.event_proto import BadMessage, fields, plugin_of, signed, text_of
+from seafloor.stores.events.event_proto import plugin_of
+from seafloor.wire.protobuf import BadMessage, fields, signed, text_of
 
 _DOUBLE, _FLOAT, _STRING = 2, 1, 7
 _CONTENT, _FLOAT_VAL, _DOUBLE_VAL, _STRING_VAL = 4, 5, 6, 8

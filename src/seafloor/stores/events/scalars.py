@@ -13,8 +13,9 @@ import msgspec
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.metrics import TIME_MS_MAX, Point
 from seafloor.domain.names import KEY_CHARS_MAX, check_key
-from seafloor.stores.events.event_proto import BadMessage, ScalarEvent, decode_event
+from seafloor.stores.events.event_proto import ScalarEvent, decode_event
 from seafloor.stores.events.tfrecord import BadFrame, ReadAt, read_frames
+from seafloor.wire.protobuf import BadMessage
 
 BATCH_POINTS = 10_000
 _NOT_KEY = re.compile(r"[^/\w.\- :]")

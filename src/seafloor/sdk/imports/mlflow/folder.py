@@ -14,7 +14,13 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
 from seafloor.sdk.imports.mlflow import words
-from seafloor.sdk.imports.records import ExperimentRecord, FileRecord, ModelRecord, RunRecord
+from seafloor.sdk.imports.records import (
+    ExperimentRecord,
+    FileRecord,
+    ModelRecord,
+    RunRecord,
+    Source,
+)
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
 from seafloor.wire.numbers import number_out
@@ -28,7 +34,7 @@ _READ_OF_A_RUN: Final = frozenset(
 _Meta = dict[str, Any]
 
 
-class FolderSource:
+class FolderSource(Source):
     """An ``mlruns`` folder; implements ``Source``. Nothing is written to it.
 
     Args:
@@ -179,10 +185,6 @@ class FolderSource:
         return self._locations.files(
             run.location, owner=f"run {run.source_id}", report=report, else_=own
         )
-
-    def event_files(self, run: RunRecord) -> Iterator[FileRecord]:  # noqa: ARG002 - none
-        """See ``Source``; MLflow has none beside the artifacts."""
-        return iter(())
 
     def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
         """See ``Source``."""

@@ -14,7 +14,13 @@ from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
 from seafloor.sdk.imports.mlflow import words
 from seafloor.sdk.imports.mlflow.api import MlflowApi
-from seafloor.sdk.imports.records import ExperimentRecord, FileRecord, ModelRecord, RunRecord
+from seafloor.sdk.imports.records import (
+    ExperimentRecord,
+    FileRecord,
+    ModelRecord,
+    RunRecord,
+    Source,
+)
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.transport import quote, quote_path
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
@@ -156,7 +162,7 @@ class _Files(msgspec.Struct):
     next_page_token: str = ""
 
 
-class RestSource:
+class RestSource(Source):
     """An MLflow server; implements ``Source``. It is only read.
 
     Args:
@@ -286,10 +292,6 @@ class RestSource:
             return self._api.download("/get-artifact", query, target)
 
         return _walk(listing, fetch, owner=f"run {run_id}", report=report)
-
-    def event_files(self, run: RunRecord) -> Iterator[FileRecord]:  # noqa: ARG002 - none
-        """See ``Source``; MLflow has none beside the artifacts."""
-        return iter(())
 
     def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
         """See ``Source``; the living ones, for the API tells of no others."""

@@ -15,7 +15,13 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
 from seafloor.sdk.imports.mlflow import words
-from seafloor.sdk.imports.records import ExperimentRecord, FileRecord, ModelRecord, RunRecord
+from seafloor.sdk.imports.records import (
+    ExperimentRecord,
+    FileRecord,
+    ModelRecord,
+    RunRecord,
+    Source,
+)
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
 from seafloor.wire.numbers import number_out
@@ -51,7 +57,7 @@ _KEPT: Final = {
 _Row = dict[str, Any]
 
 
-class SqliteSource:
+class SqliteSource(Source):
     """An MLflow database file; implements ``Source``. Nothing is written to it.
 
     Args:
@@ -225,10 +231,6 @@ class SqliteSource:
     def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``."""
         return self._locations.files(run.location, owner=f"run {run.source_id}", report=report)
-
-    def event_files(self, run: RunRecord) -> Iterator[FileRecord]:  # noqa: ARG002 - none
-        """See ``Source``; MLflow has none beside the artifacts."""
-        return iter(())
 
     def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
         """See ``Source``."""
