@@ -473,8 +473,8 @@ def _prepared_message(prepared: Prepared) -> str:
         files = f"{receipt.files:,} file{'' if receipt.files == 1 else 's'}"
         parts.append(f"Code: {files}, {receipt.size_bytes:,} bytes{cached}.")
     if prepared.environment_cached is not None:
-        parts.append(
-            "Environment: from the cache." if prepared.environment_cached else "Environment: built."
-        )
+        came = "fetched" if prepared.environment_fetched else "built"
+        came = "from the cache" if prepared.environment_cached else came
+        parts.append(f"Environment: {came}.")
     parts.append(f"Prepared in {prepared.duration_s:.2f} s.")
     return " ".join(parts)

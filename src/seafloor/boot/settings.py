@@ -78,9 +78,12 @@ class EnvironmentSettings:
 
     Args:
         lock_timeout_s: Seconds that resolving may take.
+        cache_size_max_gib: What built environments and their packages may take on this machine's
+            disk; 0: no limit.
     """
 
     lock_timeout_s: float = 300.0
+    cache_size_max_gib: float = 100.0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from seafloor.domain.ids import Sha256
 from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import EnvironmentLock, lock_pip
+from seafloor.environments.stored import EnvironmentArchives
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.entries.sql import SqlEntryStore
@@ -72,7 +73,12 @@ async def open_application(
         entries = SqlEntryStore(database, metrics)
         stores = RunStores(metadata, metrics, logs, artifacts, event_files, media, entries)
 
-        cache = EnvironmentCache(folder.sub("cache/environments"))
+        cache = EnvironmentCache(
+            folder.sub("cache/environments"),
+            archives=EnvironmentArchives(objects),
+            size_max_bytes=int(settings.environments.cache_size_max_gib * 2**30) or None,
+        )
+        stack.push_async_callback(cache.close)
         # One key for all servers of an installation: a token of one is good at the others.
         key = await metadata.installation_value("token_key", first=folder.key())
         tokens = Tokens(key, metadata, clock)

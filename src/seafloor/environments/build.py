@@ -5,9 +5,13 @@
     <root>/<digest>/                            a virtual environment, at its final place
     <root>/<digest>/seafloor-environment.json   written last: without it the folder is a leftover
     <root>/locks/<digest>                       held while the folder is made or removed
+    <root>/users/<digest>/                      who uses it (``usage``)
     <root>/uv/packages/                         uv's cache; files are linked from it, not copied
 
 A virtual environment cannot be moved (its scripts name its path), hence no rename at the end.
+
+Who builds one first puts an archive of it into the object store; every other machine fetches that
+(``archive``, ``stored``). Storing, and making room on the disk, happen afterwards, beside the run.
 """
 
 from __future__ import annotations
@@ -24,9 +28,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from seafloor.domain.environments import environment_digest
-from seafloor.domain.errors import InvalidValue, SourceError
+from seafloor.domain.errors import (
+    InvalidValue,
+    NotFound,
+    SeafloorError,
+    SourceError,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+)
 from seafloor.domain.ids import Sha256, parse_sha256
+from seafloor.environments.archive import (
+    Damaged,
+    Listing,
+    NotMovable,
+    list_folder,
+    pack,
+    unpack,
+)
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
 from seafloor.environments.record import (
@@ -37,12 +59,15 @@ from seafloor.environments.record import (
     read_record,
     write_record,
 )
+from seafloor.environments.stored import EnvironmentArchives, StoredEnvironment
+from seafloor.environments.usage import Usage, used_bytes
 from seafloor.environments.uv_command import PackageSource, Progress, find_uv
 from seafloor.environments.uv_errors import error_of
 
 BUILD_TIMEOUT_S: Final = 1_800.0
 FORGET_TIMEOUT_S: Final = 30.0
 _DEFAULT_SOURCE: Final = PackageSource()
+_log = structlog.get_logger(__name__)
 # `sync` installs what is listed and resolves nothing; links to the package cache cost no space,
 # and where the file system has none uv copies.
 _SYNC: Final = ("pip", "sync", "--allow-empty-requirements", "--link-mode=hardlink")
@@ -59,6 +84,7 @@ class BuiltEnvironment:
         digest: Its name.
         cached: Whether it was there when it was asked for.
         duration_s: How long the asking took.
+        fetched: Whether it came from the object store, rather than being built.
     """
 
     path: Path
@@ -66,6 +92,40 @@ class BuiltEnvironment:
     digest: Sha256
     cached: bool
     duration_s: float
+    fetched: bool = False
+
+
+@dataclass(frozen=True)
+class _Made:
+    """An environment that was just made here.
+
+    Args:
+        skeleton, built: What to pack; None when it came from the object store.
+        instead_of: A stored archive that turned out to be damaged.
+    """
+
+    skeleton: Listing | None = None
+    built: Listing | None = None
+    instead_of: StoredEnvironment | None = None
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where an environment is being made.
+
+    Args:
+        lock: Of what.
+        folder: Its final place.
+        work: For what is gone afterwards.
+        held_fd: The lock file, for children.
+        tell: Told what is being done.
+    """
+
+    lock: Lock
+    folder: Path
+    work: Path
+    held_fd: int = field(kw_only=True)
+    tell: Progress = field(kw_only=True)
 
 
 @dataclass
@@ -83,6 +143,9 @@ class EnvironmentCache:
     Args:
         root: Its folder, on a local disk. Is made when first needed.
         packages: Where packages come from.
+        archives: Where built environments are stored for other machines; None: nowhere.
+        size_max_bytes: What all below ``root`` may take on the disk. When it is more, environments
+            that nobody uses go, those first that were not asked for longest. None: no limit.
         build_timeout_s: A build is given up after this.
     """
 
@@ -91,20 +154,28 @@ class EnvironmentCache:
         root: Path,
         *,
         packages: PackageSource = _DEFAULT_SOURCE,
+        archives: EnvironmentArchives | None = None,
+        size_max_bytes: int | None = None,
         build_timeout_s: float = BUILD_TIMEOUT_S,
     ) -> None:
         self._root = root.absolute()
         self._packages = packages
+        self._archives = archives
+        self._size_max_bytes = size_max_bytes
         self._build_timeout_s = build_timeout_s
+        self._usage = Usage(self._root)
         self._builds: dict[Sha256, _Build] = {}
+        self._afterwards: set[asyncio.Task[None]] = set()
 
     @property
     def uv_cache_dir(self) -> Path:
         """Where packages are kept between builds."""
         return self._root / "uv"
 
-    async def get(self, lock: Lock, progress: Progress | None = None) -> BuiltEnvironment:
-        """Give the environment of a lock, building it if it is not there.
+    async def get(
+        self, lock: Lock, progress: Progress | None = None, *, user: Path | None = None
+    ) -> BuiltEnvironment:
+        """Give the environment of a lock; fetch it, or else build it, if it is not there.
 
         Whoever asks for the same digest meanwhile, here or in another process, waits and shares
         the result. An error reaches everyone of this process who waits; another process then
@@ -114,6 +185,7 @@ class EnvironmentCache:
         Args:
             lock: What to build.
             progress: Told what is being done, one short sentence each.
+            user: A folder; as long as it is there the environment is not removed.
 
         Raises:
             InvalidValue: the digest is not that of the lock on this platform.
@@ -126,6 +198,9 @@ class EnvironmentCache:
         """
         started = time.monotonic()
         digest = _checked(lock)
+        if user is not None:
+            await self._use(digest, user)
+        await asyncio.to_thread(self._usage.touch, digest)
         found = await self.find(digest)
         if found is not None:
             return replace(found, duration_s=time.monotonic() - started)
@@ -155,8 +230,21 @@ class EnvironmentCache:
         """The record of every environment that is there, oldest first."""
         return await asyncio.to_thread(self._records)
 
+    async def settle(self) -> None:
+        """Wait until what was built is stored, and room is made."""
+        while self._afterwards:
+            await asyncio.wait(self._afterwards)
+
+    async def close(self) -> None:
+        """Stop storing. What is not stored then is stored by whoever builds it next."""
+        for task in self._afterwards:
+            task.cancel()
+        await self.settle()
+
     async def remove(self, digest: str) -> int:
-        """Remove an environment; the caller knows that nothing runs in it. May be repeated.
+        """Remove an environment that nobody uses, here and in the object store. May be repeated.
+
+        One that is in use stays here until room is needed.
 
         Waits for a build of it to end. Packages that no other environment has leave the cache
         too; if that is busy they stay until they are fetched and removed again.
@@ -169,14 +257,19 @@ class EnvironmentCache:
             NotSupported: there is no uv.
         """
         name = parse_sha256(digest, field="digest")
+        if self._archives is not None:
+            await self._archives.remove(name)
+        return await self._remove_here(name)
+
+    async def _remove_here(self, name: Sha256) -> int:
         folder = self._root / name
         if not await asyncio.to_thread(folder.exists):
             return 0
         async with self._exclusive(name, waiting=_nothing):
             try:
                 orphans = await asyncio.to_thread(self._orphans, name)
-                # From here on nobody is given the environment.
-                await settled((folder / RECORD_NAME).unlink, missing_ok=True)
+                if not await settled(self._withdraw, name):
+                    return 0
                 await self._forget(orphans, work=self._work(name))
                 return await settled(remove_tree, folder, first=RECORD_NAME)
             except OSError as error:
@@ -218,38 +311,154 @@ class EnvironmentCache:
         def waiting() -> None:
             tell(f"waiting for another build of environment {digest[:12]}")
 
+        fetched = False
         async with self._exclusive(digest, waiting=waiting) as held_fd:
             if await asyncio.to_thread(self._record, digest) is None:
-                await self._build(digest, lock, held_fd=held_fd, tell=tell)
-        return self._built(digest, cached=False, started=started)
+                made = await self._build(digest, lock, held_fd=held_fd, tell=tell)
+                fetched = made.built is None
+                task = asyncio.create_task(self._afterwards_of(lock, made), name=f"store {digest}")
+                self._afterwards.add(task)
+                task.add_done_callback(self._afterwards.discard)
+        return replace(self._built(digest, cached=False, started=started), fetched=fetched)
 
-    async def _build(self, digest: Sha256, lock: Lock, *, held_fd: int, tell: Progress) -> None:
+    async def _build(self, digest: Sha256, lock: Lock, *, held_fd: int, tell: Progress) -> _Made:
         started = time.monotonic()
         folder = self._root / digest
         work = self._work(digest)
-        uv = find_uv(self.uv_cache_dir, self._packages)
-
-        async def run(*args: str) -> None:
-            ended = await uv.run(
-                *args, folder=work, timeout_s=self._build_timeout_s, held_fd=held_fd
-            )
-            if ended.returncode != 0:
-                raise error_of(ended, doing="The environment could not be built")
-
+        site = _Site(lock, folder, work, held_fd=held_fd, tell=tell)
         done = False
         try:
-            await settled(remove_tree, folder, first=RECORD_NAME)
-            interpreter = await find_interpreter(uv, lock.python, folder=work)
-            requirements = await settled(_write_requirements, work, lock.lock)
-            tell(f"building an environment of {_contents(lock)}")
-            await run("venv", "--no-project", "--python", str(interpreter.path), str(folder))
-            await run(*_SYNC, "--python", str(python_path(folder)), str(requirements))
+            made = await self._fetch(site)
+            if made is None or made.instead_of is not None:
+                tell(f"building an environment of {_contents(lock)}")
+                await self._skeleton(site)
+                skeleton = await settled(list_folder, folder)
+                requirements = await settled(_write_requirements, work, lock.lock)
+                sync = (*_SYNC, "--python", str(python_path(folder)), str(requirements))
+                await self._run(site, *sync)
+                made = _Made(skeleton, await settled(list_folder, folder), made and made.instead_of)
             await settled(write_record, folder, lock, started=started)
             done = True
         except OSError as error:
             raise disk_error(error) from error
         finally:
             await settled(_tidy, work, None if done else folder)
+        return made
+
+    async def _fetch(self, site: _Site) -> _Made | None:
+        """Make the folder from a stored archive; None when there is none within reach."""
+        if self._archives is None:
+            return None
+        stored = None
+        try:
+            stored = await self._archives.find(site.lock.digest)
+            if stored is None:
+                return None
+            site.tell(f"fetching environment {stored.digest[:12]} ({stored.size_bytes:,} bytes)")
+            await settled(site.work.mkdir, parents=True, exist_ok=True)
+            archive = site.work / "environment.tar.zst"
+            await self._archives.fetch(stored, archive)
+            await self._skeleton(site)
+            await settled(unpack, archive, site.folder)
+        except (StoreError, NotFound, Damaged) as error:
+            if isinstance(error, StoreFull):
+                raise
+            _log.warning(
+                "a stored environment could not be fetched",
+                digest=site.lock.digest,
+                error=str(error),
+            )
+            site.tell("the stored archive cannot be used, so the environment is built here")
+            return _Made(instead_of=stored) if _is_damage(error) else None
+        return _Made()
+
+    async def _skeleton(self, site: _Site) -> None:
+        """Make the folder as it is before packages."""
+        await settled(remove_tree, site.folder, first=RECORD_NAME)
+        uv = find_uv(self.uv_cache_dir, self._packages)
+        interpreter = await find_interpreter(uv, site.lock.python, folder=site.work)
+        python = str(interpreter.path)
+        await self._run(site, "venv", "--no-project", "--python", python, str(site.folder))
+
+    async def _run(self, site: _Site, *args: str) -> None:
+        uv = find_uv(self.uv_cache_dir, self._packages)
+        ended = await uv.run(
+            *args, folder=site.work, timeout_s=self._build_timeout_s, held_fd=site.held_fd
+        )
+        if ended.returncode != 0:
+            raise error_of(ended, doing="The environment could not be built")
+
+    async def _afterwards_of(self, lock: Lock, made: _Made) -> None:
+        """Store what was built, and make room. What fails is written to the log, nowhere else."""
+        try:
+            if made.built is not None and made.skeleton is not None:
+                await self._store(lock, made.skeleton, made.built, instead_of=made.instead_of)
+            await self._make_room()
+        except (NotMovable, SeafloorError) as error:
+            _log.warning(
+                "an environment was not stored for other machines",
+                digest=lock.digest,
+                error=str(error),
+            )
+
+    async def _store(
+        self,
+        lock: Lock,
+        skeleton: Listing,
+        built: Listing,
+        *,
+        instead_of: StoredEnvironment | None,
+    ) -> None:
+        if self._archives is None:
+            return
+        digest = Sha256(lock.digest)
+        folder, work = self._root / digest, self._work(digest)
+        async with self._exclusive(digest, waiting=_nothing):
+            try:
+                await settled(work.mkdir, parents=True, exist_ok=True)
+                archive = work / "environment.tar.zst"
+                packed = await settled(pack, folder, archive, skeleton=skeleton, built=built)
+                await self._archives.keep(lock, archive, packed, instead_of=instead_of)
+            except OSError as error:
+                raise disk_error(error) from error
+            finally:
+                await settled(_tidy, work, None)
+
+    async def _make_room(self) -> None:
+        """Remove what was not used for longest until the rest fits; never what is in use."""
+        if self._size_max_bytes is None:
+            return
+        over_bytes = await asyncio.to_thread(used_bytes, self._root) - self._size_max_bytes
+        if over_bytes <= 0:
+            return
+        records = await self.list()
+        for record in sorted(records, key=lambda one: self._usage.touched_ns(one.digest)):
+            if over_bytes <= 0:
+                return
+            over_bytes -= await self._remove_here(Sha256(record.digest))
+        if over_bytes > 0:
+            _log.warning("the environments take more than their limit", over_bytes=over_bytes)
+
+    async def _use(self, digest: Sha256, user: Path) -> None:
+        try:
+            await asyncio.to_thread(self._usage.add, digest, user)
+        except OSError as error:
+            raise disk_error(error) from error
+
+    def _withdraw(self, digest: Sha256) -> bool:
+        """Make sure that nobody is given an environment any more; False when it is in use."""
+        if self._usage.is_used(digest):
+            return False
+        record = self._root / digest / RECORD_NAME
+        aside = record.with_name(f"{RECORD_NAME}.old")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            record.replace(aside)
+        # Whoever asked in between has said so first, and waits for the lock, or has it already.
+        if self._usage.is_used(digest):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                aside.replace(record)
+            return False
+        return True
 
     def _orphans(self, digest: str) -> Sequence[str]:
         """Name the packages that only this environment has."""
@@ -319,6 +528,11 @@ def _checked(lock: Lock) -> Sha256:
 def _contents(lock: Lock) -> str:
     count = len(lock.lock.splitlines())
     return f"Python {lock.python} and {count} package{'' if count == 1 else 's'}"
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the archive itself is bad, rather than the way to it."""
+    return isinstance(error, Damaged | StoreCorrupt | NotFound)
 
 
 def _write_requirements(work: Path, lock: str) -> Path:

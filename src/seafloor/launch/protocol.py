@@ -71,11 +71,13 @@ class Prepared(msgspec.Struct, frozen=True):
         receipt: Of the code, None when there is none.
         environment_cached: Whether the environment was there already; None without one.
         duration_s: How long it took.
+        environment_fetched: Whether it came from the object store, rather than being built.
     """
 
     receipt: Receipt | None
     environment_cached: bool | None
     duration_s: float
+    environment_fetched: bool = False
 
 
 class TaskAbsent(msgspec.Struct, frozen=True, tag="absent"):

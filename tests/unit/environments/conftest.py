@@ -49,9 +49,19 @@ class Shelf:
         return PackageSource(find_links=(str(self.folder),), offline=True)
 
     def add(
-        self, name: str, version: str, *, requires: Sequence[str] = (), size_bytes: int = 0
+        self,
+        name: str,
+        version: str,
+        *,
+        requires: Sequence[str] = (),
+        size_bytes: int = 0,
+        script: str | None = None,
     ) -> Path:
-        """Put a wheel with one module on the shelf; the module knows its version."""
+        """Put a wheel with one module on the shelf; the module knows its version.
+
+        Args:
+            script: Name of a program that prints it.
+        """
         module = name.replace("-", "_")
         info = f"{module}-{version}.dist-info"
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
@@ -63,6 +73,9 @@ class Shelf:
             f"{info}/METADATA": metadata,
             f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         }
+        if script is not None:
+            files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{script} = {module}:main\n"
+            files[f"{module}.py"] += "def main():\n    print(version)\n"
         record = "".join(f"{path},{_sum(text)},{len(text)}\n" for path, text in files.items())
         path = self.folder / f"{module}-{version}-py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as archive:

@@ -77,15 +77,19 @@ class LocalLauncher:
         with disk_errors("Preparing a run"):
             await asyncio.to_thread(folders.make, launch.key.task)
         code = asyncio.create_task(self._localize(launch, folders, progress))
-        environment = asyncio.create_task(self._environment(launch, progress))
+        environment = asyncio.create_task(self._environment(launch, folders, progress))
         try:
             receipt, built = await asyncio.gather(code, environment)
         finally:
             for task in (code, environment):
                 task.cancel()
             await asyncio.gather(code, environment, return_exceptions=True)
-        cached = None if built is None else built.cached
-        return Prepared(receipt, cached, time.monotonic() - begun_s)
+        return Prepared(
+            receipt,
+            None if built is None else built.cached,
+            time.monotonic() - begun_s,
+            environment_fetched=built is not None and built.fetched,
+        )
 
     async def _localize(
         self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
@@ -114,11 +118,12 @@ class LocalLauncher:
             work.exception()  # whoever waited may have been cancelled
 
     async def _environment(
-        self, launch: TaskLaunch, progress: Callable[[str], None]
+        self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
     ) -> BuiltEnvironment | None:
         if launch.environment is None:
             return None
-        return await self._environments.get(launch.environment, progress)
+        # In use as long as the attempt's folder is there, whatever becomes of this server.
+        return await self._environments.get(launch.environment, progress, user=folders.root)
 
     async def start(self, launch: TaskLaunch) -> None:
         """Start the agent of a prepared task; see the protocol.
