@@ -89,7 +89,7 @@ def user(world: LiveServer, tmp_path: Path) -> Refusals:
         (f"experiment: {{name: x, run_name: {LONG}, command: a}}", 2, ("run_name", "256")),
         (f"experiment: {{name: x, command: a, environment: {LONG}}}", 2, ("environment", "300")),
         (f"experiment: {{name: x, command: a, tags: {{{LONG}: b}}}}", 2, ("tags", "250", "300")),
-        ("experiment: {name: x, command: a, code: {sync_mode: s3, url: s3://b/k}}", 8, ("git",)),
+        ("experiment: {name: x, command: a, code: {sync_mode: s3, url: ftp://b/k}}", 2, ("s3://",)),
         ("experiment: {name: x, command: a, code: {sync_mode: local, path: ../no}}", 2, ("path",)),
         ("experimnt: {name: x, command: a}", 2, ('mean "experiment"',)),
         ("name: x\ncommand: a", 2, ("experiment:",)),

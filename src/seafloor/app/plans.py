@@ -6,12 +6,11 @@ from typing import Any
 
 import msgspec
 
+from seafloor.app.code_sources import CodeSources, check_code
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
 from seafloor.app.launches import Launches
-from seafloor.app.runs import check_code
-from seafloor.app.snapshots import Snapshots
-from seafloor.domain.code import CodeSource, GitCode
+from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
@@ -39,17 +38,18 @@ class Plans:
         self,
         experiments: Experiments,
         environments: Environments,
-        snapshots: Snapshots,
+        code_sources: CodeSources,
         launches: Launches,
     ) -> None:
         self._experiments = experiments
         self._environments = environments
-        self._snapshots = snapshots
+        self._code_sources = code_sources
         self._launches = launches
 
     async def make(self, data: dict[str, Any], code: CodeSource | None) -> PlannedRun:
         """Plan a run; creates nothing. Raises what creating it would raise."""
         spec = parse_experiment(data)
+        code = await self._code_sources.resolve(spec, code)
         check_code(spec, code)
         environment, cached, lock = "the Python it is given", None, None
         if spec.environment is not None:
@@ -113,6 +113,11 @@ def _steps(
         steps.append(f'Create the experiment "{spec.name}" in project {spec.project}.')
     if isinstance(code, GitCode):
         steps.append(f"Check out {code.commit[:12]} of {code.url} to /code/{code.folder}.")
+    elif isinstance(code, ArchiveCode):
+        size = "" if code.size_bytes is None else f" ({code.size_bytes:,} bytes)"
+        steps.append(f"Unpack {code.url}{size} to /code/{code.folder}.")
+    elif isinstance(code, ImageCode):
+        steps.append(f"Localise nothing: the code is there already ({code.path or 'anywhere'}).")
     elif code is not None:
         steps.append(f"Unpack the snapshot {code.sha256[:12]} to /code/{code.folder}.")
     if cached is None:

@@ -22,6 +22,7 @@ from seafloor.app.launches import Launches
 from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
 from seafloor.app.wakeup import Wakeup
+from seafloor.domain.code import CodeSource, ImageCode, Receipt
 from seafloor.domain.errors import Conflict, SeafloorError, StaleLease
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
@@ -284,13 +285,12 @@ class Reconciler:
                 raise one
         await self._note(workload, _prepared_message(prepared), claim)
         receipt = prepared.receipt
-        folder = launch.code.folder if launch.code is not None else ""
         environment = launch.environment
         # The last thing before its agent is started: from here on it is this place's for good.
         await self._metadata.attempt_record(
             workload.id,
             workload.attempt,
-            receipts={folder: receipt} if receipt is not None else None,
+            receipts=_receipts(launch.code, receipt),
             environment=environment.reference if environment is not None else None,
             environment_digest=environment.digest if environment is not None else None,
             launching_ns=self._clock.now_ns(),
@@ -463,6 +463,13 @@ def _with_cursor(cursor: str | None) -> WorkloadQuery:
 
 def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+
+
+def _receipts(code: CodeSource | None, receipt: Receipt | None) -> dict[str, Receipt] | None:
+    """Receipts by folder under ``/code``; None: there is none to record."""
+    if receipt is None or code is None or isinstance(code, ImageCode):
+        return None
+    return {code.folder: receipt}
 
 
 def _prepared_message(prepared: Prepared) -> str:

@@ -9,20 +9,21 @@ import msgspec
 
 from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.clock import Clock, new_workload_id
+from seafloor.app.code_sources import CodeSources, check_code, submitted
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
 from seafloor.app.names import made_up_name
 from seafloor.app.snapshots import Snapshots
 from seafloor.app.tokens import CREATED_BY_TAG, Administrator, Principal
 from seafloor.app.wakeup import Wakeup
-from seafloor.domain.code import CodeSource, GitCode, SnapshotCode, SyncMode
+from seafloor.domain.code import CodeSource, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
 from seafloor.domain.experiments import Experiment
-from seafloor.domain.ids import WorkloadId, parse_git_commit, parse_sha256, parse_workload_id
+from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.metrics import MetricSummary
-from seafloor.domain.names import check_key, check_name, check_path
+from seafloor.domain.names import check_key, check_name
 from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
-from seafloor.domain.specs import ExperimentSpec, parse_experiment
+from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import (
     Attempt,
     Ending,
@@ -136,6 +137,7 @@ class RunRooms(msgspec.Struct, frozen=True):
     experiments: Experiments
     environments: Environments
     snapshots: Snapshots
+    code_sources: CodeSources
     artifacts: RunArtifacts
 
 
@@ -214,12 +216,14 @@ class Runs:
         Raises:
             InvalidValue, LimitExceeded, NotSupported: the spec or the code is not acceptable.
             NotFound: the environment or the snapshot does not exist.
+            SourceError: the archive cannot be had.
             Conflict: the experiment was deleted.
         """
         spec = parse_experiment(new.spec)
-        check_code(spec, new.code)
-        if isinstance(new.code, SnapshotCode):
-            await self._rooms.snapshots.check(new.code.sha256)
+        code = await self._rooms.code_sources.resolve(spec, new.code)
+        check_code(spec, code)
+        if isinstance(code, SnapshotCode):
+            await self._rooms.snapshots.check(code.sha256)
         params = {**spec.params, **new.params}
         labels = _labels(params, {**spec.tags, **new.tags}, by)
         _check_key_of_request(new.idempotency_key)
@@ -245,11 +249,11 @@ class Runs:
             updated_ns=now_ns,
             # All that was asked for, so that the run can be had again.
             spec={**new.spec, "params": params} if params else new.spec,
-            code=new.code,
+            code=code,
             environment=environment,
             attempt=1,
         )
-        event = NewEvent(now_ns, "user", _submitted(new.code, environment), kind="state")
+        event = NewEvent(now_ns, "user", submitted(code, environment), kind="state")
         created = await self._metadata.workload_create(
             workload, labels=labels, event=event, idempotency_key=new.idempotency_key
         )
@@ -534,55 +538,12 @@ class Runs:
         return freed_bytes
 
 
-def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
-    """Check that the resolved code is what the spec asks for.
-
-    Raises:
-        InvalidValue: it is not; or a field of it is not one.
-    """
-    if spec.code is None:
-        if code is not None:
-            raise InvalidValue("`code` was sent, but the spec has none.", field="code")
-        return
-    if code is None:
-        raise InvalidValue(
-            "The spec has code, but it was not resolved to a commit or snapshot: "
-            "use `seafloor run` or the client, which do so.",
-            field="code",
-        )
-    if isinstance(code, GitCode) is not (spec.code.sync_mode is SyncMode.GIT):
-        raise InvalidValue(
-            f"sync_mode {spec.code.sync_mode} does not go with code of this kind.", field="code"
-        )
-    if "/" in check_path(code.folder, field="code.folder"):
-        raise InvalidValue("The folder is one name, without a slash.", field="code.folder")
-    if isinstance(code, GitCode):
-        parse_git_commit(code.commit, field="code.commit")
-        if code.url.startswith("-") or "\0" in code.url or "\n" in code.url:
-            raise InvalidValue("This is not the address of a repository.", field="code.url")
-    else:
-        parse_sha256(code.sha256, field="code.sha256")
-        if code.subfolder:
-            check_path(code.subfolder, field="code.subfolder")
-
-
 def _check_key_of_request(key: str | None) -> None:
     if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
         raise InvalidValue(
             f"An idempotency key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.",
             field="idempotency_key",
         )
-
-
-def _submitted(code: CodeSource | None, environment: str | None) -> str:
-    parts: list[str] = []
-    if isinstance(code, GitCode):
-        named = f" ({code.ref})" if code.ref else ""
-        parts.append(f"commit {code.commit[:12]}{named} of {code.url}")
-    elif isinstance(code, SnapshotCode):
-        parts.append(f"a snapshot of the folder {code.folder} ({code.sha256[:12]})")
-    parts.append(f"environment {environment}" if environment else "the Python it is given")
-    return f"Submitted with {' and '.join(parts)}."
 
 
 def _labels(params: Mapping[str, str], tags: Mapping[str, str], by: Principal) -> Labels:

@@ -13,6 +13,7 @@ from seafloor.app.application import Application, Identity
 from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.charts import Charts
 from seafloor.app.clock import SystemClock, new_workload_id
+from seafloor.app.code_sources import CodeSources
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.launches import Launches
@@ -27,6 +28,7 @@ from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
 from seafloor.app.traces import Traces
 from seafloor.app.wakeup import Wakeup
+from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
 from seafloor.boot.settings import Settings, environment
@@ -83,6 +85,8 @@ async def open_application(
         key = await metadata.installation_value("token_key", first=folder.key())
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
+        open_remote = remote_opener(environment())
+        code_sources = CodeSources(open_remote)
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
@@ -94,6 +98,7 @@ async def open_application(
             cache_dir=folder.sub("cache"),
             server_file=folder.server_file,
             fetch_snapshot=_fetcher(snapshots, asyncio.get_running_loop()),
+            open_remote=open_remote,
             environments=cache,
         )
         stack.push_async_callback(launcher.close)
@@ -112,7 +117,7 @@ async def open_application(
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
         run_artifacts = RunArtifacts(metadata, artifacts)
-        rooms = RunRooms(experiments, environments, snapshots, run_artifacts)
+        rooms = RunRooms(experiments, environments, snapshots, code_sources, run_artifacts)
         runs = Runs(stores, rooms, clock, wakeup)
         yield Application(
             identity=Identity(
@@ -135,7 +140,7 @@ async def open_application(
             tasks=tasks,
             environments=environments,
             snapshots=snapshots,
-            plans=Plans(experiments, environments, snapshots, launches),
+            plans=Plans(experiments, environments, code_sources, launches),
             tokens=tokens,
             traces=Traces(metadata, artifacts),
             reconciler=reconciler,

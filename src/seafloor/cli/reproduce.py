@@ -12,6 +12,7 @@ from seafloor.cli.output import Column, print_json, print_table
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
+    from seafloor.domain.code import ArchiveCode
     from seafloor.sdk.client import Client
     from seafloor.wire.runs import RunView
 
@@ -63,7 +64,7 @@ def reproduce(given: Given, *, run: str) -> int:
 
 def _code(client: Client, run: RunView) -> Finding:
     from seafloor.code.git import resolve_git
-    from seafloor.domain.code import GitCode
+    from seafloor.domain.code import ArchiveCode, GitCode, ImageCode
     from seafloor.domain.errors import SourceError
 
     code = run.code
@@ -77,10 +78,31 @@ def _code(client: Client, run: RunView) -> Finding:
         except SourceError as error:
             return Finding("code", "no", f"Commit {code.commit[:12]}: {error.message}")
         return Finding("code", "yes", f"{code.url} still has commit {code.commit[:12]}.")
+    if isinstance(code, ImageCode):
+        return Finding("code", "no", "It was where the command ran, and nothing says what it was.")
+    if isinstance(code, ArchiveCode):
+        return _archive(client, run, code)
     shown = f"snapshot {code.sha256[:12]}"
     if client.snapshots.exists(code.sha256):
         return Finding("code", "yes", f"The server keeps {shown}, named by its content.")
     return Finding("code", "no", f"The server does not have {shown} any more.")
+
+
+def _archive(client: Client, run: RunView, code: ArchiveCode) -> Finding:
+    from seafloor.domain.code import ArchiveCode
+    from seafloor.domain.errors import SeafloorError
+    from seafloor.wire.server import PlanCreate
+
+    try:
+        now = client.plan(PlanCreate(run.spec)).code
+    except SeafloorError as error:
+        return Finding("code", "no", error.message)
+    if isinstance(now, ArchiveCode) and (now.etag, now.size_bytes) == (code.etag, code.size_bytes):
+        return Finding("code", "yes", f"{code.url} is unchanged.")
+    if code.sha256 is not None:
+        why = f"{code.url} was written anew; its sha256 is compared when a run starts."
+        return Finding("code", "unproven", why)
+    return Finding("code", "no", f"{code.url} has changed since, and no sha256 was given.")
 
 
 def _environment(client: Client, run: RunView) -> Finding:

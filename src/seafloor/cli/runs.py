@@ -13,6 +13,7 @@ from seafloor.cli.quantities import shown_age, shown_duration, shown_number, sho
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
+    from seafloor.domain.workloads import Attempt
     from seafloor.sdk.client import Client
     from seafloor.wire.runs import ComparedValue, MetricView, RunView
 
@@ -124,7 +125,8 @@ def show(given: Given, run: str) -> None:
     if given.json:
         print_json({"run": found, "attempts": attempts, "events": events})
         return
-    for name, value in _facts(found):
+    receipts = [fact for attempt in attempts[-1:] for fact in _receipts(attempt)]
+    for name, value in [*_facts(found), *receipts]:
         click.echo(f"{styled(name.ljust(12), 'bright_black')} {value}")
     _print_pairs("params", sorted(found.params.items()))
     _print_pairs("tags", sorted(found.tags.items()))
@@ -357,16 +359,38 @@ def _facts(run: RunView) -> list[tuple[str, str]]:
 
 def shown_code(run: RunView) -> str:
     """Show where the code of a run is from."""
-    from seafloor.domain.code import GitCode
+    from seafloor.domain.code import ArchiveCode, GitCode, ImageCode
 
     code = run.code
     if code is None:
         return ""
+    if isinstance(code, ImageCode):
+        return f"in the image, at {code.path}" if code.path else "in the image"
+    if isinstance(code, ArchiveCode):
+        return f"{code.url} {f'sha256 {code.sha256}' if code.sha256 else f'etag {code.etag}'}"
     if isinstance(code, GitCode):
         return f"{code.url} {code.ref or ''} commit {code.commit}".replace("  ", " ")
     commit = f", on commit {code.git_commit[:12]}" if code.git_commit is not None else ""
     edits = " with edits" if code.git_dirty else ""
     return f"folder {code.folder}, snapshot {code.sha256[:12]}{commit}{edits}"
+
+
+def _receipts(attempt: Attempt) -> list[tuple[str, str]]:
+    """What was localised for an attempt, and the proof of it."""
+    facts: list[tuple[str, str]] = []
+    for folder, receipt in attempt.receipts.items():
+        proof = (
+            f"tree {receipt.tree}" if receipt.tree is not None else f"sha256 {receipt.sha256 or ''}"
+        )
+        said = [
+            f"/code/{folder}",
+            proof,
+            f"{receipt.files:,} files",
+            f"{receipt.size_bytes:,} bytes",
+            f"{receipt.duration_s:.2f} s{' from the cache' if receipt.cached else ''}",
+        ]
+        facts.append(("receipt", ", ".join(said)))
+    return facts
 
 
 def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:

@@ -171,6 +171,8 @@ def resolve_code(
 ) -> CodeSource | None:
     """Make the code immutable: a ref becomes a commit, a folder a snapshot.
 
+    What an archive is now is found out by the server: None stands for it, and for code of an image.
+
     Args:
         submission: What is submitted.
         warn: Told of what is left out of a snapshot.
@@ -189,6 +191,8 @@ def resolve_code(
         from seafloor.code.git import resolve_git
 
         return resolve_git(code.url or "", code.ref)
+    if code.sync_mode is not SyncMode.LOCAL:
+        return None  # the server, which will fetch it, looks whether it can
     from seafloor.code.snapshot import take_snapshot
 
     folder = Path(code.path or ".")

@@ -16,7 +16,7 @@ URL_CHARS_MAX: Final = 2048
 REF_CHARS_MAX: Final = 250
 SCHEMES: Final = ("https", "http", "ssh", "git", "file")
 RECEIPT_FOLDER: Final = ".localized"
-"""Name of the folder beside the localised ones that holds their receipts."""
+"""Name of the folder in which version 1 kept receipts, beside the localised folders."""
 
 _HELPER = re.compile(r"[A-Za-z0-9+.-]+::")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -157,7 +157,7 @@ def check_folder(name: str, *, field: str = "code.folder") -> str:
             holds control characters.
         LimitExceeded: it has more bytes than a file name may have, less room for our suffixes.
     """
-    refused = {"", ".", "..", ".git", RECEIPT_FOLDER}
+    refused = {"", ".", "..", ".git", RECEIPT_FOLDER, ".receipt.json", ".localize.lock"}
     if name in refused or "/" in name or "\\" in name or name.startswith("-"):
         raise InvalidValue(
             f'The last part of the repository address, "{name}", cannot be the name of a folder.',

@@ -2,64 +2,88 @@
 
 from __future__ import annotations
 
-import glob
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from seafloor.code.extract import extract
+from seafloor.code.archive import OpenRemote, cache_key, fetch_archive
+from seafloor.code.digest_cache import DigestCache, Wanted
+from seafloor.code.extract import SNAPSHOT_RULES, Extracted, ExtractRules, extract
 from seafloor.code.files import disk_errors, locked, remove_leftover, sync_folder
 from seafloor.code.git_checkout import GitCheckouts
-from seafloor.code.git_url import check_folder
+from seafloor.code.git_url import RECEIPT_FOLDER, check_folder
 from seafloor.code.receipts import (
+    FORMAT_VERSION,
+    read_document,
     read_receipt,
     receipt_path,
     remove_receipt,
     snapshot_key,
     write_receipt,
 )
-from seafloor.code.snapshot_cache import SnapshotCache
-from seafloor.domain.code import CodeSource, GitCode, Receipt, SnapshotCode
-from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.code import ArchiveCode, GitCode, LocalizedCode, Receipt, SnapshotCode
+from seafloor.domain.errors import InvalidValue, StoreCorrupt
 from seafloor.domain.ids import Sha256
 
+CURRENT: Final = "current"
+"""Name of the symlink to the localised folder."""
 
-def localize(
-    source: CodeSource,
-    *,
-    code_dir: Path,
-    cache_dir: Path,
-    fetch_snapshot: Callable[[Sha256, Path], None],
-    progress: Callable[[str], None] | None = None,
-) -> Receipt:
-    """Make ``<code_dir>/<folder>/`` of a code source, and write its receipt.
+LOCK_FILE: Final = ".localize.lock"
+ARCHIVE_CACHE_BYTES_MAX: Final = 16 << 30
 
-    The folder is built under another name, compared with its source byte for byte, and renamed;
-    the receipt is written last. So a folder with a receipt is whole, and a process that is killed
-    at any moment leaves nothing that the next call does not clear away. Calling it again with the
-    same source returns the receipt that is there; with another source, it replaces the folder.
+_VERSION: Final = version("seafloor")
+_ASIDE: Final = re.compile(r"\.localize-(partial|replaced)-[0-9a-f]{8}\Z")
+
+
+@dataclass(frozen=True)
+class Means:
+    """What localising works with.
 
     Args:
-        source: A commit or a snapshot.
-        code_dir: What a task sees as ``/code``; made if missing. Processes may share it: they
-            take turns.
         cache_dir: Kept between workloads and shared by all processes of the machine. It may be
             deleted at any time; that costs a fetch.
         fetch_snapshot: Writes the archive of a digest to a path. What it writes is checked here.
             A SeafloorError of it passes through.
+        open_remote: Opens the address of an archive.
         progress: Told, in the user's words, what takes time and what he should know.
+    """
+
+    cache_dir: Path
+    fetch_snapshot: Callable[[Sha256, Path], None]
+    open_remote: OpenRemote
+    progress: Callable[[str], None] = lambda _message: None
+
+
+def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
+    """Make ``<code_dir>/<folder>/`` of a code source, and write its receipt.
+
+    The folder is built under another name, compared with its source, and renamed; the receipt is
+    written last. So a folder with a receipt is whole, and a process that is killed at any moment
+    leaves nothing that the next call does not clear away. Calling it again with the same source
+    returns the receipt that is there; with another source, it replaces what is there: a code
+    folder holds one source. ``<code_dir>/current`` leads to its folder.
+
+    Knows nothing of what the code is for: runs, notebooks and servings call it alike.
+
+    Args:
+        source: A commit, an archive or a snapshot.
+        code_dir: What a task sees as ``/code``; made if missing. Processes may share it: they
+            take turns. Other things in it are left alone.
 
     Returns:
-        The receipt, as it stands in ``<code_dir>/.localized/<folder>.json``.
+        The receipt, as it stands in ``<code_dir>/.receipt.json``.
 
     Raises:
-        SourceError: the code cannot be had.
+        SourceError: the code cannot be had, or is not what it was at submission.
         InvalidValue, LimitExceeded: the source is not one that may be localised.
         StoreCorrupt: the stored snapshot is not what its digest names.
         StoreFull: no space is left.
@@ -68,120 +92,220 @@ def localize(
     Cost: with everything cached, a handful of git commands and one read and write of every file.
     """
     check_folder(source.folder)
-    say = progress or _say_nothing
-    place = _Place(code_dir.absolute(), source.folder)
+    place = _Place(code_dir.absolute(), source)
     with disk_errors(f"Localising {source.folder}"):
-        lock = receipt_path(place.code_dir, source.folder).with_suffix(".lock")
-        with locked(lock, waiting=lambda: say(f"waiting for another start of {source.folder}")):
-            there = read_receipt(place.code_dir, source.folder, source)
+        lock = place.code_dir / LOCK_FILE
+        waiting = f"waiting for another start of {source.folder}"
+        with locked(lock, waiting=lambda: means.progress(waiting)):
+            there = read_receipt(place.code_dir, source)
             if there is not None:
-                return there
-            return place.fill(source, _Means(cache_dir.absolute(), fetch_snapshot, say))
+                return place.settle(there)
+            return place.fill(means)
 
 
-def _say_nothing(_message: str) -> None:
-    """Take a progress message that no one wants."""
-
-
-@dataclass(frozen=True)
-class _Means:
-    """What localising works with; the arguments of ``localize``."""
-
-    cache_dir: Path
-    fetch_snapshot: Callable[[Sha256, Path], None]
-    progress: Callable[[str], None]
-
-    def make(self, source: CodeSource, folder: Path) -> Receipt:
-        """Build the folder; the receipt lacks only the time it took."""
-        if isinstance(source, GitCode):
-            return self._make_git(source, folder)
-        return self._make_snapshot(source, folder)
-
-    def _make_git(self, source: GitCode, folder: Path) -> Receipt:
-        built = GitCheckouts(self.cache_dir, self.progress).check_out(source, folder)
-        return Receipt(
-            kind="git",
-            url=source.url,
-            ref=source.ref,
-            commit=source.commit,
-            tree=built.tree,
-            submodules=built.submodules,
-            files=built.files,
-            size_bytes=built.size_bytes,
-            cached=not built.fetched,
-            duration_s=0.0,
-        )
-
-    def _make_snapshot(self, source: SnapshotCode, folder: Path) -> Receipt:
-        cache = SnapshotCache(self.cache_dir, self.fetch_snapshot, self.progress)
-        archive, fetched = cache.get(source.sha256)
-        try:
-            extracted = extract(archive, folder, sha256=source.sha256)
-        except StoreCorrupt:
-            cache.forget(source.sha256)
-            if fetched:
-                raise
-            self.progress("the cached snapshot is damaged: fetching it anew")
-            remove_leftover(folder)
-            archive, fetched = cache.get(source.sha256)
-            extracted = extract(archive, folder, sha256=source.sha256)
-        return Receipt(
-            kind="snapshot",
-            url=snapshot_key(source.sha256),
-            sha256=source.sha256,
-            files=extracted.files,
-            size_bytes=extracted.size_bytes,
-            cached=not fetched,
-            duration_s=0.0,
-        )
+def is_code_dir(folder: Path) -> bool:
+    """Whether a folder is one that ``localize`` has worked in."""
+    return (folder / LOCK_FILE).exists() or (folder / RECEIPT_FOLDER).is_dir()
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one folder is localised; whoever uses it holds its lock."""
+    """Where a source is localised; whoever uses it holds its lock."""
 
     code_dir: Path
-    folder: str
+    source: LocalizedCode
 
-    def fill(self, source: CodeSource, means: _Means) -> Receipt:
+    @property
+    def _folder(self) -> Path:
+        return self.code_dir / self.source.folder
+
+    def fill(self, means: Means) -> Receipt:
         begun_s = time.monotonic()
         self._clear_leftovers()
         partial = self._aside("partial")
         try:
-            receipt = means.make(source, partial)
+            receipt = _make(self.source, partial, means)
             self._publish(partial)
         finally:
             with suppress(FileNotFoundError):
                 shutil.rmtree(partial)
-        duration_s = round(time.monotonic() - begun_s, 6)
-        receipt = msgspec.structs.replace(receipt, duration_s=duration_s)
-        write_receipt(self.code_dir, self.folder, receipt)
+        receipt = msgspec.structs.replace(
+            receipt,
+            format_version=FORMAT_VERSION,
+            duration_s=round(time.monotonic() - begun_s, 6),
+            localizer=_VERSION,
+        )
+        write_receipt(self.code_dir, self.source, receipt)
+        return receipt
+
+    def settle(self, receipt: Receipt) -> Receipt:
+        """Bring what an earlier version localised into the form of this one."""
+        if receipt.format_version != FORMAT_VERSION:
+            receipt = msgspec.structs.replace(receipt, format_version=FORMAT_VERSION)
+            self._point()
+            write_receipt(self.code_dir, self.source, receipt)
+            remove_leftover(self.code_dir / RECEIPT_FOLDER)
         return receipt
 
     def _publish(self, partial: Path) -> None:
+        before = self._before()
         # A receipt must never stand beside a folder that it does not speak of.
-        remove_receipt(self.code_dir, self.folder)
-        target = self.code_dir / self.folder
-        if target.is_symlink() or target.exists():
-            replaced = self._aside("replaced")
-            target.rename(replaced)
-            partial.rename(target)
-            _remove(replaced)
-        else:
-            partial.rename(target)
+        remove_receipt(self.code_dir, self.source.folder)
+        for path in (before, self._folder):
+            if path.is_symlink() or path.exists():
+                replaced = self._aside("replaced")
+                path.rename(replaced)
+                _remove(replaced)
+        partial.rename(self._folder)
+        self._point()
         sync_folder(self.code_dir)
 
+    def _before(self) -> Path:
+        """The folder that was localised here before, or the one that is to be now.
+
+        The link says it when a process was killed between removing the receipt and the folder.
+        """
+        document = read_document(receipt_path(self.code_dir))
+        if document is not None and document.folder:
+            name = document.folder
+        else:
+            link = self.code_dir / CURRENT
+            name = str(link.readlink()) if link.is_symlink() else self.source.folder
+        try:
+            return self.code_dir / check_folder(name)
+        except InvalidValue:  # not a link of ours
+            return self._folder
+
+    def _point(self) -> None:
+        """Let ``current`` lead to the folder; a source of that name is there itself."""
+        if self.source.folder == CURRENT:
+            return
+        link = self._aside("partial")
+        link.symlink_to(self.source.folder)
+        link.rename(self.code_dir / CURRENT)
+
     def _clear_leftovers(self) -> None:
-        for kind in ("partial", "replaced"):
-            for leftover in self.code_dir.glob(f".{glob.escape(self.folder)}.{kind}-*"):
-                remove_leftover(leftover)
+        for path in self.code_dir.iterdir():
+            if _ASIDE.match(path.name):
+                _remove(path)
 
     def _aside(self, kind: str) -> Path:
-        return self.code_dir / f".{self.folder}.{kind}-{secrets.token_hex(4)}"
+        return self.code_dir / f".localize-{kind}-{secrets.token_hex(4)}"
+
+
+def _make(source: LocalizedCode, folder: Path, means: Means) -> Receipt:
+    """Build the folder; the receipt lacks how long it took, and with what."""
+    match source:
+        case GitCode():
+            return _make_git(source, folder, means)
+        case SnapshotCode():
+            return _make_snapshot(source, folder, means)
+        case ArchiveCode():
+            return _make_archive(source, folder, means)
+
+
+def _make_git(source: GitCode, folder: Path, means: Means) -> Receipt:
+    built = GitCheckouts(means.cache_dir, means.progress).check_out(source, folder)
+    return Receipt(
+        kind="git",
+        url=source.url,
+        ref=source.ref,
+        commit=source.commit,
+        tree=built.tree,
+        submodules=built.submodules,
+        files=built.files,
+        size_bytes=built.size_bytes,
+        cached=not built.fetched,
+        duration_s=0.0,
+    )
+
+
+def _make_snapshot(source: SnapshotCode, folder: Path, means: Means) -> Receipt:
+    def fetch(path: Path) -> Sha256:
+        means.fetch_snapshot(source.sha256, path)
+        return source.sha256
+
+    cache = DigestCache(means.cache_dir / "snapshots", ".tar.zst", means.progress)
+    title = f"the snapshot {source.sha256[:12]}"
+    wanted = Wanted(source.sha256, source.sha256, fetch, title)
+    made = _unpack(cache, wanted, folder, SNAPSHOT_RULES)
+    return Receipt(
+        kind="snapshot",
+        url=snapshot_key(source.sha256),
+        sha256=source.sha256,
+        files=made.extracted.files,
+        size_bytes=made.extracted.size_bytes,
+        cached=not made.fetched,
+        duration_s=0.0,
+    )
+
+
+def _make_archive(source: ArchiveCode, folder: Path, means: Means) -> Receipt:
+    def fetch(path: Path) -> Sha256:
+        return fetch_archive(source, means.open_remote(source.url), path)
+
+    cache = DigestCache(
+        means.cache_dir / "archives", "", means.progress, size_bytes_max=ARCHIVE_CACHE_BYTES_MAX
+    )
+    wanted = Wanted(cache_key(source), source.sha256, fetch, source.url)
+    made = _unpack(cache, wanted, folder, archive_rules(source))
+    if not made.extracted.files:
+        why = (
+            f" after strip_components: {source.strip_components}" if source.strip_components else ""
+        )
+        raise InvalidValue(f"{source.url} holds no file{why}.", field="code.url")
+    return Receipt(
+        kind="archive",
+        url=source.url,
+        sha256=made.sha256,
+        etag=source.etag,
+        files=made.extracted.files,
+        size_bytes=made.extracted.size_bytes,
+        cached=not made.fetched,
+        duration_s=0.0,
+    )
+
+
+def archive_rules(source: ArchiveCode) -> ExtractRules:
+    """What a user's archive may become."""
+    return ExtractRules(
+        what=f"The archive {source.url}",
+        field="code.url",
+        size_bytes_max=256 << 30,
+        files_max=2_000_000,
+        ratio_max=250,
+        strip_components=source.strip_components,
+        links_anywhere=False,
+    )
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    extracted: Extracted
+    sha256: Sha256
+    fetched: bool
+
+
+def _unpack(cache: DigestCache, wanted: Wanted, folder: Path, rules: ExtractRules) -> _Unpacked:
+    """Unpack an archive of the cache; one that was damaged there is fetched anew, once."""
+    cached = cache.get(wanted)
+    try:
+        with cached.file as file:
+            extracted = extract(file, folder, sha256=cached.sha256, rules=rules)
+    except StoreCorrupt:
+        cache.forget(cached.sha256)
+        if cached.fetched:
+            raise
+        cache.progress("the cached archive is damaged: fetching it anew")
+        remove_leftover(folder)
+        cached = cache.get(wanted)
+        with cached.file as file:
+            extracted = extract(file, folder, sha256=cached.sha256, rules=rules)
+    return _Unpacked(extracted, cached.sha256, cached.fetched)
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         remove_leftover(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -9,62 +9,87 @@ import msgspec
 
 from seafloor.code.files import sync_folder, write_durably
 from seafloor.code.git_url import RECEIPT_FOLDER
-from seafloor.domain.code import CodeSource, GitCode, Receipt
+from seafloor.domain.code import CodeSource, GitCode, LocalizedCode, Receipt, SnapshotCode
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+RECEIPT_FILE: Final = ".receipt.json"
 RECEIPT_BYTES_MAX: Final = 4 << 20
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class _Document(Receipt, frozen=True):
-    """What stands in the file: the receipt, and in which boot of the machine it was written.
+class ReceiptDocument(Receipt, frozen=True):
+    """What stands in the file: the receipt, of which folder and source, and when it counts.
 
     The receipt is durable when ``localize`` returns, the localised files are not: syncing
     thousands of files would take longer than making them. So a receipt counts only until the
     machine restarts; then the folder is made anew.
+
+    Args:
+        folder: What it speaks of; empty in a document of version 1, whose name said it.
+        source: What was localised; None in a document of version 1.
+        boot_id: Which boot of the machine it was written in.
     """
 
+    folder: str = ""
+    source: CodeSource | None = None
     boot_id: str = ""
 
 
-def receipt_path(code_dir: Path, folder: str) -> Path:
-    """Where the receipt of a localised folder is."""
+def receipt_path(code_dir: Path) -> Path:
+    """Where the receipt of a code folder is."""
+    return code_dir / RECEIPT_FILE
+
+
+def old_receipt_path(code_dir: Path, folder: str) -> Path:
+    """Where version 1 had the receipt of a localised folder."""
     return code_dir / RECEIPT_FOLDER / f"{folder}.json"
 
 
-def read_receipt(code_dir: Path, folder: str, source: CodeSource) -> Receipt | None:
-    """Read the receipt of a folder that is already localised.
+def read_receipt(code_dir: Path, source: LocalizedCode) -> Receipt | None:
+    """Read the receipt of a folder that is already localised, of this version or version 1.
 
     Returns:
         The receipt; None when there is none that proves this source, written since the machine
         was started, with its folder in place.
     """
-    path = receipt_path(code_dir, folder)
+    document = read_document(receipt_path(code_dir))
+    proves = document is not None and document.source == source
+    if not proves:
+        document = read_document(old_receipt_path(code_dir, source.folder))
+        proves = document is not None and _is_of(document, source)
+    if document is None or not proves or document.boot_id != _boot_id():
+        return None
+    return _receipt_of(document) if (code_dir / source.folder).is_dir() else None
+
+
+def read_document(path: Path) -> ReceiptDocument | None:
+    """Read a receipt's file; None when there is none, or it is not whole."""
     try:
         with path.open("rb") as file:
-            content = file.read(RECEIPT_BYTES_MAX)
-        document = msgspec.json.decode(content, type=_Document)
-        receipt = msgspec.json.decode(content, type=Receipt)
-    except (FileNotFoundError, msgspec.DecodeError):
+            return msgspec.json.decode(file.read(RECEIPT_BYTES_MAX), type=ReceiptDocument)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
-    proves = document.boot_id == _boot_id() and _is_of(receipt, source)
-    return receipt if proves and (code_dir / folder).is_dir() else None
 
 
-def write_receipt(code_dir: Path, folder: str, receipt: Receipt) -> None:
+def write_receipt(code_dir: Path, source: LocalizedCode, receipt: Receipt) -> None:
     """Write a receipt durably; the folder it speaks of is in place."""
-    document = _Document(**msgspec.structs.asdict(receipt), boot_id=_boot_id())
-    path = receipt_path(code_dir, folder)
+    document = ReceiptDocument(
+        **msgspec.structs.asdict(receipt),
+        folder=source.folder,
+        source=source,
+        boot_id=_boot_id(),
+    )
+    path = receipt_path(code_dir)
     content = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    write_durably(path, content, temporary=path.with_name(f"{folder}.json.partial"))
+    write_durably(path, content, temporary=path.with_name(f"{RECEIPT_FILE}.partial"))
 
 
 def remove_receipt(code_dir: Path, folder: str) -> None:
-    """Remove a receipt before its folder is touched."""
-    path = receipt_path(code_dir, folder)
-    if path.exists():
-        path.unlink()
-        sync_folder(path.parent)
+    """Remove a receipt before its folder is touched; also one of version 1."""
+    for path in (receipt_path(code_dir), old_receipt_path(code_dir, folder)):
+        if path.exists():
+            path.unlink()
+            sync_folder(path.parent)
 
 
 def snapshot_key(sha256: str) -> str:
@@ -72,13 +97,22 @@ def snapshot_key(sha256: str) -> str:
     return f"code/{sha256}.tar.zst"
 
 
-def _is_of(receipt: Receipt, source: CodeSource) -> bool:
-    if isinstance(source, GitCode):
-        wanted = ("git", source.url, source.ref, source.commit, None)
-    else:
-        wanted = ("snapshot", snapshot_key(source.sha256), None, None, source.sha256)
+def _receipt_of(document: ReceiptDocument) -> Receipt:
+    fields = msgspec.structs.asdict(document)
+    return Receipt(**{name: fields[name] for name in Receipt.__struct_fields__})
+
+
+def _is_of(receipt: Receipt, source: LocalizedCode) -> bool:
+    """Whether a receipt of version 1, which did not hold the source, speaks of it."""
+    match source:
+        case GitCode():
+            wanted = ("git", source.url, source.ref, source.commit, None)
+        case SnapshotCode():
+            wanted = ("snapshot", snapshot_key(source.sha256), None, None, source.sha256)
+        case _:
+            return False
     said = (receipt.kind, receipt.url, receipt.ref, receipt.commit, receipt.sha256)
-    return receipt.format_version == FORMAT_VERSION and said == wanted
+    return receipt.format_version == 1 and said == wanted
 
 
 def _boot_id() -> str:

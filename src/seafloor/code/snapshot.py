@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
+from seafloor.code.archive_entry import shown
 from seafloor.code.files import disk_errors
 from seafloor.code.git_url import RECEIPT_FOLDER
 from seafloor.code.snapshot_format import (
@@ -26,7 +27,6 @@ from seafloor.code.snapshot_format import (
     SnapshotEntry,
     entry_header,
     padding_bytes,
-    shown,
 )
 from seafloor.code.working_folder import GitState, WorkingFolder, read_working_folder
 from seafloor.domain.code import SnapshotCode

@@ -24,6 +24,17 @@ class SyncMode(StrEnum):
     IMAGE = "image"
 
 
+ARCHIVE_MODES = (
+    SyncMode.S3,
+    SyncMode.GS,
+    SyncMode.ABFS,
+    SyncMode.HDFS,
+    SyncMode.HTTP,
+    SyncMode.FILE,
+)
+"""Those whose code is an archive somewhere else."""
+
+
 class GitCode(msgspec.Struct, frozen=True, tag="git", tag_field="kind", forbid_unknown_fields=True):
     """A commit of a git repository.
 
@@ -65,8 +76,49 @@ class SnapshotCode(
     git_dirty: bool | None = None
 
 
-CodeSource = GitCode | SnapshotCode
-"""A resolved, immutable code source. Archives join this union with their own kinds."""
+class ArchiveCode(
+    msgspec.Struct, frozen=True, tag="archive", tag_field="kind", forbid_unknown_fields=True
+):
+    """An archive somewhere: a tar or zip in a bucket, on a web server, in HDFS or in a folder.
+
+    What it was when the workload was submitted is told by ``sha256`` or, without one, by size and
+    etag: one that is not the same any more is refused.
+
+    Args:
+        url: Where it is, without credentials.
+        folder: Name of the folder under ``/code``.
+        size_bytes: Its size; None when the place does not say.
+        etag: Changes whenever its content does: ETag, generation, or time of change; None when
+            the place has none (then there is a sha256).
+        sha256: As the user gave it; None when he gave none.
+        strip_components: So many parts are taken off the front of every path in it.
+    """
+
+    url: str
+    folder: str
+    size_bytes: Count | None = None
+    etag: str | None = None
+    sha256: Sha256 | None = None
+    strip_components: int = 0
+
+
+class ImageCode(
+    msgspec.Struct, frozen=True, tag="image", tag_field="kind", forbid_unknown_fields=True
+):
+    """Code that is where the workload runs already: nothing is localised, nothing is proven.
+
+    Args:
+        path: The folder the command starts in; None: an empty one of its own.
+    """
+
+    path: str | None = None
+
+
+LocalizedCode = GitCode | SnapshotCode | ArchiveCode
+"""What becomes a folder under ``/code``, with a receipt."""
+
+CodeSource = LocalizedCode | ImageCode
+"""A resolved code source; what is localised of it is immutable."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -74,17 +126,19 @@ class Receipt(msgspec.Struct, frozen=True):
 
     Args:
         format_version: Of this document (``docs/formats/receipt.md``).
-        kind: ``git`` or ``snapshot``.
+        kind: ``git``, ``archive`` or ``snapshot``.
         url: Where from; for a snapshot its object key.
         ref: What the user named, if anything.
         commit: Git commit, or None.
         tree: Git tree id of what was checked out, or None.
-        sha256: Of the archive, or None.
+        sha256: Of the archive or snapshot, or None.
+        etag: Of the archive where it lay, or None.
         files: Count of regular files and symlinks.
         size_bytes: Sum of their sizes.
         duration_s: How long it took.
         cached: Whether nothing had to be fetched.
         submodules: Path to commit.
+        localizer: Version of Seafloor that localised it; empty before it was written down.
     """
 
     kind: str
@@ -99,3 +153,5 @@ class Receipt(msgspec.Struct, frozen=True):
     sha256: Sha256 | None = None
     submodules: dict[str, str] = {}
     format_version: int = 1
+    etag: str | None = None
+    localizer: str = ""

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from seafloor.domain.code import SyncMode
+from seafloor.domain.code import ARCHIVE_MODES, SyncMode
 from seafloor.domain.errors import InvalidValue, NotSupported, nearest
 from seafloor.domain.names import check_name, check_slug
 from seafloor.domain.quantities import parse_cpu, parse_duration, parse_memory
@@ -26,15 +26,21 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     Args:
         sync_mode: How it reaches ``/code``.
-        url: Of the repository or archive; not for ``local``.
+        url: Of the repository or archive; not for ``local`` and ``image``.
         ref: Branch, tag or commit, for ``git``.
-        path: The working folder, for ``local``; relative to the spec's file.
+        path: The working folder, for ``local`` (relative to the spec's file) and ``image``.
+        sha256: Of an archive; None: it is told by its size and ETag at submission.
+        name: Of an archive's folder under ``/code``; None: that of the archive.
+        strip_components: So many parts are taken off the paths in an archive, as tar does.
     """
 
     sync_mode: SyncMode
     url: str | None = None
     ref: str | None = None
     path: str | None = None
+    sha256: str | None = None
+    name: str | None = None
+    strip_components: int = 0
 
 
 class ResourcesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -264,23 +270,32 @@ def _check_tasks(spec: ExperimentSpec) -> None:
         )
 
 
+_MODES_OF: dict[str, tuple[SyncMode, ...]] = {
+    "url": (SyncMode.GIT, *ARCHIVE_MODES),
+    "ref": (SyncMode.GIT,),
+    "path": (SyncMode.LOCAL, SyncMode.IMAGE),
+    "sha256": ARCHIVE_MODES,
+    "name": ARCHIVE_MODES,
+    "strip_components": ARCHIVE_MODES,
+}
+"""Which fields of ``code`` go with which ``sync_mode``."""
+
+
 def _check_code(code: CodeSpec | None) -> None:
     if code is None:
         return
-    if code.sync_mode is SyncMode.GIT:
-        if not code.url:
-            raise InvalidValue("sync_mode git needs the repository's `url`.", field="code.url")
-        if code.path is not None:
-            raise InvalidValue("`path` is for sync_mode local.", field="code.path")
-    elif code.sync_mode is SyncMode.LOCAL:
-        for field, value in (("url", code.url), ("ref", code.ref)):
-            if value is not None:
-                raise InvalidValue(f"`{field}` is for sync_mode git.", field=f"code.{field}")
-    else:
-        raise NotSupported(
-            f"sync_mode {code.sync_mode} cannot be localised by this version: use git or local.",
-            field="code.sync_mode",
-        )
+    mode = code.sync_mode
+    for field, modes in _MODES_OF.items():
+        if getattr(code, field) not in {None, 0} and mode not in modes:
+            names = ", ".join(modes)
+            raise InvalidValue(
+                f"`{field}` is for sync_mode {names}, not for {mode}.", field=f"code.{field}"
+            )
+    if not code.url and mode in _MODES_OF["url"]:
+        what = "repository" if mode is SyncMode.GIT else "archive"
+        raise InvalidValue(f"sync_mode {mode} needs the {what}'s `url`.", field="code.url")
+    if mode is SyncMode.IMAGE and not (code.path or "/").startswith("/"):
+        raise InvalidValue("A folder in an image is an absolute path.", field="code.path")
 
 
 def _check_gpu(gpu: int | None) -> None:

@@ -9,7 +9,7 @@ from seafloor.app.charts import Chart
 from seafloor.app.clock import Clock
 from seafloor.app.environments import EnvironmentDetails
 from seafloor.app.runs import RunDetails
-from seafloor.domain.code import CodeSource, GitCode
+from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode
 from seafloor.domain.metrics import Bucket, MetricSummary, SeriesPoint
 from seafloor.wire.environments import EnvironmentView
 from seafloor.wire.metrics import BucketOut, SeriesPointOut
@@ -97,6 +97,11 @@ def shown_code(code: CodeSource | None) -> str | None:
         return None
     if isinstance(code, GitCode):
         return f"{code.folder}@{code.commit[:12]}"
+    if isinstance(code, ImageCode):
+        return "image"
+    if isinstance(code, ArchiveCode):
+        which = code.sha256[:12] if code.sha256 is not None else f"etag {code.etag}"
+        return f"{code.folder} archive {which}"
     return f"{code.folder} snapshot {code.sha256[:12]}"
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from seafloor.code.localize import localize
-from seafloor.domain.code import CodeSource
+from seafloor.code.file_archive import FileArchive
+from seafloor.code.localize import Means, localize
+from seafloor.domain.code import LocalizedCode
 from seafloor.domain.ids import Sha256
 
 _PLACES = frozenset(
@@ -32,7 +33,7 @@ _PLACES = frozenset(
 class Order(msgspec.Struct):
     """What to localise, where, at which place to die (0: at none), and as whom (0: as we are)."""
 
-    source: CodeSource
+    source: LocalizedCode
     code_dir: str
     cache_dir: str
     archive: str = ""
@@ -58,12 +59,8 @@ def main(order: Order) -> None:
         os.setgid(order.user_id)
         os.setuid(order.user_id)
     sys.addaudithook(count)
-    receipt = localize(
-        order.source,
-        code_dir=Path(order.code_dir),
-        cache_dir=Path(order.cache_dir),
-        fetch_snapshot=fetch,
-    )
+    means = Means(Path(order.cache_dir), fetch, FileArchive)
+    receipt = localize(order.source, code_dir=Path(order.code_dir), means=means)
     places = passed
     print(msgspec.json.encode(receipt).decode())
     print(places, file=sys.stderr)

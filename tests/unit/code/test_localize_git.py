@@ -13,9 +13,11 @@ import msgspec
 import pytest
 
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
+from seafloor import __version__
 from seafloor.code import git_cache
+from seafloor.code.file_archive import FileArchive
 from seafloor.code.git import resolve_git
-from seafloor.code.localize import localize
+from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import receipt_path
 from seafloor.domain.code import GitCode, Receipt
 from seafloor.domain.errors import InvalidValue, SourceError, StoreFull
@@ -31,13 +33,8 @@ class Place:
         self.said: list[str] = []
 
     def localize(self, source: GitCode, *, code: Path | None = None) -> Receipt:
-        return localize(
-            source,
-            code_dir=code or self.code,
-            cache_dir=self.cache,
-            fetch_snapshot=_no_snapshot,
-            progress=self.said.append,
-        )
+        means = Means(self.cache, _no_snapshot, FileArchive, self.said.append)
+        return localize(source, code_dir=code or self.code, means=means)
 
     def names(self) -> set[str]:
         return {path.name for path in self.code.iterdir()}
@@ -92,10 +89,12 @@ def test_localize__commit__is_a_whole_repository_with_a_receipt(
         size_bytes=sum(len(content) for _, content in tree_of(made).values()),
         duration_s=receipt.duration_s,
         cached=False,
+        format_version=2,
+        localizer=__version__,
     )
     assert receipt.duration_s > 0
-    assert place.names() == {"digits", ".localized"}
-    on_disk = msgspec.json.decode(receipt_path(place.code, "digits").read_bytes(), type=Receipt)
+    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    on_disk = msgspec.json.decode(receipt_path(place.code).read_bytes(), type=Receipt)
     assert on_disk == receipt
 
 
@@ -119,7 +118,7 @@ def test_localize__another_commit__replaces_the_folder(
     place.localize(resolve(repository))
 
     assert (place.code / "digits/train.py").read_text() == "print('second')\n"
-    assert place.names() == {"digits", ".localized"}
+    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
 
 
 def test_localize__folder_without_receipt_or_with_a_damaged_one__is_made_anew(
@@ -128,7 +127,7 @@ def test_localize__folder_without_receipt_or_with_a_damaged_one__is_made_anew(
     source = resolve(repository)
     place.localize(source)
     for damage in (b"", b"{", b'{"kind": "git"}'):
-        receipt_path(place.code, "digits").write_bytes(damage)
+        receipt_path(place.code).write_bytes(damage)
         (place.code / "digits/train.py").write_text("cut")
 
         place.localize(source)
@@ -141,7 +140,7 @@ def test_localize__receipt_of_an_earlier_boot__does_not_count(
 ) -> None:
     source = resolve(repository)
     place.localize(source)
-    path = receipt_path(place.code, "digits")
+    path = receipt_path(place.code)
     document = msgspec.json.decode(path.read_bytes())
     path.write_bytes(msgspec.json.encode({**document, "boot_id": "another"}))
     (place.code / "digits/train.py").write_bytes(b"")  # what a power cut leaves of unsynced files
@@ -219,7 +218,7 @@ def test_localize__commit_gone_from_the_server__says_what_to_do(
 
     assert f"no longer has the commit {source.commit}" in raised.value.message
     assert raised.value.field == "code.ref"
-    assert place.names() == {".localized"}
+    assert place.names() == {".localize.lock"}
 
 
 def test_localize__private_repository__fails_whole_and_keeps_no_password(
@@ -284,7 +283,7 @@ def test_localize__tree_that_writes_into_git__is_refused(
     with pytest.raises(SourceError):
         place.localize(resolve(repository, "evil"))
 
-    assert place.names() == {".localized"}
+    assert place.names() == {".localize.lock"}
 
 
 def test_localize__users_hooks_filters_and_line_ends__change_nothing(
@@ -382,15 +381,15 @@ def test_localize__locks_and_halves_left_by_a_killed_fetch__are_cleared(
     repository.commit({"train.py": "new"})
     source = resolve(repository)
     (bare / f"refs/seafloor/{source.commit}.lock").touch()
-    (place.code / ".digits.partial-0123").mkdir()
-    (place.code / ".digits.partial-0123/half").write_text("x")
-    (place.code / ".digits.replaced-0123").mkdir()
+    (place.code / ".localize-partial-01234567").mkdir()
+    (place.code / ".localize-partial-01234567/half").write_text("x")
+    (place.code / ".localize-replaced-01234567").mkdir()
 
     place.localize(source)
 
     assert not list(bare.rglob("*.lock"))
     assert not list(bare.rglob("tmp_pack*"))
-    assert place.names() == {"digits", ".localized"}
+    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
 
 
 def test_localize__cache_on_another_file_system__copies_instead_of_linking(
@@ -505,7 +504,7 @@ def test_localize__submodule_that_reaches_into_this_machine__is_refused(
     with pytest.raises((SourceError, InvalidValue), match=words):
         place.localize(resolve_git(f"{server.url}/digits.git", None))
 
-    assert place.names() == {".localized"}
+    assert place.names() == {".localize.lock"}
 
 
 _POINTER = (
@@ -529,7 +528,7 @@ def test_localize__large_files_without_git_lfs__fails_with_the_fix(
 
     assert "model.bin" in raised.value.message
     assert "install git-lfs" in raised.value.message
-    assert place.names() == {".localized"}
+    assert place.names() == {".localize.lock"}
 
 
 def test_localize__file_that_only_looks_like_a_pointer__is_left_alone(
@@ -577,7 +576,7 @@ def test_localize__full_disk__says_so_and_leaves_nothing(
     with pytest.raises(StoreFull):
         place.localize(resolve(repository), code=small_disk / "code")
 
-    assert {path.name for path in (small_disk / "code").iterdir()} == {".localized"}
+    assert {path.name for path in (small_disk / "code").iterdir()} == {".localize.lock"}
 
 
 def test_localize__full_disk_for_the_cache__says_so(
@@ -588,7 +587,7 @@ def test_localize__full_disk_for_the_cache__says_so(
     with pytest.raises(StoreFull):
         Place(small_disk).localize(resolve(repository))
 
-    assert {path.name for path in (small_disk / "code").iterdir()} == {".localized"}
+    assert {path.name for path in (small_disk / "code").iterdir()} == {".localize.lock"}
 
 
 def test_localize__sha256_repository__works(tmp_path: Path, place: Place) -> None:
@@ -662,7 +661,7 @@ def test_localize__large_file_missing_from_its_store__fails_whole(
     with pytest.raises(SourceError, match="git lfs push --all"):
         place.localize(resolve_git(str(origin), None))
 
-    assert place.names() == {".localized"}
+    assert place.names() == {".localize.lock"}
 
 
 def _need_git_lfs() -> None:

@@ -14,14 +14,17 @@ import msgspec
 import pytest
 
 from git_world import Repository, git, tree_of
+from seafloor.code.file_archive import FileArchive
 from seafloor.code.git import resolve_git
-from seafloor.code.localize import localize
+from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import read_receipt
 from seafloor.code.snapshot import take_snapshot
-from seafloor.domain.code import CodeSource, Receipt, SnapshotCode
+from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.ids import Sha256
 
 _SCRIPT = Path(__file__).with_name("localizing_process.py")
+BESIDE = {"current", ".receipt.json", ".localize.lock"}
+
 _KILLS = 10
 """How many of the places a process passes are tried in one test, chosen at random."""
 
@@ -30,13 +33,13 @@ _KILLS = 10
 class World:
     """Two versions of the code, and where they are localised."""
 
-    old: CodeSource
-    new: CodeSource
+    old: LocalizedCode
+    new: LocalizedCode
     new_tree: dict[bytes, tuple[str, bytes]]
     archives: Path
     root: Path
 
-    def start(self, source: CodeSource, name: str, kill_at: int = 0) -> subprocess.Popen[bytes]:
+    def start(self, source: LocalizedCode, name: str, kill_at: int = 0) -> subprocess.Popen[bytes]:
         archive = self.archives / (source.sha256 if isinstance(source, SnapshotCode) else "none")
         order = {
             "source": msgspec.to_builtins(source),
@@ -52,22 +55,18 @@ class World:
             stderr=subprocess.PIPE,
         )
 
-    def run(self, source: CodeSource, name: str, kill_at: int = 0) -> tuple[int, int]:
+    def run(self, source: LocalizedCode, name: str, kill_at: int = 0) -> tuple[int, int]:
         """Localise in a process: how it ended, and how many places it passed."""
         with self.start(source, name, kill_at) as process:
             _, said = process.communicate(timeout=120)
         return process.returncode, int(said) if process.returncode == 0 else 0
 
-    def localize_here(self, source: CodeSource, name: str) -> Receipt:
+    def localize_here(self, source: LocalizedCode, name: str) -> Receipt:
         def fetch(sha256: Sha256, path: Path) -> None:
             path.write_bytes((self.archives / sha256).read_bytes())
 
-        return localize(
-            source,
-            code_dir=self.root / name / "code",
-            cache_dir=self.root / name / "cache",
-            fetch_snapshot=fetch,
-        )
+        means = Means(self.root / name / "cache", fetch, FileArchive)
+        return localize(source, code_dir=self.root / name / "code", means=means)
 
 
 @pytest.fixture(params=["git", "snapshot"])
@@ -75,7 +74,7 @@ def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path
     archives = tmp_path / "archives"
     archives.mkdir()
 
-    def source_of() -> CodeSource:
+    def source_of() -> LocalizedCode:
         if request.param == "git":
             return resolve_git(repository.url, None)
         source = take_snapshot(repository.path, archives / "new")
@@ -105,13 +104,13 @@ def test_localize__killed_anywhere__the_next_one_gives_a_whole_folder(world: Wor
         ended, _ = world.run(world.new, name, kill_at=place)
         code = world.root / name / "code"
         assert ended == -signal.SIGKILL
-        if read_receipt(code, world.new.folder, world.new) is not None:
+        if read_receipt(code, world.new) is not None:
             assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
 
         world.localize_here(world.new, name)
 
         assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
-        assert {path.name for path in code.iterdir()} == {world.new.folder, ".localized"}
+        assert {path.name for path in code.iterdir()} == {world.new.folder, *BESIDE}
 
 
 @pytest.mark.slow
@@ -129,13 +128,13 @@ def test_localize__killed_while_replacing__never_has_a_receipt_for_another_folde
         code = world.root / name / "code"
         assert ended == -signal.SIGKILL
         for source, tree in ((world.old, old_tree), (world.new, world.new_tree)):
-            if read_receipt(code, source.folder, source) is not None:
+            if read_receipt(code, source) is not None:
                 assert tree_of(code / source.folder) == tree, f"killed at {place}"
 
         world.localize_here(world.new, name)
 
         assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
-        assert {path.name for path in code.iterdir()} == {world.new.folder, ".localized"}
+        assert {path.name for path in code.iterdir()} == {world.new.folder, *BESIDE}
 
 
 def test_localize__eight_processes_with_one_cache__fetch_once_and_all_are_whole(
@@ -172,7 +171,7 @@ def test_localize__processes_into_one_folder__take_turns(world: World) -> None:
     world.localize_here(world.new, "same")
     code = world.root / "same/code"
     assert tree_of(code / world.new.folder) == world.new_tree
-    assert {path.name for path in code.iterdir()} == {world.new.folder, ".localized"}
+    assert {path.name for path in code.iterdir()} == {world.new.folder, *BESIDE}
 
 
 def test_localize__fetches_of_many_commits_at_once__share_one_cache(

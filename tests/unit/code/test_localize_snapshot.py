@@ -8,12 +8,16 @@ import msgspec
 import pytest
 
 from git_world import Repository, tree_of
-from seafloor.code import snapshot_cache
-from seafloor.code.localize import localize
+from seafloor import __version__
+from seafloor.code.digest_cache import DigestCache, Wanted
+from seafloor.code.file_archive import FileArchive
+from seafloor.code.localize import Means, localize
 from seafloor.code.snapshot import take_snapshot
 from seafloor.domain.code import Receipt, SnapshotCode
 from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreFull
 from seafloor.domain.ids import Sha256
+
+BESIDE = {"current", ".receipt.json", ".localize.lock"}
 
 
 class Store:
@@ -36,9 +40,8 @@ class Store:
         shutil.copyfile(self.path(sha256), path)
 
     def localize(self, source: SnapshotCode, code_dir: Path) -> Receipt:
-        return localize(
-            source, code_dir=code_dir, cache_dir=self.root / "cache", fetch_snapshot=self.fetch
-        )
+        means = Means(self.root / "cache", self.fetch, FileArchive)
+        return localize(source, code_dir=code_dir, means=means)
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_localize__snapshot__is_the_folder_with_a_receipt(
     receipt = store.localize(source, tmp_path / "code")
 
     assert tree_of(tmp_path / "code/work") == tree_of(folder)
-    assert names(tmp_path / "code") == {"work", ".localized"}
+    assert names(tmp_path / "code") == {"work", *BESIDE}
     assert receipt == Receipt(
         kind="snapshot",
         url=f"code/{source.sha256}.tar.zst",
@@ -75,6 +78,8 @@ def test_localize__snapshot__is_the_folder_with_a_receipt(
         size_bytes=300_001,
         duration_s=receipt.duration_s,
         cached=False,
+        format_version=2,
+        localizer=__version__,
     )
 
 
@@ -115,7 +120,7 @@ def test_localize__damaged_stored_snapshot__leaves_nothing(
     with pytest.raises(StoreCorrupt):
         store.localize(source, tmp_path / "code")
 
-    assert names(tmp_path / "code") == {".localized"}
+    assert names(tmp_path / "code") == {".localize.lock"}
     assert not list((store.root / "cache/snapshots").glob("*.tar.zst*"))
 
 
@@ -130,11 +135,10 @@ def test_localize__snapshot_that_the_store_lacks__passes_the_stores_error_on(
         localize(
             store.keep(folder),
             code_dir=tmp_path / "code",
-            cache_dir=tmp_path / "cache",
-            fetch_snapshot=missing,
+            means=Means(tmp_path / "cache", missing, FileArchive),
         )
 
-    assert names(tmp_path / "code") == {".localized"}
+    assert names(tmp_path / "code") == {".localize.lock"}
     assert not list((tmp_path / "cache/snapshots").glob("*.tar.zst*"))
 
 
@@ -158,24 +162,29 @@ def test_localize__snapshot_after_a_commit_of_the_same_folder__replaces_it(
     store.localize(second, tmp_path / "code")
 
     assert (tmp_path / "code/digits/train.py").read_text() == "edited"
-    assert names(tmp_path / "code") == {"digits", ".localized"}
+    assert names(tmp_path / "code") == {"digits", *BESIDE}
 
 
 def test_localize__more_snapshots_than_the_cache_may_hold__drops_the_oldest(
     store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = snapshot_cache.SnapshotCache(
-        store.root / "cache", store.fetch, progress=lambda _: None, size_bytes_max=700_000
-    )
+    cache = DigestCache(store.root / "cache", ".tar.zst", lambda _: None, size_bytes_max=700_000)
     sources: list[SnapshotCode] = []
     for number in range(4):
         (folder / "data/weights.bin").write_bytes(os.urandom(300_000))
         sources.append(store.keep(folder))
-        path, fetched = cache.get(sources[-1].sha256)
-        os.utime(path, (number, number))
-        assert fetched
+        sha256 = sources[-1].sha256
 
-    kept = {path.name for path in (store.root / "cache/snapshots").glob("*.tar.zst")}
+        def fetch(path: Path, sha256: Sha256 = sha256) -> Sha256:
+            store.fetch(sha256, path)
+            return sha256
+
+        cached = cache.get(Wanted(sha256, sha256, fetch, "a snapshot"))
+        with cached.file as file:
+            os.utime(file.fileno(), (number, number))
+        assert cached.fetched
+
+    kept = {path.name for path in (store.root / "cache").glob("*.tar.zst")}
 
     assert kept == {f"{source.sha256}.tar.zst" for source in sources[-2:]}
 
@@ -189,7 +198,7 @@ def test_localize__full_disk__says_so_and_leaves_nothing(
     with pytest.raises(StoreFull, match="more space than the disk has left"):
         store.localize(source, small_disk / "code")
 
-    assert names(small_disk / "code") == {".localized"}
+    assert names(small_disk / "code") == {".localize.lock"}
 
 
 def test_take_snapshot__full_disk__says_so_and_leaves_nothing(

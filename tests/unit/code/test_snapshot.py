@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from git_world import Repository, git, tree_of
 from seafloor.code import snapshot
 from seafloor.code.extract import extract
-from seafloor.code.localize import localize
+from seafloor.code.file_archive import FileArchive
+from seafloor.code.localize import Means, localize
 from seafloor.code.snapshot import take_snapshot
 from seafloor.domain.code import SnapshotCode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError
@@ -51,9 +52,8 @@ class Keeper:
     def restore(self, source: SnapshotCode) -> Path:
         self.count += 1
         code_dir = self.root / f"code{self.count}"
-        localize(
-            source, code_dir=code_dir, cache_dir=self.root / "cache", fetch_snapshot=self.fetch
-        )
+        means = Means(self.root / "cache", self.fetch, FileArchive)
+        localize(source, code_dir=code_dir, means=means)
         return code_dir / source.folder
 
     def names(self, folder: Path) -> set[str]:
@@ -521,7 +521,8 @@ def test_take_snapshot__file_that_changed_once__is_taken_as_it_became(
 
     source = take_snapshot(repository.path, target, warn=change_behind_the_reader)
 
-    extract(target, tmp_path / "out", sha256=source.sha256)
+    with target.open("rb") as file:
+        extract(file, tmp_path / "out", sha256=source.sha256)
     assert set(tree_of(tmp_path / "out")) == {b"a.bin", b"z-late.py"}
 
 
@@ -557,7 +558,8 @@ def test_take_snapshot__any_folder__comes_back_byte_for_byte(content: dict[bytes
         before = root / "before"
         _make(before, content)
         source = take_snapshot(before, root / "s.tar.zst")
-        extract(root / "s.tar.zst", root / "after", sha256=source.sha256)
+        with (root / "s.tar.zst").open("rb") as file:
+            extract(file, root / "after", sha256=source.sha256)
         again = take_snapshot(root / "after", root / "again.tar.zst")
 
         assert tree_of(root / "after") == tree_of(before)

@@ -77,6 +77,27 @@ def test_parse_experiment__with_name_and_command_only__has_no_limits() -> None:
             "code.ref",
             "`ref` is for sync_mode git",
         ),
+        ({"code": {"sync_mode": "s3"}}, "code.url", "needs the archive's `url`"),
+        (
+            {"code": {"sync_mode": "image", "url": "s3://b/k"}},
+            "code.url",
+            "`url` is for sync_mode git, s3, gs, abfs, hdfs, http, file, not for image",
+        ),
+        (
+            {"code": {"sync_mode": "image", "path": "app"}},
+            "code.path",
+            "A folder in an image is an absolute path",
+        ),
+        (
+            {"code": {"sync_mode": "git", "url": "u", "sha256": "0" * 64}},
+            "code.sha256",
+            "`sha256` is for sync_mode s3, gs",
+        ),
+        (
+            {"code": {"sync_mode": "git", "url": "u", "strip_components": 1}},
+            "code.strip_components",
+            "not for git",
+        ),
         (
             {"code": {"sync_mode": "git", "url": "u", "ref": 1.2}},
             "code.ref",
@@ -160,7 +181,6 @@ def test_parse_experiment__with_a_bad_field__names_field_and_fix(
         ({"secrets": {"A": "team/a"}}, "secrets"),
         ({"volumes": [{"volume": "a", "path": "/a"}]}, "volumes"),
         ({"tasks": {"w": {"command": "x"}}}, "tasks"),
-        ({"code": {"sync_mode": "s3", "url": "s3://b/k"}}, "code.sync_mode"),
         ({"resources": {"gpu": 2}}, "resources.gpu"),
     ],
 )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from litestar import Response, get, post
 from litestar.params import JSONBody
 
+from seafloor.domain.code import CodeSource, ImageCode
 from seafloor.http.errors import documented
 from seafloor.http.page import page_is_built
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
-from seafloor.http.views import shown_code
 from seafloor.wire.server import Health, Plan, PlanCreate, ServerInfo, WorkloadPageLater
 
 MLFLOW_VERSION = "3.17.2"
@@ -68,7 +66,7 @@ async def make_plan(request: AnyRequest, data: JSONBody[PlanCreate]) -> Plan:
         environment=planned.environment,
         environment_cached=planned.environment_cached,
         code=planned.code,
-        code_path=None if shown_code(planned.code) is None else _code_path(planned.code),
+        code_path=_code_path(planned.code),
         command=planned.command,
         variables=planned.variables,
         limits=planned.limits,
@@ -76,7 +74,9 @@ async def make_plan(request: AnyRequest, data: JSONBody[PlanCreate]) -> Plan:
     )
 
 
-def _code_path(code: Any) -> str:
+def _code_path(code: CodeSource | None) -> str | None:
+    if code is None or isinstance(code, ImageCode):
+        return None
     return f"/code/{code.folder}"
 
 

@@ -13,8 +13,9 @@ from typing import Final
 
 from seafloor.agent.bundle import build_agent
 from seafloor.agent.folder import TaskFolder
-from seafloor.code.localize import localize
-from seafloor.domain.code import GitCode, Receipt, SnapshotCode
+from seafloor.code.archive import OpenRemote
+from seafloor.code.localize import Means, localize
+from seafloor.domain.code import ArchiveCode, GitCode, ImageCode, Receipt, SnapshotCode
 from seafloor.domain.errors import Conflict, PodRejected
 from seafloor.domain.ids import Sha256
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
@@ -45,6 +46,7 @@ class LocalLauncher:
         cache_dir: Kept between workloads: code, and the agent's file.
         server_file: JSON with the server's ``url``, for the agents.
         fetch_snapshot: Writes the archive of a digest to a path.
+        open_remote: Opens the address of an archive.
         environments: Built environments.
         inherited: Variables of which commands inherit a few; None: those of this process.
     """
@@ -56,6 +58,7 @@ class LocalLauncher:
         cache_dir: Path,
         server_file: Path,
         fetch_snapshot: Callable[[Sha256, Path], None],
+        open_remote: OpenRemote,
         environments: EnvironmentCache,
         inherited: Mapping[str, str] | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class LocalLauncher:
         self._cache_dir = cache_dir.absolute()
         self._server_file = server_file.absolute()
         self._fetch_snapshot = fetch_snapshot
+        self._open_remote = open_remote
         self._environments = environments
         # A command inherits a few by name; which ones is for this room to know, not for settings.
         self._inherited = dict(os.environ if inherited is None else inherited)  # noqa: TID251
@@ -94,17 +98,11 @@ class LocalLauncher:
     async def _localize(
         self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
     ) -> Receipt | None:
-        if launch.code is None:
+        if launch.code is None or isinstance(launch.code, ImageCode):
             return None
+        means = Means(self._cache_dir, self._fetch_snapshot, self._open_remote, progress)
         work = asyncio.ensure_future(
-            asyncio.to_thread(
-                localize,
-                launch.code,
-                code_dir=folders.code,
-                cache_dir=self._cache_dir,
-                fetch_snapshot=self._fetch_snapshot,
-                progress=progress,
-            )
+            asyncio.to_thread(localize, launch.code, code_dir=folders.code, means=means)
         )
         # A thread cannot be cancelled: its end is remembered, so that `release` can wait for it.
         self._localizing[launch.key] = work
@@ -311,8 +309,10 @@ async def _spawned(work: asyncio.Future[Spawned | None]) -> Spawned | None:
 def _working_folder(launch: TaskLaunch, folders: AttemptFolders) -> Path:
     """Where the command starts: as a user in his own folder, or above his repository."""
     match launch.code:
-        case None | GitCode():
+        case None | GitCode() | ArchiveCode():
             return folders.code
+        case ImageCode(path=path):
+            return folders.code if path is None else Path(path)
         case SnapshotCode(folder=folder, subfolder=subfolder):
             return folders.code / folder / subfolder
 

@@ -1,0 +1,138 @@
+"""Fetched archives, kept by digest within a bound, so that workloads share them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from seafloor.code.files import locked
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import Sha256, parse_sha256
+
+SIZE_BYTES_MAX: Final = 4 << 30
+"""Beyond this the archives used longest ago are removed; the newest stays, whatever its size."""
+
+
+class Cached(NamedTuple):
+    """An archive of the cache.
+
+    Args:
+        file: Open, at its beginning: it can be read whatever becomes of its name.
+        sha256: Its name in the cache. Its bytes are not checked against it here.
+        fetched: Whether it had to be fetched.
+    """
+
+    file: BinaryIO
+    sha256: Sha256
+    fetched: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of the cache.
+
+    Args:
+        key: Hex digits: the same whenever the same content is wanted.
+        sha256: Its digest; None when that is known once it was fetched.
+        fetch: Writes it to a path, and returns its digest.
+        title: What it is, for the user.
+    """
+
+    key: str
+    sha256: Sha256 | None
+    fetch: Callable[[Path], Sha256]
+    title: str
+
+
+@dataclass(frozen=True)
+class DigestCache:
+    """Archives of one machine, safe under parallel use and when a process dies.
+
+    Args:
+        folder: Where they are; nothing else is there.
+        suffix: Of their names.
+        progress: Told what takes time.
+        size_bytes_max: How much is kept.
+    """
+
+    folder: Path
+    suffix: str
+    progress: Callable[[str], None]
+    size_bytes_max: int = SIZE_BYTES_MAX
+
+    def get(self, wanted: Wanted) -> Cached:
+        """Have an archive, fetching it if need be. Two who want the same fetch it once."""
+        found = self._find(wanted)
+        if found is not None:
+            return found
+        # A few locks for all archives: lock files stay, and there is no end of archives.
+        lock = self.folder / f"fetch-{wanted.key[0]}.lock"
+        with locked(lock, waiting=lambda: self.progress("waiting for another fetch of code")):
+            found = self._find(wanted)
+            if found is not None:
+                return found
+            self.progress(f"fetching {wanted.title}")
+            return self._fetch(wanted)
+
+    def forget(self, sha256: Sha256) -> None:
+        """Remove an archive that turned out to be damaged."""
+        self._path(sha256).unlink(missing_ok=True)
+
+    def _path(self, sha256: Sha256) -> Path:
+        return self.folder / f"{sha256}{self.suffix}"
+
+    def _name(self, wanted: Wanted) -> Path:
+        """Where the digest of a key stands."""
+        return self.folder / f"{wanted.key}.name"
+
+    def _find(self, wanted: Wanted) -> Cached | None:
+        sha256 = wanted.sha256
+        if sha256 is None:
+            try:
+                sha256 = parse_sha256(self._name(wanted).read_text("ascii"))
+            except (FileNotFoundError, UnicodeDecodeError, InvalidValue):
+                return None  # never fetched, or its name was cut by a crash of the machine
+        try:
+            file = self._path(sha256).open("rb")
+        except FileNotFoundError:
+            return None
+        os.utime(file.fileno())
+        return Cached(file, sha256, fetched=False)
+
+    def _fetch(self, wanted: Wanted) -> Cached:
+        for leftover in self.folder.glob(f"{wanted.key}.partial-*"):
+            leftover.unlink()  # of a process that was killed: the lock is ours
+        partial = self.folder / f"{wanted.key}.partial-{secrets.token_hex(4)}"
+        try:
+            sha256 = wanted.fetch(partial)
+            file = partial.open("rb")
+            partial.rename(self._path(sha256))
+            if wanted.sha256 is None:
+                partial.write_text(sha256, "ascii")
+                partial.rename(self._name(wanted))
+        finally:
+            partial.unlink(missing_ok=True)
+        self._make_room(self._path(sha256))
+        return Cached(file, sha256, fetched=True)
+
+    def _make_room(self, newest: Path) -> None:
+        """Remove what was used longest ago, leftovers of killed processes included."""
+        kept: list[tuple[float, int, Path]] = []
+        total = 0
+        for path in self.folder.iterdir():
+            if path.suffix != ".lock":
+                with suppress(FileNotFoundError):  # another process makes room as well
+                    status = path.stat()
+                    total += status.st_size
+                    if path != newest:
+                        kept.append((status.st_mtime, status.st_size, path))
+        for _, size, path in sorted(kept):
+            if total <= self.size_bytes_max:
+                return
+            path.unlink(missing_ok=True)
+            total -= size

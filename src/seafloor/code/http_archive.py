@@ -1,0 +1,288 @@
+"""An archive on a web server: redirects, proxies, certificates, and connections that break."""
+
+from __future__ import annotations
+
+import contextlib
+import netrc
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import (
+    HTTPError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+from urllib3.util import parse_url
+
+from seafloor.code.archive import RemoteFacts
+from seafloor.code.git_url import url_for_people
+from seafloor.domain.errors import SourceError
+
+REDIRECTS_MAX: Final = 5
+TRIES_MAX: Final = 5
+"""How often in a row a connection may break without a byte having come."""
+
+_TIMEOUT: Final = urllib3.Timeout(connect=15.0, read=60.0)
+_READ_BYTES: Final = 256 << 10
+_WAIT_FIRST_S: Final = 0.2
+_BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LOGIN: Final = (
+    "Put name and password into the ~/.netrc of the user who runs the server, or check those there."
+)
+
+
+class _Broken(Exception):
+    """The connection broke, or the server is busy; the next try may go better."""
+
+
+@dataclass
+class HttpArchive:
+    """See ``archive.RemoteFile``.
+
+    Proxies are those of ``http_proxy``, ``https_proxy`` and ``no_proxy``; certificates those of the
+    system, or of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``; names and passwords those of ``~/.netrc``,
+    shown to the host they are for and to no other that it redirects to.
+
+    Args:
+        url: ``https://…`` or ``http://…``.
+        wait: Waits so many seconds.
+    """
+
+    url: str
+    wait: Callable[[float], None] = time.sleep
+    _pools: dict[str, urllib3.PoolManager] = field(
+        default_factory=dict[str, urllib3.PoolManager], repr=False
+    )
+
+    def facts(self) -> RemoteFacts:
+        """Begin to read it, and leave it at that: not every server answers HEAD as it does GET."""
+        tries = 0
+        while True:
+            try:
+                with self._answer(0, None) as answer:
+                    return _facts(answer)
+            except _Broken as broken:
+                tries = self._next_try(tries, broken)
+
+    def copy(self, facts: RemoteFacts, write: Callable[[bytes], object]) -> None:
+        """Read it. After a break it goes on where it stopped if the ETag says that it may."""
+        done, tries = 0, 0
+        while True:
+            before = done
+            try:
+                with self._answer(done, facts.etag) as answer:
+                    self._check_same(answer, facts)
+                    # A server that does not send from the middle sends the beginning again.
+                    known = 0 if _continues(answer, done) else done
+                    for block in _blocks(answer):
+                        fresh = block[known:]
+                        known -= len(block) - len(fresh)
+                        write(fresh)
+                        done += len(fresh)
+                return
+            except _Broken as broken:
+                tries = self._next_try(0 if done > before else tries, broken)
+
+    @property
+    def _shown(self) -> str:
+        return url_for_people(self.url)
+
+    def _next_try(self, tries: int, broken: _Broken) -> int:
+        if tries + 1 >= TRIES_MAX:
+            raise SourceError(
+                f"{self._shown} cannot be fetched: {broken}.", field="code.url"
+            ) from broken
+        self.wait(_WAIT_FIRST_S * 2**tries)
+        return tries + 1
+
+    @contextlib.contextmanager
+    def _answer(self, start: int, etag: str | None) -> Generator[urllib3.BaseHTTPResponse]:
+        """Ask for the bytes from one on, following redirects.
+
+        Raises:
+            SourceError: the answer is final, and not the archive.
+            _Broken: another try may go better.
+        """
+        headers = {"Accept-Encoding": "identity", "User-Agent": "seafloor"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if _is_strong(etag):
+                headers["If-Range"] = etag or ""
+        url = self.url
+        for _ in range(REDIRECTS_MAX + 1):
+            answer = self._send(url, {**headers, **_credentials(url)})
+            try:
+                if answer.status not in _REDIRECTS:
+                    self._check_status(answer)
+                    yield answer
+                    return
+                url = self._redirected(url, answer.headers.get("location"))
+            finally:
+                answer.close()
+        raise SourceError(
+            f"{self._shown} redirects more than {REDIRECTS_MAX} times.", field="code.url"
+        )
+
+    def _send(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool(url).request(
+                "GET",
+                url,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=_TIMEOUT,
+            )
+        except HTTPError as error:
+            raise self._unreachable(error, url) from error
+        except ValueError as error:  # of which some errors in a URL are
+            raise SourceError(f"{self._shown} is not a URL: {error}.", field="code.url") from error
+
+    def _unreachable(self, error: HTTPError, url: str) -> Exception:
+        cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+        host = urlsplit(url).hostname
+        if isinstance(cause, SSLError):
+            return SourceError(
+                f"The certificate of {host} is not trusted ({_words(cause)}): name the file of "
+                f"your own authority in SSL_CERT_FILE. {self._shown} was not read.",
+                field="code.url",
+            )
+        if isinstance(cause, ProxyError):
+            return _Broken(f"the proxy does not let us through to {host} ({_words(cause)})")
+        if isinstance(cause, NameResolutionError):
+            return SourceError(
+                f"There is no host {host}: correct the address {self._shown}.", field="code.url"
+            )
+        if isinstance(cause, NewConnectionError):
+            return _Broken(f"{host} cannot be reached ({_words(cause)})")
+        return _Broken(f"the connection to {host} broke ({_words(cause)})")
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        proxy = ""
+        if not urllib.request.proxy_bypass(parts.hostname or ""):
+            proxy = urllib.request.getproxies().get(parts.scheme, "")
+        if proxy not in self._pools:
+            context = ssl.create_default_context()
+            if proxy:
+                proxy_url = proxy if "://" in proxy else f"http://{proxy}"
+                user = parse_url(proxy_url).auth
+                headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
+                self._pools[proxy] = urllib3.ProxyManager(
+                    proxy_url, proxy_headers=headers, ssl_context=context
+                )
+            else:
+                self._pools[proxy] = urllib3.PoolManager(ssl_context=context)
+        return self._pools[proxy]
+
+    def _redirected(self, url: str, location: str | None) -> str:
+        target = urljoin(url, location or "")
+        schemes = urlsplit(url).scheme, urlsplit(target).scheme
+        if location is None or schemes[1] not in {"http", "https"}:
+            raise SourceError(f"{self._shown} redirects to no address.", field="code.url")
+        if schemes == ("https", "http"):
+            raise SourceError(
+                f"{self._shown} redirects to an address without encryption, which is not followed.",
+                field="code.url",
+            )
+        return target
+
+    def _check_status(self, answer: urllib3.BaseHTTPResponse) -> None:
+        status = answer.status
+        if status in {200, 206}:
+            return
+        if status in _BUSY:
+            raise _Broken(f"the server answers {_status(status)}")
+        if status == HTTPStatus.UNAUTHORIZED:
+            said = f"{self._shown} asks for a password, or refuses the one it got. {_LOGIN}"
+        elif status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            said = f"The proxy on the way to {self._shown} asks for a password."
+        elif status == HTTPStatus.FORBIDDEN:
+            said = f"{self._shown} may not be read by us ({_status(status)}). {_LOGIN}"
+        elif status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            said = (
+                f"There is nothing at {self._shown} ({_status(status)}): correct the address. "
+                "Some servers say so, too, of what needs a password."
+            )
+        elif status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            said = f"{self._shown} became shorter while it was read: try again."
+        else:
+            said = f"{self._shown} was answered with {_status(status)}, not with the archive."
+        raise SourceError(said, field="code.url")
+
+    def _check_same(self, answer: urllib3.BaseHTTPResponse, facts: RemoteFacts) -> None:
+        found = _facts(answer)
+        if found != facts:
+            raise SourceError(
+                f'{self._shown} was changed while it was read: it was "{facts.etag}", '
+                f'{facts.size_bytes} bytes and is "{found.etag}", {found.size_bytes} bytes. '
+                "Try again.",
+                field="code.url",
+            )
+
+
+def _facts(answer: urllib3.BaseHTTPResponse) -> RemoteFacts:
+    """Size and ETag; a time of change does where there is no ETag."""
+    etag = answer.headers.get("etag")
+    modified = answer.headers.get("last-modified")
+    if etag is None and modified is not None:
+        etag = f"last-modified: {modified}"
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        size = answer.headers.get("content-range", "").rpartition("/")[2]
+    else:
+        size = answer.headers.get("content-length", "")
+    return RemoteFacts(int(size) if size.isascii() and size.isdigit() else None, etag)
+
+
+def _is_strong(etag: str | None) -> bool:
+    return etag is not None and etag.startswith('"')
+
+
+def _continues(answer: urllib3.BaseHTTPResponse, start: int) -> bool:
+    """Whether an answer begins where the last one broke."""
+    said = answer.headers.get("content-range", "")
+    return answer.status == HTTPStatus.PARTIAL_CONTENT and said.startswith(f"bytes {start}-")
+
+
+def _blocks(answer: urllib3.BaseHTTPResponse) -> Generator[bytes]:
+    try:
+        while block := answer.read(_READ_BYTES):
+            yield block
+    except HTTPError as error:
+        raise _Broken(f"the connection broke ({_words(error)})") from error
+
+
+def _credentials(url: str) -> dict[str, str]:
+    try:
+        found = netrc.netrc().authenticators(urlsplit(url).hostname or "")
+    except (OSError, netrc.NetrcParseError):
+        return {}
+    if found is None:
+        return {}
+    name, _, password = found
+    return urllib3.make_headers(basic_auth=f"{name}:{password}")
+
+
+def _status(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _words(error: Exception) -> str:
+    """The end of what urllib3 says, without its objects."""
+    return str(error).rpartition(": ")[2].strip(" .()'\"") or type(error).__name__
