@@ -85,8 +85,7 @@ async def open_application(
         key = await metadata.installation_value("token_key", first=folder.key())
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
-        open_remote = remote_opener(environment())
-        code_sources = CodeSources(open_remote)
+        code_sources = CodeSources(remote_opener(environment()))
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
@@ -98,7 +97,7 @@ async def open_application(
             cache_dir=folder.sub("cache"),
             server_file=folder.server_file,
             fetch_snapshot=_fetcher(snapshots, asyncio.get_running_loop()),
-            open_remote=open_remote,
+            open_remote=remote_opener(environment()),
             environments=cache,
         )
         stack.push_async_callback(launcher.close)
