@@ -1,4 +1,4 @@
-"""``python -m seafloor.boot up|config|check|copy``: what the CLI starts."""
+"""``python -m seafloor.boot up|config|check|copy|localize``: what the CLI starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from seafloor.domain.errors import (
     Conflict,
     Forbidden,
     InvalidValue,
+    LimitExceeded,
+    NotFound,
     SeafloorError,
+    SourceError,
     StoreError,
     StoreUnavailable,
 )
@@ -27,7 +30,10 @@ from seafloor.domain.errors import (
 # The first class that fits counts. The same codes as those of the CLI (docs/reference/cli.md).
 _EXIT_CODES: tuple[tuple[type[SeafloorError], int], ...] = (
     (InvalidValue, 2),
+    (LimitExceeded, 2),
+    (NotFound, 3),
     (Conflict, 4),
+    (SourceError, 6),
     (StoreUnavailable, 5),
     (Forbidden, 7),
     (StoreError, 8),
@@ -50,10 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--metadata", metavar="URL")
         command.add_argument("--objects", metavar="URL")
     _add_copy(commands)
+    _add_localize(commands)
     given = parser.parse_args(arguments)
     try:
-        if given.command == "copy":
-            _copy(given)
+        if given.command in {"copy", "localize"}:
+            _copy(given) if given.command == "copy" else _localize(given)
             return 0
         settings = load(
             data_dir=given.data,
@@ -92,6 +99,35 @@ def _add_copy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     copy.add_argument("--objects", metavar="URL")
     copy.add_argument("--skip-damaged", action="store_true")
     copy.add_argument("--json", action="store_true")
+
+
+def _add_localize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+    localize = commands.add_parser("localize", help="put code into a folder, with a receipt")
+    localize.add_argument("source")
+    localize.add_argument("--to", type=Path, required=True)
+    localize.add_argument("--cache", type=Path, required=True)
+    localize.add_argument("--name")
+    localize.add_argument("--sha256")
+    localize.add_argument("--strip-components", type=int, default=0)
+    localize.add_argument("--json", action="store_true")
+
+
+def _localize(given: argparse.Namespace) -> None:
+    with _server_packages():
+        from seafloor.boot.localize import LocalizeCommand, run
+
+        run(
+            LocalizeCommand(
+                source=given.source,
+                to=given.to,
+                cache=given.cache,
+                sha256=given.sha256,
+                name=given.name,
+                strip_components=given.strip_components,
+                json=given.json,
+            ),
+            environment(),
+        )
 
 
 def _copy(given: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ _HOMES = {
     "metrics": ("seafloor.cli.metrics:metrics", "Print or plot the metrics of a run."),
     "artifacts": ("seafloor.cli.artifacts:artifacts", "List, fetch and keep files of a run."),
     "env": ("seafloor.cli.env:env", "Create, list, show, remove environments."),
+    "localize": ("seafloor.cli.localize:localize", "Put code into a folder, with a receipt."),
     "plan": ("seafloor.cli.plan:plan", "Say what a spec would do, and do nothing."),
     "open": ("seafloor.cli.open:open_page", "Open the page of a run in a browser."),
     "sync": ("seafloor.cli.sync:sync", "Send what was logged while no server could be reached."),

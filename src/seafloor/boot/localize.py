@@ -1,0 +1,158 @@
+"""``localize``: one code source into one folder, here and now."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seafloor.boot.archives import remote_opener
+from seafloor.code.archive import ArchiveRequest, is_archive_url, resolve_archive
+from seafloor.code.git import resolve_git
+from seafloor.code.git_url import check_folder
+from seafloor.code.localize import CURRENT, Means, is_code_dir, localize
+from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
+from seafloor.domain.errors import Conflict, InvalidValue
+from seafloor.domain.ids import Sha256, parse_sha256
+from seafloor.sdk.client import Client
+from seafloor.sdk.discovery import require_server
+from seafloor.sdk.settings import read_settings
+
+SNAPSHOT: Final = "snapshot:"
+GIT: Final = "git+"
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
+_FORMS: Final = (
+    "git+https://<host>/<path>[@<ref>], git+ssh://…, git+file://…, an archive "
+    "(s3://, gs://, abfs://, az://, hdfs://, https://, http://, file://) or snapshot:<sha256>"
+)
+
+
+@dataclass(frozen=True)
+class LocalizeCommand:
+    """What was asked for.
+
+    Args:
+        source: As it was written.
+        to: The code folder.
+        cache: Kept between calls.
+        sha256: Of an archive.
+        name: Of the folder in ``to``; None: by the source.
+        strip_components: Of an archive.
+        json: Whether the receipt is printed as a document.
+    """
+
+    source: str
+    to: Path
+    cache: Path
+    sha256: str | None = None
+    name: str | None = None
+    strip_components: int = 0
+    json: bool = False
+
+
+def run(command: LocalizeCommand, variables: Mapping[str, str]) -> None:
+    """Localise, and print the receipt; what takes time is told on standard error.
+
+    Raises:
+        SeafloorError: as ``code.localize``; Conflict when something else has the folder's name.
+    """
+    say = _silent if command.json else _say
+    source = resolve(command, variables)
+    code_dir = command.to.expanduser().absolute()
+    check_free(code_dir, source.folder)
+    opener = remote_opener(variables)
+    means = Means(command.cache.expanduser().absolute(), _fetch_snapshot, opener, say)
+    receipt = localize(source, code_dir=code_dir, means=means)
+    if command.json:
+        document = {"path": str(code_dir / source.folder), "receipt": receipt, "source": source}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+    else:
+        sys.stdout.write(f"{code_dir / source.folder}: {_shown(receipt)}\n")
+
+
+def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> LocalizedCode:
+    """Make what was written immutable.
+
+    Raises:
+        InvalidValue: it is no source, or an option does not go with it.
+        SourceError: it cannot be had.
+    """
+    text = command.source.strip()
+    if is_archive_url(text):
+        return resolve_archive(
+            ArchiveRequest(
+                url=text,
+                sha256=command.sha256,
+                name=command.name,
+                strip_components=command.strip_components,
+            ),
+            remote_opener(variables),
+        )
+    if command.strip_components or command.sha256 is not None:
+        raise InvalidValue("--sha256 and --strip-components are for archives.")
+    if text.startswith(GIT):
+        url, ref = _split_ref(text.removeprefix(GIT))
+        source: LocalizedCode = resolve_git(url, ref)
+    elif text.startswith(SNAPSHOT) or _DIGEST.match(text):
+        digest = parse_sha256(text.removeprefix(SNAPSHOT), field="SOURCE")
+        source = SnapshotCode(sha256=digest, size_bytes=0, folder="code")
+    else:
+        raise InvalidValue(f'"{text[:80]}" is no source of code. Give {_FORMS}.', field="SOURCE")
+    if command.name is None:
+        return source
+    return msgspec.structs.replace(source, folder=check_folder(command.name, field="--name"))
+
+
+def check_free(code_dir: Path, folder: str) -> None:
+    """Refuse to replace what somebody else put there: only what was localised before is ours.
+
+    Raises:
+        Conflict: something of that name is there.
+    """
+    if is_code_dir(code_dir):
+        return
+    for name in (folder, CURRENT):
+        path = code_dir / name
+        if path.is_symlink() or path.exists():
+            raise Conflict(
+                f'"{path}" is there already, and was not localised: choose another --to or --name.'
+            )
+
+
+def _split_ref(text: str) -> tuple[str, str | None]:
+    """Take the ref off the end: what follows an ``@`` after the host."""
+    scheme, separator, rest = text.rpartition("://")
+    host, slash, path = rest.partition("/")
+    path, at, ref = path.partition("@")
+    if at and not ref:
+        raise InvalidValue("There is no ref after the @.", field="SOURCE")
+    return f"{scheme}{separator}{host}{slash}{path}", ref or None
+
+
+def _fetch_snapshot(sha256: Sha256, path: Path) -> None:
+    settings = read_settings()
+    client = Client(require_server(settings), settings.token or "")
+    client.snapshots.get(sha256, path)
+
+
+def _shown(receipt: Receipt) -> str:
+    what = f"commit {receipt.commit}" if receipt.commit else f"sha256 {receipt.sha256}"
+    cached = ", from the cache" if receipt.cached else ""
+    return (
+        f"{receipt.files:,} files, {receipt.size_bytes:,} bytes, {what}, "
+        f"{receipt.duration_s:.2f} s{cached}"
+    )
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+
+
+def _silent(_message: str) -> None:
+    """Say nothing."""
