@@ -1,4 +1,4 @@
-"""What ``seafloor localize`` refuses; what it makes is in ``tests/e2e/test_localize_command.py``."""
+"""What ``seafloor localize`` refuses; what it makes is tested in ``tests/e2e``."""
 
 from __future__ import annotations
 

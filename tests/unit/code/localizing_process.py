@@ -15,10 +15,12 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from seafloor.code.archive import RemoteFacts
 from seafloor.code.file_archive import FileArchive
 from seafloor.code.localize import Means, localize
 from seafloor.domain.code import LocalizedCode
@@ -59,7 +61,19 @@ def main(order: Order) -> None:
         os.setgid(order.user_id)
         os.setuid(order.user_id)
     sys.addaudithook(count)
-    means = Means(Path(order.cache_dir), fetch, FileArchive)
+
+    class Counted(FileArchive):
+        """Every block that comes is a place, too."""
+
+        def copy(self, facts: RemoteFacts, write: Callable[[bytes], object]) -> None:
+            def written(block: bytes) -> None:
+                for at in range(0, len(block), 50_000):
+                    count("open", ())
+                    write(block[at : at + 50_000])
+
+            super().copy(facts, written)
+
+    means = Means(Path(order.cache_dir), fetch, Counted)
     receipt = localize(order.source, code_dir=Path(order.code_dir), means=means)
     places = passed
     print(msgspec.json.encode(receipt).decode())

@@ -8,25 +8,28 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from git_world import Repository, git, tree_of
+from seafloor.code.archive import ArchiveRequest, resolve_archive
 from seafloor.code.file_archive import FileArchive
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import read_receipt
 from seafloor.code.snapshot import take_snapshot
-from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
+from seafloor.domain.code import ArchiveCode, LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.ids import Sha256
 
 _SCRIPT = Path(__file__).with_name("localizing_process.py")
 BESIDE = {"current", ".receipt.json", ".localize.lock"}
 
-_KILLS = 10
-"""How many of the places a process passes are tried in one test, chosen at random."""
+_KILLS = int(os.environ.get("SEAFLOOR_KILLS", "54")) // 6
+"""How many of the places that a process passes are tried in each of the six tests that kill one,
+chosen at random, besides the first and the last."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class World:
         return localize(source, code_dir=self.root / name / "code", means=means)
 
 
-@pytest.fixture(params=["git", "snapshot"])
+@pytest.fixture(params=["git", "snapshot", "archive"])
 def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path) -> World:
     archives = tmp_path / "archives"
     archives.mkdir()
@@ -77,6 +80,8 @@ def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path
     def source_of() -> LocalizedCode:
         if request.param == "git":
             return resolve_git(repository.url, None)
+        if request.param == "archive":
+            return _pack(repository, archives)
         source = take_snapshot(repository.path, archives / "new")
         (archives / "new").rename(archives / source.sha256)
         return source
@@ -85,6 +90,23 @@ def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path
     repository.write({f"package/module_{number}.py": "x" * number for number in range(40)})
     repository.commit({"train.py": "the new version", "weights.bin": os.urandom(200_000)})
     return World(old, source_of(), tree_of(repository.path), archives, tmp_path)
+
+
+def _pack(repository: Repository, archives: Path) -> ArchiveCode:
+    """Keep a commit as an archive of its own, as `git archive` makes them."""
+    path = archives / f"{repository.head}.tar.gz"
+    git(repository.path, "archive", f"--output={path}", "HEAD")
+    request = ArchiveRequest(path.as_uri(), name="digits")
+    return resolve_archive(request, FileArchive)
+
+
+def _check_cache(cache: Path) -> None:
+    """What is kept is sound, and nothing half has the name of something whole."""
+    for bare in cache.glob("git/*.git"):
+        git(bare, "fsck", "--full", "--strict", "--no-dangling")
+    for kept in (*cache.glob("archives/*"), *cache.glob("snapshots/*")):
+        if kept.suffix not in {".lock", ".name"}:
+            assert kept.name.split(".")[0] == sha256(kept.read_bytes()).hexdigest()
 
 
 def _places(count: int) -> list[int]:
@@ -109,7 +131,9 @@ def test_localize__killed_anywhere__the_next_one_gives_a_whole_folder(world: Wor
 
         world.localize_here(world.new, name)
 
+        _check_cache(world.root / name / "cache")
         assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
+        assert (code / "current").readlink() == Path(world.new.folder)
         assert {path.name for path in code.iterdir()} == {world.new.folder, *BESIDE}
 
 
@@ -133,7 +157,9 @@ def test_localize__killed_while_replacing__never_has_a_receipt_for_another_folde
 
         world.localize_here(world.new, name)
 
+        _check_cache(world.root / name / "cache")
         assert tree_of(code / world.new.folder) == world.new_tree, f"killed at {place}"
+        assert (code / "current").readlink() == Path(world.new.folder)
         assert {path.name for path in code.iterdir()} == {world.new.folder, *BESIDE}
 
 
