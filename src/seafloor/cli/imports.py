@@ -24,6 +24,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 _HOMES = {
     "mlflow": ("seafloor.cli.imports:mlflow", "From an MLflow server, database or folder."),
     "wandb": ("seafloor.cli.imports:wandb", "From the offline runs of wandb."),
+    "tensorboard": ("seafloor.cli.imports:tensorboard", "From a folder of tf.events files."),
 }
 _TOLD_EVERY_S = 10.0
 _SHOWN_MAX = 12
@@ -124,6 +125,27 @@ def wandb(given: Given, place: Path, **options: Any) -> int:
         return WandbSource(place, report)
 
     return bring(given, "wandb", opened, **options)
+
+
+@click.command()
+@click.argument("place", metavar="DIR|FILE", type=click.Path(path_type=Path))
+@import_options
+@server_options
+@json_option
+@pass_given
+def tensorboard(given: Given, place: Path, **options: Any) -> int:
+    """Import from TensorBoard: the folder that --logdir is given.
+
+    Each folder with tf.events files is a run, named by its path; all are of one experiment, named
+    as the folder. Scalars, histograms, images, audio, texts and hparams are read; the files are
+    kept byte for byte.
+    """
+    from seafloor.sdk.imports.tensorboard.source import TensorBoardSource
+
+    def opened(report: Report) -> Source:
+        return TensorBoardSource(place, report)
+
+    return bring(given, "tensorboard", opened, **options)
 
 
 def bring(

@@ -219,8 +219,7 @@ class Importer:
         self._bring_media(run_id, fit.media(self._source.media(run, self._report)))
         if self._options.files:
             self._bring_files(run_id, self._source.files(run, self._report), is_new=is_new)
-        for file in self._source.event_files(run):
-            self._bring_event_file(run_id, file)
+        self._bring_event_files(run_id, self._source.event_files(run))
         self._keep_in_run(run_id, fit)
         self._end_run(run_id, run, fit, last_ms)
         if goes:
@@ -313,15 +312,32 @@ class Importer:
             self._client.media.append(run_id, [item.record for item in some])
             self._report.media += len(some)
 
-    def _bring_event_file(self, run_id: str, file: FileRecord) -> None:
-        with tempfile.TemporaryDirectory(prefix="seafloor-import-") as folder:
-            offset = 0
-            with file.fetch(Path(folder, "file")).open("rb") as opened:
-                while piece := opened.read(_EVENT_BYTES_PER_CALL):
-                    self._client.artifacts.append_event_file(
-                        run_id, file.path, offset=offset, data=piece
-                    )
-                    offset += len(piece)
+    def _bring_event_files(self, run_id: str, files: Iterable[FileRecord]) -> None:
+        """Send event files, from where an earlier import stopped; the server reads them."""
+        there: dict[str, int] | None = None
+        for file in files:
+            if there is None:
+                known = self._client.artifacts.event_files(run_id).items
+                there = {one.path: one.size_bytes for one in known}
+            self._bring_event_file(run_id, file, there.get(file.path, 0))
+        if there is None:
+            return
+        for one in self._client.artifacts.event_files(run_id).items:
+            self._report.points += one.scalars
+            if one.problem is not None:
+                self._report.fail(f"event file {one.path} of run {run_id}", one.problem)
+        self._report.media += sum(series.records for series in self._client.media.keys(run_id))
+
+    def _bring_event_file(self, run_id: str, file: FileRecord, offset: int) -> None:
+        with (
+            tempfile.TemporaryDirectory(prefix="seafloor-import-") as folder,
+            file.fetch(Path(folder, "file")).open("rb") as opened,
+        ):
+            opened.seek(offset)
+            while piece := opened.read(_EVENT_BYTES_PER_CALL):
+                offset = self._client.artifacts.append_event_file(
+                    run_id, file.path, offset=offset, data=piece
+                )
         self._report.files += 1
         self._report.file_bytes += offset
 

@@ -1,134 +1,38 @@
-"""TFRecord: the frame around every record of a tf.events file.
-
-A record is its length (u64, little-endian), a masked CRC-32C of these eight bytes, the data, and a
-masked CRC-32C of the data (u32 each).
-
-Source: "TFRecords format details", https://www.tensorflow.org/tutorials/load_data/tfrecord.
-"""
+"""TFRecord with its checksums; see ``wire.tfrecord``."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Generator
-from typing import Protocol, cast
+from collections.abc import Generator
+from typing import cast
 
 import google_crc32c
-import msgspec
 
-DECODED_BYTES_MAX = 16 * 1024 * 1024
-"""A longer record is checked but not decoded: no scalar is that long, an image may be."""
+from seafloor.wire import tfrecord
+from seafloor.wire.tfrecord import DECODED_BYTES_MAX, BadFrame, Crc32c, Frame, ReadAt
 
-_HEAD = struct.Struct("<QI")
-_CRC = struct.Struct("<I")
-_BLOCK_BYTES = 256 * 1024
-_MASK_DELTA = 0xA282EAD8
+__all__ = [
+    "DECODED_BYTES_MAX",
+    "BadFrame",
+    "Frame",
+    "ReadAt",
+    "encode_frame",
+    "masked_crc",
+    "read_frames",
+]
 
-
-class _Crc32c(Protocol):
-    def value(self, chunk: bytes) -> int: ...
-    def extend(self, crc: int, chunk: bytes) -> int: ...
-
-
-_crc32c = cast("_Crc32c", google_crc32c)  # it has no types
-
-
-class BadFrame(Exception):
-    """A record whose checksum is wrong; the reader cannot know where the next one begins.
-
-    Args:
-        reason: One sentence for the user.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """One whole record.
-
-    Args:
-        data: None when it is longer than DECODED_BYTES_MAX.
-        end: Offset of what follows it.
-    """
-
-    data: bytes | None
-    end: int
-
-
-ReadAt = Callable[[int, int], bytes]
-"""Reads (offset, length) of a file; fewer bytes only at its end."""
+_crc32c = cast("Crc32c", google_crc32c)  # it has no types
 
 
 def masked_crc(data: bytes) -> int:
     """The CRC-32C of data as TFRecord writes it."""
-    return _mask(_crc32c.value(data))
-
-
-def _mask(crc: int) -> int:
-    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFF_FFFF
+    return tfrecord.masked(_crc32c.value(data))
 
 
 def encode_frame(data: bytes) -> bytes:
     """Write a record."""
-    length = struct.pack("<Q", len(data))
-    return length + _CRC.pack(masked_crc(length)) + data + _CRC.pack(masked_crc(data))
+    return tfrecord.encode_frame(data, _crc32c)
 
 
 def read_frames(read_at: ReadAt, *, start: int, end: int) -> Generator[Frame]:
-    """Read the whole records between two offsets; a torn last one is left for later.
-
-    Args:
-        start: Where a record begins.
-        end: Bytes from here on are not there yet.
-
-    Raises:
-        BadFrame: a checksum is wrong; the records before it were yielded.
-
-    Cost: memory of one block and one record of at most DECODED_BYTES_MAX.
-    """
-    at, block, block_at = start, b"", start
-    while end - at >= _HEAD.size:
-        if block_at + len(block) - at < _HEAD.size:
-            block, block_at = read_at(at, min(_BLOCK_BYTES, end - at)), at
-        length = _length(block[at - block_at : at - block_at + _HEAD.size], at)
-        data_at = at + _HEAD.size
-        following = data_at + length + _CRC.size
-        if following > end:
-            return
-        if length > DECODED_BYTES_MAX:
-            _check_long(read_at, data_at, length, at)
-            yield Frame(None, following)
-        else:
-            if following > block_at + len(block):
-                block, block_at = read_at(at, max(following - at, min(_BLOCK_BYTES, end - at))), at
-            data = block[data_at - block_at : data_at - block_at + length]
-            (crc,) = _CRC.unpack_from(block, data_at - block_at + length)
-            if masked_crc(data) != crc:
-                raise BadFrame(_wrong("data", at))
-            yield Frame(data, following)
-        at = following
-
-
-def _length(head: bytes, at: int) -> int:
-    length, crc = _HEAD.unpack(head)
-    if masked_crc(head[:8]) != crc:
-        raise BadFrame(_wrong("length", at))
-    return length
-
-
-def _check_long(read_at: ReadAt, data_at: int, length: int, at: int) -> None:
-    crc, done = 0, 0
-    while done < length:
-        chunk = read_at(data_at + done, min(_BLOCK_BYTES, length - done))
-        crc = _crc32c.extend(crc, chunk)
-        done += len(chunk)
-    if _CRC.unpack(read_at(data_at + length, _CRC.size))[0] != _mask(crc):
-        raise BadFrame(_wrong("data", at))
-
-
-def _wrong(part: str, at: int) -> str:
-    return (
-        f"The record at byte {at:,} is damaged (the checksum of its {part} is wrong): "
-        "what follows was kept but not read."
-    )
+    """Read the whole records between two offsets, checked; see ``wire.tfrecord.read_frames``."""
+    return tfrecord.read_frames(read_at, start=start, end=end, crc32c=_crc32c)

@@ -1,0 +1,1 @@
+"""What TensorBoard shows: folders with tf.events files."""
