@@ -10,13 +10,14 @@ from seafloor.app.clock import Clock
 from seafloor.domain.environments import Environment, EnvironmentLock
 from seafloor.domain.specs import parse_environment, parse_environment_reference
 from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.lock import Asked
 from seafloor.stores.metadata.protocol import MetadataStore
 
 
 class Locker(Protocol):
     """Resolves requirements to exact versions."""
 
-    async def __call__(self, *, python: str | None, pip: tuple[str, ...]) -> EnvironmentLock:
+    async def __call__(self, asked: Asked) -> EnvironmentLock:
         """Lock; SourceError when it cannot be done, InvalidValue for a bad requirement."""
         ...
 
@@ -54,7 +55,9 @@ class Environments:
         """
         parsed = parse_environment(spec)
         await self._metadata.project_get(parsed.project)
-        lock = await self._locker(python=parsed.python, pip=tuple(parsed.pip))
+        channels = tuple(parsed.conda.get("channels", ()))
+        packages = tuple(parsed.conda.get("packages", ()))
+        lock = await self._locker(Asked(parsed.python, tuple(parsed.pip), channels, packages))
         created = await self._metadata.environment_create(
             Environment(
                 project=parsed.project,
@@ -65,6 +68,8 @@ class Environments:
                 lock=lock.lock,
                 digest=lock.digest,
                 created_ns=self._clock.now_ns(),
+                conda_channels=channels,
+                conda_packages=packages,
             )
         )
         return await self._details(created)

@@ -36,7 +36,7 @@ from seafloor.boot.streams import Below, open_streams
 from seafloor.domain.ids import Sha256
 from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
-from seafloor.environments.lock import EnvironmentLock, lock_pip
+from seafloor.environments.lock import Asked, EnvironmentLock, lock_environment
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
@@ -156,12 +156,9 @@ def _own_place(folder: DataFolder, metadata: MetadataStore, wakeup: Wakeup) -> O
 
 
 def _locker(settings: Settings, cache: EnvironmentCache):
-    async def lock(*, python: str | None, pip: tuple[str, ...]) -> EnvironmentLock:
-        return await lock_pip(
-            python=python,
-            pip=pip,
-            cache_dir=cache.uv_cache_dir,
-            timeout_s=settings.environments.lock_timeout_s,
+    async def lock(asked: Asked) -> EnvironmentLock:
+        return await lock_environment(
+            asked, root=cache.root, timeout_s=settings.environments.lock_timeout_s
         )
 
     return lock

@@ -56,7 +56,7 @@ def create(given: Given, **what: Any) -> None:
     if given.json:
         print_json(view)
         return
-    packages = len(locked_packages(view.environment.lock))
+    packages = len(view.environment.lock.splitlines())
     click.echo(f"{view.reference}  python {view.environment.python}, {packages} packages locked")
 
 
@@ -100,8 +100,11 @@ def show(given: Given, reference: str, project: str | None) -> None:
     built = f"built, {shown_size(view.size_bytes or 0)}" if view.built else "not built here yet"
     click.echo(f"{view.reference}  python {environment.python}, {built}")
     click.echo(f"digest {environment.digest}")
-    click.echo(f"asked for: {', '.join(environment.pip) or 'no packages'}\n")
-    click.echo(environment.lock.rstrip("\n"))
+    asked = [*environment.conda_packages, *environment.pip]
+    click.echo(f"asked for: {', '.join(asked) or 'no packages'}")
+    if environment.conda_packages:
+        click.echo(f"channels: {', '.join(environment.conda_channels) or 'conda-forge'}")
+    click.echo(f"\n{environment.lock.rstrip()}")
 
 
 @click.command("rm")
@@ -119,21 +122,12 @@ def remove(given: Given, reference: str, project: str | None) -> None:
     click.echo(f"{removed.versions} versions removed, {shown_size(removed.freed_bytes)} freed")
 
 
-def locked_packages(lock: str) -> list[str]:
-    """The requirements of a lock, without comments and hashes.
-
-    >>> locked_packages("# by uv\\nnumpy==2.0 \\\\\\n    --hash=sha256:ab\\n")
-    ['numpy==2.0']
-    """
-    return [line.split(" ")[0] for line in lock.splitlines() if line and line[0] not in "#- \t"]
-
-
 def _row(view: EnvironmentView) -> list[str]:
     environment = view.environment
     return [
         view.reference,
         environment.python,
-        str(len(locked_packages(environment.lock))),
+        str(len(environment.lock.splitlines())),
         shown_size(view.size_bytes or 0) if view.built else "",
         shown_age(environment.created_ns),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -27,7 +28,8 @@ class EnvironmentLock(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         python: Exact version, ``3.11.2``.
         platform: What the packages were chosen for, ``linux-x86_64-glibc``.
-        lock: Exact requirements, one a line, sorted, each line ended; empty for no packages.
+        lock: Exact packages, one a line, sorted, each line ended; empty for no packages. See
+            ``parse_lock``.
         digest: ``environment_digest`` of the three above.
     """
 
@@ -46,8 +48,9 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         version: 1, 2, … A version never changes.
         python: The exact version it is locked for, ``3.11.2``.
         pip: Requirements as the user wrote them, one each (PEP 508).
-        conda_channels, conda_packages, image: Kept as written; not built by this version.
-        lock: The locked requirements, text of a ``requirements.txt`` with exact versions, sorted.
+        conda_channels, conda_packages: As the user wrote them.
+        image: Kept as written; not run by this version.
+        lock: The locked packages, see ``parse_lock``.
         digest: sha256 over what determines the built folder (python, platform, lock).
         created_ns: UTC.
         deleted_ns: When it was removed; versions that runs used stay readable.
@@ -65,6 +68,58 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     conda_channels: tuple[str, ...] = ()
     conda_packages: tuple[str, ...] = ()
     image: str | None = None
+
+
+class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """One package of a lock.
+
+    Args:
+        kind: ``pip`` or ``conda``.
+        name: Of the package.
+        version: Exact; of a pip package from an address, that address.
+        build: Of a conda package; empty for pip.
+        url, sha256: Of a conda package's file; empty for pip.
+    """
+
+    kind: Literal["pip", "conda"]
+    name: str
+    version: str
+    build: str = ""
+    url: str = ""
+    sha256: str = ""
+
+    @property
+    def line(self) -> str:
+        """Its line in a lock."""
+        if self.kind == "conda":
+            return f"conda {self.name} {self.version} {self.build} {self.url}#sha256={self.sha256}"
+        at = " @ " if "://" in self.version else "=="
+        return f"{self.name}{at}{self.version}"
+
+
+def parse_lock(lock: str) -> tuple[LockedPackage, ...]:
+    """Read the lines of a lock, in their order.
+
+    A line is a requirement of pip with an exact version or address, or
+    ``conda <name> <version> <build> <url>#sha256=<64 digits>``.
+
+    >>> [(one.kind, one.name, one.version) for one in parse_lock("six==1.17.0\\n")]
+    [('pip', 'six', '1.17.0')]
+    """
+    return tuple(_locked(line.strip()) for line in lock.splitlines() if line.strip())
+
+
+def _locked(line: str) -> LockedPackage:
+    words = line.split(" ")
+    if words[0] == "conda" and len(words) == 5:
+        url, _, sha256 = words[4].rpartition("#sha256=")
+        return LockedPackage(
+            kind="conda", name=words[1], version=words[2], build=words[3], url=url, sha256=sha256
+        )
+    name, at, version = line.partition(" @ ")
+    if not at:
+        name, _, version = line.partition("==")
+    return LockedPackage(kind="pip", name=name.strip(), version=version.strip())
 
 
 def environment_digest(*, python: str, platform: str, lock: str) -> Sha256:

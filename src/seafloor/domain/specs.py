@@ -133,7 +133,8 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         project: Its project.
         python: ``3.11`` or exact; None: the server's own.
         pip: Requirements (PEP 508).
-        image, conda: Kept for later versions; refused by this one when given.
+        conda: ``channels`` and ``packages`` of conda. With packages, Python is one of them.
+        image: Kept for later versions; refused by this one when given.
     """
 
     name: str
@@ -151,6 +152,7 @@ _KINDS: dict[str, type[ExperimentSpec] | type[EnvironmentSpec]] = {
     "environment": EnvironmentSpec,
 }
 _KINDS_LATER = ("notebook", "serving", "template")
+_CONDA = ("channels", "packages")
 _FIELDS = frozenset(ExperimentSpec.__struct_fields__)
 VERSION_DIGITS_MAX = 9
 
@@ -224,9 +226,14 @@ def parse_environment(body: object) -> EnvironmentSpec:
             "leave `image` out.",
             field="image",
         )
-    if spec.conda:
-        raise NotSupported(
-            "conda packages are not built by this version: list them under `pip`.", field="conda"
+    for key in spec.conda:
+        if key not in _CONDA:
+            raise InvalidValue(
+                f'"{key}" is not a field of `conda`.{nearest(key, _CONDA)}', field=f"conda.{key}"
+            )
+    if spec.conda.get("channels") and not spec.conda.get("packages"):
+        raise InvalidValue(
+            "Channels without packages do nothing: list `packages` as well.", field="conda.packages"
         )
     return spec
 

@@ -7,6 +7,7 @@
     <root>/locks/<digest>                       held while the folder is made or removed
     <root>/users/<digest>/                      who uses it (``usage``)
     <root>/uv/packages/                         uv's cache; files are linked from it, not copied
+    <root>/conda/                               packages of conda (``conda``)
 
 A virtual environment cannot be moved (its scripts name its path), hence no rename at the end.
 
@@ -25,12 +26,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from seafloor.domain.environments import environment_digest
+from seafloor.domain.environments import LockedPackage, environment_digest, parse_lock
 from seafloor.domain.errors import (
     InvalidValue,
     NotFound,
@@ -48,6 +50,13 @@ from seafloor.environments.archive import (
     list_folder,
     pack,
     unpack,
+    unpack_packages,
+)
+from seafloor.environments.conda import (
+    conda_folder,
+    fetch_packages,
+    forget_packages,
+    link_packages,
 )
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
@@ -71,6 +80,8 @@ _log = structlog.get_logger(__name__)
 # `sync` installs what is listed and resolves nothing; links to the package cache cost no space,
 # and where the file system has none uv copies.
 _SYNC: Final = ("pip", "sync", "--allow-empty-requirements", "--link-mode=hardlink")
+# On top of conda packages nothing may be removed that they brought.
+_ADD: Final = ("pip", "install", "--no-deps", "--link-mode=hardlink", "--requirement")
 _PACKAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -127,6 +138,11 @@ class _Site:
     held_fd: int = field(kw_only=True)
     tell: Progress = field(kw_only=True)
 
+    @cached_property
+    def conda(self) -> Sequence[LockedPackage]:
+        """The conda packages of the lock."""
+        return [one for one in parse_lock(self.lock.lock) if one.kind == "conda"]
+
 
 @dataclass
 class _Build:
@@ -168,6 +184,11 @@ class EnvironmentCache:
         self._afterwards: set[asyncio.Task[None]] = set()
 
     @property
+    def root(self) -> Path:
+        """Where everything of it lies."""
+        return self._root
+
+    @property
     def uv_cache_dir(self) -> Path:
         """Where packages are kept between builds."""
         return self._root / "uv"
@@ -198,12 +219,8 @@ class EnvironmentCache:
         """
         started = time.monotonic()
         digest = _checked(lock)
-        if user is not None:
-            await self._use(digest, user)
-        await asyncio.to_thread(self._usage.touch, digest)
-        found = await self.find(digest)
-        if found is not None:
-            return replace(found, duration_s=time.monotonic() - started)
+        if await asyncio.to_thread(self._ask, digest, user) is not None:
+            return self._built(digest, cached=True, started=started)
         build = self._builds.get(digest) or self._begin(digest, lock)
         build.waiters += 1
         if progress is not None:
@@ -333,9 +350,7 @@ class EnvironmentCache:
                 tell(f"building an environment of {_contents(lock)}")
                 await self._skeleton(site)
                 skeleton = await settled(list_folder, folder)
-                requirements = await settled(_write_requirements, work, lock.lock)
-                sync = (*_SYNC, "--python", str(python_path(folder)), str(requirements))
-                await self._run(site, *sync)
+                await self._install(site)
                 made = _Made(skeleton, await settled(list_folder, folder), made and made.instead_of)
             await settled(write_record, folder, lock, started=started)
             done = True
@@ -358,7 +373,8 @@ class EnvironmentCache:
             await settled(site.work.mkdir, parents=True, exist_ok=True)
             archive = site.work / "environment.tar.zst"
             await self._archives.fetch(stored, archive)
-            await self._skeleton(site)
+            brought = await settled(unpack_packages, archive, site.work / "packages")
+            await self._skeleton(site, brought)
             await settled(unpack, archive, site.folder)
         except (StoreError, NotFound, Damaged) as error:
             if isinstance(error, StoreFull):
@@ -372,13 +388,39 @@ class EnvironmentCache:
             return _Made(instead_of=stored) if _is_damage(error) else None
         return _Made()
 
-    async def _skeleton(self, site: _Site) -> None:
-        """Make the folder as it is before packages."""
+    async def _skeleton(self, site: _Site, brought: Sequence[Path] = ()) -> None:
+        """Make the folder as it is before pip's packages: conda's, or an empty virtual environment.
+
+        Args:
+            brought: Files of conda packages; empty: they are fetched from their channels.
+        """
         await settled(remove_tree, site.folder, first=RECORD_NAME)
+        if site.conda:
+            conda = conda_folder(self._root)
+            paths = brought or await fetch_packages(site.conda, folder=conda, progress=site.tell)
+            await link_packages(paths, site.folder, work=site.work)
+            if not await asyncio.to_thread(os.access, python_path(site.folder), os.X_OK):
+                raise SourceError(
+                    "The conda packages have no Python that can be started: is `python` of these "
+                    "channels a real one?",
+                    field="conda.packages",
+                )
+            return
         uv = find_uv(self.uv_cache_dir, self._packages)
         interpreter = await find_interpreter(uv, site.lock.python, folder=site.work)
         python = str(interpreter.path)
         await self._run(site, "venv", "--no-project", "--python", python, str(site.folder))
+
+    async def _install(self, site: _Site) -> None:
+        """Put pip's packages on top of a skeleton."""
+        every = site.lock.lock.splitlines()
+        lines = [line for line in every if [one.kind for one in parse_lock(line)] == ["pip"]]
+        requirements = str(await settled(_write_requirements, site.work, lines))
+        python = ("--python", str(python_path(site.folder)))
+        if not site.conda:
+            await self._run(site, *_SYNC, requirements, *python)
+        elif lines:
+            await self._run(site, *_ADD, requirements, *python)
 
     async def _run(self, site: _Site, *args: str) -> None:
         uv = find_uv(self.uv_cache_dir, self._packages)
@@ -417,7 +459,13 @@ class EnvironmentCache:
             try:
                 await settled(work.mkdir, parents=True, exist_ok=True)
                 archive = work / "environment.tar.zst"
-                packed = await settled(pack, folder, archive, skeleton=skeleton, built=built)
+                conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
+                files = await fetch_packages(
+                    conda, folder=conda_folder(self._root), progress=_nobody
+                )
+                packed = await settled(
+                    pack, folder, archive, skeleton=skeleton, built=built, packages=files
+                )
                 await self._archives.keep(lock, archive, packed, instead_of=instead_of)
             except OSError as error:
                 raise disk_error(error) from error
@@ -439,11 +487,15 @@ class EnvironmentCache:
         if over_bytes > 0:
             _log.warning("the environments take more than their limit", over_bytes=over_bytes)
 
-    async def _use(self, digest: Sha256, user: Path) -> None:
+    def _ask(self, digest: Sha256, user: Path | None) -> BuildRecord | None:
+        """Write down that an environment is asked for, then look whether it is there."""
         try:
-            await asyncio.to_thread(self._usage.add, digest, user)
+            if user is not None:
+                self._usage.add(digest, user)
+            self._usage.touch(digest)
         except OSError as error:
             raise disk_error(error) from error
+        return self._record(digest)
 
     def _withdraw(self, digest: Sha256) -> bool:
         """Make sure that nobody is given an environment any more; False when it is in use."""
@@ -460,8 +512,8 @@ class EnvironmentCache:
             return False
         return True
 
-    def _orphans(self, digest: str) -> Sequence[str]:
-        """Name the packages that only this environment has."""
+    def _orphans(self, digest: str) -> Sequence[LockedPackage]:
+        """The packages that only this environment has."""
         leaving = self._record(digest)
         if leaving is None:
             return ()
@@ -472,10 +524,14 @@ class EnvironmentCache:
             for line in record.lock.splitlines()
         }
         lines = [line for line in leaving.lock.splitlines() if line not in staying]
-        return [found[0] for line in lines if (found := _PACKAGE.match(line))]
+        return parse_lock("\n".join(lines))
 
-    async def _forget(self, names: Sequence[str], *, work: Path) -> None:
-        """Take packages out of uv's cache, unless other commands of uv keep it busy."""
+    async def _forget(self, packages: Sequence[LockedPackage], *, work: Path) -> None:
+        """Take packages out of the caches, out of uv's unless other commands of uv keep it busy."""
+        conda = [one for one in packages if one.kind == "conda"]
+        await settled(forget_packages, conda, folder=conda_folder(self._root))
+        names = [one.name for one in packages if one.kind == "pip"]
+        names = [found[0] for name in names if (found := _PACKAGE.match(name))]
         if not names:
             return
         uv = find_uv(self.uv_cache_dir, self._packages)
@@ -535,10 +591,10 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(error, Damaged | StoreCorrupt | NotFound)
 
 
-def _write_requirements(work: Path, lock: str) -> Path:
+def _write_requirements(work: Path, lines: Sequence[str]) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     path = work / "requirements.txt"
-    path.write_text(lock, encoding="utf-8")
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 
@@ -550,4 +606,8 @@ def _tidy(work: Path, unfinished: Path | None) -> None:
 
 
 def _nothing() -> None:
+    """Tell nobody."""
+
+
+def _nobody(_: str) -> None:
     """Tell nobody."""

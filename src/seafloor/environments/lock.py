@@ -1,4 +1,8 @@
-"""Locking: from requirements to exact versions of everything they need."""
+"""Locking: from what a user asks for to exact versions of everything that needs.
+
+With conda packages among it, conda chooses first, a Python too. Pip's packages are then chosen for
+that Python; where conda has one already, pip takes that version and installs no second one.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,17 @@ import asyncio
 import shutil
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from seafloor.domain.environments import EnvironmentLock, environment_digest
+from seafloor.environments.conda import Solved, conda_folder, solve_conda
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import (
-    Interpreter,
     check_request,
     find_interpreter,
     own_interpreter,
@@ -21,7 +30,94 @@ from seafloor.environments.requirements import parse_requirements
 from seafloor.environments.uv_command import PackageSource, Progress, UvCommand, find_uv
 from seafloor.environments.uv_errors import error_of
 
-_DEFAULT_SOURCE = PackageSource()
+_DEFAULT_SOURCE: Final = PackageSource()
+_INPUT: Final = "requirements.in"
+_COMPILE: Final = ("pip", "compile", "--no-header", "--no-annotate")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks for.
+
+    Args:
+        python: ``3.11`` or exact; None: the server's own version.
+        pip: Requirements (PEP 508), absolute paths of wheels or source archives on this server.
+        conda_channels, conda_packages: Channels and specs of conda; without packages none is used.
+    """
+
+    python: str | None = None
+    pip: Sequence[str] = ()
+    conda_channels: Sequence[str] = ()
+    conda_packages: Sequence[str] = ()
+
+
+async def lock_environment(
+    asked: Asked,
+    *,
+    root: Path,
+    timeout_s: float,
+    progress: Progress | None = None,
+    packages: PackageSource = _DEFAULT_SOURCE,
+) -> EnvironmentLock:
+    """Choose the exact version of every package, for this machine.
+
+    Nothing is installed. The same requirements in another order give the same lock, as long as
+    index and channels offer the same versions.
+
+    Args:
+        root: That of the ``EnvironmentCache``: what locking fetches is there for building.
+        timeout_s: Each of the two choices is given up after this.
+        progress: Told what is being done.
+        packages: Where pip's packages come from.
+
+    Raises:
+        InvalidValue: something asked for is not acceptable; the message names it.
+        SourceError: there is no such Python here, a package does not exist, the requirements
+            contradict each other, or index or channel is out of reach (then with
+            ``retry_after_s``).
+        StoreFull: no space left below ``root``.
+        NotSupported: there is no uv.
+    """
+    if asked.python is not None:
+        check_request(asked.python)
+    lines = await asyncio.to_thread(parse_requirements, asked.pip)
+    solved = None
+    if asked.conda_packages:
+        if progress is not None:
+            progress("choosing conda packages")
+        solved = await solve_conda(
+            channels=asked.conda_channels,
+            packages=asked.conda_packages,
+            python=asked.python or own_interpreter().version.rpartition(".")[0],
+            folder=conda_folder(root),
+            timeout_s=timeout_s,
+        )
+    uv = find_uv(root / "uv", packages)
+    folder = uv.cache_dir.parent / f"lock-{uuid.uuid4().hex}"
+    try:
+        try:
+            version, arguments = await _arguments(uv, asked.python, solved, folder=folder)
+            if progress is not None:
+                progress(f"choosing versions for Python {version}")
+            stdout = ""
+            if lines:
+                arguments = (*arguments, str(await settled(_write, folder, _INPUT, lines)))
+                ended = await uv.run(
+                    *_COMPILE, *arguments, folder=folder, timeout_s=timeout_s, progress=progress
+                )
+                if ended.returncode != 0:
+                    raise error_of(ended, doing="The requirements cannot be met")
+                stdout = ended.stdout
+        finally:
+            await settled(shutil.rmtree, folder, ignore_errors=True)
+    except OSError as error:
+        raise disk_error(error) from error
+    found = [line for line in stdout.split("\n") if line]
+    found += [one.line for one in solved.packages] if solved is not None else []
+    lock = "".join(f"{line}\n" for line in sorted(found))
+    tag = platform_tag()
+    digest = environment_digest(python=version, platform=tag, lock=lock)
+    return EnvironmentLock(python=version, platform=tag, lock=lock, digest=digest)
 
 
 async def lock_pip(
@@ -33,75 +129,48 @@ async def lock_pip(
     progress: Progress | None = None,
     packages: PackageSource = _DEFAULT_SOURCE,
 ) -> EnvironmentLock:
-    """Choose the exact version of every package, for this machine.
+    """Lock without conda; see ``lock_environment``. ``cache_dir`` is ``<root>/uv``."""
+    return await lock_environment(
+        Asked(python=python, pip=pip),
+        root=cache_dir.parent,
+        timeout_s=timeout_s,
+        progress=progress,
+        packages=packages,
+    )
 
-    Nothing is installed. The same requirements in another order give the same lock, as long as
-    the index offers the same versions.
 
-    Args:
-        python: ``3.11`` or exact; None: the server's own version.
-        pip: Requirements (PEP 508), absolute paths of wheels or source archives on this server.
-        cache_dir: Packages stay here. Share it with ``EnvironmentCache.uv_cache_dir``, so that what
-            locking fetches is there for building.
-        timeout_s: Given up after this.
-        progress: Told what is being done.
-        packages: Where they come from.
+async def _arguments(
+    uv: UvCommand, python: str | None, solved: Solved | None, *, folder: Path
+) -> tuple[str, tuple[str, ...]]:
+    """The version of Python, and what tells uv of it and of what is there already."""
+    if solved is None:
+        interpreter = own_interpreter()
+        if python is not None:
+            interpreter = await find_interpreter(uv, python, folder=folder)
+        return interpreter.version, ("--python", str(interpreter.path))
+    there = {
+        canonicalize_name(one.name): one.version
+        for one in solved.packages
+        if one.name in solved.python_packages and _is_pep440(one.version)
+    }
+    lines = [f"{name}=={version}" for name, version in there.items()]
+    constraints = await settled(_write, folder, "constraints.txt", lines)
+    not_again = [argument for name in there for argument in ("--no-emit-package", name)]
+    own = ("--python", str(own_interpreter().path), "--python-version", solved.python)
+    return solved.python, (*own, "--constraint", str(constraints), *not_again)
 
-    Raises:
-        InvalidValue: python or a requirement is not acceptable; the message names it.
-        SourceError: there is no such Python here, a package does not exist, the requirements
-            contradict each other, or the index is out of reach (then with ``retry_after_s``).
-        StoreFull: no space left in ``cache_dir``.
-        NotSupported: there is no uv.
-    """
-    if python is not None:
-        check_request(python)
-    lines = await asyncio.to_thread(parse_requirements, pip)
-    uv = find_uv(cache_dir, packages)
-    folder = uv.cache_dir.parent / f"lock-{uuid.uuid4().hex}"
+
+def _is_pep440(version: str) -> bool:
+    """Whether pip could name a version so."""
     try:
-        try:
-            interpreter = await _interpreter(uv, python, folder=folder)
-            if progress is not None:
-                progress(f"choosing versions for Python {interpreter.version}")
-            ended = await uv.run(
-                *_arguments(interpreter, await settled(_write, folder, lines)),
-                folder=folder,
-                timeout_s=timeout_s,
-                progress=progress,
-            )
-        finally:
-            await settled(shutil.rmtree, folder, ignore_errors=True)
-    except OSError as error:
-        raise disk_error(error) from error
-    if ended.returncode != 0:
-        raise error_of(ended, doing="The requirements cannot be met")
-    lock = "".join(f"{line}\n" for line in sorted(ended.stdout.split("\n")) if line)
-    version, tag = interpreter.version, platform_tag()
-    digest = environment_digest(python=version, platform=tag, lock=lock)
-    return EnvironmentLock(python=version, platform=tag, lock=lock, digest=digest)
+        Version(version)
+    except InvalidVersion:
+        return False
+    return True
 
 
-def _write(folder: Path, lines: Sequence[str]) -> Path:
+def _write(folder: Path, name: str, lines: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "requirements.in"
+    path = folder / name
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
-
-
-async def _interpreter(uv: UvCommand, python: str | None, *, folder: Path) -> Interpreter:
-    if python is None:
-        return own_interpreter()
-    return await find_interpreter(uv, python, folder=folder)
-
-
-def _arguments(interpreter: Interpreter, requirements: Path) -> tuple[str, ...]:
-    return (
-        "pip",
-        "compile",
-        "--no-header",
-        "--no-annotate",
-        "--python",
-        str(interpreter.path),
-        str(requirements),
-    )

@@ -239,7 +239,6 @@ def test_parse_spec__of_each_kind__gives_its_type() -> None:
         ({"python": 3.11}, "python", 'put it in quotes, "3.11"'),
         ({"name": "Team Env"}, "name", '"team-env" would do'),
         ({"pips": []}, "pips", 'Did you mean "pip"?'),
-        ({"conda": {"channels": ["x"]}}, "conda", "list them under `pip`"),
         ({"image": "debian"}, "image", "leave `image` out"),
     ],
 )
