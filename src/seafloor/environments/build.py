@@ -52,12 +52,6 @@ from seafloor.environments.archive import (
     unpack,
     unpack_packages,
 )
-from seafloor.environments.conda import (
-    conda_folder,
-    fetch_packages,
-    forget_packages,
-    link_packages,
-)
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
 from seafloor.environments.record import (
@@ -396,8 +390,9 @@ class EnvironmentCache:
         """
         await settled(remove_tree, site.folder, first=RECORD_NAME)
         if site.conda:
-            conda = conda_folder(self._root)
-            paths = brought or await fetch_packages(site.conda, folder=conda, progress=site.tell)
+            from seafloor.environments.conda import link_packages  # see _conda_files
+
+            paths = brought or await self._conda_files(site.conda, site.tell)
             await link_packages(paths, site.folder, work=site.work)
             if not await asyncio.to_thread(os.access, python_path(site.folder), os.X_OK):
                 raise SourceError(
@@ -410,6 +405,16 @@ class EnvironmentCache:
         interpreter = await find_interpreter(uv, site.lock.python, folder=site.work)
         python = str(interpreter.path)
         await self._run(site, "venv", "--no-project", "--python", python, str(site.folder))
+
+    async def _conda_files(
+        self, packages: Sequence[LockedPackage], tell: Progress
+    ) -> Sequence[Path]:
+        if not packages:
+            return ()
+        # It needs rattler, a large binary: only a server with conda packages loads it.
+        from seafloor.environments.conda import fetch_packages
+
+        return await fetch_packages(packages, folder=self._root / "conda", progress=tell)
 
     async def _install(self, site: _Site) -> None:
         """Put pip's packages on top of a skeleton."""
@@ -460,9 +465,7 @@ class EnvironmentCache:
                 await settled(work.mkdir, parents=True, exist_ok=True)
                 archive = work / "environment.tar.zst"
                 conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
-                files = await fetch_packages(
-                    conda, folder=conda_folder(self._root), progress=_nobody
-                )
+                files = await self._conda_files(conda, _nobody)
                 packed = await settled(
                     pack, folder, archive, skeleton=skeleton, built=built, packages=files
                 )
@@ -529,7 +532,8 @@ class EnvironmentCache:
     async def _forget(self, packages: Sequence[LockedPackage], *, work: Path) -> None:
         """Take packages out of the caches, out of uv's unless other commands of uv keep it busy."""
         conda = [one for one in packages if one.kind == "conda"]
-        await settled(forget_packages, conda, folder=conda_folder(self._root))
+        for package in conda:
+            await settled(shutil.rmtree, self._root / "conda" / package.sha256, ignore_errors=True)
         names = [one.name for one in packages if one.kind == "pip"]
         names = [found[0] for name in names if (found := _PACKAGE.match(name))]
         if not names:

@@ -84,11 +84,6 @@ class Solved:
     python_packages: frozenset[str]
 
 
-def conda_folder(root: Path) -> Path:
-    """Where packages are kept, below the root of the environments."""
-    return root / "conda"
-
-
 async def solve_conda(
     *,
     channels: Sequence[str],
@@ -104,7 +99,7 @@ async def solve_conda(
             a package is the one that gives it. Empty: ``conda-forge``.
         packages: Specs of conda, such as ``numpy >=2``.
         python: Which Python, ``3.11`` or exact.
-        folder: ``conda_folder``.
+        folder: ``<root>/conda``.
 
     Raises:
         InvalidValue: a channel or a spec is not acceptable; the message names it.
@@ -250,12 +245,6 @@ async def link_packages(paths: Sequence[Path], prefix: Path, *, work: Path) -> N
         )
     except _BROKEN as error:
         raise _broken(str(error)) from error
-
-
-def forget_packages(packages: Sequence[LockedPackage], *, folder: Path) -> None:
-    """Remove the files of packages; blocks. Absent ones are fine."""
-    for package in packages:
-        shutil.rmtree(folder / package.sha256, ignore_errors=True)
 
 
 def _addresses(channel: str) -> tuple[str, ...]:

@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from seafloor.domain.environments import EnvironmentLock, environment_digest
-from seafloor.environments.conda import Solved, conda_folder, solve_conda
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import (
     check_request,
@@ -29,6 +28,9 @@ from seafloor.environments.interpreters import (
 from seafloor.environments.requirements import parse_requirements
 from seafloor.environments.uv_command import PackageSource, Progress, UvCommand, find_uv
 from seafloor.environments.uv_errors import error_of
+
+if TYPE_CHECKING:
+    from seafloor.environments.conda import Solved
 
 _DEFAULT_SOURCE: Final = PackageSource()
 _INPUT: Final = "requirements.in"
@@ -85,11 +87,14 @@ async def lock_environment(
     if asked.conda_packages:
         if progress is not None:
             progress("choosing conda packages")
+        # It needs rattler, a large binary: only a server with conda packages loads it.
+        from seafloor.environments.conda import solve_conda
+
         solved = await solve_conda(
             channels=asked.conda_channels,
             packages=asked.conda_packages,
             python=asked.python or own_interpreter().version.rpartition(".")[0],
-            folder=conda_folder(root),
+            folder=root / "conda",
             timeout_s=timeout_s,
         )
     uv = find_uv(root / "uv", packages)
