@@ -39,7 +39,8 @@ def test_settings__every_one__is_documented_with_its_default() -> None:
     assert set(rows) == set(wanted)
     for name, default in wanted.items():
         if default != "":
-            assert rows[name][0] == f"`{default}`", name
+            shown = str(default).lower() if isinstance(default, bool) else default  # as TOML has it
+            assert rows[name][0] == f"`{shown}`", name
 
 
 def test_links__of_every_page__lead_somewhere() -> None:

@@ -14,6 +14,7 @@ from tests.services._service import Service
 from archive_world import ArchiveServer, Served, make_archive, sha256_of
 from client_process import Client
 from live_server import LiveServer
+from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.stores.objects.open import open_objects
 
 TRAIN = {
@@ -182,3 +183,62 @@ def test_plan__archive__says_where_it_would_be(user: User, web: ArchiveServer) -
     assert said.returncode == 0, said
     assert f"Unpack {web.url}/trainer-1.2.tar.gz" in said.stdout
     assert "/code/trainer" in said.stdout
+
+
+def test_run__command_that_names_code__finds_it_there(user: User, web: ArchiveServer) -> None:
+    if not CodeMounts(wanted=True).work():
+        pytest.skip("this machine allows no mount namespaces; lifted where it does")
+    web.files["/trainer.zip"] = Served(make_archive("zip", TRAIN))
+    command = "python /code/trainer/train.py && ls /code /code/current"
+
+    ran = user.run(command, sync_mode="http", url=f"{web.url}/trainer.zip")
+
+    assert ran.returncode == 0, ran
+    assert "from trainer here" in ran.stdout
+    assert "train.py" in ran.stdout
+    assert "warning" not in ran.stderr
+
+
+def test_run__command_that_names_code_where_it_cannot_be__is_told_at_submission(
+    tmp_path: Path, web: ArchiveServer
+) -> None:
+    web.files["/trainer.zip"] = Served(make_archive("zip", TRAIN))
+    server = LiveServer(tmp_path / "data", env={"SEAFLOOR_LAUNCH__MOUNT_CODE": "false"})
+    server.start()
+    try:
+        user = User(server, tmp_path)
+        code = {"sync_mode": "http", "url": f"{web.url}/trainer.zip"}
+        named = user.run("ls /code/trainer", **code)
+        other = user.run('ls "$SEAFLOOR_CODE_DIR/trainer"', **code)
+        events = server.get(f"/api/v1/runs/{user.newest()[0]['id']}/events")["items"]
+    finally:
+        server.stop()
+
+    assert "warning: The command names /code" in named.stderr
+    assert "$SEAFLOOR_CODE_DIR" in named.stderr
+    assert named.returncode != 0
+    assert other.returncode == 0
+    assert "warning" not in other.stderr
+    assert "names /code" not in events[0]["message"]
+
+
+def test_run__code_of_the_image__is_warned_of_and_marked(user: User, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/main.py").write_text("print('from the image')\n")
+
+    ran = user.run("python main.py", sync_mode="image", path=str(tmp_path / "app"))
+
+    assert ran.returncode == 0, ran
+    assert "from the image" in ran.stdout
+    assert "warning: The code is not localised" in ran.stderr
+    assert "Better: sync_mode git" in ran.stderr
+    run, attempt = user.newest()
+    assert run["code"] == {"kind": "image", "path": str(tmp_path / "app")}
+    assert attempt["receipts"] == {}
+    first = user.world.get(f"/api/v1/runs/{run['id']}/events")["items"][0]["message"]
+    assert "the code that is there already" in first
+    assert "nobody can prove which" in first
+    shown = user.client.cli("runs", "show", run["id"]).stdout
+    assert f"in the image, at {tmp_path / 'app'}" in shown
+    proof = user.client.cli("reproduce", run["id"])
+    assert proof.returncode == 1

@@ -7,6 +7,8 @@ import os
 import signal
 from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
+from .code_mount import CodeMount
+
 _PR_SET_PDEATHSIG = 1
 _SHELL = "/bin/sh"
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores them, and exec would hand that on
@@ -21,6 +23,7 @@ class Command(NamedTuple):
         env: All its variables.
         cpus: Processors it is held to, None for all.
         cgroup: ``cgroup.procs`` of the group it joins, None for none.
+        code_mount: What puts its code at ``/code``, None for nothing.
     """
 
     command: Union[str, List[str]]
@@ -28,6 +31,7 @@ class Command(NamedTuple):
     env: "dict[str, str]"
     cpus: Optional[Sequence[int]] = None
     cgroup: Optional[str] = None
+    code_mount: Optional[CodeMount] = None
 
     @property
     def argv(self) -> List[str]:
@@ -42,6 +46,10 @@ class Pipes(NamedTuple):
 
     out_fd: int
     err_fd: int
+
+
+class CannotMount(Exception):
+    """``/code`` cannot be made for the command; nothing was started. Its text says why."""
 
 
 class CannotStart(Exception):
@@ -69,6 +77,7 @@ def start(command: Command) -> Tuple[int, Pipes]:
 
     Raises:
         CannotStart: there is no such program or folder, or it may not be executed.
+        CannotMount: its code cannot be put at ``/code``; without that it may be started.
     """
     prctl = _prctl()
     out_fd, out_child = os.pipe()
@@ -91,6 +100,8 @@ def start(command: Command) -> Tuple[int, Pipes]:
         os.close(out_fd)
         os.close(err_fd)
         os.waitpid(pid, 0)
+        if report.startswith(b"mount "):
+            raise CannotMount(os.strerror(int(report.split()[1])))
         raise _refusal(command, report)
     return pid, Pipes(out_fd, err_fd)
 
@@ -100,6 +111,9 @@ def _become(command: Command, pipes: Pipes, report_fd: int) -> None:
     stage = b"prepare"
     try:
         _arrange(command, pipes)
+        if command.code_mount is not None:
+            stage = b"mount"
+            command.code_mount.enter()
         stage = b"cwd"
         os.chdir(command.cwd)
         stage = b"program"

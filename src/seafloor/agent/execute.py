@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
 
 from .capture import Capture
-from .child import CannotStart, Command, Pipes, start
+from .child import CannotMount, CannotStart, Command, Pipes, start
+from .code_mount import CodeMount
 from .endings import Ending
 from .folder import TaskFolder, boot_id
 from .limits import Limits, arrange_limits
@@ -96,7 +97,7 @@ def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
     procs = None if limits.group is None else limits.group.procs
     command = Command(parts.task.command, parts.task.cwd, limits.env, limits.cpus, procs)
     try:
-        pid, pipes = start(command)
+        pid, pipes = _start(parts, command)
     except CannotStart as error:
         parts.spool.say(error.message)
         return Ending(error.message, error.exit_code), _Delivery(parts, None)
@@ -107,6 +108,18 @@ def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
     supervisor = Supervisor(parts.folder, parts.task, limits, parts.spool, running)
     parts.signals.receive(supervisor.forward)
     return supervisor.watch(_capture(parts, pipes, delivery)), delivery
+
+
+def _start(parts: _Parts, command: Command) -> Tuple[int, Pipes]:
+    """Start the command, with its code at ``/code`` if that is wanted and can be."""
+    wanted = parts.task.code_mount
+    if wanted is not None:
+        try:
+            mount = CodeMount(wanted["source"], wanted["stage"])
+            return start(command._replace(code_mount=mount))
+        except CannotMount as error:
+            parts.spool.say("/code cannot be had here ({}): use $SEAFLOOR_CODE_DIR.".format(error))
+    return start(command)
 
 
 def _capture(parts: _Parts, pipes: Pipes, delivery: "_Delivery") -> Capture:

@@ -26,7 +26,9 @@ class Task:
             ``command``, a shell line or arguments; ``cwd``, where it starts; ``env``, all its
             variables; ``output_dir`` and ``events_dir``, what it leaves; ``server_file``, where
             the server's address stands; ``token`` or null; ``timeout_s``, ``memory_bytes``,
-            ``cpu_count``, limits or null; ``grace_s`` between SIGTERM and SIGKILL;
+            ``cpu_count``, limits or null; ``code_mount``, null or what is to be at ``/code``
+            (``source``) and an empty folder for making it so (``stage``); ``grace_s`` between
+            SIGTERM and SIGKILL;
             ``sync_command``, which delivers what the client library left in ``sync_dir`` (``[]``:
             there is none).
 
@@ -50,6 +52,9 @@ class Task:
         self.token: Optional[str] = _field(document, "token", (str, type(None)))
         self.timeout_s: Optional[float] = _number(document, "timeout_s")
         self.memory_bytes: Optional[int] = _field(document, "memory_bytes", (int, type(None)))
+        self.code_mount: Optional[Dict[str, str]] = _field(
+            document, "code_mount", (dict, type(None))
+        )
         self.cpu_count: Optional[float] = _number(document, "cpu_count")
         self.grace_s: float = _number(document, "grace_s") or 0.0
         self.sync_command: List[str] = _field(document, "sync_command", list)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from seafloor.code.archive import ArchiveRequest, OpenRemote, check_request, resolve_archive
 from seafloor.domain.code import (
@@ -20,6 +22,17 @@ from seafloor.domain.ids import parse_git_commit, parse_sha256
 from seafloor.domain.names import check_path
 from seafloor.domain.specs import ExperimentSpec
 
+IMAGE_WARNING: Final = (
+    "The code is not localised but taken as it lies where the run starts: nobody can prove which "
+    "it was, or run it again. Better: sync_mode git (a commit) or local (a snapshot), which give "
+    "every run the same folder under /code and a receipt."
+)
+MOUNT_WARNING: Final = (
+    "The command names /code, which this machine does not allow us to provide: use "
+    "$SEAFLOOR_CODE_DIR, or paths from the working folder."
+)
+_CODE_FOLDER: Final = re.compile(r"(?<![\w./~-])/code(?![\w.-])")
+
 
 class CodeSources:
     """Finds out, at submission, what an archive is.
@@ -29,10 +42,12 @@ class CodeSources:
 
     Args:
         open_remote: Opens an address.
+        code_is_mounted: Says whether commands see their code at ``/code``. Blocking.
     """
 
-    def __init__(self, open_remote: OpenRemote) -> None:
+    def __init__(self, open_remote: OpenRemote, code_is_mounted: Callable[[], bool]) -> None:
         self._open_remote = open_remote
+        self._code_is_mounted = code_is_mounted
 
     async def resolve(self, spec: ExperimentSpec, sent: CodeSource | None) -> CodeSource | None:
         """Make the code of a spec immutable, where that is the server's to do.
@@ -63,6 +78,15 @@ class CodeSources:
         )
         return await asyncio.to_thread(resolve_archive, request, self._open_remote)
 
+    async def warnings(self, spec: ExperimentSpec, code: CodeSource | None) -> tuple[str, ...]:
+        """What somebody who submits this should know, one sentence or two each."""
+        if isinstance(code, ImageCode):
+            return (IMAGE_WARNING,)
+        if code is None or not names_code_folder(spec):
+            return ()
+        mounted = await asyncio.to_thread(self._code_is_mounted)
+        return () if mounted else (MOUNT_WARNING,)
+
 
 _KINDS_OF: Mapping[SyncMode, type] = {
     SyncMode.GIT: GitCode,
@@ -70,6 +94,19 @@ _KINDS_OF: Mapping[SyncMode, type] = {
     SyncMode.IMAGE: ImageCode,
 }
 """What each ``sync_mode`` becomes; all others an archive."""
+
+
+def names_code_folder(spec: ExperimentSpec) -> bool:
+    """Whether the command, or a variable of it, names the absolute path ``/code``.
+
+    >>> from seafloor.domain.specs import ExperimentSpec
+    >>> names_code_folder(ExperimentSpec(name="x", command="python /code/digits/train.py"))
+    True
+    >>> names_code_folder(ExperimentSpec(name="x", command="python ./code/train.py /codes"))
+    False
+    """
+    words = spec.command if isinstance(spec.command, list) else [spec.command or ""]
+    return any(_CODE_FOLDER.search(word) for word in (*words, *spec.env.values()))
 
 
 def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
@@ -134,7 +171,9 @@ def _check_archive(code: ArchiveCode, mode: SyncMode) -> None:
         )
 
 
-def submitted(code: CodeSource | None, environment: str | None) -> str:
+def submitted(
+    code: CodeSource | None, environment: str | None, warnings: Sequence[str] = ()
+) -> str:
     """Say what a workload was submitted with, for its first event."""
     parts: list[str] = []
     if isinstance(code, GitCode):
@@ -148,4 +187,4 @@ def submitted(code: CodeSource | None, environment: str | None) -> str:
     elif isinstance(code, ImageCode):
         parts.append(f"the code that is there already{f' in {code.path}' if code.path else ''}")
     parts.append(f"environment {environment}" if environment else "the Python it is given")
-    return f"Submitted with {' and '.join(parts)}."
+    return " ".join((f"Submitted with {' and '.join(parts)}.", *warnings))

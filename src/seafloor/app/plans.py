@@ -29,6 +29,7 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
     limits: dict[str, str]
     steps: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class Plans:
@@ -85,6 +86,7 @@ class Plans:
             command=spec.command or "",
             variables={**variables, **spec.env},
             limits=_limits(spec),
+            warnings=await self._code_sources.warnings(spec, code),
             steps=_steps(spec, code, exists=exists, environment=environment, cached=cached),
         )
 

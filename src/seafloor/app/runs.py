@@ -235,6 +235,7 @@ class Runs:
         name = check_name(name) if name else made_up_name()
         user = _checked_user(new.user)
         experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
+        warnings = await self._rooms.code_sources.warnings(spec, code)
         now_ns = self._clock.now_ns()
         workload = Workload(
             id=new_workload_id(self._clock),
@@ -253,12 +254,17 @@ class Runs:
             environment=environment,
             attempt=1,
         )
-        event = NewEvent(now_ns, "user", submitted(code, environment), kind="state")
+        event = NewEvent(now_ns, "user", submitted(code, environment, warnings), kind="state")
         created = await self._metadata.workload_create(
             workload, labels=labels, event=event, idempotency_key=new.idempotency_key
         )
         self._wakeup.ring()
         return created
+
+    async def warnings(self, launched: Workload) -> tuple[str, ...]:
+        """What whoever submitted a run should know; see ``CodeSources.warnings``."""
+        spec = parse_experiment(launched.spec)
+        return await self._rooms.code_sources.warnings(spec, launched.code)
 
     async def find(self, text: str) -> WorkloadId:
         """Read an id, or a unique beginning or end of one (4 digits at least).

@@ -65,11 +65,14 @@ class LaunchSettings:
         reconcile_interval_s: Seconds between two looks at the running tasks.
         place_lost_after_s: Seconds without a word from another server of this installation after
             which what runs there is lost.
+        mount_code: Whether commands see their code at the absolute path ``/code`` as well, where
+            this machine allows that (Linux, with user namespaces or as root).
     """
 
     starts_at_once_max: int = 4
     reconcile_interval_s: float = 1.0
     place_lost_after_s: float = 600.0
+    mount_code: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
-_TYPES: dict[str, type[Any]] = {"str": str, "int": int, "float": float}
+_TYPES: dict[str, type[Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 def environment() -> Mapping[str, str]:
@@ -229,8 +232,16 @@ def _set(
     origins[name] = origin
 
 
+_SWITCHES = {"true": True, "false": False}
+
+
 def _fit(value: object, wanted: type[Any], *, name: str, origin: str) -> Any:
-    if isinstance(value, bool) and wanted is not bool:
+    if wanted is bool:
+        switch = value if isinstance(value, bool) else _SWITCHES.get(str(value).lower())
+        if switch is None:
+            raise InvalidValue(f'{origin}: {name} is true or false, not "{value}".', field=name)
+        return switch
+    if isinstance(value, bool):
         raise InvalidValue(f"{origin}: {name} must be a {wanted.__name__}.", field=name)
     if isinstance(value, wanted):
         return value

@@ -38,6 +38,7 @@ from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import Asked, EnvironmentLock, lock_environment
 from seafloor.environments.stored import EnvironmentArchives
+from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.entries.sql import SqlEntryStore
@@ -85,12 +86,14 @@ async def open_application(
         key = await metadata.installation_value("token_key", first=folder.key())
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
-        code_sources = CodeSources(remote_opener(environment()))
+        code_mounts = CodeMounts(wanted=settings.launch.mount_code)
+        code_sources = CodeSources(remote_opener(environment()), code_mounts.work)
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
-        event_media = EventMedia(event_files, media)
-        delivered = TaskStores(metadata, logs, event_files, artifacts, event_media)
+        delivered = TaskStores(
+            metadata, logs, event_files, artifacts, EventMedia(event_files, media)
+        )
         tasks = Tasks(delivered, clock, wakeup)
         launcher = LocalLauncher(
             work_dir=folder.sub("work"),
@@ -99,6 +102,7 @@ async def open_application(
             fetch_snapshot=_fetcher(snapshots, asyncio.get_running_loop()),
             open_remote=remote_opener(environment()),
             environments=cache,
+            code_mounts=code_mounts,
         )
         stack.push_async_callback(launcher.close)
         reconciler = Reconciler(

@@ -37,6 +37,8 @@ def plan(given: Given, **what: object) -> None:
         return
     for number, step in enumerate(made.steps, start=1):
         click.echo(f"{number}. {step}")
+    for warning in made.warnings:
+        say(f"warning: {warning}")
     if made.code_path is not None:
         click.echo(f"\ncode   {made.code_path}")
     for title, values in (("limits", made.limits), ("variables", made.variables)):

@@ -15,7 +15,7 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
 if TYPE_CHECKING:
     from seafloor.cli.submissions import SubmissionOptions
     from seafloor.sdk.client import Client
-    from seafloor.wire.runs import RunView
+    from seafloor.wire.runs import RunCreated, RunView
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,14 @@ def submit(given: Given, what: SubmissionOptions, options: RunOptions) -> int:
     return follow(given, _create(given, what, options), options)
 
 
-def follow(given: Given, created: RunView, options: RunOptions) -> int:
+def follow(given: Given, created: RunCreated, options: RunOptions) -> int:
     """Say that a run was submitted and, unless it is detached, follow it.
 
     Returns:
         The exit code.
     """
+    for warning in created.warnings:
+        say(f"warning: {warning}")
     say(f"run {created.id[-8:]} {created.name} of {created.experiment.name}: {created.url}")
     if options.detach:
         if given.json:
@@ -109,7 +111,7 @@ def follow(given: Given, created: RunView, options: RunOptions) -> int:
     return code_of_run(ended.state, ended.ending)
 
 
-def _create(given: Given, what: SubmissionOptions, options: RunOptions) -> RunView:
+def _create(given: Given, what: SubmissionOptions, options: RunOptions) -> RunCreated:
     from seafloor.cli.submissions import make_submission, parse_params, resolve_code
     from seafloor.wire.runs import RunCreate
 

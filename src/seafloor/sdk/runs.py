@@ -11,6 +11,7 @@ from seafloor.wire.runs import (
     Comparison,
     EventPage,
     RunCreate,
+    RunCreated,
     RunDeleted,
     RunPage,
     RunUpdate,
@@ -64,7 +65,7 @@ class Runs:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, run: RunCreate) -> RunView:
+    def create(self, run: RunCreate) -> RunCreated:
         """Create a run, or return the one that has its id or idempotency key.
 
         Raises:
@@ -72,7 +73,7 @@ class Runs:
         """
         repeatable = run.id is not None or run.idempotency_key is not None
         request = Request("POST", _RUNS, json=run, repeatable=repeatable)
-        return self._transport.call(request, RunView)
+        return self._transport.call(request, RunCreated)
 
     def get(self, run_id: str) -> RunView:
         """Read a run.

@@ -119,6 +119,16 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     spec: dict[str, Any] = {}
 
 
+class RunCreated(RunView, frozen=True, kw_only=True):
+    """The answer to ``POST /api/v1/runs``.
+
+    Args:
+        warnings: What whoever submitted it should know; its first event says so, too.
+    """
+
+    warnings: tuple[str, ...] = ()
+
+
 class RunPage(msgspec.Struct, frozen=True):
     """``GET /api/v1/runs``; ``next`` is the cursor of the next page, None at the end."""
 

@@ -66,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         variables: Names and values that the task would see, tokens left out.
         limits: cpu, memory, timeout, retries, as understood.
         steps: What would be done, one sentence each.
+        warnings: What whoever submits it should know.
     """
 
     experiment: str
@@ -78,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
     limits: dict[str, str]
     steps: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class WorkloadPageLater(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -28,6 +29,7 @@ from seafloor.wire.runs import (
     Comparison,
     EventPage,
     RunCreate,
+    RunCreated,
     RunDeleted,
     RunPage,
     RunUpdate,
@@ -73,10 +75,11 @@ async def list_runs(
 
 
 @post("/runs", responses=documented(404, 409, 413, 501), summary="Create a run")
-async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
+async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunCreated:
     """Create a run: launched (with ``spec``) or tracked (with ``experiment``)."""
     app = application_of(request)
     by = principal_of(request)
+    warnings: tuple[str, ...] = ()
     if data.spec is not None:
         _check_launched(data)
         if not isinstance(by, Administrator):
@@ -94,6 +97,7 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
             by=by,
         )
         created_id = launched.id
+        warnings = await app.runs.warnings(launched)
     else:
         if data.code is not None:
             raise InvalidValue("`code` needs a `spec`.", field="code")
@@ -112,7 +116,8 @@ async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunView:
             by=by,
         )
         created_id = tracked.workload.id
-    return views_of(request).run(await app.runs.details(created_id), alone=True)
+    view = views_of(request).run(await app.runs.details(created_id), alone=True)
+    return RunCreated(**msgspec.structs.asdict(view), warnings=warnings)
 
 
 def _check_launched(data: RunCreate) -> None:

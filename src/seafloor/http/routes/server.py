@@ -71,6 +71,7 @@ async def make_plan(request: AnyRequest, data: JSONBody[PlanCreate]) -> Plan:
         variables=planned.variables,
         limits=planned.limits,
         steps=planned.steps,
+        warnings=planned.warnings,
     )
 
 

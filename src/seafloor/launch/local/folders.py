@@ -6,6 +6,7 @@
                                     output/        becomes artifacts
                                     events/        tf.events files
                                     client/        what the client library has not sent
+                                    stage/         empty; where a root with /code is made
                                     tasks/<task>/  the agent's folder (``seafloor.agent``)
 """
 
@@ -53,6 +54,11 @@ class AttemptFolders:
     def client(self) -> Path:
         """Where the client library of the command keeps what it has not sent."""
         return self.root / "client"
+
+    @property
+    def stage(self) -> Path:
+        """Empty; the command's own root is made here, seen by it alone."""
+        return self.root / "stage"
 
     def task(self, task: str) -> Path:
         """The agent's folder."""

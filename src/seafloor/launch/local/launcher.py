@@ -20,6 +20,7 @@ from seafloor.domain.errors import Conflict, PodRejected
 from seafloor.domain.ids import Sha256
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_words, read_pipe
+from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
 from seafloor.launch.local.observation import observe_ended
@@ -48,6 +49,7 @@ class LocalLauncher:
         fetch_snapshot: Writes the archive of a digest to a path.
         open_remote: Opens the address of an archive.
         environments: Built environments.
+        code_mounts: Whether commands have their code at ``/code``; None: they do not.
         inherited: Variables of which commands inherit a few; None: those of this process.
     """
 
@@ -60,6 +62,7 @@ class LocalLauncher:
         fetch_snapshot: Callable[[Sha256, Path], None],
         open_remote: OpenRemote,
         environments: EnvironmentCache,
+        code_mounts: CodeMounts | None = None,
         inherited: Mapping[str, str] | None = None,
     ) -> None:
         self._work_dir = work_dir.absolute()
@@ -68,6 +71,7 @@ class LocalLauncher:
         self._fetch_snapshot = fetch_snapshot
         self._open_remote = open_remote
         self._environments = environments
+        self._code_mounts = code_mounts or CodeMounts(wanted=False)
         # A command inherits a few by name; which ones is for this room to know, not for settings.
         self._inherited = dict(os.environ if inherited is None else inherited)  # noqa: TID251
         self._agents = Agents()
@@ -188,6 +192,7 @@ class LocalLauncher:
             "cwd": str(_working_folder(launch, folders)),
             "env": variables,
             "code_dir": str(folders.code),
+            "code_mount": self._code_mount(launch, folders),
             "output_dir": str(folders.output),
             "events_dir": str(folders.events),
             "server_file": str(self._server_file),
@@ -200,6 +205,13 @@ class LocalLauncher:
             "sync_command": [sys.executable, "-m", "seafloor.cli", "sync"],
             "sync_dir": str(folders.client / "spool"),
         }
+
+    def _code_mount(self, launch: TaskLaunch, folders: AttemptFolders) -> dict[str, str] | None:
+        localized = launch.code is not None and not isinstance(launch.code, ImageCode)
+        if not localized or not self._code_mounts.work():
+            return None
+        folders.stage.mkdir(exist_ok=True)
+        return {"source": str(folders.code), "stage": str(folders.stage)}
 
     async def observe(self, key: TaskKey) -> TaskObservation:
         """Say how a task fares, from its lock and its files."""

@@ -1,0 +1,140 @@
+"""The absolute path ``/code`` for one command: a mount that nobody else sees. Never needs root.
+
+In a mount namespace of its own the command sees the folder of its code at ``/code``. Whoever may
+not mount gets a user namespace as well, in which it may; there it keeps its own user and group, and
+has no right that it did not have before. Where ``/code`` cannot be made, as under ``/`` by an
+ordinary user, the root becomes a small read-only file system with everything of the old one bound
+into it.
+
+Run as a program it tries whether this machine allows that: ``code_mount.py <folder> <stage>``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, List, Optional
+
+CODE = "/code"
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 32, 4096, 16384, 1 << 19
+_MNT_DETACH = 2
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "s390x": 217, "riscv64": 41}
+
+
+class CodeMount:
+    """Puts a folder at ``/code`` for this process and those that it starts.
+
+    To be made before a fork, since loading the C library may need memory and locks, and entered
+    in the child, which has no threads.
+
+    Args:
+        source: The folder.
+        stage: An empty folder that nothing else uses.
+    """
+
+    def __init__(self, source: str, stage: str) -> None:
+        import ctypes
+
+        self._source = source
+        self._stage = stage
+        self._ctypes = ctypes
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._pivot_root = _PIVOT_ROOT.get(os.uname().machine)
+
+    def enter(self) -> None:
+        """Do it. There is no way back: after an OSError this process is of no use.
+
+        Raises:
+            OSError: the machine does not allow it.
+        """
+        self._unshare()
+        # What the machine mounts later is seen here, and nothing of ours there.
+        self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
+        if not os.path.isdir(CODE) and not _made():
+            self._change_root()
+        else:
+            self._mount(self._source, CODE, None, _MS_BIND | _MS_REC)
+
+    def _unshare(self) -> None:
+        uid, gid = os.getuid(), os.getgid()
+        if uid == 0:
+            self._check(self._libc.unshare(_CLONE_NEWNS))
+            return
+        self._check(self._libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", "{0} {0} 1".format(uid)),
+            ("gid_map", "{0} {0} 1".format(gid)),
+        ):
+            with open("/proc/self/" + name, "w", encoding="ascii") as stream:
+                stream.write(text)
+
+    def _change_root(self) -> None:
+        """Make a root that has ``/code`` beside all that the old one has."""
+        if self._pivot_root is None:
+            raise OSError("how to change the root on this kind of machine is not known")
+        new = self._stage
+        self._mount("none", new, "tmpfs", _MS_NOSUID | _MS_NODEV, b"size=1m,mode=755")
+        for name in os.listdir("/"):
+            self._bind("/" + name, new + "/" + name)
+        os.mkdir(new + CODE)
+        self._mount(self._source, new + CODE, None, _MS_BIND | _MS_REC)
+        os.chdir(new)
+        self._check(self._libc.syscall(self._pivot_root, b".", b"."))
+        self._check(self._libc.umount2(b".", _MNT_DETACH))
+        os.chdir("/")
+        flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+        self._mount(None, "/", None, flags)
+
+    def _bind(self, old: str, new: str) -> None:
+        if os.path.islink(old):
+            os.symlink(os.readlink(old), new)
+        elif os.path.isdir(old):
+            os.mkdir(new)
+            self._mount(old, new, None, _MS_BIND | _MS_REC)
+        else:
+            with open(new, "wb"):
+                pass
+            self._mount(old, new, None, _MS_BIND)
+
+    def _mount(
+        self,
+        source: Optional[str],
+        target: str,
+        kind: Optional[str],
+        flags: int,
+        options: Optional[bytes] = None,
+    ) -> None:
+        texts: List[Any] = [
+            None if text is None else os.fsencode(text) for text in (source, target, kind)
+        ]
+        self._check(self._libc.mount(*texts, self._ctypes.c_ulong(flags), options))
+
+    def _check(self, result: int) -> None:
+        if result != 0:
+            number = self._ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+
+def _made() -> bool:
+    """Make ``/code`` where we may: as root its own root stays as it is."""
+    try:
+        os.mkdir(CODE)
+    except OSError:
+        return False
+    return True
+
+
+def _try(source: str, stage: str) -> None:
+    CodeMount(source, stage).enter()
+    if os.stat(CODE).st_ino != os.stat(source).st_ino:
+        raise OSError("what is at /code is not what was put there")
+
+
+if __name__ == "__main__":
+    try:
+        _try(sys.argv[1], sys.argv[2])
+    except OSError as error:
+        sys.exit(str(error))
