@@ -117,7 +117,6 @@ def test_batch__by_a_short_id__goes_the_frameworks_way(call: Call, run_id: str, 
         ({"sequence": 1 << 63}, None),
         ({"sequence": 1.5}, None),
         ({"sequence": True}, None),
-        ({"attempt": 1}, "attempt"),
         ({"attempt": -1}, None),
         ({"attempt": 1 << 40}, "attempt"),
         ({"value": ...}, None),
@@ -150,6 +149,14 @@ def test_batch__damaged_anywhere__is_never_a_bug(shared_server: LiveServer, data
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     path = f"/api/v1/runs/{'0' * 32}/metrics/batches"
     assert ask(shared_server.url, "POST", path, body=bytes(body)).status in (400, 404)
+
+
+def test_batch__of_an_attempt__is_kept_with_it_by_a_tracked_run(call: Call, path: str) -> None:
+    assert written(call("POST", path, made(attempt=7))) == (3, 0)
+    key = POINTS[0].key
+    series = path.replace("batches", f"series?key={key}&attempt=")
+    assert call("GET", f"{series}7").json["points"] != []
+    assert call("GET", f"{series}0").json["points"] == []
 
 
 def test_batch__too_large__is_refused(call: Call, path: str) -> None:

@@ -25,6 +25,7 @@ _HOMES = {
     "mlflow": ("seafloor.cli.imports:mlflow", "From an MLflow server, database or folder."),
     "wandb": ("seafloor.cli.imports:wandb", "From the offline runs of wandb."),
     "tensorboard": ("seafloor.cli.imports:tensorboard", "From a folder of tf.events files."),
+    "seafloor": ("seafloor.cli.imports:seafloor", "From a folder that `seafloor export` wrote."),
 }
 _TOLD_EVERY_S = 10.0
 _SHOWN_MAX = 12
@@ -146,6 +147,26 @@ def tensorboard(given: Given, place: Path, **options: Any) -> int:
         return TensorBoardSource(place, report)
 
     return bring(given, "tensorboard", opened, **options)
+
+
+@click.command()
+@click.argument("place", metavar="DIR", type=click.Path(path_type=Path))
+@import_options
+@server_options
+@json_option
+@pass_given
+def seafloor(given: Given, place: Path, *, project: str | None, **options: Any) -> int:
+    """Import what `seafloor export` wrote.
+
+    Runs and models come under the ids that they have, experiments by name into the projects that
+    they were in; --project NAME puts all of them there.
+    """
+    from seafloor.sdk.imports.seafloor.source import ExportSource
+
+    def opened(report: Report) -> Source:  # noqa: ARG001 - all is told later
+        return ExportSource(place, project=project)
+
+    return bring(given, "seafloor", opened, project=project, **options)
 
 
 def bring(

@@ -30,7 +30,11 @@ _HOMES = {
     "plan": ("seafloor.cli.plan:plan", "Say what a spec would do, and do nothing."),
     "open": ("seafloor.cli.open:open_page", "Open the page of a run in a browser."),
     "sync": ("seafloor.cli.sync:sync", "Send what was logged while no server could be reached."),
-    "import": ("seafloor.cli.imports:imports", "Bring here what other programs kept."),
+    "export": ("seafloor.cli.export:export", "Write experiments and runs to Parquet files."),
+    "import": (
+        "seafloor.cli.imports:imports",
+        "Bring here what other programs kept, or an export.",
+    ),
     "copy": ("seafloor.cli.copy:copy", "Copy a whole installation to another place."),
     "config": ("seafloor.cli.config:config", "Show the settings in effect."),
     "doctor": ("seafloor.cli.doctor:doctor", "Check this machine and the server."),

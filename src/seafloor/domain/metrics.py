@@ -14,6 +14,7 @@ STEP_MIN = INT64_MIN
 TIME_MS_MAX = INT64_MAX // 1_000_000 - 1  # so that nanoseconds fit an int64
 POINTS_PER_APPEND_MAX = 50_000
 SEQUENCE_MAX = INT64_MAX
+ATTEMPT_MAX = (1 << 31) - 1
 
 _WRITER = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 

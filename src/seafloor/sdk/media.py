@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from pathlib import Path
 
 from seafloor.domain.media import BlobName, MediaKind, MediaRecord, MediaSeries
+from seafloor.sdk.artifacts import fetch_file
 from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.media import BlobStored, MediaAppend, MediaAppended, MediaKeys, MediaList
 
@@ -46,6 +48,10 @@ class Media:
             NotFound: there is no such blob.
         """
         return self._transport.fetch(Request("GET", f"{_path(run_id)}/blobs/{name}"))
+
+    def get_blob(self, run_id: str, name: BlobName, target: Path) -> int:
+        """Fetch a blob into a file; see ``Artifacts.get``. Its digest is the caller's to check."""
+        return fetch_file(self._transport, f"{_path(run_id)}/blobs/{name}", target)
 
     def keys(self, run_id: str) -> Generator[MediaSeries]:
         """Read which keys and kinds there are, page by page."""

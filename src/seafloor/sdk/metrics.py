@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from seafloor.domain.metrics import BatchId, Point
 from seafloor.sdk.transport import Request, Transport, quote
-from seafloor.wire.metric_batches import encode_batch
+from seafloor.wire.metric_batches import BatchIn, encode_batch, encode_columns
 from seafloor.wire.metrics import (
     ChartOut,
     MetricList,
@@ -17,6 +19,9 @@ from seafloor.wire.metrics import (
     SeriesPointOut,
 )
 from seafloor.wire.numbers import number_out
+
+if TYPE_CHECKING:
+    import urllib3
 
 
 class Metrics:
@@ -57,12 +62,18 @@ class Metrics:
             Conflict: the run is deleted, or the writer's last batch had this number and other
                 points. None was written.
         """
-        request = Request(
-            "POST",
-            f"{_path(run_id)}/batches",
-            body=encode_batch(points, batch),
-            repeatable=True,
-        )
+        return self._append(run_id, encode_batch(points, batch))
+
+    def append_columns(self, run_id: str, columns: BatchIn) -> PointsAppended:
+        """Append points that are columns already; see ``append_batch``.
+
+        Raises:
+            InvalidValue: a launched run has not had the attempt. None was written.
+        """
+        return self._append(run_id, encode_columns(columns))
+
+    def _append(self, run_id: str, body: bytes) -> PointsAppended:
+        request = Request("POST", f"{_path(run_id)}/batches", body=body, repeatable=True)
         return self._transport.call(request, PointsAppended)
 
     def list(self, run_id: str) -> MetricList:
@@ -86,6 +97,13 @@ class Metrics:
             cursor = page.next
             if cursor is None:
                 return
+
+    @contextmanager
+    def open_arrow(self, run_id: str, key: str) -> Generator[urllib3.BaseHTTPResponse]:
+        """Read a whole series as an Arrow stream: attempt, step, time_ms, value."""
+        request = Request("GET", f"{_path(run_id)}/arrow", query=[("key", key)])
+        with self._transport.open(request) as response:
+            yield response
 
     def chart(self, run_id: str, key: str, *, buckets: int) -> ChartOut:
         """Read a series in buckets with exact extremes."""

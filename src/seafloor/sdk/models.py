@@ -24,6 +24,19 @@ class _Listing(msgspec.Struct, frozen=True):
     files: tuple[_Entry, ...] = ()
 
 
+class _ModelInfo(msgspec.Struct, frozen=True):
+    model_id: str
+
+
+class _Model(msgspec.Struct, frozen=True):
+    info: _ModelInfo
+
+
+class _ModelPage(msgspec.Struct, frozen=True):
+    models: tuple[_Model, ...] = ()
+    next_page_token: str | None = None
+
+
 class Models:
     """Inputs of runs, and the models that they logged.
 
@@ -47,6 +60,18 @@ class Models:
         """Read the models that a run logged."""
         request = Request("GET", f"/api/v1/runs/{quote(run_id)}/logged-models")
         return self._transport.call(request, LoggedModelList)
+
+    def ids_in(self, experiment_id: int) -> Generator[str]:
+        """Read the ids of the living models of an experiment, those of no run too."""
+        search: dict[str, object] = {"experiment_ids": [str(experiment_id)], "max_results": 1000}
+        while True:
+            path = "/api/2.0/mlflow/logged-models/search"
+            request = Request("POST", path, json=search, repeatable=True)
+            page = self._transport.call(request, _ModelPage)
+            yield from (model.info.model_id for model in page.models)
+            if not page.next_page_token:
+                return
+            search["page_token"] = page.next_page_token
 
     def put(self, model_id: str, model: LoggedModelPut) -> LoggedModelView:
         """Keep a model under the id it has; a repeat is harmless.

@@ -22,7 +22,8 @@ class BatchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         step, time_ms: int64 of each point.
         value: float64 of each point.
         writer, sequence: Which batch of whom it is; both or neither.
-        attempt: Which attempt of the run measured them; None: the one it is at.
+        attempt: Which attempt of the run measured them; None: the one it is at. Of a tracked run,
+            which has none here, any: it may have been brought from elsewhere.
     """
 
     keys: list[str]
@@ -59,4 +60,9 @@ def encode_batch(points: Sequence[Point], batch: BatchId | None) -> bytes:
         )
     except struct.error as error:
         raise InvalidValue("A step and a time are integers of 64 bits.", field="points") from error
+    return encode_columns(columns)
+
+
+def encode_columns(columns: BatchIn) -> bytes:
+    """Encode columns."""
     return _ENCODER.encode(columns)

@@ -20,7 +20,7 @@ from seafloor.app.application import Application
 from seafloor.app.tokens import Principal
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SeafloorError
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, BatchId
+from seafloor.domain.metrics import ATTEMPT_MAX, POINTS_PER_APPEND_MAX, BatchId
 from seafloor.http.bodies import answer_json, whole_body
 from seafloor.http.errors import documented, respond
 from seafloor.http.requests import APPEND_BYTES_MAX, AnyRequest, body_bytes, principal_of
@@ -62,8 +62,10 @@ async def append(
     await app.tokens.check_write(principal, workload_id)
     if found.attempt is not None:
         run = await app.runs.check_active(workload_id)
-        if found.attempt > run.attempt:
+        if run.origin == "launched" and found.attempt > run.attempt:
             raise InvalidValue(f"The run has had {run.attempt} attempts.", field="attempt")
+        if found.attempt > ATTEMPT_MAX:
+            raise InvalidValue(f"An attempt is at most {ATTEMPT_MAX}.", field="attempt")
     receipt = await app.stores.metrics.append(
         workload_id, columns, attempt=found.attempt, batch=batch
     )

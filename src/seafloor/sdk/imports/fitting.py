@@ -109,10 +109,10 @@ class Fit:
             else:
                 yield item
 
-    def other(self, fields: Mapping[str, object]) -> None:
+    def other(self, fields: Mapping[str, object], *, of: str = "a run") -> None:
         """Fields of the source for which there is no place."""
         for field, value in fields.items():
-            self._keep(f"field {field} of a run: no place", "fields", field, value)
+            self._keep(f"field {field} of {of}: no place", "fields", field, value)
 
     def note(self, what: str) -> None:
         """Say that something is not as it was, and nothing of it needs to be kept."""

@@ -17,7 +17,13 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.errors import AlreadyExists, SourceError
+from seafloor.domain.errors import (
+    AlreadyExists,
+    InvalidValue,
+    NotFound,
+    NotSupported,
+    SourceError,
+)
 from seafloor.domain.experiments import DEFAULT_EXPERIMENT_ID, Experiment
 from seafloor.domain.workloads import FINAL_STATES
 from seafloor.sdk.client import Client
@@ -160,12 +166,14 @@ class Importer:
         if record.artifact_location:
             tags[LOCATION_TAG] = record.artifact_location[:EXPERIMENT_TAG_CHARS_MAX]
         created_ns = fit.time_ns(record.created_ns, what="experiment creation")
-        self._keep_in_report("experiments", record.source_id, fit)
         project = self._project(record)
         found = self._find(name, project)
         if found is None:
-            create = ExperimentCreate(name, project, tags, created_ns=created_ns)
-            return _Target(self._client.experiments.create(create), {}, frozenset())
+            create = ExperimentCreate(name, project, tags, record.spec, created_ns)
+            made = self._create(create, fit)
+            self._keep_in_report("experiments", record.source_id, fit)
+            return _Target(made, {}, frozenset())
+        self._keep_in_report("experiments", record.source_id, fit)
         if found.deleted_ns is not None and not record.deleted:
             self._report.fail(
                 f"experiment {record.name}",
@@ -181,6 +189,15 @@ class Importer:
         living = self._runs_of(found, deleted=False)
         removed = self._runs_of(found, deleted=True)
         return _Target(found, living | removed, frozenset(removed))
+
+    def _create(self, create: ExperimentCreate, fit: Fit) -> Experiment:
+        try:
+            return self._client.experiments.create(create)
+        except (InvalidValue, NotFound, NotSupported):
+            if create.spec is None:
+                raise
+        fit.other({"spec": create.spec}, of="an experiment")
+        return self._client.experiments.create(msgspec.structs.replace(create, spec=None))
 
     def _project(self, record: ExperimentRecord) -> str:
         if record.project is None:
@@ -220,6 +237,7 @@ class Importer:
         if self._options.files:
             self._bring_files(run_id, self._source.files(run, self._report), is_new=is_new)
         self._bring_event_files(run_id, self._source.event_files(run))
+        self._source.bring_more(self._client, run, self._report)
         self._keep_in_run(run_id, fit)
         self._end_run(run_id, run, fit, last_ms)
         if goes:

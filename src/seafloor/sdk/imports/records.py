@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
+from seafloor.sdk.client import Client
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, RunInputs
 
@@ -57,6 +58,7 @@ class ExperimentRecord:
         project: Where the source says it belongs; None: where the user says.
         created_ns: UTC; None: unknown.
         artifact_location: Where its files were, if that says something.
+        spec: Its saved spec, if it has one of ours.
     """
 
     source_id: str
@@ -66,6 +68,7 @@ class ExperimentRecord:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     deleted: bool = False
     artifact_location: str = ""
+    spec: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +195,9 @@ class Source(Protocol):
     def event_files(self, run: RunRecord) -> Iterable[FileRecord]:  # noqa: ARG002 - none
         """The tf.events files of a run, whose scalars are not among its points."""
         return ()
+
+    def bring_more(self, client: Client, run: RunRecord, report: Report) -> None:
+        """Bring of a run what only this source has; before its final state, and at each repeat."""
 
     def models(
         self,

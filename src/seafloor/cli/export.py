@@ -1,0 +1,98 @@
+"""``seafloor export``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seafloor.cli.output import print_json, say
+from seafloor.cli.quantities import shown_size
+from seafloor.cli.session import Given, json_option, pass_given, server_options
+
+if TYPE_CHECKING:
+    from seafloor.sdk.exports.exporter import Exported
+
+_TOLD_EVERY_S = 10.0
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--project", metavar="NAME", help="Only of this project.")
+@click.option(
+    "--experiment", "experiments", metavar="NAME", multiple=True, help="Only this experiment."
+)
+@click.option("--run", "runs", metavar="RUN", multiple=True, help="Only this run.")
+@click.option(
+    "--artifacts/--no-artifacts", default=True, help="Whether the bytes of files come along."
+)
+@server_options
+@json_option
+@pass_given
+def export(
+    given: Given,
+    folder: Path,
+    project: str | None,
+    experiments: tuple[str, ...],
+    runs: tuple[str, ...],
+    *,
+    artifacts: bool,
+) -> int:
+    """Write experiments and runs to a folder of Parquet files.
+
+    DuckDB, pandas and Spark read the tables directly; `seafloor import seafloor DIR` brings them to
+    a server again. DIR is whole when it has a manifest.json, which is written last. An export that
+    was interrupted is repeated by the same command, and files that had come are not fetched again.
+    """
+    from seafloor.cli.exit_codes import OK
+    from seafloor.sdk.exports.exporter import ExportOptions
+    from seafloor.sdk.exports.exporter import export as write
+
+    client = given.client
+    client.health()
+    options = ExportOptions(project, experiments, runs, artifacts)
+    say(f"Exporting {client.url} to {folder} …")
+    progress = _Progress()
+    try:
+        manifest, done = write(client, folder, options, progress.told)
+    finally:
+        progress.end()
+    if given.json:
+        print_json(manifest)
+        return OK
+    click.echo(
+        f"{done.runs:,} runs of {done.experiments:,} experiments, {done.points:,} points, "
+        f"{done.media:,} media, {done.models:,} models, {done.files:,} files "
+        f"({shown_size(done.file_bytes)}): {folder}"
+    )
+    for name in done.vanished:
+        say(f"removed from the server while it was exported: {name}")
+    return OK
+
+
+class _Progress:
+    """Tells how far an export is: in place on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+        self._in_place = sys.stderr.isatty()
+
+    def told(self, done: Exported) -> None:
+        """Tell it, if it is time to."""
+        now_s = time.monotonic()
+        if now_s - self._last_s < (0.2 if self._in_place else _TOLD_EVERY_S):
+            return
+        self._last_s = now_s
+        line = f"{done.runs:,} runs, {done.points:,} points, {done.files:,} files"
+        if self._in_place:
+            click.echo(f"\r\033[K{line}", nl=False, err=True)
+        else:
+            say(line)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._in_place:
+            click.echo("\r\033[K", nl=False, err=True)

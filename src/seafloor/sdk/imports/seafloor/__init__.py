@@ -1,0 +1,1 @@
+"""The source is an export of Seafloor's own."""

@@ -1,0 +1,370 @@
+"""An export as a source of runs.
+
+The rows of a run stand in every table in the order of the runs, so a run is read where the counts
+of those before it say that it begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from seafloor.domain.errors import SourceError
+from seafloor.domain.media import Blob, Content, MediaRecord
+from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, Point
+from seafloor.domain.models import DatasetInput
+from seafloor.sdk.client import Client
+from seafloor.sdk.exports.arrow import arrow
+from seafloor.sdk.exports.exporter import LAUNCHED
+from seafloor.sdk.exports.folder import digest_of
+from seafloor.sdk.exports.manifest import (
+    IN_PARTS,
+    OF_A_MODEL,
+    OF_A_RUN,
+    TABLES,
+    Manifest,
+    blob_path,
+    read_manifest,
+)
+from seafloor.sdk.imports.records import (
+    ExperimentRecord,
+    FileRecord,
+    ModelRecord,
+    RunRecord,
+    RunState,
+    Source,
+)
+from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.seafloor.rows import Row, TableRows
+from seafloor.sdk.imports.transfer import pieces
+from seafloor.wire.metric_batches import BatchIn
+from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
+from seafloor.wire.numbers import number_out
+
+KEPT_IN: Final = "seafloor-import"
+"""Folder among a run's files for what was printed, and for tf.events files of further attempts."""
+
+_STATES: Final[dict[str, RunState]] = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "stopped": "stopped",
+    "lost": "failed",
+}
+_MEDIA_PER_CALL: Final = 100
+
+Places = dict[str, tuple[int, int]]
+"""Of each table the first row and how many."""
+
+
+@dataclass
+class _Begin:
+    """Where an experiment begins in every table, and how many runs and models it has."""
+
+    row: Row
+    at: dict[str, int]
+    left_out: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class ExportSource(Source):
+    """An export; implements ``Source``. Nothing is written to it.
+
+    Args:
+        folder: Of the export.
+        project: Where all experiments go; None: the projects that they were in.
+
+    Raises:
+        SourceError: it is not whole, damaged, or of another version.
+        NotSupported: pyarrow is not installed.
+    """
+
+    kind = "seafloor"
+
+    def __init__(self, folder: Path, *, project: str | None = None) -> None:
+        self._folder = folder
+        self.label = f"the export {folder.resolve().name}"
+        self._project = project
+        self._manifest = read_manifest(folder)
+        _check_files(folder, self._manifest)
+        self._tables = {name: self._table(name) for name in TABLES}
+        self._begins = self._find_begins()
+        self._run: tuple[str, str, Places] = ("", "", {})
+        self._model: tuple[str, Places] = ("", {})
+        self._tracked_events = 0
+
+    def _table(self, name: str) -> TableRows:
+        paths = [f"{name}.parquet"]
+        if name in IN_PARTS:
+            paths = sorted(path for path in self._manifest.files if path.startswith(f"{name}/"))
+        table = TableRows(name, [self._folder / path for path in paths])
+        if table.rows != self._manifest.counts.get(name):
+            raise SourceError(f"Table {name} of {self.label} has not the rows of the manifest.")
+        return table
+
+    def _find_begins(self) -> dict[str, _Begin]:
+        """Add up what stands before each experiment."""
+        of_run = {name: self._tables["runs"].column(name) for name in OF_A_RUN}
+        of_model = {name: self._tables["models"].column(name) for name in OF_A_MODEL}
+        at = dict.fromkeys(TABLES, 0)
+        found: dict[str, _Begin] = {}
+        for row in self._tables["experiments"].read(0, self._tables["experiments"].rows):
+            found[str(row["experiment_id"])] = _Begin(row, dict(at))
+            for _ in range(row["runs"]):
+                for name, counts in of_run.items():
+                    at[name] += next(counts)
+            for _ in range(row["models"]):
+                for name, counts in of_model.items():
+                    at[OF_A_MODEL[name]] += next(counts)
+            at["runs"] += row["runs"]
+            at["models"] += row["models"]
+        return found
+
+    def experiments(self) -> Iterator[ExperimentRecord]:
+        """See ``Source``."""
+        for source_id, begin in self._begins.items():
+            row = begin.row
+            yield ExperimentRecord(
+                source_id=source_id,
+                project=self._project or row["project"],
+                name=row["name"],
+                created_ns=row["created"],
+                tags=dict(row["tags"]),
+                deleted=row["deleted"] is not None,
+                artifact_location=row["artifact_location"] or "",
+                spec=None if row["spec"] is None else msgspec.json.decode(row["spec"]),
+            )
+
+    def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
+        """See ``Source``. What else is asked of a run is asked before the next one."""
+        begin = self._begins[experiment.source_id]
+        at = dict(begin.at)
+        for row in self._tables["runs"].read(at["runs"], begin.row["runs"]):
+            places: Places = {name: (at[name], row[name]) for name in OF_A_RUN}
+            self._run = row["run_id"], row["origin"], places
+            yield self._run_record(row)
+            for name in OF_A_RUN:
+                at[name] += row[name]
+
+    def _run_record(self, row: Row) -> RunRecord:
+        return RunRecord(
+            source_id=row["run_id"],
+            name=row["name"],
+            user=row["user"],
+            state=_STATES.get(row["state"], "running"),
+            created_ns=row["created"],
+            started_ns=row["started"],
+            ended_ns=row["ended"],
+            deleted=row["deleted"] is not None,
+            params={one["key"]: one["value"] for one in self._rows("params")},
+            tags={one["key"]: one["value"] for one in self._rows("tags")},
+            inputs=self._inputs(),
+            other=self._other(row),
+        )
+
+    def _rows(self, table: str) -> Iterator[Row]:
+        return self._tables[table].read(*self._run[2][table])
+
+    def _inputs(self) -> RunInputs:
+        datasets: list[DatasetInput] = []
+        models: list[str] = []
+        outputs: list[ModelUse] = []
+        for row in self._rows("inputs"):
+            if row["kind"] == "model":
+                models.append(row["model_id"])
+            elif row["kind"] == "output":
+                outputs.append(ModelUse(row["model_id"], row["step"]))
+            else:
+                datasets.append(
+                    DatasetInput(
+                        row["name"],
+                        row["digest"],
+                        row["source_type"],
+                        row["source"],
+                        row["schema"],
+                        row["profile"],
+                        dict(row["tags"]),
+                    )
+                )
+        return RunInputs(tuple(datasets), tuple(models), tuple(outputs))
+
+    def _other(self, row: Row) -> dict[str, object]:
+        """What a run that Seafloor launched has beside what a tracked one has."""
+        if row["origin"] != LAUNCHED:
+            self._tracked_events += row["events"]
+            return {}
+        documents = ("code", "ending", "spec")
+        found: dict[str, object] = {name: row[name] for name in ("origin", "state", "environment")}
+        found |= {name: msgspec.json.decode(row[name]) for name in documents if row[name]}
+        found["attempts"] = [msgspec.json.decode(one["record"]) for one in self._rows("attempts")]
+        found["events"] = [
+            {name: value for name, value in one.items() if name != "run_id"}
+            for one in self._rows("events")
+        ]
+        return found
+
+    def points(self, run: RunRecord) -> Iterable[Point]:  # noqa: ARG002 - see bring_more
+        """See ``Source``; none, for a ``Point`` says of no attempt."""
+        return ()
+
+    def bring_more(self, client: Client, run: RunRecord, report: Report) -> None:
+        """See ``Source``: points of all attempts as columns; media, one blob at a time."""
+        for table in self._tables["metrics"].batches(*self._run[2]["metrics"]):
+            for begin in range(0, table.num_rows, POINTS_PER_APPEND_MAX):
+                part = table.slice(begin, POINTS_PER_APPEND_MAX).combine_chunks()
+                for attempt in part.column("attempt").unique().to_pylist():
+                    columns = _columns(part, attempt)
+                    client.metrics.append_columns(run.source_id, columns)
+                report.points += part.num_rows
+        for some in pieces(self._rows("media"), _MEDIA_PER_CALL):
+            records = [_record(row) for row in some]
+            for record in records:
+                if record.blob is not None:
+                    data = self._blob(record.blob.sha256).read_bytes()
+                    client.media.put_blob(run.source_id, record.blob.name, data)
+            client.media.append(run.source_id, records)
+            report.media += len(records)
+
+    def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``."""
+        _, origin, _ = self._run
+        for row in self._rows("files"):
+            path, attempt = row["path"], row["attempt"]
+            if row["kind"] == "log":
+                path = f"{KEPT_IN}/attempt-{attempt}/{path}"
+            elif row["kind"] == "code":
+                path = f"{KEPT_IN}/{path}"
+            elif row["kind"] == "event_file":
+                if origin != LAUNCHED:
+                    continue
+                path = f"{KEPT_IN}/attempt-{attempt}/events/{path}"
+            if self._manifest.only.get("artifacts") is False and row["kind"] == "artifact":
+                report.leave_out("file that was left out of the export", f"{run.source_id}: {path}")
+                continue
+            yield self._file(path, row)
+
+    def event_files(self, run: RunRecord) -> Iterator[FileRecord]:  # noqa: ARG002 - it is the last
+        """See ``Source``."""
+        if self._run[1] != LAUNCHED:
+            for row in self._rows("files"):
+                if row["kind"] == "event_file":
+                    yield self._file(row["path"], row)
+
+    def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:  # noqa: ARG002
+        """See ``Source``."""
+        begin = self._begins[experiment.source_id]
+        at = dict(begin.at)
+        for row in self._tables["models"].read(at["models"], begin.row["models"]):
+            places = {table: (at[table], row[name]) for name, table in OF_A_MODEL.items()}
+            self._model = row["model_id"], places
+            metrics = self._tables["model_metrics"].read(*places["model_metrics"])
+            yield ModelRecord(
+                source_id=row["model_id"],
+                name=row["name"],
+                created_ns=row["created"],
+                state=row["state"],
+                source_run_id=row["source_run_id"],
+                model_type=row["model_type"],
+                params=dict(row["params"]),
+                tags=dict(row["tags"]),
+                metrics=tuple(map(_model_metric, metrics)),
+            )
+            for table, (_, count) in places.items():
+                at[table] += count
+
+    def model_files(self, model: ModelRecord, report: Report) -> Iterator[FileRecord]:  # noqa: ARG002
+        """See ``Source``."""
+        for row in self._tables["model_files"].read(*self._model[1]["model_files"]):
+            yield self._file(row["path"], row)
+
+    def tell_the_rest(self, report: Report) -> None:
+        """See ``Source``."""
+        changed = self._tables["runs"].rows
+        if changed:
+            report.leave_out(
+                "run whose last change and deletion are at the time of the import",
+                "",
+                count=changed,
+            )
+        if self._tracked_events:
+            report.leave_out(
+                "event of a tracked run: the server tells its own", "", count=self._tracked_events
+            )
+        used = {begin.row["project"] for begin in self._begins.values()}
+        for name in self._tables["projects"].column("name"):
+            if name not in used:
+                report.leave_out("project without experiments: not created", name)
+
+    def _file(self, path: str, row: Row) -> FileRecord:
+        return FileRecord(path, row["size_bytes"], lambda _: self._blob(row["sha256"]))
+
+    def _blob(self, sha256: str) -> Path:
+        """The file of a digest, which is looked at whole.
+
+        Raises:
+            SourceError: it is not there, or has other bytes.
+        """
+        path = self._folder / blob_path(sha256)
+        try:
+            with path.open("rb") as file:
+                found = digest_of(file)
+        except OSError as error:
+            raise SourceError(f'"{path}" cannot be read: {error.strerror or error}.') from error
+        if found != sha256:
+            raise SourceError(f'"{path}" is damaged: its sha256 differs from its name.')
+        return path
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name, told in manifest.files.items():
+        path = folder / name
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise SourceError(f'"{path}" cannot be read: {error.strerror or error}.') from error
+        if found != told.sha256:
+            raise SourceError(f'"{path}" is damaged: its sha256 is not that of the manifest.')
+
+
+def _columns(table: Any, attempt: int) -> BatchIn:
+    """The points of one attempt, as they are sent."""
+    pa, compute = arrow(), arrow(".compute")
+    mine = table.filter(compute.equal(table.column("attempt"), attempt)).combine_chunks()
+    keys = mine.column("key").combine_chunks().dictionary_encode()
+    return BatchIn(
+        keys=keys.dictionary.to_pylist(),
+        key=_bytes(keys.indices.cast(pa.int32()), 4),
+        step=_bytes(mine.column("step").combine_chunks(), 8),
+        time_ms=_bytes(mine.column("time").combine_chunks(), 8),
+        value=_bytes(mine.column("value").combine_chunks(), 8),
+        attempt=attempt,
+    )
+
+
+def _bytes(array: Any, item_bytes: int) -> bytes:
+    begin = array.offset * item_bytes
+    return memoryview(array.buffers()[1])[begin : begin + len(array) * item_bytes].tobytes()
+
+
+def _record(row: Row) -> MediaRecord:
+    blob = None
+    if row["sha256"] is not None:
+        blob = Blob(row["sha256"], row["format"], row["size_bytes"])
+    content: Any = msgspec.json.decode(row["content"], type=Content)
+    return MediaRecord(row["key"], row["step"], row["time"], content, blob, row["place"])
+
+
+def _model_metric(row: Row) -> ModelMetricValue:
+    return ModelMetricValue(
+        key=row["key"],
+        value=number_out(row["value"]),
+        step=row["step"],
+        time_ms=row["time"],
+        run_id=row["run_id"],
+        dataset_name=row["dataset_name"],
+        dataset_digest=row["dataset_digest"],
+    )

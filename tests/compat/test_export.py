@@ -1,0 +1,444 @@
+"""``seafloor export`` and back: what a server shows is what another one shows after it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.databases import fresh_database
+from tests.services._service import Service
+
+from event_file import event_file
+from exported import bits, content, query
+from installation_world import build
+from live_server import LiveServer
+from seafloor.domain.errors import CallerError, InvalidValue
+from seafloor.domain.media import Blob, Image, MediaRecord, Text
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
+from seafloor.domain.models import DatasetInput
+from seafloor.domain.names import check_name
+from seafloor.sdk.client import Client
+from seafloor.sdk.exports.exporter import ExportOptions, export
+from seafloor.sdk.imports.fitting import is_key
+from seafloor.sdk.imports.importer import Importer, ImportOptions
+from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.seafloor.source import ExportSource
+from seafloor.wire.experiments import ExperimentCreate
+from seafloor.wire.metric_batches import BatchIn
+from seafloor.wire.models import LoggedModelPut, ModelUse, RunInputs
+from seafloor.wire.runs import RunCreate, RunUpdate
+
+T0_NS = 1_700_000_000_123_456_789
+EVENTS = event_file([(0, "scalar", 0.5), (1, "scalar", math.nan)])
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
+
+
+def command(server: LiveServer, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    made = [sys.executable, "-m", "seafloor.cli", *arguments, "--url", server.url]
+    return made, {**server.environment, "SEAFLOOR_HOME": str(server.data / "home")}
+
+
+def seafloor(server: LiveServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    made, env = command(server, *arguments)
+    return subprocess.run(made, env=env, capture_output=True, text=True, check=False, timeout=250)
+
+
+def done(server: LiveServer, *arguments: str) -> dict[str, Any]:
+    found = seafloor(server, *arguments, "--json")
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout)
+
+
+def brought(client: Client, folder: Path, project: str | None = None) -> Report:
+    source = ExportSource(folder, project=project)
+    report = Report(source=source.label, server=client.url)
+    Importer(client, source, report, ImportOptions(), lambda _: None).bring_all()
+    assert report.whole
+    assert report.failures == []
+    return report
+
+
+# Content of any kind.
+
+
+def is_name(text: str) -> bool:
+    try:
+        return check_name(text) == text
+    except CallerError:
+        return False
+
+
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x7f"),
+    min_size=1,
+    max_size=12,
+).filter(is_name)
+KEYS = st.text(
+    st.characters(categories=["L", "Nd"], include_characters="_-.:/ "), min_size=1, max_size=12
+).filter(is_key)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=60)
+VALUES = st.one_of(
+    st.floats(allow_nan=False),
+    st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308]),
+)
+STEPS = st.one_of(st.integers(-3, 3), st.sampled_from([STEP_MIN, STEP_MAX, 0]))
+TIMES = st.one_of(st.integers(0, 2 * 10**12), st.sampled_from([0, TIME_MS_MAX]))
+POINTS = st.lists(st.tuples(KEYS, STEPS, TIMES, VALUES), max_size=12)
+RUNS = st.fixed_dictionaries(
+    {
+        "name": NAMES,
+        "params": st.dictionaries(KEYS, TEXTS, max_size=3),
+        "tags": st.dictionaries(KEYS, TEXTS, max_size=3),
+        "points": st.dictionaries(st.sampled_from([0, 1, 2, 1 << 30]), POINTS, max_size=3),
+        "state": st.sampled_from([None, "succeeded", "failed", "stopped"]),
+        "deleted": st.booleans(),
+        "text": TEXTS.filter(bool),
+        "file": st.binary(max_size=40),
+    }
+)
+
+
+def batch(points: list[tuple[str, int, int, float]], attempt: int) -> BatchIn:
+    keys = list(dict.fromkeys(point[0] for point in points))
+    count = len(points)
+    return BatchIn(
+        keys=keys,
+        key=struct.pack(f"<{count}i", *[keys.index(point[0]) for point in points]),
+        step=struct.pack(f"<{count}q", *[point[1] for point in points]),
+        time_ms=struct.pack(f"<{count}q", *[point[2] for point in points]),
+        value=struct.pack(f"<{count}d", *[point[3] for point in points]),
+        attempt=attempt,
+    )
+
+
+def filled(client: Client, project: str, experiment: str, run: dict[str, Any]) -> str:
+    """A run with something of every kind."""
+    run_id = uuid.uuid4().hex
+    client.runs.create(
+        RunCreate(
+            id=run_id,
+            project=project,
+            experiment=experiment,
+            name=run["name"],
+            user="ünü",
+            params=run["params"],
+            tags=run["tags"],
+            created_ns=T0_NS,
+            started_ns=T0_NS + 1,
+        )
+    )
+    for attempt, points in run["points"].items():
+        if points:
+            client.metrics.append_columns(run_id, batch(points, attempt))
+    digest = hashlib.sha256(PNG).hexdigest()
+    image = MediaRecord("pictures", STEP_MAX, 7, Image(3, 4), Blob(digest, "png", len(PNG)), 1)
+    client.media.put_blob(run_id, image.blob.name, PNG)
+    client.media.append(run_id, [image, MediaRecord("words", 0, 0, Text(run["text"]))])
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(run["file"])
+        file.flush()
+        client.artifacts.put(run_id, "größe/file.bin", Path(file.name))
+    client.artifacts.append_event_file(run_id, "events.out.tfevents.1", offset=0, data=EVENTS)
+    model_id = f"m-{uuid.uuid4().hex}"
+    experiment_id = client.runs.get(run_id).experiment.id
+    model = LoggedModelPut(
+        experiment_id=experiment_id,
+        name="cnn",
+        created_ns=T0_NS + 2,
+        source_run_id=run_id,
+        params={"depth": "3"},
+    )
+    client.models.put(model_id, model)
+    dataset = DatasetInput("digits", "abc", "local", "{}", None, "{}", {"mlflow.data.context": "t"})
+    client.models.add_inputs(run_id, RunInputs((dataset,), (), (ModelUse(model_id, 3),)))
+    if run["state"]:
+        client.runs.update(run_id, RunUpdate(state=run["state"], ended_ns=T0_NS + 10**9))
+    if run["deleted"]:
+        client.runs.delete(run_id)
+    return run_id
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def pair(
+    request: pytest.FixtureRequest,
+    service: Callable[[str], Service],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[LiveServer, LiveServer]]:
+    """Two installations."""
+    with contextlib.ExitStack() as stack:
+        made: list[LiveServer] = []
+        for name in ("a", "b"):
+            env: dict[str, str] = {}
+            if request.param == "postgresql":
+                url = stack.enter_context(fresh_database(service("postgresql"), migrated=False))
+                env = {"SEAFLOOR_STORES__METADATA": url}
+            server = LiveServer(tmp_path_factory.mktemp(name) / "data", env=env).start()
+            stack.callback(server.stop)
+            made.append(server)
+        yield made[0], made[1]
+
+
+@settings(max_examples=6)
+@given(
+    runs=st.lists(RUNS, min_size=1, max_size=3),
+    name=NAMES,
+    tags=st.dictionaries(KEYS, TEXTS, max_size=3),
+)
+def test_export__of_any_content_brought_to_another_server__is_the_same_there(
+    pair: tuple[LiveServer, LiveServer], runs: list[dict[str, Any]], name: str, tags: dict[str, str]
+) -> None:
+    here, there = Client(pair[0].url, ""), Client(pair[1].url, "")
+    project = f"p{uuid.uuid4().hex[:12]}"
+    here.projects.create(project)
+    made = here.experiments.create(ExperimentCreate(name, project, tags, created_ns=T0_NS))
+    for run in runs:
+        filled(here, project, name, run)
+    here.experiments.create(ExperimentCreate(f"{name} gone", project, created_ns=T0_NS))
+    filled(here, project, f"{name} gone", {**runs[0], "deleted": False})
+    here.experiments.delete(made.id + 1)
+    options = ExportOptions(project=project)
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder, "first"), Path(folder, "second")
+        export(here, first, options, lambda _: None)
+        wanted = content(first)
+        points = {
+            (key, attempt, step, at, struct.pack("<d", value).hex())
+            for run in (*runs, runs[0])
+            for attempt, some in run["points"].items()
+            for key, step, at, value in some
+        }
+        assert {row[1:] for row in wanted["metrics"] if row[1] != "scalar"} == points
+        brought(there, first)
+        export(there, second, options, lambda _: None)
+        found = content(second)
+        for table in wanted:
+            assert found[table] == wanted[table], table
+        again = brought(there, first)
+        running = sum(run["state"] is None and not run["deleted"] for run in runs)
+        assert again.runs == running
+
+
+def test_export__of_a_whole_installation__comes_back_with_what_has_no_place_as_files(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    here, there = make_server("here"), make_server("there")
+    build(here, tmp_path)
+    first, second = tmp_path / "first", tmp_path / "second"
+    manifest = done(here, "export", str(first))
+    assert manifest["counts"]["runs"] == 6
+    (launched, *_) = query(first, "SELECT run_id FROM {runs} WHERE origin = 'launched'")
+    with pytest.raises(InvalidValue, match="has had"):
+        Client(here.url, "").metrics.append_columns(launched[0], batch([("x", 0, 0, 1.0)], 99))
+    report = done(there, "import", "seafloor", str(first))
+    assert report["failures"] == []
+    done(there, "export", str(second))
+    wanted, found = content(first), content(second)
+    for table in ("params", "tags", "inputs", "metrics", "models", "model_metrics", "model_files"):
+        assert found[table] == wanted[table], table
+    assert found["media"] == wanted["media"]
+    kept = query(second, "SELECT run_id, path, sha256 FROM {files} WHERE kind = 'artifact'")
+    for run_id, kind, attempt, path, sha256 in query(
+        first, "SELECT run_id, kind, attempt, path, sha256 FROM {files}"
+    ):
+        here_as = {
+            "log": f"seafloor-import/attempt-{attempt}/{path}",
+            "event_file": f"seafloor-import/attempt-{attempt}/events/{path}",
+            "code": f"seafloor-import/{path}",
+        }.get(kind, path)
+        assert (run_id, here_as, sha256) in kept
+    lines = query(first, "SELECT count(*) FROM {log_lines} WHERE text LIKE 'line 399 größe'")
+    assert lines == [(3,)]  # two runs, one of them twice
+    (rest,) = query(second, "SELECT count(*) FROM {files} WHERE path = 'seafloor-import.json'")
+    assert rest == (2,)
+
+
+def test_export__of_named_experiments_and_runs__has_these_alone(
+    shared_server: LiveServer, tmp_path: Path
+) -> None:
+    client = Client(shared_server.url, "")
+    name = f"only {uuid.uuid4().hex}"
+    run = {"name": "r", "params": {}, "tags": {}, "points": {}, "state": "failed", "text": "t"}
+    run |= {"deleted": False, "file": b"abc"}
+    one, two = (filled(client, "default", name, run) for _ in range(2))
+    export(client, tmp_path / "e", ExportOptions(experiments=(name,)), lambda _: None)
+    assert query(tmp_path / "e", "SELECT name, runs, models FROM {experiments}") == [(name, 2, 2)]
+    export(client, tmp_path / "r", ExportOptions(runs=(one,)), lambda _: None)
+    assert query(tmp_path / "r", "SELECT run_id FROM {runs}") == [(one,)]
+    assert query(tmp_path / "r", "SELECT source_run_id FROM {models}") == [(one,)]
+    options = ExportOptions(runs=(two,), artifacts=False)
+    export(client, tmp_path / "n", options, lambda _: None)
+    digest = hashlib.sha256(b"abc").hexdigest()
+    assert query(tmp_path / "n", "SELECT sha256 FROM {files}") == [(digest,)]
+    assert not (tmp_path / "n" / "blobs" / digest[:2] / digest).exists()
+    for arguments in (("--experiment", "no such"), ("--run", "f" * 32), ("--project", "no such")):
+        found = seafloor(shared_server, "export", str(tmp_path / "x"), *arguments)
+        assert found.returncode == 3, found.stderr
+        assert len(found.stderr.splitlines()) == 2
+
+
+def many_runs(client: Client, count: int) -> list[str]:
+    rows = random.Random(4)
+    made: list[str] = []
+    for number in range(count):
+        points = [("loss", step, step, rows.random()) for step in range(300)]
+        run = {"name": f"r{number}", "params": {"n": str(number)}, "tags": {}, "text": "t"}
+        run |= {"points": {0: points}, "state": "succeeded", "deleted": False}
+        run["file"] = str(number).encode()
+        made.append(filled(client, "default", "many", run))
+    return made
+
+
+def killed_and_repeated(server: LiveServer, seconds: Iterator[float], *arguments: str) -> int:
+    """Repeat a command that is killed after a while each time, until it ends; how many were."""
+    made, env = command(server, *arguments)
+    for killed, pause_s in enumerate(seconds):
+        with subprocess.Popen(
+            made, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                process.wait(pause_s)
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                continue
+            assert process.returncode == 0, process.stderr
+            return killed
+    raise AssertionError
+
+
+def test_export_and_import__killed_at_any_moment_and_repeated__are_whole(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    here, there = make_server("here"), make_server("there")
+    runs = many_runs(Client(here.url, ""), 40)
+    rows = random.Random(5)
+
+    def pauses() -> Iterator[float]:
+        longest_s = 0.5
+        while True:
+            yield rows.uniform(0.2, longest_s)
+            longest_s *= 1.3
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert killed_and_repeated(here, pauses(), "export", str(first)) > 0
+    assert not (first / "export.unfinished").exists()
+    assert list(first.rglob("*.part")) == []
+    assert query(first, "SELECT count(DISTINCT run_id), count(*) FROM {metrics}") == [(40, 12080)]
+    assert killed_and_repeated(there, pauses(), "import", "seafloor", str(first)) > 0
+    done(there, "export", str(second))
+    wanted, found = content(first), content(second)
+    for table in wanted:
+        assert found[table] == wanted[table], table
+    assert {row[0] for row in query(second, "SELECT run_id FROM {runs}")} == set(runs)
+
+
+def test_export__of_what_is_in_the_way__is_one_line_and_touches_nothing(
+    shared_server: LiveServer, tmp_path: Path
+) -> None:
+    name = f"whole {uuid.uuid4().hex}"
+    Client(shared_server.url, "").experiments.create(ExperimentCreate(name))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    only = ("--experiment", name)
+    whole = tmp_path / "whole"
+    done(shared_server, "export", str(whole), *only)
+    stamps = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    for folder, says in ((tmp_path / "mine", "not empty"), (whole, "whole export already")):
+        found = seafloor(shared_server, "export", str(folder), *only)
+        assert found.returncode != 0
+        assert says in found.stderr.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == stamps
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_import__of_a_damaged_export__says_what_is_damaged(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    server = make_server()
+    run_id, *_ = many_runs(Client(server.url, ""), 2)
+    whole = tmp_path / "whole"
+    done(server, "export", str(whole))
+
+    def says(damage: Callable[[Path], object]) -> str:
+        copy = tmp_path / uuid.uuid4().hex
+        shutil.copytree(whole, copy)
+        damage(copy)
+        found = seafloor(server, "import", "seafloor", str(copy))
+        assert found.returncode == 6, found.stderr
+        (line,) = found.stderr.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+    assert "manifest.json" in says(lambda copy: (copy / "manifest.json").unlink())
+    assert "manifest" in says(lambda copy: (copy / "manifest.json").write_text("{"))
+    assert "is damaged" in says(lambda copy: flip(copy / "metrics" / "00000.parquet"))
+    assert "cannot be read" in says(lambda copy: (copy / "runs.parquet").unlink())
+
+    other = make_server("other")
+    digest = hashlib.sha256(b"0").hexdigest()
+    flip(whole / "blobs" / digest[:2] / digest)
+    found = seafloor(other, "import", "seafloor", str(whole))
+    assert found.returncode == 1
+    assert "is damaged: its sha256 differs" in found.stderr
+    assert Client(other.url, "").runs.get(run_id).state == "succeeded"
+
+
+def test_export__without_pyarrow__names_the_fix(shared_server: LiveServer, tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('none')")
+    made, env = command(shared_server, "export", str(tmp_path / "x"))
+    env["PYTHONPATH"] = str(tmp_path)
+    found = subprocess.run(made, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode != 0
+    assert found.stderr.splitlines()[-1] == (
+        "error: Exports are Parquet files, and pyarrow is not installed: "
+        "run `pip install 'seafloor[parquet]'`."
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_export__of_many_points__takes_constant_memory_and_reads_typed(
+    shared_server: LiveServer, tmp_path: Path
+) -> None:
+    client = Client(shared_server.url, "")
+    run_id = uuid.uuid4().hex
+    client.runs.create(RunCreate(id=run_id, experiment=f"points {run_id}", name="long"))
+    points = [("loss", step, 1_700_000_000_000 + step, step / 7) for step in range(50_000)]
+    for begin in range(6):
+        moved = [(key, step + begin * 50_000, at, value) for key, step, at, value in points]
+        client.metrics.append_columns(run_id, batch(moved, 0))
+    export(client, tmp_path / "x", ExportOptions(runs=(run_id,)), lambda _: None)
+    found = query(
+        tmp_path / "x",
+        "SELECT typeof(any_value(time)), count(*), min(step), max(step), max(value) "
+        "FROM {metrics} JOIN {runs} USING (run_id) WHERE name = 'long'",
+    )
+    assert found == [("TIMESTAMP WITH TIME ZONE", 300_000, 0, 299_999, 49_999 / 7)]
+    groups = query(
+        tmp_path / "x",
+        "SELECT max(row_group_num_rows) FROM parquet_metadata({metrics})",
+    )
+    assert groups[0][0] < 200_000  # what is in memory at once
+    newest = query(tmp_path / "x", "SELECT * FROM {metrics} ORDER BY step DESC LIMIT 1")
+    assert bits(newest)[0][:4] == (run_id, "loss", 0, 299_999)
