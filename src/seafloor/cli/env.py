@@ -1,4 +1,4 @@
-"""``seafloor env``: create, list, show, remove environments."""
+"""``seafloor env``: create, list, show, compare, remove environments."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _HOMES = {
     "create": ("seafloor.cli.env:create", "Lock an environment; runs share what is built of it."),
     "list": ("seafloor.cli.env:list_environments", "List environments."),
     "show": ("seafloor.cli.env:show", "Show an environment with its lock."),
+    "diff": ("seafloor.cli.env:diff", "Compare the packages of two environments, or of two runs."),
+    "freeze": ("seafloor.cli.freezing:freeze", "Make one of what a Python has installed."),
     "rm": ("seafloor.cli.env:remove", "Remove a version, or all versions."),
 }
 
@@ -27,13 +29,18 @@ _project_option = click.option("--project", metavar="NAME", help="Its project.")
 
 @click.group(cls=LazyGroup, homes=_HOMES)
 def env() -> None:
-    """Create, list, show, remove environments."""
+    """Create, list, show, compare, freeze, remove environments."""
 
 
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option(
-    "--file", "-f", type=click.Path(path_type=Path), metavar="SPEC", help="A spec (YAML)."
+    "--file",
+    "-f",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A spec, requirements.txt, pyproject.toml, uv.lock, environment.yml, or a kernel spec of "
+    "Submarine.",
 )
 @click.option("--pip", multiple=True, metavar="REQ", help="A requirement, such as numpy>=2.")
 @click.option(
@@ -122,6 +129,50 @@ def remove(given: Given, reference: str, project: str | None) -> None:
     click.echo(f"{removed.versions} versions removed, {shown_size(removed.freed_bytes)} freed")
 
 
+@click.command()
+@click.argument("one", metavar="A")
+@click.argument("other", metavar="B")
+@_project_option
+@server_options
+@json_option
+@pass_given
+def diff(given: Given, one: str, other: str, project: str | None) -> None:
+    """Compare the packages of A and B: each NAME[@VERSION], or a run."""
+    from seafloor.domain.environments import compare_environments
+
+    views = [_environment_of(given, reference, project=project) for reference in (one, other)]
+    found = compare_environments(views[0].environment, views[1].environment)
+    names = [view.reference for view in views]
+    if given.json:
+        print_json({"environments": names, "differences": found})
+        return
+    if not found:
+        say(f"{names[0]} and {names[1]} have the same packages.")
+        return
+    columns = [Column("what"), Column("name"), *(Column(name) for name in names)]
+    print_table(columns, [(d.kind, d.name, d.before or "", d.after or "") for d in found])
+
+
+def _environment_of(given: Given, reference: str, *, project: str | None) -> EnvironmentView:
+    """An environment by its name, or that of a run."""
+    from seafloor.cli.references import find_run
+    from seafloor.domain.errors import InvalidValue, NotFound
+
+    try:
+        return given.client.environments.get(reference, project=project)
+    except (InvalidValue, NotFound) as error:
+        try:
+            run = find_run(given.client, reference)
+        except (InvalidValue, NotFound):
+            raise error from None
+    if run.environment is None:
+        raise NotFound(
+            f'The run "{run.name}" had no environment: it ran in the Python it was given.',
+            field="environment",
+        )
+    return given.client.environments.get(run.environment, project=run.project)
+
+
 def _row(view: EnvironmentView) -> list[str]:
     environment = view.environment
     return [
@@ -142,47 +193,21 @@ def _make_spec(
     python: str | None,
     project: str | None,
 ) -> dict[str, Any]:
-    from seafloor.cli.spec_files import read_spec_file
-    from seafloor.domain.specs import EnvironmentSpec, parse_environment
+    from seafloor.cli.environment_files import read_environment_file, read_requirements
+    from seafloor.domain.specs import parse_environment
 
     body: dict[str, Any] = {}
     if file is not None:
-        read = read_spec_file(file)
-        if not isinstance(read.spec, EnvironmentSpec):
-            raise click.UsageError(
-                f"{file} is an experiment: run it with `seafloor run -f {file}`."
-            )
-        body = dict(read.body)
-    listed = [*pip, *(line for path in requirements for line in _requirements(path))]
+        read = read_environment_file(file)
+        body = read.body
+        for note in read.notes:
+            say(note)
+    listed = [*pip, *(line for path in requirements for line in read_requirements(path))]
     if listed:
         body["pip"] = [*body.get("pip", []), *listed]
     given = {"name": name, "python": python, "project": project}
     body.update({field: value for field, value in given.items() if value is not None})
     if "name" not in body:
-        raise click.UsageError("Give the environment a NAME, or a spec with -f.")
+        raise click.UsageError("Give the environment a NAME, or a file with one with -f.")
     parse_environment(body)
     return body
-
-
-def _requirements(path: Path) -> list[str]:
-    """Read a file of requirements.
-
-    Raises:
-        InvalidValue: a line is an option of pip, which a lock cannot keep.
-    """
-    from seafloor.domain.errors import InvalidValue
-
-    listed: list[str] = []
-    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-    for number, line in enumerate(text.splitlines(), start=1):
-        requirement = line.split(" #")[0].split(" --hash")[0].strip()
-        if not requirement or requirement.startswith("#"):
-            continue
-        if requirement.startswith("-"):
-            raise InvalidValue(
-                f'{path}:{number}: "{requirement}" is an option of pip, not a requirement: '
-                "list the packages themselves.",
-                field="--requirements",
-            )
-        listed.append(requirement)
-    return listed

@@ -39,7 +39,7 @@ def read_spec_file(path: Path) -> SpecFile:
         InvalidValue: it is no YAML or no spec; the message begins with file, line and column.
         NotSupported: of a later version.
     """
-    text = _read(path)
+    text = read_text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_doubles(node)
@@ -58,7 +58,13 @@ def read_spec_file(path: Path) -> SpecFile:
     return SpecFile(path, body, spec)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file of text.
+
+    Raises:
+        NotFound: there is none.
+        InvalidValue: it cannot be read, is too large, or is no text.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

@@ -109,6 +109,42 @@ def parse_lock(lock: str) -> tuple[LockedPackage, ...]:
     return tuple(_locked(line.strip()) for line in lock.splitlines() if line.strip())
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that two environments do not have alike.
+
+    Args:
+        kind: ``python``, ``image``, ``pip`` or ``conda``.
+        name: Of the package; empty for Python and image.
+        before, after: Version, with the build of conda; None: it is not there.
+    """
+
+    kind: Literal["python", "image", "pip", "conda"]
+    name: str
+    before: str | None
+    after: str | None
+
+
+def compare_environments(before: Environment, after: Environment) -> tuple[Difference, ...]:
+    """Say what differs between two environments, by kind and name; empty: the same packages."""
+    found: list[Difference] = []
+    if before.python != after.python:
+        found.append(Difference(kind="python", name="", before=before.python, after=after.python))
+    if before.image != after.image:
+        found.append(Difference(kind="image", name="", before=before.image, after=after.image))
+    ours, theirs = _versions(before.lock), _versions(after.lock)
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            kind, name = key
+            found.append(
+                Difference(kind=kind, name=name, before=ours.get(key), after=theirs.get(key))
+            )
+    return tuple(found)
+
+
+def _versions(lock: str) -> dict[tuple[Literal["pip", "conda"], str], str]:
+    return {(one.kind, one.name): f"{one.version} {one.build}".strip() for one in parse_lock(lock)}
+
+
 def _locked(line: str) -> LockedPackage:
     words = line.split(" ")
     if words[0] == "conda" and len(words) == 5:

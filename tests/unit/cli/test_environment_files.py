@@ -1,0 +1,214 @@
+"""Files of other tools: what they hold is kept, the rest is refused by line or told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seafloor.cli.environment_files import read_environment_file
+from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
+from seafloor.domain.specs import parse_environment
+
+SHA256 = "0" * 64
+
+REQUIREMENTS = """\
+# what we need
+numpy>=2      # fast
+pandas==2.2.3 \\
+    --hash=sha256:00
+torch ; sys_platform == "linux"
+"""
+PYPROJECT = """\
+[project]
+name = "whales"
+version = "1.0"
+requires-python = "==3.11.*"
+dependencies = ["numpy>=2", "click"]
+[project.optional-dependencies]
+plots = ["matplotlib"]
+[dependency-groups]
+dev = ["pytest"]
+"""
+UV_LOCK = f"""\
+version = 1
+requires-python = ">=3.11"
+[[package]]
+name = "whales"
+version = "1.0"
+source = {{ virtual = "." }}
+dependencies = [
+  {{ name = "click" }},
+  {{ name = "numpy", version = "2.1.0", marker = "python_full_version < '3.12'" }},
+  {{ name = "numpy", version = "2.2.0", marker = "python_full_version >= '3.12'" }},
+  {{ name = "krill" }},
+  {{ name = "wheel-at" }},
+]
+[package.dev-dependencies]
+dev = [{{ name = "pytest" }}]
+[[package]]
+name = "click"
+version = "8.1.0"
+source = {{ registry = "https://index.example/simple" }}
+dependencies = [{{ name = "colorama", marker = "sys_platform == 'win32'" }}]
+[[package]]
+name = "colorama"
+version = "0.4.6"
+source = {{ registry = "https://index.example/simple" }}
+[[package]]
+name = "numpy"
+version = "2.1.0"
+source = {{ registry = "https://index.example/simple" }}
+[[package]]
+name = "numpy"
+version = "2.2.0"
+source = {{ registry = "https://index.example/simple" }}
+[[package]]
+name = "krill"
+version = "0.1"
+source = {{ git = "https://example.com/krill?rev=v1#{"a" * 40}" }}
+[[package]]
+name = "wheel-at"
+version = "1.0"
+source = {{ url = "https://example.com/wheel_at-1.0-py3-none-any.whl" }}
+wheels = [
+  {{ url = "https://example.com/wheel_at-1.0-py3-none-any.whl", hash = "sha256:{SHA256}" }},
+]
+[[package]]
+name = "pytest"
+version = "8.0.0"
+source = {{ registry = "https://index.example/simple" }}
+"""
+ENVIRONMENT_YML = """\
+name: whales
+channels: [conda-forge, nodefaults]
+dependencies:
+  - python=3.11
+  - numpy >=2
+  - pip
+  - pip:
+    - krill==0.1
+    - torch
+variables:
+  OMP_NUM_THREADS: "1"
+"""
+SUBMARINE = """\
+{"name": "team-ml", "dockerImage": "apache/submarine:jupyter", "description": "ours",
+ "kernelSpec": {"name": "team", "channels": ["defaults"],
+  "condaDependencies": ["_ipyw_jlab_nb_ext_conf=0.1.0=py37_0", "anaconda=2020.02=py37_0"],
+  "pipDependencies": ["apache-submarine==0.8.0"]}}
+"""
+
+
+def read(tmp_path: Path, name: str, text: str) -> tuple[dict[str, Any], list[str]]:
+    (tmp_path / name).write_text(text)
+    found = read_environment_file(tmp_path / name)
+    return found.body, found.notes
+
+
+def test_requirements__lines_and_comments__are_the_requirements(tmp_path: Path) -> None:
+    body, _ = read(tmp_path, "requirements.txt", REQUIREMENTS)
+    assert body == {"pip": ["numpy>=2", "pandas==2.2.3", 'torch ; sys_platform == "linux"']}
+
+
+def test_pyproject__dependencies__are_taken_and_the_rest_is_told(tmp_path: Path) -> None:
+    body, notes = read(tmp_path, "pyproject.toml", PYPROJECT)
+    assert body == {"pip": ["numpy>=2", "click"], "python": "3.11"}
+    said = " ".join(notes)
+    assert "optional-dependencies are left out: plots" in said
+    assert "dependency-groups are left out: dev" in said
+    assert "The project itself" in said
+
+
+def test_uv_lock__of_a_project__is_pinned_with_its_conditions(tmp_path: Path) -> None:
+    body, notes = read(tmp_path, "uv.lock", UV_LOCK)
+    assert body["pip"] == [
+        "click==8.1.0",
+        "colorama==0.4.6 ; (sys_platform == 'win32')",
+        "numpy==2.1.0 ; (python_full_version < '3.12')",
+        "numpy==2.2.0 ; (python_full_version >= '3.12')",
+        f"krill @ git+https://example.com/krill@{'a' * 40}",
+        f"wheel-at @ https://example.com/wheel_at-1.0-py3-none-any.whl#sha256={SHA256}",
+        "pytest==8.0.0",
+    ]
+    assert notes == ["whales itself is left out: it is the code of the run."]
+
+
+def test_conda__channels_packages_and_pip__are_taken(tmp_path: Path) -> None:
+    body, notes = read(tmp_path, "environment.yml", ENVIRONMENT_YML)
+    assert body == {
+        "name": "whales",
+        "conda": {"channels": ["conda-forge"], "packages": ["python=3.11", "numpy >=2", "pip"]},
+        "pip": ["krill==0.1", "torch"],
+    }
+    parse_environment(body)
+    assert "OMP_NUM_THREADS" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["kernel.json", "kernel.yaml"])
+def test_submarine__kernel_spec__is_taken_word_for_word(tmp_path: Path, name: str) -> None:
+    body, _ = read(tmp_path, name, SUBMARINE)
+    assert body == {
+        "name": "team-ml",
+        "image": "apache/submarine:jupyter",
+        "description": "ours",
+        "conda": {
+            "channels": ["defaults"],
+            "packages": ["_ipyw_jlab_nb_ext_conf=0.1.0=py37_0", "anaconda=2020.02=py37_0"],
+        },
+        "pip": ["apache-submarine==0.8.0"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("requirements.txt", "six\n-e .\n", r"requirements\.txt:2: \"-e \.\" is refused.*edited"),
+        ("requirements.txt", "--index-url https://x\n", r":1: .*set on the server"),
+        ("requirements.txt", "six\n\n-r more.txt\n", r":3: .*list the packages themselves"),
+        ("pyproject.toml", '[project]\nname="x"\ndynamic=["dependencies"]\n', "uv lock"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\nsix='*'\n", "poetry export"),
+        ("pyproject.toml", '[project]\ndependencies="six"\n', "must be a list of texts"),
+        ("pyproject.toml", "[project]\n[tool.uv.sources]\nx={path='y'}\n", r"takes x.*uv lock"),
+        ("pyproject.toml", "[project", "is not TOML"),
+        ("pyproject.toml", "[build-system]\n", "is no file that says"),
+        (
+            "uv.lock",
+            'version=1\n[[package]]\nname="a"\nversion="1"\nsource={directory="../a"}\n',
+            r"a comes from directory \.\./a",
+        ),
+        ("uv.lock", "version=1\n[[package]]\nversion='1'\n", "not as uv writes it"),
+        (
+            "environment.yml",
+            "dependencies:\n  - six\n  - pip:\n    - -e .\n",
+            r"environment\.yml:4: .*edited",
+        ),
+        ("environment.yml", "dependencies: six\n", ":1: `dependencies` must be a list"),
+        ("environment.yml", "dependencies:\n  - [six]\n", ":2: .*only `pip:`"),
+        ("environment.yml", "dependencies: [six]\nchannels: x\n", "`channels` must be a list"),
+        ("environment.yml", "a: b: c\n", r"environment\.yml:1:5"),
+        ("environment.yml", "- six\n", "is no file that says"),
+        ("spec.yaml", "environments:\n  name: x\n", "environment"),
+        ("spec.yaml", "experiment:\n  name: x\n  command: y\n", "seafloor run -f"),
+        (
+            "kernel.json",
+            '{"dockerImage": "x", "kernelSpec": {"pip": []}}',
+            "no field kernelSpec.pip",
+        ),
+        ("kernel.json", '{"dockerImage": "x", "kernelSpec": "y"}', "must be a mapping"),
+    ],
+)
+def test_file__with_what_cannot_be_kept__is_refused_with_the_place(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    with pytest.raises(SeafloorError, match=said):
+        read(tmp_path, name, text)
+
+
+def test_file__missing_or_no_text__is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        read_environment_file(tmp_path / "uv.lock")
+    (tmp_path / "requirements.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InvalidValue, match="not UTF-8"):
+        read_environment_file(tmp_path / "requirements.txt")
