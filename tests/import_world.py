@@ -20,12 +20,12 @@ def import_command(server: LiveServer, *arguments: str) -> list[str]:
 
 
 def run_import(
-    server: LiveServer, *arguments: str, cwd: Path | None = None
+    server: LiveServer, *arguments: str, cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run an import to its end."""
     return subprocess.run(
         import_command(server, *arguments),
-        env={**server.environment, "SEAFLOOR_HOME": str(server.data / "home")},
+        env={**server.environment, "SEAFLOOR_HOME": str(server.data / "home"), **env},
         capture_output=True,
         text=True,
         cwd=cwd,

@@ -25,6 +25,7 @@ _HOMES = {
     "mlflow": ("seafloor.cli.imports:mlflow", "From an MLflow server, database or folder."),
     "wandb": ("seafloor.cli.imports:wandb", "From the offline runs of wandb."),
     "tensorboard": ("seafloor.cli.imports:tensorboard", "From a folder of tf.events files."),
+    "neptune": ("seafloor.cli.imports:neptune", "From what neptune-exporter wrote."),
     "seafloor": ("seafloor.cli.imports:seafloor", "From a folder that `seafloor export` wrote."),
 }
 _TOLD_EVERY_S = 10.0
@@ -167,6 +168,32 @@ def seafloor(given: Given, place: Path, *, project: str | None, **options: Any) 
         return ExportSource(place, project=project)
 
     return bring(given, "seafloor", opened, project=project, **options)
+
+
+@click.command()
+@click.argument("place", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--files",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The exporter's --files-path; default: the folder files in DIR or beside it.",
+)
+@import_options
+@server_options
+@json_option
+@pass_given
+def neptune(given: Given, place: Path, files: Path | None, **options: Any) -> int:
+    """Import from Neptune: the folder that neptune-exporter was given as --data-path.
+
+    Projects come as experiments; runs with attributes, series of numbers, texts, histograms and
+    pictures, and files.
+    """
+    from seafloor.sdk.imports.neptune.source import NeptuneSource
+
+    def opened(report: Report) -> Source:
+        return NeptuneSource(place, files, report)
+
+    return bring(given, "neptune", opened, **options)
 
 
 def bring(
