@@ -83,8 +83,8 @@ class ObjectArchive:
                 info = await store.head(key)
                 if RemoteFacts(info.size_bytes, info.etag) != facts:
                     raise SourceError(
-                        f'{self.url} was changed while it was read: it was "{facts.etag}", '
-                        f'{facts.size_bytes} bytes and is "{info.etag}", {info.size_bytes} bytes. '
+                        f"{self.url} was changed while it was read: it was {facts.etag}, "
+                        f"{facts.size_bytes} bytes and is {info.etag}, {info.size_bytes} bytes. "
                         "Try again.",
                         field="code.url",
                     )

@@ -208,7 +208,7 @@ def _check_unchanged(source: ArchiveCode, facts: RemoteFacts) -> None:
 
 def _shown(etag: str | None, size_bytes: int | None) -> str:
     size = "of unknown size" if size_bytes is None else f"{size_bytes} bytes"
-    return f'"{etag}", {size}'
+    return f"{etag}, {size}"
 
 
 def _parse(text: str, mode: SyncMode | None) -> SplitResult:

@@ -227,8 +227,8 @@ class HttpArchive:
         found = _facts(answer)
         if found != facts:
             raise SourceError(
-                f'{self._shown} was changed while it was read: it was "{facts.etag}", '
-                f'{facts.size_bytes} bytes and is "{found.etag}", {found.size_bytes} bytes. '
+                f"{self._shown} was changed while it was read: it was {facts.etag}, "
+                f"{facts.size_bytes} bytes and is {found.etag}, {found.size_bytes} bytes. "
                 "Try again.",
                 field="code.url",
             )
@@ -285,4 +285,5 @@ def _status(status: int) -> str:
 
 def _words(error: Exception) -> str:
     """The end of what urllib3 says, without its objects."""
-    return str(error).rpartition(": ")[2].strip(" .()'\"") or type(error).__name__
+    first = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return first.rpartition(": ")[2].strip(" .'\"") or type(error).__name__

@@ -207,9 +207,9 @@ def _place(file: int, record: _Record) -> tuple[int, int]:
 
 def _entry(record: _Record) -> ArchiveEntry:
     path = record.name
-    if not record.flags & _UTF8 and not path.isascii():
-        path = path.decode("cp437").encode()
     if record.system in _DOS:
+        if not record.flags & _UTF8 and not path.isascii():
+            path = path.decode("cp437").encode()
         path = path.replace(b"\\", b"/")
         if path[1:2] == b":":
             raise Malformed(f'"{shown(path)}" is a path on a drive')
