@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator
 
-from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound
+from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.domain.ids import Sha256
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
-
-SNAPSHOT_BYTES_MAX = 2 * 1024**3
 
 
 def snapshot_key(sha256: Sha256) -> str:
@@ -45,7 +43,6 @@ class Snapshots:
 
         Raises:
             InvalidValue: the bytes do not have the digest. Nothing is visible.
-            LimitExceeded: more than SNAPSHOT_BYTES_MAX bytes. Nothing is visible.
         """
         try:
             return await self._objects.head(snapshot_key(sha256)), False
@@ -64,16 +61,9 @@ class Snapshots:
 
 async def _verified(sha256: Sha256, data: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Pass the bytes on, and refuse them at the end when they are not the ones announced."""
-    digest, size_bytes = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     async for chunk in data:
         digest.update(chunk)
-        size_bytes += len(chunk)
-        if size_bytes > SNAPSHOT_BYTES_MAX:
-            raise LimitExceeded(
-                f"A snapshot has at most {SNAPSHOT_BYTES_MAX} bytes: "
-                "keep data out of the working folder (.gitignore).",
-                field="code",
-            )
         yield chunk
     if digest.hexdigest() != sha256:
         raise InvalidValue(

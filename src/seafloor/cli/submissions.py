@@ -194,12 +194,20 @@ def resolve_code(
     if code.sync_mode is not SyncMode.LOCAL:
         return None  # the server, which will fetch it, looks whether it can
     from seafloor.code.snapshot import take_snapshot
+    from seafloor.code.snapshot_memory import SnapshotMemory
+    from seafloor.sdk.settings import read_settings
 
     folder = Path(code.path or ".")
     with tempfile.TemporaryDirectory(prefix="seafloor-") as scratch:
         archive = Path(scratch, "snapshot.tar.zst")
-        snapshot = take_snapshot(folder, archive, warn=warn)
-        if client is not None:
+        snapshot = take_snapshot(
+            folder,
+            archive,
+            warn=warn,
+            memory=SnapshotMemory(read_settings().home / "snapshots"),
+            is_kept=lambda sha256: client is None or client().snapshots.exists(sha256),
+        )
+        if client is not None and archive.exists():
             _send_snapshot(client(), submission, snapshot, archive)
     return snapshot
 

@@ -192,7 +192,7 @@ class _Unpacking:
         if size_bytes > rules.size_bytes_max or self._entries > rules.files_max:
             raise LimitExceeded(
                 f"{rules.what} holds more than {rules.size_bytes_max} bytes or {rules.files_max} "
-                "files. Leave out what tasks do not need (of a working folder: in .gitignore).",
+                "files. Leave out what tasks do not need (of a folder: in .seafloorignore).",
                 field=rules.field,
             )
         if rules.ratio_max is not None and size_bytes > max(

@@ -7,10 +7,11 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,42 +20,54 @@ import zstandard
 from seafloor.code.archive_entry import shown
 from seafloor.code.files import disk_errors
 from seafloor.code.git_url import RECEIPT_FOLDER
+from seafloor.code.leaks import LeakScan
 from seafloor.code.snapshot_format import (
     COMPRESSION_LEVEL,
     END_OF_ARCHIVE,
     FILES_MAX,
-    SIZE_BYTES_MAX,
     SnapshotEntry,
     entry_header,
     padding_bytes,
 )
+from seafloor.code.snapshot_lfs import POINTER_START, LargeFile, large_files
+from seafloor.code.snapshot_memory import SnapshotMemory
 from seafloor.code.working_folder import GitState, WorkingFolder, read_working_folder
 from seafloor.domain.code import SnapshotCode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError
 from seafloor.domain.ids import Sha256
 
 LARGEST_SHOWN: Final = 5
+LEAKS_SHOWN: Final = 10
+REPORTED_BYTES: Final = 100_000_000
+"""From this size on the user is told what is large before it is packed and sent."""
+
 TRIES_MAX: Final = 3
 _READ_BYTES: Final = 1 << 20
 # Not blocking, should a file have become a fifo since it was listed.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _FOLDER_CHARS_MAX: Final = 50
+_ADVICE: Final = (
+    "Name what tasks do not need in .seafloorignore, which has the rules of .gitignore and is for "
+    "tracked files too."
+)
 
 
 def take_snapshot(
     folder: Path,
     archive: Path,
     *,
-    size_bytes_max: int = SIZE_BYTES_MAX,
+    size_bytes_max: int | None = None,
     warn: Callable[[str], None] | None = None,
+    memory: SnapshotMemory | None = None,
+    is_kept: Callable[[Sha256], bool] | None = None,
 ) -> SnapshotCode:
     """Keep a working folder as it is now in one ``.tar.zst``.
 
     In it are the tracked files as they are in the working folder (not as they are staged or
     committed) and the untracked ones that are not ignored, of the whole repository that ``folder``
-    is part of; outside git every file that no ``.gitignore`` or ``.seafloorignore`` excludes
-    (``working_folder`` has the rule). Contents, exec bits and symlinks are kept; a symlink is kept
+    is part of, less what ``.seafloorignore`` names; outside git every file that no ``.gitignore``
+    or ``.seafloorignore`` excludes (``working_folder`` has the rule). In place of a pointer of git
+    LFS is the file that it stands for. Contents, exec bits and symlinks are kept; a symlink is kept
     as a link wherever it points, never followed. Times, owners, other mode bits and empty folders
     are not kept, so the same content gives the same bytes.
 
@@ -63,8 +76,12 @@ def take_snapshot(
     Args:
         folder: Any folder of the user.
         archive: Where the archive is written; it appears whole or not at all.
-        size_bytes_max: Bound for the sum of the files' sizes, before compression.
-        warn: Told of what is left out, and of pointers of git LFS in place of files.
+        size_bytes_max: Bound for the sum of the files' sizes, before compression; None: none.
+        warn: Told of what is left out, of what is large before it is packed, of commits that were
+            not pushed, and of what looks like a secret.
+        memory: Of earlier snapshots; None: every file is read.
+        is_kept: Whether an archive of that digest needs not be written: with it, and when nothing
+            changed since a snapshot that ``memory`` knows, there is no ``archive`` afterwards.
 
     Returns:
         The source to submit, named by the digest of the archive.
@@ -72,20 +89,29 @@ def take_snapshot(
     Raises:
         InvalidValue: there is no such folder, or its name cannot be kept.
         LimitExceeded: it is too large; the message lists the largest files.
-        SourceError: git is missing or refuses, a file cannot be read, or one keeps changing.
+        SourceError: git is missing or refuses, a file cannot be read, or one keeps changing; or
+            the file that a pointer of git LFS stands for is not in this clone.
         StoreFull: there is no space left for the archive.
         After each of them there is no archive.
 
-    Cost: four git commands, one read of every file; memory grows with the count of files only.
+    Cost: six git commands and one look at every file; unless all is as it was, one read of every
+    file too. Memory grows with the count of files only.
     """
     tell = warn or _tell_nobody
     tries = 1
     while True:
+        begun_ns = time.time_ns()
         found = read_working_folder(folder, warn=tell)
+        known = memory.recall(found) if memory is not None and is_kept is not None else None
+        if known is not None and is_kept is not None and is_kept(known.sha256):
+            for message in known.said:
+                tell(message)
+            return _describe(found, known.sha256, known.size_bytes)
+        notes = _Notes(tell)
         try:
             with disk_errors(f'Taking a snapshot of "{found.root}"'):
-                sha256, size_bytes = _write(found, archive, size_bytes_max, tell)
-            return _describe(found, sha256, size_bytes)
+                _report_size(found, files := _count(found, size_bytes_max), tell)
+                sha256, size_bytes = _write(files, archive, notes)
         except _ChangedError as change:
             if tries == TRIES_MAX:
                 raise SourceError(
@@ -93,6 +119,17 @@ def take_snapshot(
                     "or name the file in .gitignore, and try again.",
                     field="code.path",
                 ) from change
+        else:
+            notes.tell_leaks()
+            if memory is not None:
+                memory.keep(
+                    found,
+                    sha256=sha256,
+                    size_bytes=size_bytes,
+                    said=tuple(notes.said),
+                    begun_ns=begun_ns,
+                )
+            return _describe(found, sha256, size_bytes)
         tries += 1
         tell = _tell_nobody  # the user has heard it
 
@@ -142,17 +179,42 @@ def _folder_name(root: Path) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """A file or symlink of the folder, and what the system said of it when it was counted."""
+    """A file or symlink of the folder, and what the system said of it when it was listed."""
 
     path: bytes
     on_disk: Path
     status: os.stat_result
+    large: LargeFile | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.status.st_size if self.large is None else self.large.size_bytes
 
 
-def _write(
-    found: WorkingFolder, archive: Path, size_bytes_max: int, tell: Callable[[str], None]
-) -> tuple[Sha256, int]:
-    files = _count(found, size_bytes_max)
+@dataclass
+class _Notes:
+    """What is told of the files while they are read, and again as long as they are the same."""
+
+    tell: Callable[[str], None]
+    said: list[str] = field(default_factory=list[str])
+    leaks: list[str] = field(default_factory=list[str])
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+        self.tell(message)
+
+    def tell_leaks(self) -> None:
+        if not self.leaks:
+            return
+        more = len(self.leaks) - LEAKS_SHOWN
+        shown_leaks = ", ".join(self.leaks[:LEAKS_SHOWN]) + (f" and {more} more" * (more > 0))
+        self.note(
+            f"the snapshot holds what looks like a secret: {shown_leaks}. Whoever may see the run "
+            "can read it: take it out of the file, or name the file in .seafloorignore"
+        )
+
+
+def _write(files: Sequence[_File], archive: Path, notes: _Notes) -> tuple[Sha256, int]:
     partial = archive.with_name(f"{archive.name}.partial-{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as target:
@@ -160,8 +222,10 @@ def _write(
             for file in files:
                 if stat.S_ISLNK(file.status.st_mode):
                     writer.add(SnapshotEntry(file.path, link=_read_link(file)))
+                elif file.large is not None:
+                    _add_large(writer, file, file.large)
                 else:
-                    _add_file(writer, file, tell)
+                    _add_file(writer, file, notes)
             sha256 = writer.finish()
         partial.rename(archive)
     finally:
@@ -169,42 +233,42 @@ def _write(
     return sha256, writer.size_bytes
 
 
-def _count(found: WorkingFolder, size_bytes_max: int) -> list[_File]:
-    """Look at every file before the first is read, and refuse what is too large."""
-    files: list[_File] = []
-    for path in found.paths:
-        on_disk = found.root / os.fsdecode(path)
-        with _noticing_change(path):
-            files.append(_File(path, on_disk, on_disk.lstat()))
-    size_bytes = sum(file.status.st_size for file in files)
-    if size_bytes > size_bytes_max:
+def _count(found: WorkingFolder, size_bytes_max: int | None) -> list[_File]:
+    """Refuse what is too large before the first file is read."""
+    large = large_files(found)
+    files = [
+        _File(path, found.root / os.fsdecode(path), status, large.get(path))
+        for path, status in found.files.items()
+    ]
+    size_bytes = sum(file.size_bytes for file in files)
+    if size_bytes_max is not None and size_bytes > size_bytes_max:
         raise LimitExceeded(
             f'The snapshot of "{found.root}" would hold {_megabytes(size_bytes)}, more than the '
-            f"{_megabytes(size_bytes_max)} allowed. The largest files: {_largest(files)}. "
-            f"{_advice(found)}",
+            f"{_megabytes(size_bytes_max)} allowed. The largest: {_largest(files)}. {_ADVICE}",
             field="code.path",
         )
     if len(files) > FILES_MAX:
         raise LimitExceeded(
             f'The snapshot of "{found.root}" would hold {len(files):,} files, more than the '
-            f"{FILES_MAX:,} allowed. {_advice(found)}",
+            f"{FILES_MAX:,} allowed. {_ADVICE}",
             field="code.path",
         )
     return files
 
 
-def _advice(found: WorkingFolder) -> str:
-    place = ".gitignore" if found.git else ".gitignore or .seafloorignore"
-    return f"Name what tasks do not need in {place}" + (
-        " (and take tracked files out with git rm --cached)." if found.git else "."
-    )
+def _report_size(found: WorkingFolder, files: Sequence[_File], tell: Callable[[str], None]) -> None:
+    size_bytes = sum(file.size_bytes for file in files)
+    if size_bytes >= REPORTED_BYTES:
+        tell(
+            f'the snapshot of "{found.root}" holds {_megabytes(size_bytes)} in {len(files):,} '
+            f"files. The largest: {_largest(files)}. {_ADVICE}"
+        )
 
 
 def _largest(files: Sequence[_File]) -> str:
-    by_size = sorted(files, key=lambda file: (-file.status.st_size, file.path))
+    by_size = sorted(files, key=lambda file: (-file.size_bytes, file.path))
     return ", ".join(
-        f"{shown(file.path)} ({_megabytes(file.status.st_size)})"
-        for file in by_size[:LARGEST_SHOWN]
+        f"{shown(file.path)} ({_megabytes(file.size_bytes)})" for file in by_size[:LARGEST_SHOWN]
     )
 
 
@@ -217,9 +281,10 @@ def _read_link(file: _File) -> bytes:
         return os.fsencode(os.readlink(file.on_disk))  # noqa: PTH115 - Path would normalise it
 
 
-def _add_file(writer: _ArchiveWriter, file: _File, tell: Callable[[str], None]) -> None:
+def _add_file(writer: _ArchiveWriter, file: _File, notes: _Notes) -> None:
     with _noticing_change(file.path):
         descriptor = os.open(file.on_disk, _OPEN_FLAGS)
+    scan = LeakScan()
     with os.fdopen(descriptor, "rb", buffering=0) as source:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode) or before.st_size != file.status.st_size:
@@ -231,17 +296,38 @@ def _add_file(writer: _ArchiveWriter, file: _File, tell: Callable[[str], None]) 
             block = source.read(min(left, _READ_BYTES))
             if not block:
                 raise _ChangedError(file.path)
-            if left == before.st_size and block.startswith(_LFS_POINTER):
-                tell(
+            if left == before.st_size and block.startswith(POINTER_START):
+                notes.note(
                     f'"{shown(file.path)}" is a pointer of git LFS, not the file itself: get the '
                     "file with git lfs pull"
                 )
+            scan.feed(block)
             writer.write(block)
             left -= len(block)
         after = os.fstat(descriptor)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise _ChangedError(file.path)
     writer.pad(before.st_size)
+    notes.leaks += (f'"{shown(file.path)}" line {leak.line} ({leak.kind})' for leak in scan.found)
+
+
+def _add_large(writer: _ArchiveWriter, file: _File, large: LargeFile) -> None:
+    """Put in what a pointer stands for; the store of the clone is believed only when it is that."""
+    executable = bool(file.status.st_mode & stat.S_IXUSR)
+    writer.add(SnapshotEntry(file.path, large.size_bytes, executable))
+    digest, size_bytes = hashlib.sha256(), 0
+    with _noticing_change(file.path), large.content.open("rb") as source:
+        while block := source.read(_READ_BYTES):
+            digest.update(block)
+            size_bytes += len(block)
+            writer.write(block)
+    if digest.hexdigest() != large.sha256 or size_bytes != large.size_bytes:
+        raise SourceError(
+            f'The content of "{shown(file.path)}" in the git LFS store of this clone is damaged: '
+            f'remove "{large.content}" and get it anew with git lfs pull.',
+            field="code.path",
+        )
+    writer.pad(large.size_bytes)
 
 
 @contextmanager

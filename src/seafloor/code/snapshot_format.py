@@ -18,8 +18,12 @@ MTIME_S: Final = 315_532_800
 
 COMPRESSION_LEVEL: Final = 3
 
-SIZE_BYTES_MAX: Final = 1 << 30
-FILES_MAX: Final = 200_000
+FORMAT_VERSION: Final = 1
+
+SIZE_BYTES_MAX: Final = 1 << 50
+"""No limit to anybody: what a reader takes for damage."""
+
+FILES_MAX: Final = 2_000_000
 
 _MODE: Final = 0o644
 _MODE_EXECUTABLE: Final = 0o755

@@ -16,7 +16,7 @@ from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.domain.ids import GitCommit, parse_git_commit
 
 IGNORE_FILE: Final = ".seafloorignore"
-"""Read at the top of a folder outside git, next to every ``.gitignore``."""
+"""Read at the top of a repository, or of a folder outside git, next to every ``.gitignore``."""
 
 # Outside git nothing says what is code; these never are. A .gitignore can take them back ("!venv").
 _IGNORED_OUTSIDE_GIT: Final = (
@@ -57,18 +57,20 @@ class GitState:
 
 @dataclass(frozen=True)
 class WorkingFolder:
-    """The files of a working folder, as they are named, not yet read.
+    """The files of a working folder, as the system describes them, not yet read.
 
     Args:
         root: The top of the repository; outside git the folder itself.
         subfolder: Of ``root``, where the command was given; ``""`` for the root itself.
-        paths: Relative to ``root``, sorted by bytes: files and symlinks that exist.
+        files: Files and symlinks that exist, by path relative to ``root``, sorted by its bytes.
+        repositories: Where a nested repository or submodule begins, relative to ``root``.
         git: What git says of it; None outside git.
     """
 
     root: Path
     subfolder: str
-    paths: tuple[bytes, ...]
+    files: dict[bytes, os.stat_result]
+    repositories: tuple[bytes, ...]
     git: GitState | None
 
 
@@ -76,13 +78,14 @@ def read_working_folder(folder: Path, *, warn: Callable[[str], None]) -> Working
     """List the tracked files and the untracked ones that are not ignored.
 
     Inside a repository: of the whole repository, whatever subfolder is given, and by the same rule
-    of every submodule and nested repository that is checked out. A folder that its repository
-    ignores counts as one outside git. Outside git: every file that no ``.gitignore`` and no
+    of every submodule and nested repository that is checked out. What the ``.seafloorignore`` at
+    its top names is left out, tracked or not. A folder that its repository ignores counts as one
+    outside git. Outside git: every file that no ``.gitignore`` and no
     ``.seafloorignore`` excludes, less what is never code (virtual environments, caches).
 
     Args:
         folder: An existing folder.
-        warn: Told what is left out though git lists it.
+        warn: Told what is left out though git lists it, and of commits that no remote has.
 
     Raises:
         InvalidValue: it is no folder, or not one of a working tree; or, outside git, it is the
@@ -95,11 +98,14 @@ def read_working_folder(folder: Path, *, warn: Callable[[str], None]) -> Working
     root = _repository_of(start)
     if root is None:
         _check_not_whole_machine(start)
-        found = _list_outside_git(start)
-        return WorkingFolder(start, "", _existing(start, found, warn), git=None)
+        listing = _Listing(start, warn)
+        listing.add(b"", _list_outside_git(start))
+        return WorkingFolder(start, "", listing.sorted(), tuple(listing.repositories), git=None)
     subfolder = "" if root == start else start.relative_to(root).as_posix()
-    found = _list_git(root)
-    return WorkingFolder(root, subfolder, _existing(root, found, warn), git=_state_of(root))
+    listing = _Listing(root, warn)
+    listing.add(b"", _list_git(root))
+    state = _state_of(root, warn)
+    return WorkingFolder(root, subfolder, listing.sorted(), tuple(listing.repositories), state)
 
 
 def _check_not_whole_machine(folder: Path) -> None:
@@ -143,7 +149,16 @@ def _repository_of(folder: Path) -> Path | None:
 
 
 def _list_git(root: Path) -> list[bytes]:
-    said = run_git(_LIST, cwd=root)
+    if not (root / IGNORE_FILE).is_file():
+        return _names(_LIST, root)
+    rules = f"--exclude-from={root / IGNORE_FILE}"
+    # Git's own rules are for what is not tracked; these are for what is, too.
+    left_out = set(_names(("ls-files", "-z", "--cached", "--ignored", rules), root))
+    return [name for name in _names((*_LIST, rules), root) if name not in left_out]
+
+
+def _names(arguments: Sequence[str], root: Path) -> list[bytes]:
+    said = run_git(arguments, cwd=root)
     if not said.ok:
         raise _refused(root, said)
     return said.stdout.split(b"\0")
@@ -168,51 +183,62 @@ def _list_outside_git(folder: Path) -> list[bytes]:
     return said.stdout.split(b"\0")
 
 
-def _existing(root: Path, names: Sequence[bytes], warn: Callable[[str], None]) -> tuple[bytes, ...]:
-    """Keep what is a file or symlink on disk, and go into nested repositories."""
-    real_folders: dict[bytes, bool] = {b"": True}
-    kept: set[bytes] = set()
-    for name in names:
-        path = name.rstrip(b"/")
-        if not path or not _is_in_real_folder(root, path, real_folders):
-            continue
-        try:
-            mode = (root / os.fsdecode(path)).lstat().st_mode
-        except FileNotFoundError:
-            continue  # tracked, and deleted in the working folder
-        if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-            kept.add(path)
-        elif stat.S_ISDIR(mode):
-            kept.update(path + b"/" + inner for inner in _nested(root, path, warn))
-        else:
-            warn(f'"{_shown(path)}" is neither a file nor a symlink: it is left out')
-    return tuple(sorted(kept))
+class _Listing:
+    """What of the names that git lists is a file or symlink on disk, nested repositories too."""
+
+    def __init__(self, root: Path, warn: Callable[[str], None]) -> None:
+        self._root = os.fsencode(root) + b"/"
+        self._warn = warn
+        self._real_folders: dict[bytes, bool] = {b"": True}
+        self._files: dict[bytes, os.stat_result] = {}
+        self.repositories: list[bytes] = []
+
+    def sorted(self) -> dict[bytes, os.stat_result]:
+        return dict(sorted(self._files.items()))
+
+    def add(self, prefix: bytes, names: Sequence[bytes]) -> None:
+        """Take what a repository lists; ``prefix`` is its place, ending with a slash."""
+        for name in names:
+            path = prefix + name.rstrip(b"/")
+            if path == prefix or not self._is_in_real_folder(path):
+                continue
+            try:
+                status = os.lstat(self._root + path)
+            except FileNotFoundError:
+                continue  # tracked, and deleted in the working folder
+            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                self._files[path] = status
+            elif stat.S_ISDIR(status.st_mode):
+                self._add_nested(path)
+            else:
+                self._warn(f'"{_shown(path)}" is neither a file nor a symlink: it is left out')
+
+    def _is_in_real_folder(self, path: bytes) -> bool:
+        """Whether no part of the way to a file is a symlink; git counts such a file as deleted."""
+        parent = path.rpartition(b"/")[0]
+        known = self._real_folders.get(parent)
+        if known is None:
+            on_disk = self._root + parent
+            known = self._is_in_real_folder(parent) and (
+                os.path.isdir(on_disk) and not os.path.islink(on_disk)  # noqa: PTH112, PTH114 - bytes
+            )
+            self._real_folders[parent] = known
+        return known
+
+    def _add_nested(self, path: bytes) -> None:
+        """Take the files of a submodule or of a repository inside the repository."""
+        inner = Path(os.fsdecode(self._root + path))
+        if (inner / ".git").exists():
+            self.repositories.append(path)
+            self.add(path + b"/", _list_git(inner))
+        elif not any(inner.iterdir()):
+            self._warn(
+                f'the submodule "{_shown(path)}" is not checked out: it is left out. Check it out '
+                "with git submodule update --init --recursive"
+            )
 
 
-def _is_in_real_folder(root: Path, path: bytes, known: dict[bytes, bool]) -> bool:
-    """Whether no part of the way to a file is a symlink; git counts such a file as deleted."""
-    parent = path.rpartition(b"/")[0]
-    if parent not in known:
-        above = _is_in_real_folder(root, parent, known)
-        on_disk = root / os.fsdecode(parent)
-        known[parent] = above and on_disk.is_dir() and not on_disk.is_symlink()
-    return known[parent]
-
-
-def _nested(root: Path, path: bytes, warn: Callable[[str], None]) -> tuple[bytes, ...]:
-    """The files of a submodule or of a repository inside the repository."""
-    inner = root / os.fsdecode(path)
-    if (inner / ".git").exists():
-        return _existing(inner, _list_git(inner), warn)
-    if not any(inner.iterdir()):
-        warn(
-            f'the submodule "{_shown(path)}" is not checked out: it is left out. Check it out with '
-            "git submodule update --init --recursive"
-        )
-    return ()
-
-
-def _state_of(root: Path) -> GitState:
+def _state_of(root: Path, warn: Callable[[str], None]) -> GitState:
     said = run_git(["status", "--porcelain=v2", "--branch", "-z"], cwd=root)
     if not said.ok:
         raise _refused(root, said)
@@ -221,12 +247,26 @@ def _state_of(root: Path) -> GitState:
         line.removeprefix("# ").split(" ", 1) for line in lines if line.startswith("# branch.")
     )
     commit, branch = headers["branch.oid"], headers["branch.head"]
+    url = _url_of(root)
+    if url is not None and commit != "(initial)":
+        _tell_unpushed(root, url, warn)
     return GitState(
-        url=_url_of(root),
+        url=url,
         commit=None if commit == "(initial)" else parse_git_commit(commit),
         branch=None if branch == "(detached)" else branch,
         dirty=any(not line.startswith("# ") for line in lines),
     )
+
+
+def _tell_unpushed(root: Path, url: str, warn: Callable[[str], None]) -> None:
+    said = run_git(["rev-list", "--count", "HEAD", "--not", "--remotes"], cwd=root)
+    count = int(said.text) if said.ok else 0
+    if count:
+        commits = "1 commit" if count == 1 else f"{count:,} commits"
+        warn(
+            f"{commits} of this folder were not pushed to {url}: the snapshot has the files as "
+            "they are, but others find the commit that it names only after git push"
+        )
 
 
 def _url_of(root: Path) -> str | None:

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_world import Repository, git, tree_of
-from seafloor.code import snapshot
+from seafloor.code import snapshot, snapshot_memory
 from seafloor.code.extract import extract
 from seafloor.code.file_archive import FileArchive
 from seafloor.code.localize import Means, localize
 from seafloor.code.snapshot import take_snapshot
+from seafloor.code.snapshot_memory import SnapshotMemory
 from seafloor.domain.code import SnapshotCode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError
 from seafloor.domain.ids import Sha256
@@ -467,6 +468,282 @@ def test_take_snapshot__pointer_of_git_lfs__is_said(repository: Repository, keep
     keeper.take(repository.path)
 
     assert any("model.bin" in message and "git lfs pull" in message for message in keeper.said)
+
+
+def test_take_snapshot__pointers_of_git_lfs_whose_files_are_in_the_clone__become_the_files(
+    repository: Repository, keeper: Keeper, tmp_path: Path
+) -> None:
+    content = b"weights" * 1000
+    inner = Repository.create(tmp_path / "origin" / "inner")
+    _track_large(inner, {"deep/inner.bin": content[::-1]})
+    _track_large(repository, {"model.bin": content, "run.bin": b"#!/bin/sh"}, executable="run.bin")
+    git(repository.path, "submodule", "--quiet", "add", str(inner.path), "inner")
+    _store_large(repository.path / ".git/modules/inner", content[::-1])
+
+    restored = tree_of(keeper.restore(keeper.take(repository.path)))
+
+    assert restored[b"model.bin"] == ("file", content)
+    assert restored[b"run.bin"] == ("executable", b"#!/bin/sh")
+    assert restored[b"inner/deep/inner.bin"] == ("file", content[::-1])
+    assert keeper.said == []
+
+
+def test_take_snapshot__pointer_whose_file_is_not_in_the_clone__is_refused(
+    repository: Repository, tmp_path: Path
+) -> None:
+    _track_large(repository, {"data/model.bin": b"weights"})
+    shutil.rmtree(repository.path / ".git/lfs")
+
+    with pytest.raises(
+        SourceError, match=r'"data/model.bin" is a pointer of git LFS.*git lfs pull'
+    ):
+        take_snapshot(repository.path, tmp_path / "s.tar.zst")
+
+    assert not list(tmp_path.glob("s.tar.zst*"))
+
+
+def test_take_snapshot__file_in_the_store_of_git_lfs_is_damaged__is_refused(
+    repository: Repository, tmp_path: Path
+) -> None:
+    _track_large(repository, {"model.bin": b"weights"})
+    stored = next(path for path in (repository.path / ".git/lfs").rglob("*") if path.is_file())
+    stored.write_bytes(b"weightz")
+
+    with pytest.raises(SourceError, match="damaged"):
+        take_snapshot(repository.path, tmp_path / "s.tar.zst")
+
+    assert not list(tmp_path.glob("s.tar.zst*"))
+
+
+def _track_large(repository: Repository, files: dict[str, bytes], *, executable: str = "") -> None:
+    """Commit files as git-lfs would: pointers in the tree, contents in the clone's store."""
+    pointers: dict[str, str | bytes] = {".gitattributes": "*.bin filter=lfs -text\n"}
+    for name, content in files.items():
+        digest = sha256(content).hexdigest()
+        pointers[name] = (
+            "version https://git-lfs.github.com/spec/v1\n"
+            f"oid sha256:{digest}\nsize {len(content)}\n"
+        )
+        _store_large(repository.path / ".git", content)
+    repository.write(pointers)
+    if executable:
+        (repository.path / executable).chmod(0o755)
+    repository.commit()
+
+
+def _store_large(git_dir: Path, content: bytes) -> None:
+    digest = sha256(content).hexdigest()
+    stored = git_dir / "lfs/objects" / digest[:2] / digest[2:4] / digest
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    stored.write_bytes(content)
+
+
+def test_take_snapshot__seafloorignore_in_a_repository__leaves_out_tracked_and_untracked(
+    repository: Repository, keeper: Keeper, tmp_path: Path
+) -> None:
+    inner = Repository.create(tmp_path / "origin" / "inner")
+    inner.commit({"lib.py": "1"})
+    git(repository.path, "submodule", "--quiet", "add", str(inner.path), "libs/inner")
+    repository.commit(
+        {
+            ".gitignore": "*.log\n",
+            ".seafloorignore": "/data/\n*.bin\n!keep.bin\nlibs/inner\n",
+            "data/raw.csv": "tracked",
+            "deep/data/kept.csv": "tracked, and not at the top",
+            "deep/model.bin": "tracked",
+            "keep.bin": "tracked, and taken back",
+        }
+    )
+    repository.write({"new.bin": "", "data/new.csv": "", "other.log": ""})
+
+    assert keeper.names(repository.path) == {
+        *("train.py", ".gitignore", ".gitmodules", ".seafloorignore"),
+        *("deep/data/kept.csv", "keep.bin"),
+    }
+
+
+def test_take_snapshot__commits_that_were_not_pushed__are_said(
+    repository: Repository, keeper: Keeper, tmp_path: Path
+) -> None:
+    git(tmp_path, "clone", "--quiet", str(repository.path), "clone")
+    clone = Repository(tmp_path / "clone")
+    keeper.take(clone.path)
+    assert keeper.said == []
+    clone.commit({"a.py": "1"})
+    clone.commit({"a.py": "2"})
+
+    keeper.take(clone.path)
+
+    assert len(keeper.said) == 1
+    assert "2 commits of this folder were not pushed" in keeper.said[0]
+
+
+def test_take_snapshot__large_folder__is_reported_largest_first_before_it_is_packed(
+    repository: Repository, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("small.bin", "medium.bin", "large.bin"), start=1):
+        with (repository.path / name).open("wb") as file:
+            file.truncate(number * 20_000_000)
+    said: list[tuple[str, bool]] = []
+    target = tmp_path / "s.tar.zst"
+
+    def hear(message: str) -> None:
+        said.append((message, any(tmp_path.glob("s.tar.zst*"))))
+
+    take_snapshot(repository.path, target, warn=hear)
+
+    (message, was_begun) = said[0]
+    assert not was_begun
+    assert "120.0 MB in 4 files" in message
+    places = [message.find(name) for name in ("large.bin", "medium.bin", "small.bin")]
+    assert places == sorted(places)
+    assert ".seafloorignore" in message
+
+
+def test_take_snapshot__what_looks_like_a_secret__is_named_without_its_value(
+    repository: Repository, keeper: Keeper
+) -> None:
+    token = "ghp_" + "a1B2" * 9
+    repository.write(
+        {
+            "config.py": f"import os\n\nTOKEN = '{token}'\n",
+            "keys/id": "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nabc\n",
+            "model.bin": b"\0" + token.encode(),
+        }
+    )
+
+    keeper.take(repository.path)
+
+    assert len(keeper.said) == 1
+    assert '"config.py" line 3 (a token of GitHub)' in keeper.said[0]
+    assert '"keys/id" line 1 (a private key)' in keeper.said[0]
+    assert "model.bin" not in keeper.said[0]
+    assert token not in keeper.said[0]
+
+
+class Remembering:
+    """Takes snapshots as a client does that remembers, of a server that keeps what it is sent."""
+
+    def __init__(self, root: Path) -> None:
+        self.memory = SnapshotMemory(root / "memory")
+        self.archive = root / "s.tar.zst"
+        self.kept: set[Sha256] = set()
+        self.said: list[str] = []
+
+    def take(self, folder: Path) -> tuple[SnapshotCode, bool]:
+        """Take one; say too whether the folder was read."""
+        self.archive.unlink(missing_ok=True)
+        source = take_snapshot(
+            folder,
+            self.archive,
+            warn=self.said.append,
+            memory=self.memory,
+            is_kept=self.kept.__contains__,
+        )
+        was_read = self.archive.exists()
+        self.kept.add(source.sha256)
+        return source, was_read
+
+
+@pytest.fixture
+def remembering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remembering:
+    monkeypatch.setattr(snapshot_memory, "SETTLED_NS", -60_000_000_000)  # as if made a minute ago
+    return Remembering(tmp_path)
+
+
+def test_take_snapshot__nothing_changed__is_known_without_reading(
+    repository: Repository, remembering: Remembering
+) -> None:
+    token = "ghp_" + "a1B2" * 9
+    repository.commit({"config.py": f"TOKEN = '{token}'\n"})
+    first, was_read = remembering.take(repository.path)
+    said = list(remembering.said)
+
+    again = remembering.take(repository.path)
+
+    assert was_read
+    assert again == (first, False)
+    assert remembering.said == said * 2  # what is wrong with it is still wrong
+
+
+def test_take_snapshot__server_does_not_have_it_any_more__is_read_again(
+    repository: Repository, remembering: Remembering
+) -> None:
+    first, _ = remembering.take(repository.path)
+    remembering.kept.clear()
+
+    assert remembering.take(repository.path) == (first, True)
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "name", "new", "gone", "link", "same size"])
+def test_take_snapshot__anything_changed__is_read_again(
+    repository: Repository, remembering: Remembering, change: str
+) -> None:
+    (repository.path / "link").symlink_to("a")
+    repository.commit({"a.py": "1"})
+    first, _ = remembering.take(repository.path)
+    file = repository.path / "a.py"
+    times = file.stat()
+    match change:
+        case "content":
+            file.write_text("longer")
+        case "mode":
+            file.chmod(0o755)
+        case "name":
+            file.rename(repository.path / "b.py")
+        case "new":
+            repository.write({"new.py": ""})
+        case "gone":
+            file.unlink()
+        case "link":
+            (repository.path / "link").unlink()
+            (repository.path / "link").symlink_to("b")
+        case _:  # and the time of change put back, as some tools do
+            file.write_text("2")
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    source, was_read = remembering.take(repository.path)
+
+    assert was_read
+    assert source.sha256 != first.sha256
+
+
+def test_take_snapshot__committed_since__is_the_same_snapshot_of_another_commit(
+    repository: Repository, remembering: Remembering
+) -> None:
+    repository.write({"a.py": "1"})
+    first, _ = remembering.take(repository.path)
+    git(repository.path, "add", "a.py")
+    git(repository.path, "commit", "--quiet", "-m", "a")
+
+    source, was_read = remembering.take(repository.path)
+
+    assert not was_read
+    assert source.sha256 == first.sha256
+    assert (source.git_commit, source.git_dirty) == (repository.head, False)
+    assert (first.git_commit, first.git_dirty) != (source.git_commit, source.git_dirty)
+
+
+def test_take_snapshot__file_that_changed_just_now__is_not_remembered(
+    repository: Repository, tmp_path: Path
+) -> None:
+    remembering = Remembering(tmp_path)
+    repository.write({"a.py": "1"})
+
+    remembering.take(repository.path)
+
+    assert remembering.take(repository.path)[1]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]"])
+def test_take_snapshot__memory_is_damaged__is_read_again(
+    repository: Repository, remembering: Remembering, tmp_path: Path, damage: bytes
+) -> None:
+    first, _ = remembering.take(repository.path)
+    for file in (tmp_path / "memory").iterdir():
+        file.write_bytes(damage)
+
+    assert remembering.take(repository.path) == (first, True)
 
 
 class Writer:
