@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from tests.services._service import Service
 
 from http_world import Answer, check_envelope
+from registry_world import push
 
 Call = Callable[..., Answer]
 
@@ -37,7 +39,7 @@ def test_environment__without_packages__is_locked_versioned_and_deleted(call: Ca
         ({"name": "A B"}, "invalid_value", "name"),
         ({"name": "x", "pip": ["six"], "pips": []}, "invalid_value", "pips"),
         ({"name": "x", "python": 3.11}, "invalid_value", "python"),
-        ({"name": "x", "image": "debian"}, "not_supported", "image"),
+        ({"name": "x", "image": "de bian"}, "invalid_value", "image"),
         ({"name": "x", "project": "nobody"}, "not_found", None),
     ],
 )
@@ -45,7 +47,7 @@ def test_environment__of_a_bad_spec__is_refused(
     call: Call, spec: dict[str, object], code: str, field: str | None
 ) -> None:
     answer = call("POST", "/api/v1/environments", {"spec": spec})
-    status = {"invalid_value": 400, "not_supported": 501, "not_found": 404}[code]
+    status = {"invalid_value": 400, "not_found": 404}[code]
     error = check_envelope(answer, code=code, status=status)
     if field is not None:
         assert error["field"] == field
@@ -67,3 +69,21 @@ def test_run__in_an_unknown_environment__names_the_nearest(call: Call) -> None:
     )
     assert f'Did you mean "{name}"?' in error["message"]
     check_envelope(call("POST", "/api/v1/plans", {"spec": spec}), code="not_found", status=404)
+
+
+def test_run__in_an_environment_of_an_image_alone__is_refused_with_the_fix(
+    call: Call, service: Callable[[str], Service]
+) -> None:
+    registry = service("docker_registry").url
+    digest = push(registry, "team/torch", "1", b"{}")
+    name = f"e-{uuid.uuid4().hex[:8]}"
+    image = {"name": name, "image": f"{registry}/team/torch:1", "description": "for whales"}
+    made = call("POST", "/api/v1/environments", {"spec": image}).json["environment"]
+    assert made["image"] == f"{registry}/team/torch:1@{digest}"
+    assert made["description"] == "for whales"
+    spec = {"name": "x", "command": "true", "environment": name}
+    for route in ("runs", "plans"):
+        answer = call("POST", f"/api/v1/{route}", {"spec": spec})
+        error = check_envelope(answer, code="not_supported", status=501)
+        assert error["field"] == "environment"
+        assert f"seafloor env create {name} --pip" in error["message"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from seafloor.app.clock import Clock
 from seafloor.domain.environments import Environment, EnvironmentLock
+from seafloor.domain.errors import NotSupported
 from seafloor.domain.specs import parse_environment, parse_environment_reference
 from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.images import resolve_image
 from seafloor.environments.lock import Asked
 from seafloor.stores.metadata.protocol import MetadataStore
 
@@ -33,12 +36,18 @@ class Environments:
     """Named, versioned, locked dependency sets."""
 
     def __init__(
-        self, metadata: MetadataStore, cache: EnvironmentCache, locker: Locker, clock: Clock
+        self,
+        metadata: MetadataStore,
+        cache: EnvironmentCache,
+        locker: Locker,
+        clock: Clock,
+        resolve_image: Callable[[str], Awaitable[str]] = resolve_image,
     ) -> None:
         self._metadata = metadata
         self._cache = cache
         self._locker = locker
         self._clock = clock
+        self._resolve_image = resolve_image
 
     async def create(self, spec: dict[str, Any]) -> EnvironmentDetails:
         """Lock an environment and keep it as the next version of its name.
@@ -50,13 +59,14 @@ class Environments:
 
         Raises:
             InvalidValue, NotSupported: the spec is not acceptable.
-            SourceError: the packages cannot be had, or do not go together.
+            SourceError: the packages cannot be had, or do not go together; the image is not there.
             NotFound: no such project.
         """
         parsed = parse_environment(spec)
         await self._metadata.project_get(parsed.project)
         channels = tuple(parsed.conda.get("channels", ()))
         packages = tuple(parsed.conda.get("packages", ()))
+        image = None if parsed.image is None else await self._resolve_image(parsed.image)
         lock = await self._locker(Asked(parsed.python, tuple(parsed.pip), channels, packages))
         created = await self._metadata.environment_create(
             Environment(
@@ -70,6 +80,8 @@ class Environments:
                 created_ns=self._clock.now_ns(),
                 conda_channels=channels,
                 conda_packages=packages,
+                image=image,
+                description=parsed.description or None,
             )
         )
         return await self._details(created)
@@ -78,6 +90,23 @@ class Environments:
         """Get the version that ``<name>`` or ``<name>@<version>`` names now, or NotFound."""
         name, version = parse_environment_reference(reference)
         return await self._metadata.environment_get(project, name, version=version)
+
+    async def resolve_to_run(self, reference: str, *, project: str) -> Environment:
+        """Get the version that a new run would be in.
+
+        Raises:
+            NotFound: there is none.
+            NotSupported: it is only an image, which this machine cannot run.
+        """
+        found = await self.resolve(reference, project=project)
+        if found.is_image_only:
+            raise NotSupported(
+                f"The environment {found.name}@{found.version} is only a docker image, and runs on "
+                "this server are processes. Give it pip or conda packages too, which are built "
+                f"here (`seafloor env create {found.name} --pip PACKAGE`), or leave it out.",
+                field="environment",
+            )
+        return found
 
     async def get(self, reference: str, *, project: str = "default") -> EnvironmentDetails:
         """Get a version, or NotFound with the nearest name."""

@@ -54,6 +54,7 @@ class Plans:
         check_code(spec, code)
         environment, cached, lock = "the Python it is given", None, None
         if spec.environment is not None:
+            await self._environments.resolve_to_run(spec.environment, project=spec.project)
             details = await self._environments.get(spec.environment, project=spec.project)
             version = details.environment
             environment = f"{version.name}@{version.version} ({version.digest[:12]})"

@@ -229,7 +229,9 @@ class Runs:
         _check_key_of_request(new.idempotency_key)
         environment = None
         if spec.environment is not None:
-            found = await self._rooms.environments.resolve(spec.environment, project=spec.project)
+            found = await self._rooms.environments.resolve_to_run(
+                spec.environment, project=spec.project
+            )
             environment = f"{found.name}@{found.version}"
         name = new.name or spec.run_name
         name = check_name(name) if name else made_up_name()

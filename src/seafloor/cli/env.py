@@ -52,6 +52,8 @@ def env() -> None:
     help="A file of requirements, one a line.",
 )
 @click.option("--python", metavar="X.Y", help="Which Python; the server's own without it.")
+@click.option("--image", metavar="IMAGE", help="A docker image; its tag's digest is recorded.")
+@click.option("--description", metavar="TEXT", help="What it is for.")
 @_project_option
 @server_options
 @json_option
@@ -107,6 +109,10 @@ def show(given: Given, reference: str, project: str | None) -> None:
     built = f"built, {shown_size(view.size_bytes or 0)}" if view.built else "not built here yet"
     click.echo(f"{view.reference}  python {environment.python}, {built}")
     click.echo(f"digest {environment.digest}")
+    if environment.description:
+        click.echo(environment.description)
+    if environment.image:
+        click.echo(f"image {environment.image}")
     asked = [*environment.conda_packages, *environment.pip]
     click.echo(f"asked for: {', '.join(asked) or 'no packages'}")
     if environment.conda_packages:
@@ -192,6 +198,8 @@ def _make_spec(
     requirements: tuple[Path, ...],
     python: str | None,
     project: str | None,
+    image: str | None,
+    description: str | None,
 ) -> dict[str, Any]:
     from seafloor.cli.environment_files import read_environment_file, read_requirements
     from seafloor.domain.specs import parse_environment
@@ -206,6 +214,7 @@ def _make_spec(
     if listed:
         body["pip"] = [*body.get("pip", []), *listed]
     given = {"name": name, "python": python, "project": project}
+    given |= {"image": image, "description": description}
     body.update({field: value for field, value in given.items() if value is not None})
     if "name" not in body:
         raise click.UsageError("Give the environment a NAME, or a file with one with -f.")

@@ -49,7 +49,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         python: The exact version it is locked for, ``3.11.2``.
         pip: Requirements as the user wrote them, one each (PEP 508).
         conda_channels, conda_packages: As the user wrote them.
-        image: Kept as written; not run by this version.
+        image: With the digest that its tag had at creation; not run by this version.
+        description: What it is for, in the user's words.
         lock: The locked packages, see ``parse_lock``.
         digest: sha256 over what determines the built folder (python, platform, lock).
         created_ns: UTC.
@@ -68,6 +69,12 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     conda_channels: tuple[str, ...] = ()
     conda_packages: tuple[str, ...] = ()
     image: str | None = None
+    description: str | None = None
+
+    @property
+    def is_image_only(self) -> bool:
+        """Whether all it has is in its image, so that it cannot be built anywhere."""
+        return self.image is not None and not self.pip and not self.conda_packages
 
 
 class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):

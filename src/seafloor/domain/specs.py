@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from seafloor.domain.code import ARCHIVE_MODES, SyncMode
-from seafloor.domain.errors import InvalidValue, NotSupported, nearest
+from seafloor.domain.errors import InvalidValue, LimitExceeded, NotSupported, nearest
 from seafloor.domain.names import check_name, check_slug
 from seafloor.domain.quantities import parse_cpu, parse_duration, parse_memory
 from seafloor.domain.spec_fields import read_fields, shown_type
@@ -134,7 +134,9 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
         python: ``3.11`` or exact; None: the server's own.
         pip: Requirements (PEP 508).
         conda: ``channels`` and ``packages`` of conda. With packages, Python is one of them.
-        image: Kept for later versions; refused by this one when given.
+        image: A docker image, for Kubernetes. On this machine an environment needs packages as
+            well; an image alone is refused when a run asks for it.
+        description: What it is for.
     """
 
     name: str
@@ -143,6 +145,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     pip: list[str] = []
     image: str | None = None
     conda: dict[str, list[str]] = {}
+    description: str | None = None
 
 
 Spec = ExperimentSpec | EnvironmentSpec
@@ -154,6 +157,7 @@ _KINDS: dict[str, type[ExperimentSpec] | type[EnvironmentSpec]] = {
 _KINDS_LATER = ("notebook", "serving", "template")
 _CONDA = ("channels", "packages")
 _FIELDS = frozenset(ExperimentSpec.__struct_fields__)
+DESCRIPTION_CHARS_MAX = 10_000
 VERSION_DIGITS_MAX = 9
 
 
@@ -220,11 +224,10 @@ def parse_environment(body: object) -> EnvironmentSpec:
     spec = read_fields(body, EnvironmentSpec, what="An environment")
     check_slug(spec.name)
     check_slug(spec.project, field="project")
-    if spec.image is not None:
-        raise NotSupported(
-            "Docker images need a Kubernetes launcher, which this version does not have: "
-            "leave `image` out.",
-            field="image",
+    if spec.description is not None and len(spec.description) > DESCRIPTION_CHARS_MAX:
+        raise LimitExceeded(
+            f"A description has at most {DESCRIPTION_CHARS_MAX:,} characters.",
+            field="description",
         )
     for key in spec.conda:
         if key not in _CONDA:

@@ -202,14 +202,19 @@ class EnvironmentCases(MetadataStoreCases):
         self, store: MetadataStore
     ) -> None:
         first = await store.environment_create(
-            environment(conda_channels=("c",), conda_packages=("p=1",), image="i")
+            environment(conda_channels=("c",), conda_packages=("p=1",), image="i", description="d")
         )
         assert first.version == 1
         again = await store.environment_create(
             environment(
-                conda_channels=("c",), conda_packages=("p=1",), image="i", created_ns=T0_NS + 5
+                conda_channels=("c",),
+                conda_packages=("p=1",),
+                image="i",
+                description="d",
+                created_ns=T0_NS + 5,
             )
         )
+        assert (first.image, first.description) == ("i", "d")
         assert again == first == await store.environment_get("default", "torch")
 
     async def test_environment_create__changed__is_the_next_version(
@@ -219,8 +224,10 @@ class EnvironmentCases(MetadataStoreCases):
         locked = await store.environment_create(environment(digest="2" * 64))
         asked = await store.environment_create(environment(digest="2" * 64, pip=("six",)))
         back = await store.environment_create(environment())
+        said = await store.environment_create(environment(description="for whales"))
+        assert (said.version, said.description) == (5, "for whales")
         assert [locked.version, asked.version, back.version] == [2, 3, 4]
-        assert (await store.environment_get("default", "torch")).version == 4
+        assert (await store.environment_get("default", "torch")).version == 5
         assert (await store.environment_get("default", "torch", version=2)).digest == "2" * 64
 
     async def test_environment_create__many_at_once__numbered_without_gap(

@@ -239,7 +239,9 @@ def test_parse_spec__of_each_kind__gives_its_type() -> None:
         ({"python": 3.11}, "python", 'put it in quotes, "3.11"'),
         ({"name": "Team Env"}, "name", '"team-env" would do'),
         ({"pips": []}, "pips", 'Did you mean "pip"?'),
-        ({"image": "debian"}, "image", "leave `image` out"),
+        ({"conda": {"package": ["x"]}}, "conda.package", 'Did you mean "packages"?'),
+        ({"conda": {"channels": ["x"]}}, "conda.packages", "Channels without packages"),
+        ({"description": 1}, "description", "must be a text"),
     ],
 )
 def test_parse_environment__with_a_bad_field__names_field_and_fix(

@@ -84,4 +84,5 @@ def _is_same(one: Environment, other: Environment) -> bool:
 
 
 def _wanted(one: Environment) -> tuple[object, ...]:
-    return (one.digest, one.pip, one.conda_channels, one.conda_packages, one.image)
+    asked = (one.pip, one.conda_channels, one.conda_packages, one.image, one.description)
+    return (one.digest, *asked)

@@ -116,6 +116,7 @@ def _wanted(environment: Environment) -> tuple[object, ...]:
         environment.conda_channels,
         environment.conda_packages,
         environment.image,
+        environment.description,
     )
 
 
@@ -129,6 +130,7 @@ def _values(environment: Environment, version: int) -> dict[str, object]:
         "conda_channels": dump(environment.conda_channels),
         "conda_packages": dump(environment.conda_packages),
         "image": environment.image,
+        "description": environment.description,
         "lock": environment.lock,
         "digest": environment.digest,
         "created_ns": environment.created_ns,
@@ -145,6 +147,7 @@ def _environment(row: Row[Any]) -> Environment:
         conda_channels=load(row.conda_channels, tuple[str, ...]),
         conda_packages=load(row.conda_packages, tuple[str, ...]),
         image=row.image,
+        description=row.description,
         lock=row.lock,
         digest=row.digest,
         created_ns=row.created_ns,

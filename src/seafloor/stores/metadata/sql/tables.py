@@ -210,6 +210,7 @@ environment = Table(
     Column("digest", short_text(_SHA256_CHARS), nullable=False),
     Column("created_ns", number(), nullable=False),
     Column("deleted_ns", number()),
+    Column("description", long_text()),
 )
 
 artifact = Table(
