@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from tests.services._service import Service
 
 from client_process import Client
 from live_server import LiveServer
+from seafloor.stores.objects.open import open_objects
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
 EPOCHS = 10
@@ -54,13 +56,14 @@ def repository(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("database", "objects"),
-    [("postgresql", "s3"), ("mariadb", "hdfs"), ("sqlite", "azure")],
+    ("database", "objects", "code"),
+    [("postgresql", "s3", "git"), ("mariadb", "hdfs", "git"), ("sqlite", "azure", "archive")],
     ids=["postgresql-s3", "mariadb-hdfs", "sqlite-abfs"],
 )
 def test_digits__by_changing_two_urls__everything_is_there(
     database: str,
     objects: str,
+    code: str,
     service: Callable[[str], Service],
     repository: Path,
     downloads: Path,
@@ -78,7 +81,12 @@ def test_digits__by_changing_two_urls__everything_is_there(
             urls += ["--metadata", stack.enter_context(made)]
         stack.callback(server.stop)
         server.start(*urls)
-        _run(Client(tmp_path / "home", server.url), repository)
+        user = Client(tmp_path / "home", server.url)
+        if code == "git":
+            _run(user, repository, "--git", str(repository))
+        else:
+            _archive(repository, store)
+            _run(user, repository)
         (run_id,) = [run["id"] for run in server.get("/api/v1/runs?state=succeeded")["items"]]
         first = _seen(server, run_id)
         # Nothing of it may lie in the process only.
@@ -117,11 +125,36 @@ def test_rerun__of_the_digits__same_metrics_bit_for_bit(
         assert _values(server, again["id"]) == _values(server, first["id"])
 
 
-def _run(user: Client, repository: Path) -> None:
+def _archive(repository: Path, store: Service) -> None:
+    """Put the example into the bucket, and write that into its spec."""
+    archive = subprocess.run(
+        ["git", "-C", str(repository), "archive", "--format=tar.gz", "HEAD"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    name = f"{uuid.uuid4().hex}/digits.tar.gz"
+    asyncio.run(_put(store, name, archive))
+    url = f"{store.url.replace('az://', 'abfs://')}/{name}"
+    spec = (repository / "seafloor.yaml").read_text()
+    before, _, after = spec.partition("    sync_mode: git\n")
+    rest = after.partition("  command:")[2]
+    code = (
+        f"    sync_mode: abfs\n    url: {url}\n    sha256: {hashlib.sha256(archive).hexdigest()}\n"
+    )
+    (repository / "seafloor.yaml").write_text(f"{before}{code}  command:{rest}")
+
+
+async def _put(store: Service, name: str, content: bytes) -> None:
+    objects = open_objects(store.url, store.env)
+    await objects.put(name, content)
+    await objects.close()
+
+
+def _run(user: Client, repository: Path, *more: str) -> None:
     """Do as ``make demo`` does."""
     built = user.cli("env", "create", "digits", "-r", str(repository / "requirements.txt"))
     assert built.returncode == 0, built
-    ran = user.cli("run", "-f", str(repository / "seafloor.yaml"), "--git", str(repository))
+    ran = user.cli("run", "-f", str(repository / "seafloor.yaml"), *more)
     assert ran.returncode == 0, ran
     assert f"epoch {EPOCHS}: train loss" in ran.stdout
 

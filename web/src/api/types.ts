@@ -42,7 +42,23 @@ export interface SnapshotCode {
   git_dirty: boolean | null;
 }
 
-export type CodeSource = GitCode | SnapshotCode;
+export interface ArchiveCode {
+  kind: 'archive';
+  url: string;
+  folder: string;
+  size_bytes: number | null;
+  etag: string | null;
+  sha256: string | null;
+  strip_components: number;
+}
+
+/** Code that was where the run started; nothing of it was localised. */
+export interface ImageCode {
+  kind: 'image';
+  path: string | null;
+}
+
+export type CodeSource = GitCode | SnapshotCode | ArchiveCode | ImageCode;
 
 export interface Receipt {
   kind: string;
@@ -56,6 +72,8 @@ export interface Receipt {
   tree: string | null;
   sha256: string | null;
   submodules: Record<string, string>;
+  etag: string | null;
+  localizer: string;
 }
 
 /** Fields at their defaults are left out on the wire. */

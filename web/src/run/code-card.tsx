@@ -1,7 +1,7 @@
 import { Anchor, Badge, Text } from '@mantine/core';
 import type { ReactNode } from 'react';
 
-import type { CodeSource, GitCode, Receipt, SnapshotCode } from '../api/types';
+import type { ArchiveCode, CodeSource, GitCode, ImageCode, Receipt, SnapshotCode } from '../api/types';
 import { counted, short, shownBytes, shownDuration } from '../format/format';
 import { Card, Facts } from '../shell/card';
 import { Copy } from '../shell/copy';
@@ -23,6 +23,8 @@ export function CodeCard({ code, receipts }: Props) {
       )}
       {code?.kind === 'git' && <Facts items={gitFacts(code)} />}
       {code?.kind === 'snapshot' && <Facts items={snapshotFacts(code)} />}
+      {code?.kind === 'archive' && <Facts items={archiveFacts(code)} />}
+      {code?.kind === 'image' && <Facts items={imageFacts(code)} />}
       {Object.entries(receipts).map(([folder, receipt]) => (
         <ReceiptLine key={folder} folder={folder} receipt={receipt} />
       ))}
@@ -32,6 +34,8 @@ export function CodeCard({ code, receipts }: Props) {
 
 function KindBadge({ code }: { code: CodeSource }) {
   if (code.kind === 'git') return <Badge variant="light" tt="none">git</Badge>;
+  if (code.kind === 'archive') return <Badge variant="light" tt="none">archive</Badge>;
+  if (code.kind === 'image') return <Badge variant="light" tt="none" color="orange">image, not proven</Badge>;
   return (
     <Badge variant="light" tt="none" color={code.git_dirty ? 'orange' : 'sea'}>
       {code.git_dirty ? 'snapshot, with changes' : 'snapshot'}
@@ -57,6 +61,23 @@ function snapshotFacts(code: SnapshotCode): [string, ReactNode][] {
     ['Branch', code.git_branch],
     ['Commit', code.git_commit && <Digest text={code.git_commit} what="the commit" />],
     ['Working tree', code.git_dirty === null ? null : dirtiness(code.git_dirty)],
+  ];
+}
+
+function archiveFacts(code: ArchiveCode): [string, ReactNode][] {
+  return [
+    ['Archive', <Repository key="url" url={code.url} />],
+    ['Size', code.size_bytes === null ? null : shownBytes(code.size_bytes)],
+    ['Digest', code.sha256 && <Digest key="sha" text={code.sha256} what="the digest" />],
+    ['ETag', code.etag && <code key="etag">{code.etag}</code>],
+    ['Folder', <code key="folder">/code/{code.folder}</code>],
+  ];
+}
+
+function imageFacts(code: ImageCode): [string, ReactNode][] {
+  return [
+    ['Path', code.path && <code key="path">{code.path}</code>],
+    ['Proof', 'none: the code was taken as it lay where the run started'],
   ];
 }
 
@@ -89,6 +110,11 @@ function ReceiptLine({ folder, receipt }: { folder: string; receipt: Receipt }) 
     <p className={styles.receipt}>
       Receipt: <code>{folder}</code>, {counted(receipt.files, 'file')}, {shownBytes(receipt.size_bytes)}, {got} in{' '}
       {shownDuration(receipt.duration_s)}
+      {receipt.sha256 && (
+        <>
+          , sha256 <code title={receipt.sha256}>{short(receipt.sha256)}</code>
+        </>
+      )}
       {receipt.tree && (
         <>
           , tree <code title={receipt.tree}>{short(receipt.tree)}</code>

@@ -99,6 +99,14 @@ function shownCode(code: CodeSource | null): ReactNode {
       </span>
     );
   }
+  if (code.kind === 'archive') {
+    return (
+      <span title={`${code.url}\n${code.sha256 ?? code.etag ?? ''}`}>
+        {code.folder} <code>{(code.sha256 ?? code.etag ?? '').slice(0, 8)}</code>
+      </span>
+    );
+  }
+  if (code.kind === 'image') return <span title="taken as it lay where the run started">image</span>;
   return (
     <span title={`snapshot ${code.sha256}`}>
       {code.folder} <code>{short(code.sha256).slice(0, 8)}</code>
