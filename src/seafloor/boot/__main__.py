@@ -1,4 +1,4 @@
-"""``python -m seafloor.boot up|config|check|copy|localize``: what the CLI starts."""
+"""``python -m seafloor.boot up|config|check|copy|localize|render``: what the CLI starts."""
 
 from __future__ import annotations
 
@@ -57,10 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--objects", metavar="URL")
     _add_copy(commands)
     _add_localize(commands)
+    _add_render(commands)
     given = parser.parse_args(arguments)
     try:
-        if given.command in {"copy", "localize"}:
-            _copy(given) if given.command == "copy" else _localize(given)
+        without_stores = {"copy": _copy, "localize": _localize, "render": _render}
+        if given.command in without_stores:
+            without_stores[given.command](given)
             return 0
         settings = load(
             data_dir=given.data,
@@ -128,6 +130,19 @@ def _localize(given: argparse.Namespace) -> None:
             ),
             environment(),
         )
+
+
+def _add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+    render = commands.add_parser("render", help="print a workload's manifests; it stands on stdin")
+    render.add_argument("--policy", type=Path)
+    render.add_argument("--namespace")
+    render.add_argument("--owner-uid")
+
+
+def _render(given: argparse.Namespace) -> None:
+    from seafloor.boot.render import RenderCommand, run
+
+    run(RenderCommand(given.policy, given.namespace, given.owner_uid), sys.stdin.buffer.read())
 
 
 def _copy(given: argparse.Namespace) -> None:

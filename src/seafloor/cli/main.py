@@ -28,6 +28,7 @@ _HOMES = {
     "env": ("seafloor.cli.env:env", "Create, list, show, remove environments."),
     "localize": ("seafloor.cli.localize:localize", "Put code into a folder, with a receipt."),
     "plan": ("seafloor.cli.plan:plan", "Say what a spec would do, and do nothing."),
+    "render": ("seafloor.cli.render:render", "Print what a spec is in Kubernetes, as YAML."),
     "open": ("seafloor.cli.open:open_page", "Open the page of a run in a browser."),
     "sync": ("seafloor.cli.sync:sync", "Send what was logged while no server could be reached."),
     "export": ("seafloor.cli.export:export", "Write experiments and runs to Parquet files."),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
 from seafloor.domain.specs import Spec, parse_spec
+
+T = TypeVar("T")
 
 SIZE_BYTES_MAX: Final = 4 * 1024 * 1024
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -39,6 +42,19 @@ def read_spec_file(path: Path) -> SpecFile:
         InvalidValue: it is no YAML or no spec; the message begins with file, line and column.
         NotSupported: of a later version.
     """
+    document, spec = read_spec_document(path, parse_spec)
+    return SpecFile(path, next(iter(document.values())), spec)
+
+
+def read_spec_document(path: Path, parse: Callable[[object], T]) -> tuple[dict[str, Any], T]:
+    """Read a spec of whatever kinds ``parse`` knows.
+
+    Returns:
+        The whole document, and what it was parsed to.
+
+    Raises:
+        As ``read_spec_file``.
+    """
     text = read_text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -49,13 +65,13 @@ def read_spec_file(path: Path) -> SpecFile:
     except yaml.YAMLError as error:
         raise InvalidValue(f"{path}: this is not YAML: {error}") from error
     try:
-        spec = parse_spec(data)
+        spec = parse(data)
     except SeafloorError as error:
         raise type(error)(
             f"{path}{_position(node, error.field)}: {error.message}", field=error.field
         ) from error
-    body: dict[str, Any] = next(iter(data.values()))  # type: ignore[attr-defined]  # parse_spec saw a mapping
-    return SpecFile(path, body, spec)
+    document: dict[str, Any] = data  # type: ignore[assignment]  # parse saw a mapping
+    return document, spec
 
 
 def read_text(path: Path) -> str:

@@ -136,7 +136,7 @@ def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
     if options.git is not None:
         before: dict[str, Any] = body.get("code") or {}
         ref = options.ref or (before.get("ref") if before.get("sync_mode") == "git" else None)
-        body["code"] = {"sync_mode": "git", "url": _local_url(options.git, options.folder)}
+        body["code"] = {"sync_mode": "git", "url": absolute_url(options.git, options.folder)}
         if ref is not None:
             body["code"]["ref"] = ref
     elif options.ref is not None:
@@ -155,10 +155,10 @@ def _make_absolute(body: dict[str, Any], spec: ExperimentSpec, base: Path) -> No
         path = (base / Path(code.path or ".").expanduser()).resolve()
         body["code"] = {**body["code"], "path": str(path)}
     elif code.url is not None:
-        body["code"] = {**body["code"], "url": _local_url(code.url, base)}
+        body["code"] = {**body["code"], "url": absolute_url(code.url, base)}
 
 
-def _local_url(url: str, base: Path) -> str:
+def absolute_url(url: str, base: Path) -> str:
     """Make a path of this machine absolute; leave every other address as it is."""
     first = url.partition("/")[0]
     if "://" in url or ":" in first or "@" in first:

@@ -76,6 +76,8 @@ def _check_struct(
 
 
 def _check(value: object, hint: Any, *, path: str) -> None:
+    if hint is object:  # plain data of somebody else's
+        return
     kinds = _kinds(hint)
     for kind in kinds:
         if _is_of(value, kind):

@@ -7,6 +7,7 @@ the field by its dotted path and the nearest thing that would do.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import msgspec
 
@@ -50,11 +51,19 @@ class ResourcesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         cpu: Processors: 3, 0.5 or "500m".
         memory: "20Gi" or bytes.
         gpu: Whole devices.
+        gpu_resource: What a cluster calls them, such as ``amd.com/gpu``; None: its usual ones.
+        shared_memory: Size of ``/dev/shm``, "4Gi" or bytes.
+        size: A name that a cluster's policy has for amounts; what is given beside it wins.
+        pool: A name that a cluster's policy has for nodes.
     """
 
     cpu: int | float | str | None = None
     memory: int | str | None = None
     gpu: int | None = None
+    gpu_resource: str | None = None
+    shared_memory: int | str | None = None
+    size: str | None = None
+    pool: str | None = None
 
     @property
     def cpu_count(self) -> float | None:
@@ -168,54 +177,81 @@ def parse_spec(data: object) -> Spec:
         InvalidValue: it is not a spec; the message names field, nearest known name and fix.
         NotSupported: a kind or field that this version does not run.
     """
+    kind, body = split_kind(data, _KINDS, later=_KINDS_LATER)
+    if kind == "experiment":
+        return parse_experiment(body)
+    return parse_environment(body)
+
+
+def split_kind(
+    data: object, kinds: Collection[str], *, later: Collection[str] = ()
+) -> tuple[str, object]:
+    """Take the kind of a spec document from what stands under it.
+
+    Args:
+        kinds: Those that will do.
+        later: Those of which is said that they will.
+
+    Raises:
+        InvalidValue: it is not a spec, or of none of the kinds.
+        NotSupported: a later kind.
+    """
     if not isinstance(data, dict):
         raise InvalidValue(
             "A spec is a mapping whose top key is its kind, such as `experiment:`. "
             f"This one is {shown_type(data)}."
         )
     document: dict[object, object] = data  # pyright: ignore[reportUnknownVariableType]
-    kinds = [str(key) for key in document]
-    if len(kinds) != 1 or (kinds[0] not in _KINDS and kinds[0] in _FIELDS):
-        fix = " Put all of it below `experiment:`." if kinds and set(kinds) <= _FIELDS else ""
-        shown = ", ".join(kinds[:12])[:200]
+    found = [str(key) for key in document]
+    if len(found) != 1 or (found[0] not in kinds and found[0] in _FIELDS):
+        fix = " Put all of it below `experiment:`." if found and set(found) <= _FIELDS else ""
+        shown = ", ".join(found[:12])[:200]
         raise InvalidValue(
-            "A spec has one top key, its kind: experiment or environment. "
-            f"This one has {len(kinds)}: {shown or 'none'}.{fix}"
+            f"A spec has one top key, its kind: {' or '.join(kinds)}. "
+            f"This one has {len(found)}: {shown or 'none'}.{fix}"
         )
     kind, body = next(iter(document.items()))
-    if kind in _KINDS_LATER:
+    if kind in later:
         raise NotSupported(
             f"A {kind} cannot be run by this version yet: use `experiment:`.", field=str(kind)
         )
-    if kind not in _KINDS:
+    if kind not in kinds:
         raise InvalidValue(
-            f'"{kind}" is not a kind of spec.{nearest(str(kind), _KINDS)}', field=str(kind)
+            f'"{kind}" is not a kind of spec.{nearest(str(kind), kinds)}', field=str(kind)
         )
-    if kind == "experiment":
-        return parse_experiment(body)
-    return parse_environment(body)
+    return str(kind), body
 
 
 def parse_experiment(body: object) -> ExperimentSpec:
     """Read what stands under ``experiment:``; see ``parse_spec``."""
+    spec = read_experiment(body)
+    _check_tasks(spec)
+    _check_gpu(spec.resources.gpu)
+    _refuse_later(spec)
+    return spec
+
+
+def read_experiment(body: object) -> ExperimentSpec:
+    """Read what stands under ``experiment:``, with all that some launcher may know.
+
+    Raises:
+        InvalidValue: no launcher could run it, as far as each field for itself says.
+    """
     spec = read_fields(body, ExperimentSpec, what="An experiment")
     check_name(spec.name)
     check_slug(spec.project, field="project")
     if spec.run_name is not None:
         check_name(spec.run_name, field="run_name")
-    _check_tasks(spec)
-    _check_code(spec.code)
-    _check_env(spec)
+    check_code(spec.code)
+    check_env(spec.env)
     # Evaluated for their errors.
     _ = (spec.timeout_s, spec.resources.cpu_count, spec.resources.memory_bytes)
-    _check_gpu(spec.resources.gpu)
     if not 0 <= spec.retries <= RETRIES_MAX:
         raise InvalidValue(
             f"retries must be 0..{RETRIES_MAX}, not {spec.retries}.", field="retries"
         )
     if spec.environment is not None:
         parse_environment_reference(spec.environment)
-    _refuse_later(spec)
     return spec
 
 
@@ -266,7 +302,12 @@ def _check_tasks(spec: ExperimentSpec) -> None:
             "Distributed tasks are not run by this version: give one `command` instead.",
             field="tasks",
         )
-    words = [spec.command or ""] if not isinstance(spec.command, list) else spec.command
+    check_command(spec.command)
+
+
+def check_command(command: str | list[str] | None) -> None:
+    """Refuse what cannot be executed."""
+    words = [command or ""] if not isinstance(command, list) else command
     if not words or not words[0].strip():
         raise InvalidValue(
             'An experiment needs a command, such as "python train.py".', field="command"
@@ -291,7 +332,8 @@ _MODES_OF: dict[str, tuple[SyncMode, ...]] = {
 """Which fields of ``code`` go with which ``sync_mode``."""
 
 
-def _check_code(code: CodeSpec | None) -> None:
+def check_code(code: CodeSpec | None) -> None:
+    """Refuse a code source whose fields do not go together."""
     if code is None:
         return
     mode = code.sync_mode
@@ -319,8 +361,9 @@ def _check_gpu(gpu: int | None) -> None:
     )
 
 
-def _check_env(spec: ExperimentSpec) -> None:
-    for name, value in spec.env.items():
+def check_env(env: dict[str, str]) -> None:
+    """Refuse what cannot be variables."""
+    for name, value in env.items():
         if not ENV_NAME.match(name):
             raise InvalidValue(
                 f'"{name}" cannot be an environment variable: use letters, digits and "_".',
@@ -335,3 +378,9 @@ def _refuse_later(spec: ExperimentSpec) -> None:
         raise NotSupported("Secrets are not kept by this version.", field="secrets")
     if spec.volumes:
         raise NotSupported("Volumes are not attached by this version.", field="volumes")
+    for field in ("gpu_resource", "shared_memory", "size", "pool"):
+        if getattr(spec.resources, field) is not None:
+            raise NotSupported(
+                f"`{field}` is for clusters (`seafloor render`): leave it out, or give amounts.",
+                field=f"resources.{field}",
+            )

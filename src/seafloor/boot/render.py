@@ -1,0 +1,105 @@
+"""``render``: a request on standard input becomes manifests on standard output. No I/O else."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from seafloor.domain.cluster_specs import parse_cluster_spec
+from seafloor.domain.code import CodeSource
+from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
+from seafloor.domain.specs import EnvironmentSpec
+from seafloor.launch.kubernetes import rules
+from seafloor.launch.kubernetes.manifest import as_yaml
+from seafloor.launch.kubernetes.policy import Policy, read_policy
+from seafloor.launch.kubernetes.request import PodRequest
+from seafloor.launch.kubernetes.workload import Rendered, render
+
+
+class RenderInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the CLI sends.
+
+    Args:
+        spec: The document, its kind as the top key.
+        code: The spec's code source, made immutable; None: it has none.
+        images: Of environments that users described, by name.
+    """
+
+    spec: dict[str, object]
+    code: CodeSource | None
+    images: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RenderCommand:
+    """What was asked for.
+
+    Args:
+        policy: The administrator's file; None: the defaults.
+        namespace: None: the policy's first.
+        owner_uid: Uid of the anchor, once it is made.
+    """
+
+    policy: Path | None = None
+    namespace: str | None = None
+    owner_uid: str | None = None
+
+
+def run(command: RenderCommand, document: bytes) -> None:
+    """Print the manifests; warnings go to standard error.
+
+    Raises:
+        SeafloorError: the spec, the policy, or that they do not fit.
+    """
+    given = msgspec.json.decode(document, type=RenderInput)
+    try:
+        made = _render(command, given)
+    except SeafloorError as error:
+        if error.field is None or error.message.startswith(error.field):
+            raise
+        raise type(error)(f"{error.field}: {error.message}", field=error.field) from error
+    for warning in made.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sys.stdout.write(as_yaml(made.manifests))
+
+
+def _render(command: RenderCommand, given: RenderInput) -> Rendered:
+    spec = parse_cluster_spec(given.spec)
+    if isinstance(spec, EnvironmentSpec):
+        raise InvalidValue("An environment alone is nothing that runs.", field="environment")
+    policy = load_policy(command.policy)
+    return render(
+        PodRequest(
+            spec=spec,
+            code=given.code,
+            namespace=rules.namespace(policy, command.namespace),
+            images=given.images,
+            owner_uid=command.owner_uid,
+        ),
+        policy,
+    )
+
+
+def load_policy(path: Path | None) -> Policy:
+    """Read the administrator's file.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidValue: it cannot be read, or says what cannot be; the message names file and field.
+    """
+    if path is None:
+        return Policy()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(f'There is no file "{path}".', field="--policy") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f'"{path}" cannot be read: {error}.', field="--policy") from error
+    try:
+        return read_policy(text)
+    except SeafloorError as error:
+        where = f"{path}: {error.field}" if error.field else str(path)
+        raise type(error)(f"{where}: {error.message}") from error

@@ -1,0 +1,135 @@
+"""``seafloor render``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seafloor.cli.output import say
+from seafloor.cli.session import Given, pass_given, server_options
+
+if TYPE_CHECKING:
+    from seafloor.domain.cluster_specs import ClusterSpec
+    from seafloor.domain.code import CodeSource
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--file",
+    "-f",
+    "files",
+    type=_FILE,
+    metavar="SPEC",
+    multiple=True,
+    required=True,
+    help="A spec (YAML), and further ones of environments.",
+)
+@click.option("--policy", type=_FILE, metavar="FILE", help="The administrator's policy (YAML).")
+@click.option("--namespace", "-n", metavar="NAME", help="Default: the policy's first.")
+@click.option("--owner-uid", metavar="UID", help="Of the ConfigMap, when that is in the cluster.")
+@server_options
+@pass_given
+def render(
+    given: Given,
+    files: tuple[Path, ...],
+    policy: Path | None,
+    namespace: str | None,
+    owner_uid: str | None,
+) -> int:
+    """Print what a spec is in Kubernetes, as YAML, and do nothing.
+
+    \b
+    seafloor render -f train.yaml --policy policy.yaml -n ml > train-pods.yaml
+
+    SPEC is an experiment, a notebook or a serving. No cluster is needed, and a server only for code
+    with `sync_mode: local`, which is sent there. A git ref becomes a commit. The same spec, commit
+    and policy give the same bytes.
+    """
+    import msgspec
+
+    from seafloor.cli.spec_files import read_spec_document
+    from seafloor.domain.cluster_specs import parse_cluster_spec
+    from seafloor.domain.errors import InvalidValue
+    from seafloor.domain.specs import EnvironmentSpec
+
+    images: dict[str, str] = {}
+    found: list[tuple[Path, dict[str, Any], ClusterSpec]] = []
+    for file in files:
+        document, spec = read_spec_document(file, parse_cluster_spec)
+        if isinstance(spec, EnvironmentSpec):
+            images[spec.name] = spec.image or ""
+        else:
+            found.append((file, document, spec))
+    if len(found) != 1:
+        raise InvalidValue(
+            f"Give one spec of an experiment, a notebook or a serving, not {len(found)}.",
+            field="-f",
+        )
+    file, document, spec = found[0]
+    code = _resolve(given, spec, file.absolute().parent)
+    body = msgspec.json.encode({"spec": document, "code": code, "images": images})
+    command = [sys.executable, "-m", "seafloor.boot", "render"]
+    for option, value in (
+        ("--policy", policy),
+        ("--namespace", namespace),
+        ("--owner-uid", owner_uid),
+    ):
+        if value is not None:
+            command += [option, str(value)]
+    return subprocess.run(command, input=body, check=False).returncode
+
+
+def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
+    """Make the code immutable, as far as pods need it."""
+    from seafloor.cli.submissions import absolute_url
+    from seafloor.code.archive import ArchiveRequest, check_request
+    from seafloor.domain.code import ImageCode, SyncMode
+
+    code = spec.code
+    if code is None:
+        return None
+    if code.sync_mode is SyncMode.IMAGE:
+        return ImageCode(code.path)
+    if code.sync_mode is SyncMode.LOCAL:
+        return _snapshot(given, base / Path(code.path or ".").expanduser())
+    url = absolute_url(code.url or "", base)
+    if code.sync_mode is SyncMode.GIT:
+        from seafloor.code.git import resolve_git
+
+        return resolve_git(url, code.ref)
+    return check_request(
+        ArchiveRequest(
+            url=url,
+            mode=code.sync_mode,
+            sha256=code.sha256,
+            name=code.name,
+            strip_components=code.strip_components,
+        )
+    )
+
+
+def _snapshot(given: Given, folder: Path) -> CodeSource:
+    """Take a snapshot of a folder and have the server keep it, where pods will fetch it."""
+    import tempfile
+
+    from seafloor.code.snapshot import take_snapshot
+    from seafloor.domain.errors import InvalidValue
+    from seafloor.sdk.discovery import find_server
+
+    if find_server(given.settings) is None:
+        raise InvalidValue(
+            "Pods cannot come to a folder of this machine: start a server for it to be kept by "
+            "(`seafloor up`, or --url), or use `sync_mode: git`.",
+            field="code.sync_mode",
+        )
+    with tempfile.TemporaryDirectory(prefix="seafloor-") as scratch:
+        archive = Path(scratch, "snapshot.tar.zst")
+        snapshot = take_snapshot(folder.resolve(), archive, warn=say)
+        given.client.snapshots.ensure(snapshot.sha256, archive)
+    return snapshot

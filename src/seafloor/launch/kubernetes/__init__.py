@@ -1,0 +1,1 @@
+"""Workloads as objects of Kubernetes: pure, from what is asked for to complete manifests."""

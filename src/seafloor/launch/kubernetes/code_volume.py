@@ -1,0 +1,170 @@
+"""Code in a pod: the volume ``code-dir`` at ``/code``, filled before the command starts.
+
+What lies there is the same whoever fills it: ``/code/<folder>`` is the code.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from seafloor.domain.cluster_specs import CODE_PATH, SecretRef
+from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode, SnapshotCode
+from seafloor.domain.errors import InvalidValue, NotSupported
+from seafloor.launch.kubernetes.localizer import localizer
+from seafloor.launch.kubernetes.manifest import Manifest, literal, variable
+from seafloor.launch.kubernetes.parts import Parts
+from seafloor.launch.kubernetes.policy import Policy
+from seafloor.launch.kubernetes.resources import init_resources
+from seafloor.launch.kubernetes.rules import refuse
+from seafloor.launch.kubernetes.secrets import FILE_MODE, secret_variable
+from seafloor.launch.kubernetes.security import container_security
+from seafloor.launch.kubernetes.server import server_variables
+
+VOLUME: Final = "code-dir"
+GIT_CONTAINER: Final = "git-localize"
+CODE_CONTAINER: Final = "code-localize"
+_MOUNT: Final[Manifest] = {"name": VOLUME, "mountPath": CODE_PATH}
+_SSH_PATH: Final = "/etc/git-secret"
+_FAILURES_MAX: Final = 3
+_REMOTE: Final = ("https://", "http://", "git://")
+_HELPER: Final = '!f() { echo "username=$GIT_USERNAME"; echo "password=$GIT_PASSWORD"; }; f'
+
+
+def code_parts(code: CodeSource | None, policy: Policy) -> Parts:
+    """The volume, what fills it, and where the command starts.
+
+    Raises:
+        InvalidValue: pods cannot reach it, or it is not named by what it holds.
+        Forbidden: the policy does not say what is needed for it.
+    """
+    match code:
+        case None:
+            return Parts()
+        case ImageCode(path=path):
+            return Parts(working_dir=path)
+        case GitCode():
+            _check_remote(code.url, ("/", "file://"))
+            filled = (
+                _by_localizer(code, policy) if policy.git.by_localizer else _git_sync(code, policy)
+            )
+            where = CODE_PATH
+        case SnapshotCode():
+            filled = _snapshot(code, policy)
+            where = "/".join(filter(None, (CODE_PATH, code.folder, code.subfolder)))
+        case ArchiveCode():
+            _check_remote(code.url, ("file://",))
+            filled = _archive(code, policy)
+            where = CODE_PATH
+        case _:
+            assert_never(code)
+    volumes, container = filled
+    return Parts(
+        volumes=({"name": VOLUME, "emptyDir": {}}, *volumes),
+        init_containers=(container,),
+        mounts=(_MOUNT,),
+        env=(variable("SEAFLOOR_CODE_DIR", CODE_PATH),),
+        working_dir=where,
+    )
+
+
+_Filled = tuple[tuple[Manifest, ...], Manifest]
+"""Further volumes, and the container that fills ``/code``."""
+
+
+def _check_remote(url: str, local: tuple[str, ...]) -> None:
+    if url.startswith(local):
+        raise InvalidValue(
+            f"{url} is on this machine, where pods do not come: give the address of a server.",
+            field="code.url",
+        )
+
+
+def _git_sync(code: GitCode, policy: Policy) -> _Filled:
+    """git-sync 4, once: it fetches this commit only, so that no branch can move under it."""
+    rules = policy.git
+    over_ssh = not code.url.startswith(_REMOTE)
+    arguments = [
+        f"--repo={code.url}",
+        f"--ref={code.commit}",
+        f"--root={CODE_PATH}",
+        f"--link={code.folder}",
+        "--one-time",
+        "--depth=1",
+        f"--submodules={rules.submodules}",
+        f"--max-failures={_FAILURES_MAX}",
+        f"--sync-timeout={max(1, round(rules.sync_timeout_s))}s",
+    ]
+    mounts = [_MOUNT]
+    volumes: tuple[Manifest, ...] = ()
+    env: list[Manifest] = []
+    if rules.secret is not None and over_ssh and rules.auth == "ssh":
+        # ssh asks who the user is, and any user may be ours.
+        arguments.append("--add-user")
+        mounts.append({"name": "git-secret", "mountPath": _SSH_PATH, "readOnly": True})
+        source = {"secretName": rules.secret, "defaultMode": FILE_MODE}
+        volumes = ({"name": "git-secret", "secret": source},)
+    elif rules.secret is not None and not over_ssh and rules.auth == "token":
+        env = _credentials(rules.secret, "GITSYNC_")
+    return volumes, {
+        "name": GIT_CONTAINER,
+        "image": policy.images.git_sync,
+        "args": [literal(argument) for argument in arguments],
+        "env": env,
+        "resources": init_resources(policy),
+        "volumeMounts": mounts,
+        "securityContext": container_security(policy, writes_root=bool(volumes)),
+    }
+
+
+def _credentials(secret: str, prefix: str) -> list[Manifest]:
+    return [
+        secret_variable(f"{prefix}{name.upper()}", SecretRef(secret, name))
+        for name in ("username", "password")
+    ]
+
+
+def _by_localizer(code: GitCode, policy: Policy) -> _Filled:
+    """Our own image: with LFS, every byte compared with the commit's tree, and a receipt."""
+    env: list[Manifest] = []
+    if not code.url.startswith(_REMOTE):
+        raise NotSupported(
+            "Over ssh, pods get code by git-sync only: set `git.localizer: git-sync` in the "
+            "policy, or use https.",
+            field="code.url",
+        )
+    if policy.git.secret is not None and policy.git.auth == "token":
+        env = _credentials(policy.git.secret, "GIT_")
+        env += [
+            variable("GIT_CONFIG_COUNT", "1"),
+            variable("GIT_CONFIG_KEY_0", "credential.helper"),
+            variable("GIT_CONFIG_VALUE_0", _HELPER),
+        ]
+    source = [f"git+{code.url}@{code.commit}", f"--name={code.folder}"]
+    return (), localizer(policy, GIT_CONTAINER, source, to=CODE_PATH, mounts=[_MOUNT], env=env)
+
+
+def _snapshot(code: SnapshotCode, policy: Policy) -> _Filled:
+    if policy.server.url is None:
+        refuse(
+            "server.url",
+            "A working folder is fetched from a server, and this policy names none: set it, or "
+            "use `sync_mode: git`.",
+            field="code.sync_mode",
+        )
+    source = [f"snapshot:{code.sha256}", f"--name={code.folder}"]
+    env = list(server_variables(policy))
+    return (), localizer(policy, CODE_CONTAINER, source, to=CODE_PATH, mounts=[_MOUNT], env=env)
+
+
+def _archive(code: ArchiveCode, policy: Policy) -> _Filled:
+    if code.sha256 is None:
+        raise InvalidValue(
+            "For a pod, an archive is named by its `sha256`: what is at its address may be another "
+            "when the pod starts.",
+            field="code.sha256",
+        )
+    source = [code.url, f"--name={code.folder}", f"--sha256={code.sha256}"]
+    if code.strip_components:
+        source.append(f"--strip-components={code.strip_components}")
+    container = localizer(policy, CODE_CONTAINER, source, to=CODE_PATH, mounts=[_MOUNT], env=[])
+    return (), container

@@ -1,0 +1,78 @@
+"""What manifests are made of."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from seafloor.domain.cluster_specs import ClusterSpec, NotebookSpec
+from seafloor.domain.code import CodeSource
+from seafloor.domain.specs import ExperimentSpec
+from seafloor.domain.workloads import WorkloadKind
+from seafloor.launch.kubernetes.identity import Identity
+from seafloor.launch.kubernetes.names import object_name
+from seafloor.launch.kubernetes.policy import Policy
+
+_ID_CHARS = 32
+
+
+class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload, resolved. No value of a secret is in it: specs name Secrets, never give them.
+
+    Args:
+        spec: As it was checked.
+        code: The spec's code source, made immutable.
+        namespace: Where it shall be.
+        images: Images of environments that users described, by name.
+        owner_uid: Uid of the anchor, once it is made.
+    """
+
+    spec: ClusterSpec
+    code: CodeSource | None
+    namespace: str
+    images: dict[str, str] = {}
+    owner_uid: str | None = None
+
+    @property
+    def kind(self) -> WorkloadKind:
+        """Of the workload."""
+        if isinstance(self.spec, ExperimentSpec):
+            return WorkloadKind.RUN
+        if isinstance(self.spec, NotebookSpec):
+            return WorkloadKind.NOTEBOOK
+        return WorkloadKind.SERVING
+
+
+def identify(request: PodRequest, policy: Policy) -> Identity:
+    """Name the objects of a request.
+
+    A run's names come from all that it is made of, since a Pod cannot be changed: another command
+    or another policy is another run, and the same again is the same. Notebooks and servings are
+    changed in place, so theirs come from project and name.
+    """
+    spec, kind = request.spec, request.kind
+    content = [
+        msgspec.json.encode(part, order="deterministic")
+        for part in (spec, request.code, request.images, policy)
+    ]
+    parts = (
+        [hashlib.sha256(part).hexdigest() for part in content]
+        if kind is WorkloadKind.RUN
+        else [spec.project, spec.name]
+    )
+    key = hashlib.sha256("\0".join((kind.value, *parts)).encode()).hexdigest()[:_ID_CHARS]
+    readable = spec.name
+    if isinstance(spec, ExperimentSpec) and spec.run_name is not None:
+        readable = spec.run_name
+    return Identity(
+        kind=kind,
+        name=readable,
+        project=spec.project,
+        key=key,
+        base=object_name(kind, readable, key),
+        namespace=request.namespace,
+        environment=spec.environment,
+        code=request.code,
+        owner_uid=request.owner_uid,
+    )

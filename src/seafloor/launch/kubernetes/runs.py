@@ -1,0 +1,186 @@
+"""Runs: a Pod for each task, and where there are several, what makes them find each other."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.cluster_specs import task_names
+from seafloor.domain.specs import ExperimentSpec, ResourcesSpec, TaskSpec
+from seafloor.launch.kubernetes import rules
+from seafloor.launch.kubernetes.identity import Identity
+from seafloor.launch.kubernetes.manifest import Manifest
+from seafloor.launch.kubernetes.names import task_object_name
+from seafloor.launch.kubernetes.pod import MAIN, PodTask, pod_spec
+from seafloor.launch.kubernetes.policy import Policy
+from seafloor.launch.kubernetes.request import PodRequest
+
+TORCH_PORT: Final = 29500
+TENSORFLOW_PORT: Final = 2222
+_FIRST: Final = ("master", "chief")
+_APART: Final = frozenset({"ps", "evaluator"})
+"""Roles that take no part in torch's world."""
+
+_TENSORFLOW: Final = frozenset({"chief", "master", "worker", "ps", "evaluator"})
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One task of a distributed run.
+
+    Args:
+        role, index: Which.
+        task: What the spec says of the role.
+    """
+
+    role: str
+    index: int
+    task: TaskSpec
+
+    @property
+    def name(self) -> str:
+        """``<role>-<index>``; also its host name."""
+        return f"{self.role}-{self.index}"
+
+
+def run_manifests(
+    request: PodRequest, policy: Policy, identity: Identity, spec: ExperimentSpec
+) -> Iterator[Manifest]:
+    """The Pods of a run, and the Service by which they find each other.
+
+    Raises:
+        Forbidden, InvalidValue: see ``pod_spec``.
+    """
+    timeout_s = rules.timeout_s(policy, spec.timeout_s)
+    common: Manifest = {"restartPolicy": "Never"}
+    if timeout_s is not None:
+        common["activeDeadlineSeconds"] = max(1, math.ceil(timeout_s))
+    if not spec.tasks:
+        assert spec.command is not None  # noqa: S101  # a run without tasks has one
+        task = PodTask(
+            command=spec.command,
+            resources=spec.resources,
+            environment=spec.environment,
+            pod=common,
+        )
+        yield _pod(identity, policy, identity.base, MAIN, pod_spec(request, policy, task))
+        return
+    members = _members(spec.tasks)
+    rules.count(
+        policy.limits.tasks_maximum,
+        len(members),
+        rule="limits.tasks_maximum",
+        what=("tasks", "tasks"),
+    )
+    yield _service(identity, policy)
+    for member in members:
+        network: Manifest = {"hostname": member.name, "subdomain": identity.base}
+        task = PodTask(
+            command=member.task.command or "",
+            resources=_resources(spec, member.task),
+            environment=member.task.environment or spec.environment,
+            field=f"tasks.{member.role}.",
+            env=_variables(identity, members, member),
+            pod={**common, **network},
+        )
+        name = task_object_name(identity.base, member.name)
+        yield _pod(
+            identity, policy, name, member.name, pod_spec(request, policy, task), member.role
+        )
+
+
+def _pod(
+    identity: Identity,
+    policy: Policy,
+    name: str,
+    task: str,
+    spec: Manifest,
+    role: str = MAIN,
+) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": identity.metadata(policy, name=name, task=task, role=role),
+        "spec": spec,
+    }
+
+
+def _members(tasks: Mapping[str, TaskSpec]) -> tuple[Member, ...]:
+    """All tasks; the first is torch's master: of a role of that name, else of the first role."""
+    roles = sorted(tasks, key=lambda role: role not in _FIRST)
+    roles.sort(key=lambda role: role in _APART)
+    return tuple(
+        Member(role, index, tasks[role])
+        for role in roles
+        for index in range(len(task_names(role, tasks[role].replicas)))
+    )
+
+
+def _resources(spec: ExperimentSpec, task: TaskSpec) -> ResourcesSpec:
+    """What a task says, above what the run says."""
+    said = {
+        name: value
+        for name in task.resources.__struct_fields__
+        if (value := getattr(task.resources, name)) is not None
+    }
+    return msgspec.structs.replace(spec.resources, **said)
+
+
+def _host(identity: Identity, member: Member) -> str:
+    return f"{member.name}.{identity.base}.{identity.namespace}.svc"
+
+
+def _variables(identity: Identity, members: tuple[Member, ...], member: Member) -> dict[str, str]:
+    """What torch (and torchrun, whose arguments ``PET_…`` are) and TensorFlow read."""
+    made = {"SEAFLOOR_TASK": member.name}
+    world = [one for one in members if one.role not in _APART]
+    if member in world:
+        rank, size = str(world.index(member)), str(len(world))
+        address, port = _host(identity, world[0]), str(TORCH_PORT)
+        made |= {
+            "MASTER_ADDR": address,
+            "MASTER_PORT": port,
+            "WORLD_SIZE": size,
+            "RANK": rank,
+            "NNODES": size,
+            "NODE_RANK": rank,
+            "PET_MASTER_ADDR": address,
+            "PET_MASTER_PORT": port,
+            "PET_NNODES": size,
+            "PET_NODE_RANK": rank,
+        }
+    if {one.role for one in members} <= _TENSORFLOW:
+        made["TF_CONFIG"] = _tensorflow(identity, members, member)
+    return made
+
+
+def _tensorflow(identity: Identity, members: tuple[Member, ...], member: Member) -> str:
+    """``TF_CONFIG``. An evaluator is told of the cluster and is no part of it."""
+    cluster: dict[str, list[str]] = {}
+    for one in members:
+        if one.role != "evaluator":
+            host = f"{_host(identity, one)}:{TENSORFLOW_PORT}"
+            cluster.setdefault(one.role, []).append(host)
+    task = {"type": member.role, "index": member.index}
+    return json.dumps({"cluster": cluster, "task": task}, separators=(",", ":"))
+
+
+def _service(identity: Identity, policy: Policy) -> Manifest:
+    """Gives each Pod a name; at once, since tasks wait for each other before any is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": identity.metadata(policy),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": identity.selector(),
+            "ports": [
+                {"name": "torch", "port": TORCH_PORT},
+                {"name": "tensorflow", "port": TENSORFLOW_PORT},
+            ],
+        },
+    }

@@ -1,0 +1,176 @@
+"""``seafloor render``: a spec in, YAML out, with no cluster; what it names can be fetched."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from client_process import Client
+from git_world import GitServer, Repository, copy_as_served
+from live_server import LiveServer
+from seafloor.boot.render import load_policy
+from seafloor.domain.errors import InvalidValue
+
+IMAGE = "registry.example.com/ml@sha256:" + "0" * 64
+POLICY = f"""
+namespaces: [ml]
+environments: {{team-default-ml-env: {{image: "{IMAGE}"}}}}
+"""
+
+
+class Desk:
+    """A folder with specs, and a user in it."""
+
+    def __init__(self, root: Path, url: str = "") -> None:
+        self.root = root
+        self.client = Client(root / "home", url)
+        self.write("policy.yaml", POLICY)
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text, encoding="utf-8")
+
+    def render(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = self.client.cli("render", *arguments, cwd=self.root)
+        assert done.returncode == code, done
+        if code:
+            assert done.stdout == ""
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+        return done
+
+    def manifests(self, *arguments: str) -> list[dict[str, Any]]:
+        return list(yaml.safe_load_all(self.render(*arguments).stdout))
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """Address and head of a repository on a server."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.com")
+    repository = Repository.create(tmp_path / "training-job")
+    head = repository.commit({"train.py": "print(1)\n"})
+    copy_as_served(repository, tmp_path / "served", "training-job.git")
+    with GitServer(tmp_path / "served") as running:
+        yield f"{running.url}/training-job.git", head
+
+
+def spec_of(url: str) -> str:
+    return f"""
+experiment:
+  name: digits
+  environment: team-default-ml-env
+  code: {{sync_mode: git, url: "{url}", ref: main}}
+  command: python training-job/train.py
+  resources: {{gpu: 1}}
+  secrets: {{GIT_TOKEN: team/git-token}}
+  env: {{API_TOKEN: hunter2}}
+"""
+
+
+def test_render__of_a_git_run__names_the_commit_and_is_the_same_again(
+    tmp_path: Path, served: tuple[str, str]
+) -> None:
+    url, head = served
+    desk = Desk(tmp_path)
+    desk.write("train.yaml", spec_of(url))
+    first = desk.render("-f", "train.yaml", "--policy", "policy.yaml")
+    again = desk.render("-f", "train.yaml", "--policy", "policy.yaml")
+    assert first.stdout == again.stdout
+    anchor, pod = yaml.safe_load_all(first.stdout)
+    assert (anchor["kind"], pod["kind"]) == ("ConfigMap", "Pod")
+    assert pod["metadata"]["namespace"] == "ml"
+    assert f"--ref={head}" in pod["spec"]["initContainers"][0]["args"]
+    assert f"--repo={url}" in pod["spec"]["initContainers"][0]["args"]
+    assert "env.API_TOKEN looks like a secret" in first.stderr
+    assert "hunter2" not in first.stderr
+
+
+def test_render__with_our_localizer__what_the_pod_is_told_brings_the_code(
+    tmp_path: Path, served: tuple[str, str]
+) -> None:
+    url, _ = served
+    desk = Desk(tmp_path)
+    desk.write("train.yaml", spec_of(url))
+    desk.write("policy.yaml", POLICY + "images: {seafloor: s:1}\ngit: {localizer: seafloor}\n")
+    _, pod = desk.manifests("-f", "train.yaml", "--policy", "policy.yaml")
+    _fetch(desk, pod)
+    assert (tmp_path / "code/training-job/train.py").read_text() == "print(1)\n"
+
+
+def test_render__of_a_working_folder__what_the_pod_is_told_brings_it(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    desk = Desk(tmp_path, shared_server.url)
+    (tmp_path / "work").mkdir()
+    desk.write("work/train.py", "print(2)\n")
+    body = "name: a\n  environment: team-default-ml-env\n  command: python train.py\n"
+    desk.write("run.yaml", f"experiment:\n  {body}  code: {{sync_mode: local, path: work}}\n")
+    desk.write(
+        "policy.yaml",
+        POLICY + f"images: {{seafloor: s:1}}\nserver: {{url: '{shared_server.url}'}}\n",
+    )
+    _, pod = desk.manifests("-f", "run.yaml", "--policy", "policy.yaml")
+    _fetch(desk, pod)
+    (main,) = pod["spec"]["containers"]
+    assert main["workingDir"] == "/code/work"
+    assert (tmp_path / "code/work/train.py").read_text() == "print(2)\n"
+
+
+def _fetch(desk: Desk, pod: dict[str, Any]) -> None:
+    """Run what prepares a pod as it is told to, in a folder in the place of ``/code``."""
+    (one,) = pod["spec"]["initContainers"]
+    assert one["command"] == ["seafloor", "localize"]
+    code = str(desk.root / "code")
+    arguments = [word.replace("=/code", f"={code}") for word in one["args"]]
+    variables = {env["name"]: env["value"] for env in one["env"]}
+    del variables["HOME"]
+    done = desk.client.cli("localize", *arguments, cwd=desk.root, **variables)
+    assert done.returncode == 0, done
+
+
+def test_render__of_a_working_folder_without_a_server__says_what_to_do(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("run.yaml", "experiment: {name: a, command: 'true', code: {sync_mode: local}}")
+    done = desk.render("-f", "run.yaml", code=2)
+    assert "seafloor up" in done.stderr
+    assert "sync_mode: git" in done.stderr
+
+
+def test_render__of_an_environment_of_ones_own__uses_its_image(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("serve.yaml", "serving: {name: a, environment: mine, command: python serve.py}")
+    desk.write("env.yaml", f"environment: {{name: mine, image: '{IMAGE}'}}")
+    found = desk.manifests("-f", "serve.yaml", "-f", "env.yaml", "-n", "default")
+    assert [one["kind"] for one in found] == ["ConfigMap", "Service", "Deployment"]
+    template = found[2]["spec"]["template"]["spec"]
+    assert template["containers"][0]["image"] == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "code", "said"),
+    [
+        ("experiment: {name: a, comand: x}", (), 2, "run.yaml:1:23: Unknown field"),
+        ("environment: {name: a, image: b}", (), 2, "Give one spec"),
+        ("experiment: {name: a, command: x}", (), 7, "Rule `images.default`"),
+        ("experiment: {name: a, command: x}", ("-n", "other"), 7, "Rule `namespaces`"),
+        ("experiment: {name: a, command: x}", ("--policy", "none.yaml"), 3, "none.yaml"),
+    ],
+)
+def test_render__what_is_refused__is_one_line_and_an_exit_code(
+    tmp_path: Path, spec: str, options: tuple[str, ...], code: int, said: str
+) -> None:
+    desk = Desk(tmp_path)
+    desk.write("run.yaml", spec)
+    policy = () if "--policy" in options else ("--policy", "policy.yaml")
+    assert said in desk.render("-f", "run.yaml", *policy, *options, code=code).stderr
+
+
+def test_policy__with_a_wrong_field__is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("images: {digest: true}")
+    with pytest.raises(InvalidValue, match=r"p\.yaml: images\.digest: Unknown field"):
+        load_policy(tmp_path / "p.yaml")
