@@ -14,7 +14,8 @@ MODULE_LINES_MAX = 800
 TEST_LINES_MAX = 1200
 FUNCTION_LINES_MAX = 100
 
-# Where everything may be caught: a request, a background task, the CLI's main, a sender's thread.
+# Where everything may be caught: a request, a background task, the CLI's main, a sender's thread,
+# and what Aim does in a process of its own.
 EDGES = {
     "agent/outputs.py",
     "app/leases.py",
@@ -22,6 +23,7 @@ EDGES = {
     "app/sealer.py",
     "cli/main.py",
     "http/server.py",
+    "sdk/imports/aim/reader.py",
     "sdk/sender.py",
     "stores/metadata/sql/database.py",
 }

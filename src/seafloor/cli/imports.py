@@ -26,6 +26,7 @@ _HOMES = {
     "wandb": ("seafloor.cli.imports:wandb", "From the offline runs of wandb."),
     "tensorboard": ("seafloor.cli.imports:tensorboard", "From a folder of tf.events files."),
     "neptune": ("seafloor.cli.imports:neptune", "From what neptune-exporter wrote."),
+    "aim": ("seafloor.cli.imports:aim", "From a repository of Aim."),
     "seafloor": ("seafloor.cli.imports:seafloor", "From a folder that `seafloor export` wrote."),
 }
 _TOLD_EVERY_S = 10.0
@@ -194,6 +195,30 @@ def neptune(given: Given, place: Path, files: Path | None, **options: Any) -> in
         return NeptuneSource(place, files, report)
 
     return bring(given, "neptune", opened, **options)
+
+
+@click.command()
+@click.argument("place", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--python", metavar="PATH", help="A Python that has Aim; default: the one that runs this."
+)
+@import_options
+@server_options
+@json_option
+@pass_given
+def aim(given: Given, place: Path, python: str | None, **options: Any) -> int:
+    """Import from Aim: the folder that holds .aim.
+
+    Experiments come by name; runs with params, every point of every metric, images, texts,
+    distributions, audio, figures, what they printed, and artifacts. Aim reads its repository
+    itself, in a process of its own.
+    """
+    from seafloor.sdk.imports.aim.source import AimSource
+
+    def opened(report: Report) -> Source:
+        return AimSource(place, python, report)
+
+    return bring(given, "aim", opened, **options)
 
 
 def bring(

@@ -14,6 +14,7 @@ import msgspec
 from seafloor.domain.errors import SourceError
 from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
+from seafloor.sdk.imports.labels import text_of
 from seafloor.sdk.imports.records import (
     ExperimentRecord,
     FileRecord,
@@ -29,7 +30,7 @@ from seafloor.sdk.imports.wandb.log_file import Damage
 from seafloor.sdk.imports.wandb.media import things_of
 from seafloor.sdk.imports.wandb.messages import Artifact, Environment, History, Output, Stats
 from seafloor.sdk.imports.wandb.run_files import Digest, RunFiles, digest, flat, logged
-from seafloor.sdk.imports.wandb.values import number_of, same, text_of, type_of, value_of
+from seafloor.sdk.imports.wandb.values import number_of, same, type_of, value_of
 
 NO_PROJECT: Final = "uncategorized"
 OUTPUT: Final = "output.log"

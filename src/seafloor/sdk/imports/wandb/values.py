@@ -120,17 +120,6 @@ def type_of(value: object) -> str:
     return str(msgspec.convert(value, dict[str, Any]).get(TYPE, ""))
 
 
-def text_of(value: object) -> str:
-    """A value as the text that a param or tag has when a script logs it here.
-
-    >>> text_of("adam"), text_of(0.1), text_of(True), text_of([1, None])
-    ('adam', '0.1', 'True', '[1, null]')
-    """
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
-
-
 def same(first: object, second: object) -> bool:
     """Whether two values are one; NaN is itself."""
     if isinstance(first, float) and isinstance(second, float) and math.isnan(first):

@@ -1,0 +1,1 @@
+"""What Aim keeps: a repository ``.aim``, which only Aim itself can read."""
