@@ -118,6 +118,29 @@ def test_run__archive_that_changes_after_submission__fails_with_both_values(
     assert "has changed since, and no sha256 was given" in " ".join(said.stdout.split())
 
 
+def test_rerun__archive__is_the_one_that_was_submitted(user: User, web: ArchiveServer) -> None:
+    web.files["/c.zip"] = Served(make_archive("zip", TRAIN))
+    assert user.run("ls c", sync_mode="http", url=f"{web.url}/c.zip").returncode == 0
+    first, _ = user.newest()
+
+    again = user.client.cli("rerun", first["id"])
+
+    assert again.returncode == 0, again
+    second, _ = user.newest()
+    assert second["id"] != first["id"]
+    assert second["code"] == first["code"]
+    assert user.client.cli("reproduce", first["id"]).stdout.count("is unchanged") == 1
+
+
+def test_run__archive_beside_the_spec__is_found_from_there(user: User) -> None:
+    (user.folder / "mine.tar").write_bytes(make_archive("tar", TRAIN))
+
+    ran = user.run("python mine/train.py", sync_mode="file", url="mine.tar")
+
+    assert ran.returncode == 0, ran
+    assert user.newest()[0]["code"]["url"] == (user.folder / "mine.tar").as_uri()
+
+
 def test_retry__archive_that_changed_meanwhile__has_the_one_that_was_submitted(
     user: User, web: ArchiveServer
 ) -> None:

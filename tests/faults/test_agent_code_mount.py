@@ -88,6 +88,29 @@ def test_exec__code_that_cannot_be_put_there__runs_without_and_says_so(
     assert said == ("/code cannot be had here (No such file or directory): use $SEAFLOOR_CODE_DIR.")
 
 
+@pytest.mark.parametrize(("inside", "works"), [((), True), (("venv",), False)])
+def test_enter__where_the_machine_has_such_a_folder__hides_nothing_of_it(
+    tmp_path: Path, mounted: dict[str, str], inside: tuple[str, ...], works: bool
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in inside:
+        (own / name).touch()
+    script = (
+        "import os, sys; from seafloor.agent import code_mount\n"
+        "code_mount.CODE = sys.argv[3]\n"
+        "code_mount.CodeMount(sys.argv[1], sys.argv[2]).enter()\n"
+        "print(*os.listdir(sys.argv[3]))\n"
+    )
+    argv = [sys.executable, "-c", script, mounted["source"], mounted["stage"], str(own)]
+
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert ended.stdout == ("digits\n" if works else "")
+    assert works or "Directory not empty" in ended.stderr
+    assert {path.name for path in own.iterdir()} == set(inside)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes somebody else; lifted for root")
 def test_enter__by_an_ordinary_user__needs_no_right_and_gives_none() -> None:
     python = shutil.which("python3", path="/usr/bin") or sys.executable

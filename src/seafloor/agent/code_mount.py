@@ -11,6 +11,7 @@ Run as a program it tries whether this machine allows that: ``code_mount.py <fol
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any, List, Optional
@@ -47,8 +48,11 @@ class CodeMount:
         """Do it. There is no way back: after an OSError this process is of no use.
 
         Raises:
-            OSError: the machine does not allow it.
+            OSError: the machine does not allow it, or has a ``/code`` of its own with something in
+                it: the command may need that.
         """
+        if os.path.isdir(CODE) and os.listdir(CODE):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
         self._unshare()
         # What the machine mounts later is seen here, and nothing of ours there.
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)

@@ -28,8 +28,8 @@ IMAGE_WARNING: Final = (
     "every run the same folder under /code and a receipt."
 )
 MOUNT_WARNING: Final = (
-    "The command names /code, which this machine does not allow us to provide: use "
-    "$SEAFLOOR_CODE_DIR, or paths from the working folder."
+    "The command names /code, which cannot be provided here (the machine does not allow it, or has "
+    "a /code of its own): use $SEAFLOOR_CODE_DIR, or paths from the working folder."
 )
 _CODE_FOLDER: Final = re.compile(r"(?<![\w./~-])/code(?![\w.-])")
 

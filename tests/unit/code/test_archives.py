@@ -16,12 +16,14 @@ import msgspec
 import pytest
 
 from archive_corpus import folder, hard, item, link, tar
-from archive_world import FORMS, Place, expected_tree, make_archive, packed
+from archive_world import FORMS, Place, expected_tree, make_archive, packed, sha256_of
 from git_world import tree_of
 from seafloor.code.archive import ArchiveRequest, check_request
+from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.receipts import old_receipt_path, receipt_path
-from seafloor.domain.code import ArchiveCode, SyncMode
+from seafloor.domain.code import ArchiveCode, GitCode, SyncMode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, StoreFull
+from seafloor.domain.ids import GitCommit, Sha256
 
 MiB = 1 << 20
 
@@ -209,6 +211,24 @@ def test_localize__more_than_the_limits__is_refused_as_soon_as_it_is_known(place
     assert place.names() == {".localize.lock"}
 
 
+def test_get__archive_that_is_dropped_while_it_is_read__is_read_to_its_end(tmp_path: Path) -> None:
+    cache = DigestCache(tmp_path / "cache", "", lambda _: None, size_bytes_max=1000)
+
+    def wanted(content: bytes) -> Wanted:
+        def fetch(path: Path) -> Sha256:
+            path.write_bytes(content)
+            return sha256_of(content)
+
+        return Wanted(sha256_of(content), None, fetch, "an archive")
+
+    first = cache.get(wanted(b"1" * 900))
+    with first.file as file:
+        cache.get(wanted(b"2" * 900)).file.close()
+        names = {path.name for path in (tmp_path / "cache").iterdir()}
+        assert sha256_of(b"1" * 900) not in names
+        assert file.read() == b"1" * 900
+
+
 def test_localize__damaged_cached_archive__is_fetched_anew(place: Place, tmp_path: Path) -> None:
     source = place.archive(make_archive("tar.gz"))
     place.localize(source)
@@ -225,9 +245,6 @@ def test_localize__damaged_cached_archive__is_fetched_anew(place: Place, tmp_pat
 
 
 def test_localize__receipt_of_version_1__counts_and_is_brought_up_to_date(place: Place) -> None:
-    from seafloor.domain.code import GitCode
-    from seafloor.domain.ids import GitCommit
-
     source = GitCode("https://example.com/digits.git", GitCommit("1" * 40), "digits", "main")
     (place.code / "digits").mkdir(parents=True)
     old = old_receipt_path(place.code, "digits")
