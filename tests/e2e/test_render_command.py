@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.services._service import Service
 
 from client_process import Client
 from git_world import GitServer, Repository, copy_as_served
 from live_server import LiveServer
+from registry_world import push
 from seafloor.boot.render import load_policy
 from seafloor.domain.errors import InvalidValue
 
@@ -149,6 +152,24 @@ def test_render__of_an_environment_of_ones_own__uses_its_image(tmp_path: Path) -
     assert [one["kind"] for one in found] == ["ConfigMap", "Service", "Deployment"]
     template = found[2]["spec"]["template"]["spec"]
     assert template["containers"][0]["image"] == IMAGE
+
+
+def test_render__of_an_environment_of_the_server__uses_its_image_with_the_digest(
+    tmp_path: Path, shared_server: LiveServer, service: Callable[[str], Service]
+) -> None:
+    registry = service("docker_registry").url
+    digest = push(registry, "team/torch", "2", b"{}")
+    desk = Desk(tmp_path, shared_server.url)
+    desk.write("env.yaml", f"environment: {{name: kept-image, image: '{registry}/team/torch:2'}}")
+    made = desk.client.cli("env", "create", "-f", "env.yaml", cwd=tmp_path)
+    assert made.returncode == 0, made
+    desk.write("run.yaml", "experiment: {name: a, environment: kept-image@1, command: 'true'}")
+    done = desk.render("-f", "run.yaml", "--policy", "policy.yaml", "--json")
+    listed = json.loads(done.stdout)
+    assert listed["kind"] == "List"
+    assert [one["kind"] for one in listed["items"]] == ["ConfigMap", "Pod"]
+    (main,) = listed["items"][1]["spec"]["containers"]
+    assert main["image"] == f"{registry}/team/torch:2@{digest}"
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,14 @@ UNSOUND: list[tuple[str, dict[str, Any], str]] = [
     ("experiment", {**RUN, "secrets": {"A": "Hunter2!/x"}}, "secrets.A"),
     ("experiment", {**RUN, "secrets": {"A B": "team/key"}}, "secrets.A B"),
     ("experiment", {**RUN, "secrets": {"/code/x": "team"}}, "secrets./code/x"),
+    ("experiment", {**RUN, "secrets": {"/a": "team/.."}}, "secrets./a"),
+    ("experiment", {**RUN, "volumes": [{"volume": "My Data", "path": "/d"}]}, "volumes[0].volume"),
+    ("experiment", {**RUN, "volumes": [{"volume": "v", "path": "/tmp/"}]}, "volumes[0].path"),
+    (
+        "notebook",
+        {**NOTEBOOK, "volumes": [{"volume": "v", "path": "/home/seafloor"}]},
+        "volumes[0].path",
+    ),
     ("experiment", {**RUN, "volumes": [{"volume": "v", "path": "/code"}]}, "volumes[0].path"),
     ("experiment", {**RUN, "volumes": [{"volume": "v", "path": "data"}]}, "volumes[0].path"),
     ("experiment", {**RUN, "volumes": [{"volume": "v", "path": "/a/../b"}]}, "volumes[0].path"),
@@ -183,6 +191,11 @@ def test_render__plain_values_like_secrets__are_warned_of(
     found = made("experiment", {**RUN, "env": env}).warnings
     assert bool(found) == warned
     assert not any(value in text for text in found for value in env.values() if len(value) > 1)
+
+
+def test_render__fields_that_only_a_server_heeds__are_warned_of() -> None:
+    found = made("experiment", {**RUN, "retries": 2, "params": {"lr": "0.1"}}).warnings
+    assert [text.split("`")[1] for text in found] == ["retries", "params"]
 
 
 @pytest.mark.parametrize(

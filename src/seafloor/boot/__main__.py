@@ -137,12 +137,14 @@ def _add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     render.add_argument("--policy", type=Path)
     render.add_argument("--namespace")
     render.add_argument("--owner-uid")
+    render.add_argument("--json", action="store_true")
 
 
 def _render(given: argparse.Namespace) -> None:
     from seafloor.boot.render import RenderCommand, run
 
-    run(RenderCommand(given.policy, given.namespace, given.owner_uid), sys.stdin.buffer.read())
+    command = RenderCommand(given.policy, given.namespace, given.owner_uid, given.json)
+    run(command, sys.stdin.buffer.read())
 
 
 def _copy(given: argparse.Namespace) -> None:

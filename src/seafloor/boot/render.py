@@ -41,11 +41,13 @@ class RenderCommand:
         policy: The administrator's file; None: the defaults.
         namespace: None: the policy's first.
         owner_uid: Uid of the anchor, once it is made.
+        json: Whether one list is printed as JSON, which kubectl applies as well.
     """
 
     policy: Path | None = None
     namespace: str | None = None
     owner_uid: str | None = None
+    json: bool = False
 
 
 def run(command: RenderCommand, document: bytes) -> None:
@@ -63,7 +65,11 @@ def run(command: RenderCommand, document: bytes) -> None:
         raise type(error)(f"{error.field}: {error.message}", field=error.field) from error
     for warning in made.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    sys.stdout.write(as_yaml(made.manifests))
+    if command.json:
+        whole = {"apiVersion": "v1", "kind": "List", "items": made.manifests}
+        sys.stdout.write(msgspec.json.encode(whole).decode() + "\n")
+    else:
+        sys.stdout.write(as_yaml(made.manifests))
 
 
 def _render(command: RenderCommand, given: RenderInput) -> Rendered:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from seafloor.cli.output import say
-from seafloor.cli.session import Given, pass_given, server_options
+from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
     from seafloor.domain.cluster_specs import ClusterSpec
@@ -34,6 +35,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--namespace", "-n", metavar="NAME", help="Default: the policy's first.")
 @click.option("--owner-uid", metavar="UID", help="Of the ConfigMap, when that is in the cluster.")
 @server_options
+@json_option
 @pass_given
 def render(
     given: Given,
@@ -48,8 +50,9 @@ def render(
     seafloor render -f train.yaml --policy policy.yaml -n ml > train-pods.yaml
 
     SPEC is an experiment, a notebook or a serving. No cluster is needed, and a server only for code
-    with `sync_mode: local`, which is sent there. A git ref becomes a commit. The same spec, commit
-    and policy give the same bytes.
+    with `sync_mode: local`, which is sent there, and for images of environments that neither the
+    policy nor a file names. A git ref becomes a commit. The same spec, commit, images and policy
+    give the same bytes.
     """
     import msgspec
 
@@ -72,6 +75,7 @@ def render(
             field="-f",
         )
     file, document, spec = found[0]
+    images = {**_server_images(given, spec, images), **images}
     code = _resolve(given, spec, file.absolute().parent)
     body = msgspec.json.encode({"spec": document, "code": code, "images": images})
     command = [sys.executable, "-m", "seafloor.boot", "render"]
@@ -82,7 +86,35 @@ def render(
     ):
         if value is not None:
             command += [option, str(value)]
+    if given.json:
+        command.append("--json")
     return subprocess.run(command, input=body, check=False).returncode
+
+
+def _server_images(given: Given, spec: ClusterSpec, known: Container[str]) -> dict[str, str]:
+    """Ask the server, if there is one, for images of environments that no file describes."""
+    from seafloor.domain.errors import NotFound, StoreUnavailable
+    from seafloor.domain.specs import ExperimentSpec
+    from seafloor.sdk.discovery import find_server
+
+    named = [spec.environment]
+    if isinstance(spec, ExperimentSpec):
+        named += [task.environment for task in spec.tasks.values()]
+    wanted = {one for one in named if one is not None and one.partition("@")[0] not in known}
+    if not wanted or find_server(given.settings) is None:
+        return {}
+    images: dict[str, str] = {}
+    for reference in sorted(wanted):
+        try:
+            found = given.client.environments.get(reference, project=spec.project).environment
+        except NotFound:
+            continue  # the policy may have it
+        except StoreUnavailable as error:
+            say(f"The server was not asked for images: {error.message}")
+            break
+        if found.is_image_only and found.image is not None:
+            images[reference] = found.image
+    return images
 
 
 def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:

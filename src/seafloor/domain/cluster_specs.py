@@ -33,10 +33,11 @@ CODE_PATH = "/code"
 TASKS_MAX = 1000
 PORT_MAX = 65535
 _ROLE = re.compile(r"[a-z](?:[a-z0-9-]{0,13}[a-z0-9])?\Z")
-_SECRET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
-_SECRET_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}\Z")
+_OBJECT = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
+_SECRET_KEY = re.compile(r"(?!\.\.?\Z|\.\.)[A-Za-z0-9._-]{1,253}\Z")
 _DEVICE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,200}[a-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,61}\w)?\Z")
 _TAKEN = (CODE_PATH, "/dev", "/proc", "/sys", "/seafloor")
+_TAKEN_ITSELF = ("/tmp", "/home/seafloor")  # noqa: S108  # what is below them is free
 _HOME_DEFAULT = "10Gi"
 
 
@@ -172,7 +173,7 @@ def parse_secret(name: str, text: str) -> SecretRef:
             "or begin with a slash.",
             field=field,
         )
-    if not _SECRET.match(secret) or (slash and not _SECRET_KEY.match(key)):
+    if not _OBJECT.match(secret) or (slash and not _SECRET_KEY.match(key)):
         raise InvalidValue(
             "A secret is named, never given: write `<secret>/<key>`, the name of a Secret of the "
             "cluster and one of its keys.",
@@ -297,6 +298,11 @@ def _check_resources(resources: ResourcesSpec, field: str) -> None:
 def _check_volumes(spec: ClusterSpec) -> None:
     taken: dict[str, str] = {}
     for number, volume in enumerate(spec.volumes):
+        if not _OBJECT.match(volume.volume):
+            raise InvalidValue(
+                'A volume is named by lower-case letters, digits, "-" and ".".',
+                field=f"volumes[{number}].volume",
+            )
         _check_mount_path(volume.path, f"volumes[{number}].path")
         taken[_plain(volume.path)] = f"volumes[{number}].path"
     for name in (name for name in spec.secrets if name.startswith("/")):
@@ -318,5 +324,5 @@ def _check_mount_path(path: str, field: str) -> None:
             f'"{path}" is no place for it: give an absolute, plain path, such as /data.',
             field=field,
         )
-    if any(plain == one or plain.startswith(f"{one}/") for one in _TAKEN):
+    if plain in _TAKEN_ITSELF or any(plain == one or plain.startswith(f"{one}/") for one in _TAKEN):
         raise InvalidValue(f'"{path}" is used by the pod itself: choose another.', field=field)

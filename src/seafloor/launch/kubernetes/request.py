@@ -24,7 +24,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         spec: As it was checked.
         code: The spec's code source, made immutable.
         namespace: Where it shall be.
-        images: Images of environments that users described, by name.
+        images: Images of environments by name or ``<name>@<version>``, as users or the server say.
         owner_uid: Uid of the anchor, once it is made.
     """
 

@@ -47,7 +47,8 @@ def image(policy: Policy, environment: str | None, own: dict[str, str], *, field
 
     Args:
         environment: As the spec names it; None: it names none.
-        own: Images of environments that users described; the policy's go before.
+        own: Images of environments by name or ``<name>@<version>``, from users' files or the
+            server; the policy's go before.
     """
     if environment is None:
         if policy.images.default is None:
@@ -62,7 +63,8 @@ def image(policy: Policy, environment: str | None, own: dict[str, str], *, field
     if rule is not None:
         _check_digest(policy, rule.image, field)
         return rule.image
-    if name not in own:
+    found = own.get(environment) or own.get(name)
+    if found is None:
         known = nearest(name, [*policy.environments, *own])
         refuse(
             "environments",
@@ -70,7 +72,7 @@ def image(policy: Policy, environment: str | None, own: dict[str, str], *, field
             "Describe it in a file of its own, given by another -f.",
             field=field,
         )
-    found, allowed = own[name], policy.images.allowed
+    allowed = policy.images.allowed
     if allowed and not any(found.startswith(prefix) for prefix in allowed):
         refuse(
             "images.allowed",

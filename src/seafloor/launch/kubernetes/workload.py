@@ -42,7 +42,7 @@ def render(request: PodRequest, policy: Policy) -> Rendered:
     check_apart(spec.secrets, spec.env)
     identity = identify(request, policy)
     manifests = (identity.anchor(policy), *_manifests(request, policy, identity))
-    return Rendered(manifests, suspicions(spec.env, _commands(spec)))
+    return Rendered(manifests, (*suspicions(spec.env, _commands(spec)), *_left_out(spec)))
 
 
 def _manifests(request: PodRequest, policy: Policy, identity: Identity) -> Iterator[Manifest]:
@@ -52,6 +52,16 @@ def _manifests(request: PodRequest, policy: Policy, identity: Identity) -> Itera
     if isinstance(spec, NotebookSpec):
         return notebook_manifests(request, policy, identity, spec)
     return serving_manifests(request, policy, identity, spec)
+
+
+def _left_out(spec: ClusterSpec) -> tuple[str, ...]:
+    """Say which fields a Pod has no place for: what a server does with them, nobody does here."""
+    fields = ("retries", "params", "tags", "tensorboard")
+    return tuple(
+        f"`{field}` is for runs that a server starts: the manifests have nothing of it."
+        for field in fields
+        if isinstance(spec, ExperimentSpec) and getattr(spec, field)
+    )
 
 
 def _commands(spec: ClusterSpec) -> dict[str, str | list[str] | None]:
