@@ -216,16 +216,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send(self, served: Served) -> None:
+        # Before the head is sent: whoever has that may have told us more for the next answer.
+        cut = served.cut_after.pop(0) if served.cut_after else None
         body = self._begin(served)
-        if served.cut_after:
-            self.wfile.write(body[: served.cut_after.pop(0)])
-            self.wfile.flush()
-            self.close_connection = True
-            self.connection.shutdown(2)
-            return
         try:
-            self.wfile.write(body)
-        except (BrokenPipeError, ConnectionResetError):
+            self.wfile.write(body[:cut])
+            if cut is not None:
+                self.close_connection = True
+                self.connection.shutdown(2)
+        except OSError:
             self.close_connection = True  # who only looks does not read
 
     def _begin(self, served: Served) -> bytes:

@@ -32,7 +32,10 @@ REDIRECTS_MAX: Final = 5
 TRIES_MAX: Final = 5
 """How often in a row a connection may break without a byte having come."""
 
-_TIMEOUT: Final = urllib3.Timeout(connect=15.0, read=60.0)
+FACTS_WITHIN_S: Final = 15.0
+"""After which facts are not asked for once more: somebody waits for the answer."""
+
+_TIMEOUT: Final = urllib3.Timeout(connect=10.0, read=60.0)
 _READ_BYTES: Final = 256 << 10
 _WAIT_FIRST_S: Final = 0.2
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -67,13 +70,14 @@ class HttpArchive:
 
     def facts(self) -> RemoteFacts:
         """Begin to read it, and leave it at that: not every server answers HEAD as it does GET."""
-        tries = 0
+        tries, begun_s = 0, time.monotonic()
         while True:
             try:
                 with self._answer(0, None) as answer:
                     return _facts(answer)
             except _Broken as broken:
-                tries = self._next_try(tries, broken)
+                late = time.monotonic() - begun_s > FACTS_WITHIN_S
+                tries = self._next_try(TRIES_MAX if late else tries, broken)
 
     def copy(self, facts: RemoteFacts, write: Callable[[bytes], object]) -> None:
         """Read it. After a break it goes on where it stopped if the ETag says that it may."""

@@ -74,7 +74,7 @@ async def list_runs(
     return RunPage(tuple(views.run(details) for details in page.items), page.next)
 
 
-@post("/runs", responses=documented(404, 409, 413, 501), summary="Create a run")
+@post("/runs", responses=documented(404, 409, 413, 422, 501), summary="Create a run")
 async def create_run(request: AnyRequest, data: JSONBody[RunCreate]) -> RunCreated:
     """Create a run: launched (with ``spec``) or tracked (with ``experiment``)."""
     app = application_of(request)

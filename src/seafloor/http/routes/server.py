@@ -53,7 +53,7 @@ async def server_info(request: AnyRequest) -> ServerInfo:
 
 @post(
     "/plans",
-    responses=documented(404, 413, 501),
+    responses=documented(404, 413, 422, 501),
     status_code=200,
     summary="Say what a spec would do",
 )
