@@ -229,10 +229,10 @@ def run_programs(url: str, work: Path, *names: str) -> dict[str, Any]:
 
 
 @contextmanager
-def mlflow_server(folder: Path, *, store: str | None = None) -> Iterator[str]:
+def mlflow_server(folder: Path, *more: str, store: str | None = None) -> Iterator[str]:
     """Run a real ``mlflow server`` at its best, one worker and no jobs; its address.
 
-    ``store`` is where its runs are; None: a database in the folder.
+    ``store`` is where its runs are; None: a database in the folder. ``more`` are options.
     """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -242,6 +242,7 @@ def mlflow_server(folder: Path, *, store: str | None = None) -> Iterator[str]:
         *(str(server_python()), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", store or f"sqlite:///{folder}/mlflow.db"),
         *("--artifacts-destination", str(folder / "artifacts")),
+        *more,
     ]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(

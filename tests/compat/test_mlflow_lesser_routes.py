@@ -226,3 +226,5 @@ def test_server_info__asked_from_another_workspace__says_there_are_none(world: W
     headers = {"X-MLFLOW-WORKSPACE": "elsewhere"}
     answer = ask(world.url, "GET", "/api/3.0/mlflow/server-info", headers=headers)
     assert answer.json["workspaces_enabled"] is False
+    answer = ask(world.url, "GET", "/api/3.0/mlflow/workspaces")
+    assert (answer.status, answer.json["error_code"]) == (501, "NOT_IMPLEMENTED")

@@ -65,6 +65,7 @@ VALUES = {
     "sha256": "0" * 64,
     "task": "main",
     "reference": "x",
+    "name": "x",
     "model_id": "m-" + "0" * 32,
     "key": "k",
     "artifact_path": "a",
@@ -247,6 +248,11 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/v1/snapshots/{sha256}"): Asked(READS),
     ("PUT", "/api/v1/snapshots/{sha256}"): Asked(ADMINISTRATES, body=b"x"),
     ("GET", "/api/3.0/mlflow/server-info"): Asked(READS),
+    ("GET", "/api/3.0/mlflow/workspaces"): Asked(READS),
+    ("POST", "/api/3.0/mlflow/workspaces"): Asked(ADMINISTRATES, body={"name": "team"}),
+    ("GET", "/api/3.0/mlflow/workspaces/{name}"): Asked(READS),
+    ("PATCH", "/api/3.0/mlflow/workspaces/{name}"): Asked(ADMINISTRATES, body={}),
+    ("DELETE", "/api/3.0/mlflow/workspaces/{name}"): Asked(ADMINISTRATES),
     ("POST", "/v1/traces"): Asked(
         OWN, body=spans_of("{run}"), more={"x-mlflow-experiment-id": "0"}
     ),

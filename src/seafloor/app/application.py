@@ -31,6 +31,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         url: As clients and tasks know it.
         token: That clients present; empty: no authentication.
         settings: As in effect, secrets left out, each with its origin.
+        workspaces: Whether MLflow's clients work in one project, their workspace, each.
     """
 
     version: str
@@ -40,6 +41,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     started_ns: int
     settings: Mapping[str, Any]
+    workspaces: bool = False
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):

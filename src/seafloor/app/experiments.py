@@ -8,12 +8,15 @@ from typing import Any
 from seafloor.app.clock import Clock
 from seafloor.domain.errors import AlreadyExists, Conflict, LimitExceeded, NotFound
 from seafloor.domain.experiments import Experiment, Project
+from seafloor.domain.ids import WorkloadId
 from seafloor.domain.names import check_key, check_name, check_slug
 from seafloor.domain.search import Lifecycle
 from seafloor.domain.specs import parse_experiment
 from seafloor.stores.metadata.protocol import MetadataStore
 
 TAG_CHARS_MAX = 20_000
+PROJECTS_REMEMBERED_MAX = 100_000
+"""Of so many runs and experiments the project is remembered: about 15 MB."""
 
 
 class Projects:
@@ -22,6 +25,7 @@ class Projects:
     def __init__(self, metadata: MetadataStore, clock: Clock) -> None:
         self._metadata = metadata
         self._clock = clock
+        self._known: dict[WorkloadId | int, str] = {}
 
     async def create(self, name: str) -> Project:
         """Create a project; InvalidValue or AlreadyExists."""
@@ -32,6 +36,38 @@ class Projects:
     async def list(self) -> tuple[Project, ...]:
         """All projects by name."""
         return await self._metadata.project_list()
+
+    async def get(self, name: str) -> Project:
+        """Get a project, or NotFound with the nearest name."""
+        return await self._metadata.project_get(name)
+
+    async def of_run(self, workload_id: WorkloadId) -> str:
+        """The project of a run, or NotFound; mostly without asking the store.
+
+        A run stays in its project, so what was once read may be remembered, also of a run that
+        another server purged meanwhile.
+        """
+        found = self._known.get(workload_id)
+        if found is None:
+            found = self._remembered(
+                workload_id, (await self._metadata.workload_get(workload_id)).project
+            )
+        return found
+
+    async def of_experiment(self, experiment_id: int) -> str:
+        """The project of an experiment, or NotFound; likewise."""
+        found = self._known.get(experiment_id)
+        if found is None:
+            found = self._remembered(
+                experiment_id, (await self._metadata.experiment_get(experiment_id)).project
+            )
+        return found
+
+    def _remembered(self, key: WorkloadId | int, project: str) -> str:
+        if len(self._known) >= PROJECTS_REMEMBERED_MAX:
+            self._known.clear()
+        self._known[key] = project
+        return project
 
 
 class Experiments:

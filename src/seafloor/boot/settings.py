@@ -33,6 +33,8 @@ class ServerSettings:
         token: Static token that clients present; empty: no authentication (loopback only).
         url: What clients and tasks are told; empty: from host and port.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
+        workspaces: Whether projects are workspaces for MLflow's clients, which then see and reach
+            only the one that they name.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class ServerSettings:
     token: str = dataclasses.field(default="", metadata={"secret": True})
     url: str = ""
     log_level: str = "info"
+    workspaces: bool = False
 
 
 @dataclass(frozen=True)

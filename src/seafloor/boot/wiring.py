@@ -131,6 +131,7 @@ async def open_application(
                 token=settings.server.token,
                 started_ns=clock.now_ns(),
                 settings=settings.shown(),
+                workspaces=settings.server.workspaces,
             ),
             clock=clock,
             stores=stores,

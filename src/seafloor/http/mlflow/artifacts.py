@@ -18,12 +18,19 @@ from litestar.response import Stream
 
 from seafloor.domain.artifacts import ArtifactEntry
 from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
+from seafloor.domain.ids import WorkloadId
 from seafloor.domain.names import check_path
-from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, artifact_root
 from seafloor.http.mlflow.models import writable_model
 from seafloor.http.mlflow.runs import active_run
 from seafloor.http.mlflow.trace_access import check_trace_writes
+from seafloor.http.mlflow.workspaces import (
+    check_run,
+    model_of,
+    project_of,
+    run_of,
+    trace_of_id,
+)
 from seafloor.http.requests import AnyRequest, body_stream, range_of
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
@@ -57,6 +64,18 @@ def _owner_and_path(text: str) -> tuple[str, str]:
 
 
 async def _check_owner(request: AnyRequest, owner: str) -> None:
+    """Refuse what is of another workspace; NotFound."""
+    if project_of(request) is None:
+        return
+    if owner.startswith("m-"):
+        await model_of(request, owner)
+    elif owner.startswith("t-"):
+        await trace_of_id(request, f"tr-{owner.removeprefix('t-')}")
+    else:
+        await check_run(request, WorkloadId(owner))
+
+
+async def _check_writable(request: AnyRequest, owner: str) -> None:
     if owner.startswith("m-"):
         await writable_model(request, owner)
     elif owner.startswith("t-"):
@@ -77,6 +96,7 @@ def _entry(entry: ArtifactEntry, *, whole: bool) -> Json:
 @get("/mlflow-artifacts/artifacts")
 async def list_by_location(request: AnyRequest, path: FromQuery[str] = "") -> Json:
     owner, folder = _owner_and_path(path)
+    await _check_owner(request, owner)
     entries = await application_of(request).stores.artifacts.children(owner, folder)
     return {"files": [_entry(entry, whole=False) for entry in entries]} if entries else {}
 
@@ -89,7 +109,7 @@ async def list_by_run(
     path: FromQuery[str] = "",
 ) -> Json:
     app = application_of(request)
-    run = await app.runs.get(run_id_of(run_id, run_uuid))
+    run = await run_of(request, run_id, run_uuid)
     experiment = await app.experiments.get(run.experiment_id or 0)
     if path:
         check_path(path)
@@ -105,7 +125,7 @@ async def list_by_model(
     request: AnyRequest, model_id: FromPath[str], artifact_directory_path: FromQuery[str] = ""
 ) -> Json:
     app = application_of(request)
-    model = await app.stores.metadata.model_get(model_id)
+    model = await model_of(request, model_id)
     if model.deleted_ns is not None:
         raise NotFound(f"Logged model with ID '{model_id}' not found.")
     experiment = await app.experiments.get(model.experiment_id)
@@ -122,6 +142,7 @@ async def list_by_model(
 async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
     app = application_of(request)
     owner, path = _owner_and_path(artifact_path)
+    await _check_owner(request, owner)
     if not path:
         raise InvalidValue("The path names a folder: list it instead.", field="path")
     try:
@@ -143,7 +164,7 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
 @put("/mlflow-artifacts/artifacts/{artifact_path:path}", request_max_body_size=None)
 async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[None]:
     owner, path = _owner_and_path(artifact_path)
-    await _check_owner(request, owner)
+    await _check_writable(request, owner)
     await application_of(request).stores.artifacts.put(
         owner, check_path(path), body_stream(request), size_bytes=announced_size(request)
     )
@@ -153,7 +174,7 @@ async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[
 @delete("/mlflow-artifacts/artifacts/{artifact_path:path}", status_code=200)
 async def remove(request: AnyRequest, artifact_path: FromPath[str]) -> Json:
     owner, path = _owner_and_path(artifact_path)
-    await _check_owner(request, owner)
+    await _check_writable(request, owner)
     artifacts = application_of(request).stores.artifacts
     if path:
         await artifacts.delete(owner, path)

@@ -11,7 +11,6 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec.structs import replace
 
-from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.domain.traces import Assessment, AssessmentKind
 from seafloor.http.mlflow import words
@@ -26,6 +25,7 @@ from seafloor.http.mlflow.trace_json import (
     error_of,
     expected,
 )
+from seafloor.http.mlflow.workspaces import own_traces
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 
@@ -35,9 +35,9 @@ class _Body(msgspec.Struct):
     update_mask: str = ""
 
 
-async def _assessment(app: Application, trace_id: str, assessment_id: str) -> Assessment:
-    found = await app.stores.metadata.trace_list([trace_id])
-    if not found:
+async def _assessment(request: AnyRequest, trace_id: str, assessment_id: str) -> Assessment:
+    found = await application_of(request).stores.metadata.trace_list([trace_id])
+    if not await own_traces(request, found):
         raise NotFound(f"Trace with request_id '{trace_id}' not found", field="trace_id")
     for one in found[0].assessments:
         if one.id == assessment_id:
@@ -64,7 +64,7 @@ async def create(request: AnyRequest, trace_id: FromPath[str]) -> Json:
 async def get_assessment(
     request: AnyRequest, trace_id: FromPath[str], assessment_id: FromPath[str]
 ) -> Json:
-    found = await _assessment(application_of(request), trace_id, assessment_id)
+    found = await _assessment(request, trace_id, assessment_id)
     return {"assessment": assessment_json(found)}
 
 
@@ -79,7 +79,7 @@ async def update(
     if not body.update_mask:
         raise words.missing("update_mask")
     await check_trace_writes(request, [trace_id])
-    found = await _assessment(app, trace_id, assessment_id)
+    found = await _assessment(request, trace_id, assessment_id)
     changes = _changes(found, body.assessment, _paths(body.update_mask))
     made = replace(found, **changes, updated_ms=app.clock.now_ns() // 1_000_000)
     await app.stores.metadata.assessment_put(made)

@@ -8,8 +8,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.models import DatasetSummary
-from seafloor.http.mlflow.bodies import body_of, experiment_id_of
+from seafloor.http.mlflow.bodies import body_of
 from seafloor.http.mlflow.entities import Json, without_empty
+from seafloor.http.mlflow.workspaces import experiments_of
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 
@@ -37,7 +38,7 @@ async def search_datasets(request: AnyRequest) -> Json:
             field="experiment_ids",
         )
     found = await application_of(request).stores.metadata.dataset_list(
-        [experiment_id_of(text) for text in body.experiment_ids], limit=SUMMARIES_MAX
+        await experiments_of(request, body.experiment_ids), limit=SUMMARIES_MAX
     )
     return without_empty({"dataset_summaries": [_shown(one) for one in found]})
 

@@ -39,6 +39,7 @@ def experiment_json(experiment: Experiment) -> Json:
     return {
         "experiment_id": str(experiment.id),
         "name": experiment.name,
+        "workspace": experiment.project,
         "artifact_location": artifact_root(experiment),
         "lifecycle_stage": lifecycle(experiment.deleted_ns),
         "creation_time": experiment.created_ns // 1_000_000,

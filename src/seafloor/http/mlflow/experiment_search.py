@@ -15,6 +15,7 @@ from seafloor.http.mlflow.entities import Json, experiment_json, without_empty
 from seafloor.http.mlflow.experiments import view_of
 from seafloor.http.mlflow.matching import Value, matches, page_of
 from seafloor.http.mlflow.search_words import Grammar
+from seafloor.http.mlflow.workspaces import project_of
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 
@@ -53,7 +54,9 @@ async def _search(request: AnyRequest, asked: _Search) -> Json:
     orders = [GRAMMAR.order(text) for text in asked.order_by]
     # MLflow breaks ties by the oldest first only when it chose the order itself.
     ties = [Order(_ID, descending=True)] if orders else [Order(_CREATED, True), Order(_ID)]
-    every = await application_of(request).experiments.list(lifecycle=view_of(asked.view_type))
+    every = await application_of(request).experiments.list(
+        project=project_of(request), lifecycle=view_of(asked.view_type)
+    )
     found = [one for one in every if matches(condition, lambda left, of=one: _value(of, left))]
     page, following = page_of(
         found,

@@ -7,17 +7,17 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
-from seafloor.domain.errors import Conflict, InvalidValue, NotFound
-from seafloor.domain.experiments import Experiment
+from seafloor.domain.errors import InvalidValue, NotFound
+from seafloor.domain.experiments import DEFAULT_PROJECT
 from seafloor.domain.search import Lifecycle
 from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import (
     KeyValue,
     body_of,
-    experiment_id_of,
     pairs,
 )
 from seafloor.http.mlflow.entities import Json, experiment_json
+from seafloor.http.mlflow.workspaces import active_experiment, experiment_of, project_of
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
 
@@ -52,24 +52,12 @@ def view_of(text: str | int) -> Lifecycle:
     return found
 
 
-async def active_experiment(request: AnyRequest, text: str) -> Experiment:
-    """The experiment that something may be made in.
-
-    Raises:
-        NotFound, Conflict: there is none, or it is deleted; in MLflow's words.
-    """
-    found = await application_of(request).experiments.get(experiment_id_of(text))
-    if found.deleted_ns is not None:
-        raise Conflict(
-            f"The experiment {found.id} must be in the 'active' state. Current state is deleted."
-        )
-    return found
-
-
 @get("/experiments/get-by-name")
 async def get_by_name(request: AnyRequest, experiment_name: FromQuery[str]) -> Json:
     try:
-        found = await application_of(request).experiments.get_by_name(experiment_name)
+        found = await application_of(request).experiments.get_by_name(
+            experiment_name, project=project_of(request) or DEFAULT_PROJECT
+        )
     except NotFound as error:
         raise NotFound(f"Could not find experiment with name '{experiment_name}'") from error
     return {"experiment": experiment_json(found)}
@@ -77,7 +65,7 @@ async def get_by_name(request: AnyRequest, experiment_name: FromQuery[str]) -> J
 
 @get("/experiments/get")
 async def get_experiment(request: AnyRequest, experiment_id: FromQuery[str]) -> Json:
-    found = await application_of(request).experiments.get(experiment_id_of(experiment_id))
+    found = await experiment_of(request, experiment_id)
     return {"experiment": experiment_json(found)}
 
 
@@ -95,7 +83,9 @@ async def create(request: AnyRequest) -> Json:
     for tag in body.tags:
         words.checked_key(tag.key, name="key", called="key")
     made = await application_of(request).experiments.create(
-        body.name, tags=pairs(body.tags, field="tags")
+        body.name,
+        project=project_of(request) or DEFAULT_PROJECT,
+        tags=pairs(body.tags, field="tags"),
     )
     return {"experiment_id": str(made.id)}
 
@@ -106,9 +96,8 @@ async def update(request: AnyRequest) -> Json:
     body = await body_of(request, _Change)
     if not body.new_name:
         raise words.missing("new_name")
-    await application_of(request).experiments.update(
-        experiment_id_of(body.experiment_id), name=body.new_name
-    )
+    found = await experiment_of(request, body.experiment_id)
+    await application_of(request).experiments.update(found.id, name=body.new_name)
     return {}
 
 
@@ -116,7 +105,8 @@ async def update(request: AnyRequest) -> Json:
 async def delete(request: AnyRequest) -> Json:
     check_administrator(request)
     body = await body_of(request, _Change)
-    await application_of(request).experiments.delete(experiment_id_of(body.experiment_id))
+    found = await experiment_of(request, body.experiment_id)
+    await application_of(request).experiments.delete(found.id)
     return {}
 
 
@@ -124,7 +114,8 @@ async def delete(request: AnyRequest) -> Json:
 async def restore(request: AnyRequest) -> Json:
     check_administrator(request)
     body = await body_of(request, _Change)
-    await application_of(request).experiments.restore(experiment_id_of(body.experiment_id))
+    found = await experiment_of(request, body.experiment_id)
+    await application_of(request).experiments.restore(found.id)
     return {}
 
 
@@ -142,10 +133,10 @@ async def set_tag(request: AnyRequest) -> Json:
 async def delete_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Change)
     experiments = application_of(request).experiments
-    experiment_id = experiment_id_of(body.experiment_id)
-    if body.key not in (await experiments.get(experiment_id)).tags:
-        raise NotFound(f"No tag with name: {body.key} in experiment with id {experiment_id}")
-    await experiments.change_tags(experiment_id, set_={}, delete=[body.key])
+    found = await experiment_of(request, body.experiment_id)
+    if body.key not in found.tags:
+        raise NotFound(f"No tag with name: {body.key} in experiment with id {found.id}")
+    await experiments.change_tags(found.id, set_={}, delete=[body.key])
     return {}
 
 

@@ -27,6 +27,7 @@ from seafloor.domain.names import check_key
 from seafloor.http.bodies import answer_json, whole_body
 from seafloor.http.mlflow.errors import respond
 from seafloor.http.mlflow.runs import LABELS_MAX, METRICS_MAX, NAME_TAG, Create, created
+from seafloor.http.mlflow.workspaces import home_of
 from seafloor.stores.entries.protocol import Entries
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -135,7 +136,9 @@ def _again(messages: list[HTTPReceiveMessage], receive: Receive) -> Receive:
 
 
 async def _create(app: Application, principal: Principal, body: bytes) -> bytes:
-    return msgspec.json.encode(await created(app, _CREATE.decode(body), by=principal))
+    project = await home_of(app, principal) if app.identity.workspaces else None
+    made = await created(app, _CREATE.decode(body), by=principal, project=project)
+    return msgspec.json.encode(made)
 
 
 async def _log_metric(app: Application, principal: Principal, body: bytes) -> bytes:
@@ -173,6 +176,10 @@ async def _log(app: Application, principal: Principal, run_id: str, entries: Ent
         raise _Odd
     workload_id = WorkloadId(run_id)
     await app.tokens.check_write(principal, workload_id)
+    if app.identity.workspaces:
+        home = await home_of(app, principal)
+        if await app.projects.of_run(workload_id) != home:
+            raise _Odd
     await app.runs.log(workload_id, entries)
     return b"{}"
 

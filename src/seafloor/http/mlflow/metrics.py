@@ -10,13 +10,12 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
 
-from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import SeriesPoint
 from seafloor.http.mlflow import words
-from seafloor.http.mlflow.bodies import run_id_of
 from seafloor.http.mlflow.entities import Json, without_empty
+from seafloor.http.mlflow.workspaces import run_of
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 from seafloor.stores.metrics.columns import SeriesColumns
@@ -43,7 +42,7 @@ async def get_history(
     if max_results < 1:
         raise _not_positive(max_results)
     app = application_of(request)
-    found = await app.runs.get(run_id_of(run_id, run_uuid))
+    found = await run_of(request, run_id, run_uuid)
     page = await app.stores.metrics.series_columns(
         found.id, metric_key, limit=min(max_results, HISTORY_MAX), cursor=page_token or None
     )
@@ -88,7 +87,7 @@ def _shown(key: str, point: SeriesPoint) -> Json:
     }
 
 
-async def _runs(app: Application, texts: list[str], *, field: str) -> list[WorkloadId]:
+async def _runs(request: AnyRequest, texts: list[str], *, field: str) -> list[WorkloadId]:
     """The runs that a request names, each once.
 
     Raises:
@@ -101,7 +100,7 @@ async def _runs(app: Application, texts: list[str], *, field: str) -> list[Workl
             f"Got {len(texts)}.",
             field=field,
         )
-    return [(await app.runs.get(run_id_of(text))).id for text in dict.fromkeys(texts)]
+    return [(await run_of(request, text)).id for text in dict.fromkeys(texts)]
 
 
 @get("/metrics/get-history-bulk")
@@ -117,7 +116,7 @@ async def get_history_bulk(
     if left < 1:
         raise _not_positive(max_results)
     made: list[Json] = []
-    for workload_id in sorted(await _runs(app, run_id, field="run_id")):
+    for workload_id in sorted(await _runs(request, run_id, field="run_id")):
         if left == 0:
             break
         page = await app.stores.metrics.series(workload_id, metric_key, limit=left)
@@ -154,7 +153,7 @@ async def get_history_bulk_interval(
             field="start_step",
         )
     made: list[Json] = []
-    for workload_id in await _runs(app, run_ids, field="run_ids"):
+    for workload_id in await _runs(request, run_ids, field="run_ids"):
         buckets = await app.stores.metrics.chart(
             workload_id,
             metric_key,

@@ -23,10 +23,11 @@ from seafloor.domain.search import (
     Subject,
 )
 from seafloor.http.mlflow import words
-from seafloor.http.mlflow.bodies import Int64, body_of, experiment_id_of, int64
+from seafloor.http.mlflow.bodies import Int64, body_of, int64
 from seafloor.http.mlflow.entities import MODEL_STATUS, Json, model_json, without_empty
 from seafloor.http.mlflow.matching import Value, matches, page_of
 from seafloor.http.mlflow.search_words import Grammar
+from seafloor.http.mlflow.workspaces import experiments_of
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 
@@ -135,7 +136,7 @@ async def search(request: AnyRequest) -> Json:
     on = {order.by: _Dataset(one.dataset_name, one.dataset_digest) if one.dataset_name else None
           for order, one in zip(orders, body.order_by, strict=True)}  # fmt: skip
     metadata = app.stores.metadata
-    models = await metadata.model_list([experiment_id_of(text) for text in body.experiment_ids])
+    models = await metadata.model_list(await experiments_of(request, body.experiment_ids))
     metrics = await metadata.model_metrics_list([model.id for model in models])
     found = [_Found(model, metrics.get(model.id, ())) for model in models]
     page, following = page_of(

@@ -19,8 +19,8 @@ from seafloor.http.mlflow.bodies import (
     pairs,
 )
 from seafloor.http.mlflow.entities import Json, model_json
-from seafloor.http.mlflow.experiments import active_experiment
 from seafloor.http.mlflow.runs import active_run
+from seafloor.http.mlflow.workspaces import active_experiment, model_of
 from seafloor.http.requests import AnyRequest, check_write
 from seafloor.http.state import application_of
 
@@ -55,7 +55,7 @@ async def _shown(app: Application, model: LoggedModel) -> Json:
 async def writable_model(request: AnyRequest, model_id: str) -> LoggedModel:
     """The logged model that may be written to by whoever asks; NotFound, Forbidden."""
     app = application_of(request)
-    found = await app.stores.metadata.model_get(model_id)
+    found = await model_of(request, model_id)
     if found.source_run_id is not None:
         await check_write(request, app, found.source_run_id)
     return found
@@ -98,7 +98,7 @@ async def get_model(
     request: AnyRequest, model_id: FromPath[str], *, allow_deleted: FromQuery[bool] = False
 ) -> Json:
     app = application_of(request)
-    found = await app.stores.metadata.model_get(model_id)
+    found = await model_of(request, model_id)
     if found.deleted_ns is not None and not allow_deleted:
         raise NotFound(f"Logged model with ID '{model_id}' not found.")
     return {"model": await _shown(app, found)}

@@ -11,7 +11,7 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.http.mlflow.bodies import BODY_BYTES_MAX, experiment_id_of
 from seafloor.http.mlflow.runs import active_run
 from seafloor.http.mlflow.trace_access import check_trace_writes, link_to_run
-from seafloor.http.mlflow.workspaces import in_default
+from seafloor.http.mlflow.workspaces import check_experiment, in_workspace
 from seafloor.http.requests import AnyRequest, body_bytes, known
 from seafloor.http.state import application_of
 
@@ -21,7 +21,7 @@ PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _WINDOWS = {"gzip": (16 + zlib.MAX_WBITS,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
 
 
-@post("/v1/traces", status_code=200, guards=[known, in_default], include_in_schema=False)
+@post("/v1/traces", status_code=200, guards=[known, in_workspace], include_in_schema=False)
 async def export(request: AnyRequest) -> Response[bytes]:
     """Keep spans, all or none; what came before under the same ids is replaced."""
     # Imported here: a server that no spans come to does without protocol buffers.
@@ -34,7 +34,7 @@ async def export(request: AnyRequest) -> Response[bytes]:
             f"Invalid Content-Type: {kind[:60]}. Expected: {PROTOBUF} or {JSON}",
             field="Content-Type",
         )
-    experiment_id = _experiment_id(request)
+    experiment_id = await check_experiment(request, _experiment_id(request))
     raw = await body_bytes(request, size_bytes_max=BODY_BYTES_MAX)
     raw = _unpacked(raw, request.headers.get("content-encoding", "").strip().lower())
     batches = read_spans(raw, is_json=kind == JSON, experiment_id=experiment_id)

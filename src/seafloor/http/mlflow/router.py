@@ -17,18 +17,20 @@ from seafloor.http.mlflow import (
     run_pages,
     runs,
     traces,
+    workspaces,
 )
 from seafloor.http.mlflow.entities import Json
-from seafloor.http.mlflow.workspaces import in_default
-from seafloor.http.requests import known
+from seafloor.http.mlflow.workspaces import in_workspace
+from seafloor.http.requests import AnyRequest, known
+from seafloor.http.state import application_of
 
 
 @get("/3.0/mlflow/server-info")
-async def server_info() -> Json:
+async def server_info(request: AnyRequest) -> Json:
     """What an MLflow client asks before its first upload: everything goes through this server."""
     return {
         "store_type": "SeafloorStore",
-        "workspaces_enabled": False,
+        "workspaces_enabled": application_of(request).identity.workspaces,
         "trace_archival_enabled": False,
         "multipart_uploads_enabled": False,
         "multipart_downloads_enabled": False,
@@ -56,17 +58,18 @@ def mlflow_router() -> Router:
             *model_search.ROUTES,
             *traces.OLD_ROUTES,
         ],
-        guards=[in_default],
+        guards=[in_workspace],
     )
     tracing = Router(
         path="/3.0/mlflow",
         route_handlers=[*traces.ROUTES, *assessments.ROUTES],
-        guards=[in_default],
+        guards=[in_workspace],
     )
-    files = Router(path="/2.0", route_handlers=artifacts.ROUTES, guards=[in_default])
+    places = Router(path="/3.0/mlflow", route_handlers=workspaces.ROUTES)
+    files = Router(path="/2.0", route_handlers=artifacts.ROUTES, guards=[in_workspace])
     return Router(
         path="/api",
-        route_handlers=[tracking, tracing, files, server_info],
+        route_handlers=[tracking, tracing, files, places, server_info],
         guards=[known],
         include_in_schema=False,
     )

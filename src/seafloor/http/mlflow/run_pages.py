@@ -15,10 +15,11 @@ from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
 from seafloor.http.mlflow import words
-from seafloor.http.mlflow.bodies import Int64, body_of, experiment_id_of, int64
+from seafloor.http.mlflow.bodies import Int64, body_of, int64
 from seafloor.http.mlflow.entities import Json, dataset_json, run_info_json
 from seafloor.http.mlflow.experiments import view_of
 from seafloor.http.mlflow.run_search import run_filter, run_order
+from seafloor.http.mlflow.workspaces import experiments_of
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 from seafloor.stores.metadata.protocol import WorkloadInputs
@@ -83,7 +84,7 @@ async def search(request: AnyRequest) -> Response[bytes]:
         )
     page = await app.runs.search(
         WorkloadQuery(
-            experiment_ids=tuple(experiment_id_of(text) for text in body.experiment_ids),
+            experiment_ids=tuple(await experiments_of(request, body.experiment_ids)),
             filter=run_filter(body.filter),
             order=run_order(body.order_by),
             lifecycle=view_of(body.run_view_type),

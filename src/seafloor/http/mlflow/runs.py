@@ -29,6 +29,12 @@ from seafloor.http.mlflow.bodies import (
     time_ns,
 )
 from seafloor.http.mlflow.entities import Json, run_info_json, run_json
+from seafloor.http.mlflow.workspaces import (
+    model_of,
+    no_experiment,
+    project_of,
+    run_of,
+)
 from seafloor.http.requests import AnyRequest, check_administrator, check_write, principal_of
 from seafloor.http.state import application_of
 from seafloor.stores.entries.protocol import Entries
@@ -136,25 +142,34 @@ async def active_run(request: AnyRequest, run_id: str, run_uuid: str = "") -> Wo
         Forbidden: the token is another run's.
     """
     app = application_of(request)
-    workload_id = run_id_of(run_id, run_uuid)
-    await check_write(request, app, workload_id)
-    found = await app.runs.get(workload_id)
+    await check_write(request, app, run_id_of(run_id, run_uuid))
+    found = await run_of(request, run_id, run_uuid)
     if found.deleted_ns is not None:
         raise Conflict(
-            f"The run {workload_id} must be in the 'active' state. Current state is deleted."
+            f"The run {found.id} must be in the 'active' state. Current state is deleted."
         )
     return found
 
 
 @post("/runs/create", status_code=200)
 async def create(request: AnyRequest) -> Json:
+    app = application_of(request)
     body = await body_of(request, Create)
-    return await created(application_of(request), body, by=principal_of(request))
+    return await created(app, body, by=principal_of(request), project=project_of(request))
 
 
-async def created(app: Application, body: Create, *, by: Principal) -> Json:
-    """Create a run; what is said of it is what was written, which need not be read again."""
+async def created(app: Application, body: Create, *, by: Principal, project: str | None) -> Json:
+    """Create a run; what is said of it is what was written, which need not be read again.
+
+    Args:
+        project: The workspace; None: there are none.
+
+    Raises:
+        NotFound: no experiment of the project has the id.
+    """
     experiment_id = experiment_id_of(body.experiment_id)
+    if project is not None and await app.projects.of_experiment(experiment_id) != project:
+        raise no_experiment(experiment_id)
     tags = pairs(body.tags, field="tags")
     named = tags.pop(NAME_TAG, "")
     if body.run_name and named and named != body.run_name:
@@ -192,7 +207,8 @@ async def _run(app: Application, workload_id: WorkloadId) -> Json:
 async def get_run(
     request: AnyRequest, run_id: FromQuery[str] = "", run_uuid: FromQuery[str] = ""
 ) -> Json:
-    return {"run": await _run(application_of(request), run_id_of(run_id, run_uuid))}
+    found = await run_of(request, run_id, run_uuid)
+    return {"run": await _run(application_of(request), found.id)}
 
 
 @post("/runs/update", status_code=200)
@@ -220,7 +236,8 @@ async def update(request: AnyRequest) -> Json:
 async def delete(request: AnyRequest) -> Json:
     check_administrator(request)
     body = await body_of(request, _Label)
-    await application_of(request).runs.delete(run_id_of(body.run_id, body.run_uuid))
+    found = await run_of(request, body.run_id, body.run_uuid)
+    await application_of(request).runs.delete(found.id)
     return {}
 
 
@@ -228,7 +245,8 @@ async def delete(request: AnyRequest) -> Json:
 async def restore(request: AnyRequest) -> Json:
     check_administrator(request)
     body = await body_of(request, _Label)
-    await application_of(request).runs.restore(run_id_of(body.run_id, body.run_uuid))
+    found = await run_of(request, body.run_id, body.run_uuid)
+    await application_of(request).runs.restore(found.id)
     return {}
 
 
@@ -275,9 +293,18 @@ async def log_metric(request: AnyRequest) -> Json:
     body = await body_of(request, _Metric)
     point = _point(body, name="name", called="Metric name")
     found = await active_run(request, body.run_id, body.run_uuid)
+    await _check_models(request, [body])
     entries = Entries(points=[point], model_metrics=_of_models(found.id, [body], [point]))
     await application_of(request).runs.log(found.id, entries)
     return {}
+
+
+async def _check_models(request: AnyRequest, metrics: list[MetricIn]) -> None:
+    """Refuse models of another workspace, before anything is written; NotFound."""
+    if project_of(request) is None:
+        return
+    for model_id in {metric.model_id for metric in metrics if metric.model_id}:
+        await model_of(request, model_id)
 
 
 def _of_models(
@@ -337,6 +364,7 @@ async def log_batch(request: AnyRequest) -> Json:
     tags, name = _tags_and_name({tag.key: tag.value for tag in body.tags})
     if name is not None:
         check_name(name, field="tags")
+    await _check_models(request, body.metrics)
     entries = Entries(
         points=points,
         params=cut(_params(body.params), PARAM_CHARS_MAX),

@@ -9,6 +9,7 @@ from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_workload_id
 from seafloor.domain.traces import RUN_KEY, Trace
 from seafloor.http.mlflow.runs import active_run
+from seafloor.http.mlflow.workspaces import check_traces
 from seafloor.http.requests import AnyRequest, check_write, principal_of
 from seafloor.http.state import application_of
 
@@ -17,11 +18,14 @@ async def check_trace_writes(request: AnyRequest, trace_ids: Iterable[str]) -> N
     """Refuse to let a task write to traces that were made in the course of others' runs.
 
     Raises:
+        NotFound: one is of another workspace.
         Forbidden: one is another's.
     """
+    trace_ids = list(trace_ids)
+    await check_traces(request, trace_ids)
     if isinstance(principal_of(request), Administrator):
         return
-    for trace in await application_of(request).stores.metadata.trace_list(list(trace_ids)):
+    for trace in await application_of(request).stores.metadata.trace_list(trace_ids):
         await check_run_of(request, trace)
 
 
@@ -45,4 +49,5 @@ async def link_to_run(request: AnyRequest, trace_ids: Sequence[str], run_id: str
         Forbidden: the run is another's.
     """
     run = await active_run(request, run_id)
+    await check_traces(request, trace_ids)
     await application_of(request).stores.metadata.traces_link(trace_ids, run.id)

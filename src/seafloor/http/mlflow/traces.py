@@ -34,6 +34,12 @@ from seafloor.http.mlflow.trace_json import (
     trace_of,
 )
 from seafloor.http.mlflow.trace_words import parse_trace_filter, parse_trace_order
+from seafloor.http.mlflow.workspaces import (
+    check_experiment,
+    experiments_of,
+    own_traces,
+    trace_of_id,
+)
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
 
@@ -96,6 +102,7 @@ async def start(request: AnyRequest) -> Json:
     info = body.trace.trace_info
     now_ms = app.clock.now_ns() // 1_000_000
     news = trace_of(info, now_ms=now_ms)
+    await check_experiment(request, news.experiment_id)
     await check_trace_writes(request, [news.id])
     await check_run_of(request, news)
     made = await app.stores.metadata.trace_tell(news)
@@ -106,7 +113,7 @@ async def start(request: AnyRequest) -> Json:
 @get("/traces/{trace_id:str}")
 async def get_info(request: AnyRequest, trace_id: FromPath[str]) -> Json:
     app = application_of(request)
-    trace = await app.traces.get(trace_id)
+    trace = await trace_of_id(request, trace_id)
     experiment = await app.experiments.get(trace.experiment_id)
     return {"trace": {"trace_info": trace_info_json(trace, experiment)}}
 
@@ -119,7 +126,7 @@ async def get_trace(
     if not trace_id:
         raise words.missing("trace_id")
     found = await app.stores.metadata.trace_list([trace_id])
-    if not found:
+    if not await own_traces(request, found):
         raise NotFound(f"Trace with ID {trace_id} is not found.", field="trace_id")
     trace = found[0]
     _check_here(trace)
@@ -167,7 +174,7 @@ async def get_traces(
     app = application_of(request)
     found = [
         trace
-        for trace in await _listed(app, trace_ids, experiment_ids)
+        for trace in await _listed(request, trace_ids, experiment_ids)
         if trace.tags.get(SPANS_TAG) == SPANS_ARE_HERE and await app.traces.is_whole(trace)
     ]
     experiments = await _experiments(app, found)
@@ -188,20 +195,22 @@ async def get_traces(
 async def get_infos(request: AnyRequest) -> Json:
     app = application_of(request)
     body = await body_of(request, _Ids)
-    found = await _listed(app, body.trace_ids, body.experiment_ids)
+    found = await _listed(request, body.trace_ids, body.experiment_ids)
     experiments = await _experiments(app, found)
     shown = [trace_info_json(trace, experiments[trace.experiment_id]) for trace in found]
     return without_empty({"trace_infos": shown})
 
 
 async def _listed(
-    app: Application, trace_ids: Sequence[str] | None, experiment_ids: Sequence[str] | None
+    request: AnyRequest, trace_ids: Sequence[str] | None, experiment_ids: Sequence[str] | None
 ) -> list[Trace]:
     if trace_ids is None:
         raise words.missing("trace_ids")
     _check_count(len(trace_ids))
     of = None if experiment_ids is None else {experiment_id_of(text) for text in experiment_ids}
-    found = await app.stores.metadata.trace_list(list(dict.fromkeys(trace_ids)))
+    metadata = application_of(request).stores.metadata
+    every = await metadata.trace_list(list(dict.fromkeys(trace_ids)))
+    found = await own_traces(request, every)
     return [trace for trace in found if of is None or trace.experiment_id in of]
 
 
@@ -231,8 +240,9 @@ async def search(request: AnyRequest) -> Json:
         raise InvalidValue(
             f"`order_by` contains duplicate fields: {body.order_by}", field="order_by"
         )
+    experiment_ids = await experiments_of(request, [one.experiment_id for one in places])
     query = TraceQuery(
-        experiment_ids=tuple(experiment_id_of(one.experiment_id) for one in places),
+        experiment_ids=tuple(experiment_ids),
         comparisons=parse_trace_filter(body.filter),
         order=orders,
         limit=limit,
@@ -259,9 +269,8 @@ async def delete_traces(request: AnyRequest) -> Json:
     limit = _given(body.max_traces, "max_traces")
     ids = body.request_ids or None
     _check_deletion(until_ms, limit, ids)
-    deleted = await app.traces.delete(
-        experiment_id_of(body.experiment_id), until_ms=until_ms, limit=limit, ids=ids
-    )
+    experiment_id = await check_experiment(request, experiment_id_of(body.experiment_id))
+    deleted = await app.traces.delete(experiment_id, until_ms=until_ms, limit=limit, ids=ids)
     return {"traces_deleted": deleted}
 
 
