@@ -110,6 +110,7 @@ def _add_localize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     localize.add_argument("--cache", type=Path, required=True)
     localize.add_argument("--name")
     localize.add_argument("--sha256")
+    localize.add_argument("--etag")
     localize.add_argument("--strip-components", type=int, default=0)
     localize.add_argument("--json", action="store_true")
 
@@ -124,6 +125,7 @@ def _localize(given: argparse.Namespace) -> None:
                 to=given.to,
                 cache=given.cache,
                 sha256=given.sha256,
+                etag=given.etag,
                 name=given.name,
                 strip_components=given.strip_components,
                 json=given.json,

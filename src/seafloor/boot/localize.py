@@ -42,6 +42,7 @@ class LocalizeCommand:
         to: The code folder.
         cache: Kept between calls.
         sha256: Of an archive.
+        etag: What an archive must be told by; with a sha256 it says nothing.
         name: Of the folder in ``to``; None: by the source.
         strip_components: Of an archive.
         json: Whether the receipt is printed as a document.
@@ -51,6 +52,7 @@ class LocalizeCommand:
     to: Path
     cache: Path
     sha256: str | None = None
+    etag: str | None = None
     name: str | None = None
     strip_components: int = 0
     json: bool = False
@@ -85,7 +87,7 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
     """
     text = command.source.strip()
     if is_archive_url(text):
-        return resolve_archive(
+        found = resolve_archive(
             ArchiveRequest(
                 url=text,
                 sha256=command.sha256,
@@ -94,8 +96,10 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
             ),
             remote_opener(variables),
         )
-    if command.strip_components or command.sha256 is not None:
-        raise InvalidValue("--sha256 and --strip-components are for archives.")
+        # What it is now is what it was: localising looks once more, and refuses what is not so.
+        return found if not command.etag else msgspec.structs.replace(found, etag=command.etag)
+    if command.strip_components or command.sha256 is not None or command.etag is not None:
+        raise InvalidValue("--sha256, --etag and --strip-components are for archives.")
     if text.startswith(GIT):
         url, ref = _split_ref(text.removeprefix(GIT))
         source: LocalizedCode = resolve_git(url, ref)

@@ -18,6 +18,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--to", "to", metavar="DIR", type=_FOLDER, required=True, help="The code folder.")
 @click.option("--name", metavar="NAME", help="Of the folder in it; by default the source's.")
 @click.option("--sha256", metavar="DIGEST", help="What an archive must have.")
+@click.option("--etag", metavar="TEXT", help="What an archive must be told by, without a sha256.")
 @click.option(
     "--strip-components",
     metavar="N",
@@ -35,6 +36,7 @@ def localize(
     to: Path,
     name: str | None,
     sha256: str | None,
+    etag: str | None,
     strip_components: int,
     cache: Path | None,
 ) -> None:
@@ -53,7 +55,7 @@ def localize(
     """
     command = [sys.executable, "-m", "seafloor.boot", "localize", "--to", str(to)]
     command += ["--cache", str(cache if cache is not None else given.settings.data / "cache")]
-    for option, value in (("--name", name), ("--sha256", sha256)):
+    for option, value in (("--name", name), ("--sha256", sha256), ("--etag", etag)):
         if value is not None:
             command += [option, value]
     if strip_components:

@@ -20,6 +20,7 @@ from seafloor.domain.errors import InvalidValue, SeafloorError, SourceError
         ("git+https://user:password@host/x.git", {}, InvalidValue, "holds a password"),
         ("git+file:///x@", {}, InvalidValue, "no ref after the @"),
         ("git+file:///x", {"sha256": "0" * 64}, InvalidValue, "are for archives"),
+        ("file:///etc/passwd", {"etag": "12-34"}, SourceError, "has changed since"),
         ("file:///no/such.tar", {}, SourceError, "/no/such.tar"),
         ("file:///etc/passwd", {}, InvalidValue, "neither a tar"),
         ("file:///etc/passwd", {"name": "../x"}, InvalidValue, "cannot be the name of a folder"),
