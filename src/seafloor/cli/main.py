@@ -27,6 +27,7 @@ _HOMES = {
     "artifacts": ("seafloor.cli.artifacts:artifacts", "List, fetch and keep files of a run."),
     "env": ("seafloor.cli.env:env", "Create, list, show, remove environments."),
     "localize": ("seafloor.cli.localize:localize", "Put code into a folder, with a receipt."),
+    "code": ("seafloor.cli.code:code", "Get and compare the code of runs."),
     "plan": ("seafloor.cli.plan:plan", "Say what a spec would do, and do nothing."),
     "render": ("seafloor.cli.render:render", "Print what a spec is in Kubernetes, as YAML."),
     "open": ("seafloor.cli.open:open_page", "Open the page of a run in a browser."),

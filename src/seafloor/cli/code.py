@@ -1,0 +1,241 @@
+"""``seafloor code``: what a run was made of, in a folder or beside that of another."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seafloor.cli.groups import LazyGroup
+from seafloor.cli.output import print_json, say
+from seafloor.cli.session import Given, json_option, pass_given, server_options
+
+if TYPE_CHECKING:
+    from seafloor.domain.code import ArchiveCode, LocalizedCode
+    from seafloor.wire.runs import RunView
+
+_HOMES = {
+    "diff": ("seafloor.cli.code:diff", "Compare the code of two runs."),
+    "checkout": ("seafloor.cli.code:checkout", "Put the code of a run into a folder."),
+}
+
+
+@click.group(cls=LazyGroup, homes=_HOMES)
+def code() -> None:
+    """Get and compare the code of runs."""
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--to",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A new or empty folder; without it one named after the run, here.",
+)
+@server_options
+@json_option
+@pass_given
+def checkout(given: Given, *, run: str, to: Path | None) -> None:
+    """Put the code of a run into a folder, exactly as the run had it, with a receipt.
+
+    \b
+    seafloor code checkout @last
+    seafloor code checkout 3f2a --to /tmp/again
+    """
+    from seafloor.cli.references import find_run
+    from seafloor.domain.errors import Conflict
+
+    found = find_run(given.client, run)
+    source = _source_of(found)
+    folder = (to if to is not None else Path(_folder_name(found))).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f'"{folder}" is there already and not empty: choose another --to.')
+    path = _put(given, found, source, folder)
+    if given.json:
+        print_json({"run": found.id, "path": str(path), "code": source})
+    else:
+        click.echo(str(path))
+        say(f"the code of {found.name}: {_shown(source)}")
+
+
+@click.command()
+@click.argument("one", metavar="RUN")
+@click.argument("other", metavar="RUN")
+@click.option("--stat", is_flag=True, help="Name the files and how much of each changed.")
+@server_options
+@json_option
+@pass_given
+def diff(given: Given, *, one: str, other: str, stat: bool) -> None:
+    """Compare the code of two runs, whichever kinds it is of, as git shows differences.
+
+    Both are fetched, if need be, and compared file by file; nothing stays but the cache.
+    """
+    from seafloor.cli.references import find_run
+    from seafloor.domain.errors import SourceError
+
+    runs = [find_run(given.client, text) for text in (one, other)]
+    sources = [_source_of(run) for run in runs]
+    said = b""
+    if not _is_same(*sources):
+        with tempfile.TemporaryDirectory(prefix="seafloor-diff-") as name:
+            scratch = Path(name)
+            for run, source, side in zip(runs, sources, ("a", "b"), strict=True):
+                path = _put(given, run, source, scratch / f"{side}-code")
+                path.rename(scratch / side)
+                for git_dir in sorted((scratch / side).rglob(".git")):
+                    _remove(git_dir)  # of how it came here, which is no difference
+            form = ["--numstat", "-z"] if given.json else ["--stat"] if stat else ["--patch"]
+            colour = "always" if sys.stdout.isatty() else "never"
+            ended = subprocess.run(
+                [
+                    *("git", "-c", "core.quotePath=false", "diff", "--no-index", "--no-ext-diff"),
+                    *("--no-textconv", "--no-renames", "--no-prefix", f"--color={colour}"),
+                    *(*form, "--", "a", "b"),
+                ],
+                cwd=scratch,
+                capture_output=True,
+                check=False,
+            )
+            if ended.returncode not in {0, 1}:
+                raise SourceError(
+                    "git could not compare the two.", detail=ended.stderr.decode("utf-8", "replace")
+                )
+            said = ended.stdout
+    if given.json:
+        print_json({"runs": [run.id for run in runs], "files": _changes(said)})
+    elif said:
+        click.echo(said, nl=False)
+    else:
+        say(f"{runs[0].name} and {runs[1].name} have the same code: {_shown(sources[0])}")
+
+
+def _source_of(run: RunView) -> LocalizedCode:
+    """The code of a run that somebody else can have too.
+
+    Raises:
+        NotFound: it had none that is kept.
+    """
+    from seafloor.domain.code import ImageCode
+    from seafloor.domain.errors import NotFound
+
+    if run.code is None or isinstance(run.code, ImageCode):
+        raise NotFound(
+            f'The run "{run.name}" has no code that is kept: '
+            + ("it had none." if run.code is None else "it was where the command ran."),
+            field="RUN",
+        )
+    return run.code
+
+
+def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:
+    """Localise the code of a run; say where its folder is."""
+    from seafloor.code.file_archive import FileArchive
+    from seafloor.code.localize import Means, localize
+    from seafloor.domain.code import ArchiveCode
+
+    cache = given.settings.data / "cache"
+    if isinstance(source, ArchiveCode):
+        _put_archive(given, run, source, to, cache)
+    else:
+
+        def fetch(sha256: str, path: Path) -> None:
+            given.client.snapshots.get(sha256, path)
+
+        means = Means(cache, fetch, FileArchive, _tell_nobody if given.json else say)
+        localize(source, code_dir=to, means=means)
+    return to / source.folder
+
+
+def _put_archive(given: Given, run: RunView, source: ArchiveCode, to: Path, cache: Path) -> None:
+    """Ask the program that has the server's packages, which know the object stores."""
+    from seafloor.domain.errors import SourceError
+
+    digest = source.sha256
+    if digest is None:
+        # What the run got has a digest even when the user gave none.
+        attempts = given.client.runs.attempts(run.id).items
+        receipts = [each.receipts.get(source.folder) for each in attempts]
+        digest = next((each.sha256 for each in receipts if each is not None), None)
+    if digest is None:
+        raise SourceError(
+            f'Nothing proves which archive the run "{run.name}" had: it was never fetched for it.'
+        )
+    command = [sys.executable, "-m", "seafloor.boot", "localize", "--json", "--to", str(to)]
+    command += ["--cache", str(cache), "--name", source.folder, "--sha256", digest]
+    if source.strip_components:
+        command += ["--strip-components", str(source.strip_components)]
+    ended = subprocess.run(
+        [*command, "--", source.url],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or [f"The archive {source.url} cannot be had."]
+        raise SourceError(lines[-1].removeprefix("error: "))
+
+
+def _is_same(one: LocalizedCode, other: LocalizedCode) -> bool:
+    """Whether two sources are of the same content, told without fetching them."""
+    from seafloor.domain.code import GitCode, SnapshotCode
+
+    match one, other:
+        case GitCode(), GitCode():
+            return one.commit == other.commit
+        case SnapshotCode(), SnapshotCode():
+            return one.sha256 == other.sha256
+        case _:
+            return False
+
+
+def _changes(said: bytes) -> list[dict[str, object]]:
+    """Read ``--numstat -z``: added, removed and path; of a file that is no text no numbers.
+
+    Without an index both names of a file stand there, and that of nothing is ``/dev/null``.
+    """
+    found: list[dict[str, object]] = []
+    fields = said.decode("utf-8", "backslashreplace").split("\0")
+    while len(fields) > 1:
+        added, removed, path = fields.pop(0).split("\t", 2)
+        if not path:
+            before, after = fields.pop(0), fields.pop(0)
+            path = before if after == "/dev/null" else after
+        counts = [int(text) if text.isdigit() else None for text in (added, removed)]
+        found.append({"path": path.partition("/")[2], "added": counts[0], "removed": counts[1]})
+    return found
+
+
+def _shown(source: LocalizedCode) -> str:
+    from seafloor.domain.code import GitCode, SnapshotCode
+
+    match source:
+        case GitCode():
+            return f"commit {source.commit[:12]} of {source.url}"
+        case SnapshotCode():
+            return f"snapshot {source.sha256[:12]}"
+        case _:
+            return f"archive {source.url}"
+
+
+def _folder_name(run: RunView) -> str:
+    """A run's name as one part of a path."""
+    name = "".join(char if char.isalnum() or char in "._-" else "-" for char in run.name)
+    return name.lstrip(".-") or run.id
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _tell_nobody(_message: str) -> None:
+    """Take what is told while a document is printed."""
