@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from tests.services._service import Service
 
+from archive_world import ArchiveServer, Served, sha256_of
 from client_process import Client
 from git_world import GitServer, Repository, copy_as_served
 from live_server import LiveServer
@@ -124,12 +126,38 @@ def test_render__of_a_working_folder__what_the_pod_is_told_brings_it(
     assert (tmp_path / "code/work/train.py").read_text() == "print(2)\n"
 
 
-def _fetch(desk: Desk, pod: dict[str, Any]) -> None:
-    """Run what prepares a pod as it is told to, in a folder in the place of ``/code``."""
+def test_render__with_a_kernel__what_the_pod_is_told_brings_it_before_the_path(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    (tmp_path / "kernel-1/bin").mkdir(parents=True)
+    desk.write("kernel-1/bin/tool", "#!/bin/sh\n")
+    with tarfile.open(tmp_path / "kernel.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "kernel-1", "kernel-1")
+    content = (tmp_path / "kernel.tar.gz").read_bytes()
+    with ArchiveServer() as web:
+        web.files["/kernel.tar.gz"] = Served(content)
+        kernel = f"{{url: '{web.url}/kernel.tar.gz', sha256: {sha256_of(content)}"
+        desk.write(
+            "policy.yaml",
+            "images: {seafloor: s:1}\nenvironments:\n"
+            f"  thick: {{image: '{IMAGE}', kernel: {kernel}, strip_components: 1}}}}\n",
+        )
+        desk.write("run.yaml", "experiment: {name: a, environment: thick, command: tool}")
+        _, pod = desk.manifests("-f", "run.yaml", "--policy", "policy.yaml")
+        _fetch(desk, pod, place="/seafloor/environment")
+    (main,) = pod["spec"]["containers"]
+    path = next(one["value"] for one in main["env"] if one["name"] == "PATH")
+    assert path.startswith("/seafloor/environment/kernel/bin:")
+    assert (tmp_path / "code/kernel/bin/tool").read_bytes() == b"#!/bin/sh\n"
+
+
+def _fetch(desk: Desk, pod: dict[str, Any], place: str = "/code") -> None:
+    """Run what prepares a pod as it is told to, in a folder in the place of its volume."""
     (one,) = pod["spec"]["initContainers"]
     assert one["command"] == ["seafloor", "localize"]
     code = str(desk.root / "code")
-    arguments = [word.replace("=/code", f"={code}") for word in one["args"]]
+    arguments = [word.replace(f"={place}", f"={code}") for word in one["args"]]
     variables = {env["name"]: env["value"] for env in one["env"]}
     del variables["HOME"]
     done = desk.client.cli("localize", *arguments, cwd=desk.root, **variables)

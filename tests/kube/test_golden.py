@@ -131,6 +131,14 @@ def test_seed__its_pod__has_exactly_its_parts() -> None:
     assert pod["restartPolicy"] == "Never"
 
 
+def test_notebook__with_code__begins_in_the_home_that_stays() -> None:
+    (pod,) = pod_specs(CASES["notebook-git"].render().manifests)
+    (main,) = pod["containers"]
+    assert main["workingDir"] == "/home/seafloor"
+    assert {"name": "home", "mountPath": "/home/seafloor"} in main["volumeMounts"]
+    assert 'ln -s /code "$HOME/code"' in main["command"][-1]
+
+
 def test_git_sync__what_it_is_told__stands_in_its_manual() -> None:
     seen = 0
     for case in CASES.values():

@@ -33,7 +33,7 @@ from seafloor.launch.kubernetes.workload import Rendered, render
 _LABEL = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?\Z")
 _VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?\Z")
 _PURE = {
-    *("__future__", "collections", "fnmatch", "hashlib", "json", "math", "re", "typing"),
+    *("__future__", "collections", "fnmatch", "hashlib", "json", "math", "re", "shlex", "typing"),
     *("unicodedata", "msgspec", "yaml", "seafloor"),
 }
 

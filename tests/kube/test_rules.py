@@ -215,6 +215,8 @@ def test_render__fields_that_only_a_server_heeds__are_warned_of() -> None:
             "environments.a.kernel.sha256",
         ),
         ("server: {token: plain}", "secrets.SEAFLOOR_TOKEN"),
+        ("server: {url: 'https://me:hunter2@example.com'}", "server.url"),
+        ("network: {http_proxy: 'http://me:hunter2@proxy:3128'}", "network.http_proxy"),
         ("- a", None),
         ("a: [", None),
     ],
@@ -223,6 +225,7 @@ def test_policy__that_cannot_be__is_refused_at_the_field(text: str, field: str |
     with pytest.raises(InvalidValue) as caught:
         read_policy(text)
     assert caught.value.field == field
+    assert "hunter2" not in str(caught.value)
 
 
 def test_policy__without_anything__is_the_default() -> None:

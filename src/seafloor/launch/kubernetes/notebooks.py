@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from seafloor.domain.cluster_specs import NotebookSpec
+from seafloor.domain.cluster_specs import CODE_PATH, NotebookSpec
+from seafloor.domain.code import CodeSource, ImageCode
 from seafloor.domain.quantities import parse_memory
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.identity import Identity
@@ -18,6 +20,7 @@ from seafloor.launch.kubernetes.resources import memory_quantity
 from seafloor.launch.kubernetes.services import container_port, probes, service
 
 HOME_PATH: Final = "/home/seafloor"
+_ONE_PORT: Final = "--ServerApp.port_retries=0"
 
 
 def notebook_manifests(
@@ -32,7 +35,7 @@ def notebook_manifests(
     yield _home(policy, identity, spec, home)
     yield service(identity, policy)
     task = PodTask(
-        command=spec.command or _jupyter(spec),
+        command=spec.command or _jupyter(spec, request.code),
         resources=spec.resources,
         environment=spec.environment,
         env={"HOME": HOME_PATH},
@@ -62,15 +65,11 @@ def notebook_manifests(
     }
 
 
-def _jupyter(spec: NotebookSpec) -> list[str]:
-    return [
-        "jupyter",
-        "lab",
-        "--no-browser",
-        "--ip=0.0.0.0",
-        f"--port={spec.port}",
-        "--ServerApp.port_retries=0",
-    ]
+def _jupyter(spec: NotebookSpec, code: CodeSource | None) -> str:
+    """JupyterLab in the home, where what is written stays; the code is a link beside it."""
+    at = code.path if isinstance(code, ImageCode) else CODE_PATH if code is not None else None
+    link = f'[ -e "$HOME/code" ] || ln -s {shlex.quote(at)} "$HOME/code"; ' if at else ""
+    return f"{link}exec jupyter lab --no-browser --ip=0.0.0.0 --port={spec.port} {_ONE_PORT}"
 
 
 def _home(policy: Policy, identity: Identity, spec: NotebookSpec, name: str) -> Manifest:

@@ -40,7 +40,7 @@ class PodTask(msgspec.Struct, frozen=True, kw_only=True):
         environment: As the spec names it.
         field: Where in the spec it stands, ``tasks.worker.`` or empty.
         env: Variables that go before the spec's.
-        extra: Further parts.
+        extra: Further parts, before the others: where it starts goes before where the code is.
         container: Further fields of the main container: ports, probes.
         pod: Further fields of the pod.
     """
@@ -69,9 +69,9 @@ def pod_spec(request: PodRequest, policy: Policy, task: PodTask) -> Manifest:
     pool = rules.pool(policy, task.resources.pool, gpus=resources.gpu_count, field=f"{field}.pool")
     parts = join(
         (
+            task.extra,
             code_parts(request.code, policy),
             kernel_parts(rules.kernel(policy, task.environment), policy),
-            task.extra,
             _volumes(spec, policy),
             secret_parts(spec.secrets, policy),
             _shared_memory(resources),

@@ -6,6 +6,7 @@ paths of these fields.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -268,6 +269,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     annotations: dict[str, str] = {}
 
 
+_USER: Final = re.compile(r"//[^/\s]*@")
 _CHOICES: Final = {
     "git.auth": ("token", "ssh"),
     "git.localizer": ("git-sync", "seafloor"),
@@ -301,6 +303,7 @@ def read_policy(text: str) -> Policy:
         check_slug(name.partition("@")[0], field="environments")
         if environment.kernel is not None:
             parse_sha256(environment.kernel.sha256, field=f"environments.{name}.kernel.sha256")
+    _check_urls(policy)
     if policy.server.token is not None:
         parse_secret("SEAFLOOR_TOKEN", policy.server.token)
     for field in ("labels", "annotations"):
@@ -308,6 +311,22 @@ def read_policy(text: str) -> Policy:
         if own:
             raise InvalidValue(f"`{own[0]}` is one of ours: choose another.", field=field)
     return policy
+
+
+def _check_urls(policy: Policy) -> None:
+    """Refuse passwords in addresses, which every manifest would show."""
+    network = policy.network
+    urls = {"network.http_proxy": network.http_proxy, "network.https_proxy": network.https_proxy}
+    urls["server.url"] = policy.server.url
+    for name, environment in policy.environments.items():
+        if environment.kernel is not None:
+            urls[f"environments.{name}.kernel.url"] = environment.kernel.url
+    for field, url in urls.items():
+        if url is not None and _USER.search(url):
+            raise InvalidValue(
+                "An address in a policy stands in every manifest: leave user and password out.",
+                field=field,
+            )
 
 
 def _at(policy: Policy, path: str) -> object:
