@@ -49,6 +49,9 @@ def test_environment_yml__conda_and_pip_from_a_channel_in_a_folder__runs(
     first, where = done.stdout.splitlines()
     assert first == f"3 1.17.0 {where}"
 
+    parts = user.json("reproduce", "@last")["parts"]
+    assert {one["part"]: one["exact"] for one in parts}["environment"] == "yes"
+
     # Another channel content is another version; runs and versions can be compared.
     channel.add("krill", "2.0", {"site-packages/krill.py": b"size = 4\n"},
                 depends=["python"], noarch="python")  # fmt: skip

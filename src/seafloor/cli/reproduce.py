@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from seafloor.sdk.client import Client
     from seafloor.wire.runs import RunView
 
-_PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[^\]]*\])? *==")
 _SHOWN_MAX = 3
 
 
@@ -106,6 +104,7 @@ def _archive(client: Client, run: RunView, code: ArchiveCode) -> Finding:
 
 
 def _environment(client: Client, run: RunView) -> Finding:
+    from seafloor.domain.environments import parse_lock
     from seafloor.domain.errors import NotFound
 
     if run.environment is None:
@@ -115,12 +114,12 @@ def _environment(client: Client, run: RunView) -> Finding:
         found = client.environments.get(run.environment, project=run.project).environment
     except NotFound:
         return Finding("environment", "no", f"{run.environment} was removed.")
-    lines = found.lock.splitlines()
-    loose = [line for line in lines if line and not _PINNED.match(line)]
+    packages = parse_lock(found.lock)
+    loose = [one.line for one in packages if not one.is_exact]
     if loose:
         some = ", ".join(loose[:_SHOWN_MAX]) + (", …" if len(loose) > _SHOWN_MAX else "")
         return Finding("environment", "no", f"{run.environment} has what may change: {some}")
-    why = f"{run.environment}: Python {found.python}, {len(lines)} packages in exact versions."
+    why = f"{run.environment}: Python {found.python}, {len(packages)} packages in exact versions."
     return Finding("environment", "yes", why)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from enum import StrEnum
 from typing import Literal
 
@@ -10,6 +11,7 @@ import msgspec
 
 from seafloor.domain.ids import Sha256
 
+_EXACT_ADDRESS = re.compile(r"#(.*&)?sha256=[0-9a-f]{64}|^git\+.*@[0-9a-f]{40}(#|$)")
 DIGEST_FORMAT = "seafloor environment 1"
 """First line of what a digest is computed over; changes when that form does."""
 
@@ -94,6 +96,13 @@ class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     url: str = ""
     sha256: str = ""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it can only ever be these bytes, or this version of an index or commit of git."""
+        if self.kind == "conda" or "://" not in self.version:
+            return True
+        return _EXACT_ADDRESS.search(self.version) is not None
 
     @property
     def line(self) -> str:

@@ -14,18 +14,20 @@ import mmap
 import os
 import stat
 import tarfile
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, cast
+from typing import IO, Final, Self, cast
 
 import zstandard
 
 from seafloor.environments.record import RECORD_NAME
 
 TOKEN: Final = b"@SEAFLOOR_ENVIRONMENT_PREFIX@"
-TEXT_BYTES_MAX: Final = 4 * 1024 * 1024
+TEXT_BYTES_MAX: Final = 2 * 1024 * 1024
 _FILES: Final = "files/"
 _TEXTS: Final = "texts/"
 _PACKAGES: Final = "packages/"
@@ -33,6 +35,9 @@ _LEVEL: Final = 3
 _THREADS: Final = 2
 _MAPPED_BYTES: Final = 1024 * 1024
 _COPY_BYTES: Final = 1024 * 1024
+_WRITERS: Final = 4
+_HANDED_MAX: Final = 32
+_HANDED_BYTES_MAX: Final = 4 * 1024 * 1024
 _LEFT_OUT: Final = frozenset({RECORD_NAME, f"{RECORD_NAME}.new", ".lock"})
 
 Listing = Mapping[str, tuple[int, int, int]]
@@ -140,7 +145,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     prefix = os.fsencode(folder)
     made: set[Path] = set()
-    with _opened(archive) as tar:
+    with _opened(archive) as tar, _Writers() as writers:
         for member in tar:
             kind = member.name[: member.name.find("/") + 1]
             if kind == _PACKAGES:
@@ -151,7 +156,38 @@ def unpack(archive: Path, folder: Path) -> None:
             if path.parent not in made:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 made.add(path.parent)
-            _write(path, tar, member, prefix=prefix if kind == _TEXTS else None)
+            if member.isfile() and member.size <= _HANDED_BYTES_MAX:
+                data = _content(tar, member).read()
+                if kind == _TEXTS:
+                    data = data.replace(TOKEN, prefix)
+                writers.hand(path, data, _mode(member))
+            elif kind == _TEXTS:
+                raise Damaged(f"{member.name!r} is too long for a text")
+            else:
+                _write(path, tar, member)
+
+
+class _Writers:
+    """Threads that make small files while the next ones are read: that is most of the work."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="unpack")
+        self._handed: deque[Future[None]] = deque()
+
+    def hand(self, path: Path, data: bytes, mode: int) -> None:
+        """Have a file written; waits, or raises what an earlier one met, when many are handed."""
+        if len(self._handed) >= _HANDED_MAX:
+            self._handed.popleft().result()
+        self._handed.append(self._pool.submit(_write_file, path, data, mode))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for one in self._handed:
+                one.result()
 
 
 def _pack_one(tar: tarfile.TarFile, folder: Path, path: str, listed: tuple[int, int, int]) -> None:
@@ -209,9 +245,7 @@ def _opened(archive: Path) -> Generator[tarfile.TarFile]:
         raise Damaged(str(error)) from error
 
 
-def _write(
-    path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, *, prefix: bytes | None = None
-) -> None:
+def _write(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     """Write one file or link; what a skeleton has there already is replaced."""
     if member.issym():
         inside = member.name.partition("/")[2]
@@ -220,18 +254,26 @@ def _write(
         path.unlink(missing_ok=True)
         path.symlink_to(member.linkname)
         return
+    content = _content(tar, member)
+    with open(_created(path, _mode(member)), "wb", buffering=0) as file:
+        while data := content.read(_COPY_BYTES):  # ReadError when it ends too early
+            _write_all(file, data)
+
+
+def _write_file(path: Path, data: bytes, mode: int) -> None:
+    with open(_created(path, mode), "wb", buffering=0) as file:
+        _write_all(file, data)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     content = tar.extractfile(member) if member.isfile() else None
     if content is None:
         raise Damaged(f"{member.name!r} is neither a file nor a link")
-    mode = 0o755 if member.mode & stat.S_IXUSR else 0o644
-    with open(_created(path, mode), "wb", buffering=0) as file:
-        if prefix is not None:
-            if member.size > TEXT_BYTES_MAX:
-                raise Damaged(f"{member.name!r} is too long for a text")
-            _write_all(file, content.read().replace(TOKEN, prefix))
-            return
-        while data := content.read(_COPY_BYTES):  # ReadError when it ends too early
-            _write_all(file, data)
+    return content
+
+
+def _mode(member: tarfile.TarInfo) -> int:
+    return 0o755 if member.mode & stat.S_IXUSR else 0o644
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

@@ -365,11 +365,13 @@ class EnvironmentCache:
                 return None
             site.tell(f"fetching environment {stored.digest[:12]} ({stored.size_bytes:,} bytes)")
             await settled(site.work.mkdir, parents=True, exist_ok=True)
-            archive = site.work / "environment.tar.zst"
-            await self._archives.fetch(stored, archive)
+            target = site.work / "environment.tar.zst"
+            archive = await self._archives.fetch(stored, target)
             brought = await settled(unpack_packages, archive, site.work / "packages")
             await self._skeleton(site, brought)
             await settled(unpack, archive, site.folder)
+            # Else it would reach the disk together with the environment.
+            await settled(target.unlink, missing_ok=True)
         except (StoreError, NotFound, Damaged) as error:
             if isinstance(error, StoreFull):
                 raise

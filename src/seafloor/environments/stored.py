@@ -69,27 +69,37 @@ class EnvironmentArchives:
             return None
         return record if record.format == FORMAT and record.digest == digest else None
 
-    async def fetch(self, stored: StoredEnvironment, target: Path) -> None:
-        """Write an archive to a file and check every byte of it.
+    async def fetch(self, stored: StoredEnvironment, target: Path) -> Path:
+        """Have an archive as a file, every byte of it checked.
+
+        Returns:
+            ``target``, which was written; or, where objects are files, the object itself, which
+            is only read.
 
         Raises:
             NotFound: it is gone.
             StoreCorrupt: its bytes are not those that were stored. The file is a leftover.
             StoreFull: no space left for it on this machine.
         """
+        key = _archive_key(stored.digest, stored.sha256)
+        if self._objects.capabilities.local_files:
+            path = await self._objects.local_path(key)
+            try:
+                found = await asyncio.to_thread(_sha256, path)
+            except OSError as error:
+                raise disk_error(error) from error
+            _check(stored, found)
+            return path
         digest = hashlib.sha256()
         try:
             with target.open("wb") as file:
-                async for chunk in self._objects.read(_archive_key(stored.digest, stored.sha256)):
+                async for chunk in self._objects.read(key):
                     await asyncio.to_thread(digest.update, chunk)
                     await settled(file.write, chunk)
         except OSError as error:
             raise disk_error(error) from error
-        if digest.hexdigest() != stored.sha256:
-            raise StoreCorrupt(
-                f"The stored archive of environment {stored.digest[:12]} is damaged: "
-                f"it should have the sha256 {stored.sha256[:12]}…",
-            )
+        _check(stored, digest.hexdigest())
+        return target
 
     async def keep(
         self, lock: Lock, archive: Path, packed: Packed, *, instead_of: StoredEnvironment | None
@@ -145,6 +155,19 @@ def _record_key(digest: str) -> str:
 
 def _archive_key(digest: str, sha256: str) -> str:
     return f"environments/{digest}/{sha256}.tar.zst"
+
+
+def _check(stored: StoredEnvironment, sha256: str) -> None:
+    if sha256 != stored.sha256:
+        raise StoreCorrupt(
+            f"The stored archive of environment {stored.digest[:12]} is damaged: its sha256 is "
+            f"{sha256[:12]}…, not {stored.sha256[:12]}…."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

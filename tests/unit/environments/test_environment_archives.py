@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,9 @@ from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.environments.uv_command import PackageSource
+from seafloor.stores.objects.local.store import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
+from seafloor.stores.objects.protocol import ObjectStore
 
 NOTHING = PackageSource(offline=True)
 """A package index that is out of reach."""
@@ -33,9 +36,13 @@ class Shelf(Protocol):
     ) -> Path: ...
 
 
-@pytest.fixture
-def objects() -> MemoryObjectStore:
-    return MemoryObjectStore()
+@pytest.fixture(params=["memory", "folder"])
+async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
+    """An object store; from one in a folder an archive is read where it lies."""
+    memory = request.param == "memory"
+    store = MemoryObjectStore() if memory else LocalObjectStore(tmp_path / "objects")
+    yield store
+    await store.close()
 
 
 def lock_of(*lines: str) -> EnvironmentLock:
@@ -47,7 +54,7 @@ def lock_of(*lines: str) -> EnvironmentLock:
 
 def machine(
     folder: Path,
-    objects: MemoryObjectStore,
+    objects: ObjectStore,
     packages: PackageSource = NOTHING,
     *,
     size_max_bytes: int | None = None,
@@ -67,7 +74,7 @@ def printed_by(*command: str | Path) -> str:
 
 
 async def stored(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> tuple[EnvironmentLock, BuiltEnvironment]:
     """An environment that a first machine has built and stored."""
     shelf.add("whale", "2.0", script="sing", size_bytes=3_000_000)
@@ -78,14 +85,14 @@ async def stored(
     return lock, built
 
 
-async def archive_key(objects: MemoryObjectStore, digest: str) -> str:
+async def archive_key(objects: ObjectStore, digest: str) -> str:
     page = await objects.list(f"environments/{digest}")
     (key,) = [one.key for one in page.objects if one.key.endswith(".tar.zst")]
     return key
 
 
 async def test_get__stored_by_another_machine__is_fetched_without_any_index(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     lock, built = await stored(tmp_path, objects, shelf)
     told: list[str] = []
@@ -102,7 +109,7 @@ async def test_get__stored_by_another_machine__is_fetched_without_any_index(
 
 
 async def test_get__archive_damaged__is_built_and_stored_anew(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     lock, _ = await stored(tmp_path, objects, shelf)
     key = await archive_key(objects, lock.digest)
@@ -118,7 +125,7 @@ async def test_get__archive_damaged__is_built_and_stored_anew(
 
 
 async def test_get__archive_damaged_and_index_away__keeps_nothing(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     lock, _ = await stored(tmp_path, objects, shelf)
     await objects.put(await archive_key(objects, lock.digest), b"")
@@ -129,7 +136,7 @@ async def test_get__archive_damaged_and_index_away__keeps_nothing(
 
 
 async def test_get__archive_lost__is_built(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     lock, _ = await stored(tmp_path, objects, shelf)
     await objects.delete(await archive_key(objects, lock.digest))
@@ -140,7 +147,7 @@ async def test_get__archive_lost__is_built(
 
 
 async def test_store__two_machines_at_once__one_archive_stays(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     shelf.add("whale", "2.0")
     lock = lock_of("whale==2.0")
@@ -154,7 +161,7 @@ async def test_store__two_machines_at_once__one_archive_stays(
 
 
 async def test_store__binary_that_names_its_place__is_not_stored(
-    tmp_path: Path, objects: MemoryObjectStore
+    tmp_path: Path, objects: ObjectStore
 ) -> None:
     folder = tmp_path / "built"
     folder.mkdir()
@@ -192,7 +199,7 @@ def test_unpack__path_that_leaves_the_folder__is_refused(tmp_path: Path, name: s
 
 
 async def test_remove__stored__leaves_the_object_store_too(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     lock, _ = await stored(tmp_path, objects, shelf)
     await machine(tmp_path / "second", objects).remove(lock.digest)
@@ -200,7 +207,7 @@ async def test_remove__stored__leaves_the_object_store_too(
 
 
 async def test_limit__exceeded__removes_what_was_not_used_for_longest(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     locks = [lock_of(f"whale{at}==1.0") for at in range(3)]
     for at in range(3):
@@ -218,7 +225,7 @@ async def test_limit__exceeded__removes_what_was_not_used_for_longest(
 
 
 async def test_limit__exceeded_by_what_is_in_use__removes_nothing(
-    tmp_path: Path, objects: MemoryObjectStore, shelf: Shelf
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
 ) -> None:
     shelf.add("whale", "2.0")
     run = tmp_path / "run"
