@@ -6,13 +6,15 @@ import base64
 import http.server
 import os
 import shutil
+import ssl
 import stat
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 Files = dict[str, str | bytes]
 
@@ -86,6 +88,9 @@ class GitServer:
         user, password: Asked for when set.
         answer: When set, answers every request with this status instead.
         requests: Path and query of every request that came.
+        tls: Speak https with this.
+        redirect: Send everybody to this address.
+        authorized: How many requests came with credentials.
     """
 
     root: Path
@@ -95,6 +100,9 @@ class GitServer:
     protocol: bool = True
     requests: list[str] = field(default_factory=list[str])
     on_request: Callable[[], None] | None = None
+    tls: ssl.SSLContext | None = None
+    redirect: str = ""
+    authorized: int = 0
 
     def __post_init__(self) -> None:
         world = self
@@ -102,8 +110,10 @@ class GitServer:
         class Handler(_BackendHandler):
             server_world = world
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Listening(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = False
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
         )
@@ -120,7 +130,17 @@ class GitServer:
     @property
     def url(self) -> str:
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"{'http' if self.tls is None else 'https'}://{host!s}:{port}"
+
+
+class _Listening(http.server.ThreadingHTTPServer):
+    """Ends an encrypted connection as the protocol wants it."""
+
+    def shutdown_request(self, request: Any) -> None:
+        if isinstance(request, ssl.SSLSocket):
+            with suppress(OSError):
+                request = request.unwrap()
+        super().shutdown_request(request)
 
 
 class _BackendHandler(http.server.BaseHTTPRequestHandler):
@@ -144,6 +164,12 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
         if world.on_request is not None:
             world.on_request()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        world.authorized += "Authorization" in self.headers
+        if world.redirect:
+            self.send_response(302)
+            self.send_header("Location", world.redirect + self.path)
+            self.end_headers()
+            return
         if world.answer:
             self.send_error(world.answer)
             return

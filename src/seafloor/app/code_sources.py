@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from seafloor.code.archive import ArchiveRequest, OpenRemote, check_request, resolve_archive
+from seafloor.code.git import resolve_git
 from seafloor.domain.code import (
     ARCHIVE_MODES,
     ArchiveCode,
@@ -19,8 +20,9 @@ from seafloor.domain.code import (
 )
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_git_commit, parse_sha256
-from seafloor.domain.names import check_path
-from seafloor.domain.specs import ExperimentSpec
+from seafloor.domain.names import check_path, check_slug
+from seafloor.domain.specs import CodeSpec, ExperimentSpec
+from seafloor.stores.secrets.protocol import Secrets
 
 IMAGE_WARNING: Final = (
     "The code is not localised but taken as it lies where the run starts: nobody can prove which "
@@ -35,18 +37,22 @@ _CODE_FOLDER: Final = re.compile(r"(?<![\w./~-])/code(?![\w.-])")
 
 
 class CodeSources:
-    """Finds out, at submission, what an archive is.
+    """Finds out, at submission, what an archive or a private repository is.
 
     The server does it and not the client: the machine that localises must be able to read the
     place later, with the credentials that the server has, so it is this that is tried.
 
     Args:
         open_remote: Opens an address.
+        secrets: What reaches repositories that name one.
         code_is_mounted: Says whether commands see their code at ``/code``. Blocking.
     """
 
-    def __init__(self, open_remote: OpenRemote, code_is_mounted: Callable[[], bool]) -> None:
+    def __init__(
+        self, open_remote: OpenRemote, secrets: Secrets, code_is_mounted: Callable[[], bool]
+    ) -> None:
         self._open_remote = open_remote
+        self._secrets = secrets
         self._code_is_mounted = code_is_mounted
 
     async def resolve(self, spec: ExperimentSpec, sent: CodeSource | None) -> CodeSource | None:
@@ -58,8 +64,9 @@ class CodeSources:
                 with what was there before.
 
         Raises:
-            InvalidValue, LimitExceeded: the address is none, or the archive cannot be told from
-                a later one.
+            InvalidValue, LimitExceeded: the address is none, the secret is not for it, or the
+                archive cannot be told from a later one.
+            NotFound: there is no such secret.
             SourceError: it cannot be had.
         """
         code = spec.code
@@ -67,6 +74,8 @@ class CodeSources:
             return sent
         if code.sync_mode is SyncMode.IMAGE:
             return ImageCode(code.path)
+        if code.sync_mode is SyncMode.GIT and code.secret is not None:
+            return await asyncio.to_thread(self._resolve_git, code)
         if code.sync_mode not in ARCHIVE_MODES:
             return None
         request = ArchiveRequest(
@@ -77,6 +86,10 @@ class CodeSources:
             strip_components=code.strip_components,
         )
         return await asyncio.to_thread(resolve_archive, request, self._open_remote)
+
+    def _resolve_git(self, code: CodeSpec) -> GitCode:
+        assert code.secret is not None  # noqa: S101 - its caller looked
+        return resolve_git(code.url or "", code.ref, secret=self._secrets.get(code.secret))
 
     async def warnings(self, spec: ExperimentSpec, code: CodeSource | None) -> tuple[str, ...]:
         """What somebody who submits this should know, one sentence or two each."""
@@ -144,6 +157,8 @@ def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
 def _check_git(code: GitCode) -> None:
     _check_folder(code.folder)
     parse_git_commit(code.commit, field="code.commit")
+    if code.secret is not None:
+        check_slug(code.secret, field="code.secret")
     if code.url.startswith("-") or "\0" in code.url or "\n" in code.url:
         raise InvalidValue("This is not the address of a repository.", field="code.url")
 

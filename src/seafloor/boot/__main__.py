@@ -1,4 +1,4 @@
-"""``python -m seafloor.boot up|config|check|copy|localize|render``: what the CLI starts."""
+"""``python -m seafloor.boot up|config|check|copy|localize|…``: what the CLI starts."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     _add_copy(commands)
     _add_localize(commands)
     _add_render(commands)
+    _add_secret(commands)
     given = parser.parse_args(arguments)
     try:
-        without_stores = {"copy": _copy, "localize": _localize, "render": _render}
-        if given.command in without_stores:
-            without_stores[given.command](given)
+        if given.command in _ALONE:
+            _ALONE[given.command](given)
             return 0
         settings = load(
             data_dir=given.data,
@@ -112,6 +112,7 @@ def _add_localize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     localize.add_argument("--sha256")
     localize.add_argument("--etag")
     localize.add_argument("--strip-components", type=int, default=0)
+    localize.add_argument("--secret")
     localize.add_argument("--json", action="store_true")
 
 
@@ -128,6 +129,7 @@ def _localize(given: argparse.Namespace) -> None:
                 etag=given.etag,
                 name=given.name,
                 strip_components=given.strip_components,
+                secret=given.secret,
                 json=given.json,
             ),
             environment(),
@@ -162,6 +164,36 @@ def _copy(given: argparse.Namespace) -> None:
             json=given.json,
         )
     )
+
+
+def _add_secret(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+    secret = commands.add_parser("secret", help="keep named secrets")
+    secret.add_argument("--data", type=Path, required=True)
+    verbs = secret.add_subparsers(dest="verb", required=True)
+    for verb in ("set", "rm"):
+        command = verbs.add_parser(verb)
+        command.add_argument("name")
+        command.add_argument("key", nargs=None if verb == "set" else "?")
+    verbs.add_parser("list").add_argument("--json", action="store_true")
+
+
+def _secret(given: argparse.Namespace) -> None:
+    with _server_packages():
+        from seafloor.boot.secrets import SecretCommand, run
+    said = {name: getattr(given, name, None) for name in ("name", "key")}
+    run(
+        SecretCommand(
+            data=given.data,
+            verb=given.verb,
+            name=said["name"] or "",
+            key=said["key"],
+            json=getattr(given, "json", False),
+        )
+    )
+
+
+_ALONE = {"copy": _copy, "localize": _localize, "render": _render, "secret": _secret}
+"""Commands that need no settings of a server."""
 
 
 def _check(settings: Settings) -> None:

@@ -19,9 +19,11 @@ from seafloor.code.localize import CURRENT, Means, is_code_dir, localize
 from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
+from seafloor.domain.secrets import Secret
 from seafloor.sdk.client import Client
 from seafloor.sdk.discovery import require_server
 from seafloor.sdk.settings import read_settings
+from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 
 SNAPSHOT: Final = "snapshot:"
 GIT: Final = "git+"
@@ -45,6 +47,7 @@ class LocalizeCommand:
         etag: What an archive must be told by; with a sha256 it says nothing.
         name: Of the folder in ``to``; None: by the source.
         strip_components: Of an archive.
+        secret: Name of the one that reaches a repository.
         json: Whether the receipt is printed as a document.
     """
 
@@ -55,6 +58,7 @@ class LocalizeCommand:
     etag: str | None = None
     name: str | None = None
     strip_components: int = 0
+    secret: str | None = None
     json: bool = False
 
 
@@ -69,7 +73,8 @@ def run(command: LocalizeCommand, variables: Mapping[str, str]) -> None:
     code_dir = command.to.expanduser().absolute()
     check_free(code_dir, source.folder)
     opener = remote_opener(variables)
-    means = Means(command.cache.expanduser().absolute(), _fetch_snapshot, opener, say)
+    cache_dir = command.cache.expanduser().absolute()
+    means = Means(cache_dir, _fetch_snapshot, opener, say, _secret_of)
     receipt = localize(source, code_dir=code_dir, means=means)
     if command.json:
         document = {"path": str(code_dir / source.folder), "receipt": receipt, "source": source}
@@ -86,6 +91,8 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
         SourceError: it cannot be had.
     """
     text = command.source.strip()
+    if command.secret is not None and not text.startswith(GIT):
+        raise InvalidValue("--secret is for repositories.")
     if is_archive_url(text):
         found = resolve_archive(
             ArchiveRequest(
@@ -102,7 +109,8 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
         raise InvalidValue("--sha256, --etag and --strip-components are for archives.")
     if text.startswith(GIT):
         url, ref = _split_ref(text.removeprefix(GIT))
-        source: LocalizedCode = resolve_git(url, ref)
+        secret = None if command.secret is None else _secret_of(command.secret)
+        source: LocalizedCode = resolve_git(url, ref, secret=secret)
     elif text.startswith(SNAPSHOT) or _DIGEST.match(text):
         digest = parse_sha256(text.removeprefix(SNAPSHOT), field="SOURCE")
         source = SnapshotCode(sha256=digest, size_bytes=0, folder="code")
@@ -137,6 +145,10 @@ def _split_ref(text: str) -> tuple[str, str | None]:
     if at and not ref:
         raise InvalidValue("There is no ref after the @.", field="SOURCE")
     return f"{scheme}{separator}{host}{slash}{path}", ref or None
+
+
+def _secret_of(name: str) -> Secret:
+    return FolderSecrets(read_settings().data / SECRETS_FOLDER).get(name)
 
 
 def _fetch_snapshot(sha256: Sha256, path: Path) -> None:

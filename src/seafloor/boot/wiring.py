@@ -48,6 +48,7 @@ from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
+from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 
 
 @asynccontextmanager
@@ -87,7 +88,7 @@ async def open_application(
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
         code_mounts = CodeMounts(wanted=settings.launch.mount_code)
-        code_sources = CodeSources(remote_opener(environment()), code_mounts.work)
+        code_sources = _code_sources(settings, code_mounts)
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
@@ -103,6 +104,7 @@ async def open_application(
             open_remote=remote_opener(environment()),
             environments=cache,
             code_mounts=code_mounts,
+            secret_of=_secrets(settings).get,
         )
         stack.push_async_callback(launcher.close)
         reconciler = Reconciler(
@@ -150,6 +152,14 @@ async def open_application(
             reconciler=reconciler,
             sealer=streams.sealer,
         )
+
+
+def _code_sources(settings: Settings, mounts: CodeMounts) -> CodeSources:
+    return CodeSources(remote_opener(environment()), _secrets(settings), mounts.work)
+
+
+def _secrets(settings: Settings) -> FolderSecrets:
+    return FolderSecrets(settings.data_dir / SECRETS_FOLDER)
 
 
 def _own_place(folder: DataFolder, metadata: MetadataStore, wakeup: Wakeup) -> OwnPlace:

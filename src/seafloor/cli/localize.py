@@ -26,6 +26,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=0,
     help="Take so many parts off the paths in an archive, as tar does.",
 )
+@click.option("--secret", metavar="NAME", help="What reaches a private repository.")
 @click.option("--cache", metavar="DIR", type=_FOLDER, help="Default: that of the data folder.")
 @server_options
 @json_option
@@ -38,6 +39,7 @@ def localize(
     sha256: str | None,
     etag: str | None,
     strip_components: int,
+    secret: str | None,
     cache: Path | None,
 ) -> None:
     """Put code into a folder, exactly as a run would get it, with a receipt.
@@ -55,7 +57,8 @@ def localize(
     """
     command = [sys.executable, "-m", "seafloor.boot", "localize", "--to", str(to)]
     command += ["--cache", str(cache if cache is not None else given.settings.data / "cache")]
-    for option, value in (("--name", name), ("--sha256", sha256), ("--etag", etag)):
+    told_options = {"--name": name, "--sha256": sha256, "--etag": etag, "--secret": secret}
+    for option, value in told_options.items():
         if value is not None:
             command += [option, value]
     if strip_components:

@@ -31,6 +31,7 @@ _HOMES = {
     "plan": ("seafloor.cli.plan:plan", "Say what a spec would do, and do nothing."),
     "render": ("seafloor.cli.render:render", "Print what a spec is in Kubernetes, as YAML."),
     "open": ("seafloor.cli.open:open_page", "Open the page of a run in a browser."),
+    "secret": ("seafloor.cli.secret:secret", "Keep named secrets on the server's machine."),
     "sync": ("seafloor.cli.sync:sync", "Send what was logged while no server could be reached."),
     "export": ("seafloor.cli.export:export", "Write experiments and runs to Parquet files."),
     "import": (

@@ -17,6 +17,7 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
 @click.option("--env", "environment", metavar="NAME[@VERSION]", help="Environment to run in.")
 @click.option("--git", metavar="URL", help="Repository to run from, instead of this folder.")
 @click.option("--ref", metavar="REF", help="Branch, tag or commit of it.")
+@click.option("--secret", metavar="NAME", help="Secret of the server that reaches it.")
 @server_options
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

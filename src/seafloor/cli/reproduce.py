@@ -70,6 +70,9 @@ def _code(client: Client, run: RunView) -> Finding:
         if run.origin == "launched":
             return Finding("code", "yes", "It has none but its command.")
         return Finding("code", "no", "An outside program made it, and kept no code here.")
+    if isinstance(code, GitCode) and code.secret is not None:
+        why = f"{code.url} is reached with the secret {code.secret}, which only the server has."
+        return Finding("code", "unproven", why)
     if isinstance(code, GitCode):
         try:
             resolve_git(code.url, code.commit)

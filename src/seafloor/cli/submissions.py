@@ -26,7 +26,7 @@ class SubmissionOptions:
         name: Of the run.
         experiment: Of the experiment; None: the spec's, or the folder's name.
         environment: ``<name>`` or ``<name>@<version>``.
-        git, ref: A repository instead of the working folder.
+        git, ref, secret: A repository instead of the working folder, and what reaches it.
         timeout: Such as ``30m``.
         retries: Further attempts.
         env: ``NAME=VALUE``, each.
@@ -40,6 +40,7 @@ class SubmissionOptions:
     environment: str | None = None
     git: str | None = None
     ref: str | None = None
+    secret: str | None = None
     timeout: str | None = None
     retries: int | None = None
     env: tuple[str, ...] = ()
@@ -139,6 +140,10 @@ def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
         body["code"] = {"sync_mode": "git", "url": absolute_url(options.git, options.folder)}
         if ref is not None:
             body["code"]["ref"] = ref
+        if options.secret is not None:
+            body["code"]["secret"] = options.secret
+    elif options.secret is not None:
+        raise InvalidValue("--secret goes with --git; in a spec it is `code.secret`.")
     elif options.ref is not None:
         code: dict[str, Any] = body.get("code") or {}
         if code.get("sync_mode") != "git":
@@ -171,7 +176,8 @@ def resolve_code(
 ) -> CodeSource | None:
     """Make the code immutable: a ref becomes a commit, a folder a snapshot.
 
-    What an archive is now is found out by the server: None stands for it, and for code of an image.
+    What an archive is now is found out by the server, and the commit of a repository for which it
+    has the secret: None stands for these, and for code of an image.
 
     Args:
         submission: What is submitted.
@@ -187,7 +193,7 @@ def resolve_code(
     code = submission.spec.code
     if code is None:
         return None
-    if code.sync_mode is SyncMode.GIT:
+    if code.sync_mode is SyncMode.GIT and code.secret is None:
         from seafloor.code.git import resolve_git
 
         return resolve_git(code.url or "", code.ref)

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from seafloor.code.git_command import GitOptions, GitResult, run_git, ssh_command
+from seafloor.code.git_access import GitReach, git_access
+from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_not_served
 from seafloor.code.git_url import GitUrl, check_ref, parse_git_url
 from seafloor.domain.code import GitCode
-from seafloor.domain.errors import SourceError, nearest
+from seafloor.domain.errors import SourceError, StoreFull, nearest
 from seafloor.domain.ids import GitCommit, parse_git_commit
+from seafloor.domain.secrets import Secret
 
 _FULL_COMMIT: Final = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _ABBREVIATED: Final = re.compile(r"[0-9a-f]{4,63}\Z")
@@ -24,11 +26,13 @@ _TAGS: Final = "refs/tags/"
 _CANDIDATES_SHOWN: Final = 5
 
 
-def resolve_git(url: str, ref: str | None, *, timeout_s: float = 60) -> GitCode:
+def resolve_git(
+    url: str, ref: str | None, *, timeout_s: float = 60, secret: Secret | None = None
+) -> GitCode:
     """Find the commit that a ref of a repository is now.
 
     Nothing is kept on disk. Nothing is ever asked of a user: a repository that wants a password
-    which git's credential helpers do not know is an error.
+    which neither the secret nor git's credential helpers know is an error.
 
     Args:
         url: ``https://``, ``ssh://``, ``git@host:path``, ``file://`` or a local path; a relative
@@ -36,12 +40,14 @@ def resolve_git(url: str, ref: str | None, *, timeout_s: float = 60) -> GitCode:
         ref: Branch, tag, full name (``refs/heads/x``), commit or abbreviated commit; None for the
             default branch. A branch or tag goes before an abbreviated commit of the same letters.
         timeout_s: For all of it.
+        secret: What reaches the repository; None: as this machine is set up.
 
     Returns:
         The source with its full commit; annotated tags are peeled.
 
     Raises:
-        InvalidValue: ``url`` or ``ref`` could never be one, or ``url`` holds a password.
+        InvalidValue: ``url`` or ``ref`` could never be one, ``url`` holds a password, or the
+            secret is not for its host.
         SourceError: the repository cannot be reached, asks for a password, is missing or empty,
             is not a repository, has no such ref, or has a branch and a tag of that name.
 
@@ -52,22 +58,25 @@ def resolve_git(url: str, ref: str | None, *, timeout_s: float = 60) -> GitCode:
     address = parse_git_url(url)
     if ref is not None:
         check_ref(ref)
-    remote = _Remote(address, ssh_command(address.text), time.monotonic() + timeout_s)
-    if ref is None or ref == "HEAD":
-        commit = remote.default_commit()
-    elif _FULL_COMMIT.match(ref):
-        commit = remote.full_commit(ref)
-    else:
-        commit = remote.commit_of(ref)
-    return GitCode(url=address.text, commit=commit, folder=address.folder, ref=ref)
+    deadline_s = time.monotonic() + timeout_s
+    with git_access(address.text, secret) as access:
+        remote = _Remote(address, access.to(address.text), deadline_s)
+        if ref is None or ref == "HEAD":
+            commit = remote.default_commit()
+        elif _FULL_COMMIT.match(ref):
+            commit = remote.full_commit(ref)
+        else:
+            commit = remote.commit_of(ref)
+    name = None if secret is None else secret.name
+    return GitCode(address.text, commit, address.folder, ref=ref, secret=name)
 
 
 @dataclass(frozen=True)
 class _Remote:
-    """A repository somewhere, how ssh reaches it, and until when it may answer."""
+    """A repository somewhere, how it is reached, and until when it may answer."""
 
     address: GitUrl
-    ssh: str | None
+    reach: GitReach
     deadline_s: float
 
     def default_commit(self) -> GitCommit:
@@ -132,7 +141,7 @@ class _Remote:
         """Every ref that matches, by its full name; all of them without a pattern."""
         result = self._git(["ls-remote", "--quiet", "--", self.address.text, *patterns])
         if not result.ok:
-            raise _misplaced(self.address) or error_of(result, self.address.text)
+            raise _misplaced(self.address) or self._error(result)
         lines = (line.split("\t", 1) for line in result.text.splitlines())
         return {name: GitCommit(commit) for commit, name in lines}
 
@@ -163,7 +172,7 @@ class _Remote:
         arguments = ["init", "--quiet", "--bare", "--template=", f"--object-format={kind}"]
         made = self._git([*arguments, "."], folder)
         if not made.ok:
-            raise error_of(made, self.address.text)
+            raise self._error(made)
         return folder
 
     def _fetch_all(self, bare: Path) -> None:
@@ -174,7 +183,7 @@ class _Remote:
         arguments = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--filter=tree:0"]
         result = self._git([*arguments, *flags, "origin", *refspecs], bare)
         if not result.ok and not is_not_served(result):
-            raise error_of(result, self.address.text)
+            raise self._error(result)
         return result.ok
 
     def _peeled(self, bare: Path, name: str) -> GitCommit | None:
@@ -184,11 +193,15 @@ class _Remote:
     def _git(self, arguments: Sequence[str], cwd: Path | None = None) -> GitResult:
         # The remote is a setting of the command, so that the address stands in no file.
         options = GitOptions(
-            config=(f"remote.origin.url={self.address.text}",),
+            config=(f"remote.origin.url={self.address.text}", *self.reach.config),
             timeout_s=max(0.1, self.deadline_s - time.monotonic()),
-            ssh_command=self.ssh,
+            ssh_command=self.reach.ssh_command,
+            env=self.reach.env,
         )
         return run_git(arguments, cwd=cwd, options=options)
+
+    def _error(self, result: GitResult) -> SourceError | StoreFull:
+        return error_of(result, self.address.text, secret=self.reach.secret)
 
 
 def _misplaced(address: GitUrl) -> SourceError | None:

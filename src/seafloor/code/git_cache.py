@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from seafloor.code.files import locked, remove_leftover
-from seafloor.code.git_command import GitOptions, GitResult, run_git, ssh_command
+from seafloor.code.git_access import AS_SET_UP, GitAccess
+from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_not_served
 from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import GitCommit
@@ -40,11 +41,13 @@ class GitCache:
         cache_dir: Where every cache of this machine is.
         url: The address, without secrets.
         progress: Told what takes time.
+        access: How the address is reached.
     """
 
     cache_dir: Path
     url: str
     progress: Callable[[str], None]
+    access: GitAccess = AS_SET_UP
 
     @property
     def folder(self) -> Path:
@@ -178,7 +181,7 @@ class GitCache:
 
     def _check_reached(self, said: GitResult) -> None:
         if not is_not_served(said):
-            raise error_of(said, self.url)
+            raise error_of(said, self.url, secret=self.access.to(self.url).secret)
 
     def _make(self, commit: GitCommit) -> None:
         if self.folder.is_dir():
@@ -209,17 +212,22 @@ class GitCache:
             self._git(["repack", "--quiet", "-d", "--geometric=2"])
 
     def _git(self, arguments: list[str]) -> GitResult:
+        reach = self.access.to(self.url)
         options = GitOptions(
             # Everything is kept as packs: loose objects would have to be linked one by one.
-            config=(*_trusting(self.folder), "fetch.unpackLimit=1", "gc.auto=0"),
+            config=(*_trusting(self.folder), "fetch.unpackLimit=1", "gc.auto=0", *reach.config),
             timeout_s=FETCH_TIMEOUT_S,
-            ssh_command=ssh_command(self.url),
+            ssh_command=reach.ssh_command,
+            env=reach.env,
         )
         return run_git(arguments, cwd=self.folder, options=options)
 
     @property
     def _key(self) -> str:
-        return hashlib.sha256(self.url.encode()).hexdigest()[:32]
+        # What was fetched with a secret is given to those who use it too.
+        secret = self.access.to(self.url).secret
+        text = self.url if secret is None else f"{self.url}\n{secret}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _lock(self, name: str) -> Path:
         return self.cache_dir / "git" / f"{self._key}.{name}.lock"

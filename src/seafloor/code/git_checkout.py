@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_cache import GitCache
 from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of
@@ -62,10 +63,12 @@ class GitCheckouts:
     Args:
         cache_dir: Where fetched repositories are kept.
         progress: Told what takes time, and what the user should know.
+        access: How repositories are reached.
     """
 
     cache_dir: Path
     progress: Callable[[str], None]
+    access: GitAccess = AS_SET_UP
 
     def check_out(self, source: GitCode, folder: Path) -> Checkout:
         """Make a folder of a commit, its submodules and its large files.
@@ -84,7 +87,7 @@ class GitCheckouts:
         return self._check_out(source, folder, depth=0)
 
     def _check_out(self, source: GitCode, folder: Path, *, depth: int) -> Checkout:
-        cache = GitCache(self.cache_dir, source.url, self.progress)
+        cache = GitCache(self.cache_dir, source.url, self.progress, self.access)
         fetched = cache.ensure(source.commit, source.ref)
         generation = cache.generation
         try:
@@ -144,7 +147,12 @@ class GitCheckouts:
             return 0
         storage = self.cache_dir / "git-lfs"
         return fetch_large_files(
-            folder, check.pointers, url=source.url, storage=storage, progress=self.progress
+            folder,
+            check.pointers,
+            url=source.url,
+            storage=storage,
+            progress=self.progress,
+            access=self.access,
         )
 
     def _add_submodule(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -65,6 +66,10 @@ _UNSET: Final = frozenset(
         "LANGUAGE",
     }
 )
+
+_SYSTEM_KNOWN_HOSTS: Final = "/etc/ssh/ssh_known_hosts"
+KNOWN_HOSTS: Final = Path(__file__).with_name("known_hosts")
+"""Keys of the large forges, as they publish them: a new machine knows no host otherwise."""
 
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s'\"]+@")
 
@@ -184,7 +189,8 @@ def _environment(options: GitOptions) -> dict[str, str]:
     if ssh is None and "GIT_SSH" not in env:
         ssh = "ssh"
     if ssh is not None:
-        env["GIT_SSH_COMMAND"] = f"{ssh} -o BatchMode=yes -o ServerAliveInterval=15"
+        known = shlex.quote(f'GlobalKnownHostsFile="{_SYSTEM_KNOWN_HOSTS}" "{KNOWN_HOSTS}"')
+        env["GIT_SSH_COMMAND"] = f"{ssh} -o BatchMode=yes -o ServerAliveInterval=15 -o {known}"
     env.update(
         LC_ALL="C",
         GIT_TERMINAL_PROMPT="0",

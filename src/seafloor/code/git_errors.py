@@ -19,7 +19,7 @@ class _Case:
 
     Args:
         words: Lower-case parts of what is said.
-        message: For the user; ``{url}`` is filled in.
+        message: For the user; ``{url}`` and ``{secret}`` are filled in.
     """
 
     words: tuple[str, ...]
@@ -111,6 +111,40 @@ _CASES: Final = (
     ),
 )
 
+_CASES_WITH_SECRET: Final = (
+    _Case(
+        ("remote host identification has changed",),
+        "The host of {url} shows another key than the one that is known of it: somebody may stand "
+        'in between. If it was replaced, set the key "known_hosts" of the secret "{secret}" anew.',
+    ),
+    _Case(
+        ("host key verification failed",),
+        "The host of {url} is not among the known hosts. Check its key (ssh-keyscan shows it) and "
+        'put its line into the key "known_hosts" of the secret "{secret}".',
+    ),
+    _Case(
+        ("permission denied (", "error in libcrypto", "invalid format"),
+        'The host of {url} refused the ssh key of the secret "{secret}": add its public part '
+        "there, with the right to read the repository.",
+    ),
+    _Case(
+        ("ssl certificate", "certificate verification failed", "ssl peer certificate"),
+        "The certificate of {url} is not trusted. Put the certificate of its authority into the "
+        'key "ca.crt" of the secret "{secret}".',
+    ),
+    _Case(
+        ("authentication failed", "terminal prompts disabled", "returned error: 401"),
+        'The host of {url} refused the user or the password of the secret "{secret}": set them '
+        "anew.",
+    ),
+    _Case(
+        ("returned error: 403", "repository not found", "' not found", "returned error: 404"),
+        'There is no repository at {url} that the account of the secret "{secret}" may read. '
+        "Check the address and the account's rights.",
+    ),
+)
+"""Looked at first when a secret was used: then it is this that the user can mend."""
+
 _NOT_SERVED: Final = (
     "not our ref",
     "unadvertised object",
@@ -126,13 +160,16 @@ def is_not_served(result: GitResult) -> bool:
     return any(words in said for words in _NOT_SERVED)
 
 
-def error_of(result: GitResult, url: str, *, field: str = "code.url") -> SourceError | StoreFull:
+def error_of(
+    result: GitResult, url: str, *, field: str = "code.url", secret: str | None = None
+) -> SourceError | StoreFull:
     """Make the error for a user of a git command that failed.
 
     Args:
         result: What git said.
         url: Of the repository, fit to be shown.
         field: That the user should look at.
+        secret: Name of the one that was used.
     """
     said = result.stderr.lower()
     if "no space left on device" in said or "disk quota exceeded" in said:
@@ -141,9 +178,10 @@ def error_of(result: GitResult, url: str, *, field: str = "code.url") -> SourceE
             "again.",
             detail=result.stderr,
         )
-    for case in _CASES:
+    for case in _CASES if secret is None else (*_CASES_WITH_SECRET, *_CASES):
         if any(words in said for words in case.words):
-            return SourceError(case.message.format(url=url), field=field, detail=result.stderr)
+            message = case.message.format(url=url, secret=secret)
+            return SourceError(message, field=field, detail=result.stderr)
     return SourceError(
         f"git could not read {url}: {_last_words(result.stderr)}", field=field, detail=result.stderr
     )

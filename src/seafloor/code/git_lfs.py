@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from seafloor.code.git_command import GitOptions, run_git, ssh_command
+from seafloor.code.git_access import GitAccess, GitReach
+from seafloor.code.git_command import GitOptions, run_git
 from seafloor.code.git_errors import error_of
 from seafloor.code.git_tree import TreeEntry, attribute_of
 from seafloor.domain.errors import SourceError
@@ -28,6 +29,7 @@ def fetch_large_files(
     url: str,
     storage: Path,
     progress: Callable[[str], None],
+    access: GitAccess,
 ) -> int:
     """Put the content of large files where their pointers are.
 
@@ -37,6 +39,7 @@ def fetch_large_files(
         url: Of the repository, for messages.
         storage: Where git-lfs keeps what it has, shared between folders.
         progress: Told what takes time.
+        access: How the repository is reached; its store, too.
 
     Returns:
         By how many bytes the folder grew.
@@ -59,25 +62,30 @@ def fetch_large_files(
         )
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
-    _pull(folder, url, storage)
+    _pull(folder, url, storage, access.to(url))
     return sum(
         _check_content(entry.under(folder), *expected, url=url)
         for entry, expected in wanted.items()
     )
 
 
-def _pull(folder: Path, url: str, storage: Path) -> None:
+def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:
     # Set in the folder and not for the command: the command's settings reach an origin on this
     # machine as well, which has a store of its own.
     run_git(["config", "lfs.storage", storage], cwd=folder)
     said = run_git(
         ["lfs", "pull", "origin"],
         cwd=folder,
-        options=GitOptions(timeout_s=FETCH_TIMEOUT_S, ssh_command=ssh_command(url)),
+        options=GitOptions(
+            config=reach.config,
+            timeout_s=FETCH_TIMEOUT_S,
+            ssh_command=reach.ssh_command,
+            env=reach.env,
+        ),
     )
     run_git(["config", "--unset", "lfs.storage"], cwd=folder)
     if not said.ok:
-        raise error_of(said, url)
+        raise error_of(said, url, secret=reach.secret)
 
 
 def _read_pointer(path: Path, url: str) -> tuple[str, int, int]:

@@ -19,6 +19,7 @@ from seafloor.code.archive import OpenRemote, cache_key, fetch_archive
 from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.extract import SNAPSHOT_RULES, Extracted, ExtractRules, extract
 from seafloor.code.files import disk_errors, locked, remove_leftover, sync_folder
+from seafloor.code.git_access import git_access
 from seafloor.code.git_checkout import GitCheckouts
 from seafloor.code.git_url import RECEIPT_FOLDER, check_folder
 from seafloor.code.receipts import (
@@ -33,6 +34,7 @@ from seafloor.code.receipts import (
 from seafloor.domain.code import ArchiveCode, GitCode, LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.errors import InvalidValue, StoreCorrupt
 from seafloor.domain.ids import Sha256
+from seafloor.domain.secrets import Secret, no_secrets
 
 CURRENT: Final = "current"
 """Name of the symlink to the localised folder."""
@@ -55,12 +57,14 @@ class Means:
             A SeafloorError of it passes through.
         open_remote: Opens the address of an archive.
         progress: Told, in the user's words, what takes time and what he should know.
+        secret_of: Gives a secret by its name, or NotFound.
     """
 
     cache_dir: Path
     fetch_snapshot: Callable[[Sha256, Path], None]
     open_remote: OpenRemote
     progress: Callable[[str], None] = lambda _message: None
+    secret_of: Callable[[str], Secret] = no_secrets
 
 
 def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
@@ -84,6 +88,7 @@ def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
 
     Raises:
         SourceError: the code cannot be had, or is not what it was at submission.
+        NotFound: there is no such secret.
         InvalidValue, LimitExceeded: the source is not one that may be localised.
         StoreCorrupt: the stored snapshot is not what its digest names.
         StoreFull: no space is left.
@@ -205,7 +210,9 @@ def _make(source: LocalizedCode, folder: Path, means: Means) -> Receipt:
 
 
 def _make_git(source: GitCode, folder: Path, means: Means) -> Receipt:
-    built = GitCheckouts(means.cache_dir, means.progress).check_out(source, folder)
+    secret = None if source.secret is None else means.secret_of(source.secret)
+    with git_access(source.url, secret) as access:
+        built = GitCheckouts(means.cache_dir, means.progress, access).check_out(source, folder)
     return Receipt(
         kind="git",
         url=source.url,

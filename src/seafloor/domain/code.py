@@ -43,12 +43,14 @@ class GitCode(msgspec.Struct, frozen=True, tag="git", tag_field="kind", forbid_u
         ref: The branch, tag or commit that he named; None when he named none (the default branch).
         commit: What ref was when the workload was submitted.
         folder: Name of the folder under ``/code``.
+        secret: Name of the secret that reaches it; None: as the machine is set up.
     """
 
     url: str
     commit: GitCommit
     folder: str
     ref: str | None = None
+    secret: str | None = None
 
 
 class SnapshotCode(

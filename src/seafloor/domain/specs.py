@@ -29,6 +29,7 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         sync_mode: How it reaches ``/code``.
         url: Of the repository or archive; not for ``local`` and ``image``.
         ref: Branch, tag or commit, for ``git``.
+        secret: Name of the secret that reaches a repository.
         path: The working folder, for ``local`` (relative to the spec's file) and ``image``.
         sha256: Of an archive; None: it is told by its size and ETag at submission.
         name: Of an archive's folder under ``/code``; None: that of the archive.
@@ -38,6 +39,7 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     sync_mode: SyncMode
     url: str | None = None
     ref: str | None = None
+    secret: str | None = None
     path: str | None = None
     sha256: str | None = None
     name: str | None = None
@@ -324,6 +326,7 @@ def check_command(command: str | list[str] | None) -> None:
 _MODES_OF: dict[str, tuple[SyncMode, ...]] = {
     "url": (SyncMode.GIT, *ARCHIVE_MODES),
     "ref": (SyncMode.GIT,),
+    "secret": (SyncMode.GIT,),
     "path": (SyncMode.LOCAL, SyncMode.IMAGE),
     "sha256": ARCHIVE_MODES,
     "name": ARCHIVE_MODES,
@@ -346,6 +349,8 @@ def check_code(code: CodeSpec | None) -> None:
     if not code.url and mode in _MODES_OF["url"]:
         what = "repository" if mode is SyncMode.GIT else "archive"
         raise InvalidValue(f"sync_mode {mode} needs the {what}'s `url`.", field="code.url")
+    if code.secret is not None:
+        check_slug(code.secret, field="code.secret")
     if mode is SyncMode.IMAGE and not (code.path or "/").startswith("/"):
         raise InvalidValue("A folder in an image is an absolute path.", field="code.path")
 

@@ -18,6 +18,7 @@ from seafloor.code.localize import Means, localize
 from seafloor.domain.code import ArchiveCode, GitCode, ImageCode, Receipt, SnapshotCode
 from seafloor.domain.errors import Conflict, PodRejected
 from seafloor.domain.ids import Sha256
+from seafloor.domain.secrets import Secret, no_secrets
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_words, read_pipe
 from seafloor.launch.local.code_mounts import CodeMounts
@@ -50,6 +51,7 @@ class LocalLauncher:
         open_remote: Opens the address of an archive.
         environments: Built environments.
         code_mounts: Whether commands have their code at ``/code``; None: they do not.
+        secret_of: Gives a secret by its name.
         inherited: Variables of which commands inherit a few; None: those of this process.
     """
 
@@ -63,6 +65,7 @@ class LocalLauncher:
         open_remote: OpenRemote,
         environments: EnvironmentCache,
         code_mounts: CodeMounts | None = None,
+        secret_of: Callable[[str], Secret] = no_secrets,
         inherited: Mapping[str, str] | None = None,
     ) -> None:
         self._work_dir = work_dir.absolute()
@@ -70,6 +73,7 @@ class LocalLauncher:
         self._server_file = server_file.absolute()
         self._fetch_snapshot = fetch_snapshot
         self._open_remote = open_remote
+        self._secret_of = secret_of
         self._environments = environments
         self._code_mounts = code_mounts or CodeMounts(wanted=False)
         # A command inherits a few by name; which ones is for this room to know, not for settings.
@@ -104,7 +108,9 @@ class LocalLauncher:
     ) -> Receipt | None:
         if launch.code is None or isinstance(launch.code, ImageCode):
             return None
-        means = Means(self._cache_dir, self._fetch_snapshot, self._open_remote, progress)
+        means = Means(
+            self._cache_dir, self._fetch_snapshot, self._open_remote, progress, self._secret_of
+        )
         work = asyncio.ensure_future(
             asyncio.to_thread(localize, launch.code, code_dir=folders.code, means=means)
         )

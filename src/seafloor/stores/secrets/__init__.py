@@ -1,0 +1,1 @@
+"""Secrets: values that are used by their name and never shown."""

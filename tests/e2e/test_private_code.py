@@ -1,0 +1,160 @@
+"""A private repository from submission to the run, and a canary that must be seen nowhere."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from client_process import Client
+from git_world import GitServer, Repository, copy_as_served, git
+from live_server import LiveServer, wait_for
+
+CANARY = "c4n4ry-that-sings-0nly-to-git"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    made = LiveServer(tmp_path / "data", env={"GIT_CONFIG_GLOBAL": "/dev/null"})
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = Repository.create(tmp_path / "app")
+    git(made.path, "config", "user.name", "Seafloor")
+    git(made.path, "config", "user.email", "tests@example.com")
+    made.commit({"train.py": "import os\nprint('it ran', 'SEAFLOOR_GIT' in str(os.environ))\n"})
+    return made
+
+
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """Look at the arguments and variables of every process, again and again."""
+    seen: set[str] = set()
+    looking = threading.Event()
+
+    def look() -> None:
+        while not looking.is_set():
+            for part in ("cmdline", "environ"):
+                for path in Path("/proc").glob(f"[0-9]*/{part}"):
+                    try:
+                        text = path.read_bytes()
+                    except OSError:  # it ended, or is another user's
+                        continue
+                    if b"credential" in text:
+                        seen.add("git at work")
+                    if CANARY.encode() in text:
+                        seen.add(f"{path}: {text[:300]!r}")
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        looking.set()
+        thread.join()
+
+
+def set_secret(user: Client, data: Path, key: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seafloor.cli", "secret", "set", "forge", key, "--data", str(data)],
+        input=value,
+        capture_output=True,
+        text=True,
+        env=user.environment,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert value not in done.stderr
+
+
+def assert_unseen(data: Path, *texts: str) -> None:
+    """Nothing that was kept or said holds the canary, but the secret itself."""
+    for text in texts:
+        assert CANARY not in text
+    for path in data.rglob("*"):
+        if path.is_file() and data / "secrets" not in path.parents:
+            assert CANARY.encode() not in path.read_bytes(), path
+    with closing(sqlite3.connect(data / "seafloor.db")) as database:
+        assert not [line for line in database.iterdump() if CANARY in line]
+
+
+def test_run__private_repository__the_secret_is_seen_nowhere(
+    server: LiveServer, repository: Repository, tmp_path: Path
+) -> None:
+    copy_as_served(repository, tmp_path / "served", "app.git")
+    user = Client(tmp_path / "home", server.url)
+    asked = threading.Event()
+    slow = threading.Event()
+
+    def hold() -> None:
+        """Let the clone take long enough to be looked at."""
+        asked.set()
+        slow.wait(20)
+
+    with GitServer(tmp_path / "served", user="ann", password=CANARY) as remote:
+        remote.on_request = hold
+        for key, value in (("hosts", "127.0.0.1"), ("username", "ann"), ("password", CANARY)):
+            set_secret(user, server.data, key, value)
+        with watched() as seen:
+            url = f"{remote.url}/app.git"
+            releasing = threading.Thread(
+                target=lambda: (
+                    asked.wait(60),
+                    wait_for(lambda: seen, what="git"),
+                    slow.set(),
+                )
+            )
+            releasing.start()
+            done = user.cli(
+                *("run", "--git", url, "--secret", "forge", "--"),
+                *(sys.executable, "app/train.py"),
+            )
+            releasing.join()
+            assert done.returncode == 0, done.stderr
+            assert done.stdout == "it ran False\n"
+            run = user.json("runs", "show", "@last")
+            assert run["run"]["code"]["secret"] == "forge"
+            assert run["run"]["code"]["commit"] == repository.head
+            told = user.cli("reproduce", "@last")
+            assert "only the server has" in told.stdout
+            # The same with a password that is not right (any more).
+            remote.password = "another"
+            failed = user.cli("run", "--git", url, "--secret", "forge", "--", "true")
+            assert failed.returncode == 6
+            assert 'refused the user or the password of the secret "forge"' in failed.stderr
+        assert seen == {"git at work"}
+    listed = user.cli("secret", "list", "--data", str(server.data))
+    assert listed.stdout == "forge  hosts password username\n"
+    server.stop()
+    assert_unseen(
+        server.data, done.stdout, done.stderr, failed.stdout, failed.stderr, str(run), listed.stdout
+    )
+
+
+def test_run__secret_that_is_not_there_or_not_for_the_host__nothing_is_submitted(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    user = Client(tmp_path / "home", server.url)
+    options = ("--secret", "forge", "--", "true")
+    missing = user.cli("run", "--git", "https://forge.example/a.git", *options)
+    assert missing.returncode == 3
+    assert "seafloor secret set forge" in missing.stderr
+    set_secret(user, server.data, "hosts", "forge.example")
+    set_secret(user, server.data, "token", CANARY)
+    other = user.cli("run", "--git", "https://evil.example/a.git", *options)
+    assert other.returncode == 2
+    assert "is not sent to evil.example" in other.stderr
+    assert server.get("/api/v1/runs")["items"] == []
+    removed = user.cli("secret", "rm", "forge", "--data", str(server.data))
+    assert removed.returncode == 0
+    assert user.json("secret", "list", "--data", str(server.data)) == {}
