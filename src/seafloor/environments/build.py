@@ -144,6 +144,7 @@ class _Build:
 
     task: asyncio.Task[BuiltEnvironment]
     listeners: list[Progress] = field(default_factory=list[Progress])
+    said: list[str] = field(default_factory=list[str])
     waiters: int = 0
 
 
@@ -219,6 +220,8 @@ class EnvironmentCache:
         build.waiters += 1
         if progress is not None:
             build.listeners.append(progress)
+            if build.said:  # who joins hears what is being done
+                progress(build.said[-1])
         try:
             built = await asyncio.shield(build.task)
         finally:
@@ -298,13 +301,15 @@ class EnvironmentCache:
 
     def _begin(self, digest: Sha256, lock: Lock) -> _Build:
         listeners: list[Progress] = []
+        said: list[str] = []
 
         def tell(sentence: str) -> None:
+            said.append(sentence)
             for listener in tuple(listeners):
                 listener(sentence)
 
         task = asyncio.create_task(self._make(digest, lock, tell), name=f"environment {digest}")
-        build = self._builds[digest] = _Build(task, listeners)
+        build = self._builds[digest] = _Build(task, listeners, said)
 
         def ended(task: asyncio.Task[BuiltEnvironment]) -> None:
             if self._builds.get(digest) is build:
