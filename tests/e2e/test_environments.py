@@ -43,11 +43,19 @@ def test_environment_yml__conda_and_pip_from_a_channel_in_a_folder__runs(
     assert made["reference"] == f"{name}@1"
     script = "import krill, six, sys; print(krill.size, six.__version__, sys.prefix)"
     done = user.cli(
-        "run", "--env", name, "--", "sh", "-c", f'python -c "{script}" && where', cwd=tmp_path
+        "run",
+        "--env",
+        name,
+        "--",
+        "sh",
+        "-c",
+        f'python -c "{script}" && where && echo $CONDA_PREFIX',
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    first, where = done.stdout.splitlines()
+    first, where, prefix = done.stdout.splitlines()
     assert first == f"3 1.17.0 {where}"
+    assert prefix == where
 
     parts = user.json("reproduce", "@last")["parts"]
     assert {one["part"]: one["exact"] for one in parts}["environment"] == "yes"

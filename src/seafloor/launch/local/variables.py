@@ -54,7 +54,8 @@ def command_variables(
     bin_dir = Path(sys.executable).parent if built is None else built.python_path.parent
     made["PATH"] = os.pathsep.join((str(bin_dir), inherited.get("PATH") or _PATH_DEFAULT))
     if prefix is not None:
-        made["VIRTUAL_ENV"] = str(prefix)
+        is_conda = (prefix / "conda-meta").is_dir()
+        made["CONDA_PREFIX" if is_conda else "VIRTUAL_ENV"] = str(prefix)
     made["SEAFLOOR_CODE_DIR"] = str(folders.code)
     made["SEAFLOOR_OUTPUT_DIR"] = str(folders.output)
     made["SEAFLOOR_EVENTS_DIR"] = str(folders.events)
