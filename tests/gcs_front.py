@@ -1,9 +1,9 @@
 """What stands between a test and fake-gcs-server: faults by request, and what that server lacks.
 
-fake-gcs-server takes ``ifGenerationMatch`` for no condition in uploads of several requests, in
-copies and in compositions, takes a question after an upload's state for its end, never forgets a
-cancelled upload, and drops the connection of a range past the end without saying so. Here these
-are as Google documents them; all else goes through as it is.
+fake-gcs-server takes ``ifGenerationMatch`` for no condition in uploads of several requests and in
+copies, takes a question after an upload's state for its end, never forgets a cancelled upload, and
+drops the connection of a range past the end without saying so. Here these are as Google documents
+them; all else goes through as it is.
 """
 
 from __future__ import annotations
@@ -240,13 +240,6 @@ class Front:
         if "/rewriteTo/" in asked.target and asked.query.get("ifGenerationMatch") == "0":
             target = "/storage/v1/" + asked.target.partition("/rewriteTo/")[2].partition("?")[0]
             with self._lock:
-                if self._forward(Asked("GET", target, {}, b"")).status == 200:
-                    return Said(412, body=b"{}")
-                return self._forward(asked)
-        path = urlsplit(asked.target).path
-        if path.endswith("/compose") and asked.query.get("ifGenerationMatch") == "0":
-            with self._lock:
-                target = path.removesuffix("/compose")
                 if self._forward(Asked("GET", target, {}, b"")).status == 200:
                     return Said(412, body=b"{}")
                 return self._forward(asked)

@@ -79,17 +79,8 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             found = re.search(r"(?im)^content-length: (\d+)", head)
             left = int(found[1]) if found else 0
-            if "/batch/" in head.partition("\r\n")[0]:
-                writer.write(_deleted((await reader.readexactly(left)).count(b"DELETE ")))
-                await writer.drain()
-                continue
             while left:
                 left -= len(await reader.read(min(left, 1024 * 1024)))
-            if head.startswith("GET") and "prefix=" in head.partition("\r\n")[0]:
-                # A listing: nothing is kept.
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-                await writer.drain()
-                continue
             if head.startswith("GET"):
                 await _give(writer, is_small="small" in head.partition("\r\n")[0])
                 continue
@@ -105,10 +96,6 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 def _answer(head: str) -> tuple[str, str, bytes]:
     """Answer a write: status, headers, body."""
-    if "/compose?" in head:
-        return "200 OK", "", OBJECT
-    if "/rewriteTo/" in head:
-        return "200 OK", "", b'{"done":true,"resource":' + OBJECT + b"}"
     if "/upload" not in head.partition("\r\n")[0]:
         return "200 OK", "", XML
     if "uploadType=resumable" in head:
@@ -119,14 +106,6 @@ def _answer(head: str) -> tuple[str, str, bytes]:
     if part is not None and part[2] != str(int(part[1]) + 1):
         return "308 Resume", f"Range: bytes=0-{part[1]}\r\n", b""
     return "200 OK", "", OBJECT
-
-
-def _deleted(count: int) -> bytes:
-    """Answer a batch of deletions."""
-    one = b"--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n\r\n"
-    body = one * count + b"--b--\r\n"
-    kind = "Content-Type: multipart/mixed; boundary=b"
-    return f"HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @functools.cache

@@ -43,8 +43,8 @@ Services = Callable[[str], Service]
 class TestGcsObjectStore(DurableObjectStoreSuite):
     # fake-gcs-server looks for an object and deletes it in two steps; Google's does in one.
     deletes_are_shared = True
-    # Four parts on their way, one being made and one copied into its request.
-    stream_memory_bytes_max = 6 * CHUNK_BYTES + 4 * 1024 * 1024
+    # Two chunks: one is made while one is sent.
+    stream_memory_bytes_max = 2 * CHUNK_BYTES + 4 * 1024 * 1024
 
     @pytest.fixture(autouse=True)
     def _server(self, service: Services, tmp_path: Path) -> None:

@@ -200,9 +200,8 @@ async def test_read__answer_does_not_say_of_what__is_unavailable(
 async def test_put__stream_raises_after_chunks__upload_is_cancelled(
     front: Front, store: GcsObjectStore
 ) -> None:
-    store._in_parts = False
     with pytest.raises(_BrokenSource):
-        await store.put("a", broken_stream([THREE_CHUNKS] * 2, _BrokenSource()))
+        await store.put("a", broken_stream([THREE_CHUNKS], _BrokenSource()))
     assert front.open_uploads == 0
     assert await keys_of(store) == []
 
@@ -210,11 +209,10 @@ async def test_put__stream_raises_after_chunks__upload_is_cancelled(
 async def test_put__cancelled_between_chunks__upload_is_cancelled(
     front: Front, store: GcsObjectStore
 ) -> None:
-    store._in_parts = False
     begun = asyncio.Event()
 
     async def stuck() -> AsyncIterator[bytes]:
-        yield THREE_CHUNKS * 2
+        yield THREE_CHUNKS
         begun.set()
         await asyncio.Event().wait()
 
@@ -230,10 +228,9 @@ async def test_put__cancelled_between_chunks__upload_is_cancelled(
 async def test_put__session_cannot_be_cancelled__the_callers_error_is_told(
     front: Front, store: GcsObjectStore
 ) -> None:
-    store._in_parts = False
     front.plan(lambda asked: asked.method == "DELETE", LoseRequest())
     with pytest.raises(_BrokenSource):
-        await store.put("a", broken_stream([THREE_CHUNKS] * 2, _BrokenSource()))
+        await store.put("a", broken_stream([THREE_CHUNKS], _BrokenSource()))
 
 
 async def test_put__answer_of_a_create_is_lost__nobody_claims_it_was_there(

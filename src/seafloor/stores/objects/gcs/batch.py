@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from email import message_from_bytes, policy
 
 from seafloor.domain.errors import StoreUnavailable
@@ -16,16 +16,8 @@ BATCH_CALLS_MAX = 100
 _RIGHT = "storage.objects.delete"
 
 
-async def delete_batch(
-    client: GcsClient, keys: Sequence[str], generations: Mapping[str, str] | None = None
-) -> int:
+async def delete_batch(client: GcsClient, keys: Sequence[str]) -> int:
     """Delete up to BATCH_CALLS_MAX objects; return how many there were.
-
-    Args:
-        client: The bucket.
-        keys: Which.
-        generations: By key. Of these nothing stays, in a bucket with versions either; another
-            generation of the key does.
 
     Raises:
         StoreUnavailable: some may be gone. Safe to repeat.
@@ -33,7 +25,7 @@ async def delete_batch(
     boundary = f"seafloor-{uuid.uuid4().hex}"
     parts = [
         f"--{boundary}\r\nContent-Type: application/http\r\nContent-ID: <{number}>\r\n\r\n"
-        f"DELETE {_url(client, key, generations).removeprefix(client.endpoint)} HTTP/1.1\r\n"
+        f"DELETE {client.object_url(key).removeprefix(client.endpoint)} HTTP/1.1\r\n"
         "Content-Length: 0\r\n\r\n\r\n"
         for number, key in enumerate(keys)
     ]
@@ -58,11 +50,6 @@ async def delete_batch(
         if not answer.is_success and answer.status != 404:
             raise refusal(answer, client.bucket, _RIGHT)
     return sum(answer.is_success for answer in answers)
-
-
-def _url(client: GcsClient, key: str, generations: Mapping[str, str] | None) -> str:
-    generation = generations.get(key) if generations else None
-    return client.object_url(key, **({"generation": generation} if generation else {}))
 
 
 def _answers(response: Answer) -> list[Answer]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -82,14 +81,10 @@ class ResumableUpload:
         if self._url and not self._is_whole:
             await self._cancel()
 
-    async def send(self, held: deque[Chunk], source: ChunkSource) -> Resource:
-        """Send all chunks, those held and those that follow; one is made while one is sent."""
-        chunk = held.popleft()
+    async def send(self, first: Chunk, source: ChunkSource) -> Resource:
+        """Send all chunks, the first and those that follow; one is made while one is sent."""
+        chunk = first
         while not chunk.is_last:
-            if held:
-                await self._send(chunk, source)
-                chunk = held.popleft()
-                continue
             following = asyncio.create_task(source.next())
             try:
                 await self._send(chunk, source)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import time
-from collections import deque
+import itertools
+import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+
+import msgspec
 
 from seafloor.domain.errors import (
     AlreadyExists,
     InvalidValue,
     NotFound,
     NotSupported,
-    SeafloorError,
     StoreError,
-    StoreFull,
     StoreUnavailable,
 )
 from seafloor.domain.names import PATH_BYTES_MAX
@@ -29,7 +28,6 @@ from seafloor.stores.objects.gcs.chunks import Chunk, ChunkSource
 from seafloor.stores.objects.gcs.client import Call, GcsClient
 from seafloor.stores.objects.gcs.download import Download
 from seafloor.stores.objects.gcs.errors import no_bucket
-from seafloor.stores.objects.gcs.parts import PARTS_FOLDER, PartsUpload, sweep
 from seafloor.stores.objects.gcs.resource import (
     FIELDS,
     Listing,
@@ -40,9 +38,7 @@ from seafloor.stores.objects.gcs.resource import (
 )
 from seafloor.stores.objects.gcs.resumable import ResumableUpload
 from seafloor.stores.objects.gcs.signing import ServiceKey
-from seafloor.stores.objects.gcs.whole import WRITE_RIGHT, whole_call
 from seafloor.stores.objects.keys import (
-    STAGING_FOLDER,
     check_append,
     check_listing,
     check_object_key,
@@ -58,15 +54,11 @@ from seafloor.stores.objects.wrap.retry import RetryPolicy
 
 PRESIGN_EXPIRES_S_MAX = 604_800
 BATCHES_AT_ONCE = 4
-HELD_CHUNKS = 4
-"""What is longer goes up in parts; so much is in memory when that is decided."""
-
-SWEEP_EVERY_S = 3_600.0
 RESUME = RetryPolicy(attempts_max=6, delay_first_s=0.2, delay_max_s=10.0)
 """How patiently one upload or download goes on where it broke off."""
 
 _READ = "storage.objects.get and storage.objects.list"
-_log = logging.getLogger(__name__)
+_WRITE = "storage.objects.create and storage.objects.delete"
 _LIST_FIELDS = f"items({FIELDS}),prefixes,nextPageToken"
 
 
@@ -124,8 +116,8 @@ class GcsObjectStore:
         self._client = client
         self._key = key
         self._resume = resume
-        self._in_parts = True
-        self._sweep_at_s = 0.0
+        self._boundary = f"seafloor-{uuid.uuid4().hex}"
+        self._parts = itertools.count()
 
     @property
     def capabilities(self) -> ObjectCapabilities:
@@ -180,9 +172,9 @@ class GcsObjectStore:
             found |= {
                 item.name: item.info()
                 for item in answer.items
-                if item.name != cursor and not item.name.endswith("/") and not _is_part(item.name)
+                if item.name != cursor and not item.name.endswith("/")
             }
-            found |= dict.fromkeys(name for name in answer.prefixes if not _is_part(name))
+            found |= dict.fromkeys(answer.prefixes)
             if len(found) >= limit or not answer.next_page_token:
                 break
             query["pageToken"] = answer.next_page_token
@@ -222,21 +214,16 @@ class GcsObjectStore:
         """Write an object whole; see ``ObjectWrite.put``."""
         check_object_key(key)
         source = ChunkSource(data)
-        held = deque([await source.next()])
-        if not held[0].is_last and if_absent:
-            # Looked at before gigabytes are sent for nothing; the last request decides.
-            await self._check_absent(key)
-        while not held[-1].is_last and len(held) < HELD_CHUNKS:
-            held.append(await source.next())
-        if not held[-1].is_last and self._in_parts:
-            placed = await self._put_in_parts(key, held, source, if_absent=if_absent)
-            if placed is not None:
-                # Its checksum was compared before it became visible.
-                return placed.info()
-        if held[0].is_last:
-            found = await self._put_whole(key, held[0], source.crc32c, if_absent=if_absent)
+        first = await source.next()
+        if first.is_last:
+            found = await self._put_whole(key, first, source.crc32c, if_absent=if_absent)
         else:
-            found = await self._put_in_session(key, held, source, if_absent=if_absent)
+            if if_absent:
+                # Looked at before gigabytes are sent for nothing; the session decides at its end.
+                await self._check_absent(key)
+            async with ResumableUpload(self._client, key, self._resume) as upload:
+                await upload.begin(if_absent=if_absent)
+                found = await upload.send(first, source)
         await self._check_arrived(found, source.crc32c)
         return found.info()
 
@@ -314,9 +301,28 @@ class GcsObjectStore:
         return decoded(response, Listing)
 
     async def _put_whole(self, key: str, chunk: Chunk, crc32c: int, *, if_absent: bool) -> Resource:
-        """Send name and content in one request."""
+        """Send name and content in one request (``multipart/related``)."""
+        query = {"uploadType": "multipart", "name": key, "fields": FIELDS}
+        if if_absent:
+            query["ifGenerationMatch"] = "0"
+        # Chosen at random, and never used twice: no content has it.
+        boundary = f"{self._boundary}-{next(self._parts)}"
+        # With the checksum the service itself refuses what was damaged on its way.
+        described = msgspec.json.encode({"name": key, "crc32c": crc32c_text(crc32c)})
+        head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n".encode()
+            + described
+            + f"\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
+        )
         response = await self._client.call(
-            whole_call(self._client, key, chunk.data, crc32c, if_absent=if_absent)
+            Call(
+                "POST",
+                self._client.upload_url(**query),
+                _WRITE,
+                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+                body=b"".join((head, chunk.data, f"\r\n--{boundary}--\r\n".encode())),
+                fine=frozenset({200, 404, 412}),
+            )
         )
         if response.status == 412:
             raise _already_there(key)
@@ -324,51 +330,12 @@ class GcsObjectStore:
             raise no_bucket(self._client.bucket)
         return decoded(response, Resource)
 
-    async def _put_in_session(
-        self, key: str, held: deque[Chunk], source: ChunkSource, *, if_absent: bool
-    ) -> Resource:
-        async with ResumableUpload(self._client, key, self._resume) as upload:
-            await upload.begin(if_absent=if_absent)
-            return await upload.send(held, source)
-
-    async def _put_in_parts(
-        self, key: str, held: deque[Chunk], source: ChunkSource, *, if_absent: bool
-    ) -> Resource | None:
-        """Send several parts at once; None: parts may not be kept here, and nothing was sent."""
-        async with PartsUpload(self._client, key, self._resume) as upload:
-            try:
-                await upload.begin(held)
-            except (StoreUnavailable, StoreFull):
-                raise
-            except StoreError as error:
-                self._do_without_parts(error)
-                return None
-            whole = await upload.send(held, source)
-            found = await upload.place(whole, if_absent=if_absent)
-        if upload.kept is not None:
-            self._do_without_parts(upload.kept)
-        elif (now_s := time.monotonic()) >= self._sweep_at_s:
-            self._sweep_at_s = now_s + SWEEP_EVERY_S
-            await sweep(self._client, whole.time_created)
-        return found
-
-    def _do_without_parts(self, error: SeafloorError) -> None:
-        if self._in_parts:
-            self._in_parts = False
-            _log.warning(
-                'Large objects go to the bucket "%s" in one stream from now on, which is slower: '
-                "parts below %s could not be written or deleted. %s",
-                self._client.bucket,
-                PARTS_FOLDER,
-                error.message,
-            )
-
     async def _check_arrived(self, found: Resource, crc32c: int) -> None:
         """Take back what is not what was sent."""
         if not found.crc32c or found.crc32c == crc32c_text(crc32c):
             return
         url = self._client.object_url(found.name, ifGenerationMatch=found.generation)
-        call = Call("DELETE", url, WRITE_RIGHT, fine=frozenset({200, 204, 404, 412}))
+        call = Call("DELETE", url, _WRITE, fine=frozenset({200, 204, 404, 412}))
         with contextlib.suppress(StoreError):
             await self._client.call(call)
         raise StoreUnavailable(f'"{found.name}" was damaged on its way: put it again.')
@@ -379,7 +346,7 @@ class GcsObjectStore:
             Call(
                 "POST",
                 f"{self._client.object_url(source)}/rewriteTo/{to}",
-                f"storage.objects.get, {WRITE_RIGHT}",
+                f"storage.objects.get, {_WRITE}",
                 headers={"Content-Type": "application/json"},
                 fine=frozenset({200, 404, 412}),
             )
@@ -410,10 +377,6 @@ class GcsObjectStore:
                     raise end
                 count += end
         return count
-
-
-def _is_part(name: str) -> bool:
-    return name.startswith(f"{STAGING_FOLDER}/")
 
 
 def _missing(key: str) -> NotFound:
