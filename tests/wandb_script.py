@@ -73,7 +73,7 @@ def whole(logged: dict[str, Any]) -> None:
         points = {"loss": 1 / (number + 1), "nested.x": number, "nested.deep.y": -number}
         one.log({"loss": points["loss"], "nested": nested}, points)
     odd = {"nan": math.nan, "inf": math.inf, "ninf": -math.inf, "big": 2**60}
-    more = {"flag": True, "np": np.float32(0.1)}
+    more = {"flag": True, "np": np.float32(0.1), "acc (%)": 99.5}
     words = {"text": "a text", "list": [1, 2, "x"], "none": None}
     one.log({**odd, **more, **words}, {**odd, **more})
     one.log({"hist": wandb.Histogram(np_histogram=([1, 0, 2], [0.0, 1.0, 2.0, 3.0]))}, {})
@@ -127,7 +127,8 @@ def resumed(logged: dict[str, Any]) -> None:
     """A run of two processes, the second of which goes on; offline its steps begin anew."""
     for part in range(2):
         one = Noted(logged, id="resumed", resume="allow", config={f"part{part}": part})
-        one.log({"loss": 10.0 + part}, {"loss": 10.0 + part})
+        picture = wandb.Image(np.full((2, 2, 3), part * 99, dtype=np.uint8))
+        one.log({"loss": 10.0 + part, "picture": picture}, {"loss": 10.0 + part})
         one.run.finish()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 import unicodedata
@@ -14,6 +15,8 @@ PATH_BYTES_MAX = 1024
 PATH_PART_BYTES_MAX = 255
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?\Z")
+_NOT_KEY = re.compile(r"[^/\w.\- :]")
+_MARK_HEX = 6
 _KEY = re.compile(r"[/\w.\- :]+\Z")
 
 
@@ -87,6 +90,24 @@ def check_key(text: str, *, field: str = "key") -> str:
             f'"{text}" cannot be a key: as a path it would mean another name.', field=field
         )
     return text
+
+
+def near_key(text: str) -> str:
+    """A key that is as near as can be to a text of any kind; a text that is a key stays.
+
+    What a key may not hold becomes ``_``. When the text had to be changed, six hex digits of its
+    digest follow, so that two texts never become one key.
+
+    >>> near_key("train/loss"), near_key("accuracy (%)")
+    ('train/loss', 'accuracy ___-6485cd')
+    """
+    try:
+        return check_key(text)
+    except (InvalidValue, LimitExceeded):
+        mark = "-" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:_MARK_HEX]
+        parts = [part for part in _NOT_KEY.sub("_", text).split("/") if part not in ("", ".")]
+        plain = "/".join("__" if part == ".." else part for part in parts) or "_"
+        return plain[: KEY_CHARS_MAX - len(mark)].rstrip("/") + mark
 
 
 def _has_control(text: str) -> bool:

@@ -17,6 +17,17 @@ class ModelUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: Int64 = 0
 
 
+class MlflowDataset(msgspec.Struct):
+    """A dataset as MLflow's API has it, in requests and answers."""
+
+    name: str = ""
+    digest: str = ""
+    source_type: str = ""
+    source: str = ""
+    schema: str | None = None
+    profile: str | None = None
+
+
 class RunInputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``GET, POST /api/v1/runs/{id}/inputs``: what a run used, and the models it produced.
 

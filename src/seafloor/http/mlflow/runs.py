@@ -38,6 +38,7 @@ from seafloor.http.mlflow.workspaces import (
 from seafloor.http.requests import AnyRequest, check_administrator, check_write, principal_of
 from seafloor.http.state import application_of
 from seafloor.stores.entries.protocol import Entries
+from seafloor.wire.models import MlflowDataset
 from seafloor.wire.numbers import SPECIAL_NUMBERS, number_in
 
 METRICS_MAX = 1000
@@ -104,17 +105,8 @@ class _Batch(msgspec.Struct):
     tags: list[KeyValue] = []
 
 
-class _Dataset(msgspec.Struct):
-    name: str = ""
-    digest: str = ""
-    source_type: str = ""
-    source: str = ""
-    schema: str | None = None
-    profile: str | None = None
-
-
 class _DatasetUse(msgspec.Struct):
-    dataset: _Dataset
+    dataset: MlflowDataset
     tags: list[KeyValue] = []
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from seafloor.domain.bounds import INT64_MAX
 from seafloor.domain.errors import CallerError
 from seafloor.domain.media import check_media
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
-from seafloor.domain.names import NAME_CHARS_MAX, check_key, check_name
+from seafloor.domain.names import NAME_CHARS_MAX, check_key, check_name, near_key
 from seafloor.sdk.imports.records import MediaItem
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.numbers import number_out
@@ -58,12 +59,13 @@ class Fit:
         return made
 
     def labels(self, labels: Mapping[str, str], *, what: str, chars_max: int) -> dict[str, str]:
-        """Params or tags: those with a key of ours, long values cut."""
+        """Params or tags: under keys of ours, long values cut."""
         made: dict[str, str] = {}
-        for key, value in labels.items():
-            if not is_key(key) or key == CREATED_BY_TAG:
-                self._keep(f"{what} whose key cannot stand here: left out", what, key, value)
+        for wanted, value in labels.items():
+            if wanted == CREATED_BY_TAG:
+                self._keep(f"{what} that only the server sets: left out", what, wanted, value)
                 continue
+            key = self._key(wanted, what=what)
             if len(value) > chars_max:
                 said = f"{what} longer than {chars_max:,} characters: cut"
                 self._keep(said, what, key, value)
@@ -79,13 +81,13 @@ class Fit:
 
     def points(self, points: Iterable[Point]) -> Iterator[Point]:
         """The points that have a place here."""
-        keys: dict[str, bool] = {}
+        keys: dict[str, str] = {}
         for point in points:
-            fits = keys.get(point.key)
-            if fits is None:
-                fits = keys.setdefault(point.key, is_key(point.key))
-            if fits and 0 <= point.time_ms <= TIME_MS_MAX and STEP_MIN <= point.step <= STEP_MAX:
-                yield point
+            key = keys.get(point.key)
+            if key is None:
+                key = keys[point.key] = self._key(point.key, what="metric")
+            if 0 <= point.time_ms <= TIME_MS_MAX and STEP_MIN <= point.step <= STEP_MAX:
+                yield point if key == point.key else msgspec.structs.replace(point, key=key)
                 continue
             odd = [point.key, number_out(point.value), point.step, point.time_ms]
             self.odd_point(odd, key=point.key)
@@ -98,7 +100,15 @@ class Fit:
 
     def media(self, items: Iterable[MediaItem]) -> Iterator[MediaItem]:
         """The media records that have a place here."""
+        keys: dict[str, str] = {}
         for item in items:
+            wanted = item.record.key
+            key = keys.get(wanted)
+            if key is None:
+                key = keys[wanted] = self._key(wanted, what="media")
+            if key != wanted:
+                record = msgspec.structs.replace(item.record, key=key)
+                item = replace(item, record=record)
             try:
                 check_media(item.record)
             except CallerError as error:
@@ -108,6 +118,15 @@ class Fit:
                 self.rest.setdefault("media", []).append(odd)
             else:
                 yield item
+
+    def _key(self, key: str, *, what: str) -> str:
+        """A key of ours: the same, or one near it."""
+        made = near_key(key)
+        if made == key:
+            return key
+        said = f"key of a {what} that cannot stand here: another near it"
+        self._keep(said, "keys", made, key)
+        return made
 
     def other(self, fields: Mapping[str, object], *, of: str = "a run") -> None:
         """Fields of the source for which there is no place."""

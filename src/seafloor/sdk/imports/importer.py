@@ -295,7 +295,7 @@ class Importer:
         """Bring points; the latest of their times, in milliseconds."""
         last_ms = 0
         for some in pieces(fit.points(self._source.points(run)), _POINTS_PER_CALL):
-            repeated = self._client.metrics.append(run_id, some).points_repeated
+            repeated = self._client.metrics.append_batch(run_id, some).points_repeated
             if repeated and is_new:
                 said = "metric point that the source holds again, bit for bit: it is here once"
                 self._report.leave_out(said, run_id, count=repeated)

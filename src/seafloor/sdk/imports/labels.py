@@ -15,9 +15,8 @@ def text_of(value: object) -> str:
     >>> text_of("adam"), text_of(0.1), text_of(True), text_of([1, None])
     ('adam', '0.1', 'True', '[1, null]')
     """
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return text.encode("utf-8", "replace").decode()
 
 
 def dotted(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

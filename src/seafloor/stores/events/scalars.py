@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import posixpath
-import re
 from collections.abc import Generator
 
 import msgspec
 
-from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.metrics import TIME_MS_MAX, Point
-from seafloor.domain.names import KEY_CHARS_MAX, check_key
+from seafloor.domain.names import near_key
 from seafloor.stores.events.event_proto import ScalarEvent, decode_event
 from seafloor.stores.events.tfrecord import BadFrame, ReadAt, read_frames
 from seafloor.wire.protobuf import BadMessage
 
 BATCH_POINTS = 10_000
-_NOT_KEY = re.compile(r"[^/\w.\- :]")
-_MARK_HEX = 6
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -39,24 +34,14 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def key_of(folder: str, tag: str) -> str:
-    """The metric key of a tag in a file of a folder.
-
-    What a key may not hold becomes ``_``. When the tag had to be changed, six hex digits of
-    its digest follow, so that two tags never become one key.
+    """The metric key of a tag in a file of a folder; see ``near_key``.
 
     >>> key_of("", "loss"), key_of("train", "loss/total")
     ('loss', 'train/loss/total')
     >>> key_of("", "accuracy (%)")
     'accuracy ___-6485cd'
     """
-    wanted = f"{folder}/{tag}" if folder else tag
-    try:
-        return check_key(wanted)
-    except (InvalidValue, LimitExceeded):
-        mark = "-" + hashlib.sha256(wanted.encode("utf-8", "replace")).hexdigest()[:_MARK_HEX]
-        parts = [part for part in _NOT_KEY.sub("_", wanted).split("/") if part not in ("", ".")]
-        plain = "/".join("__" if part == ".." else part for part in parts) or "_"
-        return plain[: KEY_CHARS_MAX - len(mark)].rstrip("/") + mark
+    return near_key(f"{folder}/{tag}" if folder else tag)
 
 
 def time_ms_of(wall_time_s: float) -> int:

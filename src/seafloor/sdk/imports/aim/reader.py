@@ -58,8 +58,8 @@ class Repository:
             "description": run.description or "",
             "tags": list(run.tags),
             "archived": bool(run.archived),
-            "created_s": run.creation_time,
-            "ended_s": run.end_time,
+            "created_s": finite(run.creation_time),
+            "ended_s": finite(run.end_time),
             "has_logs": run.get_terminal_logs() is not None,
             "params": plain(run.meta_run_tree.get("attrs", {})),
             "artifacts": {
@@ -80,8 +80,8 @@ class Repository:
                     "context": context.to_dict(),
                     "steps": steps[part],
                     "values": [repr(float(value)) for value in values[part]],
-                    "epochs": [None if e is None or e != e else float(e) for e in epochs[part]],
-                    "times_s": [0.0 if t is None or t != t else float(t) for t in times[part]],
+                    "epochs": [finite(epoch) for epoch in epochs[part]],
+                    "times_s": [finite(time_s) or 0.0 for time_s in times[part]],
                 }
 
     def things(self, run_hash: str) -> Iterator[Line]:
@@ -107,7 +107,7 @@ def things_of(sequence: Any) -> Iterator[Line]:
         found: Any = value
         some: list[Any] = [*found] if isinstance(value, list) else [found]
         for place, one in enumerate(some):
-            yield {"step": step, "time_s": time_s, "place": place, **told(one)}
+            yield {"step": step, "time_s": finite(time_s) or 0.0, "place": place, **told(one)}
 
 
 def told(one: Any) -> Line:
@@ -117,6 +117,8 @@ def told(one: Any) -> Line:
     if reach is not None:
         low, high = reach
         counts = [float(count) for count in one.weights]
+        if None in map(finite, (low, high, *counts)):
+            return {}
         width = (high - low) / len(counts)
         return {"edges": [low + n * width for n in range(len(counts))] + [high], "counts": counts}
     data = storage["data"].load()
@@ -124,6 +126,12 @@ def told(one: Any) -> Line:
         return {"text": data}
     caption = storage.get("caption", "") or ""
     return {"data": base64.b64encode(bytes(data)).decode(), "caption": str(caption)}
+
+
+def finite(value: Any) -> float | None:
+    """A number that JSON has; None: it is none."""
+    number = None if value is None else float(value)
+    return number if number is not None and abs(number) < _INFINITY else None
 
 
 def plain(value: Any) -> Any:

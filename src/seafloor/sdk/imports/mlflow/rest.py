@@ -23,7 +23,7 @@ from seafloor.sdk.imports.records import (
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.transport import quote, quote_path
-from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
+from seafloor.wire.models import MlflowDataset, ModelMetricValue, ModelUse, RunInputs
 from seafloor.wire.numbers import WireNumber, number_in, number_out
 
 _API: Final = "/api/2.0/mlflow"
@@ -79,17 +79,8 @@ class _Data(msgspec.Struct):
     tags: list[_Pair] = []
 
 
-class _Dataset(msgspec.Struct):
-    name: str = ""
-    digest: str = ""
-    source_type: str = ""
-    source: str = ""
-    schema: str | None = None
-    profile: str | None = None
-
-
 class _DatasetInput(msgspec.Struct):
-    dataset: _Dataset
+    dataset: MlflowDataset
     tags: list[_Pair] = []
 
 

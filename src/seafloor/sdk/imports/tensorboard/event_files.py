@@ -8,6 +8,7 @@ tensorboard/plugins/hparams/plugin_data.proto.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
@@ -77,7 +78,9 @@ class Summary:
     def _take_event(self, data: bytes) -> None:
         for number, wire, value in fields(data):
             if number == 1 and wire == 1 and isinstance(value, bytes):
-                time_s = struct.unpack("<d", value)[0]
+                (time_s,) = struct.unpack("<d", value)
+                if not math.isfinite(time_s):
+                    continue
                 self.first_s = min(time_s, time_s if self.first_s is None else self.first_s)
                 self.last_s = max(time_s, time_s if self.last_s is None else self.last_s)
             elif number == 5 and isinstance(value, bytes):

@@ -154,4 +154,4 @@ class TensorBoardSource(Source):
 
 
 def _time_ns(time_s: float | None) -> int | None:
-    return None if time_s is None or time_s != time_s else int(time_s * 1e9)
+    return None if time_s is None else int(time_s * 1e9)

@@ -31,13 +31,22 @@ from seafloor.sdk.imports.wandb.messages import (
     UsedArtifact,
     decode,
 )
-from seafloor.sdk.imports.wandb.values import is_mapping, leaves, leaves_of, number_of, value_of
+from seafloor.sdk.imports.wandb.values import (
+    is_mapping,
+    leaves,
+    leaves_of,
+    step_of,
+    time_ms_of,
+    value_of,
+)
 from seafloor.wire.protobuf import BadMessage
 
 STEP: Final = "_step"
 TIME: Final = "_timestamp"
 OWN_KEYS: Final = frozenset({STEP, TIME, "_runtime", "_wandb"})
 """Keys that wandb adds: step and times of points, and what it says of itself."""
+_NO_NUMBER: Final = frozenset({b'"', b"{", b"[", b"n"})
+"""How JSON begins that is no number."""
 _SECOND_NS: Final = 1_000_000_000
 
 Told = Callable[[Path, Damage], None]
@@ -95,9 +104,9 @@ def logged(history: History) -> Logged:
     own: list[Item] = []
     for item in history.items:
         if item.path == (STEP,):
-            step = int(number_of(item.value) or 0)
+            step = step_of(item.value)
         elif item.path == (TIME,):
-            time_ms = round((number_of(item.value) or 0) * 1000)
+            time_ms = time_ms_of(item.value)
         elif item.path[0] not in OWN_KEYS:
             own.append(item)
     return Logged(step, time_ms, list(leaves_of(own)))
@@ -111,6 +120,7 @@ class Digest:
         last: What the history says last under each key.
         last_step: The greatest step.
         last_ns: The latest time that any record tells.
+        has_things: Whether the history has anything beside numbers.
         has_output: Whether anything was printed.
     """
 
@@ -128,6 +138,7 @@ class Digest:
     metrics: list[Metric] = field(default_factory=list[Metric])
     alerts: list[Alert] = field(default_factory=list[Alert])
     event_folders: list[EventFolder] = field(default_factory=list[EventFolder])
+    has_things: bool = False
     has_output: bool = False
 
     @property
@@ -185,6 +196,7 @@ class Digest:
         self.last_step = max(self.last_step, found.step)
         self.last_ns = max(self.last_ns, found.time_ms * 1_000_000)
         self.last.update(found.leaves)
+        self.has_things = self.has_things or any(raw[:1] in _NO_NUMBER for _, raw in found.leaves)
 
 
 def digest(files: RunFiles, told: Told) -> Digest:

@@ -29,7 +29,7 @@ from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.wandb.log_file import Damage
 from seafloor.sdk.imports.wandb.media import things_of
 from seafloor.sdk.imports.wandb.messages import Artifact, Environment, History, Output, Stats
-from seafloor.sdk.imports.wandb.run_files import Digest, RunFiles, digest, flat, logged
+from seafloor.sdk.imports.wandb.run_files import Digest, Logged, RunFiles, digest, flat, logged
 from seafloor.sdk.imports.wandb.values import number_of, same, type_of, value_of
 
 NO_PROJECT: Final = "uncategorized"
@@ -58,12 +58,12 @@ class _Run:
     """What is known of a run while it is brought.
 
     Args:
-        taken: Paths of its files that are media records here.
+        taken: Its files that are media records here.
     """
 
     files: RunFiles
     digest: Digest
-    taken: set[str] = field(default_factory=set[str])
+    taken: set[Path] = field(default_factory=set[Path])
 
 
 class WandbSource(Source):
@@ -182,45 +182,45 @@ class WandbSource(Source):
     def media(self, run: RunRecord, report: Report) -> Iterator[MediaItem]:
         """See ``Source``: all in the history that is no number."""
         held = self._runs[run.source_id]
-        folder = held.files.folders[0]
-        for message in held.files.messages(History):
-            if not isinstance(message, History):
-                continue
-            found = logged(message)
-            for key, raw in found.leaves:
-                if number_of(raw) is not None:
-                    continue
+        for log in held.files.logs if held.digest.has_things else ():
+            folder = log.parent / "files"
+            for key, at, raw in _no_numbers(RunFiles((log,))):
                 name = f"run {run.source_id}"
                 for thing in things_of(key, value_of(raw), folder, name=name, report=report):
                     taken = thing.taken
-                    yield MediaItem(
-                        MediaRecord(
-                            thing.key,
-                            found.step,
-                            found.time_ms,
-                            taken.content,
-                            taken.blob,
-                            thing.place,
-                        ),
-                        taken.data,
+                    record = MediaRecord(
+                        thing.key, at.step, at.time_ms, taken.content, taken.blob, thing.place
                     )
+                    yield MediaItem(record, taken.data)
                     if thing.path is not None:
-                        held.taken.add(thing.path)
+                        held.taken.add(folder / thing.path)
 
     def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``: the run's own, what it printed, and those of logged artifacts."""
         held = self._runs[run.source_id]
-        seen = set(held.taken)
-        for log in reversed(held.files.logs):
-            for file in local_files(log.parent / "files"):
-                if file.path in held.taken:
+        seen: set[str] = set()
+        for folder in held.files.folders:
+            for file in local_files(folder):
+                if folder / file.path in held.taken:
                     continue
-                path = file.path if file.path not in seen else f"{log.parent.name}/{file.path}"
+                path = file.path
+                if path in seen:
+                    path = f"{folder.parent.name}/{path}"
                 seen.add(path)
                 yield FileRecord(path, file.size_bytes, file.fetch)
         if held.digest.has_output and OUTPUT not in seen:
             yield FileRecord(OUTPUT, None, lambda target: _write_output(held.files, target))
         yield from _artifact_files(held.digest.artifacts, run.source_id, report)
+
+
+def _no_numbers(files: RunFiles) -> Iterator[tuple[str, Logged, bytes]]:
+    """What in a history is no number: key, at which step, JSON."""
+    for message in files.messages(History):
+        if isinstance(message, History):
+            found = logged(message)
+            for key, raw in found.leaves:
+                if number_of(raw) is None:
+                    yield key, found, raw
 
 
 def _logs(place: Path) -> Iterator[Path]:

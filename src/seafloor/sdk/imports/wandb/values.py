@@ -25,11 +25,11 @@ def value_of(raw: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return raw.decode("utf-8", "replace")
 
 
@@ -49,6 +49,25 @@ def number_of(raw: bytes) -> float | None:
     if raw[:1] == b'"':
         return SPECIAL_NUMBERS.get(raw[1:-1].decode("utf-8", "replace"))
     return None
+
+
+def step_of(raw: bytes) -> int:
+    """The whole number that JSON is; 0: it is none.
+
+    >>> step_of(b"9007199254740993"), step_of(b"2.0"), step_of(b"NaN")
+    (9007199254740993, 2, 0)
+    """
+    try:
+        return int(raw)
+    except ValueError:
+        number = number_of(raw) or 0.0
+        return int(number) if math.isfinite(number) else 0
+
+
+def time_ms_of(raw: bytes) -> int:
+    """The milliseconds of JSON in seconds; 0: it is none."""
+    number = (number_of(raw) or 0.0) * 1000
+    return round(number) if math.isfinite(number) else 0
 
 
 def leaves(path: tuple[str, ...], raw: bytes) -> Iterator[tuple[str, bytes]]:
