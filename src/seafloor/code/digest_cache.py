@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ class Cached(NamedTuple):
     file: BinaryIO
     sha256: Sha256
     fetched: bool
+
+
+_FETCH_IDLE_S: Final = 3600.0
+"""A fetch that has written nothing for so long is one of a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ class DigestCache:
             if path.suffix != ".lock":
                 with suppress(FileNotFoundError):  # another process makes room as well
                     status = path.stat()
+                    if ".partial-" in path.name and time.time() - status.st_mtime < _FETCH_IDLE_S:
+                        continue  # somebody is fetching it
                     total += status.st_size
                     if path != newest:
                         kept.append((status.st_mtime, status.st_size, path))

@@ -32,7 +32,7 @@ from seafloor.code.receipts import (
     write_receipt,
 )
 from seafloor.domain.code import ArchiveCode, GitCode, LocalizedCode, Receipt, SnapshotCode
-from seafloor.domain.errors import InvalidValue, StoreCorrupt
+from seafloor.domain.errors import InvalidValue, LimitExceeded, StoreCorrupt
 from seafloor.domain.ids import Sha256
 from seafloor.domain.secrets import Secret, no_secrets
 
@@ -299,6 +299,9 @@ def _unpack(cache: DigestCache, wanted: Wanted, folder: Path, rules: ExtractRule
     try:
         with cached.file as file:
             extracted = extract(file, folder, sha256=cached.sha256, rules=rules)
+    except (InvalidValue, LimitExceeded):
+        cache.forget(cached.sha256)  # nobody will want it, unless it was damaged on the way
+        raise
     except StoreCorrupt:
         cache.forget(cached.sha256)
         if cached.fetched:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,10 @@ import pytest
 from archive_corpus import folder, hard, item, link, tar
 from archive_world import FORMS, Place, expected_tree, make_archive, packed, sha256_of
 from git_world import tree_of
-from seafloor.code.archive import ArchiveRequest, check_request
+from seafloor.code.archive import ArchiveRequest, RemoteFacts, check_request
 from seafloor.code.digest_cache import DigestCache, Wanted
+from seafloor.code.file_archive import FileArchive
+from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import old_receipt_path, receipt_path
 from seafloor.domain.code import ArchiveCode, GitCode, SyncMode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, StoreFull
@@ -227,6 +230,52 @@ def test_get__archive_that_is_dropped_while_it_is_read__is_read_to_its_end(tmp_p
         names = {path.name for path in (tmp_path / "cache").iterdir()}
         assert sha256_of(b"1" * 900) not in names
         assert file.read() == b"1" * 900
+
+
+def test_get__beside_a_fetch_that_is_under_way__leaves_that_alone(tmp_path: Path) -> None:
+    cache = DigestCache(tmp_path / "cache", "", lambda _: None, size_bytes_max=1000)
+    under_way = tmp_path / "cache" / f"{'a' * 64}.partial-01234567"
+    left = tmp_path / "cache" / f"{'b' * 64}.partial-01234567"
+    under_way.parent.mkdir()
+    for path in (under_way, left):
+        path.write_bytes(b"x" * 900)
+    os.utime(left, (1, 1))
+
+    def fetch(path: Path) -> Sha256:
+        path.write_bytes(b"2" * 900)
+        return sha256_of(b"2" * 900)
+
+    cache.get(Wanted(sha256_of(b"2" * 900), None, fetch, "an archive")).file.close()
+
+    assert under_way.exists()
+    assert not left.exists()
+
+
+def test_localize__archive_that_was_cut_on_the_way__is_fetched_again_next_time(
+    place: Place,
+) -> None:
+    whole = make_archive("tar.gz")
+    path = place.root / "digits.tar.gz"
+    path.parent.mkdir()
+
+    class Cutting(FileArchive):
+        """A place that does not say how much there is, and a connection that breaks."""
+
+        cut: bool = True
+
+        def facts(self) -> RemoteFacts:
+            return RemoteFacts(None, "first")
+
+        def copy(self, facts: RemoteFacts, write: Callable[[bytes], object]) -> None:
+            write(whole[:-100] if Cutting.cut else whole)
+
+    source = ArchiveCode(path.as_uri(), "digits", etag="first")
+    means = Means(place.root / "cache", lambda *_: None, Cutting)
+    with pytest.raises(InvalidValue, match="cut"):
+        localize(source, code_dir=place.code, means=means)
+    Cutting.cut = False
+
+    assert localize(source, code_dir=place.code, means=means).sha256 == sha256_of(whole)
 
 
 def test_localize__damaged_cached_archive__is_fetched_anew(place: Place, tmp_path: Path) -> None:

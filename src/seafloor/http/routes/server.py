@@ -59,6 +59,7 @@ async def server_info(request: AnyRequest) -> ServerInfo:
 )
 async def make_plan(request: AnyRequest, data: JSONBody[PlanCreate]) -> Plan:
     """What creating this run would do; creates nothing."""
+    check_administrator(request)  # it may ask other places, with the server's credentials
     planned = await application_of(request).plans.make(data.spec, data.code)
     return Plan(
         experiment=planned.experiment,
