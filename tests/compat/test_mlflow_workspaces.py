@@ -460,7 +460,7 @@ def _names(answer: Answer) -> Any:
     if answer.status >= 400:
         return _error(answer)
     found = answer.json.get("workspaces") or [answer.json["workspace"]]
-    return [one["name"] for one in found]
+    return [one["name"] for one in found if not one["name"].startswith("team-")]  # of the clients
 
 
 def _error(answer: Answer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -442,3 +443,23 @@ def test_trace__not_whole_yet__is_not_found_until_its_spans_came(
     assert send(spans(trace_id, {}, {"parent_span_id": struct.pack(">Q", 1)})).status == 200
     assert len(shared_server.get(path)["trace"]["spans"]) == 2
     assert len(shared_server.get(batch)["traces"][0]["spans"]) == 2
+
+
+def test_assessment__changed_by_many_at_once__keeps_what_each_said(
+    shared_server: LiveServer,
+) -> None:
+    trace_id = f"tr-{new_id()}"
+    shared_server.post(API, info(trace_id))
+    source = {"source_type": "HUMAN", "source_id": "me"}
+    body = {"assessment_name": "good", "source": source, "feedback": {"value": True}}
+    path = f"{API}/{trace_id}/assessments"
+    made = shared_server.post(path, {"assessment": body})["assessment"]["assessment_id"]
+
+    def say(number: int) -> int:
+        news = {"assessment": {"metadata": {f"k{number}": "v"}}, "update_mask": "metadata"}
+        return ask(shared_server.url, "PATCH", f"{path}/{made}", body=news).status
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(say, range(40))) == [200] * 40
+    found = shared_server.get(f"{path}/{made}")["assessment"]
+    assert found["metadata"] == {f"k{number}": "v" for number in range(40)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
@@ -15,6 +17,7 @@ from seafloor.domain.traces import (
     SPANS_TAG,
     TOKENS_KEY,
     TOLD_KEY,
+    Assessment,
     AssessmentKind,
     TraceComparison,
     TraceOrder,
@@ -304,6 +307,36 @@ class TraceEndCases(MetadataStoreCases):
         assert made.assessments == (whole, assessment(2))
         with pytest.raises(NotFound):
             await store.assessment_put(assessment(trace_id=trace(2).id))
+
+    async def test_assessment_change__at_the_same_time__each_is_kept(
+        self, store: MetadataStore
+    ) -> None:
+        await store.trace_tell(trace(assessments=(assessment(1), assessment(2))))
+
+        def adding(number: int) -> Callable[[Assessment], Assessment]:
+            return lambda found: replace(found, metadata={**found.metadata, str(number): "x"})
+
+        changes = (
+            store.assessment_change(trace().id, "a-1", adding(number)) for number in range(8)
+        )
+        await asyncio.gather(*changes)
+        (made,) = await store.trace_list([trace().id])
+        keys = {str(number): "x" for number in range(8)}
+        assert made.assessments == (assessment(1, metadata=keys), assessment(2))
+
+    async def test_assessment_change__refused_or_of_none__writes_nothing(
+        self, store: MetadataStore
+    ) -> None:
+        def refuse(_: Assessment) -> Assessment:
+            raise InvalidValue("no")
+
+        told = await store.trace_tell(trace(assessments=(assessment(1),)))
+        with pytest.raises(InvalidValue):
+            await store.assessment_change(trace().id, "a-1", refuse)
+        for trace_id, assessment_id in ((trace().id, "a-2"), (trace(2).id, "a-1")):
+            with pytest.raises(NotFound):
+                await store.assessment_change(trace_id, assessment_id, lambda found: found)
+        assert await store.trace_list([trace().id]) == (told,)
 
     async def test_assessment__overriding_another__which_is_valid_again_after(
         self, store: MetadataStore

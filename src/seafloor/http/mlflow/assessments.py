@@ -79,10 +79,13 @@ async def update(
     if not body.update_mask:
         raise words.missing("update_mask")
     await check_trace_writes(request, [trace_id])
-    found = await _assessment(request, trace_id, assessment_id)
-    changes = _changes(found, body.assessment, _paths(body.update_mask))
-    made = replace(found, **changes, updated_ms=app.clock.now_ns() // 1_000_000)
-    await app.stores.metadata.assessment_put(made)
+    news, paths = body.assessment, _paths(body.update_mask)
+    now_ms = app.clock.now_ns() // 1_000_000
+
+    def change(found: Assessment) -> Assessment:
+        return replace(found, **_changes(found, news, paths), updated_ms=now_ms)
+
+    made = await app.stores.metadata.assessment_change(trace_id, assessment_id, change)
     return {"assessment": assessment_json(made)}
 
 

@@ -8,7 +8,7 @@ never leaves the store, only ``domain.errors`` do. Deleted objects stay readable
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -650,6 +650,20 @@ class TraceEndRecords(Protocol):
 
         Raises:
             NotFound: no such trace, or none of the id that it overrides. Nothing was written.
+        """
+        ...
+
+    async def assessment_change(
+        self, trace_id: str, assessment_id: str, change: Callable[[Assessment], Assessment]
+    ) -> Assessment:
+        """Make another of an assessment; changes at the same time are made one after the other.
+
+        Args:
+            change: Makes it of the stored one; keeps both ids. It may be asked more than once, and
+                what it raises is raised.
+
+        Raises:
+            NotFound: no such trace, or it has no such assessment. Nothing was written.
         """
         ...
 

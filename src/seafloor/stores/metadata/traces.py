@@ -7,7 +7,7 @@ import math
 
 import msgspec
 
-from seafloor.domain.errors import InvalidValue, LimitExceeded, nearest
+from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound, nearest
 from seafloor.domain.search import Comparison, Identifier, Operator, Subject
 from seafloor.domain.traces import (
     SPAN_ATTRIBUTES,
@@ -33,6 +33,14 @@ _LISTS = frozenset({Operator.IN, Operator.NOT_IN})
 NULLNESS = frozenset({Operator.IS_NULL, Operator.IS_NOT_NULL})
 _LABELS = (TraceSubject.TAG, TraceSubject.METADATA)
 _ASSESSMENTS = (TraceSubject.FEEDBACK, TraceSubject.EXPECTATION)
+
+
+def no_assessment(trace_id: str, assessment_id: str) -> NotFound:
+    """That a trace has no such assessment, in the words that MLflow's clients know."""
+    return NotFound(
+        f"Assessment with ID '{assessment_id}' not found for trace '{trace_id}'",
+        field="assessment_id",
+    )
 
 
 def check_trace_query(query: TraceQuery) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -36,6 +36,7 @@ from seafloor.stores.metadata.traces import (
     is_number,
     json_forms,
     json_text,
+    no_assessment,
     number_in,
 )
 
@@ -192,6 +193,18 @@ class MemoryTraces:
                 )
             found = _with_valid(found, assessment.overrides, valid=False)
         self._rows.traces[found.id] = _with(found, assessment)
+
+    async def assessment_change(
+        self, trace_id: str, assessment_id: str, change: Callable[[Assessment], Assessment]
+    ) -> Assessment:
+        """See ``TraceEndRecords``."""
+        found = self._trace(trace_id)
+        for one in found.assessments:
+            if one.id == assessment_id:
+                made = change(one)
+                self._rows.traces[trace_id] = _with(found, made)
+                return made
+        raise no_assessment(trace_id, assessment_id)
 
     async def assessment_delete(self, trace_id: str, assessment_id: str) -> None:
         """See ``TraceEndRecords``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import zstandard
@@ -37,7 +37,7 @@ from seafloor.stores.metadata.sql.tables import (
     trace_span,
 )
 from seafloor.stores.metadata.sql.trace_search import METADATA, TAG
-from seafloor.stores.metadata.traces import json_text, number_in
+from seafloor.stores.metadata.traces import json_text, no_assessment, number_in
 
 IDS_AT_ONCE = 1_000
 
@@ -219,6 +219,22 @@ class SqlTraces:
             _put_assessment(connection, assessment)
 
         await self._database.write(write)
+
+    async def assessment_change(
+        self, trace_id: str, assessment_id: str, change: Callable[[Assessment], Assessment]
+    ) -> Assessment:
+        """See ``TraceEndRecords``."""
+
+        def write(connection: Connection) -> Assessment:
+            check_trace(connection, trace_id)
+            found = _assessment(connection, trace_id, assessment_id)
+            if found is None:
+                raise no_assessment(trace_id, assessment_id)
+            made = change(found)
+            _put_assessment(connection, made)
+            return made
+
+        return await self._database.write(write)
 
     async def assessment_delete(self, trace_id: str, assessment_id: str) -> None:
         """See ``TraceEndRecords``."""
