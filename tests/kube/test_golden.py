@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,6 +130,48 @@ def test_seed__its_pod__has_exactly_its_parts() -> None:
     assert main["command"][-1] == "python training-job/train.py --epochs 10"
     assert main["workingDir"] == "/code"
     assert pod["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("name", ["run-torch", "run-tensorflow", "run-strict-torch"])
+def test_distributed__every_task__is_told_of_the_others_by_names_they_have(name: str) -> None:
+    manifests = CASES[name].render().manifests
+    (service,) = [one["metadata"] for one in manifests if one["kind"] == "Service"]
+    zone = f"{service['name']}.{service['namespace']}.svc"
+    told: dict[str, dict[str, str]] = {}
+    for one in manifests:
+        if one["kind"] == "Pod":
+            assert one["spec"]["subdomain"] == service["name"]
+            env = one["spec"]["containers"][0]["env"]
+            host = f"{one['spec']['hostname']}.{zone}"
+            told[host] = {each["name"]: each["value"] for each in env if "value" in each}
+    world = {host: env for host, env in told.items() if "RANK" in env}
+    apart = {host.rpartition(f".{zone}")[0][:-2] for host in told.keys() - world.keys()}
+    assert apart <= {"ps", "evaluator"}
+    assert sorted(int(env["RANK"]) for env in world.values()) == list(range(len(world)))
+    (first,) = [host for host, env in world.items() if env["RANK"] == "0"]
+    for env in world.values():
+        assert env["MASTER_ADDR"] == env["PET_MASTER_ADDR"] == first
+        assert int(env["WORLD_SIZE"]) == int(env["PET_NNODES"]) == len(world)
+        assert env["RANK"] == env["NODE_RANK"] == env["PET_NODE_RANK"]
+    for host, env in told.items():
+        if "TF_CONFIG" not in env:
+            continue
+        config = json.loads(env["TF_CONFIG"].replace("$$", "$"))
+        task = config["task"]
+        assert host.startswith(f"{task['type']}-{task['index']}.")
+        listed = {each.partition(":")[0] for hosts in config["cluster"].values() for each in hosts}
+        assert listed == {each for each in told if not each.startswith("evaluator")}
+        if task["type"] != "evaluator":
+            assert config["cluster"][task["type"]][task["index"]].startswith(f"{host}:")
+
+
+def test_serving__with_an_autoscaler__leaves_the_number_to_it() -> None:
+    by_kind = {one["kind"]: one["spec"] for one in CASES["serving-scaled"].render().manifests[1:]}
+    assert "replicas" not in by_kind["Deployment"]
+    assert by_kind["HorizontalPodAutoscaler"]["minReplicas"] == 2
+    fixed = {one["kind"]: one for one in CASES["serving-git"].render().manifests}
+    assert fixed["Deployment"]["spec"]["replicas"] == 1
+    assert "HorizontalPodAutoscaler" not in fixed
 
 
 def test_notebook__with_code__begins_in_the_home_that_stays() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.kube.cases import ENVIRONMENT, HTTPS, policy_of
 from tests.kube.restricted import violations
@@ -55,6 +55,9 @@ def expanded(text: str, variables: dict[str, str]) -> str:
 
 
 @given(texts)
+@example("$$x")
+@example("$$(HOME)")
+@example("$$$")
 def test_literal__of_any_text__is_that_text_again_for_the_command(text: str) -> None:
     variables = {"HOME": "/root", "": "empty", "date": "no"}
     assert expanded(literal(text), variables) == text

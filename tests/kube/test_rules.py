@@ -249,6 +249,8 @@ def test_codes__of_a_run__decide_its_names() -> None:
         for code in (HTTPS, ARCHIVE)
     }
     assert len(notebooks) == 1
+    other_project = made("notebook", {**NOTEBOOK, "project": "vision"}).manifests[0]
+    assert other_project["metadata"]["name"] not in notebooks
 
 
 def test_policy__every_field__is_documented_with_its_default() -> None:
