@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from seafloor.domain.cluster_specs import parse_cluster_spec
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode, SnapshotCode
 from seafloor.domain.ids import GitCommit, Sha256
@@ -166,6 +168,8 @@ _CODES: dict[str, tuple[CodeSource | None, str]] = {
     "git": (HTTPS, "plain"),
     "git-token": (HTTPS, "token"),
     "git-ssh": (SSH, "ssh"),
+    "git-own-secret": (msgspec.structs.replace(SSH, secret="team-git"), "token"),
+    "git-lfs-own-secret": (msgspec.structs.replace(HTTPS, secret="team-git"), "lfs"),
     "git-lfs": (HTTPS, "lfs"),
     "archive": (ARCHIVE, "ours"),
     "snapshot": (SNAPSHOT, "ours"),

@@ -111,6 +111,8 @@ def test_code__that_pods_cannot_reach_or_that_may_change__is_refused() -> None:
             made("experiment", RUN, code=GitCode(url, COMMIT, "repo"))
     with pytest.raises(InvalidValue, match="sha256"):
         made("experiment", RUN, code=ArchiveCode("s3://b/a.zip", "a", etag="x"))
+    with pytest.raises(Forbidden, match="Rule `secrets`"):
+        made("experiment", RUN, code=msgspec.structs.replace(HTTPS, secret="root"))
     with pytest.raises(NotSupported, match="git-sync"):
         made("experiment", RUN, code=SSH, policy="lfs")
 
@@ -132,6 +134,11 @@ UNSOUND: list[tuple[str, dict[str, Any], str]] = [
     ("experiment", {**RUN, "secrets": {"A B": "team/key"}}, "secrets.A B"),
     ("experiment", {**RUN, "secrets": {"/code/x": "team"}}, "secrets./code/x"),
     ("experiment", {**RUN, "secrets": {"/a": "team/.."}}, "secrets./a"),
+    (
+        "experiment",
+        {**RUN, "code": {"sync_mode": "git", "url": "https://a/b", "secret": "a_b"}},
+        "code.secret",
+    ),
     ("experiment", {**RUN, "volumes": [{"volume": "My Data", "path": "/d"}]}, "volumes[0].volume"),
     ("experiment", {**RUN, "volumes": [{"volume": "v", "path": "/tmp/"}]}, "volumes[0].path"),
     (

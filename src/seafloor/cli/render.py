@@ -119,6 +119,8 @@ def _server_images(given: Given, spec: ClusterSpec, known: Container[str]) -> di
 
 def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
     """Make the code immutable, as far as pods need it."""
+    import msgspec
+
     from seafloor.cli.submissions import absolute_url
     from seafloor.code.archive import ArchiveRequest, check_request
     from seafloor.domain.code import ImageCode, SyncMode
@@ -134,7 +136,8 @@ def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
     if code.sync_mode is SyncMode.GIT:
         from seafloor.code.git import resolve_git
 
-        return resolve_git(url, code.ref)
+        # By what this machine knows of the repository; the pod will use the secret.
+        return msgspec.structs.replace(resolve_git(url, code.ref), secret=code.secret)
     return check_request(
         ArchiveRequest(
             url=url,

@@ -148,6 +148,8 @@ def parse_cluster_spec(data: object) -> ClusterSpec | EnvironmentSpec:
         _check_resources(resources, field)
     for name, text in spec.secrets.items():
         parse_secret(name, text)
+    if spec.code is not None and spec.code.secret is not None:
+        _check_object(spec.code.secret, "code.secret")
     _check_volumes(spec)
     return spec
 
@@ -293,6 +295,14 @@ def _check_resources(resources: ResourcesSpec, field: str) -> None:
         )
     if resources.shared_memory is not None:
         parse_memory(resources.shared_memory, field=f"{field}.shared_memory")
+
+
+def _check_object(name: str, field: str) -> None:
+    if not _OBJECT.match(name):
+        raise InvalidValue(
+            'Objects of a cluster are named by lower-case letters, digits, "-" and ".".',
+            field=field,
+        )
 
 
 def _check_volumes(spec: ClusterSpec) -> None:

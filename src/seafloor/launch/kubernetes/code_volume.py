@@ -16,6 +16,7 @@ from seafloor.launch.kubernetes.parts import Parts
 from seafloor.launch.kubernetes.policy import Policy
 from seafloor.launch.kubernetes.resources import init_resources
 from seafloor.launch.kubernetes.rules import refuse
+from seafloor.launch.kubernetes.rules import secret as check_secret
 from seafloor.launch.kubernetes.secrets import FILE_MODE, secret_variable
 from seafloor.launch.kubernetes.security import container_security
 from seafloor.launch.kubernetes.server import server_variables
@@ -97,14 +98,15 @@ def _git_sync(code: GitCode, policy: Policy) -> _Filled:
     mounts = [_MOUNT]
     volumes: tuple[Manifest, ...] = ()
     env: list[Manifest] = []
-    if rules.secret is not None and over_ssh and rules.auth == "ssh":
+    secret = _secret(code, policy, over_ssh=over_ssh)
+    if secret is not None and over_ssh:
         # ssh asks who the user is, and any user may be ours.
         arguments.append("--add-user")
         mounts.append({"name": "git-secret", "mountPath": _SSH_PATH, "readOnly": True})
-        source = {"secretName": rules.secret, "defaultMode": FILE_MODE}
+        source = {"secretName": secret, "defaultMode": FILE_MODE}
         volumes = ({"name": "git-secret", "secret": source},)
-    elif rules.secret is not None and not over_ssh and rules.auth == "token":
-        env = _credentials(rules.secret, "GITSYNC_")
+    elif secret is not None:
+        env = _credentials(secret, "GITSYNC_")
     return volumes, {
         "name": GIT_CONTAINER,
         "image": policy.images.git_sync,
@@ -114,6 +116,15 @@ def _git_sync(code: GitCode, policy: Policy) -> _Filled:
         "volumeMounts": mounts,
         "securityContext": container_security(policy, writes_root=bool(volumes)),
     }
+
+
+def _secret(code: GitCode, policy: Policy, *, over_ssh: bool) -> str | None:
+    """The Secret that reaches a repository: the spec's, else the policy's if of that kind."""
+    if code.secret is not None:
+        check_secret(policy, code.secret, field="code.secret")
+        return code.secret
+    fits = (policy.git.auth == "ssh") == over_ssh
+    return policy.git.secret if fits else None
 
 
 def _credentials(secret: str, prefix: str) -> list[Manifest]:
@@ -132,8 +143,9 @@ def _by_localizer(code: GitCode, policy: Policy) -> _Filled:
             "policy, or use https.",
             field="code.url",
         )
-    if policy.git.secret is not None and policy.git.auth == "token":
-        env = _credentials(policy.git.secret, "GIT_")
+    secret = _secret(code, policy, over_ssh=False)
+    if secret is not None:
+        env = _credentials(secret, "GIT_")
         env += [
             variable("GIT_CONFIG_COUNT", "1"),
             variable("GIT_CONFIG_KEY_0", "credential.helper"),

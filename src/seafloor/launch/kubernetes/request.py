@@ -52,10 +52,7 @@ def identify(request: PodRequest, policy: Policy) -> Identity:
     changed in place, so theirs come from project and name.
     """
     spec, kind = request.spec, request.kind
-    content = [
-        msgspec.json.encode(part, order="deterministic")
-        for part in (spec, request.code, request.images, policy)
-    ]
+    content = [_content(part) for part in (spec, request.code, request.images, policy)]
     parts = (
         [hashlib.sha256(part).hexdigest() for part in content]
         if kind is WorkloadKind.RUN
@@ -76,3 +73,16 @@ def identify(request: PodRequest, policy: Policy) -> Identity:
         code=request.code,
         owner_uid=request.owner_uid,
     )
+
+
+def _content(part: object) -> bytes:
+    """What a part says; a field that a later version adds, and nobody gives, changes no name."""
+    return msgspec.json.encode(_said(msgspec.to_builtins(part)), order="deterministic")
+
+
+def _said(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    fields: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]  # builtins of a struct
+    made = {name: _said(item) for name, item in fields.items()}
+    return {name: item for name, item in made.items() if item not in (None, {}, [])}
