@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
+import random
+import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 
+import seafloor
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import SourceError
 from seafloor.environments.archive import Damaged, list_folder, pack, unpack
@@ -238,3 +245,58 @@ async def test_limit__exceeded_by_what_is_in_use__removes_nothing(
     run.rmdir()
     assert await cache.remove(built.digest) > 0
     assert await cache.find(built.digest) is None
+
+
+# Fetches as a server would, from a folder of objects, and says when it has begun.
+FETCHING = """
+import asyncio, pathlib, sys
+import msgspec
+from seafloor.domain.environments import EnvironmentLock
+from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.stored import EnvironmentArchives
+from seafloor.environments.uv_command import PackageSource
+from seafloor.stores.objects.local.store import LocalObjectStore
+
+async def fetch(root, objects, lock):
+    cache = EnvironmentCache(
+        pathlib.Path(root),
+        packages=PackageSource(offline=True),
+        archives=EnvironmentArchives(LocalObjectStore(pathlib.Path(objects))),
+    )
+    told = lambda sentence: print(sentence, flush=True)
+    await cache.get(msgspec.json.decode(lock, type=EnvironmentLock), told)
+
+asyncio.run(fetch(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("objects", ["folder"], indirect=True)
+async def test_get__killed_while_it_fetches__next_fetches_whole(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
+) -> None:
+    lock, built = await stored(tmp_path, objects, shelf)
+    root = tmp_path / "second"
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", FETCHING, root, tmp_path / "objects", msgspec.json.encode(lock)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(seafloor.__file__).parents[1])},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("fetching")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, 0.4))
+        process.kill()
+        process.communicate(timeout=60)
+        found = await machine(root, objects).find(lock.digest)
+        if found is not None:  # it was faster: begin anew
+            assert set(list_folder(found.path)) == set(list_folder(built.path))
+            shutil.rmtree(found.path)
+    fetched = await machine(root, objects).get(lock)
+    assert fetched.fetched
+    assert set(list_folder(fetched.path)) == set(list_folder(built.path))
+    assert printed_by(fetched.path / "bin" / "sing") == "2.0"
