@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from seafloor.cli.submissions import SubmissionOptions, make_submission, resolve_code
+from seafloor.code import snapshot_memory
+from seafloor.domain.code import SnapshotCode
+from seafloor.sdk.client import Client
+
+
+class Server:
+    """What a submission asks of a server, as a client sees it: it counts what is sent."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        self.sent = 0
+        self.snapshots = self
+
+    def exists(self, sha256: str) -> bool:
+        return sha256 in self.kept
+
+    def put(self, sha256: str, archive: Path) -> None:
+        assert archive.stat().st_size
+        self.kept.add(sha256)
+        self.sent += 1
+
+    def plan(self, _asked: object) -> None:
+        """Agree."""
+
+
+def resolved(folder: Path, server: Server) -> SnapshotCode:
+    submission = make_submission(SubmissionOptions(command=("true",), folder=folder))
+    code = resolve_code(submission, warn=print, client=lambda: cast("Client", server))
+    assert isinstance(code, SnapshotCode)
+    return code
+
+
+@pytest.mark.parametrize("server_lost_it", [False, True])
+def test_resolve_code__unchanged_folder__is_sent_only_if_the_server_does_not_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, server_lost_it: bool
+) -> None:
+    monkeypatch.setenv("SEAFLOOR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(snapshot_memory, "SETTLED_NS", -60_000_000_000)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "train.py").write_text("print()\n")
+    server = Server()
+    first = resolved(folder, server)
+    assert server.sent == 1
+    if server_lost_it:
+        server.kept.clear()
+
+    assert resolved(folder, server) == first
+
+    assert server.sent == 1 + server_lost_it
+    assert len(list((tmp_path / "home/snapshots").iterdir())) == 1
