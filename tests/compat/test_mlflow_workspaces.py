@@ -8,13 +8,14 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from http_world import Answer, ask
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 from mlflow_world import REQUIREMENTS, mlflow_server, python_with
+from seafloor.app.tokens import Tokens
 from seafloor.http.mlflow.router import mlflow_router
 
 pytestmark = pytest.mark.timeout(900)
@@ -255,8 +256,9 @@ NO_IDS = {
 class Side:
     """A server with an experiment, run, model and trace in one workspace, and another beside."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, data: Path | None = None) -> None:
         self.url = url
+        self.data = data
         for name in ("theirs", "mine"):
             made = self.ask("POST", f"{V3}/workspaces", {"name": name}, workspace=None)
             assert made.status == 201, made
@@ -344,7 +346,7 @@ class Side:
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
     env = {"SEAFLOOR_SERVER__WORKSPACES": "true"}
     server = LiveServer(tmp_path_factory.mktemp("ours") / "data", env=env).start()
-    yield Side(server.url)
+    yield Side(server.url, server.data)
     server.stop()
 
 
@@ -406,6 +408,33 @@ def test_workspace__beside_mlflows__answers_alike(ours: Side, real: Side) -> Non
         if alike is bool(case.differs):
             odd.append((case, mine.status, mine.body, theirs.status, theirs.body))
     assert odd == [], "\n".join(map(repr, odd))
+
+
+def test_workspace__of_a_task_that_names_none__is_its_runs(ours: Side) -> None:
+    assert ours.data is not None
+    spec = {"name": "in theirs", "command": ["sleep", "600"], "project": "theirs"}
+    launched = ask(ours.url, "POST", "/api/v1/runs", body={"spec": spec}).json
+    run_id, experiment_id = launched["id"], str(launched["experiment"]["id"])
+    key = (ours.data / "token.key").read_bytes()
+    token = Tokens(key, cast(Any, None), cast(Any, None)).issue(run_id, 1)
+
+    def asked(method: str, path: str, body: Any, **more: str) -> int:
+        headers = {"Authorization": f"Bearer {token}", **more}
+        return ask(ours.url, method, V2 + path, body=body, headers=headers).status
+
+    point = {"run_id": run_id, "key": "k", "value": 1, "timestamp": 1}
+    mine = {"experiment_id": ours.ids["own"], "start_time": 1}
+    try:
+        assert asked("POST", "/runs/log-metric", point) == 200
+        assert asked("GET", f"/runs/get?run_id={run_id}", None) == 200
+        assert asked("POST", "/runs/create", mine | {"experiment_id": experiment_id}) == 200
+        assert asked("POST", "/runs/create", mine) == 404
+        elsewhere = {"X-MLFLOW-WORKSPACE": "mine"}
+        assert asked("POST", "/runs/log-metric", point, **elsewhere) == 404
+    finally:
+        path = f"/api/v1/runs/{run_id}"
+        ask(ours.url, "POST", f"{path}/stop")
+        wait_for(lambda: ask(ours.url, "GET", path).json["ended_ns"], what="the end of the task")
 
 
 NAMES = ["nowhere", "Upper", "a", "x" * 64, "api", "-a", "a_b", "größe"]
