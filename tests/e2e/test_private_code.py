@@ -126,7 +126,7 @@ def test_run__private_repository__the_secret_is_seen_nowhere(
             assert run["run"]["code"]["secret"] == "forge"
             assert run["run"]["code"]["commit"] == repository.head
             told = user.cli("reproduce", "@last")
-            assert "only the server has" in told.stdout
+            assert "still has commit" in told.stdout  # the server looked, with the secret
             # The same with a password that is not right (any more).
             remote.password = "another"
             failed = user.cli("run", "--git", url, "--secret", "forge", "--", "true")

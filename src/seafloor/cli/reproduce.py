@@ -63,20 +63,22 @@ def reproduce(given: Given, *, run: str) -> int:
 def _code(client: Client, run: RunView) -> Finding:
     from seafloor.code.git import resolve_git
     from seafloor.domain.code import ArchiveCode, GitCode, ImageCode
-    from seafloor.domain.errors import SourceError
+    from seafloor.domain.errors import CallerError, SourceError
+    from seafloor.wire.server import PlanCreate
 
     code = run.code
     if code is None:
         if run.origin == "launched":
             return Finding("code", "yes", "It has none but its command.")
         return Finding("code", "no", "An outside program made it, and kept no code here.")
-    if isinstance(code, GitCode) and code.secret is not None:
-        why = f"{code.url} is reached with the secret {code.secret}, which only the server has."
-        return Finding("code", "unproven", why)
     if isinstance(code, GitCode):
         try:
-            resolve_git(code.url, code.commit)
-        except SourceError as error:
+            if code.secret is None:
+                resolve_git(code.url, code.commit)
+            else:  # the server has it
+                spec_code = {**run.spec["code"], "ref": code.commit}
+                client.plan(PlanCreate({**run.spec, "code": spec_code}))
+        except (CallerError, SourceError) as error:
             return Finding("code", "no", f"Commit {code.commit[:12]}: {error.message}")
         return Finding("code", "yes", f"{code.url} still has commit {code.commit[:12]}.")
     if isinstance(code, ImageCode):

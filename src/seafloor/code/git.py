@@ -197,6 +197,7 @@ class _Remote:
             timeout_s=max(0.1, self.deadline_s - time.monotonic()),
             ssh_command=self.reach.ssh_command,
             env=self.reach.env,
+            hidden=self.reach.hidden,
         )
         return run_git(arguments, cwd=cwd, options=options)
 

@@ -7,15 +7,17 @@ gives what is in it to the hosts of that secret and to no other.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
+import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from seafloor.code.git_command import ssh_command
 from seafloor.code.git_url import GitUrl, parse_git_url
@@ -33,6 +35,8 @@ PRIVATE_KEY: Final = "ssh-privatekey"
 KNOWN_HOSTS: Final = "known_hosts"
 AUTHORITY: Final = "ca.crt"
 
+_PREFIX: Final = "seafloor-git-secret-"
+_LOCK: Final = "lock"
 _TOKEN_USER: Final = "x-access-token"  # noqa: S105
 """What most hosts take, or look past, beside a token."""
 
@@ -48,12 +52,14 @@ class GitReach:
 
     Args:
         secret: Name of the secret that is used, for messages.
+        hidden: Its values that must not stand in what git says.
     """
 
     config: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     ssh_command: str | None = None
     secret: str | None = None
+    hidden: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class GitAccess:
         hosts: Those that have the secret.
         config, env: For them.
         ssh: What reaches them by ssh; None: as this machine is set up.
+        hidden: What must not stand in what git says.
     """
 
     secret: str | None = None
@@ -72,6 +79,7 @@ class GitAccess:
     config: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     ssh: str | None = None
+    hidden: tuple[str, ...] = field(default=(), repr=False)
 
     def to(self, url: str) -> GitReach:
         """Say how git reaches an address."""
@@ -79,7 +87,9 @@ class GitAccess:
         if self.secret is None or _host(address) not in self.hosts:
             return GitReach(ssh_command=ssh_command(url))
         ssh = self.ssh if address.is_ssh else None
-        return GitReach(self.config, self.env, ssh or ssh_command(url), self.secret)
+        return GitReach(
+            self.config, self.env, ssh or ssh_command(url), self.secret, hidden=self.hidden
+        )
 
 
 AS_SET_UP: Final = GitAccess()
@@ -105,8 +115,25 @@ def git_access(url: str, secret: Secret | None) -> Generator[GitAccess]:
     hosts = frozenset((secret.text(HOSTS) or "").lower().split())
     _check(address, secret, hosts)
     place = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="seafloor-git-", dir=place) as folder:
-        yield _made(address, secret, hosts, Path(folder))
+    _remove_leftovers(Path(tempfile.gettempdir()) if place is None else place)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as name:
+        folder = Path(name)
+        # Held for as long as we live: so others can tell what a killed process left.
+        with open(folder / _LOCK, "xb", opener=_private) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield _made(address, secret, hosts, folder)
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Remove the folders of processes that were killed: nobody holds their locks any more.
+
+    One without a lock is being made at this moment, or is another user's.
+    """
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError), (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock.fileno()).st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(address: GitUrl, secret: Secret, hosts: frozenset[str]) -> None:
@@ -151,10 +178,14 @@ def _made(address: GitUrl, secret: Secret, hosts: frozenset[str], folder: Path) 
         # The variable goes before any setting, also before one that the machine has.
         env += (("GIT_SSL_CAINFO", str(_write(folder / AUTHORITY, secret[AUTHORITY]))),)
     if PRIVATE_KEY in secret:
-        key = _write(folder / "key", secret[PRIVATE_KEY].rstrip() + b"\n")
+        # What was pasted may have the line ends of another system, or lack the last one.
+        text = secret[PRIVATE_KEY].replace(b"\r\n", b"\n").rstrip() + b"\n"
+        key = _write(folder / "key", text)
         known = _write(folder / KNOWN_HOSTS, secret.get(KNOWN_HOSTS, b""))
         ssh = _strict_ssh(key, known)
-    return GitAccess(secret.name, hosts, config, env, ssh)
+    password = secret.text(TOKEN if TOKEN in secret else PASSWORD)
+    hidden = () if password is None else (password, quote(password, safe=""))
+    return GitAccess(secret.name, hosts, config, env, ssh, hidden=hidden)
 
 
 def _credential(secret: Secret) -> bytes:
@@ -181,10 +212,13 @@ def _strict_ssh(key: Path, known: Path) -> str:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with open(path, "xb", opener=_private) as file:
         file.write(content)
     return path
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _host(address: GitUrl) -> str | None:

@@ -219,6 +219,7 @@ class GitCache:
             timeout_s=FETCH_TIMEOUT_S,
             ssh_command=reach.ssh_command,
             env=reach.env,
+            hidden=reach.hidden,
         )
         return run_git(arguments, cwd=self.folder, options=options)
 

@@ -145,7 +145,9 @@ class GitCheckouts:
     def _large_files(self, source: GitCode, folder: Path, check: TreeCheck) -> int:
         if not check.pointers:
             return 0
-        storage = self.cache_dir / "git-lfs"
+        # As with commits: what a secret opened is not there for those who do not name it.
+        secret = self.access.to(source.url).secret
+        storage = self.cache_dir / ("git-lfs" if secret is None else f"git-lfs-{secret}")
         return fetch_large_files(
             folder,
             check.pointers,

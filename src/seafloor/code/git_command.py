@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -109,6 +109,7 @@ class GitOptions:
         timeout_s: After this it is killed with everything it started.
         ssh_command: What to reach ssh hosts with, when the user configured something.
         env: More variables for this command.
+        hidden: Taken out of what it says: a server may repeat what it was sent.
     """
 
     config: tuple[str, ...] = ()
@@ -116,6 +117,7 @@ class GitOptions:
     timeout_s: float = LOCAL_TIMEOUT_S
     ssh_command: str | None = None
     env: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[str, ...] = field(default=(), repr=False)
 
 
 _DEFAULT: Final = GitOptions()
@@ -173,7 +175,10 @@ def run_git(
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    said = _CREDENTIALS.sub("", stderr.decode("utf-8", "replace"))
+    said = stderr.decode("utf-8", "replace")
+    for value in options.hidden:
+        said = said.replace(value, "***")
+    said = _CREDENTIALS.sub("", said)
     return GitResult(code=process.wait(), stdout=stdout, stderr=said)
 
 

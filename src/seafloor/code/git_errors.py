@@ -123,7 +123,12 @@ _CASES_WITH_SECRET: Final = (
         'put its line into the key "known_hosts" of the secret "{secret}".',
     ),
     _Case(
-        ("permission denied (", "error in libcrypto", "invalid format"),
+        ("error in libcrypto", "incorrect passphrase", "invalid format"),
+        'The key "ssh-privatekey" of the secret "{secret}" cannot be read: it is damaged, or has a '
+        "passphrase. Set one that has none, from its file.",
+    ),
+    _Case(
+        ("permission denied (",),
         'The host of {url} refused the ssh key of the secret "{secret}": add its public part '
         "there, with the right to read the repository.",
     ),
@@ -133,7 +138,12 @@ _CASES_WITH_SECRET: Final = (
         'key "ca.crt" of the secret "{secret}".',
     ),
     _Case(
-        ("authentication failed", "terminal prompts disabled", "returned error: 401"),
+        ("could not read username", "could not read password"),
+        "{url} leads to another host, which asks for a password, and the secret "
+        '"{secret}" is not for that one. Use the address that it leads to, or set the key "hosts".',
+    ),
+    _Case(
+        ("authentication failed", "returned error: 401"),
         'The host of {url} refused the user or the password of the secret "{secret}": set them '
         "anew.",
     ),

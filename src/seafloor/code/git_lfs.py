@@ -81,6 +81,7 @@ def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:
             timeout_s=FETCH_TIMEOUT_S,
             ssh_command=reach.ssh_command,
             env=reach.env,
+            hidden=reach.hidden,
         ),
     )
     run_git(["config", "--unset", "lfs.storage"], cwd=folder)

@@ -6,6 +6,7 @@ import os
 import pickle
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pytest
 
 from git_ssh import GitSshServer
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
+from seafloor.code import git_access as git_access_module
+from seafloor.code import git_checkout
 from seafloor.code.file_archive import FileArchive
 from seafloor.code.git import resolve_git
 from seafloor.code.git_access import git_access
-from seafloor.code.git_command import KNOWN_HOSTS
+from seafloor.code.git_command import KNOWN_HOSTS, GitOptions, run_git
 from seafloor.code.localize import Means, localize
 from seafloor.domain.code import GitCode, Receipt
 from seafloor.domain.errors import InvalidValue, NotFound, SourceError
@@ -111,19 +114,28 @@ def assert_is(root: Path, receipt: Receipt, repository: Repository) -> None:
             assert CANARY.encode() not in path.read_bytes(), path
 
 
-def leftovers() -> set[Path]:
-    return {path for place in ("/dev/shm", "/tmp") for path in Path(place).glob("seafloor-git-*")}
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where secrets lie while git works; nobody else's are there."""
+    place = tmp_path / "memory"
+    place.mkdir()
+    monkeypatch.setattr(git_access_module, "_MEMORY", place)
+    return place
 
 
 def test_localize__https_with_a_token__is_what_was_committed(
-    https: GitServer, repository: Repository, authority: tuple[Path, Path], tmp_path: Path
+    https: GitServer,
+    repository: Repository,
+    authority: tuple[Path, Path],
+    tmp_path: Path,
+    memory: Path,
 ) -> None:
-    secret, before = with_authority(authority), leftovers()
+    secret = with_authority(authority)
     source = resolve_git(f"{https.url}/app.git", "main", secret=secret)
     assert source.secret == "forge"
     receipt = localized(tmp_path / "place", source, secret)
     assert_is(tmp_path / "place", receipt, repository)
-    assert leftovers() <= before
+    assert list(memory.iterdir()) == []
 
 
 def test_localize__ssh_with_a_key__is_what_was_committed(
@@ -171,7 +183,7 @@ def test_resolve__redirected_to_another_host__it_does_not_get_the_secret(
     http: GitServer, served: Path
 ) -> None:
     elsewhere = http.url.replace("127.0.0.1", "localhost")
-    refused = pytest.raises(SourceError, match="refused the user or the password")
+    refused = pytest.raises(SourceError, match="leads to another host")
     with GitServer(served, redirect=elsewhere) as first, refused:
         resolve_git(f"{first.url}/app.git", None, secret=TOKEN)
     assert http.authorized == 0
@@ -275,3 +287,63 @@ def test_known_hosts__of_the_forges__are_as_they_publish_them() -> None:
         "bitbucket.org": "SHA256:ybgmFkzwOSotHTHLJgHO0QN8L0xErw6vd0VhFA9m3SM",
         "ssh.dev.azure.com": "SHA256:ohD8VZEXGWo6Ez8GSEJQ9WpafgLFsOfLOtGGQCQo6Og",
     }
+
+
+def test_localize__commit_that_a_secret_opened__is_not_there_for_those_without(
+    http: GitServer, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    source = resolve_git(f"{http.url}/app.git", None, secret=TOKEN)
+    localized(place, source, TOKEN)
+    without = msgspec.structs.replace(source, secret=None, folder="other")
+    with pytest.raises(SourceError, match="asks for a password"):
+        localized(place, without, TOKEN)
+    assert not (place / "code" / "other").exists()
+
+
+def test_check_out__large_files__each_secret_has_a_store_of_its_own(
+    http: GitServer, served: Path, repository: Repository, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 5\n"
+    repository.commit({".gitattributes": "*.bin filter=lfs\n", "a.bin": pointer})
+    copy_as_served(repository, served, "app.git")
+    stores: list[Path] = []
+
+    def fetched(*_given: object, storage: Path, **_more: object) -> int:
+        stores.append(storage)
+        return 0
+
+    monkeypatch.setattr(git_checkout, "fetch_large_files", fetched)
+    for name in ("forge", "other"):
+        secret = Secret(name, TOKEN)
+        source = resolve_git(f"{http.url}/app.git", None, secret=secret)
+        localized(tmp_path / "place", source, secret)
+    assert [store.name for store in stores] == ["git-lfs-forge", "git-lfs-other"]
+
+
+def test_access__folder_that_a_killed_process_left__is_removed_and_one_in_use_is_not() -> None:
+    with git_access("https://127.0.0.1/a.git", TOKEN) as used:
+        (held,) = {Path(value).parent for _, value in used.env}
+        left = Path(tempfile.mkdtemp(prefix="seafloor-git-secret-", dir=held.parent))
+        (left / "lock").touch()
+        (left / "credential").write_text(CANARY)
+        with git_access("https://127.0.0.1/a.git", TOKEN):
+            assert not left.exists()
+            assert (held / "credential").exists()
+
+
+def test_run_git__words_that_repeat_a_secret__do_not_show_it() -> None:
+    said = run_git([CANARY], options=GitOptions(hidden=(CANARY,)))
+    assert "'***' is not a git command" in said.stderr
+
+
+def test_resolve__ssh_key__is_read_as_pasted_and_told_when_damaged(
+    ssh: GitSshServer, repository: Repository
+) -> None:
+    pasted = ssh.private_key.strip().replace(b"\n", b"\r\n")
+    secret = of_ssh(ssh, **{"ssh-privatekey": pasted})
+    assert resolve_git(ssh.url("app.git"), None, secret=secret).commit == repository.head
+    damaged = of_ssh(ssh, **{"ssh-privatekey": ssh.private_key.replace(b"\n", b"\nA", 1)})
+    with pytest.raises(SourceError, match="damaged, or has a passphrase"):
+        resolve_git(ssh.url("app.git"), None, secret=damaged)
