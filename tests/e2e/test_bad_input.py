@@ -207,15 +207,6 @@ def test_run__in_a_folder_of_the_whole_machine__is_refused_at_once(
     assert "not that of a project" in line
 
 
-def test_run__in_a_huge_folder__lists_the_largest_files(user: Refusals) -> None:
-    for name, size_bytes in (("weights.bin", 900 << 20), ("data.bin", 600 << 20)):
-        with (user.folder / name).open("wb") as file:
-            file.truncate(size_bytes)  # sparse: it has a size and takes no space
-    line = user.refused("run", "--", "true", code=2)
-    assert "weights.bin (943.7 MB), data.bin" in line
-    assert ".gitignore" in line
-
-
 ESCAPES = ["../up", "/etc/passwd", "a/../../up", "a//b", ".", "..", "a/./b", "C:/x", "a\\b", "a\0b"]
 
 

@@ -26,6 +26,12 @@ GIT_CONTAINER: Final = "git-localize"
 CODE_CONTAINER: Final = "code-localize"
 _MOUNT: Final[Manifest] = {"name": VOLUME, "mountPath": CODE_PATH}
 _SSH_PATH: Final = "/etc/git-secret"
+_SSH_KEYS: Final = [
+    {"key": "ssh-privatekey", "path": "ssh"},
+    {"key": "known_hosts", "path": "known_hosts"},
+]
+"""Of a Secret, by the names that Kubernetes and our own secrets have; the files by git-sync's."""
+
 _FAILURES_MAX: Final = 3
 _REMOTE: Final = ("https://", "http://", "git://")
 _HELPER: Final = '!f() { echo "username=$GIT_USERNAME"; echo "password=$GIT_PASSWORD"; }; f'
@@ -103,7 +109,7 @@ def _git_sync(code: GitCode, policy: Policy) -> _Filled:
         # ssh asks who the user is, and any user may be ours.
         arguments.append("--add-user")
         mounts.append({"name": "git-secret", "mountPath": _SSH_PATH, "readOnly": True})
-        source = {"secretName": secret, "defaultMode": FILE_MODE}
+        source = {"secretName": secret, "defaultMode": FILE_MODE, "items": _SSH_KEYS}
         volumes = ({"name": "git-secret", "secret": source},)
     elif secret is not None:
         env = _credentials(secret, "GITSYNC_")

@@ -92,8 +92,8 @@ class GitRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Args:
         secret: Secret with what the repositories ask for; None: they ask for nothing.
-        auth: ``token``: its keys ``username`` and ``password``; ``ssh``: its keys ``ssh``
-            and ``known_hosts``.
+        auth: ``token``: its keys ``username`` and ``password``; ``ssh``: its keys
+            ``ssh-privatekey`` and ``known_hosts``.
         sync_timeout: For fetching, "10m".
         localizer: ``git-sync``, or ``seafloor`` for its own image: with LFS and a receipt.
         submodules: What git-sync does of them.
