@@ -14,7 +14,7 @@ from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_cache import GitCache
 from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of
-from seafloor.code.git_lfs import LFS_OFF, fetch_large_files
+from seafloor.code.git_lfs import LFS_OFF, LargeFiles, fetch_large_files
 from seafloor.code.git_submodules import Submodule, submodules_of
 from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
 from seafloor.domain.code import GitCode
@@ -33,6 +33,7 @@ class Checkout:
         size_bytes: Sum of their sizes.
         fetched: Whether anything had to be fetched.
         submodules: Path to commit, those of submodules included.
+        lfs: Path of each large file to the sha256 of its content, likewise.
     """
 
     tree: str
@@ -40,6 +41,7 @@ class Checkout:
     size_bytes: int
     fetched: bool = False
     submodules: dict[str, str] = field(default_factory=dict[str, str])
+    lfs: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class _Damaged(Exception):
@@ -139,12 +141,13 @@ class GitCheckouts:
         check = check_tree(folder, commit, entries)
         if check.wrong:
             raise _Damaged(path=os.fsdecode(check.wrong[0].path))
-        grown_bytes = self._large_files(source, folder, check)
-        return Checkout(tree, check.files, check.size_bytes + grown_bytes), entries
+        large = self._large_files(source, folder, check)
+        size_bytes = check.size_bytes + large.grown_bytes
+        return Checkout(tree, check.files, size_bytes, lfs=large.oids), entries
 
-    def _large_files(self, source: GitCode, folder: Path, check: TreeCheck) -> int:
+    def _large_files(self, source: GitCode, folder: Path, check: TreeCheck) -> LargeFiles:
         if not check.pointers:
-            return 0
+            return LargeFiles()
         # As with commits: what a secret opened is not there for those who do not name it.
         secret = self.access.to(source.url).secret
         storage = self.cache_dir / ("git-lfs" if secret is None else f"git-lfs-{secret}")
@@ -185,6 +188,7 @@ class GitCheckouts:
             size_bytes=built.size_bytes + inner.size_bytes,
             fetched=built.fetched or inner.fetched,
             submodules={**built.submodules, module.path: module.commit, **below},
+            lfs=built.lfs | {f"{module.path}/{path}": oid for path, oid in inner.lfs.items()},
         )
 
     def _git(self, arguments: list[str], folder: Path) -> GitResult:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,19 @@ FETCH_TIMEOUT_S: Final = 3600.0
 _POINTER: Final = re.compile(rb"^oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})$", re.MULTILINE)
 
 
+@dataclass(frozen=True)
+class LargeFiles:
+    """What stands where pointers were.
+
+    Args:
+        grown_bytes: How much more it is.
+        oids: Path in the folder to the sha256 of the content.
+    """
+
+    grown_bytes: int = 0
+    oids: dict[str, str] = field(default_factory=dict[str, str])
+
+
 def fetch_large_files(
     folder: Path,
     pointers: Sequence[TreeEntry],
@@ -30,7 +44,7 @@ def fetch_large_files(
     storage: Path,
     progress: Callable[[str], None],
     access: GitAccess,
-) -> int:
+) -> LargeFiles:
     """Put the content of large files where their pointers are.
 
     Args:
@@ -41,9 +55,6 @@ def fetch_large_files(
         progress: Told what takes time.
         access: How the repository is reached; its store, too.
 
-    Returns:
-        By how many bytes the folder grew.
-
     Raises:
         SourceError: git-lfs is not installed, or the content is missing or not what the pointer
             says.
@@ -51,7 +62,7 @@ def fetch_large_files(
     filters = attribute_of(folder, "filter", pointers)
     large = [entry for entry, name in zip(pointers, filters, strict=True) if name == "lfs"]
     if not large:
-        return 0
+        return LargeFiles()
     if not run_git(["lfs", "version"]).ok:
         raise SourceError(
             f"{url} keeps {len(large)} files in git LFS (for example "
@@ -63,10 +74,15 @@ def fetch_large_files(
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
     _pull(folder, url, storage, access.to(url))
-    return sum(
+    grown_bytes = sum(
         _check_content(entry.under(folder), *expected, url=url)
         for entry, expected in wanted.items()
     )
+    # A name that is not UTF-8 would be in no JSON.
+    oids = {
+        entry.path.decode("utf-8", "backslashreplace"): oid for entry, (oid, *_) in wanted.items()
+    }
+    return LargeFiles(grown_bytes, oids)
 
 
 def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,14 @@ from seafloor.code.receipts import (
     snapshot_key,
     write_receipt,
 )
-from seafloor.domain.code import ArchiveCode, GitCode, LocalizedCode, Receipt, SnapshotCode
+from seafloor.domain.code import (
+    LFS_LISTED_MAX,
+    ArchiveCode,
+    GitCode,
+    LocalizedCode,
+    Receipt,
+    SnapshotCode,
+)
 from seafloor.domain.errors import InvalidValue, LimitExceeded, StoreCorrupt
 from seafloor.domain.ids import Sha256
 from seafloor.domain.secrets import Secret, no_secrets
@@ -220,6 +228,8 @@ def _make_git(source: GitCode, folder: Path, means: Means) -> Receipt:
         commit=source.commit,
         tree=built.tree,
         submodules=built.submodules,
+        lfs_files=len(built.lfs),
+        lfs=dict(islice(built.lfs.items(), LFS_LISTED_MAX)),
         files=built.files,
         size_bytes=built.size_bytes,
         cached=not built.fetched,

@@ -123,6 +123,10 @@ CodeSource = LocalizedCode | ImageCode
 """A resolved code source; what is localised of it is immutable."""
 
 
+LFS_LISTED_MAX = 1000
+"""Large files that a receipt names; it is read with every run."""
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """The proof of what was localised; written last, so a folder without one is not whole.
 
@@ -140,6 +144,8 @@ class Receipt(msgspec.Struct, frozen=True):
         duration_s: How long it took.
         cached: Whether nothing had to be fetched.
         submodules: Path to commit.
+        lfs_files: Count of files that git keeps in LFS.
+        lfs: Path to sha256 of the first LFS_LISTED_MAX of them; the tree proves them all.
         localizer: Version of Seafloor that localised it; empty before it was written down.
     """
 
@@ -157,3 +163,5 @@ class Receipt(msgspec.Struct, frozen=True):
     format_version: int = 1
     etag: str | None = None
     localizer: str = ""
+    lfs_files: int = 0
+    lfs: dict[str, str] = {}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -646,6 +647,7 @@ def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
     made = place.code / "digits"
     assert (made / "model.bin").read_bytes() == content
     assert receipt.size_bytes == sum(len(data) for _, data in tree_of(made).values())
+    assert (receipt.lfs_files, receipt.lfs) == (1, {"model.bin": sha256(content).hexdigest()})
     assert git(made, "status", "--porcelain") == ""
     place.localize(source, code=tmp_path / "other")
     assert (tmp_path / "other/digits/model.bin").read_bytes() == content

@@ -72,6 +72,7 @@ export interface Receipt {
   tree: string | null;
   sha256: string | null;
   submodules: Record<string, string>;
+  lfs_files: number;
   etag: string | null;
   localizer: string;
 }

@@ -121,6 +121,7 @@ function ReceiptLine({ folder, receipt }: { folder: string; receipt: Receipt }) 
         </>
       )}
       {submodules > 0 && `, ${counted(submodules, 'submodule')}`}
+      {receipt.lfs_files > 0 && `, ${counted(receipt.lfs_files, 'large file')}`}
     </p>
   );
 }
