@@ -21,6 +21,7 @@ from seafloor.code.file_archive import FileArchive
 from seafloor.code.git import resolve_git
 from seafloor.code.git_access import git_access
 from seafloor.code.git_command import KNOWN_HOSTS, GitOptions, run_git
+from seafloor.code.git_lfs import LargeFiles
 from seafloor.code.localize import Means, localize
 from seafloor.domain.code import GitCode, Receipt
 from seafloor.domain.errors import InvalidValue, NotFound, SourceError
@@ -310,9 +311,9 @@ def test_check_out__large_files__each_secret_has_a_store_of_its_own(
     copy_as_served(repository, served, "app.git")
     stores: list[Path] = []
 
-    def fetched(*_given: object, storage: Path, **_more: object) -> int:
+    def fetched(*_given: object, storage: Path, **_more: object) -> LargeFiles:
         stores.append(storage)
-        return 0
+        return LargeFiles()
 
     monkeypatch.setattr(git_checkout, "fetch_large_files", fetched)
     for name in ("forge", "other"):
