@@ -89,7 +89,8 @@ class CodeSources:
 
     def _resolve_git(self, code: CodeSpec) -> GitCode:
         assert code.secret is not None  # noqa: S101 - its caller looked
-        return resolve_git(code.url or "", code.ref, secret=self._secrets.get(code.secret))
+        secret = self._secrets.get(code.secret)
+        return resolve_git(code.url or "", code.ref, secret=secret, sparse=code.sparse)
 
     async def warnings(self, spec: ExperimentSpec, code: CodeSource | None) -> tuple[str, ...]:
         """What somebody who submits this should know, one sentence or two each."""
@@ -159,6 +160,8 @@ def _check_git(code: GitCode) -> None:
     parse_git_commit(code.commit, field="code.commit")
     if code.secret is not None:
         check_slug(code.secret, field="code.secret")
+    for path in code.sparse:
+        check_path(path, field="code.sparse")
     if code.url.startswith("-") or "\0" in code.url or "\n" in code.url:
         raise InvalidValue("This is not the address of a repository.", field="code.url")
 

@@ -137,7 +137,8 @@ def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
         from seafloor.code.git import resolve_git
 
         # By what this machine knows of the repository; the pod will use the secret.
-        return msgspec.structs.replace(resolve_git(url, code.ref), secret=code.secret)
+        resolved = resolve_git(url, code.ref, sparse=code.sparse)
+        return msgspec.structs.replace(resolved, secret=code.secret)
     return check_request(
         ArchiveRequest(
             url=url,

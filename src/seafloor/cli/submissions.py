@@ -196,7 +196,7 @@ def resolve_code(
     if code.sync_mode is SyncMode.GIT and code.secret is None:
         from seafloor.code.git import resolve_git
 
-        return resolve_git(code.url or "", code.ref)
+        return resolve_git(code.url or "", code.ref, sparse=code.sparse)
     if code.sync_mode is not SyncMode.LOCAL:
         return None  # the server, which will fetch it, looks whether it can
     from seafloor.code.snapshot import take_snapshot

@@ -27,7 +27,12 @@ _CANDIDATES_SHOWN: Final = 5
 
 
 def resolve_git(
-    url: str, ref: str | None, *, timeout_s: float = 60, secret: Secret | None = None
+    url: str,
+    ref: str | None,
+    *,
+    timeout_s: float = 60,
+    secret: Secret | None = None,
+    sparse: Sequence[str] = (),
 ) -> GitCode:
     """Find the commit that a ref of a repository is now.
 
@@ -41,6 +46,7 @@ def resolve_git(
             default branch. A branch or tag goes before an abbreviated commit of the same letters.
         timeout_s: For all of it.
         secret: What reaches the repository; None: as this machine is set up.
+        sparse: What of it will be checked out; only written down.
 
     Returns:
         The source with its full commit; annotated tags are peeled.
@@ -68,7 +74,7 @@ def resolve_git(
         else:
             commit = remote.commit_of(ref)
     name = None if secret is None else secret.name
-    return GitCode(address.text, commit, address.folder, ref=ref, secret=name)
+    return GitCode(address.text, commit, address.folder, ref=ref, secret=name, sparse=tuple(sparse))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from seafloor.domain.code import GitCode
 from seafloor.domain.errors import SourceError, StoreFull
 
 SUBMODULE_DEPTH_MAX: Final = 8
+_GLOB: Final = re.compile(r"[\\*?\[\]!# ]")
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ class GitCheckouts:
         tree = self._git(["rev-parse", "--verify", f"{commit}^{{tree}}"], folder).text
         said = self._git(["ls-tree", "-r", "-l", "-z", "--full-tree", tree], folder)
         entries = parse_tree(said.stdout)
+        if source.sparse:
+            entries = _chosen(source, entries)
+            patterns = ["/" + _GLOB.sub(r"\\\g<0>", path) for path in source.sparse]
+            self._git(["sparse-checkout", "set", "--no-cone", *patterns], folder)
         _check_space(source, folder, entries)
         self._git(["checkout", "--quiet", "--detach", "--force", commit], folder)
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
@@ -200,6 +206,26 @@ class GitCheckouts:
         if isinstance(error, StoreFull):
             raise error
         raise _Damaged(said=said)
+
+
+def _chosen(source: GitCode, entries: Sequence[TreeEntry]) -> list[TreeEntry]:
+    """What of a commit is checked out."""
+    chosen: dict[bytes, TreeEntry] = {}
+    for path in source.sparse:
+        name = os.fsencode(path)
+        found = {
+            entry.path: entry
+            for entry in entries
+            if entry.path == name or entry.path.startswith(name + b"/")
+        }
+        if not found:
+            raise SourceError(
+                f'There is no "{path}" in {source.url} at {source.commit[:12]}: correct '
+                "code.sparse.",
+                field="code.sparse",
+            )
+        chosen |= found
+    return [chosen[path] for path in sorted(chosen)]
 
 
 def _config_of(url: str) -> str:

@@ -44,6 +44,7 @@ class GitCode(msgspec.Struct, frozen=True, tag="git", tag_field="kind", forbid_u
         commit: What ref was when the workload was submitted.
         folder: Name of the folder under ``/code``.
         secret: Name of the secret that reaches it; None: as the machine is set up.
+        sparse: The only folders and files that are checked out; none: all.
     """
 
     url: str
@@ -51,6 +52,7 @@ class GitCode(msgspec.Struct, frozen=True, tag="git", tag_field="kind", forbid_u
     folder: str
     ref: str | None = None
     secret: str | None = None
+    sparse: tuple[str, ...] = ()
 
 
 class SnapshotCode(

@@ -13,7 +13,7 @@ import msgspec
 
 from seafloor.domain.code import ARCHIVE_MODES, SyncMode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, NotSupported, nearest
-from seafloor.domain.names import check_name, check_slug
+from seafloor.domain.names import check_name, check_path, check_slug
 from seafloor.domain.quantities import parse_cpu, parse_duration, parse_memory
 from seafloor.domain.spec_fields import read_fields, shown_type
 
@@ -30,6 +30,7 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         url: Of the repository or archive; not for ``local`` and ``image``.
         ref: Branch, tag or commit, for ``git``.
         secret: Name of the secret that reaches a repository.
+        sparse: Of a repository only these folders and files; empty: all.
         path: The working folder, for ``local`` (relative to the spec's file) and ``image``.
         sha256: Of an archive; None: it is told by its size and ETag at submission.
         name: Of an archive's folder under ``/code``; None: that of the archive.
@@ -40,6 +41,7 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     url: str | None = None
     ref: str | None = None
     secret: str | None = None
+    sparse: list[str] = []
     path: str | None = None
     sha256: str | None = None
     name: str | None = None
@@ -327,6 +329,7 @@ _MODES_OF: dict[str, tuple[SyncMode, ...]] = {
     "url": (SyncMode.GIT, *ARCHIVE_MODES),
     "ref": (SyncMode.GIT,),
     "secret": (SyncMode.GIT,),
+    "sparse": (SyncMode.GIT,),
     "path": (SyncMode.LOCAL, SyncMode.IMAGE),
     "sha256": ARCHIVE_MODES,
     "name": ARCHIVE_MODES,
@@ -341,7 +344,7 @@ def check_code(code: CodeSpec | None) -> None:
         return
     mode = code.sync_mode
     for field, modes in _MODES_OF.items():
-        if getattr(code, field) not in {None, 0} and mode not in modes:
+        if getattr(code, field) and mode not in modes:
             names = ", ".join(modes)
             raise InvalidValue(
                 f"`{field}` is for sync_mode {names}, not for {mode}.", field=f"code.{field}"
@@ -351,6 +354,8 @@ def check_code(code: CodeSpec | None) -> None:
         raise InvalidValue(f"sync_mode {mode} needs the {what}'s `url`.", field="code.url")
     if code.secret is not None:
         check_slug(code.secret, field="code.secret")
+    for path in code.sparse:
+        check_path(path, field="code.sparse")
     if mode is SyncMode.IMAGE and not (code.path or "/").startswith("/"):
         raise InvalidValue("A folder in an image is an absolute path.", field="code.path")
 

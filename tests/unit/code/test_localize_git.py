@@ -634,6 +634,43 @@ def test_localize__unknown_user_id_without_home__works(repository: Repository) -
         assert (shared / "code/digits").stat().st_uid == 54321
 
 
+def test_localize__sparse__only_these_and_all_of_them(repository: Repository, place: Place) -> None:
+    repository.commit(
+        {
+            "src/a.py": "a",
+            "src/deep/b.py": "b",
+            "srcs/no.py": "no",
+            "odd/[x] *!#.txt": "odd",
+            "odd/x y.txt": "no",
+            "top.txt": "top",
+            "\N{SNOWMAN}/c.txt": "c",
+        }
+    )
+    wanted = ["src", "odd/[x] *!#.txt", "\N{SNOWMAN}"]
+    receipt = place.localize(resolve_git(repository.url, None, sparse=wanted))
+    made = place.code / "digits"
+    found = {os.fsdecode(name) for name, (kind, _) in tree_of(made).items() if kind == "file"}
+    assert found == {"src/a.py", "src/deep/b.py", "odd/[x] *!#.txt", "\N{SNOWMAN}/c.txt"}
+    assert receipt.files == 4
+    assert git(made, "status", "--porcelain") == ""
+    assert place.localize(resolve_git(repository.url, None, sparse=["top.txt"])).files == 1
+    assert [path.name for path in made.iterdir() if path.name != ".git"] == ["top.txt"]
+    with pytest.raises(SourceError, match=r'no "source" in .*: correct code\.sparse'):
+        place.localize(resolve_git(repository.url, None, sparse=["src", "source"]))
+
+
+def test_localize__sparse_without_the_submodule__does_not_fetch_it(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    inner = Repository.create(tmp_path / "inner")
+    inner.commit({"lib.py": "x"})
+    git(repository.path, "submodule", "--quiet", "add", inner.url, "lib")
+    repository.commit({"src/a.py": "a"})
+    shutil.rmtree(inner.path)
+    receipt = place.localize(resolve_git(repository.url, None, sparse=["src"]))
+    assert (receipt.files, receipt.submodules) == (1, {})
+
+
 def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
     repository: Repository, place: Place, tmp_path: Path
 ) -> None:

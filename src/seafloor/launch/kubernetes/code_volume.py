@@ -51,6 +51,10 @@ def code_parts(code: CodeSource | None, policy: Policy) -> Parts:
             return Parts(working_dir=path)
         case GitCode():
             _check_remote(code.url, ("/", "file://"))
+            if code.sparse:
+                raise NotSupported(
+                    "Pods get repositories whole: leave `sparse` out.", field="code.sparse"
+                )
             filled = (
                 _by_localizer(code, policy) if policy.git.by_localizer else _git_sync(code, policy)
             )

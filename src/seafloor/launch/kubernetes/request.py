@@ -85,4 +85,4 @@ def _said(value: object) -> object:
         return value
     fields: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]  # builtins of a struct
     made = {name: _said(item) for name, item in fields.items()}
-    return {name: item for name, item in made.items() if item not in (None, {}, [])}
+    return {name: item for name, item in made.items() if item not in (None, {}, [], ())}
