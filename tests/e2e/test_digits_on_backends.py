@@ -108,7 +108,7 @@ def test_rerun__of_the_digits__same_metrics_bit_for_bit(
         stack.callback(server.stop)
         server.start()
         user = Client(tmp_path / "home", server.url)
-        _run(user, repository)
+        _run(user, repository, "--git", str(repository))
         first = user.json("runs", "show", "@last")["run"]
         # What the names mean has changed since; a rerun does not ask what they mean now.
         (repository / "train.py").write_text("raise SystemExit('newer code')\n")
