@@ -118,9 +118,11 @@ def git_access(url: str, secret: Secret | None) -> Generator[GitAccess]:
     _remove_leftovers(Path(tempfile.gettempdir()) if place is None else place)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as name:
         folder = Path(name)
-        # Held for as long as we live: so others can tell what a killed process left.
-        with open(folder / _LOCK, "xb", opener=_private) as lock:
+        # Held for as long as we live: so others can tell what a killed process left. It has its
+        # name when it is held, or they could take it before us.
+        with open(folder / f"{_LOCK}.new", "xb", opener=_private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            Path(lock.name).rename(folder / _LOCK)
             yield _made(address, secret, hosts, folder)
 
 
