@@ -75,6 +75,8 @@ def test_localize__golden_layout(place: Place) -> None:
         "format_version": 2,
         "etag": None,
         "localizer": "0.0",
+        "lfs_files": 0,
+        "lfs": {},
         "folder": "digits",
         "source": msgspec.to_builtins(source),
         "boot_id": "boot",
