@@ -15,6 +15,7 @@ import pytest
 from client_process import Client
 from git_world import GitServer, Repository, copy_as_served, git
 from live_server import LiveServer, wait_for
+from seafloor.domain.secrets import VALUE_BYTES_MAX
 
 CANARY = "c4n4ry-that-sings-0nly-to-git"
 
@@ -155,6 +156,13 @@ def test_run__secret_that_is_not_there_or_not_for_the_host__nothing_is_submitted
     assert other.returncode == 2
     assert "is not sent to evil.example" in other.stderr
     assert server.get("/api/v1/runs")["items"] == []
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * (VALUE_BYTES_MAX + 1))
+    options = ("set", "forge", "token", "--from-file", str(large), "--data", str(server.data))
+    refused = user.cli("secret", *options)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"error: A value has at most {VALUE_BYTES_MAX} bytes.\n"
+    assert (server.data / "secrets" / "forge" / "token").read_text() == CANARY
     removed = user.cli("secret", "rm", "forge", "--data", str(server.data))
     assert removed.returncode == 0
     assert user.json("secret", "list", "--data", str(server.data)) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -51,13 +52,13 @@ def set_value(given: Given, name: str, key: str, source: Path | None) -> int:
 
     A value is never an argument: every process of the machine could read it there.
     """
-    if source is not None:
-        value = source.read_bytes()
-    elif sys.stdin.isatty():
+    command = [*_command(given), "set", name, key]
+    if source is None and sys.stdin.isatty():
         value = click.prompt(f"{name}/{key}", hide_input=True, err=True).encode()
-    else:
-        value = sys.stdin.buffer.read()
-    return subprocess.run([*_command(given), "set", name, key], input=value, check=False).returncode
+        return subprocess.run(command, input=value, check=False).returncode
+    # Handed on unread: who keeps it takes as much as a value may have, and no more.
+    with nullcontext(sys.stdin.buffer) if source is None else source.open("rb") as stream:
+        return subprocess.run(command, stdin=stream, check=False).returncode
 
 
 @click.command("list")
