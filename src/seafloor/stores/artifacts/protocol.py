@@ -191,7 +191,11 @@ class ArtifactStore(Protocol):
 
         Args:
             sha256: What was told of the file already; when it was replaced meanwhile that is
-                StoreUnavailable, and of a file that is read whole the last bytes do not come.
+                StoreUnavailable.
+
+        Raises:
+            StoreUnavailable: it was replaced while it was read whole, and what was given cannot
+                be taken back: its last bytes do not come, and reading it again gives it whole.
         """
         ...
 
