@@ -232,6 +232,85 @@ def autolog_lightgbm(experiment: str) -> Any:
 
 
 @scenario
+def autolog_lightning(experiment: str) -> Any:
+    import lightning
+    import mlflow.pytorch
+    import torch
+
+    class Line(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def training_step(self, batch: Any, _: int) -> Any:
+            x, y = batch
+            loss = torch.nn.functional.mse_loss(self.layer(x), y)
+            self.log("loss", loss, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    x = torch.arange(64.0).reshape(32, 2) / 64
+    rows = torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True))
+
+    def train() -> None:
+        trainer = lightning.Trainer(
+            max_epochs=3,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(Line(), torch.utils.data.DataLoader(rows, batch_size=8))
+
+    return _autologged(mlflow.pytorch, experiment, train)
+
+
+@scenario
+def autolog_transformers(experiment: str) -> Any:
+    import mlflow.transformers
+    import torch
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=8,
+    )
+    rows = [
+        {"input_ids": torch.tensor([1 + n % 5, 2, 3]), "labels": torch.tensor(n % 2)}
+        for n in range(16)
+    ]
+    mlflow.set_experiment(experiment)
+    mlflow.transformers.autolog()
+    with mlflow.start_run() as run:
+        transformers.Trainer(
+            model=transformers.BertForSequenceClassification(config),
+            args=transformers.TrainingArguments(
+                output_dir="trained",
+                num_train_epochs=2,
+                per_device_train_batch_size=4,
+                logging_steps=2,
+                report_to=["mlflow"],
+                use_cpu=True,
+                save_strategy="no",
+                disable_tqdm=True,
+            ),
+            train_dataset=rows,
+        ).train()
+    client = mlflow.MlflowClient()
+    return {
+        "run": shown(run.info.run_id),
+        "config": config.to_dict()["hidden_size"],
+        "losses": [m.step for m in client.get_metric_history(run.info.run_id, "loss")],
+    }
+
+
+@scenario
 def nest_resume_end(experiment: str) -> Any:
     mlflow.set_experiment(experiment)
     with mlflow.start_run() as parent:

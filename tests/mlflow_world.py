@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "examples" / "digits" / "requirements.txt"
 SERVER_REQUIREMENTS = ROOT / "tests" / "compat" / "mlflow-server.txt"
 AUTOLOG_REQUIREMENTS = ROOT / "tests" / "compat" / "autolog.txt"
+TORCH_REQUIREMENTS = ROOT / "tests" / "compat" / "autolog-torch.txt"
 SCENARIOS = Path(__file__).with_name("mlflow_scenarios.py")
 BUILD_TIMEOUT_S = 600
 PROGRAMS_TIMEOUT_S = 600
@@ -54,6 +55,11 @@ def plugin_python() -> Path:
 def autolog_python() -> Path:
     """The Python with mlflow's client, xgboost and lightgbm; likewise."""
     return python_with(AUTOLOG_REQUIREMENTS)
+
+
+def torch_python() -> Path:
+    """The Python with mlflow's client, lightning and transformers; likewise."""
+    return python_with(TORCH_REQUIREMENTS)
 
 
 def python_with(requirements: Path, *, checkout: Path | None = None) -> Path:
@@ -82,6 +88,9 @@ def python_with(requirements: Path, *, checkout: Path | None = None) -> Path:
 def _uv(*arguments: str) -> None:
     clean = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     clean["SEAFLOOR_SKIP_WEB"] = "1"
+    # A folder of wheels that pip is told of may have torch without CUDA's gigabytes.
+    if "PIP_FIND_LINKS" in clean:
+        clean.setdefault("UV_FIND_LINKS", clean["PIP_FIND_LINKS"])
     done = subprocess.run(
         [find_uv_bin(), *arguments],
         env=clean,

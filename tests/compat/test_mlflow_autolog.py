@@ -1,17 +1,16 @@
-"""``mlflow.autolog`` of boosted trees goes through: what a training gives is kept and read back.
-
-Not tried: pytorch-lightning and transformers, as torch from PyPI brings gigabytes of CUDA with it.
-"""
+"""``mlflow.autolog`` goes through: what a training gives is kept and read back."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from live_server import LiveServer
-from mlflow_world import MlflowClientProcess, autolog_python
+from mlflow_world import MlflowClientProcess, autolog_python, torch_python
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,10 +24,23 @@ def client(
     shared_server: LiveServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MlflowClientProcess]:
     """A process with mlflow, xgboost and lightgbm in it."""
-    work = tmp_path_factory.mktemp("autolog")
+    yield from _client(autolog_python(), shared_server.url, tmp_path_factory.mktemp("autolog"))
+
+
+@pytest.fixture(scope="module")
+def torch_client(
+    shared_server: LiveServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowClientProcess]:
+    """A process with mlflow, lightning and transformers in it."""
+    if not (os.environ.get("CI") or os.environ.get("SEAFLOOR_TORCH")):
+        pytest.skip("torch's packages may be gigabytes: SEAFLOOR_TORCH=1 fetches them")
+    yield from _client(torch_python(), shared_server.url, tmp_path_factory.mktemp("torch"))
+
+
+def _client(python: Path, url: str, work: Path) -> Iterator[MlflowClientProcess]:
     # To find out what a model requires mlflow imports it all anew in another process.
-    waits = {"MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1"}
-    process = MlflowClientProcess(autolog_python(), shared_server.url, work, **waits)
+    waits = {"MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1", "HF_HUB_OFFLINE": "1"}
+    process = MlflowClientProcess(python, url, work, **waits)
     yield process
     process.close()
 
@@ -53,3 +65,33 @@ def test_autolog__of_boosted_trees__logs_metrics_params_files_and_the_model(
     assert found["contexts"] == ["eval", "train"]
     assert found["model"] == "READY"
     assert found["kind"] == "Booster"
+
+
+def test_autolog__of_lightning__logs_metrics_params_files_and_the_model(
+    torch_client: MlflowClientProcess,
+) -> None:
+    found = torch_client.run("autolog_lightning", experiment=f"lightning {uuid.uuid4().hex}")
+    run = found["run"]
+    assert run["status"] == "FINISHED"
+    assert set(run["metrics"]) == {"loss", "loss_step", "loss_epoch"}
+    assert 0 < run["metrics"]["loss_epoch"] < 1
+    assert run["params"]["optimizer_name"] == "SGD"
+    assert run["params"]["lr"] == "0.1"
+    assert found["history"] == [3, 3, 3]
+    assert "model_summary.txt" in found["files"]
+    assert found["model"] == "READY"
+    assert found["kind"] == "Line"
+
+
+def test_autolog__of_a_transformers_trainer__logs_its_losses_and_its_settings(
+    torch_client: MlflowClientProcess,
+) -> None:
+    found = torch_client.run("autolog_transformers", experiment=f"bert {uuid.uuid4().hex}")
+    run = found["run"]
+    assert run["status"] == "FINISHED"
+    assert found["losses"] == [2, 4, 6, 8]
+    assert run["metrics"]["epoch"] == 2
+    assert run["metrics"]["train_loss"] > 0
+    assert run["params"]["num_train_epochs"] == "2"
+    assert run["params"]["hidden_size"] == str(found["config"])
+    assert len(run["params"]) > 100, "the trainer logs its settings in several batches"
