@@ -1,8 +1,9 @@
 """Does the rate of appends depend on how much is stored, and what does a point cost at rest?
 
-Four clients send native batches of a realistic mix: losses, learning rates, counters. The rate
-is measured at the beginning and again when ``SEAFLOOR_BENCH_POINTS`` (2 · 10⁷ unless told) are
-stored, and then how many bytes they take once all are sealed.
+Four clients send a realistic mix of losses, learning rates and counters, as native batches or, with
+``SEAFLOOR_BENCH_ROUTE=mlflow``, as MLflow's client does. The rate is measured at the beginning and
+again when ``SEAFLOOR_BENCH_POINTS`` (2 · 10⁷ unless told) are stored, and then how many bytes they
+take once all are sealed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from tests.bench.bench_start import running, seafloor
-from tests.bench.bench_tracking import new_run
+from tests.bench.bench_tracking import API, new_run
 from tests.bench.measuring import Measured, table
 from tests.bench.raw_http import RawClient, seconds
 
@@ -26,7 +27,8 @@ from seafloor.wire.metric_batches import BatchIn
 
 POINTS = int(os.environ.get("SEAFLOOR_BENCH_POINTS", 20_000_000))
 CLIENTS = 4
-BATCH = 20_000
+ROUTE = os.environ.get("SEAFLOOR_BENCH_ROUTE", "native")
+BATCH = {"native": 20_000, "mlflow": 1_000}[ROUTE]
 KEYS = ("train/loss", "val/loss", "lr", "epoch", "samples", "train/acc", "grad_norm", "lr/head")
 _LOOK_POINTS = 4_000_000
 _WINDOWS = 3
@@ -62,15 +64,27 @@ def mix(start: int, steps: int, seed: int) -> tuple[np.ndarray, ...]:
 
 
 def batches(client: RawClient, number: int, *, run: str, start: int, count: int) -> Sequence[bytes]:
-    """Requests of 20,000 points each, from a step on."""
+    """Requests of ``BATCH`` points each, from a step on."""
     steps = BATCH // len(KEYS)
-    made: list[bytes] = []
-    for batch in range(count):
-        columns = mix(start + batch * steps, steps, number)
-        body = BatchIn(list(KEYS), *(column.tobytes() for column in columns))
-        path = f"/api/v1/runs/{run}/metrics/batches"
-        made.append(client.made("POST", path, msgspec.msgpack.encode(body), "application/msgpack"))
-    return made
+    request = _native if ROUTE == "native" else _mlflow
+    columns = [mix(start + batch * steps, steps, number) for batch in range(count)]
+    return [request(client, run, each) for each in columns]
+
+
+def _native(client: RawClient, run: str, columns: tuple[np.ndarray, ...]) -> bytes:
+    body = BatchIn(list(KEYS), *(column.tobytes() for column in columns))
+    path = f"/api/v1/runs/{run}/metrics/batches"
+    return client.made("POST", path, msgspec.msgpack.encode(body), "application/msgpack")
+
+
+def _mlflow(client: RawClient, run: str, columns: tuple[np.ndarray, ...]) -> bytes:
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    metrics = [
+        {"key": KEYS[key], "value": value, "timestamp": time_ms, "step": step}
+        for key, step, time_ms, value in rows
+    ]
+    body = msgspec.json.encode({"run_id": run, "metrics": metrics})
+    return client.made("POST", f"{API}/runs/log-batch", body)
 
 
 class _Filling:
