@@ -14,7 +14,7 @@ import pytest
 
 from http_world import Answer, ask
 from live_server import LiveServer, wait_for
-from mlflow_world import REQUIREMENTS, mlflow_server, python_with
+from mlflow_world import client_python, mlflow_server, plugin_python
 from seafloor.app.tokens import Tokens
 from seafloor.http.mlflow.router import mlflow_router
 
@@ -526,8 +526,13 @@ print(json.dumps(found))
 """
 
 
-def test_client__unmodified_in_two_workspaces__sees_its_own(ours: Side, tmp_path: Path) -> None:
-    python = python_with(REQUIREMENTS)
+@pytest.mark.parametrize("by", ["http", "plugin"])
+def test_client__unmodified_in_two_workspaces__sees_its_own(
+    ours: Side, tmp_path: Path, by: str
+) -> None:
+    python, url = (
+        (client_python(), ours.url) if by == "http" else (plugin_python(), f"seafloor+{ours.url}")
+    )
     for name in (f"team-{uuid.uuid4().hex[:8]}" for _ in range(2)):
         made = ours.ask("POST", f"{V3}/workspaces", {"name": name}, workspace=None)
         assert made.status == 201
@@ -536,7 +541,7 @@ def test_client__unmodified_in_two_workspaces__sees_its_own(ours: Side, tmp_path
             env={
                 "PATH": "/usr/bin:/bin",
                 "HOME": str(tmp_path),
-                "MLFLOW_TRACKING_URI": ours.url,
+                "MLFLOW_TRACKING_URI": url,
                 "MLFLOW_WORKSPACE": name,
                 "MLFLOW_DISABLE_TELEMETRY": "true",
             },
