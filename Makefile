@@ -6,9 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEAFLOOR := $(BIN)/seafloor
 DEMO ?= .demo
+IMAGE ?= seafloor
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit lint types services services-check bench web docs clean
+.PHONY: help demo demo-down test unit lint types services services-check bench web image docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +61,9 @@ bench: $(VENV)/.installed-dev ## comparisons and scaling laws; prints tables; BE
 
 web: ## build the page
 	@cd web && npm ci --no-fund --no-audit && npm run build
+
+image: web ## build the image of server, code and agent with podman; IMAGE=name:tag
+	@podman build -f deploy/Dockerfile -t $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) .
 
 clean: ## remove what was built here
 	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .ruff_cache .hypothesis src/seafloor/http/web web/node_modules

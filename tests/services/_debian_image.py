@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.services._podman import Podman
+from tests.services._podman import Podman, last_line
 from tests.services._service import Missing, made_once
 
 SUITE: Final = "bookworm"
@@ -59,7 +59,7 @@ def _make(folder: Path) -> None:
         check=False,
     )
     if made.returncode:
-        raise RuntimeError(f"debootstrap ended with {made.returncode}:\n{made.stdout[-3000:]}")
+        raise Missing(f"debootstrap ended with {made.returncode}: {last_line(made.stdout)}")
     # What is of this machine only: its name, where it has its packages from, the packages.
     for left in ("etc/apt/sources.list", "etc/hostname", "etc/resolv.conf"):
         (root / left).unlink(missing_ok=True)

@@ -46,7 +46,7 @@ class Podman:
             if shutil.which(program) is None and not Path("/usr/sbin", program).exists():
                 raise Missing(f"apt-get install {package}")
         if os.geteuid() != 0:
-            raise Missing("images are made from debootstrap, which needs root")
+            raise Missing("images are made by debootstrap, which needs root")
         self._folder = cache_folder() / "podman"
         self._folder.mkdir(exist_ok=True)
         self.env = {
@@ -55,6 +55,9 @@ class Podman:
             "CONTAINERS_CONF": str(self._file("containers.conf", _CONTAINERS)),
             "CONTAINERS_STORAGE_CONF": str(self._file("storage.conf", _STORAGE)),
         }
+        said = self.run("info", check=False)
+        if said.returncode:
+            raise Missing(f"podman cannot work on this machine: {last_line(said.stderr)}")
 
     def _file(self, name: str, text: str) -> Path:
         path = self._folder / name
@@ -93,9 +96,10 @@ class Podman:
         """
         done = self.run("run", "--rm", "--network=none", image, "/bin/true", check=False)
         if done.returncode:
-            raise Missing(f"containers do not run on this machine: {_last_line(done.stderr)}")
+            raise Missing(f"containers do not run on this machine: {last_line(done.stderr)}")
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What a program said last, for people."""
     lines: Sequence[str] = text.strip().splitlines() or ("no reason was given",)
     return lines[-1][:300]
