@@ -9,10 +9,10 @@ DEMO ?= .demo
 IMAGE ?= seafloor
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit lint types services services-check bench web image docs clean
+.PHONY: help demo demo-down test test-kubernetes unit lint types services services-check bench web image docs clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # Two stamps: what the demo needs, and what the tests need beyond it. Pins are in constraints.txt.
 $(VENV)/bin/python:
@@ -37,7 +37,11 @@ demo-down: ## stop the demo's server
 	@$(SEAFLOOR) down --data $(DEMO)/data
 
 test: $(VENV)/.installed-dev lint types ## everything that needs no Kubernetes
-	@$(BIN)/pytest tests -n 2 --dist loadfile --durations=15
+	@$(BIN)/pytest tests --ignore tests/kube/cluster -n 2 --dist loadfile --durations=15
+
+test-kubernetes: $(VENV)/.installed-dev ## what needs a cluster, which is built once, in minutes
+	@$(BIN)/python -m tests.services --check kubernetes_api
+	@$(BIN)/pytest tests/kube/cluster --durations=15
 
 unit: $(VENV)/.installed-dev ## the pure rooms only, under a minute
 	@$(BIN)/pytest tests/unit -q -m 'not slow'

@@ -22,7 +22,8 @@ import msgspec
 from tests.services._service import Missing, Service
 
 SOCKET_VARIABLE = "SEAFLOOR_TEST_SERVICES"
-START_TIMEOUT_S = 900.0
+START_TIMEOUT_S = 3600.0
+"""What the first start may take: one of them is compiled."""
 
 
 class _Answer(msgspec.Struct, frozen=True):
