@@ -1,0 +1,216 @@
+"""The server in a cluster: every overlay as a whole file, valid, restricted, and of one piece."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.kube.deployed import FOLDER, SOURCES, problem, render
+from tests.kube.golden import FOLDER as WORKLOADS
+from tests.kube.restricted import violations
+from tests.kube.schemas import VERSIONS, problems
+
+from seafloor.boot.settings import load
+from seafloor.http.routes import server as routes
+from seafloor.launch.kubernetes.policy import read_policy
+
+SECRETS = {"seafloor-token", "seafloor-stores", "seafloor-object-store", "seafloor-tls"}
+"""What an administrator makes; docs/how-to/deploy-on-kubernetes.md."""
+
+OTHERS = {"ServiceMonitor"}
+"""Kinds that are not Kubernetes' own, whose schemas are not among the published."""
+
+Manifest = dict[str, Any]
+each = pytest.mark.parametrize("name", SOURCES)
+
+
+def manifests(name: str) -> list[Manifest]:
+    return list(yaml.safe_load_all((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def of(name: str, kind: str) -> Manifest:
+    (found,) = [one for one in manifests(name) if one["kind"] == kind]
+    return found
+
+
+def pod(name: str) -> Manifest:
+    return of(name, "Deployment")["spec"]["template"]
+
+
+def workloads() -> Iterator[Manifest]:
+    for file in WORKLOADS.glob("*.yaml"):
+        yield from yaml.safe_load_all(file.read_text(encoding="utf-8"))
+
+
+@each
+def test_overlay__rendered_again__is_the_same_bytes(name: str) -> None:
+    reason = problem()
+    if reason is not None:
+        pytest.skip(reason)
+    kept = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert render(name) == kept, "look at the difference, then: python -m tests.kube.deployed"
+
+
+def test_overlays__all_there_are__are_kept() -> None:
+    root = SOURCES["base"].parent
+    assert {path.name for path in (root / "overlays").iterdir()} | {"base", "everything"} == set(
+        SOURCES
+    )
+    own = (SOURCES["everything"] / "kustomization.yaml").read_text()
+    own += (root / "overlays/postgresql-s3/kustomization.yaml").read_text()
+    unused = [one.name for one in (root / "components").iterdir() if f"/{one.name}" not in own]
+    assert unused == []
+
+
+@each
+def test_overlay__by_the_schemas_of_three_versions__is_valid(name: str) -> None:
+    for manifest in manifests(name):
+        if manifest["kind"] not in OTHERS:
+            for version in VERSIONS:
+                assert problems(manifest, version) == [], (version, manifest["kind"])
+
+
+@each
+def test_overlay__by_the_restricted_standard__is_admitted_with_a_read_only_root(name: str) -> None:
+    spec = pod(name)["spec"]
+    assert violations(spec) == []
+    assert spec["enableServiceLinks"] is False
+    for container in spec["containers"]:
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+
+
+@each
+def test_overlay__what_it_names__is_in_it_or_the_administrators(name: str) -> None:
+    assert "Secret" not in {one["kind"] for one in manifests(name)}
+    there = {(one["kind"], one["metadata"]["name"]) for one in manifests(name)}
+    named = set(_references(manifests(name)))
+    secrets = {one for kind, one in named if kind == "Secret"}
+    assert secrets <= SECRETS
+    assert {reference for reference in named if reference[0] != "Secret"} <= there
+    (container,) = pod(name)["spec"]["containers"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod(name)["spec"]["volumes"]}
+
+
+def _references(value: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name of what is referred to, wherever it stands."""
+    fields = {
+        "configMapRef": ("ConfigMap", "name"),
+        "configMapKeyRef": ("ConfigMap", "name"),
+        "configMap": ("ConfigMap", "name"),
+        "secretRef": ("Secret", "name"),
+        "secretKeyRef": ("Secret", "name"),
+        "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
+    }
+    if isinstance(value, list):
+        for one in value:
+            yield from _references(one)
+    elif isinstance(value, dict):
+        for field, inner in value.items():
+            if field in fields and isinstance(inner, dict):
+                kind, key = fields[field]
+                yield kind, inner[key]
+            elif field == "secretName":
+                yield "Secret", inner
+            elif field == "serviceAccountName":
+                yield "ServiceAccount", inner
+            yield from _references(inner)
+
+
+@each
+def test_overlay__its_variables_and_its_policy__are_what_the_server_reads(
+    name: str, tmp_path: Path
+) -> None:
+    maps = {
+        one["metadata"]["name"]: one["data"]
+        for one in manifests(name)
+        if one["kind"] == "ConfigMap"
+    }
+    (container,) = pod(name)["spec"]["containers"]
+    variables = {one["name"]: "x" for one in container["env"]}
+    for source in container["envFrom"]:
+        if "configMapRef" in source:
+            variables |= maps[source["configMapRef"]["name"]]
+    settings = load(data_dir=tmp_path, flags={}, variables=variables)
+    (port,) = container["ports"]
+    assert settings.server.host == "0.0.0.0"
+    assert settings.server.port == port["containerPort"]
+    assert settings.server.token == "x"
+    (policy,) = [data["policy.yaml"] for data in maps.values() if "policy.yaml" in data]
+    assert read_policy(policy).server.url == settings.server.url
+
+
+@each
+def test_overlay__its_selectors__find_the_servers_and_no_workload(name: str) -> None:
+    labels = pod(name)["metadata"]["labels"].items()
+    selectors = list(_selectors(manifests(name)))
+    assert len(selectors) >= 4
+    others = [one["metadata"].get("labels", {}).items() for one in workloads()]
+    for selector in selectors:
+        assert selector
+        assert selector.items() <= labels
+        assert not any(selector.items() <= other for other in others)
+
+
+def _selectors(found: list[Manifest]) -> Iterator[dict[str, str]]:
+    for one in found:
+        spec = one.get("spec", {})
+        if one["kind"] == "Service":
+            yield spec["selector"]
+        elif "podSelector" in spec:
+            yield spec["podSelector"]["matchLabels"]
+        elif "selector" in spec:
+            yield spec["selector"]["matchLabels"]
+        spread = spec.get("template", {}).get("spec", {}).get("topologySpreadConstraints", ())
+        yield from (rule["labelSelector"]["matchLabels"] for rule in spread)
+
+
+@each
+def test_overlay__its_probes__ask_routes_that_need_no_token(name: str) -> None:
+    (container,) = pod(name)["spec"]["containers"]
+    ready, alive = routes.health.paths, routes.version.paths
+    assert container["readinessProbe"]["httpGet"]["path"] in ready
+    assert container["livenessProbe"]["httpGet"]["path"] in alive
+    assert container["startupProbe"]["httpGet"]["path"] in alive
+
+
+@each
+def test_role__what_it_allows__is_what_workloads_are_made_of_and_their_logs_and_events(
+    name: str,
+) -> None:
+    made = {(_group(one), one["kind"]) for one in workloads()}
+    allowed: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for rule in of(name, "Role")["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                allowed[group, resource] |= set(rule["verbs"])
+    assert allowed.pop(("", "pods/log")) == {"get"}
+    assert allowed.pop(("", "events")) == {"get", "list", "watch"}
+    assert set(allowed) == {(group, f"{kind.lower()}s") for group, kind in made}
+    # Server-side apply is a patch, which creates what is not there.
+    apply = {"create", "delete", "get", "list", "patch", "watch"}
+    assert all(verbs == apply for verbs in allowed.values())
+
+
+def _group(manifest: Manifest) -> str:
+    return manifest["apiVersion"].rpartition("/")[0]
+
+
+def test_servers__several__have_their_stores_elsewhere_and_go_one_by_one() -> None:
+    assert of("postgresql-s3", "Deployment")["spec"]["replicas"] == 3
+    assert of("postgresql-s3", "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    (container,) = pod("postgresql-s3")["spec"]["containers"]
+    assert {"SEAFLOOR_STORES__METADATA", "SEAFLOOR_STORES__OBJECTS"} <= {
+        one["name"] for one in container["env"]
+    }
+
+
+def test_server__with_a_volume__is_alone_on_it() -> None:
+    deployment = of("laptop", "Deployment")["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {"type": "Recreate"}
