@@ -1,8 +1,8 @@
 """Writes what the image is built from: every package with its version and the digests of its files.
 
-``python deploy/make_locks.py`` after ``constraints.txt`` or the dependencies in ``pyproject.toml``
-have changed; ``tests/docs/test_locks.py`` says when it was forgotten. The digests hold for every
-platform, so one file serves all of them.
+``.venv/bin/python deploy/make_locks.py`` after ``constraints.txt`` or the dependencies in
+``pyproject.toml`` have changed; ``tests/docs/test_locks.py`` says when it was forgotten. The
+digests hold for every platform, so one file serves all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ HEAD: Final = "# Made by deploy/make_locks.py from pyproject.toml and constraint
 
 def make_lock(sources: tuple[str, ...]) -> str:
     """Resolve within ``constraints.txt``, with digests."""
-    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+    uv = Path(sys.executable).parent / "uv"
+    command = [str(uv), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     command += ["--generate-hashes", f"--python-version={PYTHON}", "-c", "constraints.txt"]
     done = subprocess.run(
         [*command, *sources], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True

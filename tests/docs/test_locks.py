@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-AGAIN = "run `python deploy/make_locks.py`"
+AGAIN = "run `.venv/bin/python deploy/make_locks.py`"
 _PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
 
 

@@ -18,6 +18,7 @@ from seafloor.launch.kubernetes.names import task_object_name
 from seafloor.launch.kubernetes.pod import MAIN, PodTask, pod_spec
 from seafloor.launch.kubernetes.policy import Policy
 from seafloor.launch.kubernetes.request import PodRequest
+from seafloor.launch.kubernetes.services import PROTOCOL
 
 TORCH_PORT: Final = 29500
 TENSORFLOW_PORT: Final = 2222
@@ -179,8 +180,8 @@ def _service(identity: Identity, policy: Policy) -> Manifest:
             "publishNotReadyAddresses": True,
             "selector": identity.selector(),
             "ports": [
-                {"name": "torch", "port": TORCH_PORT},
-                {"name": "tensorflow", "port": TENSORFLOW_PORT},
+                {"name": "torch", "port": TORCH_PORT, "protocol": PROTOCOL},
+                {"name": "tensorflow", "port": TENSORFLOW_PORT, "protocol": PROTOCOL},
             ],
         },
     }

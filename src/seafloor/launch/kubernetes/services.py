@@ -9,6 +9,9 @@ from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.policy import Policy
 
 PORT: Final = "http"
+PROTOCOL: Final = "TCP"
+"""Said, as it is part of a port's key when manifests are applied: older servers ask for it."""
+
 _SERVICE_PORT: Final = 80
 _PERIOD_S: Final = 10
 _START_FAILURES_MAX: Final = 60
@@ -17,7 +20,7 @@ _START_FAILURES_MAX: Final = 60
 
 def container_port(number: int) -> Manifest:
     """The port that the others mean."""
-    return {"name": PORT, "containerPort": number}
+    return {"name": PORT, "containerPort": number, "protocol": PROTOCOL}
 
 
 def probes(path: str | None) -> Manifest:
@@ -48,6 +51,8 @@ def service(identity: Identity, policy: Policy) -> Manifest:
         "metadata": identity.metadata(policy),
         "spec": {
             "selector": identity.selector(),
-            "ports": [{"name": PORT, "port": _SERVICE_PORT, "targetPort": PORT}],
+            "ports": [
+                {"name": PORT, "port": _SERVICE_PORT, "targetPort": PORT, "protocol": PROTOCOL}
+            ],
         },
     }
