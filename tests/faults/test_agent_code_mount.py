@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 from agent_world import AgentTask, wait_until
 from seafloor.agent import code_mount
 from seafloor.agent.records import OUT
-from seafloor.launch.local.code_mounts import CodeMounts
+from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
 
 STRANGER = 65534
 """Who has no rights here; tests run as root where they can."""
@@ -99,7 +100,8 @@ def test_enter__where_the_machine_has_such_a_folder__hides_nothing_of_it(
     script = (
         "import os, sys; from seafloor.agent import code_mount\n"
         "code_mount.CODE = sys.argv[3]\n"
-        "code_mount.CodeMount(sys.argv[1], sys.argv[2]).enter()\n"
+        "wanted = {'source': sys.argv[1], 'stage': sys.argv[2]}\n"
+        "code_mount.CodeMount(wanted).enter()\n"
         "print(*os.listdir(sys.argv[3]))\n"
     )
     argv = [sys.executable, "-c", script, mounted["source"], mounted["stage"], str(own)]
@@ -126,7 +128,8 @@ def test_enter__by_an_ordinary_user__needs_no_right_and_gives_none() -> None:
         script = (
             "import os, sys; sys.path.insert(0, sys.argv[1])\n"
             "from code_mount import CodeMount\n"
-            "CodeMount(sys.argv[1] + '/source', sys.argv[1] + '/stage').enter()\n"
+            "wanted = {name: f'{sys.argv[1]}/{name}' for name in ('source', 'stage')}\n"
+            "CodeMount(wanted).enter()\n"
             "os.execvp('sh', ['sh', '-c', sys.argv[2]])\n"
         )
         said = "cat /code/train.py; id -u; grep CapEff /proc/self/status; touch /code/new; ls /root"
@@ -144,5 +147,37 @@ def test_enter__by_an_ordinary_user__needs_no_right_and_gives_none() -> None:
         assert ended.stdout.split() == ["trained65534", "CapEff:", "0" * 16], ended
         assert "Permission denied" in ended.stderr
         assert (folder / "source/new").stat().st_uid == STRANGER
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root becomes somebody else; lifted for root")
+def test_enter__shared_tree_by_an_ordinary_user__writes_into_a_layer_of_its_own() -> None:
+    python = shutil.which("python3", path="/usr/bin") or sys.executable
+    folder = Path(f"/tmp/seafloor-code-layer-{os.getpid()}")
+    (folder / "tree/old").mkdir(parents=True)
+    try:
+        program = folder / "code_mount.py"
+        shutil.copy(code_mount.__file__, program)
+        for name in ("file", "other"):
+            (folder / "tree/old" / name).write_text("as it was")
+        wanted = shared_mount(folder / "own", folder / "tree", "digits")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, STRANGER, STRANGER)
+        ended = subprocess.run(
+            [python, "-I", str(program), json.dumps(wanted)],
+            user=STRANGER,
+            group=STRANGER,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "Operation not permitted" in ended.stderr:
+            pytest.skip("this machine allows no layers to users; lifted where it does")
+        assert ended.returncode == 0, ended.stderr
+        assert (folder / "tree/old/file").read_text() == "as it was"
+        assert {path.name for path in (folder / "own/upper").iterdir()} == {"old"}
+        assert list((folder / "own/view/digits").iterdir()) == []
     finally:
         shutil.rmtree(folder)

@@ -6,15 +6,22 @@ has no right that it did not have before. Where ``/code`` cannot be made, as und
 ordinary user, the root becomes a small read-only file system with everything of the old one bound
 into it.
 
-Run as a program it tries whether this machine allows that: ``code_mount.py <folder> <stage>``.
+Code that was localised before is not written again: the folder then has a link to a tree that many
+commands look at. Each has a layer of its own above it, into which goes what it writes, and sees it
+all at ``/code`` and at the folder's own path.
+
+Run as a program it tries whether this machine allows that: ``code_mount.py <code_mount of
+task.json>``.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import sys
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 CODE = "/code"
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
@@ -31,15 +38,18 @@ class CodeMount:
     in the child, which has no threads.
 
     Args:
-        source: The folder.
-        stage: An empty folder that nothing else uses.
+        wanted: ``source``, the folder; ``stage``, an empty folder that nothing else uses. For a
+            shared tree also ``tree``; ``view``, a folder that looks like the source but has an
+            empty one in the place of the link; ``folder``, its name; and ``upper`` and ``work``,
+            empty folders of one file system for what is written.
     """
 
-    def __init__(self, source: str, stage: str) -> None:
+    def __init__(self, wanted: Dict[str, str]) -> None:
         import ctypes
 
-        self._source = source
-        self._stage = stage
+        self._wanted = wanted
+        self._source = wanted["source"]
+        self._stage = wanted["stage"]
         self._ctypes = ctypes
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._pivot_root = _PIVOT_ROOT.get(os.uname().machine)
@@ -56,6 +66,8 @@ class CodeMount:
         self._unshare()
         # What the machine mounts later is seen here, and nothing of ours there.
         self._mount(None, "/", None, _MS_REC | _MS_SLAVE)
+        if "tree" in self._wanted:
+            self._lay_over()
         if not os.path.isdir(CODE) and not _made():
             self._change_root()
         else:
@@ -74,6 +86,14 @@ class CodeMount:
         ):
             with open("/proc/self/" + name, "w", encoding="ascii") as stream:
                 stream.write(text)
+
+    def _lay_over(self) -> None:
+        """Put a layer of its own above the tree, and both in the place of the source."""
+        wanted = self._wanted
+        layers = "lowerdir={tree},upperdir={upper},workdir={work},userxattr".format(**wanted)
+        place = os.path.join(wanted["view"], wanted["folder"])
+        self._mount("overlay", place, "overlay", _MS_NOSUID | _MS_NODEV, os.fsencode(layers))
+        self._mount(wanted["view"], self._source, None, _MS_BIND | _MS_REC)
 
     def _change_root(self) -> None:
         """Make a root that has ``/code`` beside all that the old one has."""
@@ -131,14 +151,46 @@ def _made() -> bool:
     return True
 
 
-def _try(source: str, stage: str) -> None:
-    CodeMount(source, stage).enter()
-    if os.stat(CODE).st_ino != os.stat(source).st_ino:
+def copy_instead(wanted: Dict[str, str]) -> None:
+    """Put a copy of the shared tree in the place of the link to it, where no layer can be.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if "tree" not in wanted:
+        return
+    link = os.path.join(wanted["source"], wanted["folder"])
+    if os.path.islink(link):
+        copy = os.path.join(wanted["source"], ".localize-partial-00000000")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(wanted["tree"], copy, symlinks=True)
+        os.unlink(link)
+        os.rename(copy, link)
+
+
+def _try(wanted: Dict[str, str]) -> None:
+    CodeMount(wanted).enter()
+    source = wanted["source"]
+    if not os.path.samefile(CODE, source):
         raise OSError("what is at /code is not what was put there")
+    if "tree" in wanted:
+        _try_layer(os.path.join(CODE, wanted["folder"]))
+
+
+def _try_layer(folder: str) -> None:
+    """Do what a file system that cannot hold a layer refuses; the tree has ``old/file``."""
+    old = os.path.join(folder, "old")
+    for name in ("file", "other"):
+        with open(os.path.join(old, name), "a", encoding="ascii") as stream:
+            stream.write("more")
+    shutil.rmtree(old)
+    os.mkdir(old)
+    if os.listdir(old):
+        raise OSError("a folder that was removed is still there")
 
 
 if __name__ == "__main__":
     try:
-        _try(sys.argv[1], sys.argv[2])
+        _try(json.loads(sys.argv[1]))
     except OSError as error:
         sys.exit(str(error))

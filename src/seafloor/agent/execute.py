@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
 
 from .capture import Capture
 from .child import CannotMount, CannotStart, Command, Pipes, start
-from .code_mount import CodeMount
+from .code_mount import CodeMount, copy_instead
 from .endings import Ending
 from .folder import TaskFolder, boot_id
 from .limits import Limits, arrange_limits
@@ -115,10 +115,13 @@ def _start(parts: _Parts, command: Command) -> Tuple[int, Pipes]:
     wanted = parts.task.code_mount
     if wanted is not None:
         try:
-            mount = CodeMount(wanted["source"], wanted["stage"])
-            return start(command._replace(code_mount=mount))
+            return start(command._replace(code_mount=CodeMount(wanted)))
         except CannotMount as error:
             parts.spool.say("/code cannot be had here ({}): use $SEAFLOOR_CODE_DIR.".format(error))
+        try:
+            copy_instead(wanted)
+        except OSError as error:
+            raise CannotStart("The code cannot be copied: {}.".format(error), 126) from error
     return start(command)
 
 

@@ -26,9 +26,8 @@ class Task:
             ``command``, a shell line or arguments; ``cwd``, where it starts; ``env``, all its
             variables; ``output_dir`` and ``events_dir``, what it leaves; ``server_file``, where
             the server's address stands; ``token`` or null; ``timeout_s``, ``memory_bytes``,
-            ``cpu_count``, limits or null; ``code_mount``, null or what is to be at ``/code``
-            (``source``) and an empty folder for making it so (``stage``); ``grace_s`` between
-            SIGTERM and SIGKILL;
+            ``cpu_count``, limits or null; ``code_mount``, null or what is to be at ``/code`` and
+            how (see ``CodeMount``); ``grace_s`` between SIGTERM and SIGKILL;
             ``sync_command``, which delivers what the client library left in ``sync_dir`` (``[]``:
             there is none).
 

@@ -22,6 +22,9 @@ from seafloor.domain.code import GitCode
 from seafloor.domain.errors import SourceError, StoreFull
 
 SUBMODULE_DEPTH_MAX: Final = 8
+_IN_PARALLEL: Final = ("-c", f"checkout.workers={min(os.cpu_count() or 1, 4)}")
+"""Making files is most of a checkout; git does it by one process unless told."""
+
 _GLOB: Final = re.compile(r"[\\*?\[\]!# ]")
 
 
@@ -141,7 +144,7 @@ class GitCheckouts:
             patterns = ["/" + _GLOB.sub(r"\\\g<0>", path) for path in source.sparse]
             self._git(["sparse-checkout", "set", "--no-cone", *patterns], folder)
         _check_space(source, folder, entries)
-        self._git(["checkout", "--quiet", "--detach", "--force", commit], folder)
+        self._git([*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit], folder)
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
             raise _Damaged(path=".git/HEAD")
         check = check_tree(folder, commit, entries)

@@ -7,8 +7,8 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from seafloor.code.receipts import (
     snapshot_key,
     write_receipt,
 )
+from seafloor.code.tree_cache import TreeCache
 from seafloor.domain.code import (
     LFS_LISTED_MAX,
     ArchiveCode,
@@ -48,6 +49,9 @@ CURRENT: Final = "current"
 """Name of the symlink to the localised folder."""
 
 LOCK_FILE: Final = ".localize.lock"
+TREES: Final = "trees"
+"""Where in the cache shared trees are."""
+
 ARCHIVE_CACHE_BYTES_MAX: Final = 16 << 30
 
 _VERSION: Final = version("seafloor")
@@ -66,6 +70,9 @@ class Means:
         open_remote: Opens the address of an archive.
         progress: Told, in the user's words, what takes time and what he should know.
         secret_of: Gives a secret by its name, or NotFound.
+        shared_by: None: the folder is one of its own. Otherwise it may be a link to a tree that
+            others look at as well and nobody may write in; the tree is kept for as long as the
+            folder named here is there.
     """
 
     cache_dir: Path
@@ -73,6 +80,7 @@ class Means:
     open_remote: OpenRemote
     progress: Callable[[str], None] = lambda _message: None
     secret_of: Callable[[str], Secret] = no_secrets
+    shared_by: Path | None = None
 
 
 def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
@@ -111,7 +119,7 @@ def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
         waiting = f"waiting for another start of {source.folder}"
         with locked(lock, waiting=lambda: means.progress(waiting)):
             there = read_receipt(place.code_dir, source)
-            if there is not None:
+            if there is not None and (means.shared_by is not None or not place.is_shared):
                 return place.settle(there)
             return place.fill(means)
 
@@ -119,6 +127,15 @@ def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
 def is_code_dir(folder: Path) -> bool:
     """Whether a folder is one that ``localize`` has worked in."""
     return (folder / LOCK_FILE).exists() or (folder / RECEIPT_FOLDER).is_dir()
+
+
+def copy_beside(code_dir: Path, view: Path) -> None:
+    """Put into another folder what stands beside the localised one: receipt and link."""
+    shutil.copyfile(receipt_path(code_dir), receipt_path(view))
+    link = code_dir / CURRENT
+    document = read_document(receipt_path(view))
+    if document is not None and document.folder != CURRENT and not (view / CURRENT).is_symlink():
+        (view / CURRENT).symlink_to(link.readlink())
 
 
 @dataclass(frozen=True)
@@ -132,16 +149,23 @@ class _Place:
     def _folder(self) -> Path:
         return self.code_dir / self.source.folder
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the folder is a link to a tree of the cache."""
+        return self._folder.is_symlink()
+
     def fill(self, means: Means) -> Receipt:
         begun_s = time.monotonic()
         self._clear_leftovers()
         partial = self._aside("partial")
         try:
-            receipt = _make(self.source, partial, means)
+            if means.shared_by is None:
+                receipt = _make(self.source, partial, means)
+            else:
+                receipt = _share(self.source, partial, means, means.shared_by)
             self._publish(partial)
         finally:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(partial)
+            _remove(partial)
         receipt = msgspec.structs.replace(
             receipt,
             format_version=FORMAT_VERSION,
@@ -204,6 +228,28 @@ class _Place:
 
     def _aside(self, kind: str) -> Path:
         return self.code_dir / f".localize-{kind}-{secrets.token_hex(4)}"
+
+
+def _share(source: LocalizedCode, link: Path, means: Means, user: Path) -> Receipt:
+    """Make a link to a tree of the cache; the receipt is as ``_make`` gives it."""
+    trees = TreeCache(means.cache_dir / TREES, means.progress)
+    tree = trees.get(_tree_key(source), lambda folder: _make(source, folder, means), user=user)
+    link.symlink_to(tree.path)
+    cached = not tree.made or tree.receipt.cached
+    ref = source.ref if isinstance(source, GitCode) else None
+    return msgspec.structs.replace(tree.receipt, ref=ref, cached=cached)
+
+
+def _tree_key(source: LocalizedCode) -> str:
+    """The same for sources that become the same files, whatever the user called them."""
+    match source:
+        case GitCode():
+            told: object = msgspec.structs.replace(source, folder="", ref=None)
+        case SnapshotCode():
+            told = source.sha256
+        case ArchiveCode():
+            told = msgspec.structs.replace(source, folder="")
+    return sha256(msgspec.json.encode((told, _VERSION))).hexdigest()
 
 
 def _make(source: LocalizedCode, folder: Path, means: Means) -> Receipt:

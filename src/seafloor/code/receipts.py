@@ -57,7 +57,7 @@ def read_receipt(code_dir: Path, source: LocalizedCode) -> Receipt | None:
     if not proves:
         document = read_document(old_receipt_path(code_dir, source.folder))
         proves = document is not None and _is_of(document, source)
-    if document is None or not proves or document.boot_id != _boot_id():
+    if document is None or not proves or document.boot_id != boot_id():
         return None
     return _receipt_of(document) if (code_dir / source.folder).is_dir() else None
 
@@ -77,7 +77,7 @@ def write_receipt(code_dir: Path, source: LocalizedCode, receipt: Receipt) -> No
         **msgspec.structs.asdict(receipt),
         folder=source.folder,
         source=source,
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
     )
     path = receipt_path(code_dir)
     content = msgspec.json.format(msgspec.json.encode(document), indent=2)
@@ -115,6 +115,6 @@ def _is_of(receipt: Receipt, source: LocalizedCode) -> bool:
     return receipt.format_version == 1 and said == wanted
 
 
-def _boot_id() -> str:
-    """Which boot of the machine this is; empty where the system does not say."""
+def boot_id() -> str:
+    """Say which boot of the machine this is; empty where the system does not say."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""

@@ -33,7 +33,10 @@ _PLACES = frozenset(
 
 
 class Order(msgspec.Struct):
-    """What to localise, where, at which place to die (0: at none), and as whom (0: as we are)."""
+    """What to localise, where, at which place to die (0: at none), and as whom (0: as we are).
+
+    ``shared``: whether as a link to a tree of the cache.
+    """
 
     source: LocalizedCode
     code_dir: str
@@ -41,6 +44,7 @@ class Order(msgspec.Struct):
     archive: str = ""
     kill_at: int = 0
     user_id: int = 0
+    shared: bool = False
 
 
 def main(order: Order) -> None:
@@ -73,7 +77,8 @@ def main(order: Order) -> None:
 
             super().copy(facts, written)
 
-    means = Means(Path(order.cache_dir), fetch, Counted)
+    user = Path(order.code_dir).parent if order.shared else None
+    means = Means(Path(order.cache_dir), fetch, Counted, shared_by=user)
     receipt = localize(order.source, code_dir=Path(order.code_dir), means=means)
     places = passed
     print(msgspec.json.encode(receipt).decode())

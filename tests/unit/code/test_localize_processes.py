@@ -27,8 +27,8 @@ from seafloor.domain.ids import Sha256
 _SCRIPT = Path(__file__).with_name("localizing_process.py")
 BESIDE = {"current", ".receipt.json", ".localize.lock"}
 
-_KILLS = int(os.environ.get("SEAFLOOR_KILLS", "54")) // 6
-"""How many of the places that a process passes are tried in each of the six tests that kill one,
+_KILLS = int(os.environ.get("SEAFLOOR_KILLS", "56")) // 8
+"""How many of the places that a process passes are tried in each of the eight tests that kill one,
 chosen at random, besides the first and the last."""
 
 
@@ -41,6 +41,7 @@ class World:
     new_tree: dict[bytes, tuple[str, bytes]]
     archives: Path
     root: Path
+    shared: bool = False
 
     def start(self, source: LocalizedCode, name: str, kill_at: int = 0) -> subprocess.Popen[bytes]:
         archive = self.archives / (source.sha256 if isinstance(source, SnapshotCode) else "none")
@@ -50,6 +51,7 @@ class World:
             "cache_dir": str(self.root / name / "cache"),
             "archive": str(archive),
             "kill_at": kill_at,
+            "shared": self.shared,
         }
         return subprocess.Popen(
             [sys.executable, str(_SCRIPT), msgspec.json.encode(order).decode()],
@@ -68,17 +70,18 @@ class World:
         def fetch(sha256: Sha256, path: Path) -> None:
             path.write_bytes((self.archives / sha256).read_bytes())
 
-        means = Means(self.root / name / "cache", fetch, FileArchive)
+        user = self.root / name if self.shared else None
+        means = Means(self.root / name / "cache", fetch, FileArchive, shared_by=user)
         return localize(source, code_dir=self.root / name / "code", means=means)
 
 
-@pytest.fixture(params=["git", "snapshot", "archive"])
+@pytest.fixture(params=["git", "git, shared", "snapshot", "archive"])
 def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path) -> World:
     archives = tmp_path / "archives"
     archives.mkdir()
 
     def source_of() -> LocalizedCode:
-        if request.param == "git":
+        if request.param.startswith("git"):
             return resolve_git(repository.url, None)
         if request.param == "archive":
             return _pack(repository, archives)
@@ -89,7 +92,8 @@ def world(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path
     old = source_of()
     repository.write({f"package/module_{number}.py": "x" * number for number in range(40)})
     repository.commit({"train.py": "the new version", "weights.bin": os.urandom(200_000)})
-    return World(old, source_of(), tree_of(repository.path), archives, tmp_path)
+    shared = request.param.endswith("shared")
+    return World(old, source_of(), tree_of(repository.path), archives, tmp_path, shared)
 
 
 def _pack(repository: Repository, archives: Path) -> ArchiveCode:
@@ -107,6 +111,9 @@ def _check_cache(cache: Path) -> None:
     for kept in (*cache.glob("archives/*"), *cache.glob("snapshots/*")):
         if kept.suffix not in {".lock", ".name"}:
             assert kept.name.split(".")[0] == sha256(kept.read_bytes()).hexdigest()
+    for record in cache.glob("trees/*/tree.json"):
+        git(record.with_name("tree"), "fsck", "--full", "--strict", "--no-dangling")
+        assert git(record.with_name("tree"), "status", "--porcelain") == ""
 
 
 def _places(count: int) -> list[int]:

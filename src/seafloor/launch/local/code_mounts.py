@@ -1,7 +1,8 @@
-"""Whether commands can have their code at ``/code`` on this machine."""
+"""Whether commands can have their code at ``/code`` on this machine, and look at a shared tree."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from typing import Final
 from seafloor.agent import code_mount
 
 _WITHIN_S: Final = 10.0
+_NOT_IN_LAYERS: Final = frozenset(":,\\")
+"""What has a meaning of its own where layers are named."""
 
 
 class CodeMounts:
@@ -23,24 +26,85 @@ class CodeMounts:
 
     def __init__(self, *, wanted: bool) -> None:
         self._guard = threading.Lock()
+        self._wanted = wanted
         self._works: bool | None = None if wanted else False
+        self._shares: dict[tuple[Path, Path], bool] = {}
 
     def work(self) -> bool:
         """Whether they do. Blocking, the first time."""
         with self._guard:
             if self._works is None:
-                self._works = _tried()
+                self._works = not _why_not()
             return self._works
 
+    def share(self, trees: Path, work_dir: Path) -> bool:
+        """Whether they can, each with a layer of its own above a tree that all look at.
 
-def _tried() -> bool:
-    with tempfile.TemporaryDirectory(prefix="seafloor-") as folder:
-        source, stage = Path(folder, "source"), Path(folder, "stage")
-        source.mkdir()
-        stage.mkdir()
-        argv = [sys.executable, "-I", "-S", code_mount.__file__, str(source), str(stage)]
-        try:
-            ended = subprocess.run(argv, capture_output=True, timeout=_WITHIN_S, check=False)
-        except (OSError, subprocess.TimeoutExpired):
+        Blocking, the first time.
+
+        Args:
+            trees: Where trees are.
+            work_dir: Where the layers would be.
+        """
+        if not self.work() or _NOT_IN_LAYERS & set(f"{trees}{work_dir}"):
             return False
-        return ended.returncode == 0
+        with self._guard:
+            if (trees, work_dir) not in self._shares:
+                self._shares[trees, work_dir] = not _why_not_shared(trees, work_dir)
+            return self._shares[trees, work_dir]
+
+
+def _why_not() -> str:
+    """Say why nothing can be at ``/code``; empty when it can."""
+    with tempfile.TemporaryDirectory(prefix="seafloor-") as folder:
+        wanted = {name: str(Path(folder, name)) for name in ("source", "stage")}
+        for path in wanted.values():
+            Path(path).mkdir()
+        return _tried(wanted)
+
+
+def _why_not_shared(trees: Path, work_dir: Path) -> str:
+    """Say why no layer can be; empty when it can."""
+    for folder in (trees, work_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="probe-", dir=trees) as lower,
+        tempfile.TemporaryDirectory(
+            prefix="probe-", dir=work_dir, ignore_cleanup_errors=True
+        ) as own,
+    ):
+        wanted = shared_mount(Path(own), Path(lower), "code")
+        file = Path(lower, "old", "file")
+        file.parent.mkdir()
+        for path in (file, file.with_name("other")):
+            path.write_text("as it was")
+        why = _tried(wanted)
+        if not why and file.read_text() != "as it was":
+            return "what is written goes into the tree"
+        return why
+
+
+def shared_mount(own: Path, tree: Path, folder: str) -> dict[str, str]:
+    """Make what a command needs to look at a shared tree; see ``agent.CodeMount``.
+
+    Args:
+        own: A folder of the command's own; what is missing in it is made.
+        tree: What it looks at.
+        folder: Its name in the folder of the code.
+    """
+    wanted = {name: str(own / name) for name in ("source", "stage", "view", "upper", "work")}
+    for path in wanted.values():
+        Path(path).mkdir(parents=True, exist_ok=True)
+    Path(wanted["view"], folder).mkdir(exist_ok=True)
+    return {**wanted, "tree": str(tree), "folder": folder}
+
+
+def _tried(wanted: dict[str, str]) -> str:
+    argv = [sys.executable, "-I", "-S", code_mount.__file__, json.dumps(wanted)]
+    try:
+        ended = subprocess.run(
+            argv, capture_output=True, timeout=_WITHIN_S, check=False, text=True, errors="replace"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if ended.returncode == 0 else ended.stderr.strip() or "no reason was given"

@@ -7,6 +7,7 @@
                                     events/        tf.events files
                                     client/        what the client library has not sent
                                     stage/         empty; where a root with /code is made
+                                    layers/<task>/ what a task wrote into code that it shares
                                     tasks/<task>/  the agent's folder (``seafloor.agent``)
 """
 
@@ -59,6 +60,10 @@ class AttemptFolders:
     def stage(self) -> Path:
         """Empty; the command's own root is made here, seen by it alone."""
         return self.root / "stage"
+
+    def layers(self, task: str) -> Path:
+        """What the command writes into a tree that it shares with others."""
+        return self.root / "layers" / task
 
     def task(self, task: str) -> Path:
         """The agent's folder."""

@@ -8,20 +8,28 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from seafloor.agent.bundle import build_agent
 from seafloor.agent.folder import TaskFolder
 from seafloor.code.archive import OpenRemote
-from seafloor.code.localize import Means, localize
-from seafloor.domain.code import ArchiveCode, GitCode, ImageCode, Receipt, SnapshotCode
+from seafloor.code.localize import TREES, Means, copy_beside, localize
+from seafloor.domain.code import (
+    ArchiveCode,
+    GitCode,
+    ImageCode,
+    LocalizedCode,
+    Receipt,
+    SnapshotCode,
+)
 from seafloor.domain.errors import Conflict, PodRejected
 from seafloor.domain.ids import Sha256
 from seafloor.domain.secrets import Secret, no_secrets
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_words, read_pipe
-from seafloor.launch.local.code_mounts import CodeMounts
+from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
 from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
 from seafloor.launch.local.observation import observe_ended
@@ -112,12 +120,17 @@ class LocalLauncher:
             self._cache_dir, self._fetch_snapshot, self._open_remote, progress, self._secret_of
         )
         work = asyncio.ensure_future(
-            asyncio.to_thread(localize, launch.code, code_dir=folders.code, means=means)
+            asyncio.to_thread(self._make_code, launch.code, folders, means)
         )
         # A thread cannot be cancelled: its end is remembered, so that `release` can wait for it.
         self._localizing[launch.key] = work
         work.add_done_callback(lambda done: self._localized(launch.key, done))
         return await asyncio.shield(work)
+
+    def _make_code(self, code: LocalizedCode, folders: AttemptFolders, means: Means) -> Receipt:
+        if self._code_mounts.share(means.cache_dir / TREES, self._work_dir):
+            means = replace(means, shared_by=folders.root)
+        return localize(code, code_dir=folders.code, means=means)
 
     def _localized(self, key: TaskKey, work: asyncio.Future[Receipt]) -> None:
         if self._localizing.get(key) is work:
@@ -213,11 +226,18 @@ class LocalLauncher:
         }
 
     def _code_mount(self, launch: TaskLaunch, folders: AttemptFolders) -> dict[str, str] | None:
-        localized = launch.code is not None and not isinstance(launch.code, ImageCode)
-        if not localized or not self._code_mounts.work():
+        if launch.code is None or isinstance(launch.code, ImageCode):
             return None
-        folders.stage.mkdir(exist_ok=True)
-        return {"source": str(folders.code), "stage": str(folders.stage)}
+        link = folders.code / launch.code.folder
+        if not link.is_symlink():
+            if not self._code_mounts.work():
+                return None
+            folders.stage.mkdir(exist_ok=True)
+            return {"source": str(folders.code), "stage": str(folders.stage)}
+        own = folders.layers(launch.key.task)
+        wanted = shared_mount(own, link.readlink(), link.name)
+        copy_beside(folders.code, Path(wanted["view"]))
+        return {**wanted, "source": str(folders.code)}
 
     async def observe(self, key: TaskKey) -> TaskObservation:
         """Say how a task fares, from its lock and its files."""
