@@ -40,7 +40,7 @@ test: $(VENV)/.installed-dev lint types ## everything that needs no Kubernetes
 	@$(BIN)/pytest tests --ignore tests/kube/cluster -n 2 --dist loadfile --durations=15
 
 test-kubernetes: $(VENV)/.installed-dev ## what needs a cluster, which is built once, in minutes
-	@$(BIN)/python -m tests.services --check kubernetes_api
+	@$(BIN)/python -m tests.services --check kubernetes kubernetes_api
 	@$(BIN)/pytest tests/kube/cluster --durations=15
 
 unit: $(VENV)/.installed-dev ## the pure rooms only, under a minute

@@ -72,7 +72,8 @@ class Plane:
         controllers.wait_until(lambda: self.kubernetes.is_there(account), timeout_s=_READY_S)
 
     def run(self, name: str, command: Sequence[str]) -> Daemon:
-        """Start a part; ``close`` ends it, with -9."""
+        """Start a part; ``close`` ends it, with -9. However this process ends, so does the part."""
+        command = ["setpriv", "--pdeathsig=SIGKILL", "--", *command]
         self.parts[name] = Daemon(command, self.folder / f"{name}.log")
         return self.parts[name]
 

@@ -1,0 +1,48 @@
+"""Kubernetes with a node that runs real pods, which reach this machine and nothing beyond it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.services._kubernetes_build import VERSION
+from tests.services._kubernetes_node import NAME, Node, check_node_programs, slot
+from tests.services._kubernetes_plane import PARTS_VARIABLE, Plane, parts_socket
+from tests.services._service import Service
+
+GATEWAY: Final = "SEAFLOOR_TEST_KUBERNETES_GATEWAY"
+"""The address by which pods reach this machine."""
+
+DEBIAN: Final = "SEAFLOOR_TEST_KUBERNETES_DEBIAN"
+SEAFLOOR: Final = "SEAFLOOR_TEST_KUBERNETES_SEAFLOOR"
+"""Images that the node has, by digest: Python and git, and Seafloor's."""
+
+
+@contextmanager
+def service() -> Iterator[Service]:
+    """Run a cluster of one node."""
+    check_node_programs()
+    with (
+        slot() as taken,
+        tempfile.TemporaryDirectory(prefix=f"{taken.name}-", ignore_cleanup_errors=True) as name,
+        closing(Plane(Path(name), services=taken.services)) as plane,
+        closing(Node(plane, taken)) as node,
+    ):
+        plane.start()
+        node.start()
+        with parts_socket(plane) as parts:
+            yield Service(
+                name=f"Kubernetes {VERSION}, {NAME}",
+                url=plane.kubernetes.url,
+                env={
+                    "KUBECONFIG": str(plane.kubeconfig),
+                    PARTS_VARIABLE: parts,
+                    GATEWAY: taken.gateway,
+                    DEBIAN: node.debian,
+                    SEAFLOOR: node.seafloor,
+                },
+                note="pods come up, and reach this machine by the gateway",
+            )
