@@ -68,4 +68,6 @@ def _only_record(server: LiveServer) -> tuple[str, Any]:
     """The one record of a built environment: its path, and all it says (when it was built too)."""
     records = list((server.data / "cache" / "environments").rglob("seafloor-environment.json"))
     assert len(records) == 1
-    return str(records[0]), json.loads(records[0].read_text())
+    record = json.loads(records[0].read_text())
+    del record["boot_id"]  # gone as soon as all is on the disk
+    return str(records[0]), record

@@ -12,6 +12,7 @@ import msgspec
 from seafloor.domain.ids import Sha256
 
 _EXACT_ADDRESS = re.compile(r"#(.*&)?sha256=[0-9a-f]{64}|^git\+.*@[0-9a-f]{40}(#|$)")
+_HASH = " --hash=sha256:"
 DIGEST_FORMAT = "seafloor environment 1"
 """First line of what a digest is computed over; changes when that form does."""
 
@@ -88,6 +89,8 @@ class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
         version: Exact; of a pip package from an address, that address.
         build: Of a conda package; empty for pip.
         url, sha256: Of a conda package's file; empty for pip.
+        hashes: Of a package of an index, the sha256 that its file may have, in order; empty in a
+            lock that an earlier version made.
     """
 
     kind: Literal["pip", "conda"]
@@ -96,6 +99,7 @@ class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     url: str = ""
     sha256: str = ""
+    hashes: tuple[str, ...] = ()
 
     @property
     def is_exact(self) -> bool:
@@ -110,13 +114,16 @@ class LockedPackage(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "conda":
             return f"conda {self.name} {self.version} {self.build} {self.url}#sha256={self.sha256}"
         at = " @ " if "://" in self.version else "=="
-        return f"{self.name}{at}{self.version}"
+        return f"{self.name}{at}{self.version}" + "".join(
+            f"{_HASH}{digest}" for digest in self.hashes
+        )
 
 
 def parse_lock(lock: str) -> tuple[LockedPackage, ...]:
     """Read the lines of a lock, in their order.
 
-    A line is a requirement of pip with an exact version or address, or
+    A line is a requirement of pip with an exact version or address, and of a version with
+    ``--hash=sha256:<64 digits>`` for each file that it may be; or
     ``conda <name> <version> <build> <url>#sha256=<64 digits>``.
 
     >>> [(one.kind, one.name, one.version) for one in parse_lock("six==1.17.0\\n")]
@@ -131,7 +138,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         kind: ``python``, ``image``, ``pip`` or ``conda``.
         name: Of the package; empty for Python and image.
-        before, after: Version, with the build of conda; None: it is not there.
+        before, after: Version, with the build of conda, or with the beginning of the sha256 when
+            the version alone is the same; None: it is not there.
     """
 
     kind: Literal["python", "image", "pip", "conda"]
@@ -147,18 +155,31 @@ def compare_environments(before: Environment, after: Environment) -> tuple[Diffe
         found.append(Difference(kind="python", name="", before=before.python, after=after.python))
     if before.image != after.image:
         found.append(Difference(kind="image", name="", before=before.image, after=after.image))
-    ours, theirs = _versions(before.lock), _versions(after.lock)
+    ours, theirs = _packages(before.lock), _packages(after.lock)
     for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key):
-            kind, name = key
-            found.append(
-                Difference(kind=kind, name=name, before=ours.get(key), after=theirs.get(key))
-            )
+        kind, name = key
+        one, other = _versions(ours.get(key), theirs.get(key))
+        if one != other:
+            found.append(Difference(kind=kind, name=name, before=one, after=other))
     return tuple(found)
 
 
-def _versions(lock: str) -> dict[tuple[Literal["pip", "conda"], str], str]:
-    return {(one.kind, one.name): f"{one.version} {one.build}".strip() for one in parse_lock(lock)}
+def _packages(lock: str) -> dict[tuple[Literal["pip", "conda"], str], LockedPackage]:
+    return {(one.kind, one.name): one for one in parse_lock(lock)}
+
+
+def _versions(
+    before: LockedPackage | None, after: LockedPackage | None
+) -> tuple[str | None, str | None]:
+    """How each is shown; alike when it is the same package, as far as both locks tell."""
+    one, other = [
+        f"{package.version} {package.build}".strip() if package else None
+        for package in (before, after)
+    ]
+    ours, theirs = (before.hashes if before else ()), (after.hashes if after else ())
+    if one == other and ours and theirs and ours != theirs:
+        return f"{one} ({ours[0][:12]})", f"{other} ({theirs[0][:12]})"
+    return one, other
 
 
 def _locked(line: str) -> LockedPackage:
@@ -168,10 +189,13 @@ def _locked(line: str) -> LockedPackage:
         return LockedPackage(
             kind="conda", name=words[1], version=words[2], build=words[3], url=url, sha256=sha256
         )
+    line, *hashes = line.split(_HASH)
     name, at, version = line.partition(" @ ")
     if not at:
         name, _, version = line.partition("==")
-    return LockedPackage(kind="pip", name=name.strip(), version=version.strip())
+    return LockedPackage(
+        kind="pip", name=name.strip(), version=version.strip(), hashes=tuple(hashes)
+    )
 
 
 def environment_digest(*, python: str, platform: str, lock: str) -> Sha256:

@@ -24,7 +24,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,10 +48,9 @@ from seafloor.environments.archive import (
     Damaged,
     Listing,
     NotMovable,
+    Unpacking,
     list_folder,
     pack,
-    unpack,
-    unpack_packages,
 )
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
@@ -60,15 +60,19 @@ from seafloor.environments.record import (
     Lock,
     python_path,
     read_record,
+    settle_record,
     write_record,
 )
-from seafloor.environments.stored import EnvironmentArchives, StoredEnvironment
+from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, StoredEnvironment
+from seafloor.environments.tar_archive import unpack_tar, unpack_tar_packages
 from seafloor.environments.usage import Usage, used_bytes
 from seafloor.environments.uv_command import PackageSource, Progress, find_uv
 from seafloor.environments.uv_errors import error_of
 
 BUILD_TIMEOUT_S: Final = 1_800.0
 FORGET_TIMEOUT_S: Final = 30.0
+_UNPACKERS: Final = 4
+_FRAMES_WAITING: Final = 8
 _DEFAULT_SOURCE: Final = PackageSource()
 _log = structlog.get_logger(__name__)
 # `sync` installs what is listed and resolves nothing; links to the package cache cost no space,
@@ -76,6 +80,7 @@ _log = structlog.get_logger(__name__)
 _SYNC: Final = ("pip", "sync", "--allow-empty-requirements", "--link-mode=hardlink")
 # On top of conda packages nothing may be removed that they brought.
 _ADD: Final = ("pip", "install", "--no-deps", "--link-mode=hardlink", "--requirement")
+_SUM: Final = "#sha256="
 _PACKAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -370,13 +375,10 @@ class EnvironmentCache:
                 return None
             site.tell(f"fetching environment {stored.digest[:12]} ({stored.size_bytes:,} bytes)")
             await settled(site.work.mkdir, parents=True, exist_ok=True)
-            target = site.work / "environment.tar.zst"
-            archive = await self._archives.fetch(stored, target)
-            brought = await settled(unpack_packages, archive, site.work / "packages")
-            await self._skeleton(site, brought)
-            await settled(unpack, archive, site.folder)
-            # Else it would reach the disk together with the environment.
-            await settled(target.unlink, missing_ok=True)
+            if stored.format == TAR_FORMAT:
+                await self._fetch_tar(site, self._archives, stored)
+            else:
+                await self._fetch_frames(site, self._archives, stored)
         except (StoreError, NotFound, Damaged) as error:
             if isinstance(error, StoreFull):
                 raise
@@ -388,6 +390,50 @@ class EnvironmentCache:
             site.tell("the stored archive cannot be used, so the environment is built here")
             return _Made(instead_of=stored) if _is_damage(error) else None
         return _Made()
+
+    async def _fetch_frames(
+        self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment
+    ) -> None:
+        """Unpack the frames of an archive, some while others arrive."""
+        unpacking = Unpacking(site.folder, site.work / "packages")
+        if not stored.package_frames:
+            await self._skeleton(site)
+        threads = ThreadPoolExecutor(_UNPACKERS, thread_name_prefix="unpack")
+        waiting: set[asyncio.Future[None]] = set()
+        loop = asyncio.get_running_loop()
+
+        async def wait(at_most: int) -> None:
+            while len(waiting) > at_most:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                waiting.difference_update(done)
+                for one in done:
+                    one.result()
+
+        try:
+            async with aclosing(archives.frames(stored)) as frames:
+                at = 0
+                async for data, frame in frames:
+                    waiting.add(loop.run_in_executor(threads, unpacking.frame, data, frame))
+                    at += 1
+                    await wait(_FRAMES_WAITING)
+                    if at == stored.package_frames:
+                        await wait(0)
+                        await self._skeleton(site, unpacking.packages)
+            await wait(0)
+            await settled(unpacking.end)
+        finally:
+            # Nothing may be written once the folder's lock is given back.
+            await settled(threads.shutdown, cancel_futures=True)
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _fetch_tar(
+        self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment
+    ) -> None:
+        target = site.work / "environment.tar.zst"
+        await archives.fetch(stored, target)
+        brought = await settled(unpack_tar_packages, target, site.work / "packages")
+        await self._skeleton(site, brought)
+        await settled(unpack_tar, target, site.folder)
 
     async def _skeleton(self, site: _Site, brought: Sequence[Path] = ()) -> None:
         """Make the folder as it is before pip's packages: conda's, or an empty virtual environment.
@@ -429,10 +475,13 @@ class EnvironmentCache:
         lines = [line for line in every if [one.kind for one in parse_lock(line)] == ["pip"]]
         requirements = str(await settled(_write_requirements, site.work, lines))
         python = ("--python", str(python_path(site.folder)))
+        # Sums that are there are compared either way.
+        summed = all(one.hashes or _SUM in one.version for one in parse_lock("\n".join(lines)))
+        check = "--require-hashes" if summed else "--verify-hashes"
         if not site.conda:
-            await self._run(site, *_SYNC, requirements, *python)
+            await self._run(site, *_SYNC, requirements, *python, check)
         elif lines:
-            await self._run(site, *_ADD, requirements, *python)
+            await self._run(site, *_ADD, requirements, *python, check)
 
     async def _run(self, site: _Site, *args: str) -> None:
         uv = find_uv(self.uv_cache_dir, self._packages)
@@ -443,7 +492,11 @@ class EnvironmentCache:
             raise error_of(ended, doing="The environment could not be built")
 
     async def _afterwards_of(self, lock: Lock, made: _Made) -> None:
-        """Store what was built, and make room. What fails is written to the log, nowhere else."""
+        """Have it on the disk, store what was built, and make room.
+
+        What fails is written to the log, nowhere else.
+        """
+        await self._settle_on_disk(Sha256(lock.digest))
         try:
             if made.built is not None and made.skeleton is not None:
                 await self._store(lock, made.skeleton, made.built, instead_of=made.instead_of)
@@ -452,6 +505,18 @@ class EnvironmentCache:
             _log.warning(
                 "an environment was not stored for other machines",
                 digest=lock.digest,
+                error=str(error),
+            )
+
+    async def _settle_on_disk(self, digest: Sha256) -> None:
+        try:
+            async with self._exclusive(digest, waiting=_nothing):
+                if await asyncio.to_thread(self._record, digest) is not None:
+                    await settled(settle_record, self._root / digest, digest)
+        except (SeafloorError, OSError) as error:
+            _log.warning(
+                "an environment may not outlast a crash of this machine",
+                digest=digest,
                 error=str(error),
             )
 
@@ -470,7 +535,7 @@ class EnvironmentCache:
         async with self._exclusive(digest, waiting=_nothing):
             try:
                 await settled(work.mkdir, parents=True, exist_ok=True)
-                archive = work / "environment.tar.zst"
+                archive = work / "environment.frames"
                 conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
                 files = await self._conda_files(conda, _nobody)
                 packed = await settled(

@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 from seafloor.domain.errors import SeafloorError, StoreFull, StoreUnavailable
 
 _LOCK_POLL_S: Final = 0.05
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -108,22 +109,52 @@ def folder_size_bytes(folder: Path) -> int:
     return _size_bytes(folder, alone=False)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file all or nothing, as far as processes go: a crash of the machine may tear it."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
 def write_lasting(path: Path, data: bytes) -> None:
     """Write a file all or nothing, after everything that was written to its disk before it.
 
-    A crash of the machine may not leave this file while others, written earlier, are lost.
+    A crash of the machine may not leave this file while others, written earlier, are lost. A file
+    that it replaces gives it its times.
     """
     aside = path.with_name(f"{path.name}.new")
     with aside.open("wb") as file:
         file.write(data)
         file.flush()
         _sync_disk(file.fileno())
+    with contextlib.suppress(FileNotFoundError):
+        status = path.stat()
+        os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))
     aside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sync_disk_of(folder: Path) -> None:
+    """Have all that was written to a folder's disk on it; blocks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _sync_disk(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def boot_id() -> str | None:
+    """What differs from one start of this machine to the next; None where no such thing is.
+
+    What a process wrote can be read by all others until the machine stops, on the disk or not.
+    """
+    with contextlib.suppress(OSError):
+        return _BOOT_ID.read_text(encoding="ascii").strip() or None
+    return None
 
 
 def _sync_disk(descriptor: int) -> None:
@@ -151,10 +182,15 @@ def _try_lock(descriptor: int) -> bool:
 
 def _size_bytes(folder: Path, *, alone: bool) -> int:
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                status = Path(parent, name).lstat()
-                if not alone or status.st_nlink == 1:
-                    total += status.st_size
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if not alone or status.st_nlink == 1:
+                        total += status.st_size
     return total

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tomllib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from seafloor.domain.environments import EnvironmentLock, environment_digest
+from seafloor.domain.environments import EnvironmentLock, environment_digest, parse_lock
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import (
     check_request,
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 _DEFAULT_SOURCE: Final = PackageSource()
 _INPUT: Final = "requirements.in"
 _COMPILE: Final = ("pip", "compile", "--no-header", "--no-annotate")
+# Of what is chosen already, the files that this machine could take; an index that tells no sum of
+# a file has it downloaded.
+_HASHES: Final = ("pip", "compile", "--no-deps", "--generate-hashes", "--format=pylock.toml")
 
 
 @dataclass(frozen=True)
@@ -104,25 +109,71 @@ async def lock_environment(
             version, arguments = await _arguments(uv, asked.python, solved, folder=folder)
             if progress is not None:
                 progress(f"choosing versions for Python {version}")
-            stdout = ""
+            found: list[str] = []
             if lines:
-                arguments = (*arguments, str(await settled(_write, folder, _INPUT, lines)))
-                ended = await uv.run(
-                    *_COMPILE, *arguments, folder=folder, timeout_s=timeout_s, progress=progress
+                compiling = _Compiling(uv, arguments, folder, timeout_s, progress)
+                found = await _with_hashes(
+                    compiling, (await compiling.run(_COMPILE, lines)).split("\n")
                 )
-                if ended.returncode != 0:
-                    raise error_of(ended, doing="The requirements cannot be met")
-                stdout = ended.stdout
         finally:
             await settled(shutil.rmtree, folder, ignore_errors=True)
     except OSError as error:
         raise disk_error(error) from error
-    found = [line for line in stdout.split("\n") if line]
     found += [one.line for one in solved.packages] if solved is not None else []
     lock = "".join(f"{line}\n" for line in sorted(found))
     tag = platform_tag()
     digest = environment_digest(python=version, platform=tag, lock=lock)
     return EnvironmentLock(python=version, platform=tag, lock=lock, digest=digest)
+
+
+@dataclass(frozen=True)
+class _Compiling:
+    """Asking uv for versions."""
+
+    uv: UvCommand
+    arguments: Sequence[str]
+    folder: Path
+    timeout_s: float
+    progress: Progress | None
+
+    async def run(self, command: Sequence[str], lines: Sequence[str]) -> str:
+        requirements = str(await settled(_write, self.folder, _INPUT, lines))
+        ended = await self.uv.run(
+            *command,
+            *self.arguments,
+            requirements,
+            folder=self.folder,
+            timeout_s=self.timeout_s,
+            progress=self.progress,
+        )
+        if ended.returncode != 0:
+            raise error_of(ended, doing="The requirements cannot be met")
+        return ended.stdout
+
+
+async def _with_hashes(compiling: _Compiling, chosen: Sequence[str]) -> list[str]:
+    """The lines of a lock: what comes from an index has the sums of its files."""
+    lines = [line for line in chosen if line]
+    versions = [line for line in lines if " @ " not in line]
+    if not versions:
+        return lines
+    text = await compiling.run(_HASHES, versions)
+    hashes: dict[str, tuple[str, ...]] = {}
+    for package in tomllib.loads(text).get("packages", []):
+        files = [package.get("sdist"), *package.get("wheels", [])]
+        sums = {file["hashes"]["sha256"] for file in files if file and "sha256" in file["hashes"]}
+        hashes[package["name"]] = tuple(sorted(sums))
+    return [
+        msgspec.structs.replace(one, hashes=hashes.get(_bare(one.name), ())).line
+        if one.line in versions
+        else one.line
+        for one in parse_lock("\n".join(lines))
+    ]
+
+
+def _bare(name: str) -> str:
+    """A package's name without extras, as indexes write it."""
+    return canonicalize_name(name.partition("[")[0])
 
 
 async def lock_pip(

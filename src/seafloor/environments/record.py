@@ -10,7 +10,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from seafloor.environments.disk import disk_error, folder_size_bytes, write_lasting
+from seafloor.environments.disk import (
+    boot_id,
+    disk_error,
+    folder_size_bytes,
+    sync_disk_of,
+    write_lasting,
+    write_whole,
+)
 from seafloor.environments.interpreters import platform_tag
 
 RECORD_NAME: Final = "seafloor-environment.json"
@@ -46,6 +53,8 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
         size_bytes: Of all its files.
         built_ns: When it was complete, UTC.
         duration_s: How long it took.
+        boot_id: Not all of it may be on the disk yet: it counts for as long as the machine is not
+            started anew (``disk.boot_id``). None: it is on the disk.
     """
 
     format: int
@@ -57,6 +66,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     built_ns: int
     duration_s: float
+    boot_id: str | None = None
 
 
 _RECORD: Final = msgspec.json.Decoder(BuildRecord)
@@ -72,7 +82,7 @@ def read_record(folder: Path, digest: str) -> BuildRecord | None:
 
     Returns:
         None when it is not complete: no record, a torn one, one of another version of Seafloor,
-        or no Python to start.
+        one whose files may be lost since the machine was started anew, or no Python to start.
 
     Raises:
         StoreUnavailable: the folder cannot be read.
@@ -88,11 +98,16 @@ def read_record(folder: Path, digest: str) -> BuildRecord | None:
     except msgspec.MsgspecError:
         return None
     known = record.format == RECORD_FORMAT and record.digest == digest
+    if record.boot_id is not None and record.boot_id != boot_id():
+        return None
     return record if known and os.access(python_path(folder), os.X_OK) else None
 
 
 def write_record(folder: Path, lock: Lock, *, started: float) -> None:
     """Write the record, which makes the folder an environment.
+
+    It can be used at once: a process that is killed loses nothing of what it wrote. That a crash
+    of the machine does not lose it either is what ``settle_record`` sees to.
 
     Args:
         started: When the build began, on the monotonic clock.
@@ -110,5 +125,23 @@ def write_record(folder: Path, lock: Lock, *, started: float) -> None:
         size_bytes=folder_size_bytes(folder),
         built_ns=time.time_ns(),
         duration_s=round(time.monotonic() - started, 3),
+        boot_id=boot_id(),
     )
-    write_lasting(folder / RECORD_NAME, msgspec.json.encode(record))
+    write = write_lasting if record.boot_id is None else write_whole
+    write(folder / RECORD_NAME, msgspec.json.encode(record))
+
+
+def settle_record(folder: Path, digest: str) -> None:
+    """Have an environment on the disk, and its record say so; blocks as long as the disk takes.
+
+    Only for who holds the lock of the environment. One that goes meanwhile stays gone.
+
+    Raises:
+        OSError: it is not on the disk for sure, and its record says what it said.
+        StoreUnavailable: its folder cannot be read.
+    """
+    sync_disk_of(folder)
+    record = read_record(folder, digest)
+    if record is not None and record.boot_id is not None:
+        lasting = msgspec.structs.replace(record, boot_id=None)
+        write_lasting(folder / RECORD_NAME, msgspec.json.encode(lasting))

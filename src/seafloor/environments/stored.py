@@ -2,7 +2,8 @@
 
 ::
 
-    environments/<digest>/<sha256>.tar.zst    an archive, named by its bytes
+    environments/<digest>/<sha256>.frames     an archive, named by its bytes
+    environments/<digest>/<sha256>.tar.zst    one of format 1
     environments/<digest>/environment.json    written last: which archive is good
 """
 
@@ -11,31 +12,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, NotFound, StoreCorrupt
-from seafloor.environments.archive import Packed
+from seafloor.environments.archive import FRAME_BYTES_MAX, Frame, Packed
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.record import Lock
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES, ObjectStore
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+TAR_FORMAT: Final = 1
+"""What earlier versions stored; see ``tar_archive``."""
 
 
 class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """``environment.json``: which archive holds an environment.
 
     Args:
-        format: 1.
+        format: 2, or 1.
         digest, python, platform, lock: As in ``EnvironmentLock``.
         sha256: Of the archive's bytes.
         size_bytes: Of them.
         created_ns: When it was stored, UTC.
+        frames, package_frames: As in ``Packed``; of format 2.
     """
 
     format: int
@@ -46,6 +50,8 @@ class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: int
     created_ns: int
+    frames: tuple[Frame, ...] = ()
+    package_frames: int = 0
 
 
 _RECORD: Final = msgspec.json.Decoder(StoredEnvironment)
@@ -67,39 +73,51 @@ class EnvironmentArchives:
             record = _RECORD.decode(data)
         except msgspec.MsgspecError:
             return None
-        return record if record.format == FORMAT and record.digest == digest else None
+        known = record.format in (FORMAT, TAR_FORMAT) and record.digest == digest
+        return record if known else None
 
-    async def fetch(self, stored: StoredEnvironment, target: Path) -> Path:
-        """Have an archive as a file, every byte of it checked.
+    async def frames(self, stored: StoredEnvironment) -> AsyncGenerator[tuple[bytes, Frame]]:
+        """Give the frames of an archive in their order, none of them checked.
 
-        Returns:
-            ``target``, which was written; or, where objects are files, the object itself, which
-            is only read.
+        Raises:
+            NotFound: it is gone.
+            StoreCorrupt: it is shorter than was stored.
+
+        Cost: memory of one frame.
+        """
+        rest = bytearray()
+        frames = iter(stored.frames)
+        frame = next(frames, None)
+        async for chunk in self._objects.read(_archive_key(stored)):
+            rest += chunk
+            while frame is not None and len(rest) >= frame.size_bytes:
+                data = bytes(memoryview(rest)[: frame.size_bytes])
+                del rest[: frame.size_bytes]
+                yield data, frame
+                frame = next(frames, None)
+            if frame is None or frame.size_bytes > FRAME_BYTES_MAX:
+                break
+        if frame is not None:
+            raise _damaged(stored, "it ends too early")
+
+    async def fetch(self, stored: StoredEnvironment, target: Path) -> None:
+        """Have an archive of format 1 as a file, every byte of it checked.
 
         Raises:
             NotFound: it is gone.
             StoreCorrupt: its bytes are not those that were stored. The file is a leftover.
             StoreFull: no space left for it on this machine.
         """
-        key = _archive_key(stored.digest, stored.sha256)
-        if self._objects.capabilities.local_files:
-            path = await self._objects.local_path(key)
-            try:
-                found = await asyncio.to_thread(_sha256, path)
-            except OSError as error:
-                raise disk_error(error) from error
-            _check(stored, found)
-            return path
         digest = hashlib.sha256()
         try:
             with target.open("wb") as file:
-                async for chunk in self._objects.read(key):
+                async for chunk in self._objects.read(_archive_key(stored)):
                     await asyncio.to_thread(digest.update, chunk)
                     await settled(file.write, chunk)
         except OSError as error:
             raise disk_error(error) from error
-        _check(stored, digest.hexdigest())
-        return target
+        if digest.hexdigest() != stored.sha256:
+            raise _damaged(stored, "its bytes are not those that were stored")
 
     async def keep(
         self, lock: Lock, archive: Path, packed: Packed, *, instead_of: StoredEnvironment | None
@@ -118,8 +136,6 @@ class EnvironmentArchives:
         found = await self.find(lock.digest)
         if found is not None and (instead_of is None or found.sha256 != instead_of.sha256):
             return False
-        key = _archive_key(lock.digest, packed.sha256)
-        await self._objects.put(key, _chunks(archive))
         record = StoredEnvironment(
             format=FORMAT,
             digest=lock.digest,
@@ -129,7 +145,10 @@ class EnvironmentArchives:
             sha256=packed.sha256,
             size_bytes=packed.size_bytes,
             created_ns=time.time_ns(),
+            frames=packed.frames,
+            package_frames=packed.package_frames,
         )
+        await self._objects.put(_archive_key(record), _chunks(archive))
         try:
             await self._objects.put(
                 _record_key(lock.digest), msgspec.json.encode(record), if_absent=found is None
@@ -137,10 +156,10 @@ class EnvironmentArchives:
         except AlreadyExists:
             winner = await self.find(lock.digest)
             if winner is None or winner.sha256 != packed.sha256:
-                await self._objects.delete(key)
+                await self._objects.delete(_archive_key(record))
             return False
         if found is not None and found.sha256 != packed.sha256:
-            await self._objects.delete(_archive_key(lock.digest, found.sha256))
+            await self._objects.delete(_archive_key(found))
         return True
 
     async def remove(self, digest: str) -> None:
@@ -153,21 +172,15 @@ def _record_key(digest: str) -> str:
     return f"environments/{digest}/environment.json"
 
 
-def _archive_key(digest: str, sha256: str) -> str:
-    return f"environments/{digest}/{sha256}.tar.zst"
+def _archive_key(stored: StoredEnvironment) -> str:
+    ending = "tar.zst" if stored.format == TAR_FORMAT else "frames"
+    return f"environments/{stored.digest}/{stored.sha256}.{ending}"
 
 
-def _check(stored: StoredEnvironment, sha256: str) -> None:
-    if sha256 != stored.sha256:
-        raise StoreCorrupt(
-            f"The stored archive of environment {stored.digest[:12]} is damaged: its sha256 is "
-            f"{sha256[:12]}…, not {stored.sha256[:12]}…."
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _damaged(stored: StoredEnvironment, why: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"The stored archive of environment {stored.digest[:12]} is damaged: {why}."
+    )
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

@@ -34,6 +34,7 @@ _UNREACHABLE: Final = (
     "(504 ",
 )
 _REFUSED: Final = ("(401 ", "(403 ")
+_REPLACED: Final = re.compile(r"Hash mismatch for `([^`\s]+)`")
 _CONCLUSION: Final = re.compile(
     r",? ?(and )?we can conclude that (your requirements|the requirements) are unsatisfiable\.?"
 )
@@ -56,6 +57,15 @@ def error_of(ended: UvEnded, *, doing: str) -> SeafloorError:
         return StoreFull(
             "No space is left for the packages: free some, or remove an environment "
             "(`seafloor env rm`). Nothing half built was kept.",
+            detail=hide_addresses(text),
+        )
+    replaced = _REPLACED.search(text)
+    if replaced is not None:
+        return SourceError(
+            f"{replaced[1]} of the package index is not the file that was locked: its sha256 is "
+            "another. Somebody replaced it: create the environment again to lock what is there "
+            "now.",
+            field="pip",
             detail=hide_addresses(text),
         )
     said = _said(text)

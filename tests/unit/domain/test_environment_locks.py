@@ -28,6 +28,7 @@ def environment(lock: str, *, python: str = "3.11.2", image: str | None = None) 
     ("line", "exact"),
     [
         ("six==1.17.0", True),
+        (f"six==1.17.0 --hash=sha256:{SHA256} --hash=sha256:{'b' * 64}", True),
         ("torch[extra]==2.1+cpu", True),
         (CONDA, True),
         (f"a @ https://example.com/a.whl#sha256={SHA256}", True),
@@ -60,3 +61,12 @@ def test_compare__environments__names_what_came_went_and_changed() -> None:
         ("pip", "six", "1.16.0", "1.17.0"),
     ]
     assert compare_environments(before, before) == ()
+
+
+def test_compare__same_version_of_other_files__is_a_difference() -> None:
+    line = "six==1.17.0 --hash=sha256:"
+    first, second = environment(line + "a" * 64), environment(line + "b" * 64)
+    (found,) = compare_environments(first, second)
+    assert (found.before, found.after) == ("1.17.0 (aaaaaaaaaaaa)", "1.17.0 (bbbbbbbbbbbb)")
+    # A lock that an earlier version made says nothing of the files.
+    assert compare_environments(first, environment("six==1.17.0")) == ()

@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
 import platform
 import random
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import pytest
+import zstandard
 
 import seafloor
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import SourceError
-from seafloor.environments.archive import Damaged, list_folder, pack, unpack
+from seafloor.environments.archive import (
+    FRAME_BYTES_MAX,
+    Damaged,
+    Frame,
+    Packed,
+    Unpacking,
+    list_folder,
+    pack,
+)
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
-from seafloor.environments.stored import EnvironmentArchives
+from seafloor.environments.record import RECORD_NAME
+from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, StoredEnvironment
+from seafloor.environments.tar_archive import unpack_tar
 from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.local.store import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
+
+GOLDEN = Path(__file__).parent / "golden" / "environment-1.tar.zst"
+"""What the version that wrote format 1 stored."""
 
 NOTHING = PackageSource(offline=True)
 """A package index that is out of reach."""
@@ -94,7 +113,7 @@ async def stored(
 
 async def archive_key(objects: ObjectStore, digest: str) -> str:
     page = await objects.list(f"environments/{digest}")
-    (key,) = [one.key for one in page.objects if one.key.endswith(".tar.zst")]
+    (key,) = [one.key for one in page.objects if one.key.endswith(".frames")]
     return key
 
 
@@ -187,22 +206,189 @@ async def test_pack__changed_since_it_was_built__is_refused(tmp_path: Path) -> N
         pack(folder, tmp_path / "archive", skeleton={}, built=built)
 
 
-@pytest.mark.parametrize("name", ["files/../x", "files//x", "other/x", "files/"])
+BAD_NAMES = ["files/../x", "files//x", "other/x", "files/", "/x", "files/a/./x", "files/x\0"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
 def test_unpack__path_that_leaves_the_folder__is_refused(tmp_path: Path, name: str) -> None:
-    import io
-    import tarfile
+    refused(tmp_path, {"name": name, "size": 1}, b"a")
+    assert not list(tmp_path.rglob("x"))
 
-    import zstandard
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "files/a", "link": "../../x"},
+        {"name": "files/a", "link": "/etc/passwd"},
+        {"name": "files/a", "size": 2},
+        {"name": "files/a", "size": -1},
+        {"name": "files/a", "size": 1, "start": 1, "total": 1},
+        {"name": "files/a", "size": 1, "start": -1, "total": 1},
+        {"name": "files/a", "size": 1, "start": 0, "total": 2},
+        {"name": "files/a", "mode": 1},
+    ],
+    ids=str,
+)
+def test_unpack__entry_that_cannot_be__is_refused(tmp_path: Path, entry: dict[str, object]) -> None:
+    refused(tmp_path, entry, b"a")
+
+
+def refused(folder: Path, entry: dict[str, object], content: bytes) -> None:
+    heading = msgspec.json.encode([entry])
+    data = zstandard.compress(len(heading).to_bytes(4, "big") + heading + content)
+    (folder / "in").mkdir()
+    unpacking = Unpacking(folder / "in", folder / "packages")
+    with pytest.raises(Damaged):
+        unpack(unpacking, data)
+
+
+def unpack(unpacking: Unpacking, data: bytes) -> None:
+    unpacking.frame(data, frame_of(data))
+    unpacking.end()
+
+
+def frame_of(data: bytes) -> Frame:
+    return Frame(len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no frame",
+        zstandard.compress(b""),
+        zstandard.compress(b"\xff\xff\xff\xff[]"),
+        zstandard.compress(b"\0\0\0\2{}"),
+        zstandard.compress(bytes(FRAME_BYTES_MAX + 1)),
+        zstandard.compress(b"\0\0\0\2[]")[:-1],
+    ],
+    ids=["empty", "text", "nothing", "long heading", "no list", "too large", "cut"],
+)
+def test_unpack__frame_that_is_none__is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(Damaged):
+        Unpacking(tmp_path, tmp_path).frame(data, frame_of(data))
+
+
+def test_unpack__link_into_another_folder__no_file_goes_through_it(tmp_path: Path) -> None:
+    entries = [{"name": "files/a", "link": "b"}, {"name": "files/a/x", "size": 1}]
+    heading = msgspec.json.encode(entries)
+    data = zstandard.compress(len(heading).to_bytes(4, "big") + heading + b"1")
+    (tmp_path / "b").mkdir()
+    unpacking = Unpacking(tmp_path, tmp_path)
+    unpacking.frame(data, frame_of(data))
+    assert not (tmp_path / "b" / "x").exists()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_unpack__frames_in_any_order_in_threads__is_what_was_packed(
+    tmp_path: Path, backwards: bool
+) -> None:
+    folder = tmp_path / "built"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").write_text("skeleton")
+    skeleton = list_folder(folder)
+    large = random.Random(0).randbytes(9_000_001)
+    for at in range(300):
+        (folder / f"m{at}.py").write_bytes(large[at * 20_000 : at * 40_000])
+    (folder / "large.so").write_bytes(large)
+    (folder / "large.so").chmod(0o755)
+    (folder / "empty").touch()
+    (folder / "deep" / "größe").mkdir(parents=True)
+    (folder / "deep" / "größe" / "link").symlink_to("../../large.so")
+    (folder / "script").write_text(f"#!{folder}/bin/python\n")
+    archive = tmp_path / "archive"
+    packed = pack(folder, archive, skeleton=skeleton, built=list_folder(folder))
+    assert len(packed.frames) > 3
+    into = tmp_path / "another place"
+    into.mkdir()
+    unpacking = Unpacking(into, tmp_path / "packages")
+    frames = list(zip(split(archive.read_bytes(), packed), packed.frames, strict=True))
+    if backwards:
+        frames.reverse()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(unpacking.frame, *zip(*frames, strict=True)))
+    unpacking.end()
+    assert set(list_folder(into)) == set(list_folder(folder)) - {"bin/python"}
+    assert (into / "script").read_text() == f"#!{into}/bin/python\n"
+    assert str((into / "deep" / "größe" / "link").readlink()) == "../../large.so"
+    assert (into / "large.so").read_bytes() == large
+    assert os.access(into / "large.so", os.X_OK)
+    assert not os.access(into / "m1.py", os.X_OK)
+    assert all((into / f"m{i}.py").read_bytes() == large[i * 20_000 : i * 40_000] for i in range(9))
+
+
+def split(data: bytes, packed: Packed) -> list[bytes]:
+    ends = list(accumulate(frame.size_bytes for frame in packed.frames))
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+async def test_get__stored_in_format_1__is_fetched(tmp_path: Path, objects: ObjectStore) -> None:
+    lock = lock_of("whale==2.0")
+    data = GOLDEN.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    record = StoredEnvironment(
+        format=TAR_FORMAT,
+        digest=lock.digest,
+        python=lock.python,
+        platform=lock.platform,
+        lock=lock.lock,
+        sha256=sha256,
+        size_bytes=len(data),
+        created_ns=1,
+    )
+    text = msgspec.to_builtins(record)
+    del text["frames"], text["package_frames"]  # that version knew none
+    folder = f"environments/{lock.digest}"
+    await objects.put(f"{folder}/{sha256}.tar.zst", data)
+    await objects.put(f"{folder}/environment.json", msgspec.json.encode(text))
+    fetched = await machine(tmp_path / "second", objects).get(lock)
+    assert fetched.fetched
+    site = fetched.path / "lib" / "python3.11" / "site-packages"
+    assert (site / "whale.txt").read_text().startswith("Metadata-Version")
+    assert len([path for path in site.rglob("größe.txt") if path.read_text() == "far down\n"]) == 1
+    if sys.version_info[:2] == (3, 11):  # those modules are where Python 3.11 has them
+        assert printed_by(fetched.path / "bin" / "sing") == "2.0"
+
+
+def test_unpack_tar__path_that_leaves_the_folder__is_refused(tmp_path: Path) -> None:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+        tar.addfile(tarfile.TarInfo("files/../x"), io.BytesIO())
     archive = tmp_path / "archive"
     archive.write_bytes(zstandard.compress(plain.getvalue()))
     (tmp_path / "in").mkdir()
     with pytest.raises(Damaged):
-        unpack(archive, tmp_path / "in")
+        unpack_tar(archive, tmp_path / "in")
     assert not list(tmp_path.rglob("x"))
+
+
+async def test_get__machine_crashed_before_it_was_on_the_disk__is_fetched_anew(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, _ = await stored(tmp_path, objects, shelf)
+    second = machine(tmp_path / "second", objects)
+    with monkeypatch.context() as patch:
+        # Killed before it could see to that.
+        patch.setattr(EnvironmentCache, "_settle_on_disk", done_nothing)
+        fetched = await second.get(lock)
+        await second.settle()
+    assert await second.find(lock.digest) is not None
+    record = fetched.path / RECORD_NAME
+    text = record.read_bytes()
+    record.write_bytes(text.replace(current_boot().encode(), b"another start of the machine"))
+    assert record.read_bytes() != text
+    assert await second.find(lock.digest) is None
+    assert (await second.get(lock)).fetched
+    await second.settle()
+    assert current_boot().encode() not in record.read_bytes()
+
+
+async def done_nothing(*_: object) -> None:
+    pass
+
+
+def current_boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 async def test_remove__stored__leaves_the_object_store_too(
@@ -222,8 +408,8 @@ async def test_limit__exceeded__removes_what_was_not_used_for_longest(
     cache = machine(tmp_path / "here", objects, shelf.source, size_max_bytes=60_000_000)
     await cache.get(locks[0])
     await cache.get(locks[1])
-    await cache.get(locks[0])  # so the second is the one that was not used for longest
     await cache.settle()
+    await cache.get(locks[0])  # so the second is the one that was not used for longest
     await cache.get(locks[2])
     await cache.settle()
     kept = {record.digest for record in await cache.list()}

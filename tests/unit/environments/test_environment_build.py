@@ -146,7 +146,7 @@ async def test_get__real_registry__is_built_from_its_lock(root: Path) -> None:
     )
     built = await cache.get(lock)
     version = printed_by(built.python_path, "import iniconfig, six; print(six.__version__)")
-    assert f"six=={version}\n" in lock.lock
+    assert f"six=={version} --hash=sha256:" in lock.lock
 
 
 async def test_get__no_packages__is_a_bare_python(cache: EnvironmentCache) -> None:
@@ -314,6 +314,7 @@ async def test_get__damaged__is_built_anew(
     cache: EnvironmentCache, damage: Callable[[Path], None]
 ) -> None:
     built = await cache.get(lock_of())
+    await cache.settle()
     (before,) = await cache.list()
     damage(built.path)
     assert await cache.find(built.digest) is None

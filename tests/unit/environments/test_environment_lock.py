@@ -16,8 +16,9 @@ from typing import Protocol
 
 import pytest
 
-from seafloor.domain.environments import environment_digest
+from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, SourceError
+from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import lock_pip
 from seafloor.environments.uv_command import PackageSource
 
@@ -39,7 +40,7 @@ async def test_lock__real_registry__exact_versions_and_digest(tmp_path: Path) ->
     )
     names = [line.partition("==")[0] for line in lock.lock.splitlines()]
     assert names == ["iniconfig", "six"]
-    assert all("==" in line for line in lock.lock.splitlines())
+    assert all("==" in line and " --hash=sha256:" in line for line in lock.lock.splitlines())
     assert lock.python == platform.python_version()
     assert lock.digest == environment_digest(
         python=lock.python, platform=lock.platform, lock=lock.lock
@@ -47,13 +48,54 @@ async def test_lock__real_registry__exact_versions_and_digest(tmp_path: Path) ->
 
 
 async def test_lock__dependencies__are_locked_too(tmp_path: Path, shelf: Shelf) -> None:
-    shelf.add("whale", "2.0", requires=("krill>=1",))
-    shelf.add("krill", "1.4")
+    whale = shelf.add("whale", "2.0", requires=("krill>=1",))
+    krill = shelf.add("krill", "1.4")
     shelf.add("krill", "0.9")
     lock = await lock_pip(
         python=None, pip=["whale"], cache_dir=tmp_path, timeout_s=60, packages=shelf.source
     )
-    assert lock.lock == "krill==1.4\nwhale==2.0\n"
+    assert lock.lock == (
+        f"krill==1.4 --hash=sha256:{sha256(krill)}\nwhale==2.0 --hash=sha256:{sha256(whale)}\n"
+    )
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+async def test_build__file_of_the_index_replaced__is_refused(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.add("krill", "1.4")
+    root = tmp_path / "environments"
+    lock = await lock_pip(
+        python=None, pip=["krill"], cache_dir=root / "uv", timeout_s=60, packages=shelf.source
+    )
+    shelf.add("krill", "1.4", requires=("whale",))
+    with pytest.raises(SourceError, match="krill") as caught:
+        await EnvironmentCache(tmp_path / "another", packages=shelf.source).get(lock)
+    assert "not the file that was locked" in caught.value.message
+    # A lock that an earlier version made names no sums, and is built as ever.
+    old = lock.lock.partition(" --hash")[0] + "\n"
+    digest = environment_digest(python=lock.python, platform=lock.platform, lock=old)
+    lock = EnvironmentLock(python=lock.python, platform=lock.platform, lock=old, digest=digest)
+    await EnvironmentCache(tmp_path / "another", packages=shelf.source).get(lock)
+
+
+async def test_build__lock_of_all_kinds__every_sum_is_required(
+    tmp_path: Path, shelf: Shelf
+) -> None:
+    shelf.add("krill", "1.4")
+    seal = shelf.add("seal", "1.0")
+    cache = EnvironmentCache(tmp_path / "environments", packages=shelf.source)
+    lock = await lock_pip(
+        python=None,
+        pip=["krill", f"seal @ {seal.as_uri()}"],
+        cache_dir=cache.uv_cache_dir,
+        timeout_s=60,
+        packages=shelf.source,
+    )
+    assert [line.count("sha256") for line in lock.lock.splitlines()] == [1, 1]
+    assert not (await cache.get(lock)).cached
+    await cache.settle()
 
 
 async def test_lock__other_order_and_spelling__same_digest(tmp_path: Path, shelf: Shelf) -> None:
@@ -241,7 +283,7 @@ async def test_lock__unicode_everywhere__works_or_is_named(tmp_path: Path, shelf
     lock = await lock_pip(
         python=None, pip=["whale"], cache_dir=folder, timeout_s=60, packages=shelf.source
     )
-    assert lock.lock == "whale==2.0\n"
+    assert lock.lock.startswith("whale==2.0 --hash=sha256:")
     with pytest.raises(InvalidValue, match="鯨") as caught:
         await lock_pip(python=None, pip=["whale", "鯨"], cache_dir=folder, timeout_s=60)
     assert caught.value.field == "pip[1]"
@@ -260,7 +302,7 @@ async def test_lock__configuration_around_the_folder__is_not_read(
         timeout_s=60,
         packages=shelf.source,
     )
-    assert lock.lock == "whale==2.0\n"
+    assert lock.lock.startswith("whale==2.0 --hash=sha256:")
 
 
 async def test_lock__progress__is_told(tmp_path: Path) -> None:
