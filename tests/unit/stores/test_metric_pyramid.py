@@ -15,11 +15,14 @@ from seafloor.stores.metrics.chart import ChartBuilder
 from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.points import rank_of_bits
 from seafloor.stores.metrics.pyramid import (
+    AXES,
+    Axis,
     Blocks,
     Words,
     bits_of_ranks,
     blocks_of,
     chart_of,
+    in_order,
     ranks_of_bits,
 )
 
@@ -56,6 +59,26 @@ def test_ranks__of_any_bits__are_in_the_order_of_points_and_turn_back(found: lis
     assert (bits_of_ranks(ranks) == bits).all()
     by_rank = [found[place] for place in np.argsort(ranks, kind="stable").tolist()]
     assert by_rank == sorted(found, key=rank_of_bits)
+
+
+@given(
+    st.lists(st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6), min_size=1, max_size=5),
+    st.sampled_from(AXES),
+)
+def test_in_order__pieces_that_overlap_and_tie__are_one_series(
+    found: list[list[tuple[int, int, int]]], x: Axis
+) -> None:
+    points = in_order([_columns(piece) for piece in found], x)
+    values = points.bits.view(np.float64).tolist()
+    got = list(zip(points.step.tolist(), points.time_ms.tolist(), values, strict=True))
+    flat = [point for piece in found for point in piece]
+    assert got == sorted(flat, key=lambda one: one if x == "step" else (one[1], one[0], one[2]))
+
+
+def _columns(points: list[tuple[int, int, int]]) -> SeriesColumns:
+    step, time_ms, value = np.array(points, np.int64).reshape(-1, 3).T
+    bits = value.astype(np.float64).view(np.uint64)
+    return SeriesColumns(np.zeros(len(points), np.int32), step, time_ms, bits)
 
 
 @given(st.lists(BITS, min_size=1, max_size=200), st.integers(1, 60))

@@ -1,6 +1,6 @@
 """Compaction: segments of about one size become one of the next, so that a run has few.
 
-Eight of a size are joined, so a point is written again once for each factor of eight that its
+Sixteen of a size are joined, so a point is written again once for each factor of sixteen that its
 run grows by, and a run of 10⁹ points has some dozens of segments.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
+import numpy as np
 import structlog
 from sqlalchemy import Connection
 
@@ -21,7 +22,7 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import SeriesColumns
-from seafloor.stores.metrics.pyramid import in_order, joined_columns
+from seafloor.stores.metrics.pyramid import in_order
 from seafloor.stores.metrics.segment import POINTS_MAX, SegmentEncoder, SegmentReceipt
 from seafloor.stores.metrics.segment_index import SegmentIndex
 from seafloor.stores.metrics.segment_objects import SegmentObjects
@@ -31,7 +32,7 @@ from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 
 _log = structlog.get_logger(__name__)
 
-FAN = 8
+FAN = 16
 """So many of a size become one."""
 
 
@@ -165,14 +166,21 @@ async def _merged(streams: Sequence[AsyncIterator[SeriesColumns]]) -> AsyncItera
         passed: list[SeriesColumns] = []
         left: list[_Head] = []
         for head in heads:
-            later = behind(head.points, until)
-            passed.append(head.points.slice(0, len(head.points) - len(later)))
-            if len(later):
-                left.append(_Head(head.stream, later))
+            here = _up_to(head.points, until)
+            passed.append(head.points.slice(0, here))
+            if here < len(head.points):
+                left.append(_Head(head.stream, head.points.slice(here, len(head.points))))
             else:
                 left += [_Head(head.stream, more) async for more in _next(head.stream)]
-        yield in_order(joined_columns(passed))
+        yield in_order(passed)
         heads = left
+
+
+def _up_to(points: SeriesColumns, place: Place) -> int:
+    """How many points, in order and of the place's attempt, are not behind it."""
+    first = int(np.searchsorted(points.step, place.step, side="left"))
+    stop = int(np.searchsorted(points.step, place.step, side="right"))
+    return stop - len(behind(points.slice(first, stop), place))
 
 
 async def _next(stream: AsyncIterator[SeriesColumns]) -> AsyncIterator[SeriesColumns]:

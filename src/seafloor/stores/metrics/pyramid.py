@@ -190,7 +190,7 @@ def chart_of(
     raw = [one for one in columns if len(one)]
     total = sum(int(one.points.sum()) for one in pieces) + sum(map(len, raw))
     if raw:
-        points = in_order(joined_columns(raw), x)
+        points = in_order(raw, x)
         if not pieces:
             return _buckets(_even(points, min(buckets, total)))
         size = max(1, min(BLOCK_POINTS, total // buckets))
@@ -225,13 +225,33 @@ def _order(found: Blocks, x: Axis, edge: Literal["first", "last"]) -> NDArray[np
     return np.lexsort((value, step, found.time_min if edge == "first" else found.time_max))
 
 
-def in_order(points: SeriesColumns, x: Axis = "step") -> SeriesColumns:
-    """Points in the order of a series, (step, time, value), or of (time, step, value)."""
-    major = points.step if x == "step" else points.time_ms
-    if (major[1:] > major[:-1]).all():
+def in_order(pieces: Sequence[SeriesColumns], x: Axis = "step") -> SeriesColumns:
+    """Points in the order of a series, (step, time, value), or of (time, step, value).
+
+    Args:
+        pieces: At least one.
+
+    Cost: next to nothing where pieces are in order and do not overlap, as those of a training.
+    """
+    filled = [one for one in pieces if len(one)] or [pieces[0]]
+    points = joined_columns(sorted(filled, key=lambda one: _major(one, x)[:1].tolist()))
+    major = _major(points, x)
+    if _rise(major):
         return points
-    minor = points.time_ms if x == "step" else points.step
-    return points.where(np.lexsort((ranks_of_bits(points.bits), minor, major)))
+    # Of runs that overlap, which is what there is, a stable sort is a merge.
+    order = np.argsort(major, kind="stable")
+    if not _rise(major[order]):
+        minor = points.time_ms if x == "step" else points.step
+        order = np.lexsort((ranks_of_bits(points.bits), minor, major))
+    return points.where(order)
+
+
+def _major(points: SeriesColumns, x: Axis) -> Ints:
+    return points.step if x == "step" else points.time_ms
+
+
+def _rise(numbers: Ints) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 def _even(points: SeriesColumns, buckets: int) -> Blocks:

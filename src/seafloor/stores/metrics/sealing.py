@@ -338,7 +338,7 @@ def _merged(part: _Part) -> dict[str, SeriesColumns]:
     for payload in part.payloads:
         for key, points in decode_row(payload, attempt=part.attempt).items():
             pieces.setdefault(key, []).append(points)
-    return {key: in_order(joined_columns(pieces[key])) for key in sorted(pieces)}
+    return {key: in_order(pieces[key]) for key in sorted(pieces)}
 
 
 def _packed(series: Mapping[str, SeriesColumns]) -> bytes:

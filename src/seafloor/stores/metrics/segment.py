@@ -251,7 +251,8 @@ def _schema() -> Any:
     arrow = _arrow()
     return arrow.schema(
         [
-            arrow.field("key", arrow.string(), nullable=False),
+            # In the file it is a text all the same: written so, its names are not hashed again.
+            arrow.field("key", arrow.dictionary(arrow.int32(), arrow.string()), nullable=False),
             arrow.field("attempt", arrow.int32(), nullable=False),
             arrow.field("step", arrow.int64(), nullable=False),
             arrow.field("time", arrow.timestamp("ms", tz="UTC"), nullable=False),
@@ -285,9 +286,8 @@ def _table(keys: Sequence[str], sizes: Sequence[int], points: SeriesColumns) -> 
     names = list(dict.fromkeys(keys))
     place = {name: index for index, name in enumerate(names)}
     codes = np.repeat(np.array([place[key] for key in keys], np.int32), sizes)
-    key = arrow.DictionaryArray.from_arrays(codes, arrow.array(names, arrow.string()))
     columns = [
-        key.cast(arrow.string()),
+        arrow.DictionaryArray.from_arrays(codes, arrow.array(names, arrow.string())),
         arrow.array(points.attempt, arrow.int32()),
         arrow.array(points.step),
         arrow.array(points.time_ms).view(arrow.timestamp("ms", tz="UTC")),

@@ -104,7 +104,7 @@ class _Least:
             self._cut()
 
     def _cut(self) -> None:
-        points = in_order(joined_columns(self._pieces)).slice(0, self._limit)
+        points = in_order(self._pieces).slice(0, self._limit)
         self._pieces, self._count = [points], len(points)
         self._bound = int(points.step[-1]), int(points.time_ms[-1])
 
@@ -116,7 +116,7 @@ class _Least:
         """The least points, in order."""
         if not self._pieces:
             return no_points()
-        return in_order(joined_columns(self._pieces)).slice(0, self._limit)
+        return in_order(self._pieces).slice(0, self._limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,5 +304,5 @@ def _unsealed(
 
 
 def _by_attempt(points: SeriesColumns) -> SeriesColumns:
-    points = in_order(points)
+    points = in_order([points])
     return points.where(np.argsort(points.attempt, kind="stable"))
