@@ -142,12 +142,15 @@ def _add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     render.add_argument("--namespace")
     render.add_argument("--owner-uid")
     render.add_argument("--json", action="store_true")
+    render.add_argument("--summary", action="store_true")
 
 
 def _render(given: argparse.Namespace) -> None:
     from seafloor.boot.render import RenderCommand, run
 
-    command = RenderCommand(given.policy, given.namespace, given.owner_uid, given.json)
+    command = RenderCommand(
+        given.policy, given.namespace, given.owner_uid, given.json, given.summary
+    )
     run(command, sys.stdin.buffer.read())
 
 

@@ -16,6 +16,7 @@ from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.manifest import as_yaml
 from seafloor.launch.kubernetes.policy import Policy, read_policy
 from seafloor.launch.kubernetes.request import PodRequest
+from seafloor.launch.kubernetes.summary import summarize
 from seafloor.launch.kubernetes.workload import Rendered, render
 
 
@@ -42,12 +43,14 @@ class RenderCommand:
         namespace: None: the policy's first.
         owner_uid: Uid of the anchor, once it is made.
         json: Whether one list is printed as JSON, which kubectl applies as well.
+        summary: Whether only what they come to is printed, as JSON (``wire.manifests``).
     """
 
     policy: Path | None = None
     namespace: str | None = None
     owner_uid: str | None = None
     json: bool = False
+    summary: bool = False
 
 
 def run(command: RenderCommand, document: bytes) -> None:
@@ -63,6 +66,9 @@ def run(command: RenderCommand, document: bytes) -> None:
         if error.field is None or error.message.startswith(error.field):
             raise
         raise type(error)(f"{error.field}: {error.message}", field=error.field) from error
+    if command.summary:
+        sys.stdout.write(msgspec.json.encode(summarize(made, given.code)).decode() + "\n")
+        return
     for warning in made.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     if command.json:

@@ -18,24 +18,41 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
 @click.option("--git", metavar="URL", help="Repository to run from, instead of this folder.")
 @click.option("--ref", metavar="REF", help="Branch, tag or commit of it.")
 @click.option("--secret", metavar="NAME", help="Secret of the server that reaches it.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Plan for Kubernetes, under this policy; with -f only.",
+)
+@click.option("--namespace", "-n", metavar="NAME", help="With --policy: default, its first.")
 @server_options
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_given
-def plan(given: Given, **what: object) -> None:
+def plan(given: Given, policy: Path | None, namespace: str | None, **what: object) -> int | None:
     """Say what `seafloor run` with the same arguments would do, and do nothing.
 
     A snapshot of the folder is taken for its digest, and thrown away.
+
+    With --policy it says what `seafloor render` would make, in short: pods and what they ask for,
+    images, what is fetched and how large it is, Secrets by name, and what is not as in the last
+    run of the experiment. SPEC may be a notebook or a serving, and no server is needed.
     """
     from seafloor.cli.submissions import SubmissionOptions, make_submission, resolve_code
+    from seafloor.domain.errors import InvalidValue
     from seafloor.wire.server import PlanCreate
+
+    if policy is not None:
+        return _for_cluster(given, policy, namespace, what)
+    if namespace is not None:
+        raise InvalidValue("--namespace goes with --policy.", field="--namespace")
 
     submission = make_submission(SubmissionOptions(**what))  # pyright: ignore[reportArgumentType]
     code = resolve_code(submission, warn=say, client=None)
     made = given.client.plan(PlanCreate(submission.body, code))
     if given.json:
         print_json(made)
-        return
+        return None
     for number, step in enumerate(made.steps, start=1):
         click.echo(f"{number}. {step}")
     for warning in made.warnings:
@@ -46,3 +63,23 @@ def plan(given: Given, **what: object) -> None:
         click.echo(f"\n{title}")
         for name, value in values.items():
             click.echo(f"  {styled(name, 'bright_black')}={value}")
+    return None
+
+
+def _for_cluster(
+    given: Given, policy: Path, namespace: str | None, what: dict[str, object]
+) -> int | None:
+    from seafloor.cli.cluster_plan import plan_for_cluster, print_plan
+    from seafloor.domain.errors import InvalidValue
+
+    file = what.pop("file")
+    if not isinstance(file, Path) or any(what.values()):
+        raise InvalidValue("With --policy, give a spec by -f, and all else in it.", field="-f")
+    made = plan_for_cluster(given, file, policy=policy, namespace=namespace)
+    if isinstance(made, int):
+        return made
+    if given.json:
+        print_json(made)
+    else:
+        print_plan(made)
+    return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,57 @@ def render(
     policy nor a file names. A git ref becomes a commit. The same spec, commit, images and policy
     give the same bytes.
     """
-    import msgspec
+    made = read_request(given, files, keep=True)
+    options = (("--policy", policy), ("--namespace", namespace), ("--owner-uid", owner_uid))
+    command = render_command(options)
+    if given.json:
+        command.append("--json")
+    return subprocess.run(command, input=made.body(), check=False).returncode
 
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """What is sent to what makes the manifests.
+
+    Args:
+        document: The whole spec.
+        spec: The same, typed.
+        code: Immutable; None: there is none.
+        images: Of environments that the policy may not know.
+    """
+
+    document: dict[str, Any]
+    spec: ClusterSpec
+    code: CodeSource | None
+    images: dict[str, str]
+
+    def body(self) -> bytes:
+        """As it is sent."""
+        import msgspec
+
+        return msgspec.json.encode(
+            {"spec": self.document, "code": self.code, "images": self.images}
+        )
+
+
+def render_command(options: Iterable[tuple[str, object]]) -> list[str]:
+    """The process that makes manifests; options without a value are left out."""
+    command = [sys.executable, "-m", "seafloor.boot", "render"]
+    for option, value in options:
+        if value is not None:
+            command += [option, str(value)]
+    return command
+
+
+def read_request(given: Given, files: Sequence[Path], *, keep: bool) -> RenderRequest:
+    """Read specs, and make the code of the one that runs immutable.
+
+    Args:
+        keep: Whether a working folder is sent to the server, where pods will fetch it.
+
+    Raises:
+        SeafloorError: a file, the code, or that there is not one spec of what runs.
+    """
     from seafloor.cli.spec_files import read_spec_document
     from seafloor.domain.cluster_specs import parse_cluster_spec
     from seafloor.domain.errors import InvalidValue
@@ -76,19 +126,8 @@ def render(
         )
     file, document, spec = found[0]
     images = {**_server_images(given, spec, images), **images}
-    code = _resolve(given, spec, file.absolute().parent)
-    body = msgspec.json.encode({"spec": document, "code": code, "images": images})
-    command = [sys.executable, "-m", "seafloor.boot", "render"]
-    for option, value in (
-        ("--policy", policy),
-        ("--namespace", namespace),
-        ("--owner-uid", owner_uid),
-    ):
-        if value is not None:
-            command += [option, str(value)]
-    if given.json:
-        command.append("--json")
-    return subprocess.run(command, input=body, check=False).returncode
+    code = _resolve(given, spec, file.absolute().parent, keep=keep)
+    return RenderRequest(document, spec, code, images)
 
 
 def _server_images(given: Given, spec: ClusterSpec, known: Container[str]) -> dict[str, str]:
@@ -117,7 +156,7 @@ def _server_images(given: Given, spec: ClusterSpec, known: Container[str]) -> di
     return images
 
 
-def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
+def _resolve(given: Given, spec: ClusterSpec, base: Path, *, keep: bool) -> CodeSource | None:
     """Make the code immutable, as far as pods need it."""
     import msgspec
 
@@ -131,7 +170,7 @@ def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
     if code.sync_mode is SyncMode.IMAGE:
         return ImageCode(code.path)
     if code.sync_mode is SyncMode.LOCAL:
-        return _snapshot(given, base / Path(code.path or ".").expanduser())
+        return _snapshot(given, base / Path(code.path or ".").expanduser(), keep=keep)
     url = absolute_url(code.url or "", base)
     if code.sync_mode is SyncMode.GIT:
         from seafloor.code.git import resolve_git
@@ -150,15 +189,15 @@ def _resolve(given: Given, spec: ClusterSpec, base: Path) -> CodeSource | None:
     )
 
 
-def _snapshot(given: Given, folder: Path) -> CodeSource:
-    """Take a snapshot of a folder and have the server keep it, where pods will fetch it."""
+def _snapshot(given: Given, folder: Path, *, keep: bool) -> CodeSource:
+    """Take a snapshot of a folder; the server may keep it, where pods will fetch it."""
     import tempfile
 
     from seafloor.code.snapshot import take_snapshot
     from seafloor.domain.errors import InvalidValue
     from seafloor.sdk.discovery import find_server
 
-    if find_server(given.settings) is None:
+    if keep and find_server(given.settings) is None:
         raise InvalidValue(
             "Pods cannot come to a folder of this machine: start a server for it to be kept by "
             "(`seafloor up`, or --url), or use `sync_mode: git`.",
@@ -167,5 +206,6 @@ def _snapshot(given: Given, folder: Path) -> CodeSource:
     with tempfile.TemporaryDirectory(prefix="seafloor-") as scratch:
         archive = Path(scratch, "snapshot.tar.zst")
         snapshot = take_snapshot(folder.resolve(), archive, warn=say)
-        given.client.snapshots.ensure(snapshot.sha256, archive)
+        if keep:
+            given.client.snapshots.ensure(snapshot.sha256, archive)
     return snapshot

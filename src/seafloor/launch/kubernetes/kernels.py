@@ -12,6 +12,7 @@ from seafloor.launch.kubernetes.policy import KernelRule, Policy
 VOLUME: Final = "environment"
 KERNEL_PATH: Final = "/seafloor/environment/kernel"
 _MOUNT: Final[Manifest] = {"name": VOLUME, "mountPath": "/seafloor/environment"}
+KERNEL_CONTAINER: Final = "kernel-fetch"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -27,7 +28,7 @@ def kernel_parts(kernel: KernelRule | None, policy: Policy) -> Parts:
     if kernel.strip_components:
         source.append(f"--strip-components={kernel.strip_components}")
     container = localizer(
-        policy, "kernel-fetch", source, to=_MOUNT["mountPath"], mounts=[_MOUNT], env=[]
+        policy, KERNEL_CONTAINER, source, to=_MOUNT["mountPath"], mounts=[_MOUNT], env=[]
     )
     return Parts(
         volumes=({"name": VOLUME, "emptyDir": {}},),
