@@ -106,12 +106,23 @@ def test_doctor__without_and_with_a_server__says_what_to_do(user: Client) -> Non
     checks = {check["name"]: check for check in user.json("doctor")["items"]}
     assert checks["reachable"]["state"] == "warn"
     assert checks["reachable"]["fix"] == "seafloor up --detach"
-    assert {"python", "git", "uv", "disk", "data folder", "port", "spool"} <= set(checks)
+    assert {"python", "git", "uv", "disk", "data folder", "port", "spool", "/code"} <= set(checks)
     user.cli("up", "--detach", "--port", "0")
     checks = {check["name"]: check for check in user.json("doctor")["items"]}
     assert checks["reachable"]["state"] == "ok"
     assert "page" in checks
     assert "clock" in checks
+
+
+def test_doctor__code_mounts_turned_off__says_so_and_what_commands_use(user: Client) -> None:
+    (user.home / "data").mkdir(parents=True)
+    (user.home / "data" / "seafloor.toml").write_text("[launch]\nmount_code = false\n")
+
+    (found,) = [check for check in user.json("doctor")["items"] if check["name"] == "/code"]
+
+    assert found["state"] == "ok"
+    assert "launch.mount_code is off" in found["said"]
+    assert "$SEAFLOOR_CODE_DIR" in found["said"]
 
 
 def test_doctor__a_server_that_is_dead__fails(user: Client) -> None:

@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     up = commands.add_parser("up", help="run the server until SIGTERM or SIGINT")
     config = commands.add_parser("config", help="print the settings in effect as JSON")
     check = commands.add_parser("check", help="try the stores end to end; findings as JSON")
+    check.add_argument("--code", action="store_true", help="try /code instead of the stores")
     for command in (up, config, check):
         command.add_argument("--data", type=Path)
         command.add_argument("--host")
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
             json.dump(settings.shown(), sys.stdout, indent=2)
             sys.stdout.write("\n")
         elif given.command == "check":
-            _check(settings)
+            _check(settings, code=given.code)
         else:
             _up(settings, port_given="server.port" in settings.origins)
     except SeafloorError as error:
@@ -199,10 +200,11 @@ _ALONE = {"copy": _copy, "localize": _localize, "render": _render, "secret": _se
 """Commands that need no settings of a server."""
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, *, code: bool) -> None:
     with _server_packages():
+        from seafloor.boot.code_checks import check_code
         from seafloor.boot.examine import examine
-    found = asyncio.run(examine(settings, environment()))
+    found = check_code(settings) if code else asyncio.run(examine(settings, environment()))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 

@@ -29,7 +29,7 @@ _PYTHON_MIN: Final = (3, 11)
 _FREE_BYTES_WARN: Final = 5 * 2**30
 _FREE_BYTES_FAIL: Final = 512 * 2**20
 _CLOCK_OFF_WARN_S: Final = 5.0
-_STORES_WITHIN_S: Final = 120.0
+_TRIED_WITHIN_S: Final = 120.0
 _PORT_DEFAULT: Final = 7340
 _SERVER_PACKAGES: Final = ("litestar", "sqlalchemy", "uvicorn", "alembic", "structlog")
 
@@ -64,6 +64,7 @@ def check_all(settings: Settings, *, metadata: str | None, objects: str | None) 
         check_data_folder(settings.data),
         check_disk("disk", settings.data),
         *check_stores(settings.data, metadata=metadata, objects=objects),
+        *check_code(settings.data),
         check_port(settings),
         *check_server(settings),
         check_spool(settings),
@@ -145,18 +146,30 @@ def check_stores(data: Path, *, metadata: str | None, objects: str | None) -> li
         return [
             Check("stores", "warn", "not tried: that takes the server's packages", "See above.")
         ]
-    command = [sys.executable, "-m", "seafloor.boot", "check", "--data", str(data)]
+    options: list[str] = []
     for option, url in (("--metadata", metadata), ("--objects", objects)):
-        command += [option, url] if url else []
+        options += [option, url] if url else []
+    return _ask_boot("stores", data, options, "Correct [stores] of seafloor.toml, or the URLs.")
+
+
+def check_code(data: Path) -> list[Check]:
+    """Try whether commands can have their code at ``/code`` on this machine, and share it."""
+    if check_server_extra().state != "ok":
+        return []
+    return _ask_boot("/code", data, ["--code"], "Correct seafloor.toml.")
+
+
+def _ask_boot(name: str, data: Path, options: list[str], fix: str) -> list[Check]:
+    """Have the server's own code try something."""
+    command = [sys.executable, "-m", "seafloor.boot", "check", "--data", str(data), *options]
     try:
-        answer = subprocess.run(command, capture_output=True, timeout=_STORES_WITHIN_S, check=False)
+        answer = subprocess.run(command, capture_output=True, timeout=_TRIED_WITHIN_S, check=False)
     except subprocess.TimeoutExpired:
-        said = f"did not answer within {_STORES_WITHIN_S:.0f} s"
-        return [Check("stores", "fail", said, "Are the database and the object store reachable?")]
+        said = f"did not answer within {_TRIED_WITHIN_S:.0f} s"
+        return [Check(name, "fail", said, "Are the database and the object store reachable?")]
     if answer.returncode != 0:
         words = answer.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        said = words[-1].removeprefix("error: ")
-        return [Check("stores", "fail", said, "Correct [stores] of seafloor.toml, or the URLs.")]
+        return [Check(name, "fail", words[-1].removeprefix("error: "), fix)]
     return msgspec.json.decode(answer.stdout, type=list[Check])
 
 

@@ -34,7 +34,7 @@ class CodeMounts:
         """Whether they do. Blocking, the first time."""
         with self._guard:
             if self._works is None:
-                self._works = not _why_not()
+                self._works = not why_no_mount()
             return self._works
 
     def share(self, trees: Path, work_dir: Path) -> bool:
@@ -46,15 +46,15 @@ class CodeMounts:
             trees: Where trees are.
             work_dir: Where the layers would be.
         """
-        if not self.work() or _NOT_IN_LAYERS & set(f"{trees}{work_dir}"):
+        if not self.work():
             return False
         with self._guard:
             if (trees, work_dir) not in self._shares:
-                self._shares[trees, work_dir] = not _why_not_shared(trees, work_dir)
+                self._shares[trees, work_dir] = not why_no_layers(trees, work_dir)
             return self._shares[trees, work_dir]
 
 
-def _why_not() -> str:
+def why_no_mount() -> str:
     """Say why nothing can be at ``/code``; empty when it can."""
     with tempfile.TemporaryDirectory(prefix="seafloor-") as folder:
         wanted = {name: str(Path(folder, name)) for name in ("source", "stage")}
@@ -63,8 +63,17 @@ def _why_not() -> str:
         return _tried(wanted)
 
 
-def _why_not_shared(trees: Path, work_dir: Path) -> str:
-    """Say why no layer can be; empty when it can."""
+def why_no_layers(trees: Path, work_dir: Path) -> str:
+    """Say why no layer can be; empty when it can.
+
+    Args:
+        trees, work_dir: As ``CodeMounts.share`` has them; made if missing.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    if _NOT_IN_LAYERS & set(f"{trees}{work_dir}"):
+        return "there is a colon, a comma or a backslash in its path"
     for folder in (trees, work_dir):
         folder.mkdir(parents=True, exist_ok=True)
     with (
