@@ -32,6 +32,12 @@ _PRIVATE: Final = (
     "credential helper or an ssh key that may read it."
 )
 
+_PROXY: Final = _Case(
+    ("from proxy after connect", "connect tunnel failed", "could not resolve proxy"),
+    "The proxy on the way to {url} does not let us through. Check its address and password, in "
+    "https_proxy or git's http.proxy, or name the host in no_proxy.",
+)
+
 # In this order: ssh's reason stands before git's general "Could not read from remote repository".
 _CASES: Final = (
     _Case(
@@ -188,7 +194,7 @@ def error_of(
             "again.",
             detail=result.stderr,
         )
-    for case in _CASES if secret is None else (*_CASES_WITH_SECRET, *_CASES):
+    for case in (_PROXY, *_CASES) if secret is None else (_PROXY, *_CASES_WITH_SECRET, *_CASES):
         if any(words in said for words in case.words):
             message = case.message.format(url=url, secret=secret)
             return SourceError(message, field=field, detail=result.stderr)
