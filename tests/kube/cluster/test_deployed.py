@@ -11,10 +11,14 @@ from urllib.error import HTTPError
 
 import pytest
 import yaml
+from tests.kube.cluster.conftest import Namespace
 from tests.kube.deployed import FOLDER
 from tests.kube.golden import FOLDER as WORKLOADS
+from tests.services import kubernetes as kubernetes_service
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._service import Service
+
+from live_server import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -123,3 +127,132 @@ def test_role__of_the_server__makes_each_workload_and_nothing_else(place: Place)
         with pytest.raises(HTTPError) as refused:
             server.call(method, path, {} if method == "POST" else None)
         assert refused.value.code == 403, path
+
+
+# What a user does, in a pod of the namespace: a run of a working folder, and a look at it.
+USE = """
+mkdir /tmp/digits && cd /tmp/digits
+echo 'import numpy; print("trained", numpy.arange(7).sum())' > train.py
+seafloor runs list
+seafloor run --name first -- python train.py
+seafloor runs list
+"""
+LOOK = "seafloor runs list"
+
+
+class Deployed:
+    """An overlay applied to a node, and users of it in pods of their own."""
+
+    def __init__(self, namespace: Namespace, image: str) -> None:
+        self._namespace, self._image = namespace, image
+
+    def apply(self, name: str, **secrets: dict[str, str]) -> None:
+        """Apply it with its Secrets, and wait until a server is ready."""
+        kubernetes, namespace = self._namespace.kubernetes, self._namespace.name
+        for secret, data in {"seafloor-token": {"token": "of-the-test"}, **secrets}.items():
+            body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}}
+            self._namespace.create({**body, "stringData": data})
+        for manifest in read(FOLDER / f"{name}.yaml"):
+            if manifest["kind"] == "Deployment":
+                (container,) = manifest["spec"]["template"]["spec"]["containers"]
+                container["image"] = self._image
+            apply(kubernetes, manifest, namespace)
+        self.wait()
+
+    def wait(self) -> None:
+        self._namespace.wait_ready("Deployment", "seafloor", 1)
+
+    def server(self) -> dict[str, Any]:
+        """The pod of the server that is there."""
+        (pod,) = [one for one in self._namespace.pods() if _is_server(one)]
+        return pod
+
+    def restart(self) -> None:
+        """Delete the server's pod; wait for another."""
+        before = self.server()["metadata"]
+        path = self._namespace.path("Pod", before["name"])
+        self._namespace.kubernetes.call("DELETE", path)
+
+        def look() -> bool:
+            pods = [one["metadata"]["uid"] for one in self._namespace.pods() if _is_server(one)]
+            return len(pods) == 1 and pods != [before["uid"]]
+
+        wait_for(look, timeout_s=180, what="another pod of the server")
+        self.wait()
+
+    def use(self, name: str, script: str) -> str:
+        """Run a script in a pod as a user, who finds the server by its address."""
+        security = self.server()["spec"]["containers"][0]["securityContext"]
+        token = {"secretKeyRef": {"name": "seafloor-token", "key": "token"}}
+        url = f"http://{self.server()['status']['podIP']}:7340"
+        container = {
+            "name": "main",
+            "image": self._image,
+            "command": ["sh", "-ec", script],
+            "env": [
+                {"name": "SEAFLOOR_URL", "value": url},
+                {"name": "SEAFLOOR_TOKEN", "valueFrom": token},
+            ],
+            "securityContext": security,
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        }
+        self._namespace.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "securityContext": {"runAsNonRoot": True, "runAsUser": 123_456},
+                    "containers": [container],
+                    "volumes": [{"name": "tmp", "emptyDir": {}}],
+                },
+            }
+        )
+        return self._namespace.run_to_end(name, 0)
+
+
+def _is_server(pod: Manifest) -> bool:
+    return pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "seafloor"
+
+
+@pytest.fixture
+def deployed(cluster: Service, namespace: Namespace) -> Deployed:
+    return Deployed(namespace, cluster.env[kubernetes_service.SEAFLOOR])
+
+
+def test_base__applied_to_a_node__is_a_server_that_runs_a_run(deployed: Deployed) -> None:
+    stores = {
+        "metadata": "sqlite:////data/seafloor/seafloor.db",
+        "objects": "file:///data/seafloor/objects",
+    }
+    deployed.apply("base", **{"seafloor-stores": stores})
+    said = deployed.use("user", USE)
+    assert "trained 21" in said
+    assert "succeeded" in said
+
+
+@pytest.fixture
+def persistent(namespace: Namespace, volume_folder: Path) -> Iterator[None]:
+    """A volume for the claim of the overlay: a folder of this machine."""
+    path, name = "/api/v1/persistentvolumes", f"of-{namespace.name}"
+    spec = {
+        "capacity": {"storage": "20Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": namespace.name, "name": "seafloor"},
+        "hostPath": {"path": str(volume_folder)},
+    }
+    namespace.kubernetes.call("POST", path, {"metadata": {"name": name}, "spec": spec})
+    yield
+    namespace.kubernetes.call("DELETE", f"{path}/{name}")
+
+
+@pytest.mark.usefixtures("persistent")
+def test_laptop__its_pod_deleted__has_on_its_volume_what_it_had(deployed: Deployed) -> None:
+    deployed.apply("laptop")
+    assert "trained 21" in deployed.use("user", USE)
+    deployed.restart()
+    said = deployed.use("user-later", LOOK)
+    assert "first" in said
+    assert "succeeded" in said
