@@ -6,6 +6,7 @@ of this machine. What such a run prints is all that it sees of its code.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -37,7 +38,7 @@ FILES: Final[Mapping[str, bytes]] = {
     "empty": b"",
     "deep/er/still/x.txt": b"x\n",
 }
-SECRET: Final = "bucket-reader"
+GIVEN: Final = "$(HOME) costs $5"
 SECRET_VALUE: Final = "a secret's value: ✓ 'quoted' $HOME"
 
 _LOOK: Final = f"""
@@ -82,6 +83,7 @@ class CodedRuns:
         stack: ExitStack,
     ) -> None:
         self.image, self.seafloor = image, seafloor
+        self.secret_name = f"bucket-reader-{uuid.uuid4().hex[:10]}"
         self.folder = folder
         self._work = folder / "work"
         for name, content in FILES.items():
@@ -94,7 +96,10 @@ class CodedRuns:
 
         def reach(url: str) -> str:
             """Where containers find what listens on loopback."""
-            port = urlsplit(url).port
+            parts = urlsplit(url)
+            if parts.hostname == host:
+                return url
+            port = parts.port
             assert port is not None
             return f"http://{stack.enter_context(forwarded((host, port), port))}"
 
@@ -124,11 +129,15 @@ class CodedRuns:
         )
         obstore.put(store, parts.path.lstrip("/"), archive)
 
-    def secret(self, namespace: str | None = None) -> dict[str, Any]:
+    def secret(self) -> dict[str, Any]:
         """The Secret that the manifests name."""
         values = {**self.bucket, "value": SECRET_VALUE, "token": self._token}
-        metadata = {"name": SECRET} | ({} if namespace is None else {"namespace": namespace})
-        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self.secret_name},
+            "data": {name: _base64(value) for name, value in values.items()},
+        }
 
     def code(self, source: str) -> dict[str, Any]:
         """What a spec says of the code."""
@@ -150,9 +159,9 @@ class CodedRuns:
                 "name": "digits",
                 "environment": "python",
                 "code": self.code(source),
-                "command": ["python3", "-c", _LOOK],
-                "env": {"GIVEN": "$(HOME) costs $5"},
-                "secrets": {"THE_SECRET": f"{SECRET}/value"},
+                "command": ["python3", "-c", _LOOK.strip()],
+                "env": {"GIVEN": GIVEN},
+                "secrets": {"THE_SECRET": f"{self.secret_name}/value"},
             }
         }
 
@@ -162,12 +171,12 @@ class CodedRuns:
             "images": {"seafloor": self.seafloor, "pull_policy": "Never"},
             "environments": {"python": {"image": self.image}},
             "git": {"localizer": "seafloor"},
-            "archives": {"secret": SECRET},
+            "archives": {"secret": self.secret_name},
             "resources": {
                 "default": {"cpu": "50m", "memory": "256Mi"},
                 "init": {"cpu": "50m", "memory": "512Mi"},
             },
-            "server": {"url": self.server_url, "token": f"{SECRET}/token"},
+            "server": {"url": self.server_url, "token": f"{self.secret_name}/token"},
             **policy,
         }
         files = {"spec": spec, "policy": rules}
@@ -183,22 +192,25 @@ class CodedRuns:
         assert self._token not in done.stdout
         return list(yaml.safe_load_all(done.stdout))
 
-    def check(self, source: str, printed: str, *, user: int | None) -> None:
-        """Compare what a run saw with what there is."""
+    def check(self, source: str, printed: str, *, user: int) -> dict[str, Any]:
+        """Compare what a run saw with what there is; give the rest of it."""
         seen = json.loads(printed)
         assert seen["files"] == {
             name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()
         }
         assert seen["secret"] == SECRET_VALUE
-        assert seen["given"] == "$(HOME) costs $5"
-        if user is not None:
-            assert seen["user"] == user
+        assert seen["user"] == user
         receipt = seen["receipt"]
         assert seen["cwd"].startswith("/code")
         if source == "git":
             assert receipt["commit"] == self.commit
         if source == "archive":
             assert receipt["sha256"] == self.sha256
+        return seen
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def _tar() -> bytes:

@@ -27,7 +27,7 @@ from tests.services._forward import forwarded
 from tests.services._kubernetes_plane import Plane
 from tests.services._podman import Podman
 from tests.services._seafloor_image import seafloor_image
-from tests.services._service import Missing, cache_folder, free_port
+from tests.services._service import Missing, Refused, cache_folder, free_port
 
 NAME: Final = "node1"
 SLOTS: Final = 8
@@ -91,7 +91,7 @@ class Slot:
                 try:
                     (controller / self.name).mkdir(exist_ok=True)
                 except OSError as error:
-                    raise Missing(f"this machine gives us no groups: {error}") from error
+                    raise Refused(f"this machine gives us no groups: {error}") from error
 
     def _groups(self) -> Iterator[Path]:
         roots = Path("/sys/fs/cgroup")
@@ -156,7 +156,7 @@ class Node:
         try:
             holder.wait_until((self._folder / "mounted").exists, timeout_s=_READY_S)
         except RuntimeError as error:
-            raise Missing(f"this machine gives us no namespaces: {error}") from error
+            raise Refused(f"this machine gives us no namespaces: {error}") from error
         namespaces = f"/proc/{holder.process.pid}/ns"
         inside = [
             *("nsenter", f"--mount={namespaces}/mnt", f"--pid={namespaces}/pid_for_children", "--")
@@ -380,4 +380,4 @@ def _remove_group(group: Path) -> None:
 def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Missing(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        raise Refused(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

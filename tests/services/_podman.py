@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.services._service import Missing, cache_folder
+from tests.services._service import Missing, Refused, cache_folder
 
 # runc: crun refuses machines whose cgroups are of version 1. Podman's own limits are higher than
 # some machines let root set.
@@ -92,11 +92,11 @@ class Podman:
         """Run one trivial container.
 
         Raises:
-            Missing: this machine's kernel refuses containers; with its reason.
+            Refused: this machine's kernel refuses containers; with its reason.
         """
         done = self.run("run", "--rm", "--network=none", image, "/bin/true", check=False)
         if done.returncode:
-            raise Missing(f"containers do not run on this machine: {last_line(done.stderr)}")
+            raise Refused(f"containers do not run on this machine: {last_line(done.stderr)}")
 
 
 def last_line(text: str) -> str:

@@ -37,6 +37,10 @@ class Missing(Exception):
     """A server that this machine cannot run; the message says what would lift it."""
 
 
+class Refused(Missing):
+    """A server that this machine does not let us run: nothing that could be installed lifts it."""
+
+
 def cache_folder() -> Path:
     """Where downloads and builds are kept between runs."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
-from tests.services._service import Missing, Service
+from tests.services._service import Missing, Refused, Service
 
 SOCKET_VARIABLE = "SEAFLOOR_TEST_SERVICES"
 START_TIMEOUT_S = 3600.0
@@ -31,6 +31,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
     service: Service | None = None
     missing: str = ""
+    refused: str = ""
     failed: str = ""
 
 
@@ -57,6 +58,8 @@ class Services:
             module = importlib.import_module(f"tests.services.{name}")
             entered = module.service()
             service = entered.__enter__()
+        except Refused as error:
+            return _Answer(refused=str(error))
         except Missing as error:
             return _Answer(missing=str(error))
         except Exception as error:  # noqa: BLE001  # told to whoever asked
@@ -106,7 +109,7 @@ def ask(path: str, name: str) -> Service:
     """The address of a server; it is started when it does not run yet.
 
     Raises:
-        Missing: this machine cannot run it.
+        Missing: this machine cannot run it; ``Refused``, whatever were installed.
         RuntimeError: it did not start.
     """
     with socket.socket(socket.AF_UNIX) as connection:
@@ -116,6 +119,8 @@ def ask(path: str, name: str) -> Service:
             stream.write(name.encode() + b"\n")
             stream.flush()
             answer = msgspec.json.decode(stream.readline(), type=_Answer)
+    if answer.refused:
+        raise Refused(answer.refused)
     if answer.missing:
         raise Missing(answer.missing)
     if answer.service is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.kube.cluster.conftest import Namespace
-from tests.kube.coded_runs import EXIT_CODE, SOURCES, CodedRuns
+from tests.kube.coded_runs import EXIT_CODE, GIVEN, SOURCES, CodedRuns
 from tests.kube.restricted import violations
 
 from live_server import wait_for
@@ -56,7 +56,8 @@ def test_run__its_code_from_each_source__is_what_the_source_has(
     namespace.create(runs.secret(), *manifests)
     log = namespace.run_to_end(pod["metadata"]["name"], EXIT_CODE)
 
-    runs.check(source, log, user=user)
+    seen = runs.check(source, log, user=user)
+    assert seen["given"] == GIVEN
 
 
 def test_run__of_three_tasks__find_each_other_by_name(

@@ -1,0 +1,16 @@
+"""What a test does where the machine lacks what it needs."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+from tests.services._service import Missing, Refused
+
+
+def skip_missing(name: str, error: Missing) -> NoReturn:
+    """Skip a test, with the reason. In CI it fails, unless it is the machine that refuses."""
+    if "CI" in os.environ and not isinstance(error, Refused):
+        raise AssertionError(f"CI needs {name}: {error}") from error
+    pytest.skip(f"{name}: {error}")
