@@ -14,7 +14,7 @@ from tests.kube.cases import ARCHIVE, COMMIT, DIGEST, ENVIRONMENT, HTTPS, SNAPSH
 from seafloor.domain.cluster_specs import parse_cluster_spec
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode
 from seafloor.domain.errors import CallerError, Forbidden, InvalidValue, NotSupported
-from seafloor.domain.specs import EnvironmentSpec, parse_spec
+from seafloor.domain.specs import EnvironmentSpec, check_on_machine, parse_experiment
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.policy import Policy, read_policy
 from seafloor.launch.kubernetes.request import PodRequest
@@ -243,7 +243,7 @@ def test_policy__without_anything__is_the_default() -> None:
 def test_processes__fields_of_clusters__are_refused(field: str) -> None:
     body = {"name": "a", "command": "true", "resources": {field: "a/b"}}
     with pytest.raises(NotSupported, match=field):
-        parse_spec({"experiment": body})
+        check_on_machine(parse_experiment(body))
 
 
 def test_codes__of_a_run__decide_its_names() -> None:

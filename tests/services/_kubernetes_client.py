@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import ssl
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,19 @@ class Kubernetes:
             is_json = answer.headers["Content-Type"].startswith("application/json")
             text = answer.read().decode()
         return json.loads(text) if is_json else text
+
+    def watch(self, path: str) -> Iterator[Any]:
+        """Objects of a watch, as they change, until the server ends it or goes away."""
+        request = urllib.request.Request(
+            f"{self.url}{path}", headers={"Authorization": f"Bearer {self.token}"}
+        )
+        tls = ssl.create_default_context(cafile=str(self._authority))
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            urllib.request.urlopen(request, context=tls) as answer,
+        ):
+            for line in answer:
+                yield json.loads(line)["object"]
 
     def is_ready(self) -> bool:
         """Whether the API server says that it is."""

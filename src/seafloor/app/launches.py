@@ -44,7 +44,7 @@ class Launches:
         if workload.environment is not None:
             found = await self._environments.resolve(workload.environment, project=workload.project)
             environment = EnvironmentLockRef(
-                workload.environment, found.python, found.lock, found.digest
+                workload.environment, found.python, found.lock, found.digest, found.image
             )
         assert spec.command is not None  # noqa: S101  # parse_experiment refuses a spec without
         token = self._tokens.issue(workload.id, workload.attempt) if self._with_tokens else None
@@ -59,6 +59,8 @@ class Launches:
             cpu_count=spec.resources.cpu_count,
             memory_bytes=spec.resources.memory_bytes,
             timeout_s=spec.timeout_s,
+            name=workload.name,
+            spec=spec,
         )
 
     def variables(

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from seafloor.app.admission import Admission
 from seafloor.app.code_sources import CodeSources, check_code
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
@@ -39,11 +40,13 @@ class Plans:
         self,
         experiments: Experiments,
         environments: Environments,
+        admission: Admission,
         code_sources: CodeSources,
         launches: Launches,
     ) -> None:
         self._experiments = experiments
         self._environments = environments
+        self._admission = admission
         self._code_sources = code_sources
         self._launches = launches
 
@@ -53,15 +56,17 @@ class Plans:
         code = await self._code_sources.resolve(spec, code)
         check_code(spec, code)
         environment, cached, lock = "the Python it is given", None, None
-        if spec.environment is not None:
-            await self._environments.resolve_to_run(spec.environment, project=spec.project)
-            details = await self._environments.get(spec.environment, project=spec.project)
+        found = await self._admission.environment(spec)
+        cluster_warnings = self._admission.check(spec, code, found)
+        if found is not None:
+            reference = f"{found.name}@{found.version}"
+            details = await self._environments.get(reference, project=spec.project)
             version = details.environment
             environment = f"{version.name}@{version.version} ({version.digest[:12]})"
             cached = details.size_bytes is not None
             lock = EnvironmentLockRef(environment, version.python, version.lock, version.digest)
-        found = await self._experiments.find_usable(spec.name, project=spec.project)
-        exists = found is not None
+        experiment = await self._experiments.find_usable(spec.name, project=spec.project)
+        exists = experiment is not None
         sample = Workload(
             id=WorkloadId("0" * 32),
             kind=WorkloadKind.RUN,
@@ -87,7 +92,7 @@ class Plans:
             command=spec.command or "",
             variables={**variables, **spec.env},
             limits=_limits(spec),
-            warnings=await self._code_sources.warnings(spec, code),
+            warnings=(*await self._code_sources.warnings(spec, code), *cluster_warnings),
             steps=_steps(spec, code, exists=exists, environment=environment, cached=cached),
         )
 

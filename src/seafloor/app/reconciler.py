@@ -23,7 +23,7 @@ from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import CodeSource, ImageCode, Receipt
-from seafloor.domain.errors import Conflict, SeafloorError, StaleLease
+from seafloor.domain.errors import Conflict, NotFound, SeafloorError, StaleLease
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
 from seafloor.domain.search import (
@@ -44,6 +44,8 @@ from seafloor.launch.protocol import (
     TaskKey,
     TaskLaunch,
     TaskLost,
+    TaskObservation,
+    TaskPreparing,
 )
 from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
 
@@ -105,6 +107,7 @@ class Reconciler:
         self._releasing: dict[TaskKey, asyncio.Task[None]] = {}
         self._salvages: dict[TaskKey, int] = {}
         self._stops_asked: set[TaskKey] = set()
+        self._said: dict[WorkloadId, str] = {}
         self.problem: str | None = None
 
     async def run(self) -> None:
@@ -155,14 +158,14 @@ class Reconciler:
                 raise StaleLease(problem)
             return
         cursor = None
-        seen: set[WorkloadId] = set()
+        seen: dict[WorkloadId, int] = {}
         others: list[Living] = []
         while True:
             page = await self._metadata.workload_search(_with_cursor(cursor))
             attempts = await self._metadata.attempts_newest([one.id for one in page.items])
             # Oldest first: whoever waited longest is prepared first.
             for workload in reversed(page.items):
-                seen.add(workload.id)
+                seen[workload.id] = workload.attempt
                 attempt = attempts.get(workload.id)
                 if attempt is None or self._place.has(attempt):
                     await self._step(workload, claim)
@@ -172,6 +175,8 @@ class Reconciler:
             if cursor is None:
                 break
         await self._lost_places.look(others)
+        for workload_id in self._said.keys() - seen.keys():
+            del self._said[workload_id]
         await self._end_starts_of_ended(seen)
         await self._release_ended(seen)
 
@@ -222,8 +227,27 @@ class Reconciler:
             if len(self._starting) < self._starts_at_once_max:
                 self._spawn_start(workload, claim)
         else:
+            await self._see_started(workload, key, observed, claim)
+
+    async def _see_started(
+        self, workload: Workload, key: TaskKey, observed: TaskObservation, claim: Claim
+    ) -> None:
+        """Note how far a task is that was started: its command may be yet to begin."""
+        if isinstance(observed, TaskPreparing):
+            await self._say(workload, observed.words, claim)
+        elif isinstance(observed, TaskEnded) and not observed.started:
+            self._spawn_finish(key, observed, claim)
+        else:
             now_ns = self._clock.now_ns()
             await self._tasks.started(workload.id, workload.attempt, time_ns=now_ns, claim=claim)
+
+    async def _say(
+        self, workload: Workload, words: str, claim: Claim, *, kind: str = "note"
+    ) -> None:
+        """Tell the user what a run waits for; once, until it is something else."""
+        if self._said.get(workload.id) != words:
+            await self._note(workload, words, claim, kind=kind)
+            self._said[workload.id] = words
 
     def _spawn_start(self, workload: Workload, claim: Claim) -> None:
         key = TaskKey(workload.id, workload.attempt)
@@ -244,8 +268,8 @@ class Reconciler:
             # By a clock of our own: this process may have been paused a moment ago.
             self._place.holder.check(claim.number)
             await self._launcher.start(launch)
-            now_ns = self._clock.now_ns()
-            await self._tasks.started(workload.id, workload.attempt, time_ns=now_ns, claim=claim)
+            observed = await self._launcher.observe(launch.key)
+            await self._see_started(workload, launch.key, observed, claim)
         except StaleLease as error:
             _log.warning("a start was left to others", run_id=workload.id, why=error.message)
         except SeafloorError as error:
@@ -256,7 +280,8 @@ class Reconciler:
                     error=error.code,
                     message=error.message,
                 )
-                await self._note(workload, f"{error.message} Trying again.", claim, kind="warning")
+                words = f"{error.message} Trying again."
+                await self._say(workload, words, claim, kind="warning")
                 await asyncio.sleep(error.retry_after_s or 5.0)
                 return
             await self._fail(workload, error.message, claim)
@@ -283,7 +308,8 @@ class Reconciler:
         for one in told:
             if isinstance(one, BaseException):
                 raise one
-        await self._note(workload, _prepared_message(prepared), claim)
+        if prepared.here:
+            await self._note(workload, _prepared_message(prepared), claim)
         receipt = prepared.receipt
         environment = launch.environment
         # The last thing before its agent is started: from here on it is this place's for good.
@@ -328,16 +354,22 @@ class Reconciler:
             return
         observed = await self._launcher.observe(key)
         match observed:
-            case TaskAlive():
+            case TaskAlive() | TaskPreparing():
                 return
             case TaskEnded() | TaskLost() | TaskAbsent():
-                ending = self._finish(key, observed, claim)
-                work = self._guarded(ending, "ending a run", key)
-                task = asyncio.create_task(work, name=f"finish {workload.id}")
-                self._finishing[workload.id] = task
-                task.add_done_callback(lambda _: self._finishing.pop(workload.id, None))
+                self._spawn_finish(key, observed, claim)
             case _:
                 assert_never(observed)
+
+    def _spawn_finish(
+        self, key: TaskKey, observed: TaskEnded | TaskLost | TaskAbsent, claim: Claim
+    ) -> None:
+        if key.workload_id in self._finishing:
+            return
+        work = self._guarded(self._finish(key, observed, claim), "ending a run", key)
+        task = asyncio.create_task(work, name=f"finish {key.workload_id}")
+        self._finishing[key.workload_id] = task
+        task.add_done_callback(lambda _: self._finishing.pop(key.workload_id, None))
 
     async def _guarded(self, work: Coroutine[None, None, None], what: str, key: TaskKey) -> None:
         """Do something in the background; what fails is logged, and the next pass repeats it."""
@@ -359,13 +391,14 @@ class Reconciler:
         """End a run whose agent is gone: deliver what it left, then say how it ended."""
         workload_id, attempt = key.workload_id, key.attempt
         if isinstance(observed, TaskAbsent):
-            reason = "The task's folder is gone, so nobody can say how it ended."
-            await self._tasks.lost(workload_id, attempt, reason, claim=claim)
+            await self._tasks.lost(workload_id, attempt, observed.reason, claim=claim)
             return
         if not await self._is_delivered(key, observed):
             return
         if isinstance(observed, TaskEnded):
-            report = TaskReport(time_ns=self._clock.now_ns(), ending=observed.ending)
+            report = TaskReport(
+                time_ns=self._clock.now_ns(), ending=observed.ending, started=observed.started
+            )
             await self._tasks.ended(workload_id, attempt, report, claim=claim)
         else:
             await self._tasks.lost(workload_id, attempt, observed.reason, claim=claim)
@@ -401,24 +434,28 @@ class Reconciler:
             # It may have been started between the look and the cancellation.
             observed = await self._launcher.observe(key)
             if isinstance(observed, TaskAbsent):
-                await self._fail(workload, "Stopped before the command was started.", claim)
+                began = workload.started_ns is not None
+                words = "Stopped." if began else "Stopped before the command was started."
+                await self._fail(workload, words, claim)
                 return
-        if isinstance(observed, TaskAlive) and key not in self._stops_asked:
+        if isinstance(observed, TaskAlive | TaskPreparing) and key not in self._stops_asked:
             await self._launcher.stop(key)
             self._stops_asked.add(key)
         await self._watch(workload, key, claim)
 
-    async def _end_starts_of_ended(self, driven: set[WorkloadId]) -> None:
+    async def _end_starts_of_ended(self, driven: dict[WorkloadId, int]) -> None:
         for workload_id, task in list(self._starting.items()):
             if workload_id not in driven and not task.done():
                 found = await self._metadata.workload_get(workload_id)
                 if found.state.is_final:
                     task.cancel()
 
-    async def _release_ended(self, driven: set[WorkloadId]) -> None:
+    async def _release_ended(self, driven: dict[WorkloadId, int]) -> None:
         """Remove the working folders of attempts that are over and were delivered."""
         for key in await self._launcher.tasks():
-            if key in self._releasing or (key.workload_id in driven and await self._is_newest(key)):
+            if key in self._releasing or driven.get(key.workload_id) == key.attempt:
+                continue
+            if key.workload_id in driven and await self._is_newest(key):
                 continue
             # Beside the passes: delivering what is left may take its time, and nobody waits for it.
             work = self._guarded(self._release(key), "removing a task's folder", key)
@@ -429,22 +466,30 @@ class Reconciler:
 
     async def _release(self, key: TaskKey) -> None:
         observed = await self._launcher.observe(key)
-        if isinstance(observed, TaskAlive):
-            await self._stop_if_given_up(key)
+        if isinstance(observed, TaskAlive | TaskPreparing):
+            await self._stop_if_given_up(key, begun=isinstance(observed, TaskAlive))
             return
         if isinstance(observed, TaskEnded) and not observed.delivered:
             await self._launcher.salvage(key)
         self._stops_asked.discard(key)
         await self._launcher.release(key)
 
-    async def _stop_if_given_up(self, key: TaskKey) -> None:
+    async def _stop_if_given_up(self, key: TaskKey, *, begun: bool) -> None:
         """Stop a task that lives though its run goes on, or ended, without it."""
         if key in self._stops_asked:
             return
-        found = await self._metadata.workload_get(key.workload_id)
-        if found.attempt != key.attempt or found.state is WorkloadState.LOST:
+        if await self._is_given_up(key, begun=begun):
             await self._launcher.stop(key)
             self._stops_asked.add(key)
+
+    async def _is_given_up(self, key: TaskKey, *, begun: bool) -> bool:
+        try:
+            found = await self._metadata.workload_get(key.workload_id)
+        except NotFound:  # the records were brought back from before it
+            return True
+        if found.state.is_final and not begun:
+            return True  # nothing comes of it any more
+        return found.attempt != key.attempt or found.state is WorkloadState.LOST
 
     async def _is_newest(self, key: TaskKey) -> bool:
         found = await self._metadata.workload_get(key.workload_id)

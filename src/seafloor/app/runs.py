@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from seafloor.app.admission import Admission
 from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.clock import Clock, new_workload_id
 from seafloor.app.code_sources import CodeSources, check_code, submitted
-from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
 from seafloor.app.names import made_up_name
 from seafloor.app.snapshots import Snapshots
@@ -135,7 +135,7 @@ class RunRooms(msgspec.Struct, frozen=True):
     """The other use cases that creating a run needs."""
 
     experiments: Experiments
-    environments: Environments
+    admission: Admission
     snapshots: Snapshots
     code_sources: CodeSources
     artifacts: RunArtifacts
@@ -216,6 +216,7 @@ class Runs:
         Raises:
             InvalidValue, LimitExceeded, NotSupported: the spec or the code is not acceptable.
             NotFound: the environment or the snapshot does not exist.
+            Forbidden: the cluster's administrator does not allow it.
             SourceError: the archive cannot be had.
             Conflict: the experiment was deleted.
         """
@@ -227,17 +228,14 @@ class Runs:
         params = {**spec.params, **new.params}
         labels = _labels(params, {**spec.tags, **new.tags}, by)
         _check_key_of_request(new.idempotency_key)
-        environment = None
-        if spec.environment is not None:
-            found = await self._rooms.environments.resolve_to_run(
-                spec.environment, project=spec.project
-            )
-            environment = f"{found.name}@{found.version}"
+        found = await self._rooms.admission.environment(spec)
+        allowed = self._rooms.admission.check(spec, code, found)
+        environment = None if found is None else f"{found.name}@{found.version}"
         name = new.name or spec.run_name
         name = check_name(name) if name else made_up_name()
         user = _checked_user(new.user)
         experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
-        warnings = await self._rooms.code_sources.warnings(spec, code)
+        warnings = (*await self._rooms.code_sources.warnings(spec, code), *allowed)
         now_ns = self._clock.now_ns()
         workload = Workload(
             id=new_workload_id(self._clock),

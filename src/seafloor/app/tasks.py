@@ -31,7 +31,10 @@ class TaskStores(msgspec.Struct, frozen=True):
 
 
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How a task ended and what its agent captured; see ``wire.tasks.TaskEnd``."""
+    """How a task ended and what its agent captured; see ``wire.tasks.TaskEnd``.
+
+    ``started`` is False for one whose command never began.
+    """
 
     time_ns: int
     ending: Ending
@@ -39,6 +42,7 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     lines: int = 0
     lines_lost: int = 0
     output_failed: tuple[str, ...] = ()
+    started: bool = True
 
 
 class Tasks:
@@ -147,14 +151,18 @@ class Tasks:
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt or found.state.is_final:
             return found
-        if found.state in _STARTED:
+        if report.started and found.state in _STARTED:
             found = await self._enter_running(found, time_ns=report.time_ns, claim=claim)
         await self._seal(found, report)
         state = _final_state(found, report.ending)
         ended = await self._metadata.workload_transition(
             workload_id,
             Transition(
-                expected=(WorkloadState.RUNNING, WorkloadState.STOPPING),
+                expected=(
+                    WorkloadState.RUNNING,
+                    WorkloadState.STOPPING,
+                    *(() if report.started else (WorkloadState.PREPARING,)),
+                ),
                 state=state,
                 event=NewEvent(
                     report.time_ns, "agent", _ending_message(report.ending, state), kind="state"

@@ -1,4 +1,4 @@
-"""Tries the stores that the settings name, end to end; see ``app.store_checks``."""
+"""Tries the stores and the cluster that the settings name; see ``app.store_checks``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,20 @@ _FREE_BYTES_WARN = 5 * 2**30
 
 
 async def examine(settings: Settings, variables: Mapping[str, str]) -> list[StoreCheck]:
-    """Check the database and the object store; everything written is taken away again."""
+    """Check database, object store and cluster; what is written is taken away again."""
     return [
         *await _metadata(settings),
         *await _objects(settings, variables),
+        *await _cluster(settings),
     ]
+
+
+async def _cluster(settings: Settings) -> list[StoreCheck]:
+    if settings.launch.kind == "local":
+        return []
+    from seafloor.boot.cluster import check_cluster
+
+    return await check_cluster(settings)
 
 
 async def _metadata(settings: Settings) -> list[StoreCheck]:

@@ -70,12 +70,21 @@ class LaunchSettings:
             which what runs there is lost.
         mount_code: Whether commands see their code at the absolute path ``/code`` as well, where
             this machine allows that (Linux, with user namespaces or as root).
+        kind: ``local``: as processes of this machine; ``kubernetes``: as pods of a cluster.
+        kubeconfig: File with the cluster's address and credentials; empty: those of the pod that
+            the server runs in, else ``KUBECONFIG`` or ``~/.kube/config``.
+        context: Of the kubeconfig; empty: its current one.
+        policy: The administrator's file for the cluster; empty: the defaults.
     """
 
     starts_at_once_max: int = 4
     reconcile_interval_s: float = 1.0
     place_lost_after_s: float = 600.0
     mount_code: bool = True
+    kind: str = "local"
+    kubeconfig: str = ""
+    context: str = ""
+    policy: str = ""
 
 
 @dataclass(frozen=True)

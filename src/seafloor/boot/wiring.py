@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from seafloor import __version__
+from seafloor.app.admission import Admission
 from seafloor.app.application import Application, Identity
 from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.charts import Charts
@@ -17,9 +16,8 @@ from seafloor.app.code_sources import CodeSources
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.launches import Launches
-from seafloor.app.leases import LeaseHolder, LeaseTerms
 from seafloor.app.models import Models
-from seafloor.app.places import LostPlaces, OwnPlace
+from seafloor.app.places import LostPlaces
 from seafloor.app.plans import Plans
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import RunRooms, Runs, RunStores
@@ -30,25 +28,20 @@ from seafloor.app.traces import Traces
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
+from seafloor.boot.launching import LaunchRooms, open_launching, open_secrets
 from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
 from seafloor.boot.settings import Settings, environment
 from seafloor.boot.streams import Below, open_streams
-from seafloor.domain.ids import Sha256
-from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import Asked, EnvironmentLock, lock_environment
 from seafloor.environments.stored import EnvironmentArchives
-from seafloor.launch.local.code_mounts import CodeMounts
-from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.entries.sql import SqlEntryStore
 from seafloor.stores.events.media import EventMedia
 from seafloor.stores.media.store import ObjectMediaStore
-from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
-from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 
 
 @asynccontextmanager
@@ -87,34 +80,29 @@ async def open_application(
         key = await metadata.installation_value("token_key", first=folder.key())
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
-        code_mounts = CodeMounts(wanted=settings.launch.mount_code)
-        code_sources = _code_sources(settings, code_mounts)
+        launching = await open_launching(
+            settings, folder, stack, LaunchRooms(metadata, snapshots, cache, wakeup), url=url
+        )
+        code_sources = CodeSources(
+            remote_opener(environment()), open_secrets(settings), launching.code_is_mounted
+        )
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
-        launches = Launches(environments, tokens, url=url, with_tokens=bool(settings.server.token))
+        admission = Admission(environments, launching.rules)
+        with_tokens = bool(settings.server.token)
+        launches = Launches(environments, tokens, url=launching.url, with_tokens=with_tokens)
         delivered = TaskStores(
             metadata, logs, event_files, artifacts, EventMedia(event_files, media)
         )
         tasks = Tasks(delivered, clock, wakeup)
-        launcher = LocalLauncher(
-            work_dir=folder.sub("work"),
-            cache_dir=folder.sub("cache"),
-            server_file=folder.server_file,
-            fetch_snapshot=_fetcher(snapshots, asyncio.get_running_loop()),
-            open_remote=remote_opener(environment()),
-            environments=cache,
-            code_mounts=code_mounts,
-            secret_of=_secrets(settings).get,
-        )
-        stack.push_async_callback(launcher.close)
         reconciler = Reconciler(
             metadata,
             tasks,
             launches,
-            launcher,
+            launching.launcher,
             wakeup,
             clock,
-            place=_own_place(folder, metadata, wakeup),
+            place=launching.place,
             lost_places=LostPlaces(
                 metadata, tasks, clock, given_up_after_s=settings.launch.place_lost_after_s
             ),
@@ -122,7 +110,7 @@ async def open_application(
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
         run_artifacts = RunArtifacts(metadata, artifacts)
-        rooms = RunRooms(experiments, environments, snapshots, code_sources, run_artifacts)
+        rooms = RunRooms(experiments, admission, snapshots, code_sources, run_artifacts)
         runs = Runs(stores, rooms, clock, wakeup)
         yield Application(
             identity=Identity(
@@ -146,28 +134,12 @@ async def open_application(
             tasks=tasks,
             environments=environments,
             snapshots=snapshots,
-            plans=Plans(experiments, environments, code_sources, launches),
+            plans=Plans(experiments, environments, admission, code_sources, launches),
             tokens=tokens,
             traces=Traces(metadata, artifacts),
             reconciler=reconciler,
             sealer=streams.sealer,
         )
-
-
-def _code_sources(settings: Settings, mounts: CodeMounts) -> CodeSources:
-    return CodeSources(remote_opener(environment()), _secrets(settings), mounts.work)
-
-
-def _secrets(settings: Settings) -> FolderSecrets:
-    return FolderSecrets(settings.data_dir / SECRETS_FOLDER)
-
-
-def _own_place(folder: DataFolder, metadata: MetadataStore, wakeup: Wakeup) -> OwnPlace:
-    place = folder.place()
-    # The folder is locked, so whoever held its lease before is no more.
-    terms = LeaseTerms(supersede=True)
-    name = lease_of_place(place)
-    return OwnPlace(place, LeaseHolder(metadata, name, terms, on_change=wakeup.ring))
 
 
 def _locker(settings: Settings, cache: EnvironmentCache):
@@ -177,19 +149,3 @@ def _locker(settings: Settings, cache: EnvironmentCache):
         )
 
     return lock
-
-
-def _fetcher(
-    snapshots: Snapshots, loop: asyncio.AbstractEventLoop
-) -> Callable[[Sha256, Path], None]:
-    """Let a localiser's thread copy a snapshot out of the object store."""
-
-    async def copy(sha256: Sha256, target: Path) -> None:
-        with target.open("wb") as stream:  # writes go to the page cache
-            async for chunk in snapshots.read(sha256):
-                stream.write(chunk)
-
-    def fetch(sha256: Sha256, target: Path) -> None:
-        asyncio.run_coroutine_threadsafe(copy(sha256, target), loop).result()
-
-    return fetch

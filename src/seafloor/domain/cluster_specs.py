@@ -144,6 +144,16 @@ def parse_cluster_spec(data: object) -> ClusterSpec | EnvironmentSpec:
     else:
         spec = read_fields(body, ServingSpec, what="A serving")
         _check_serving(spec)
+    check_on_cluster(spec)
+    return spec
+
+
+def check_on_cluster(spec: ClusterSpec) -> None:
+    """Refuse what is no resource, secret or volume of a cluster.
+
+    Raises:
+        InvalidValue: it names one that cannot be.
+    """
     for field, resources in _resources(spec):
         _check_resources(resources, field)
     for name, text in spec.secrets.items():
@@ -151,7 +161,6 @@ def parse_cluster_spec(data: object) -> ClusterSpec | EnvironmentSpec:
     if spec.code is not None and spec.code.secret is not None:
         _check_object(spec.code.secret, "code.secret")
     _check_volumes(spec)
-    return spec
 
 
 def parse_secret(name: str, text: str) -> SecretRef:

@@ -227,11 +227,15 @@ def split_kind(
 
 
 def parse_experiment(body: object) -> ExperimentSpec:
-    """Read what stands under ``experiment:``; see ``parse_spec``."""
+    """Read what stands under ``experiment:``, with all that some launcher of a server may know.
+
+    Raises:
+        InvalidValue, NotSupported: no server could run it, wherever it launches runs.
+    """
     spec = read_experiment(body)
     _check_tasks(spec)
-    _check_gpu(spec.resources.gpu)
-    _refuse_later(spec)
+    if (spec.resources.gpu or 0) < 0:
+        raise InvalidValue("A number of GPUs is 0 or more.", field="resources.gpu")
     return spec
 
 
@@ -360,15 +364,19 @@ def check_code(code: CodeSpec | None) -> None:
         raise InvalidValue("A folder in an image is an absolute path.", field="code.path")
 
 
-def _check_gpu(gpu: int | None) -> None:
-    if gpu is None or gpu == 0:
-        return
-    if gpu < 0:
-        raise InvalidValue("A number of GPUs is 0 or more.", field="resources.gpu")
-    raise NotSupported(
-        "This version does not hand out GPUs: leave `gpu` out; a task sees those of its machine.",
-        field="resources.gpu",
-    )
+def check_on_machine(spec: ExperimentSpec) -> None:
+    """Refuse what runs cannot have that are processes of the server's machine.
+
+    Raises:
+        NotSupported: it asks for that.
+    """
+    if spec.resources.gpu:
+        raise NotSupported(
+            "This server does not hand out GPUs: leave `gpu` out; a task sees those of its "
+            "machine.",
+            field="resources.gpu",
+        )
+    _refuse_later(spec)
 
 
 def check_env(env: dict[str, str]) -> None:
@@ -385,12 +393,12 @@ def check_env(env: dict[str, str]) -> None:
 
 def _refuse_later(spec: ExperimentSpec) -> None:
     if spec.secrets:
-        raise NotSupported("Secrets are not kept by this version.", field="secrets")
+        raise NotSupported("Runs on this server are processes and get no secrets.", field="secrets")
     if spec.volumes:
-        raise NotSupported("Volumes are not attached by this version.", field="volumes")
+        raise NotSupported("Runs on this server are processes and get no volumes.", field="volumes")
     for field in ("gpu_resource", "shared_memory", "size", "pool"):
         if getattr(spec.resources, field) is not None:
             raise NotSupported(
-                f"`{field}` is for clusters (`seafloor render`): leave it out, or give amounts.",
+                f"`{field}` is for clusters: leave it out, or give amounts.",
                 field=f"resources.{field}",
             )

@@ -9,6 +9,7 @@ import msgspec
 
 from seafloor.domain.code import CodeSource, Receipt
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.specs import ExperimentSpec
 from seafloor.domain.workloads import Ending
 
 
@@ -28,12 +29,14 @@ class EnvironmentLockRef(msgspec.Struct, frozen=True):
         python: Exact version.
         lock: Locked requirements, text.
         digest: What the built environment is cached by.
+        image: Of the environment, by its digest; None: it has none.
     """
 
     reference: str
     python: str
     lock: str
     digest: str
+    image: str | None = None
 
 
 class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,8 @@ class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
         token: Run-scoped token the agent and the user's tools present, or None.
         cpu_count, memory_bytes, timeout_s: Limits; None for none.
         grace_s: Between SIGTERM and SIGKILL when it is stopped or times out.
+        name: Of the run, for people.
+        spec: All that was asked for; what the other fields say is of it.
     """
 
     key: TaskKey
@@ -62,6 +67,8 @@ class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     timeout_s: float | None = None
     grace_s: float = 10.0
+    name: str = ""
+    spec: ExperimentSpec = ExperimentSpec(name="")
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -72,16 +79,34 @@ class Prepared(msgspec.Struct, frozen=True):
         environment_cached: Whether the environment was there already; None without one.
         duration_s: How long it took.
         environment_fetched: Whether it came from the object store, rather than being built.
+        here: Whether anything was prepared before the start at all; a pod prepares itself.
     """
 
     receipt: Receipt | None
     environment_cached: bool | None
     duration_s: float
     environment_fetched: bool = False
+    here: bool = True
 
 
 class TaskAbsent(msgspec.Struct, frozen=True, tag="absent"):
-    """The launcher knows no such task: it was never started, or was released."""
+    """The launcher knows no such task: it was never started, or was released.
+
+    Args:
+        reason: One sentence for the user, should it have been started.
+    """
+
+    reason: str = "The task's folder is gone, so nobody can say how it ended."
+
+
+class TaskPreparing(msgspec.Struct, frozen=True, tag="preparing"):
+    """It was started, and waits for something before the command begins.
+
+    Args:
+        words: For what, one sentence for the user.
+    """
+
+    words: str
 
 
 class TaskAlive(msgspec.Struct, frozen=True, tag="alive"):
@@ -94,10 +119,12 @@ class TaskEnded(msgspec.Struct, frozen=True, tag="ended"):
     Args:
         ending: How.
         delivered: Whether the agent has delivered all it captured.
+        started: Whether the command ever began.
     """
 
     ending: Ending
     delivered: bool
+    started: bool = True
 
 
 class TaskLost(msgspec.Struct, frozen=True, tag="lost"):
@@ -114,7 +141,7 @@ class TaskLost(msgspec.Struct, frozen=True, tag="lost"):
     undelivered_bytes: int
 
 
-TaskObservation = TaskAbsent | TaskAlive | TaskEnded | TaskLost
+TaskObservation = TaskAbsent | TaskPreparing | TaskAlive | TaskEnded | TaskLost
 
 
 class Launcher(Protocol):

@@ -16,6 +16,7 @@ from seafloor.domain.specs import (
     COMMAND_BYTES_MAX,
     EnvironmentSpec,
     ExperimentSpec,
+    check_on_machine,
     parse_environment,
     parse_environment_reference,
     parse_experiment,
@@ -184,11 +185,11 @@ def test_parse_experiment__with_a_bad_field__names_field_and_fix(
         ({"resources": {"gpu": 2}}, "resources.gpu"),
     ],
 )
-def test_parse_experiment__with_what_comes_later__says_so(
+def test_experiment__with_what_processes_cannot_have__says_so(
     changed: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(NotSupported) as refused:
-        parse_experiment({**LEAST, **changed})
+        check_on_machine(parse_experiment({**LEAST, **changed}))
     assert refused.value.field == field
 
 

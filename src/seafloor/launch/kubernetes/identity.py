@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from seafloor.domain.code import CodeSource, GitCode
@@ -10,6 +12,28 @@ from seafloor.domain.workloads import WorkloadKind
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import PREFIX, label_value
 from seafloor.launch.kubernetes.policy import Policy
+
+PLACE_LABEL: Final = f"{PREFIX}/place"
+ATTEMPT_LABEL: Final = f"{PREFIX}/attempt"
+ID_LABEL: Final = f"{PREFIX}/id"
+TASK_LABEL: Final = f"{PREFIX}/task"
+KEEP_ANNOTATION: Final = f"{PREFIX}/delete-after-end-s"
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a run by a server: what only its launcher knows.
+
+    Args:
+        run_id: Of the run.
+        attempt: Which.
+        place: Whose launcher it is; a label's value.
+        env: Variables that the server gives it.
+    """
+
+    run_id: str
+    attempt: int
+    place: str
+    env: dict[str, str] = {}
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +49,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         environment: As the spec names it.
         code: What was resolved.
         owner_uid: Of the anchor; None: it is not made yet, and objects are told by labels only.
+        start: By a server; None: of none.
     """
 
     kind: WorkloadKind
@@ -36,6 +61,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     environment: str | None = None
     code: CodeSource | None = None
     owner_uid: str | None = None
+    start: Start | None = None
 
     def selector(self) -> dict[str, str]:
         """The labels by which exactly these pods are found."""
@@ -49,10 +75,16 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
             "app.kubernetes.io/managed-by": "seafloor",
             **self.selector(),
             f"{PREFIX}/project": label_value(self.project),
-            f"{PREFIX}/id": self.key,
+            ID_LABEL: self.key,
+            **self._start_labels(),
             **{f"{PREFIX}/{name}": label_value(value) for name, value in more.items()},
             **policy.labels,
         }
+
+    def _start_labels(self) -> dict[str, str]:
+        if self.start is None:
+            return {}
+        return {PLACE_LABEL: self.start.place, ATTEMPT_LABEL: str(self.start.attempt)}
 
     def annotations(self, policy: Policy) -> dict[str, str]:
         """What people want to read of it."""
@@ -64,7 +96,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         after = policy.limits.clean_up_after
         if after is not None and self.kind is WorkloadKind.RUN:
             seconds = parse_duration(after, field="limits.clean_up_after")
-            made[f"{PREFIX}/delete-after-end-s"] = str(round(seconds))
+            made[KEEP_ANNOTATION] = str(round(seconds))
         return {**made, **policy.annotations}
 
     def metadata(

@@ -10,7 +10,7 @@ from seafloor.domain.cluster_specs import ClusterSpec, NotebookSpec
 from seafloor.domain.code import CodeSource
 from seafloor.domain.specs import ExperimentSpec
 from seafloor.domain.workloads import WorkloadKind
-from seafloor.launch.kubernetes.identity import Identity
+from seafloor.launch.kubernetes.identity import Identity, Start
 from seafloor.launch.kubernetes.names import object_name
 from seafloor.launch.kubernetes.policy import Policy
 
@@ -26,6 +26,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         namespace: Where it shall be.
         images: Images of environments by name or ``<name>@<version>``, as users or the server say.
         owner_uid: Uid of the anchor, once it is made.
+        start: Of a run that a server starts; None: nobody knows who applies the manifests.
     """
 
     spec: ClusterSpec
@@ -33,6 +34,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     images: dict[str, str] = {}
     owner_uid: str | None = None
+    start: Start | None = None
 
     @property
     def kind(self) -> WorkloadKind:
@@ -49,8 +51,34 @@ def identify(request: PodRequest, policy: Policy) -> Identity:
 
     A run's names come from all that it is made of, since a Pod cannot be changed: another command
     or another policy is another run, and the same again is the same. Notebooks and servings are
-    changed in place, so theirs come from project and name.
+    changed in place, so theirs come from project and name. What a server starts has an id already,
+    and each attempt is objects of its own.
     """
+    spec, kind = request.spec, request.kind
+    readable = spec.name
+    if isinstance(spec, ExperimentSpec) and spec.run_name is not None:
+        readable = spec.run_name
+    if request.start is not None:
+        key = request.start.run_id
+        names = (key, str(request.start.attempt))
+    else:
+        key = _key(request, policy)
+        names = (key,)
+    return Identity(
+        kind=kind,
+        name=readable,
+        project=spec.project,
+        key=key,
+        base=object_name(kind, readable, *names),
+        namespace=request.namespace,
+        environment=spec.environment,
+        code=request.code,
+        owner_uid=request.owner_uid,
+        start=request.start,
+    )
+
+
+def _key(request: PodRequest, policy: Policy) -> str:
     spec, kind = request.spec, request.kind
     content = [_content(part) for part in (spec, request.code, request.images, policy)]
     parts = (
@@ -58,21 +86,7 @@ def identify(request: PodRequest, policy: Policy) -> Identity:
         if kind is WorkloadKind.RUN
         else [spec.project, spec.name]
     )
-    key = hashlib.sha256("\0".join((kind.value, *parts)).encode()).hexdigest()[:_ID_CHARS]
-    readable = spec.name
-    if isinstance(spec, ExperimentSpec) and spec.run_name is not None:
-        readable = spec.run_name
-    return Identity(
-        kind=kind,
-        name=readable,
-        project=spec.project,
-        key=key,
-        base=object_name(kind, readable, key),
-        namespace=request.namespace,
-        environment=spec.environment,
-        code=request.code,
-        owner_uid=request.owner_uid,
-    )
+    return hashlib.sha256("\0".join((kind.value, *parts)).encode()).hexdigest()[:_ID_CHARS]
 
 
 def _content(part: object) -> bytes:

@@ -65,6 +65,7 @@ def run_manifests(
             command=spec.command,
             resources=spec.resources,
             environment=spec.environment,
+            env={} if request.start is None else request.start.env,
             pod=common,
         )
         yield _pod(identity, policy, identity.base, MAIN, pod_spec(request, policy, task))

@@ -1,0 +1,188 @@
+"""A cluster: the few verbs that a launcher needs, each of which may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import msgspec
+
+from seafloor.domain.errors import AlreadyExists, NotFound, SeafloorError
+from seafloor.launch.kubernetes.connection import APPLY, FIELD_MANAGER, Change, Connection
+from seafloor.launch.kubernetes.manifest import Manifest
+from seafloor.launch.kubernetes.observed import PodEvent
+
+_PATHS: Final = {
+    "Pod": ("api/v1", "pods"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "Secret": ("api/v1", "secrets"),
+    "Service": ("api/v1", "services"),
+}
+_PAGE: Final = "500"
+
+
+class Right(msgspec.Struct, frozen=True):
+    """Something that a server must be allowed to do in a namespace.
+
+    Args:
+        verb: ``create``, ``watch``, …
+        resource: ``pods``, or ``pods/log``.
+    """
+
+    verb: str
+    resource: str
+
+
+NEEDED_RIGHTS: Final = (
+    *(
+        Right(verb, resource)
+        for resource in ("pods", "configmaps")
+        for verb in ("get", "list", "watch", "create", "patch", "delete")
+    ),
+    *(Right(verb, "secrets") for verb in ("create", "patch")),
+    *(Right(verb, "services") for verb in ("get", "create")),
+    Right("list", "events"),
+)
+"""Of the launcher, in each namespace where it has runs."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """Objects, not decoded, and the version of the cluster that they are of."""
+
+    items: tuple[msgspec.Raw, ...]
+    version: str
+
+
+class _ListMetadata(msgspec.Struct, rename="camel"):
+    resource_version: str = "0"
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] = []
+
+
+class _Events(msgspec.Struct):
+    items: list[PodEvent] = []
+
+
+class Cluster:
+    """One cluster.
+
+    Args:
+        connection: To its API server; closed by whoever made it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.url = connection.url
+
+    async def version(self) -> str:
+        """Version of the API server, ``v1.37.0``."""
+        answer = await self._connection.request("GET", "version")
+        return str(msgspec.json.decode(answer, type=dict[str, Any]).get("gitVersion", "unknown"))
+
+    async def has_namespace(self, name: str) -> bool:
+        """Whether there is one; also True where we may not look."""
+        try:
+            await self._connection.request("GET", f"api/v1/namespaces/{name}")
+        except NotFound:
+            return False
+        except SeafloorError as error:
+            if error.retryable:
+                raise
+        return True
+
+    async def allows(self, right: Right, namespace: str) -> bool:
+        """Whether these credentials have a right."""
+        resource, _, subresource = right.resource.partition("/")
+        attributes = {
+            "namespace": namespace,
+            "verb": right.verb,
+            "resource": resource,
+            "subresource": subresource,
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = await self._connection.request("POST", path, body=review)
+        status = msgspec.json.decode(answer, type=dict[str, Any]).get("status", {})
+        return bool(status.get("allowed"))
+
+    async def apply(self, manifest: Manifest) -> bytes:
+        """Make an object be as the manifest says, in whatever state it is; give it as it is now.
+
+        Fields that others own and we name become ours.
+        """
+        return await self._connection.request(
+            "PATCH",
+            _path(
+                manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+            ),
+            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=manifest,
+            content_type=APPLY,
+        )
+
+    async def create(self, manifest: Manifest) -> bytes:
+        """Create an object, or find the one of that name; give it as it is.
+
+        For what cannot be changed: a second creation is none.
+        """
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        path = _path(kind, metadata["namespace"])
+        try:
+            return await self._connection.request(
+                "POST", path, params={"fieldManager": FIELD_MANAGER}, body=manifest
+            )
+        except AlreadyExists:
+            return await self._connection.request("GET", f"{path}/{metadata['name']}")
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and, in the background, what it owns; pods get their grace."""
+        try:
+            await self._connection.request(
+                "DELETE",
+                _path(kind, namespace, name),
+                params={"propagationPolicy": "Background"},
+            )
+        except NotFound:
+            return
+
+    async def list(self, kind: str, namespace: str, selector: str) -> Listed:
+        """All objects with certain labels, in pages of one consistent state."""
+        items: list[msgspec.Raw] = []
+        params = {"labelSelector": selector, "limit": _PAGE}
+        while True:
+            answer = await self._connection.request("GET", _path(kind, namespace), params=params)
+            found = msgspec.json.decode(answer, type=_List)
+            items += found.items
+            if not found.metadata.continue_:
+                return Listed(tuple(items), found.metadata.resource_version)
+            params["continue"] = found.metadata.continue_
+
+    def watch(
+        self, kind: str, namespace: str, selector: str, *, version: str
+    ) -> AsyncGenerator[Change]:
+        """Changes after a version, and bookmarks; see ``Connection.watch``."""
+        params = {"labelSelector": selector, "resourceVersion": version}
+        return self._connection.watch(_path(kind, namespace), params)
+
+    async def events(self, namespace: str, pod_uid: str) -> tuple[PodEvent, ...]:
+        """What was noted about a pod, in the order in which it was."""
+        answer = await self._connection.request(
+            "GET",
+            f"api/v1/namespaces/{namespace}/events",
+            params={"fieldSelector": f"involvedObject.uid={pod_uid}"},
+        )
+        return tuple(msgspec.json.decode(answer, type=_Events).items)
+
+
+def _path(kind: str, namespace: str, name: str | None = None) -> str:
+    group, plural = _PATHS[kind]
+    path = f"{group}/namespaces/{namespace}/{plural}"
+    return path if name is None else f"{path}/{name}"

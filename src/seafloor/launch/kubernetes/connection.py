@@ -1,0 +1,239 @@
+"""The connection to an API server: lightkube's credentials and transport, our words for its errors.
+
+Objects go over it as plain data: what manifests say is what the server gets, and a watch costs one
+decoded line for a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+import msgspec
+from lightkube import KubeConfig
+from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.core.exceptions import ConfigError
+
+from seafloor.domain.errors import (
+    AlreadyExists,
+    ClusterError,
+    ClusterUnavailable,
+    Conflict,
+    Forbidden,
+    InvalidValue,
+    NotFound,
+    PodRejected,
+    SeafloorError,
+)
+
+FIELD_MANAGER: Final = "seafloor"
+JSON: Final = "application/json"
+APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
+
+TIMEOUT_S: Final = 20.0
+SILENCE_S: Final = 150.0
+"""Bookmarks come each minute: a watch without a word for so long is cut somewhere."""
+
+TRIES_MAX: Final = 6
+_PAUSE_MIN_S: Final = 0.2
+_PAUSE_MAX_S: Final = 10.0
+_RETRY_AFTER_MAX_S: Final = 60.0
+_TOO_MANY: Final = 429
+
+
+class Expired(ClusterError):
+    """The version that a watch was to begin at is forgotten: list again."""
+
+    code = "cluster_expired"
+
+
+class _Said(msgspec.Struct):
+    """What an API server answers beside objects."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+class _WatchLine(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One line of a watch.
+
+    Args:
+        type: ``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK``.
+        object: The object, not decoded.
+    """
+
+    type: str
+    object: msgspec.Raw
+
+
+def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleConfig:
+    """Read credentials.
+
+    Args:
+        kubeconfig: A file; None: of the pod that this runs in, else ``~/.kube/config``.
+        context: Of the file; None: its current one.
+
+    Raises:
+        InvalidValue: there are none, or they cannot be read.
+    """
+    try:
+        config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_env()
+        found = config.get(context)
+    except (ConfigError, OSError, ValueError, KeyError, msgspec.ValidationError) as error:
+        where = f"{kubeconfig}" if kubeconfig else "no kubeconfig given, and not in a pod"
+        raise InvalidValue(
+            f"No way to the cluster ({where}): {error}.", field="launch.kubeconfig"
+        ) from error
+    if found is None:
+        raise InvalidValue("The kubeconfig names no context.", field="launch.kubeconfig")
+    return found
+
+
+class Connection:
+    """Requests to one API server, each repeated while it cannot answer.
+
+    Args:
+        config: Whose; see ``read_config``.
+        tries_max: How often a request is sent before it counts as failed.
+    """
+
+    def __init__(self, config: SingleConfig, *, tries_max: int = TRIES_MAX) -> None:
+        self.url = config.cluster.server
+        self._tries_max = tries_max
+        timeout = httpx2.Timeout(TIMEOUT_S)
+        try:
+            self._client = AsyncClient(config, ConnectionParams(timeout=timeout))
+        except (ConfigError, OSError, ValueError) as error:
+            raise InvalidValue(
+                f"The credentials for {self.url} cannot be used: {error}.",
+                field="launch.kubeconfig",
+            ) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = JSON,
+    ) -> bytes:
+        """Send a request that may be repeated, and give what was answered.
+
+        A connection that fails, 429 and 5xx are repeated after a pause, the server's own if it says
+        how long. Requests for objects may thus be answered by what an earlier try did: 409, 404.
+
+        Raises:
+            ClusterUnavailable: no try was answered, or the credentials are not accepted.
+            NotFound, AlreadyExists, Conflict, Forbidden, PodRejected, Expired: the server's word.
+        """
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"Content-Type": content_type}
+        pause_s = _PAUSE_MIN_S
+        for left in range(self._tries_max - 1, -1, -1):
+            try:
+                answer = await self._client.request(
+                    method, path, params=dict(params or {}), content=content, headers=headers
+                )
+            except (httpx2.TransportError, ConfigError) as error:
+                failure = self._away(error)
+                wait_s = None
+            else:
+                if answer.is_success:
+                    return answer.content
+                failure = self._refusal(answer.status_code, answer.content)
+                wait_s = _retry_after_s(answer.headers)
+            if not failure.retryable or left == 0 or not _comes_back(failure):
+                raise failure
+            await asyncio.sleep(wait_s if wait_s is not None else _spread(pause_s))
+            pause_s = min(_PAUSE_MAX_S, pause_s * 2)
+        raise AssertionError  # the last try raised
+
+    async def watch(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[Change]:
+        """Give changes until the server ends the watch, which it does every few minutes.
+
+        Raises:
+            Expired: it cannot begin, or go on, at that version.
+            ClusterUnavailable: the connection failed, or there was no word for too long.
+            Forbidden, NotFound: the server's word.
+        """
+        timeout = httpx2.Timeout(TIMEOUT_S, read=SILENCE_S)
+        wanted = {**params, "watch": "true", "allowWatchBookmarks": "true"}
+        try:
+            async with self._client.stream("GET", path, params=wanted, timeout=timeout) as answer:
+                if not answer.is_success:
+                    raise self._refusal(answer.status_code, await answer.aread())
+                async for line in answer.aiter_lines():
+                    yield self._change(line)
+        except httpx2.TransportError as error:
+            raise self._away(error) from error
+
+    def _change(self, line: str) -> Change:
+        try:
+            found = msgspec.json.decode(line, type=_WatchLine)
+            if found.type == "ERROR":
+                said = msgspec.json.decode(found.object, type=_Said)
+                raise self._refusal(said.code, bytes(found.object))
+        except msgspec.DecodeError as error:  # the line was cut
+            raise ClusterUnavailable(f"A watch of {self.url} broke off.") from error
+        return Change(found.type, found.object)
+
+    def _away(self, error: Exception) -> ClusterUnavailable:
+        why = str(error) or type(error).__name__
+        return ClusterUnavailable(f"The cluster at {self.url} does not answer: {why}.")
+
+    def _refusal(self, status: int, content: bytes) -> SeafloorError:
+        try:
+            said = msgspec.json.decode(content, type=_Said)
+        except msgspec.DecodeError:
+            said = _Said(content[:300].decode(errors="replace").strip())
+        message = said.message or f"status {status}"
+        if status >= 500 or status == _TOO_MANY:
+            return ClusterUnavailable(f"The cluster at {self.url} is not able to answer: {message}")
+        if status == 401:
+            return _NotAccepted(f"The cluster at {self.url} does not accept our credentials.")
+        if status == 409 and said.reason == "AlreadyExists":
+            return AlreadyExists(message)
+        classes: dict[int, type[SeafloorError]] = {
+            403: Forbidden,
+            404: NotFound,
+            409: Conflict,
+            410: Expired,
+        }
+        return classes.get(status, PodRejected)(message)
+
+
+class _NotAccepted(ClusterUnavailable):
+    """Others may be had, by an administrator; nothing is gained by asking again at once."""
+
+
+def _comes_back(failure: SeafloorError) -> bool:
+    return not isinstance(failure, _NotAccepted)
+
+
+def _retry_after_s(headers: Mapping[str, Any]) -> float | None:
+    try:
+        return min(_RETRY_AFTER_MAX_S, max(0.0, float(headers["Retry-After"])))
+    except (KeyError, ValueError):
+        return None
+
+
+def _spread(pause_s: float) -> float:
+    """Those who met the same failure must not all come back at the same moment."""
+    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311

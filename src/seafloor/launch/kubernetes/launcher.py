@@ -1,0 +1,329 @@
+"""Runs as pods: made of the pure manifests, followed by a watch, told of in the user's words."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.code import CodeSource
+from seafloor.domain.errors import ClusterUnavailable, Conflict, Forbidden, NotFound, PodRejected
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.specs import ExperimentSpec
+from seafloor.launch.kubernetes.cluster import Cluster
+from seafloor.launch.kubernetes.identity import (
+    ATTEMPT_LABEL,
+    ID_LABEL,
+    KEEP_ANNOTATION,
+    PLACE_LABEL,
+    TASK_LABEL,
+    Start,
+)
+from seafloor.launch.kubernetes.manifest import Manifest
+from seafloor.launch.kubernetes.names import label_value
+from seafloor.launch.kubernetes.observed import Anchor, Metadata, Pod
+from seafloor.launch.kubernetes.pod import MAIN
+from seafloor.launch.kubernetes.pod_events import PodEvents
+from seafloor.launch.kubernetes.policy import Policy, ServerRules
+from seafloor.launch.kubernetes.request import PodRequest, identify
+from seafloor.launch.kubernetes.status import PodObservation, ended_at_s, observation_of
+from seafloor.launch.kubernetes.watch_cache import WatchCache
+from seafloor.launch.kubernetes.workload import Rendered, render
+from seafloor.launch.protocol import (
+    Prepared,
+    TaskAbsent,
+    TaskAlive,
+    TaskKey,
+    TaskLaunch,
+    TaskObservation,
+    TaskPreparing,
+)
+
+TOKEN_KEY: Final = "token"  # noqa: S105  # the name of an entry
+_TOKENS: Final = ("SEAFLOOR_TOKEN", "MLFLOW_TRACKING_TOKEN")
+_QUOTA: Final = "exceeded quota"
+_QUOTA_RETRY_S: Final = 20.0
+_RELEASE_AGAIN_S: Final = 60.0
+_DELETED: Final = (
+    "The pod is gone: somebody deleted it, or its node; so nobody can say how the command ended."
+)
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What was last said of a pod, and of which state of it."""
+
+    version: str
+    told: int
+    observation: PodObservation
+
+
+class KubernetesLauncher:
+    """The launcher of one cluster. One process at a time may drive a place.
+
+    It keeps nothing in memory that matters: what it says comes from the cluster's own objects, of
+    which it has a copy that a watch keeps up to date.
+
+    Args:
+        cluster: Closed by whoever made it.
+        policy: The administrator's.
+        place: Whose tasks these are; objects of other places are not touched.
+        url: Where pods reach the server, unless the policy says it.
+        on_change: Called when an object changed.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        policy: Policy,
+        *,
+        place: str,
+        url: str,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._cluster = cluster
+        self._policy = policy
+        self._place = label_value(place)
+        self.url = policy.server.url or url
+        self._namespace = policy.namespaces[0]
+        namespaces = [one for one in policy.namespaces if not set(one) & set("*?[")]
+        selector = f"{PLACE_LABEL}={self._place}"
+        self._pods: WatchCache[TaskKey, Pod] = WatchCache(
+            cluster,
+            "Pod",
+            msgspec.json.Decoder(Pod),
+            key_of=_pod_key,
+            namespaces=namespaces,
+            selector=selector,
+            on_change=on_change,
+        )
+        self._anchors: WatchCache[TaskKey, Anchor] = WatchCache(
+            cluster,
+            "ConfigMap",
+            msgspec.json.Decoder(Anchor),
+            key_of=_anchor_key,
+            namespaces=namespaces,
+            selector=selector,
+            on_change=on_change,
+        )
+        self._events = PodEvents(cluster, on_change=on_change)
+        self._seen: dict[str, _Seen] = {}
+        self._released_s: dict[TaskKey, float] = {}
+
+    @property
+    def pod_lists(self) -> int:
+        """How often pods were listed, rather than watched."""
+        return self._pods.lists
+
+    def admit(
+        self, spec: ExperimentSpec, code: CodeSource | None, image: str | None
+    ) -> tuple[str, ...]:
+        """Refuse, before anything is written, what could not be started here.
+
+        Args:
+            image: Of the environment, as the server knows it.
+
+        Returns:
+            Warnings.
+
+        Raises:
+            Forbidden: the policy refuses it; the message names the rule.
+            InvalidValue, NotSupported: it cannot be a pod.
+        """
+        start = Start(run_id="0" * 32, attempt=1, place=self._place)
+        images = _images(spec, image)
+        request = PodRequest(
+            spec=spec, code=code, namespace=self._namespace, images=images, start=start
+        )
+        return render(request, self._policy_for(request, token=False)).warnings
+
+    def names_environment(self, reference: str) -> bool:
+        """Whether the policy says which image an environment is."""
+        name, _, _ = reference.partition("@")
+        return bool({reference, name} & self._policy.environments.keys())
+
+    async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:  # noqa: ARG002  # the protocol's; a pod prepares itself
+        """Check that a pod can be made of it; the rest the pod does itself.
+
+        Raises:
+            Forbidden, InvalidValue, NotSupported: it cannot.
+        """
+        begun_s = time.monotonic()
+        self._render(launch, None)
+        return Prepared(None, None, time.monotonic() - begun_s, here=False)
+
+    async def start(self, launch: TaskLaunch) -> None:
+        """Make the objects of a task, each of them once, however often this is repeated.
+
+        Raises:
+            PodRejected: the cluster does not take them; the message says why.
+            ClusterUnavailable: it does not answer, or its quota is used up for now.
+        """
+        anchor, *_ = self._render(launch, None).manifests
+        try:
+            made = self._anchors.put(await self._cluster.apply(anchor))
+            rendered = self._render(launch, made.metadata.uid)
+            if launch.token is not None:
+                secret = _token_secret(rendered.manifests[0], made, launch.token)
+                await self._cluster.apply(secret)
+            for manifest in rendered.manifests[1:]:
+                content = await self._cluster.create(manifest)
+                if manifest["kind"] == "Pod":
+                    self._pods.put(content)
+        except Forbidden as error:
+            if _QUOTA in error.message:
+                raise ClusterUnavailable(
+                    f"The quota of the namespace {self._namespace} is used up: {error.message}.",
+                    retry_after_s=_QUOTA_RETRY_S,
+                ) from error
+            raise PodRejected(
+                f"The cluster does not let Seafloor start it: {error.message}."
+            ) from error
+        except NotFound as error:
+            raise PodRejected(f"The cluster has no place for it: {error.message}.") from error
+
+    async def observe(self, key: TaskKey) -> TaskObservation:
+        """Say how a task fares; see the protocol. Cost: a look into a dictionary.
+
+        Raises:
+            ClusterUnavailable: the cluster was not read since this launcher was made.
+        """
+        await self._pods.synced()
+        pod = self._pods.get(key)
+        if pod is None:
+            return TaskAbsent(_DELETED)
+        events = self._events.of(pod)
+        uid, version = pod.metadata.uid, pod.metadata.resource_version
+        seen = self._seen.get(uid)
+        if seen is None or (seen.version, seen.told) != (version, len(events)):
+            seen = _Seen(version, len(events), observation_of(pod, events))
+            self._seen[uid] = seen
+        return seen.observation
+
+    async def tasks(self) -> tuple[TaskKey, ...]:
+        """The tasks that have objects here and that nobody wants kept."""
+        await self._pods.synced()
+        await self._anchors.synced()
+        known = {*self._pods.keys(), *self._anchors.keys()}
+        self._released_s = {key: at for key, at in self._released_s.items() if key in known}
+        now_s = time.monotonic()
+        return tuple(
+            key
+            for key in known
+            if now_s - self._released_s.get(key, -_RELEASE_AGAIN_S) >= _RELEASE_AGAIN_S
+            and not self._is_kept(key)
+        )
+
+    def _is_kept(self, key: TaskKey) -> bool:
+        """Whether its time after its end is not over yet."""
+        anchor, pod = self._anchors.get(key), self._pods.get(key)
+        keep_s = "" if anchor is None else anchor.metadata.annotations.get(KEEP_ANNOTATION, "")
+        if pod is None or not keep_s.isdecimal():
+            return False
+        ended_s = ended_at_s(pod)
+        return ended_s is not None and time.time() < ended_s + int(keep_s)
+
+    async def stop(self, key: TaskKey) -> None:
+        """Have the pod end: SIGTERM to its command, after the grace SIGKILL. Returns at once."""
+        pod = self._pods.get(key)
+        if pod is not None:
+            await self._cluster.delete("Pod", pod.metadata.namespace, pod.metadata.name)
+
+    async def salvage(self, key: TaskKey) -> None:
+        """Do nothing: what a pod had, went with it."""
+
+    async def release(self, key: TaskKey) -> None:
+        """Delete the anchor, and with it everything of a task.
+
+        Raises:
+            Conflict: it still runs.
+        """
+        pod, anchor = self._pods.get(key), self._anchors.get(key)
+        if isinstance(await self.observe(key), TaskAlive | TaskPreparing):
+            raise Conflict("The task still runs: stop it first.")
+        if anchor is not None:
+            metadata = anchor.metadata
+            await self._cluster.delete("ConfigMap", metadata.namespace, metadata.name)
+        elif pod is not None:
+            await self._cluster.delete("Pod", pod.metadata.namespace, pod.metadata.name)
+        if pod is not None:
+            self._seen.pop(pod.metadata.uid, None)
+        self._released_s[key] = time.monotonic()
+
+    async def close(self) -> None:
+        """Stop following the cluster. Pods go on."""
+        await self._pods.close()
+        await self._anchors.close()
+        await self._events.close()
+
+    def _render(self, launch: TaskLaunch, owner_uid: str | None) -> Rendered:
+        image = None if launch.environment is None else launch.environment.image
+        given = {
+            name: value
+            for name, value in launch.env.items()
+            if name not in launch.spec.env and name not in _TOKENS
+        }
+        request = PodRequest(
+            spec=msgspec.structs.replace(launch.spec, run_name=launch.name or None),
+            code=launch.code,
+            namespace=self._namespace,
+            images=_images(launch.spec, image),
+            owner_uid=owner_uid,
+            start=Start(
+                run_id=launch.key.workload_id,
+                attempt=launch.key.attempt,
+                place=self._place,
+                env=given,
+            ),
+        )
+        return render(request, self._policy_for(request, token=launch.token is not None))
+
+    def _policy_for(self, request: PodRequest, *, token: bool) -> Policy:
+        """The policy, with the server as this run reaches it: its token is its own."""
+        base = identify(request, self._policy).base
+        server = ServerRules(
+            url=self.url, token=f"{base}/{TOKEN_KEY}" if token else self._policy.server.token
+        )
+        return msgspec.structs.replace(self._policy, server=server)
+
+
+def _images(spec: ExperimentSpec, image: str | None) -> dict[str, str]:
+    return {} if spec.environment is None or image is None else {spec.environment: image}
+
+
+def _token_secret(anchor: Manifest, made: Anchor, token: str) -> Manifest:
+    """The Secret with a run's token, owned by its anchor. Never shown to anybody."""
+    metadata = made.metadata
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "labels": anchor["metadata"]["labels"],
+            "ownerReferences": [
+                {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "name": metadata.name,
+                    "uid": metadata.uid,
+                }
+            ],
+        },
+        "data": {TOKEN_KEY: base64.b64encode(token.encode()).decode()},
+    }
+
+
+def _pod_key(metadata: Metadata) -> TaskKey | None:
+    labels = metadata.labels
+    attempt = labels.get(ATTEMPT_LABEL, "")
+    if ID_LABEL not in labels or not attempt.isdecimal():
+        return None
+    return TaskKey(WorkloadId(labels[ID_LABEL]), int(attempt), labels.get(TASK_LABEL, MAIN))
+
+
+def _anchor_key(metadata: Metadata) -> TaskKey | None:
+    """Of the first task, in whose name all are released."""
+    return _pod_key(metadata)

@@ -1,0 +1,292 @@
+"""From a pod as the cluster sees it: where its task stands, in the user's words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from seafloor.domain.workloads import Ending
+from seafloor.launch.kubernetes.code_volume import CODE_CONTAINER, GIT_CONTAINER
+from seafloor.launch.kubernetes.observed import (
+    Condition,
+    ContainerStatus,
+    Pod,
+    PodEvent,
+    Terminated,
+    Waiting,
+)
+from seafloor.launch.kubernetes.pod import MAIN
+from seafloor.launch.protocol import TaskAlive, TaskEnded, TaskLost, TaskPreparing
+
+PodObservation = TaskPreparing | TaskAlive | TaskEnded | TaskLost
+
+_WORDS_MAX: Final = 600
+_SIGNALS: Final = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    6: "SIGABRT",
+    9: "SIGKILL",
+    11: "SIGSEGV",
+    15: "SIGTERM",
+}
+_PREPARING: Final = {
+    GIT_CONTAINER: "Fetching the code",
+    CODE_CONTAINER: "Fetching the code",
+    "kernel-fetch": "Fetching the environment",
+    "agent": "Bringing Seafloor's agent",
+}
+_GONE_FOR_GOOD: Final = re.compile(
+    r"not ?found|does not exist|manifest unknown|name unknown|invalid reference|unauthorized",
+    re.IGNORECASE,
+)
+"""Of an image: what no further try mends."""
+
+_INTERRUPTIONS: Final = {
+    "Evicted": "The node ran short, and the pod was evicted",
+    "Preempting": "The pod had to make room for one of a higher priority",
+    "Shutdown": "The node was shut down",
+    "NodeShutdown": "The node was shut down",
+    "Terminated": "The node was shut down",
+    "NodeLost": "The node is lost",
+    "PreemptionByScheduler": "The pod had to make room for one of a higher priority",
+    "DeletionByTaintManager": "The node became unusable, and the pod was taken off it",
+    "EvictionByEvictionAPI": "The pod was evicted, as when a node is emptied for maintenance",
+    "TerminationByKubelet": "The node ended the pod: it is short of something, or shuts down",
+    "DeletionByPodGC": "The node is gone",
+}
+"""Reasons of a pod, or of its condition ``DisruptionTarget``, that are no fault of the command."""
+
+_REFUSED_BY_NODE: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "NodePorts")
+_SHORTAGE: Final = re.compile(r"Insufficient ([\w./-]*\w)")
+
+
+class AgentWord(msgspec.Struct, frozen=True):
+    """What our agent leaves as the termination message of the main container.
+
+    Args:
+        seafloor_agent: Version of this format.
+        ending: How the command ended.
+        delivered: Whether all it captured was taken by the server.
+    """
+
+    seafloor_agent: int
+    ending: Ending
+    delivered: bool
+
+
+def observation_of(pod: Pod, events: Sequence[PodEvent] = ()) -> PodObservation:
+    """Say how the task of a pod fares.
+
+    Args:
+        events: Those of the pod, newest last; only a pod that does not get on needs them.
+    """
+    status = pod.status
+    interrupted = _interruption(pod)
+    if interrupted is not None:
+        return TaskLost(interrupted, 0, 0)
+    if status.phase in ("Succeeded", "Failed"):
+        return _ended(pod)
+    main = _of(status.container_statuses, MAIN)
+    if main is not None and main.state.terminated is not None:
+        return _main_ended(pod, main.state.terminated)
+    if main is not None and main.state.running is not None:
+        return TaskAlive()
+    return _preparing(pod, events)
+
+
+def needs_events(pod: Pod) -> bool:
+    """Whether its events may say more than the pod itself: it is on a node and nothing runs yet."""
+    return pod.status.phase == "Pending" and bool(pod.spec.node_name)
+
+
+def ended_at_s(pod: Pod) -> float | None:
+    """When the last of its containers ended, in seconds of the epoch; None: it does not say."""
+    containers = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    times = [
+        datetime.fromisoformat(one.state.terminated.finished_at).timestamp()
+        for one in containers
+        if one.state.terminated is not None and one.state.terminated.finished_at
+    ]
+    return max(times, default=None)
+
+
+def _of(statuses: Sequence[ContainerStatus], name: str) -> ContainerStatus | None:
+    return next((one for one in statuses if one.name == name), None)
+
+
+def _interruption(pod: Pod) -> str | None:
+    """Why the pod is no more, when that was the cluster's doing."""
+    status = pod.status
+    target = _condition(pod, "DisruptionTarget")
+    if status.phase == "Unknown" or status.reason == "NodeLost":
+        node = f" ({pod.spec.node_name})" if pod.spec.node_name else ""
+        return f"The node{node} is lost: it does not answer the cluster any more."
+    if status.phase != "Failed" and pod.metadata.deletion_timestamp is None:
+        return None
+    if target is not None and target.status == "True":
+        words = _INTERRUPTIONS.get(target.reason, "The cluster ended the pod")
+        return _sentence(words, target.message)
+    if status.phase != "Failed":
+        return None
+    if status.reason in _INTERRUPTIONS:
+        return _sentence(_INTERRUPTIONS[status.reason], status.message)
+    if status.reason.startswith(_REFUSED_BY_NODE):
+        return _sentence("The node had no place for the pod after all", status.message)
+    return None
+
+
+def _ended(pod: Pod) -> TaskEnded:
+    status = pod.status
+    main = _of(status.container_statuses, MAIN)
+    ended = None if main is None else main.state.terminated
+    if status.reason == "DeadlineExceeded":
+        limit = pod.spec.active_deadline_seconds
+        after = "" if limit is None else f" of {limit} s"
+        return _ending(
+            Ending(f"The run took longer than its timeout{after} and was ended.", timed_out=True)
+        )
+    for one in status.init_container_statuses:
+        failed = one.state.terminated
+        if failed is not None and failed.exit_code != 0:
+            return _never(_init_failure(one, failed))
+    if ended is not None:
+        return _main_ended(pod, ended)
+    if status.phase == "Succeeded":
+        return _ending(Ending(exit_code=0))
+    return _never(_sentence("The pod failed", status.message or status.reason))
+
+
+def _init_failure(container: ContainerStatus, ended: Terminated) -> str:
+    doing = _PREPARING.get(container.name, "Preparing the pod")
+    how = f"{container.name}, exit code {ended.exit_code}"
+    if ended.reason == "OOMKilled":
+        how = f"{container.name} used more memory than it may"
+    return _sentence(f"{doing} failed ({how})", _last_lines(ended.message))
+
+
+def _main_ended(pod: Pod, ended: Terminated) -> TaskEnded:
+    word = _agent_word(ended.message)
+    if word is not None:
+        return TaskEnded(word.ending, delivered=True)
+    if ended.reason == "OOMKilled":
+        limit = _limit(pod, "memory")
+        reason = f"The command used more memory than its limit{limit} and was killed."
+        return _ending(Ending(reason, signal="SIGKILL", memory_exceeded=True))
+    if ended.reason in ("ContainerCannotRun", "StartError"):
+        return _never(_sentence("The command cannot be started", ended.message))
+    number = ended.signal or (ended.exit_code - 128 if ended.exit_code > 128 else 0)
+    if number in _SIGNALS:
+        return _ending(Ending(signal=_SIGNALS[number]))
+    return _ending(Ending(exit_code=ended.exit_code))
+
+
+def _agent_word(message: str) -> AgentWord | None:
+    try:
+        return msgspec.json.decode(message, type=AgentWord)
+    except msgspec.DecodeError:
+        return None
+
+
+def _preparing(pod: Pod, events: Sequence[PodEvent]) -> PodObservation:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled is not None and scheduled.status == "False":
+        return TaskPreparing(_no_node(pod, scheduled))
+    for one in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        state = one.state
+        if state.waiting is not None and state.waiting.reason not in _ORDINARY:
+            return _cannot_start(one, state.waiting)
+        if state.running is not None:
+            return TaskPreparing(f"{_PREPARING.get(one.name, f'Preparing ({one.name})')}.")
+    for event in reversed(events):
+        if event.type == "Warning":
+            return TaskPreparing(_sentence("The pod does not get on", event.message))
+        if event.reason == "Pulling":
+            return TaskPreparing(_sentence(event.message))
+    if pod.spec.node_name:
+        return TaskPreparing("Getting ready on a node.")
+    return TaskPreparing("Waiting for a node.")
+
+
+_ORDINARY: Final = ("", "PodInitializing", "ContainerCreating")
+
+
+def _no_node(pod: Pod, scheduled: Condition) -> str:
+    """Say what no node has, as the user asked for it."""
+    if scheduled.reason == "SchedulingGated":
+        return "Waiting: the cluster holds the pod back until it is let in."
+    lacking = dict.fromkeys(_SHORTAGE.findall(scheduled.message))
+    if not lacking:
+        return _sentence("No node can take the pod", scheduled.message)
+    asked = " and ".join(_amount(pod, resource) for resource in lacking)
+    return _sentence(f"No node has {asked} free", scheduled.message)
+
+
+def _amount(pod: Pod, resource: str) -> str:
+    found = _limit_of(pod, resource)
+    names = {"cpu": "CPUs", "memory": "of memory"}
+    if resource in names:
+        return f"{found or 'enough'} {names[resource]}"
+    if "gpu" not in resource:
+        return f"{found or 'enough'} {resource}"
+    plural = "GPU" if found == "1" else "GPUs"
+    return f"{found or 'enough'} {plural} ({resource})"
+
+
+def _cannot_start(container: ContainerStatus, waiting: Waiting) -> PodObservation:
+    reason, message = waiting.reason, waiting.message
+    if reason in ("ErrImagePull", "ImagePullBackOff"):
+        words = _sentence(f"The image {container.image} cannot be pulled", message)
+        if _GONE_FOR_GOOD.search(message):
+            return _never(words)
+        return TaskPreparing(words)
+    if reason in ("InvalidImageName", "ErrImageNeverPull"):
+        words = f"The image {container.image} cannot be used"
+        return _never(_sentence(words, message or reason))
+    if reason in ("CreateContainerError", "RunContainerError"):
+        return _never(_sentence(f"{container.name} cannot be started", message))
+    if reason == "CreateContainerConfigError":
+        # A Secret that is missing may be made at any moment; the kubelet looks again.
+        return TaskPreparing(_sentence("The pod waits for what it names", message))
+    return TaskPreparing(_sentence(f"{container.name} waits ({reason})", message))
+
+
+def _condition(pod: Pod, kind: str) -> Condition | None:
+    return next((one for one in pod.status.conditions if one.type == kind), None)
+
+
+def _limit_of(pod: Pod, resource: str) -> str | None:
+    main = next((one for one in pod.spec.containers if one.name == MAIN), None)
+    value = None if main is None else main.resources.limits.get(resource)
+    return None if value is None else str(value)
+
+
+def _limit(pod: Pod, resource: str) -> str:
+    found = _limit_of(pod, resource)
+    return "" if found is None else f" of {found}"
+
+
+def _ending(ending: Ending) -> TaskEnded:
+    return TaskEnded(ending, delivered=True)
+
+
+def _never(reason: str) -> TaskEnded:
+    """It ended before the command began."""
+    return TaskEnded(Ending(reason), delivered=True, started=False)
+
+
+def _last_lines(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " | ".join(lines[-3:])
+
+
+def _sentence(words: str, more: str = "") -> str:
+    """One sentence, with the cluster's own words after a colon; bounded."""
+    said = " ".join(more.split())
+    whole = f"{words}: {said}" if said else words
+    if len(whole) > _WORDS_MAX:
+        whole = whole[: _WORDS_MAX - 1] + "…"
+    return f"{whole.rstrip('.')}."

@@ -1,0 +1,158 @@
+"""A namespace of the real API server, somebody who plays the kubelet, and a bad line to both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import socket
+import ssl
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.services._kubernetes_client import Kubernetes
+
+from live_server import wait_for
+
+IMAGE = "registry.example/team/train@sha256:" + "0" * 64
+POLICY = {"images": {"default": IMAGE}, "resources": {"default": {"cpu": "100m"}}}
+
+
+class Namespace:
+    """A namespace of its own, whose pods are moved by the test, since there is no node."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        self.kubernetes = kubernetes
+        self.name = f"t-{secrets.token_hex(4)}"
+        kubernetes.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.name}})
+        self.path = f"/api/v1/namespaces/{self.name}"
+        wait_for(
+            lambda: kubernetes.is_there(f"{self.path}/serviceaccounts/default"),
+            what="the namespace's account",
+        )
+
+    def all(self, plural: str) -> list[dict[str, Any]]:
+        """Objects of a kind that are Seafloor's."""
+        query = urllib.parse.urlencode({"labelSelector": "app.kubernetes.io/managed-by=seafloor"})
+        return self.kubernetes.call("GET", f"{self.path}/{plural}?{query}")["items"]
+
+    def only_pod(self) -> dict[str, Any]:
+        """The one pod there is."""
+        (found,) = self.all("pods")
+        return found
+
+    def set_status(self, status: dict[str, Any], *, pod: str | None = None) -> None:
+        """Say of a pod what a kubelet would."""
+        name = pod or self.only_pod()["metadata"]["name"]
+        path = f"{self.path}/pods/{name}/status"
+        self.kubernetes.call("PATCH", path, {"status": status}, kind="merge-patch+json")
+
+    def delete_pod(self) -> None:
+        """``kubectl delete pod`` by somebody."""
+        name = self.only_pod()["metadata"]["name"]
+        self.kubernetes.call("DELETE", f"{self.path}/pods/{name}")
+
+    def close(self) -> None:
+        """Remove it with all there is."""
+        self.kubernetes.call("DELETE", self.path)
+
+
+def running() -> dict[str, Any]:
+    """Status of a pod whose command runs."""
+    return {"phase": "Running", "containerStatuses": [_container({"running": {}})]}
+
+
+def ended(code: int, **more: Any) -> dict[str, Any]:
+    """Status of a pod whose command ended."""
+    state = {"terminated": {"exitCode": code, **more}}
+    phase = "Failed" if code else "Succeeded"
+    return {"phase": phase, "containerStatuses": [_container(state)]}
+
+
+def _container(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "main",
+        "image": IMAGE,
+        "imageID": "",
+        "ready": False,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+class PlainApi:
+    """The API server without TLS, for a proxy that spoils what it can read."""
+
+    def __init__(self, kubernetes: Kubernetes, authority: Path) -> None:
+        self._target = urllib.parse.urlsplit(kubernetes.url)
+        self._tls = ssl.create_default_context(cafile=str(authority))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        host, port = self._target.hostname or "", self._target.port or 443
+        with (
+            contextlib.suppress(OSError),
+            client,
+            socket.create_connection((host, port)) as plain,
+            self._tls.wrap_socket(plain, server_hostname=host) as server,
+        ):
+            # One thread reads what the other writes; a TLS socket allows one of each.
+            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
+            _pump(server, client)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listening.close()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def kubeconfig(path: Path, *, url: str, token: str, authority: Path | None = None) -> Path:
+    """Write a kubeconfig."""
+    cluster = {"server": url}
+    if authority is not None:
+        cluster["certificate-authority"] = str(authority)
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+def authority_of(config: str) -> Path:
+    """File of the authority that a kubeconfig of the tests' clusters names."""
+    (cluster,) = json.loads(Path(config).read_text())["clusters"]
+    return Path(cluster["cluster"]["certificate-authority"])
+
+
+@contextlib.contextmanager
+def own_namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
+    """A namespace for one test."""
+    made = Namespace(kubernetes)
+    try:
+        yield made
+    finally:
+        made.close()

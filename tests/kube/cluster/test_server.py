@@ -1,0 +1,273 @@
+"""A server whose runs are pods: submitted, watched, killed, and driven on by its next life."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tests.kube.cluster.cluster_world import (
+    IMAGE,
+    POLICY,
+    Namespace,
+    authority_of,
+    ended,
+    kubeconfig,
+    own_namespace,
+    running,
+)
+from tests.services._kubernetes_client import Kubernetes
+from tests.services._service import Service
+
+from live_server import LiveServer, wait_for
+from seafloor.boot.cluster import check_cluster
+from seafloor.boot.settings import load
+
+pytestmark = pytest.mark.timeout(1800)
+
+RUNS = int(os.environ.get("SEAFLOOR_KUBE_RUNS", "200"))
+KILLS = int(os.environ.get("SEAFLOOR_KUBE_KILLS", "3"))
+IDLE_CORE_MAX = 0.10
+
+
+@pytest.fixture
+def config(service: Callable[[str], Service]) -> str:
+    return service("kubernetes_api").env["KUBECONFIG"]
+
+
+@pytest.fixture
+def namespace(config: str) -> Iterator[Namespace]:
+    with own_namespace(Kubernetes.of_kubeconfig(config)) as made:
+        yield made
+
+
+@pytest.fixture
+def server(config: str, namespace: Namespace, tmp_path: Path) -> Iterator[LiveServer]:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(json.dumps({**POLICY, "namespaces": [namespace.name]}))
+    made = LiveServer(
+        tmp_path / "data",
+        env={
+            "SEAFLOOR_LAUNCH__KIND": "kubernetes",
+            "SEAFLOOR_LAUNCH__KUBECONFIG": config,
+            "SEAFLOOR_LAUNCH__POLICY": str(policy),
+            "SEAFLOOR_LAUNCH__STARTS_AT_ONCE_MAX": "16",
+        },
+    )
+    yield made.start()
+    made.stop()
+
+
+def pod_of(namespace: Namespace, run_id: str, attempt: int = 1) -> dict[str, Any]:
+    """Wait for the pod of an attempt."""
+
+    def look() -> dict[str, Any] | None:
+        for pod in namespace.all("pods"):
+            labels = pod["metadata"]["labels"]
+            if (labels["seafloor/id"], labels["seafloor/attempt"]) == (run_id, str(attempt)):
+                return pod
+        return None
+
+    return wait_for(look, timeout_s=60, what=f"the pod of attempt {attempt}")
+
+
+def messages(server: LiveServer, run_id: str) -> list[str]:
+    """What the user reads of a run."""
+    found = server.get(f"/api/v1/runs/{run_id}/events")
+    return [event["message"] for event in found["items"]]
+
+
+def test_run__as_a_pod__goes_its_way_and_is_removed(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = server.launch("python train.py")["id"]
+    pod = pod_of(namespace, run_id)
+    wait_for(
+        lambda: any("node" in message for message in messages(server, run_id)),
+        what="what the run waits for",
+    )
+    assert server.get(f"/api/v1/runs/{run_id}")["state"] == "preparing"
+    namespace.set_status(running(), pod=pod["metadata"]["name"])
+    server.wait_state(run_id, "running")
+    namespace.set_status(ended(0), pod=pod["metadata"]["name"])
+    found = server.wait_state(run_id, "succeeded")
+    assert found["attempt"] == 1
+    wait_for(
+        lambda: not namespace.all("configmaps") and not namespace.all("pods"),
+        timeout_s=60,
+        what="the objects to go",
+    )
+
+
+def test_run__pod_deleted_by_somebody__is_lost_and_tried_again(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = server.launch("python train.py", retries=1)["id"]
+    first = pod_of(namespace, run_id)
+    namespace.set_status(running(), pod=first["metadata"]["name"])
+    server.wait_state(run_id, "running")
+    namespace.kubernetes.call("DELETE", f"{namespace.path}/pods/{first['metadata']['name']}")
+    second = pod_of(namespace, run_id, attempt=2)
+    assert second["metadata"]["name"] != first["metadata"]["name"]
+    assert any("somebody deleted it" in message for message in messages(server, run_id))
+    server.post(f"/api/v1/runs/{run_id}/stop")
+    server.wait_state(run_id, "stopped")
+    wait_for(lambda: not namespace.all("configmaps"), timeout_s=60, what="the objects to go")
+
+
+def test_run__code_cannot_be_fetched__fails_with_the_reason(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = server.launch("python train.py")["id"]
+    name = pod_of(namespace, run_id)["metadata"]["name"]
+    init = {
+        "name": "git-localize",
+        "image": IMAGE,
+        "imageID": "",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1, "message": "fatal: no such ref"}},
+    }
+    namespace.set_status({"phase": "Failed", "initContainerStatuses": [init]}, pod=name)
+    server.wait_state(run_id, "failed")
+    said = messages(server, run_id)
+    assert "Fetching the code failed (git-localize, exit code 1): fatal: no such ref." in said
+    assert "Started." not in said
+
+
+def test_submission__that_the_policy_forbids__is_refused_with_the_rule(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    body = {"name": "t", "command": "true", "environment": "unheard-of"}
+    status, answer = server.request("POST", "/api/v1/runs", {"spec": body})
+    assert (status, answer["code"]) == (404, "not_found")
+    body = {"name": "t", "command": "true", "resources": {"pool": "no-such"}}
+    status, answer = server.request("POST", "/api/v1/runs", {"spec": body})
+    assert (status, answer["code"]) == (403, "forbidden")
+    assert "node_pools" in answer["message"]
+    assert namespace.all("configmaps") == []
+
+
+def test_doctor__with_an_account_without_rights__says_which(
+    config: str, namespace: Namespace, server: LiveServer, tmp_path: Path
+) -> None:
+    def checks(file: str) -> dict[str, tuple[str, str]]:
+        settings = load(
+            data_dir=tmp_path / "data",
+            flags={},
+            variables={
+                "SEAFLOOR_LAUNCH__KIND": "kubernetes",
+                "SEAFLOOR_LAUNCH__KUBECONFIG": file,
+                "SEAFLOOR_LAUNCH__POLICY": str(tmp_path / "policy.yaml"),
+            },
+        )
+        return {one.name: (one.state, one.said) for one in asyncio.run(check_cluster(settings))}
+
+    well = checks(config)
+    assert well["cluster"][0] == "ok"
+    assert well[f"cluster: {namespace.name}"] == ("ok", "all rights that runs need")
+    kubernetes = namespace.kubernetes
+    account = kubernetes.call("GET", f"{namespace.path}/serviceaccounts/default")
+    secret = wait_for(lambda: account.get("secrets"), what="the account's token")[0]["name"]
+    data = kubernetes.call("GET", f"{namespace.path}/secrets/{secret}")["data"]
+    token = base64.b64decode(data["token"]).decode()
+    weak = kubeconfig(
+        tmp_path / "weak", url=kubernetes.url, token=token, authority=authority_of(config)
+    )
+    state, said = checks(str(weak))[f"cluster: {namespace.name}"]
+    assert state == "fail"
+    assert "create, patch secrets" in said
+    away = kubeconfig(tmp_path / "away", url="https://127.0.0.1:9", token=token)
+    state, said = checks(str(away))["cluster"]
+    assert state == "fail"
+    assert "does not answer" in said
+
+
+class Births(threading.Thread):
+    """An independent watch of every pod that is ever made in a namespace."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__(daemon=True)
+        self._namespace = namespace
+        self.seen: dict[tuple[str, str], set[str]] = {}
+        self.start()
+
+    def run(self) -> None:
+        """Note uids by run and attempt, whatever becomes of the pods."""
+        for pod in self._namespace.kubernetes.watch(
+            f"{self._namespace.path}/pods?" + urllib.parse.urlencode({"watch": "true"})
+        ):
+            labels = pod["metadata"]["labels"]
+            key = (labels["seafloor/id"], labels["seafloor/attempt"])
+            self.seen.setdefault(key, set()).add(pod["metadata"]["uid"])
+
+
+def test_runs__server_killed_again_and_again__each_pod_is_made_once(
+    server: LiveServer, namespace: Namespace, record_property: Callable[[str, object], None]
+) -> None:
+    births = Births(namespace)
+    with ThreadPoolExecutor(8) as pool:
+        runs = [run["id"] for run in pool.map(lambda _: server.launch("true"), range(RUNS))]
+    for number in range(KILLS):
+        wanted = RUNS * (number + 1) // (KILLS + 2)
+        wait_for(
+            lambda wanted=wanted: len(births.seen) >= wanted,
+            timeout_s=600,
+            what=f"{wanted} pods of {RUNS}",
+        )
+        server.kill()
+        server.start()
+    wait_for(lambda: len(births.seen) >= RUNS, timeout_s=900, what=f"{RUNS} pods")
+    wait_for(
+        lambda: _states(server) == {"preparing": RUNS}, timeout_s=300, what="all runs to be pods"
+    )
+    assert births.seen.keys() == {(run_id, "1") for run_id in runs}
+    assert all(len(uids) == 1 for uids in births.seen.values())
+    assert len(namespace.all("pods")) == RUNS
+    share = _idle_share(server)
+    record_property("idle share of a core", share)
+    print(f"{RUNS} pods that do not change: {share:.1%} of a core")
+    assert share <= IDLE_CORE_MAX
+
+
+def _states(server: LiveServer) -> dict[str, int]:
+    found: dict[str, int] = {}
+    cursor = ""
+    while True:
+        page = server.get(f"/api/v1/runs?limit=500{cursor}")
+        for run in page["items"]:
+            found[run["state"]] = found.get(run["state"], 0) + 1
+        if not page.get("next"):
+            return found
+        cursor = f"&cursor={urllib.parse.quote(page['next'])}"
+
+
+def _idle_share(server: LiveServer, *, window_s: float = 20.0) -> float:
+    """Processor time of the server for each second in which nothing happens.
+
+    The scheduler tries pods again now and then; the least of three windows is that of none.
+    """
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    shares: list[float] = []
+    for _ in range(3):
+        begun, begun_s = process.cpu_times(), time.monotonic()
+        wait_for(
+            lambda begun_s=begun_s: time.monotonic() - begun_s >= window_s,
+            timeout_s=window_s + 30,
+            what="the window",
+        )
+        now = process.cpu_times()
+        used = now.user + now.system - begun.user - begun.system
+        shares.append(used / (time.monotonic() - begun_s))
+    return min(shares)
