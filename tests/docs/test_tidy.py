@@ -23,6 +23,7 @@ EDGES = {
     "app/sealer.py",
     "cli/main.py",
     "http/server.py",
+    "launch/kubernetes/watch_cache.py",
     "sdk/imports/aim/reader.py",
     "sdk/sender.py",
     "stores/metadata/sql/database.py",

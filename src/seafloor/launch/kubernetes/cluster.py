@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +40,7 @@ NEEDED_RIGHTS: Final = (
         for resource in ("pods", "configmaps")
         for verb in ("get", "list", "watch", "create", "patch", "delete")
     ),
-    *(Right(verb, "secrets") for verb in ("create", "patch")),
+    Right("create", "secrets"),
     *(Right(verb, "services") for verb in ("get", "create")),
     Right("list", "events"),
 )
@@ -141,6 +142,17 @@ class Cluster:
             )
         except AlreadyExists:
             return await self._connection.request("GET", f"{path}/{metadata['name']}")
+
+    async def put(self, manifest: Manifest) -> None:
+        """Create an object unless there is one of that name, which is neither read nor changed.
+
+        For what is always made with the same content, and what we may not read.
+        """
+        path = _path(manifest["kind"], manifest["metadata"]["namespace"])
+        with suppress(AlreadyExists):
+            await self._connection.request(
+                "POST", path, params={"fieldManager": FIELD_MANAGER}, body=manifest
+            )
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and, in the background, what it owns; pods get their grace."""

@@ -167,7 +167,7 @@ class KubernetesLauncher:
             rendered = self._render(launch, made.metadata.uid)
             if launch.token is not None:
                 secret = _token_secret(rendered.manifests[0], made, launch.token)
-                await self._cluster.apply(secret)
+                await self._cluster.put(secret)
             for manifest in rendered.manifests[1:]:
                 content = await self._cluster.create(manifest)
                 if manifest["kind"] == "Pod":
