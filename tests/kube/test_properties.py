@@ -165,7 +165,10 @@ def test_manifests__of_any_spec__are_valid_restricted_and_the_same_again(
 _SPEAKS_TO_CLUSTERS = {"connection", "cluster", "watch_cache", "pod_events", "launcher"}
 """Modules that no maker of manifests may import."""
 
-_PURE_ROOMS = ("seafloor.domain", "seafloor.launch.kubernetes", "seafloor.launch.protocol")
+_PURE_ROOMS = (
+    *("seafloor.domain", "seafloor.wire", "seafloor.launch.kubernetes"),
+    "seafloor.launch.protocol",
+)
 
 
 # A secret's value ------------------------------------------------------------------------------
