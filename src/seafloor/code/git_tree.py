@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.blobs import EXECUTABLE_MODE, SYMLINK_MODE, Blob, compare
 from seafloor.code.git_command import GitOptions, run_git
 
 SUBMODULE_MODE: Final = "160000"
-_SYMLINK_MODE: Final = "120000"
-_EXECUTABLE_MODE: Final = "100755"
-_POINTER_START: Final = b"version https://git-lfs.github.com/spec/"
-_POINTER_BYTES_MAX: Final = 1024
-_READ_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,71 +77,29 @@ def check_tree(folder: Path, commit: str, entries: Sequence[TreeEntry]) -> TreeC
     Raises:
         OSError: a file cannot be read for another reason than that it is missing.
     """
-    root = os.fsencode(folder) + b"/"
-    differing: list[TreeEntry] = []
-    pointers: list[TreeEntry] = []
-    files = size_bytes = 0
-    for entry in entries:
-        if entry.mode == SUBMODULE_MODE:
-            continue
-        found = _examine(root, entry)
-        files += 1
-        size_bytes += found.size_bytes
-        if not found.same:
-            differing.append(entry)
-        elif found.is_pointer:
-            pointers.append(entry)
-    wrong = tuple(entry for entry in differing if not _same_when_filtered(folder, commit, entry))
-    return TreeCheck(files, size_bytes, tuple(pointers), wrong)
-
-
-@dataclass(frozen=True)
-class _Found:
-    same: bool
-    size_bytes: int
-    is_pointer: bool = False
-
-
-def _examine(root: bytes, entry: TreeEntry) -> _Found:
-    # Calls of the system on bytes: with paths and files as objects this takes a third more
-    # processor time, and it is done for every file of every start.
-    path = root + entry.path
-    try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return _Found(same=False, size_bytes=0)
-    digest = hashlib.sha1(usedforsecurity=False) if len(entry.id) == 40 else hashlib.sha256()
-    digest.update(b"blob %d\0" % status.st_size)
-    if entry.mode == _SYMLINK_MODE:
-        if not stat.S_ISLNK(status.st_mode):
-            return _Found(same=False, size_bytes=status.st_size)
-        digest.update(os.readlink(path))  # noqa: PTH115 - Path would normalise it
-        return _Found(same=digest.hexdigest() == entry.id, size_bytes=status.st_size)
-    executable = bool(status.st_mode & stat.S_IXUSR)
-    if not stat.S_ISREG(status.st_mode) or executable != (entry.mode == _EXECUTABLE_MODE):
-        return _Found(same=False, size_bytes=status.st_size)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        block = start = os.read(descriptor, _READ_BYTES)
-        while block:
-            digest.update(block)
-            block = os.read(descriptor, _READ_BYTES)
-    finally:
-        os.close(descriptor)
-    return _Found(
-        same=digest.hexdigest() == entry.id,
-        size_bytes=status.st_size,
-        is_pointer=status.st_size < _POINTER_BYTES_MAX and start.startswith(_POINTER_START),
+    files = [entry for entry in entries if entry.mode != SUBMODULE_MODE]
+    blobs = [Blob(entry.mode, entry.id, entry.path) for entry in files]
+    compared = list(zip(files, compare(os.fsencode(folder), blobs), strict=True))
+    wrong = tuple(
+        entry
+        for entry, found in compared
+        if not found.same and not _same_when_filtered(folder, commit, entry)
+    )
+    return TreeCheck(
+        files=len(files),
+        size_bytes=sum(found.size_bytes for _, found in compared),
+        pointers=tuple(entry for entry, found in compared if found.same and found.is_pointer),
+        wrong=wrong,
     )
 
 
 def _same_when_filtered(folder: Path, commit: str, entry: TreeEntry) -> bool:
     """Compare by what git would commit of the file, then by what it would check out."""
     path = entry.under(folder)
-    if entry.mode == _SYMLINK_MODE or path.is_symlink() or not path.is_file():
+    if entry.mode == SYMLINK_MODE or path.is_symlink() or not path.is_file():
         return False
     executable = os.access(path, os.X_OK)
-    if executable != (entry.mode == _EXECUTABLE_MODE):
+    if executable != (entry.mode == EXECUTABLE_MODE):
         return False
     name = os.fsdecode(entry.path)
     cleaned = run_git(["hash-object", "--", name], cwd=folder)
