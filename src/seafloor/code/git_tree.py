@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from seafloor.code.blobs import EXECUTABLE_MODE, SYMLINK_MODE, Blob, compare
 from seafloor.code.git_command import GitOptions, run_git
@@ -19,8 +19,7 @@ from seafloor.code.git_command import GitOptions, run_git
 SUBMODULE_MODE: Final = "160000"
 
 
-@dataclass(frozen=True)
-class TreeEntry:
+class TreeEntry(NamedTuple):
     """A file, symlink or submodule as a commit has it.
 
     Args:

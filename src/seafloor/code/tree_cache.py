@@ -198,27 +198,18 @@ def _fingerprint(tree: Path) -> str:
         folder = folders.pop()
         # Packs are hard links: their status changes when another link is made or removed.
         linked = folder.endswith(_PACKS)
-        lines: list[bytes] = []
+        known: list[tuple[object, ...]] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 found = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     folders.append(entry.path)
-                    lines.append(b"%b\0%d" % (entry.name, found.st_mode))
+                    known.append((entry.name, found.st_mode))
                     continue
                 changed_ns = 0 if linked else found.st_ctime_ns
-                lines.append(
-                    b"%b\0%d %d %d %d %d"
-                    % (
-                        entry.name,
-                        found.st_mode,
-                        found.st_size,
-                        found.st_mtime_ns,
-                        changed_ns,
-                        found.st_ino,
-                    )
-                )
-        lines.sort()
+                times = found.st_mtime_ns, changed_ns
+                known.append((entry.name, found.st_mode, found.st_size, *times, found.st_ino))
+        known.sort()
         folders.sort()
-        digest.update(b"\0%b\0%b" % (folder[len(root) :], b"\n".join(lines)))
+        digest.update(msgspec.msgpack.encode((folder[len(root) :], known)))
     return digest.hexdigest()
