@@ -13,9 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Index, event, inspect, text
 from tests.databases import KINDS, fresh_database_of
+from tests.searchable_runs import fill
 from tests.services._service import Service
 
-from seafloor.domain.errors import Conflict
+from seafloor.domain.errors import Conflict, StoreError
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.mariadb import WRITER_TABLE
@@ -90,6 +91,7 @@ def schema(connection: Connection) -> dict[str, object]:
             ),
             "unique": sorted(found.get_unique_constraints(table), key=lambda one: str(one["name"])),
             "indexes": sorted(found.get_indexes(table), key=lambda one: str(one["name"])),
+            "options": found.get_table_options(table),
         }
         for table in found.get_table_names()
         if table not in {VERSION_TABLE, WRITER_TABLE}
@@ -281,6 +283,30 @@ async def test_migrate__the_old_version_goes_on_writing__no_write_fails(
     await new.close()
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
+async def test_migrate__rows_are_put_in_order__all_are_kept_and_nothing_is_left_beside(
+    empty: str, monkeypatch: pytest.MonkeyPatch, kind: str, service: Callable[[str], Service]
+) -> None:
+    with monkeypatch.context() as only_before:
+        before = {key: value for key, value in revisions().items() if key < _IN_ORDER}
+        only_before.setattr(migrations, "revisions", lambda: before)
+        old = Database(empty)
+        await old.migrate()
+    await old.write(lambda connection: fill(connection, range(1, 50)))
+    tables = ("param", "tag", "metric_summary")
+    kept = [set(await said(old, f"SELECT * FROM {table}")) for table in tables]  # noqa: S608  # ours
+    await old.migrate()
+    assert [set(await said(old, f"SELECT * FROM {table}")) for table in tables] == kept  # noqa: S608  # ours
+    assert [len(rows) for rows in kept] == [490, 490, 490]
+    assert await old.read(schema) == await asyncio.to_thread(fresh_schema, kind, service)
+    assert await said(old, "PRAGMA foreign_key_check") == []
+    with pytest.raises(StoreError):  # its rows refer to workloads as before
+        await old.write(lambda c: c.execute(text("INSERT INTO tag VALUES ('none', 'key', '')")))
+    await old.close()
+
+
+_IN_ORDER = "0011"
+"""Which revision does that."""
 _OLD_WORKLOAD = (
     "INSERT INTO workload (id, kind, project, name, {user}, state, origin, spec, created_ns, "
     "updated_ns, attempt) VALUES ('00', 'run', 'default', 'n', 'u', 'running', 'launched', '{{}}', "

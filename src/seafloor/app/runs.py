@@ -21,7 +21,7 @@ from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFou
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.metrics import MetricSummary
-from seafloor.domain.names import check_key, check_name
+from seafloor.domain.names import check_key, check_name, is_key
 from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import (
@@ -576,7 +576,8 @@ def _check_labels(labels: Mapping[str, str], *, chars_max: int, field: str) -> N
     if len(labels) > LABELS_MAX:
         raise LimitExceeded(f"At most {LABELS_MAX} {field} at once.", field=field)
     for key, value in labels.items():
-        check_key(key, field=f"{field}.{key[:60]}")
+        if not is_key(key):
+            check_key(key, field=f"{field}.{key[:60]}")
         if len(value) > chars_max:
             raise LimitExceeded(
                 f"A value has at most {chars_max} characters; this one has {len(value)}: "

@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import re
 import unicodedata
+from functools import lru_cache
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 
@@ -80,16 +81,29 @@ def check_key(text: str, *, field: str = "key") -> str:
         raise LimitExceeded(
             f"A key has at most {KEY_CHARS_MAX} characters; this one has {len(text)}.", field=field
         )
+    if _is_key(text):
+        return text
     if not _KEY.match(text):
         raise InvalidValue(
             f'"{text}" cannot be a key: use letters, digits, "_", "-", ".", ":", "/" and spaces.',
             field=field,
         )
-    if posixpath.normpath(text) != text or text == "." or text.startswith(("..", "/")):
-        raise InvalidValue(
-            f'"{text}" cannot be a key: as a path it would mean another name.', field=field
-        )
-    return text
+    raise InvalidValue(
+        f'"{text}" cannot be a key: as a path it would mean another name.', field=field
+    )
+
+
+def is_key(text: str) -> bool:
+    """Whether ``check_key`` takes it."""
+    return len(text) <= KEY_CHARS_MAX and _is_key(text)
+
+
+@lru_cache(maxsize=16_384)
+def _is_key(text: str) -> bool:
+    """Whether a text that is short enough is a key; runs have the same ones over and over."""
+    if not _KEY.match(text) or text == "." or text.startswith(("..", "/")):
+        return False
+    return posixpath.normpath(text) == text
 
 
 def near_key(text: str) -> str:

@@ -9,7 +9,6 @@ which is harmless; a run is created by one way only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -20,10 +19,10 @@ from litestar.types.asgi_types import HTTPReceiveMessage
 from seafloor.app.application import Application
 from seafloor.app.runs import CREATED_BY_TAG, PARAM_CHARS_MAX, TAG_CHARS_MAX
 from seafloor.app.tokens import Principal
-from seafloor.domain.errors import CallerError, InvalidValue, LimitExceeded, SeafloorError
+from seafloor.domain.errors import CallerError, SeafloorError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
-from seafloor.domain.names import check_key
+from seafloor.domain.names import is_key
 from seafloor.http.bodies import answer_json, whole_body
 from seafloor.http.mlflow.errors import respond
 from seafloor.http.mlflow.runs import LABELS_MAX, METRICS_MAX, NAME_TAG, Create, created
@@ -197,17 +196,8 @@ WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = {
 """By path, what writes a request's body and gives the answer's."""
 
 
-@lru_cache(maxsize=16_384)
-def _is_key(text: str) -> bool:
-    try:
-        check_key(text)
-    except (InvalidValue, LimitExceeded):
-        return False
-    return True
-
-
 def _points(metrics: Sequence[_Metric]) -> Sequence[Point]:
-    if not all(map(_is_key, {metric.key for metric in metrics})):
+    if not all(map(is_key, {metric.key for metric in metrics})):
         raise _Odd
     if any([metric.model_id for metric in metrics]):  # noqa: C419  # a list is quicker
         raise _Odd
@@ -221,7 +211,7 @@ def _labels(labels: Sequence[_Label], *, chars_max: int) -> dict[str, str]:
         len(made) != len(labels)
         or not _OWN_TAGS.isdisjoint(made)
         or any(len(value) > chars_max for value in made.values())
-        or not all(map(_is_key, made))
+        or not all(map(is_key, made))
     ):
         raise _Odd
     return made

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from seafloor.domain.errors import Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.entries.protocol import Entries
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.labels import change_tags, log_params
 from seafloor.stores.metadata.sql.models import add_model_metrics
-from seafloor.stores.metadata.sql.rows import get_workload
+from seafloor.stores.metadata.sql.rows import attempt_to_write
 from seafloor.stores.metadata.sql.workloads import rename
 from seafloor.stores.metrics.sql import SqlMetricStore
 
@@ -32,12 +31,11 @@ class SqlEntryStore:
         batch = await self._metrics.batch_of(entries.points) if len(entries.points) else None
 
         def write(connection: Connection) -> None:
-            if get_workload(connection, workload_id).deleted_ns is not None:
-                raise Conflict("The run was deleted: restore it before writing to it.")
+            attempt = attempt_to_write(connection, workload_id)
             if entries.params:
                 log_params(connection, workload_id, entries.params)
             if batch is not None:
-                self._metrics.append_within(connection, workload_id, None, batch)
+                self._metrics.append_to(connection, workload_id, attempt, batch)
             for model_id, metrics in entries.model_metrics.items():
                 add_model_metrics(connection, model_id, metrics)
             if entries.tags or entries.delete_tags:

@@ -164,10 +164,20 @@ class SqlMetricStore:
         found = _WORKLOAD.rows(connection, {"workload_id": workload_id})
         if not found:
             raise NotFound("There is no such workload.", field="workload_id")
-        if attempt is None:
-            ((attempt, deleted_ns),) = found
-            if deleted_ns is not None:
-                raise Conflict("The run was deleted: restore it before writing to it.")
+        ((newest, deleted_ns),) = found
+        if attempt is None and deleted_ns is not None:
+            raise Conflict("The run was deleted: restore it before writing to it.")
+        number = newest if attempt is None else attempt
+        return self.append_to(connection, workload_id, number, batch)
+
+    def append_to(
+        self, connection: Connection, workload_id: WorkloadId, attempt: int, batch: Batch
+    ) -> int:
+        """The same for a workload that was looked for in this transaction, and is there.
+
+        Raises:
+            Unprepared: a segment must be looked into for repeats.
+        """
         before = _aggregates(connection, workload_id, list(batch.sums))
         suspects = batch.suspects(before)
         fresh = batch

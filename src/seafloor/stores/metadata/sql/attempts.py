@@ -204,9 +204,16 @@ def add_event(
     *,
     attempt_: int | None,
     state: WorkloadState | None = None,
+    is_first: bool = False,
 ) -> Event:
-    """Append an event with the next number."""
-    ((last,),) = _LAST_EVENT.rows(connection, {"owner": workload_id})
+    """Append an event with the next number.
+
+    Args:
+        is_first: The workload has none yet.
+    """
+    last = None
+    if not is_first:
+        ((last,),) = _LAST_EVENT.rows(connection, {"owner": workload_id})
     made = Event(
         sequence=(last or 0) + 1,
         time_ns=new.time_ns,

@@ -63,20 +63,26 @@ class SqlLabels:
     async def params_log(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
         """See ``LabelRecords``."""
 
-        await self._database.write(lambda connection: log_params(connection, workload_id, params))
+        def write(connection: Connection) -> None:
+            check_workload(connection, workload_id)
+            log_params(connection, workload_id, params)
+
+        await self._database.write(write)
 
     async def tags_change(
         self, workload_id: WorkloadId, *, set_: Mapping[str, str], delete: Sequence[str] = ()
     ) -> None:
         """See ``LabelRecords``."""
 
-        await self._database.write(
-            lambda connection: change_tags(connection, workload_id, set_=set_, delete=delete)
-        )
+        def write(connection: Connection) -> None:
+            check_workload(connection, workload_id)
+            change_tags(connection, workload_id, set_=set_, delete=delete)
+
+        await self._database.write(write)
 
 
 def log_params(connection: Connection, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
-    """Add params; Conflict when one has another value already."""
+    """Add params to a workload that is there; Conflict when one has another value already."""
     known = _known(connection, param, workload_id, params)
     for key, old in known.items():
         if params[key] != old:
@@ -98,7 +104,7 @@ def change_tags(
     set_: Mapping[str, str],
     delete: Sequence[str] = (),
 ) -> None:
-    """Set and delete tags; NotFound when one to delete is missing."""
+    """Set and delete tags of a workload that is there; NotFound when one to delete is missing."""
     known = _known(connection, tag, workload_id, [*set_, *delete])
     _delete_tags(connection, workload_id, known, delete)
     kept = known.keys() - set(delete)
@@ -154,11 +160,8 @@ def _known(
     workload_id: WorkloadId,
     keys: Mapping[str, str] | Sequence[str],
 ) -> dict[str, str]:
-    """Those of some labels that are there; NotFound when the workload is not."""
-    known = dict(_KNOWN[table].rows(connection, {"owner": workload_id}, list(keys)))
-    if not known:  # else the labels prove it
-        check_workload(connection, workload_id)
-    return known
+    """Those of some labels that are there."""
+    return dict(_KNOWN[table].rows(connection, {"owner": workload_id}, list(keys)))
 
 
 def _delete_tags(

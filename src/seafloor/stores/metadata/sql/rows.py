@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select
 
 from seafloor.domain.code import CodeSource, Receipt
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.documents import dump, load, load_plain
@@ -16,6 +16,11 @@ from seafloor.stores.metadata.sql.prepared import Prepared
 
 _GET = Prepared(select(tables.workload).where(tables.workload.c.id == bindparam("id")))
 _IS_THERE = Prepared(select(tables.workload.c.id).where(tables.workload.c.id == bindparam("id")))
+_WRITABLE = Prepared(
+    select(tables.workload.c.attempt, tables.workload.c.deleted_ns).where(
+        tables.workload.c.id == bindparam("id")
+    )
+)
 
 # Looking a name up is cheaper than asking the enumeration; a page has a thousand runs.
 _KINDS = {str(kind): kind for kind in WorkloadKind}
@@ -35,6 +40,22 @@ def check_workload(connection: Connection, workload_id: str) -> None:
     """Refuse a workload that does not exist."""
     if not _IS_THERE.rows(connection, {"id": workload_id}):
         raise NotFound(f"Run with id={workload_id} not found.", field="id")
+
+
+def attempt_to_write(connection: Connection, workload_id: str) -> int:
+    """The attempt that a workload is at.
+
+    Raises:
+        NotFound: no such workload.
+        Conflict: it is deleted.
+    """
+    found = _WRITABLE.rows(connection, {"id": workload_id})
+    if not found:
+        raise NotFound(f"Run with id={workload_id} not found.", field="id")
+    ((attempt, deleted_ns),) = found
+    if deleted_ns is not None:
+        raise Conflict("The run was deleted: restore it before writing to it.")
+    return attempt
 
 
 def workload_of(row: Sequence[Any]) -> Workload:

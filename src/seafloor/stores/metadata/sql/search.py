@@ -43,7 +43,7 @@ from seafloor.domain.search import (
     Subject,
     WorkloadQuery,
 )
-from seafloor.stores.metadata.comparisons import check_query, comparisons_of
+from seafloor.stores.metadata.comparisons import check_query, compares_numbers, comparisons_of
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
 from seafloor.stores.metadata.sort_keys import (
@@ -214,10 +214,11 @@ def _asked_for(
 ) -> list[ColumnElement[bool]]:
     """Whether the run with an id is; in subqueries, so that no database begins with the runs.
 
-    What needs the run itself comes last.
+    Databases look at them in their order, so what costs little and few runs fulfil comes first,
+    and what needs the run itself last.
     """
     asked = [one for one in scope.filters if one not in known]
-    beside = [one for one in asked if not _needs_run(one)]
+    beside = sorted((one for one in asked if not _needs_run(one)), key=_weight)
     of_it = tables.workload.c.id == run_id
     needed = [condition(one) for one in asked if _needs_run(one)]
     run = select(literal(1)).where(of_it, *_clauses(scope.query), *needed)
@@ -226,6 +227,19 @@ def _asked_for(
         *_nan_clauses(scope, run_id),
         run.scalar_subquery().is_not(None),
     ]
+
+
+def _weight(part: Filter) -> int:
+    """What is looked at sooner: a text that is equal, a number, a pattern or a document, a tree.
+
+    A page of a database holds many more params and tags than summaries of metrics.
+    """
+    if not isinstance(part, Comparison):
+        return 3
+    if part.left.subject is Subject.METRIC:
+        return 1
+    is_text = not part.left.path and not compares_numbers(part)
+    return 0 if is_text and part.operator in (Operator.EQ, Operator.IN) else 2
 
 
 def _needs_run(part: Filter) -> bool:

@@ -163,12 +163,15 @@ event = Table(
     Column("state", short_text(16)),
 )
 
+# On SQLite what is looked up by workload and key lies in the order of its primary key, as on
+# MariaDB: a search looks at ten thousand such rows, and so finds each in one tree, not in two.
 param = Table(
     "param",
     METADATA,
     _of_workload(),
     Column("key", key_text(), primary_key=True),
     Column("value", long_text(), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 tag = Table(
@@ -177,6 +180,7 @@ tag = Table(
     _of_workload(),
     Column("key", key_text(), primary_key=True),
     Column("value", long_text(), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 HEAD_CHARS = 64
@@ -431,6 +435,7 @@ metric_summary = Table(
     Column("step_max", number(), nullable=False),
     Column("time_ms_max", number(), nullable=False),
     Index(None, "key", "last"),
+    sqlite_with_rowid=False,
 )
 
 metric_writer = Table(

@@ -25,7 +25,7 @@ from seafloor.stores.metadata.sql.attempts import (
 )
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump
-from seafloor.stores.metadata.sql.experiments import check_experiment
+from seafloor.stores.metadata.sql.experiments import ID_MAX, check_experiment
 from seafloor.stores.metadata.sql.labels import add_labels
 from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.projects import check_project
@@ -47,6 +47,20 @@ _KNOWN_REQUEST = Prepared(
     )
 )
 _TAKEN = Prepared(select(tables.workload.c.id).where(tables.workload.c.id == bindparam("of_id")))
+_PLACE = Prepared(
+    select(
+        select(tables.workload.c.id)
+        .where(tables.workload.c.id == bindparam("of_id"))
+        .scalar_subquery()
+        .label("taken"),
+        tables.experiment.c.deleted_ns,
+    ).where(
+        tables.experiment.c.id == bindparam("of_experiment"),
+        # A project that has an experiment is there.
+        tables.experiment.c.project == bindparam("of_project"),
+    )
+)
+"""Nothing, or (None, None): a workload of the id can be made in the experiment of the project."""
 
 
 class SqlWorkloads:
@@ -63,9 +77,7 @@ class SqlWorkloads:
             known = _by_idempotency_key(connection, workload.project, idempotency_key)
             if known is not None:
                 return known
-            _check_id_is_free(connection, workload.id)
-            check_project(connection, workload.project)
-            _check_experiment(connection, workload.experiment_id)
+            _check_place(connection, workload)
             made = replace(workload, attempt=1 if workload.origin == "launched" else 0)
             values = {**workload_values(made), "idempotency_key": idempotency_key}
             _INSERT.run(connection, values)
@@ -74,7 +86,8 @@ class SqlWorkloads:
             if made.attempt:
                 first = Attempt(made.attempt, made.state, made.created_ns)
                 add_attempt(connection, made.id, first)
-            add_event(connection, made.id, event, attempt_=made.attempt or None, state=made.state)
+            number = made.attempt or None
+            add_event(connection, made.id, event, attempt_=number, state=made.state, is_first=True)
             return made
 
         return await self._database.write(write)
@@ -188,6 +201,22 @@ def _by_idempotency_key(connection: Connection, project: str, key: str | None) -
         return None
     found = _KNOWN_REQUEST.rows(connection, {"of_project": project, "of_key": key})
     return workload_of(found[0]) if found else None
+
+
+def _check_place(connection: Connection, workload: Workload) -> None:
+    """Refuse a workload that cannot be made; one look says that it can, several what is wrong."""
+    experiment_id = workload.experiment_id
+    if experiment_id is not None and 0 <= experiment_id <= ID_MAX:
+        place = {
+            "of_id": workload.id,
+            "of_experiment": experiment_id,
+            "of_project": workload.project,
+        }
+        if [*_PLACE.rows(connection, place)] == [(None, None)]:
+            return
+    _check_id_is_free(connection, workload.id)
+    check_project(connection, workload.project)
+    _check_experiment(connection, experiment_id)
 
 
 def _check_id_is_free(connection: Connection, workload_id: WorkloadId) -> None:
