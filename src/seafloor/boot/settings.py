@@ -95,10 +95,19 @@ class EnvironmentSettings:
         lock_timeout_s: Seconds that resolving may take.
         cache_size_max_gib: What built environments and their packages may take on this machine's
             disk; 0: no limit.
+        index_url: Replaces the package index that uv is configured with.
+        extra_index_urls: Package indexes that are asked before it, between spaces.
+        proxy: Of package indexes and conda channels; empty: as this machine is set up.
+        secrets: Names of secrets for private indexes and channels, between spaces; each goes to
+            the hosts that it names, and to no other.
     """
 
     lock_timeout_s: float = 300.0
     cache_size_max_gib: float = 100.0
+    index_url: str = dataclasses.field(default="", metadata={"url": True})
+    extra_index_urls: str = dataclasses.field(default="", metadata={"url": True})
+    proxy: str = dataclasses.field(default="", metadata={"url": True})
+    secrets: str = ""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from seafloor.boot.streams import Below, open_streams
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import Asked, EnvironmentLock, lock_environment
 from seafloor.environments.stored import EnvironmentArchives
+from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.entries.sql import SqlEntryStore
 from seafloor.stores.events.media import EventMedia
@@ -72,6 +73,7 @@ async def open_application(
 
         cache = EnvironmentCache(
             folder.sub("cache/environments"),
+            packages=_package_source(settings),
             archives=EnvironmentArchives(objects),
             size_max_bytes=int(settings.environments.cache_size_max_gib * 2**30) or None,
         )
@@ -145,7 +147,20 @@ async def open_application(
 def _locker(settings: Settings, cache: EnvironmentCache):
     async def lock(asked: Asked) -> EnvironmentLock:
         return await lock_environment(
-            asked, root=cache.root, timeout_s=settings.environments.lock_timeout_s
+            asked,
+            root=cache.root,
+            timeout_s=settings.environments.lock_timeout_s,
+            packages=_package_source(settings),
         )
 
     return lock
+
+
+def _package_source(settings: Settings) -> PackageSource:
+    asked, secrets = settings.environments, open_secrets(settings)
+    return PackageSource(
+        index_url=asked.index_url or None,
+        extra_index_urls=tuple(asked.extra_index_urls.split()),
+        proxy=asked.proxy or None,
+        secrets=lambda: [secrets.get(name) for name in asked.secrets.split()],
+    )

@@ -7,13 +7,9 @@ gives what is in it to the hosts of that secret and to no other.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
-import shutil
-import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from seafloor.code.git_command import ssh_command
 from seafloor.code.git_url import GitUrl, parse_git_url
+from seafloor.code.private_folder import private_folder, write_private
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.secrets import Secret
 
@@ -36,11 +33,9 @@ KNOWN_HOSTS: Final = "known_hosts"
 AUTHORITY: Final = "ca.crt"
 
 _PREFIX: Final = "seafloor-git-secret-"
-_LOCK: Final = "lock"
 _TOKEN_USER: Final = "x-access-token"  # noqa: S105
 """What most hosts take, or look past, beside a token."""
 
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 _FILE_VARIABLE: Final = "SEAFLOOR_GIT_CREDENTIAL"
 _HELPER: Final = f'!f() {{ test "$1" = get && cat "${_FILE_VARIABLE}"; }}; f'
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -114,28 +109,8 @@ def git_access(url: str, secret: Secret | None) -> Generator[GitAccess]:
     address = parse_git_url(url)
     hosts = frozenset((secret.text(HOSTS) or "").lower().split())
     _check(address, secret, hosts)
-    place = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
-    _remove_leftovers(Path(tempfile.gettempdir()) if place is None else place)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as name:
-        folder = Path(name)
-        # Held for as long as we live: so others can tell what a killed process left. It has its
-        # name when it is held, or they could take it before us.
-        with open(folder / f"{_LOCK}.new", "xb", opener=_private) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            Path(lock.name).rename(folder / _LOCK)
-            yield _made(address, secret, hosts, folder)
-
-
-def _remove_leftovers(place: Path) -> None:
-    """Remove the folders of processes that were killed: nobody holds their locks any more.
-
-    One without a lock is being made at this moment, or is another user's.
-    """
-    for folder in place.glob(f"{_PREFIX}*"):
-        with suppress(OSError), (folder / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock.fileno()).st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
+    with private_folder(_PREFIX) as folder:
+        yield _made(address, secret, hosts, folder)
 
 
 def _check(address: GitUrl, secret: Secret, hosts: frozenset[str]) -> None:
@@ -169,7 +144,7 @@ def _made(address: GitUrl, secret: Secret, hosts: frozenset[str], folder: Path) 
     env: tuple[tuple[str, str], ...] = ()
     ssh: str | None = None
     if TOKEN in secret or PASSWORD in secret:
-        path = _write(folder / "credential", _credential(secret))
+        path = write_private(folder / "credential", _credential(secret))
         origin = _origin(address) if not address.is_ssh else None
         scopes = {f"https://{host}" for host in hosts} | ({origin} if origin else set[str]())
         helpers = tuple(f"credential.{scope}.helper={_HELPER}" for scope in sorted(scopes))
@@ -178,12 +153,12 @@ def _made(address: GitUrl, secret: Secret, hosts: frozenset[str], folder: Path) 
         env += ((_FILE_VARIABLE, str(path)),)
     if AUTHORITY in secret:
         # The variable goes before any setting, also before one that the machine has.
-        env += (("GIT_SSL_CAINFO", str(_write(folder / AUTHORITY, secret[AUTHORITY]))),)
+        env += (("GIT_SSL_CAINFO", str(write_private(folder / AUTHORITY, secret[AUTHORITY]))),)
     if PRIVATE_KEY in secret:
         # What was pasted may have the line ends of another system, or lack the last one.
         text = secret[PRIVATE_KEY].replace(b"\r\n", b"\n").rstrip() + b"\n"
-        key = _write(folder / "key", text)
-        known = _write(folder / KNOWN_HOSTS, secret.get(KNOWN_HOSTS, b""))
+        key = write_private(folder / "key", text)
+        known = write_private(folder / KNOWN_HOSTS, secret.get(KNOWN_HOSTS, b""))
         ssh = _strict_ssh(key, known)
     password = secret.text(TOKEN if TOKEN in secret else PASSWORD)
     hidden = () if password is None else (password, quote(password, safe=""))
@@ -211,16 +186,6 @@ def _strict_ssh(key: Path, known: Path) -> str:
     for name, value in options:
         words += ["-o", f"{name}={value}"]
     return shlex.join(words)
-
-
-def _write(path: Path, content: bytes) -> Path:
-    with open(path, "xb", opener=_private) as file:
-        file.write(content)
-    return path
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _host(address: GitUrl) -> str | None:

@@ -54,6 +54,7 @@ from seafloor.environments.archive import (
 )
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
+from seafloor.environments.package_access import check_addresses
 from seafloor.environments.record import (
     RECORD_NAME,
     BuildRecord,
@@ -352,6 +353,8 @@ class EnvironmentCache:
             made = await self._fetch(site)
             if made is None or made.instead_of is not None:
                 tell(f"building an environment of {_contents(lock)}")
+                addresses = (lock.lock, *self._packages.addresses())
+                await asyncio.to_thread(check_addresses, self._packages.secrets, addresses)
                 await self._skeleton(site)
                 skeleton = await settled(list_folder, folder)
                 await self._install(site)
@@ -467,7 +470,9 @@ class EnvironmentCache:
         # It needs rattler, a large binary: only a server with conda packages loads it.
         from seafloor.environments.conda import fetch_packages
 
-        return await fetch_packages(packages, folder=self._root / "conda", progress=tell)
+        return await fetch_packages(
+            packages, folder=self._root / "conda", progress=tell, source=self._packages
+        )
 
     async def _install(self, site: _Site) -> None:
         """Put pip's packages on top of a skeleton."""

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Awaitable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 import rattler
 import rattler.exceptions
 from rattler.networking.client import Client
+from rattler.networking.middleware import AuthenticationMiddleware
 from rattler.package_streaming import download_to_path
 from rattler.repo_data.record import RepoDataRecord
 
@@ -35,12 +38,14 @@ from seafloor.domain.errors import (
     StoreFull,
 )
 from seafloor.environments.disk import disk_error, settled
-from seafloor.environments.uv_command import Progress
+from seafloor.environments.package_access import PackageAccess, package_access
+from seafloor.environments.uv_command import PackageSource, Progress
 
 PACKAGES_MAX: Final = 1_000
 CHANNELS_MAX: Final = 50
 RETRY_AFTER_S: Final = 30.0
 MESSAGE_CHARS_MAX: Final = 800
+_DEFAULT_SOURCE: Final = PackageSource()
 _DOWNLOADS_AT_ONCE: Final = 6
 _DEFAULTS: Final = (
     "https://repo.anaconda.com/pkgs/main",
@@ -48,6 +53,7 @@ _DEFAULTS: Final = (
 )
 _TOKEN: Final = re.compile(r"/t/[^/]+/")
 _FULL: Final = "os error 28"
+_REFUSED: Final = re.compile(r"\b40[13] (Unauthorized|Forbidden)")
 
 
 def _errors(*names: str) -> tuple[type[Exception], ...]:
@@ -91,6 +97,7 @@ async def solve_conda(
     python: str,
     folder: Path,
     timeout_s: float,
+    source: PackageSource = _DEFAULT_SOURCE,
 ) -> Solved:
     """Choose exact builds, with a Python among them.
 
@@ -100,6 +107,7 @@ async def solve_conda(
         packages: Specs of conda, such as ``numpy >=2``.
         python: Which Python, ``3.11`` or exact.
         folder: ``<root>/conda``.
+        source: Which proxy and which secrets there are for channels.
 
     Raises:
         InvalidValue: a channel or a spec is not acceptable; the message names it.
@@ -112,14 +120,18 @@ async def solve_conda(
         exact = python.count(".") == 2
         specs.append(_match_spec(f"python {python}" if exact else f"python {python}.*"))
     try:
-        async with asyncio.timeout(timeout_s):
-            gateway = rattler.Gateway(cache_dir=folder / "repodata")
-            records = await rattler.solve(
-                sources=sources,
-                specs=specs,
-                gateway=gateway,
-                virtual_packages=await asyncio.to_thread(rattler.VirtualPackage.detect),
-            )
+        with ExitStack() as stack:
+            access = await settled(stack.enter_context, package_access(source.secrets))
+            async with asyncio.timeout(timeout_s):
+                gateway = rattler.Gateway(
+                    cache_dir=folder / "repodata", client=_client(access, source.proxy)
+                )
+                records = await rattler.solve(
+                    sources=sources,
+                    specs=specs,
+                    gateway=gateway,
+                    virtual_packages=await asyncio.to_thread(rattler.VirtualPackage.detect),
+                )
     except TimeoutError as error:
         raise SourceError(
             f"Choosing the conda packages took more than {timeout_s:g} s and was stopped.",
@@ -188,7 +200,11 @@ def check_packages(packages: Sequence[str]) -> list[rattler.MatchSpec]:
 
 
 async def fetch_packages(
-    packages: Sequence[LockedPackage], *, folder: Path, progress: Progress
+    packages: Sequence[LockedPackage],
+    *,
+    folder: Path,
+    progress: Progress,
+    source: PackageSource = _DEFAULT_SOURCE,
 ) -> tuple[Path, ...]:
     """Have every package as a file, each checked against its sha256.
 
@@ -198,24 +214,39 @@ async def fetch_packages(
         SourceError: one cannot be fetched (names its address), or is not the one that was locked.
         StoreFull, StoreUnavailable: the disk.
     """
-    client = Client()
     gate = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
     missing = [one for one in packages if not _path_of(one, folder).exists()]
     if missing:
         progress(f"fetching {len(missing)} conda package{'' if len(missing) == 1 else 's'}")
 
-    async def fetch(package: LockedPackage) -> None:
+    async def fetch(client: Client, package: LockedPackage) -> None:
         async with gate:
             await _fetch(client, package, _path_of(package, folder))
 
-    tasks = [asyncio.create_task(fetch(package)) for package in missing]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    with ExitStack() as stack:
+        access = await settled(stack.enter_context, package_access(source.secrets))
+        client = _client(access, source.proxy)
+        tasks = [asyncio.create_task(fetch(client, package)) for package in missing]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     return tuple(_path_of(one, folder) for one in packages)
+
+
+def _client(access: PackageAccess, proxy: str | None) -> Client:
+    """Speak as this machine is set up, but for the secrets and the proxy that we are told of."""
+    if access.conda is None and proxy is None:
+        return Client([AuthenticationMiddleware()])
+    config = ""
+    if access.conda is not None:
+        config += f"authentication-override-file = {json.dumps(str(access.conda))}\n"
+    if proxy is not None:
+        # Strings of JSON are strings of TOML.
+        config += f"[proxy-config]\nhttp = {json.dumps(proxy)}\nhttps = {json.dumps(proxy)}\n"
+    return Client.from_config(rattler.Config.from_toml(config))
 
 
 async def link_packages(paths: Sequence[Path], prefix: Path, *, work: Path) -> None:
@@ -263,8 +294,8 @@ def _channel(address: str, *, field: str) -> rattler.Channel:
     if secret:
         raise InvalidValue(
             "A channel has a user, password or token in its address, where everybody would read it "
-            "for ever. Leave it out; the administrator can give it to the server "
-            "(RATTLER_AUTH_FILE).",
+            "for ever. Leave it out; the administrator can give it to the server as a named secret "
+            "(`environments.secrets`).",
             field=field,
         )
     relative = not parts.scheme and (not address or address[0] in ".~" or "\\" in address)
@@ -370,6 +401,14 @@ def _sha256(path: Path) -> str:
 def _unreachable(said: str, *, url: str | None = None) -> SeafloorError:
     if _FULL in said:
         return _full(said)
+    if _REFUSED.search(said):
+        return SourceError(
+            f"{url or 'A conda channel'} refuses access: it asks for a password, or this server "
+            "may not read it. The administrator can give it one as a named secret "
+            "(`environments.secrets`).",
+            field="conda.channels",
+            detail=said,
+        )
     where = f"{url} cannot be fetched" if url else "A conda channel cannot be read"
     return SourceError(
         f"{where}: {_shortened(said)} Check the address and the network of the server.",

@@ -27,6 +27,7 @@ from seafloor.environments.interpreters import (
     own_interpreter,
     platform_tag,
 )
+from seafloor.environments.package_access import check_addresses
 from seafloor.environments.requirements import parse_requirements
 from seafloor.environments.uv_command import PackageSource, Progress, UvCommand, find_uv
 from seafloor.environments.uv_errors import error_of
@@ -75,7 +76,7 @@ async def lock_environment(
         root: That of the ``EnvironmentCache``: what locking fetches is there for building.
         timeout_s: Each of the two choices is given up after this.
         progress: Told what is being done.
-        packages: Where pip's packages come from.
+        packages: Where pip's packages come from, and what is there for private channels.
 
     Raises:
         InvalidValue: something asked for is not acceptable; the message names it.
@@ -88,6 +89,8 @@ async def lock_environment(
     if asked.python is not None:
         check_request(asked.python)
     lines = await asyncio.to_thread(parse_requirements, asked.pip)
+    addresses = (*lines, *asked.conda_channels, *packages.addresses())
+    await asyncio.to_thread(check_addresses, packages.secrets, addresses)
     solved = None
     if asked.conda_packages:
         if progress is not None:
@@ -101,6 +104,7 @@ async def lock_environment(
             python=asked.python or own_interpreter().version.rpartition(".")[0],
             folder=root / "conda",
             timeout_s=timeout_s,
+            source=packages,
         )
     uv = find_uv(root / "uv", packages)
     folder = uv.cache_dir.parent / f"lock-{uuid.uuid4().hex}"

@@ -24,6 +24,12 @@ from typing import Final
 
 from seafloor.domain.errors import NotSupported, SourceError
 from seafloor.environments.disk import settled
+from seafloor.environments.package_access import (
+    PackageAccess,
+    SecretsOf,
+    no_package_secrets,
+    package_access,
+)
 
 ERROR_LINES_MAX: Final = 400
 ERROR_LINE_CHARS_MAX: Final = 2_000
@@ -41,13 +47,24 @@ class PackageSource:
     Args:
         index_url: Replaces the package index. May hold a password: it is written to a file that
             only this user reads, never to a command line.
+        extra_index_urls: Indexes that are asked before it.
         find_links: Absolute folders, or addresses, with wheels that are candidates as well.
         offline: Take only what is in the cache and in ``find_links``.
+        proxy: Address of a proxy for indexes, and for channels of conda.
+        secrets: For the hosts of private indexes and channels.
     """
 
     index_url: str | None = None
+    extra_index_urls: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     offline: bool = False
+    proxy: str | None = None
+    secrets: SecretsOf = no_package_secrets
+
+    def addresses(self) -> tuple[str, ...]:
+        """Every address that is asked for packages."""
+        index = () if self.index_url is None else (self.index_url,)
+        return (*index, *self.extra_index_urls, *self.find_links)
 
     def configuration(self) -> str:
         """Say it in uv's own words, as a ``uv.toml``."""
@@ -55,6 +72,11 @@ class PackageSource:
         lines: list[str] = []
         if self.index_url is not None:
             lines.append(f"index-url = {json.dumps(self.index_url)}")
+        if self.extra_index_urls:
+            lines.append(f"extra-index-url = {json.dumps(list(self.extra_index_urls))}")
+        if self.proxy is not None:
+            proxy = json.dumps(self.proxy)
+            lines += [f"http-proxy = {proxy}", f"https-proxy = {proxy}"]
         if self.find_links:
             lines.append(f"find-links = {json.dumps(list(self.find_links))}")
         if self.offline:
@@ -111,9 +133,17 @@ class UvCommand:
         Raises:
             SourceError: it took longer than ``timeout_s``.
             NotSupported: uv cannot be started.
+            InvalidValue, NotFound: a secret cannot be used; see ``package_access``.
         """
         await settled(self._prepare, folder)
-        process = await self._start(args, folder=folder, held_fd=held_fd)
+        with contextlib.ExitStack() as stack:
+            access = await settled(stack.enter_context, package_access(self.packages.secrets))
+            process = await self._start(args, folder=folder, held_fd=held_fd, access=access)
+            return await self._ended(process, timeout_s, progress)
+
+    async def _ended(
+        self, process: asyncio.subprocess.Process, timeout_s: float, progress: Progress | None
+    ) -> UvEnded:
         ended = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -136,7 +166,7 @@ class UvCommand:
         return UvEnded(returncode, stdout, stderr)
 
     async def _start(
-        self, args: tuple[str, ...], *, folder: Path, held_fd: int | None
+        self, args: tuple[str, ...], *, folder: Path, held_fd: int | None, access: PackageAccess
     ) -> asyncio.subprocess.Process:
         options = ("--cache-dir", str(self.cache_dir), "--no-python-downloads")
         quiet = ("--color", "never", "--no-progress")
@@ -150,6 +180,7 @@ class UvCommand:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=folder,
+                env=None if access.netrc is None else _environment(access.netrc),
                 pass_fds=() if held_fd is None else (held_fd,),
                 start_new_session=True,
             )
@@ -176,6 +207,10 @@ def find_uv(cache_dir: Path, packages: PackageSource) -> UvCommand:
         NotSupported: there is none.
     """
     return UvCommand(_binary(), cache_dir.absolute() / "packages", packages)
+
+
+def _environment(netrc: Path) -> dict[str, str]:
+    return {**os.environ, "NETRC": str(netrc)}  # noqa: TID251 - what uv would have inherited
 
 
 def _binary() -> Path:

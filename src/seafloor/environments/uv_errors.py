@@ -80,7 +80,8 @@ def error_of(ended: UvEnded, *, doing: str) -> SeafloorError:
     if any(phrase in text for phrase in _REFUSED):
         return SourceError(
             "The package index refuses access: it asks for a password, or this server may not "
-            "read it. The administrator can give uv one, for example in ~/.netrc.",
+            "read it. The administrator can give it one as a named secret "
+            "(`environments.secrets`), or in ~/.netrc.",
             field="pip",
             detail=hide_addresses(text),
         )
