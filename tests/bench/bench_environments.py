@@ -1,8 +1,20 @@
 """Environments of 30 packages: building one, fetching it on another machine, finding it again.
 
-Another machine is a folder of environments with no packages in its cache, in a process of its
-own. The stored archive lies in a folder, so what a network would add to fetching is not in it; the
-packages come from whatever index uv is configured with, and what that takes is in building.
+Another machine is a folder of environments with nothing in its caches, in this process. What each
+side does until the environment can be used:
+
+- *build there*: uv makes a virtual environment, asks the index that it is configured with for every
+  package, downloads and unpacks them, compiles what comes as source, and links the files.
+- *fetch the archive*: uv makes a virtual environment, and the archive is read from an object store
+  in a folder, checked and unpacked into it.
+- *second start*: it is there.
+
+Neither side compiles modules of Python, and neither waits for the disk. The last lines are of a
+first start altogether: until a process in that environment has imported its packages, which then
+compiles the modules it needs, on both sides.
+
+*near*: the index as it is; *far*: index and object store both behind 100 Mbit/s and 20 ms.
+``SEAFLOOR_BENCH_NETWORKS`` chooses one of them.
 """
 
 from __future__ import annotations
@@ -10,18 +22,23 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.measuring import alternate, table
+from tests.bench.far_network import FarObjects, far_proxy
+from tests.bench.measuring import Measured, alternate, table
 
 from seafloor.domain.environments import EnvironmentLock
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import Asked, lock_environment
 from seafloor.environments.stored import EnvironmentArchives
+from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.local.store import LocalObjectStore
 
 WHEELS = (
@@ -31,74 +48,109 @@ WHEELS = (
 SOURCES = ("hydra-core", "docopt")
 """What an index has as source only, itself or something that it needs."""
 
+IMPORTS = "import numpy, pandas, scipy.stats, sklearn.linear_model, matplotlib.pyplot, requests"
+
 ROUNDS = int(os.environ.get("SEAFLOOR_BENCH_ROUNDS", 3))
+NETWORKS = os.environ.get("SEAFLOOR_BENCH_NETWORKS", "near far").split()
+
+
+@dataclass
+class _Place:
+    """What is measured, and on which ways.
+
+    Args:
+        folder: For all of it.
+        objects: Where archives are.
+        packages: Where packages come from.
+    """
+
+    folder: Path
+    objects: LocalObjectStore
+    packages: PackageSource
+    machines: int = 0
+    spent: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def another(self, *, fetches: bool) -> EnvironmentCache:
+        """A machine that has nothing."""
+        self.machines += 1
+        archives = EnvironmentArchives(self.objects) if fetches else None
+        root = self.folder / f"machine-{self.machines}"
+        return EnvironmentCache(root, packages=self.packages, archives=archives)
+
+    def note(self, what: str, side: str, value: float) -> None:
+        """Keep a figure beside the one that is measured."""
+        self.spent.setdefault(what, {}).setdefault(side, []).append(value)
 
 
 def run() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory(prefix="seafloor-bench-") as name:
-        asyncio.run(_measure(Path(name) / "mixed", "two of them built from source", SOURCES))
-        asyncio.run(_measure(Path(name) / "wheels", "wheels only", ("rich", "networkx")))
+    kinds = {
+        "two of them built from source": SOURCES,
+        "wheels only": ("rich", "networkx"),
+    }
+    for network in NETWORKS:
+        for title, more in kinds.items():
+            with (
+                tempfile.TemporaryDirectory(prefix="seafloor-bench-") as name,
+                ExitStack() as stack,
+            ):
+                folder = Path(name)
+                far = network == "far"
+                proxy = stack.enter_context(far_proxy()) if far else None
+                objects = (FarObjects if far else LocalObjectStore)(folder / "objects")
+                place = _Place(folder, objects, PackageSource(proxy=proxy))
+                asyncio.run(_measure(place, f"{network}, {title}", more))
 
 
-async def _measure(folder: Path, title: str, more: tuple[str, ...]) -> None:
-    objects = LocalObjectStore(folder / "objects")
-    archives = EnvironmentArchives(objects)
-    first = EnvironmentCache(folder / "first", archives=archives)
+async def _measure(place: _Place, title: str, more: tuple[str, ...]) -> None:
+    archives = EnvironmentArchives(place.objects)
+    first = EnvironmentCache(place.folder / "first", archives=archives)
     lock = await lock_environment(Asked(pip=(*WHEELS, *more)), root=first.root, timeout_s=300)
-    built = await first.get(lock)
+    await first.get(lock)
     await first.settle()
     stored = await archives.find(lock.digest)
     assert stored is not None
     size_bytes = await first.size_bytes(lock.digest)
     print(
         f"{len(lock.lock.splitlines())} packages, {size_bytes or 0:,} bytes, "
-        f"archive {stored.size_bytes:,} bytes"
+        f"archive {stored.size_bytes:,} bytes in {len(stored.frames)} frames"
     )
-    made: list[EnvironmentCache] = []
-
-    def another(*, stored: bool) -> EnvironmentCache:
-        root = folder / f"machine-{len(made)}"
-        made.append(EnvironmentCache(root, archives=archives if stored else None))
-        return made[-1]
-
-    cpu_s: dict[str, list[float]] = {}
     sides: dict[str, Callable[[], EnvironmentCache]] = {
-        "build there": lambda: another(stored=False),
-        "fetch the archive": lambda: another(stored=True),
+        "build there": lambda: place.another(fetches=False),
+        "fetch the archive": lambda: place.another(fetches=True),
         "second start": lambda: first,
     }
     found = await asyncio.to_thread(
         alternate,
-        {name: _asking(name, make, lock, cpu_s) for name, make in sides.items()},
+        {name: _asking(place, name, make, lock) for name, make in sides.items()},
         rounds=ROUNDS,
     )
     table(f"{title}: until the environment can be used", "s", found, base="fetch the archive")
-    for name, values in cpu_s.items():
-        print(f"  {name:28s} processor time, best {min(values[1:]):.2f} s")
-    assert built.path.exists()
+    for what, values in place.spent.items():
+        shown = {name: Measured(tuple(each[1:])) for name, each in values.items()}
+        table(f"{title}: {what}", "s", shown, base="fetch the archive")
 
 
 def _asking(
-    name: str,
-    make: Callable[[], EnvironmentCache],
-    lock: EnvironmentLock,
-    cpu_s: dict[str, list[float]],
+    place: _Place, name: str, make: Callable[[], EnvironmentCache], lock: EnvironmentLock
 ) -> Callable[[], float]:
     async def ask(cache: EnvironmentCache) -> float:
-        begun = time.monotonic()
-        await cache.get(lock)
+        begun, before = time.monotonic(), _used_s()
+        built = await cache.get(lock)
         took_s = time.monotonic() - begun
+        place.note("processor time of that", name, _used_s() - before)
+        subprocess.run([built.python_path, "-c", IMPORTS], check=True, env=_as_users_have())
+        place.note("until its packages are imported", name, time.monotonic() - begun)
         await cache.settle()
         return took_s
 
-    def measure() -> float:
-        before = _used_s()
-        took_s = asyncio.run(ask(make()))
-        cpu_s.setdefault(name, []).append(_used_s() - before)
-        return took_s
+    return lambda: asyncio.run(ask(make()))
 
-    return measure
+
+def _as_users_have() -> dict[str, str]:
+    variables = dict(os.environ)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 def _used_s() -> float:

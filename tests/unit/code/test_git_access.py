@@ -15,8 +15,7 @@ import pytest
 
 from git_ssh import GitSshServer
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
-from seafloor.code import git_access as git_access_module
-from seafloor.code import git_checkout
+from seafloor.code import git_checkout, private_folder
 from seafloor.code.file_archive import FileArchive
 from seafloor.code.git import resolve_git
 from seafloor.code.git_access import git_access
@@ -120,7 +119,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where secrets lie while git works; nobody else's are there."""
     place = tmp_path / "memory"
     place.mkdir()
-    monkeypatch.setattr(git_access_module, "_MEMORY", place)
+    monkeypatch.setattr(private_folder, "_MEMORY", place)
     return place
 
 

@@ -59,8 +59,6 @@ class Guarded(ThreadingHTTPServer):
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    server: Guarded
-
     def do_HEAD(self) -> None:
         if self._may():
             super().do_HEAD()
@@ -70,6 +68,7 @@ class _Handler(SimpleHTTPRequestHandler):
             super().do_GET()
 
     def _may(self) -> bool:
+        assert isinstance(self.server, Guarded)
         said = self.headers.get("Authorization")
         self.server.asked.append((self.path, said))
         for process in psutil.process_iter(["cmdline", "environ"]):
