@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import platform
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Protocol
 
-import psutil
 import pytest
 
 from conda_channel import CondaChannel
+from private_index import BASIC, CANARY, assert_nowhere, guarded, simple_index
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, NotFound, SourceError
 from seafloor.domain.secrets import Secret
@@ -27,9 +20,6 @@ from seafloor.environments.package_access import package_access
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.local.store import LocalObjectStore
-
-CANARY = "canary-4f1d9a"
-BASIC = base64.b64encode(f"captain:{CANARY}".encode()).decode()
 
 
 class Shelf(Protocol):
@@ -42,68 +32,12 @@ class Shelf(Protocol):
     ) -> Path: ...
 
 
-class Guarded(ThreadingHTTPServer):
-    """Files below a folder for who says the right thing; notes what anybody could see meanwhile."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path, *, wanted: str) -> None:
-        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
-        self.wanted = wanted
-        self.asked: list[tuple[str, str | None]] = []
-        self.seen: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    def do_HEAD(self) -> None:
-        if self._may():
-            super().do_HEAD()
-
-    def do_GET(self) -> None:
-        if self._may():
-            super().do_GET()
-
-    def _may(self) -> bool:
-        assert isinstance(self.server, Guarded)
-        said = self.headers.get("Authorization")
-        self.server.asked.append((self.path, said))
-        for process in psutil.process_iter(["cmdline", "environ"]):
-            shown = f"{process.info['cmdline']} {process.info['environ']}"
-            if CANARY in shown or BASIC in shown:
-                self.server.seen.append(shown)
-        if said != self.server.wanted:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="private"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        return said == self.server.wanted
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is there
-        pass
-
-
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> CondaChannel:
     made = CondaChannel(tmp_path_factory.mktemp("channel"))
     made.add_python()
     made.index()
     return made
-
-
-@contextmanager
-def guarded(folder: Path, *, wanted: str = f"Basic {BASIC}") -> Iterator[Guarded]:
-    with Guarded(folder, wanted=wanted) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def secret(**values: str) -> Secret:
@@ -114,28 +48,6 @@ def secret(**values: str) -> Secret:
 
 def source(*secrets: Secret, index_url: str | None = None, proxy: str | None = None):
     return PackageSource(index_url=index_url, proxy=proxy, secrets=lambda: secrets)
-
-
-def simple_index(folder: Path, wheel: Path) -> None:
-    page = folder / "simple" / wheel.name.partition("-")[0]
-    page.mkdir(parents=True)
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    (page / "index.html").write_text(f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>')
-    wheel.rename(page / wheel.name)
-
-
-def assert_nowhere(folder: Path, server: Guarded, *texts: object) -> None:
-    """The canary is in no file below a folder, on no command line, in no variable, in no text."""
-    assert server.seen == []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            assert CANARY.encode() not in data, path
-            assert BASIC.encode() not in data, path
-    for text in texts:
-        assert CANARY not in str(text)
-        assert BASIC not in str(text)
-    assert not list(Path("/dev/shm").glob("seafloor-package-secret-*/netrc"))
 
 
 async def test_index__private__is_locked_and_built_and_the_secret_is_nowhere(
