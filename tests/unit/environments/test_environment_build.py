@@ -193,7 +193,8 @@ async def test_get__two_processes__build_once(root: Path, shelf: Shelf, gate: Pa
         for process in processes:
             process.kill()
             process.wait()
-    assert answers[0][-1] == answers[1][-1]
+    # One that began late may have found it there.
+    assert answers[0][-1]["build_id"] == answers[1][-1]["build_id"]
     building = [
         said
         for said in (*answers[0], *answers[1])
