@@ -104,25 +104,35 @@ class Slot:
 def slot() -> Iterator[Slot]:
     """Take a slot for the time of the context, and leave nothing of it.
 
+    What those left that could not, because they were killed, is removed first.
+
     Raises:
         Missing: this machine gives us no network.
     """
-    for number in range(SLOTS):
-        taken = Slot(number)
-        with (cache_folder() / f"{taken.name}.lock").open("w") as lock:
+    mine: list[Slot] = []
+    with ExitStack() as locks:
+        for number in range(SLOTS):
+            one = Slot(number)
+            lock = (cache_folder() / f"{one.name}.lock").open("w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                lock.close()  # somebody's who runs
                 continue
-            taken.clear()
-            try:
-                taken.make_network()
-                taken.make_groups()
-                yield taken
-            finally:
-                taken.clear()
-            return
-    raise Missing(f"{SLOTS} clusters run on this machine already")
+            one.clear()
+            if mine:
+                lock.close()
+            else:
+                mine.append(one)
+                locks.enter_context(lock)
+        if not mine:
+            raise Missing(f"{SLOTS} clusters run on this machine already")
+        try:
+            mine[0].make_network()
+            mine[0].make_groups()
+            yield mine[0]
+        finally:
+            mine[0].clear()
 
 
 class Node:

@@ -71,14 +71,15 @@ class Namespace:
         except AssertionError as error:
             raise AssertionError(f"{error}: {seen['status']}\n{self._all_logs(seen)}") from error
 
-    def wait_ready(self, kind: str, name: str, replicas: int) -> None:
-        """Wait until so many replicas are ready."""
+    def wait_ready(self, count: int, *, but: str = "") -> list[dict[str, Any]]:
+        """Wait until so many pods are ready, but for the one of a uid; give them."""
 
-        def look() -> bool:
-            return self.get(kind, name)["status"].get("readyReplicas", 0) == replicas
+        def look() -> list[dict[str, Any]] | None:
+            ready = [pod for pod in self.pods() if _is_ready(pod) and pod["metadata"]["uid"] != but]
+            return ready if len(ready) == count else None
 
         try:
-            wait_for(look, timeout_s=READY_S, what=f"{name} to be ready")
+            return wait_for(look, timeout_s=READY_S, what=f"{count} pods to be ready")
         except AssertionError as error:
             told = [(pod["status"], self._all_logs(pod)) for pod in self.pods()]
             raise AssertionError(f"{error}: {told}") from error
@@ -104,6 +105,11 @@ class Namespace:
                 printed = f"({error.read().decode(errors='replace')[:300]})"
             text += f"--- {container['name']}\n{printed[-3000:]}\n"
         return text
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True"
 
 
 @pytest.fixture(scope="session")
@@ -161,10 +167,48 @@ def user() -> int:
     return chosen
 
 
+class Disk:
+    """A folder of this machine that a claim of a namespace gets as its volume.
+
+    Args:
+        kubernetes: The cluster.
+        folder: Any user may write to it.
+        namespace: Whose claim it is for.
+    """
+
+    STORAGE_CLASS = "of-the-test"
+
+    def __init__(self, kubernetes: Kubernetes, folder: Path, namespace: str) -> None:
+        self.folder = folder
+        self._kubernetes, self._namespace = kubernetes, namespace
+        self._names: list[str] = []
+
+    def offer(self, claim: str) -> None:
+        """Offer it to the claim of that name."""
+        name = f"{self._namespace}-{claim}"
+        spec = {
+            "capacity": {"storage": "100Gi"},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "storageClassName": self.STORAGE_CLASS,
+            "hostPath": {"path": str(self.folder)},
+            "claimRef": {"namespace": self._namespace, "name": claim},
+        }
+        volume = {"metadata": {"name": name}, "spec": spec}
+        self._kubernetes.call("POST", "/api/v1/persistentvolumes", volume)
+        self._names.append(name)
+
+    def remove(self) -> None:
+        """Take it back; what is in the folder stays."""
+        for name in self._names:
+            self._kubernetes.call("DELETE", f"/api/v1/persistentvolumes/{name}")
+
+
 @pytest.fixture
-def volume_folder(tmp_path: Path) -> Path:
-    """A folder that any user may write to."""
-    folder = tmp_path / "volume"
+def disk(kubernetes: Kubernetes, namespace: Namespace, tmp_path: Path) -> Iterator[Disk]:
+    """A disk for a claim of the test's namespace."""
+    folder = tmp_path / "disk"
     folder.mkdir()
     folder.chmod(0o777)
-    return folder
+    made = Disk(kubernetes, folder, namespace.name)
+    yield made
+    made.remove()
