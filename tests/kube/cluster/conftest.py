@@ -16,7 +16,7 @@ from tests.services._kubernetes_client import Kubernetes
 from tests.services._kubernetes_plane import PARTS_VARIABLE, Parts
 from tests.services._service import Service
 
-from live_server import wait_for
+from live_server import T, wait_for
 
 _PLURALS = {
     "ConfigMap": "api/v1",
@@ -71,15 +71,26 @@ class Namespace:
         except AssertionError as error:
             raise AssertionError(f"{error}: {seen['status']}\n{self._all_logs(seen)}") from error
 
-    def wait_ready(self, count: int, *, but: str = "") -> list[dict[str, Any]]:
+    def wait_ready(self, kind: str, name: str, replicas: int) -> None:
+        """Wait until a workload says that so many replicas are ready."""
+
+        def look() -> bool:
+            return self.get(kind, name)["status"].get("readyReplicas", 0) == replicas
+
+        self._wait(look, f"{name} to be ready")
+
+    def wait_pods(self, count: int, *, but: str = "") -> list[dict[str, Any]]:
         """Wait until so many pods are ready, but for the one of a uid; give them."""
 
         def look() -> list[dict[str, Any]] | None:
             ready = [pod for pod in self.pods() if _is_ready(pod) and pod["metadata"]["uid"] != but]
             return ready if len(ready) == count else None
 
+        return self._wait(look, f"{count} pods to be ready")
+
+    def _wait(self, look: Callable[[], T | None], what: str) -> T:
         try:
-            return wait_for(look, timeout_s=READY_S, what=f"{count} pods to be ready")
+            return wait_for(look, timeout_s=READY_S, what=what)
         except AssertionError as error:
             told = [(pod["status"], self._all_logs(pod)) for pod in self.pods()]
             raise AssertionError(f"{error}: {told}") from error

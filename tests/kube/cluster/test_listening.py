@@ -47,14 +47,14 @@ def test_notebook__its_pod_deleted__comes_again_with_its_home(
     disk.offer(_of_kind(manifests, "PersistentVolumeClaim")["metadata"]["name"])
     namespace.create(runs.secret(), *manifests)
     name = notebook["metadata"]["name"]
-    (pod,) = namespace.wait_ready(1)
+    (pod,) = namespace.wait_pods(1)
     assert _fetch(pod, 8888, "train.py") == FILES["train.py"]
     first = pod["metadata"]["uid"]
 
     path = namespace.path("Pod", pod["metadata"]["name"])
     namespace.kubernetes.call("DELETE", f"{path}?gracePeriodSeconds=1")
 
-    (again,) = namespace.wait_ready(1, but=first)
+    (again,) = namespace.wait_pods(1, but=first)
     assert _fetch(again, 8888, "starts").split() == [f"{name}-0".encode()] * 2
     assert (disk.folder / "train.py").stat().st_uid == user
 
@@ -73,7 +73,7 @@ def test_serving__of_two__gets_ready_when_its_health_answers(
     }
     manifests = runs.render({"serving": spec}, namespaces=[namespace.name])
     namespace.create(runs.secret(), *manifests)
-    pods = namespace.wait_ready(2)
+    pods = namespace.wait_pods(2)
     for pod in pods:
         assert _fetch(pod, 8080, "digits/train.py") == FILES["train.py"]
     service = _of_kind(manifests, "Service")["metadata"]["name"]
