@@ -58,12 +58,17 @@ def far_proxy() -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 async def _listen(line: Line) -> asyncio.Server:
+    held: set[asyncio.Task[None] | None] = set()  # a loop alone does not keep a task
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.add(asyncio.current_task())
         with contextlib.closing(writer):
             method, address, *_ = (await reader.readline()).decode().split(" ")
             while (await reader.readline()).strip():
@@ -79,6 +84,14 @@ async def _listen(line: Line) -> asyncio.Server:
                 asking.cancel()
 
     return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+async def _end(server: asyncio.Server) -> None:
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _pass(
