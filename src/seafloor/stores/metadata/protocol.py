@@ -29,8 +29,10 @@ from seafloor.domain.models import (
 )
 from seafloor.domain.search import Lifecycle, WorkloadQuery
 from seafloor.domain.traces import Assessment, SpanBatch, Trace, TraceQuery
+from seafloor.domain.volumes import VolumeUse
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ManifestStore
+from seafloor.stores.metadata.volume_records import VolumeRecords
 
 LEASE_TTL_NS_MAX = 86_400 * 1_000_000_000
 
@@ -170,11 +172,18 @@ class WorkloadRecords(Protocol):
     """Workloads."""
 
     async def workload_create(
-        self, workload: Workload, *, labels: Labels, event: NewEvent, idempotency_key: str | None
+        self,
+        workload: Workload,
+        *,
+        labels: Labels,
+        event: NewEvent,
+        idempotency_key: str | None,
+        volumes: Sequence[VolumeUse] = (),
     ) -> Workload:
         """Create a workload, its labels, its first event and, if ``launched``, attempt 1.
 
-        The event is a state event, whatever its kind says.
+        The event is a state event, whatever its kind says. It holds its volumes until it is at its
+        end, and again from each further attempt on.
 
         Returns:
             The workload, with the number of its attempt; an earlier one when the idempotency key
@@ -182,8 +191,8 @@ class WorkloadRecords(Protocol):
 
         Raises:
             AlreadyExists: the id is taken.
-            NotFound: no such project or experiment.
-            Conflict: the experiment is deleted.
+            NotFound: no such project, experiment or volume.
+            Conflict: the experiment is deleted, or a volume is another's (``domain.volumes``).
         """
         ...
 
@@ -261,7 +270,12 @@ class AttemptRecords(Protocol):
     async def attempt_create(
         self, workload_id: WorkloadId, *, created_ns: int, event: NewEvent
     ) -> Attempt:
-        """Begin the next attempt in ``queued``; Conflict unless the newest one is final."""
+        """Begin the next attempt in ``queued``.
+
+        Raises:
+            Conflict: the newest one is not final, or a volume of its is another's by now.
+            NotFound: a volume is gone.
+        """
         ...
 
     async def attempt_list(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
@@ -685,6 +699,7 @@ class MetadataStore(
     TraceRecords,
     TraceEndRecords,
     ManifestStore,
+    VolumeRecords,
     Protocol,
 ):
     """Everything small."""

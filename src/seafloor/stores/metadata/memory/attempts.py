@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -13,6 +13,7 @@ from seafloor.domain.leases import Claim
 from seafloor.domain.workloads import Attempt, Event, WorkloadState
 from seafloor.stores.metadata.memory.leases import check_claim
 from seafloor.stores.metadata.memory.rows import Rows, WorkloadRows
+from seafloor.stores.metadata.memory.volumes import check_use
 from seafloor.stores.metadata.protocol import NewEvent
 
 
@@ -20,6 +21,7 @@ class MemoryAttempts:
     """``AttemptRecords`` in memory."""
 
     _rows: Rows
+    _now_ns: Callable[[], int]
 
     async def attempt_create(
         self, workload_id: WorkloadId, *, created_ns: int, event: NewEvent
@@ -28,6 +30,9 @@ class MemoryAttempts:
         rows = self._rows.of_workload(workload_id)
         if not rows.workload.state.is_final:
             raise Conflict(f"The newest attempt is {rows.workload.state}: it must end first.")
+        now_ns = self._now_ns()
+        for use in rows.volumes:
+            check_use(self._rows, workload_id, use, now_ns=now_ns)
         return begin_attempt(rows, created_ns=created_ns, event=event)
 
     async def attempt_list(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:

@@ -17,6 +17,7 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Lease
 from seafloor.domain.models import DatasetInput, LoggedModel, ModelMetric, ModelOutput
 from seafloor.domain.traces import Span, Trace
+from seafloor.domain.volumes import Volume, VolumeSnapshot, VolumeUse
 from seafloor.domain.workloads import Attempt, Event, Workload, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, NewEvent
 
@@ -48,6 +49,7 @@ class WorkloadRows:
     datasets: list[DatasetInput] = field(default_factory=list[DatasetInput])
     models: list[str] = field(default_factory=list[str])
     outputs: list[ModelOutput] = field(default_factory=list[ModelOutput])
+    volumes: tuple[VolumeUse, ...] = ()
 
     def add_event(self, new: NewEvent, *, state: WorkloadState | None = None) -> Event:
         """Append an event with the next number."""
@@ -62,6 +64,16 @@ class WorkloadRows:
         )
         self.events.append(made)
         return made
+
+
+@dataclass
+class VolumeRows:
+    """Everything of one volume."""
+
+    volume: Volume
+    content_last: int
+    snapshots: dict[int, VolumeSnapshot] = field(default_factory=dict[int, VolumeSnapshot])
+    deleted: bool = False
 
 
 @dataclass
@@ -81,6 +93,8 @@ class Rows:
     traces: dict[str, Trace] = field(default_factory=dict[str, Trace])
     spans: dict[str, dict[str, Span]] = field(default_factory=dict[str, dict[str, Span]])
     trace_runs: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+
+    volumes: dict[str, VolumeRows] = field(default_factory=dict[str, VolumeRows])
 
     def check_project(self, name: str) -> None:
         """Refuse a project that does not exist, with the nearest name."""

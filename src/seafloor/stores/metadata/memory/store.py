@@ -18,6 +18,7 @@ from seafloor.stores.metadata.memory.models import MemoryModels
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.search import SummaryOf
 from seafloor.stores.metadata.memory.traces import MemoryTraces
+from seafloor.stores.metadata.memory.volumes import MemoryVolumes
 from seafloor.stores.metadata.memory.workloads import MemoryLabels, MemoryWorkloads
 
 
@@ -85,6 +86,7 @@ class MemoryMetadataStore(
     MemoryModels,
     MemoryTraces,
     MemoryManifest,
+    MemoryVolumes,
 ):
     """A ``MetadataStore`` that forgets.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.volumes import VolumeUse
 from seafloor.domain.workloads import (
     Attempt,
     Ending,
@@ -22,6 +23,7 @@ from seafloor.stores.metadata.memory.experiments import changed_tags
 from seafloor.stores.metadata.memory.leases import check_claim
 from seafloor.stores.metadata.memory.rows import Rows, WorkloadRows
 from seafloor.stores.metadata.memory.search import SummaryOf, search
+from seafloor.stores.metadata.memory.volumes import check_use
 from seafloor.stores.metadata.protocol import (
     Labels,
     NewEvent,
@@ -39,9 +41,16 @@ class MemoryWorkloads:
     _rows: Rows
     _manifest: MemoryManifestStore
     _summary_of: SummaryOf
+    _now_ns: Callable[[], int]
 
     async def workload_create(
-        self, workload: Workload, *, labels: Labels, event: NewEvent, idempotency_key: str | None
+        self,
+        workload: Workload,
+        *,
+        labels: Labels,
+        event: NewEvent,
+        idempotency_key: str | None,
+        volumes: Sequence[VolumeUse] = (),
     ) -> Workload:
         """See ``WorkloadRecords``."""
         if idempotency_key is not None:
@@ -60,10 +69,14 @@ class MemoryWorkloads:
                 raise Conflict(
                     "The experiment is deleted: restore it first.", field="experiment_id"
                 )
+        now_ns = self._now_ns()
+        for use in volumes:
+            check_use(self._rows, workload.id, use, now_ns=now_ns)
         made = replace(workload, attempt=1 if workload.origin == "launched" else 0)
         rows = WorkloadRows(
             made, idempotency_key, Labels(params=dict(labels.params), tags=dict(labels.tags))
         )
+        rows.volumes = tuple(volumes)
         if made.attempt:
             rows.attempts[made.attempt] = Attempt(made.attempt, made.state, made.created_ns)
         rows.add_event(event, state=made.state)

@@ -18,6 +18,7 @@ from seafloor.stores.metadata.sql.leases import check_fence
 from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.rows import attempt_of, event_of, get_workload
 from seafloor.stores.metadata.sql.tables import attempt, event, task, workload
+from seafloor.stores.metadata.sql.volumes import attach_again
 
 _LAST_EVENT = Prepared(
     select(func.max(event.c.sequence)).where(event.c.workload_id == bindparam("owner"))
@@ -39,6 +40,7 @@ class SqlAttempts:
             found = get_workload(connection, workload_id)
             if not found.state.is_final:
                 raise Conflict(f"The newest attempt is {found.state}: it must end first.")
+            attach_again(connection, workload_id)
             return begin_attempt(connection, found, created_ns=created_ns, event=event)
 
         return await self._database.write(write)

@@ -14,6 +14,7 @@ from seafloor.stores.metadata.sql.manifest import SqlManifest
 from seafloor.stores.metadata.sql.models import SqlModels
 from seafloor.stores.metadata.sql.projects import SqlProjects
 from seafloor.stores.metadata.sql.traces import SqlTraces
+from seafloor.stores.metadata.sql.volumes import SqlVolumes
 from seafloor.stores.metadata.sql.workloads import SqlWorkloads
 
 
@@ -29,6 +30,7 @@ class SqlMetadataStore(
     SqlModels,
     SqlTraces,
     SqlManifest,
+    SqlVolumes,
 ):
     """``MetadataStore`` in a SQL database.
 

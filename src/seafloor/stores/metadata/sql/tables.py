@@ -502,6 +502,58 @@ media_blob = Table(
     Column("size_bytes", number(), nullable=False),
 )
 
+volume = Table(
+    "volume",
+    METADATA,
+    Column("id", short_text(_ID_CHARS), primary_key=True),
+    Column("project", name_text(), ForeignKey("project.name"), nullable=False),
+    # Of one that is out of use "~" and its id: its name is free.
+    Column("name", short_text(64), nullable=False),
+    Column("access_mode", short_text(16), nullable=False),
+    Column("size_bytes", number()),
+    Column("storage_class", short_text(253)),
+    Column("created_ns", number(), nullable=False),
+    Column("deleted_ns", number()),
+    Column("content", small_number(), nullable=False),
+    Column("content_last", small_number(), nullable=False),
+    Column("snapshot_last", small_number(), nullable=False),
+    Column("operation", long_text()),
+    Column("problem", long_text(), nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+volume_snapshot = Table(
+    "volume_snapshot",
+    METADATA,
+    Column(
+        "volume_id",
+        short_text(_ID_CHARS),
+        ForeignKey("volume.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", small_number(), primary_key=True, autoincrement=False),
+    Column("sha256", short_text(_SHA256_CHARS), nullable=False),
+    Column("size_bytes", number(), nullable=False),
+    Column("files", number(), nullable=False),
+    Column("content_bytes", number(), nullable=False),
+    Column("left_out", number(), nullable=False),
+    Column("created_ns", number(), nullable=False),
+)
+
+volume_use = Table(
+    "volume_use",
+    METADATA,
+    _of_workload(),
+    Column(
+        "volume_id",
+        short_text(_ID_CHARS),
+        ForeignKey("volume.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("read_only", small_number(), nullable=False),
+    Index(None, "volume_id"),
+)
+
 lease = Table(
     "lease",
     METADATA,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.volumes import VolumeUse
 from seafloor.domain.workloads import Attempt, Workload, WorkloadState, check_transition
 from seafloor.stores.metadata.protocol import (
     Labels,
@@ -36,6 +39,7 @@ from seafloor.stores.metadata.sql.rows import (
     workload_values,
 )
 from seafloor.stores.metadata.sql.search import search
+from seafloor.stores.metadata.sql.volumes import attach
 
 FOUND_MAX = 10
 
@@ -69,7 +73,13 @@ class SqlWorkloads:
     _database: Database
 
     async def workload_create(
-        self, workload: Workload, *, labels: Labels, event: NewEvent, idempotency_key: str | None
+        self,
+        workload: Workload,
+        *,
+        labels: Labels,
+        event: NewEvent,
+        idempotency_key: str | None,
+        volumes: Sequence[VolumeUse] = (),
     ) -> Workload:
         """See ``WorkloadRecords``."""
 
@@ -83,6 +93,7 @@ class SqlWorkloads:
             _INSERT.run(connection, values)
             add_labels(connection, tables.param, made.id, labels.params)
             add_labels(connection, tables.tag, made.id, labels.tags)
+            attach(connection, made.id, volumes)
             if made.attempt:
                 first = Attempt(made.attempt, made.state, made.created_ns)
                 add_attempt(connection, made.id, first)
