@@ -7,11 +7,11 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .capture import Capture
 from .child import CannotMount, CannotStart, Command, Pipes, start
-from .code_mount import CodeMount, copy_instead
+from .code_mount import CodeMount, VolumeMount, copy_instead
 from .endings import Ending
 from .folder import TaskFolder, boot_id
 from .limits import Limits, arrange_limits
@@ -19,7 +19,7 @@ from .permission import refusal
 from .processes import process
 from .spool import Spool, Syncer
 from .supervise import Running, Signals, Supervisor
-from .task import Abandoned, Task, read_task
+from .task import Abandoned, Task, Volume, read_task
 
 if TYPE_CHECKING:
     from .shipping import Shipping
@@ -111,18 +111,57 @@ def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
 
 
 def _start(parts: _Parts, command: Command) -> Tuple[int, Pipes]:
-    """Start the command, with its code at ``/code`` if that is wanted and can be."""
-    wanted = parts.task.code_mount
-    if wanted is not None:
+    """Start the command, with its code at ``/code`` and its volumes where they are wanted.
+
+    What this machine does not allow is left out, and said.
+    """
+    task = parts.task
+    why = ""
+    for code, volumes in _tries(task):
+        env = dict(command.env)
+        for one in task.volumes:
+            env[one.variable] = one.path if volumes else one.source
+        made = None
+        if code or volumes:
+            wanted = [VolumeMount(one.source, one.path, one.read_only) for one in volumes]
+            made = CodeMount(code or {"stage": task.stage}, wanted)
+        elif task.code_mount is not None:
+            _copy_code(task.code_mount)
         try:
-            return start(command._replace(code_mount=CodeMount(wanted)))
+            started = start(command._replace(code_mount=made, env=env))
         except CannotMount as error:
-            parts.spool.say("/code cannot be had here ({}): use $SEAFLOOR_CODE_DIR.".format(error))
-        try:
-            copy_instead(wanted)
-        except OSError as error:
-            raise CannotStart("The code cannot be copied: {}.".format(error), 126) from error
-    return start(command)
+            why = str(error)
+            continue
+        for sentence in _missing(task, why or "it is not wanted", code=bool(code), volumes=volumes):
+            parts.spool.say(sentence)
+        return started
+    raise AssertionError("a start without mounts is tried last")
+
+
+def _tries(task: Task) -> "List[Tuple[Optional[Dict[str, str]], List[Volume]]]":
+    """What to put where, the best first; each is tried when the one before cannot be had."""
+    volumes = task.volumes if task.stage else []
+    tries = [(task.code_mount, volumes), (task.code_mount, []), (None, volumes), (None, [])]
+    return [one for at, one in enumerate(tries) if one not in tries[:at]]
+
+
+def _copy_code(wanted: Dict[str, str]) -> None:
+    try:
+        copy_instead(wanted)
+    except OSError as error:
+        raise CannotStart("The code cannot be copied: {}.".format(error), 126) from error
+
+
+def _missing(task: Task, why: str, *, code: bool, volumes: "List[Volume]") -> List[str]:
+    said: List[str] = []
+    if task.code_mount is not None and not code:
+        said.append("/code cannot be had here ({}): use $SEAFLOOR_CODE_DIR.".format(why))
+    for one in task.volumes if not volumes else []:
+        rights = ", where nothing keeps it from being written to" if one.read_only else ""
+        said.append(
+            "{} cannot be had here ({}): use ${}{}.".format(one.path, why, one.variable, rights)
+        )
+    return said
 
 
 def _capture(parts: _Parts, pipes: Pipes, delivery: "_Delivery") -> Capture:

@@ -17,6 +17,24 @@ class Abandoned(Exception):
     """Delivery ends here; what is on disk can be delivered later."""
 
 
+class Volume:
+    """A volume of a task.
+
+    Args:
+        document: ``source``, its folder; ``path``, where it is wanted; ``read_only``;
+            ``variable``, which tells where it is.
+
+    Raises:
+        BadTask: a field is missing or of the wrong type.
+    """
+
+    def __init__(self, document: Dict[str, Any]) -> None:
+        self.source: str = _field(document, "source", str)
+        self.path: str = _field(document, "path", str)
+        self.read_only: bool = _field(document, "read_only", bool)
+        self.variable: str = _field(document, "variable", str)
+
+
 class Task:
     """One task.
 
@@ -27,7 +45,9 @@ class Task:
             variables; ``output_dir`` and ``events_dir``, what it leaves; ``server_file``, where
             the server's address stands; ``token`` or null; ``timeout_s``, ``memory_bytes``,
             ``cpu_count``, limits or null; ``code_mount``, null or what is to be at ``/code`` and
-            how (see ``CodeMount``); ``grace_s`` between SIGTERM and SIGKILL;
+            how (see ``CodeMount``); ``volumes``, see ``Volume`` (missing: none), with a ``stage``
+            for them, empty when they are not to be at their paths; ``grace_s`` between SIGTERM
+            and SIGKILL;
             ``sync_command``, which delivers what the client library left in ``sync_dir`` (``[]``:
             there is none).
 
@@ -54,6 +74,9 @@ class Task:
         self.code_mount: Optional[Dict[str, str]] = _field(
             document, "code_mount", (dict, type(None))
         )
+        # Missing in what an older server wrote.
+        self.volumes = [Volume(one) for one in document.get("volumes", [])]
+        self.stage: str = document.get("stage", "")
         self.cpu_count: Optional[float] = _number(document, "cpu_count")
         self.grace_s: float = _number(document, "grace_s") or 0.0
         self.sync_command: List[str] = _field(document, "sync_command", list)

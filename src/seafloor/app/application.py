@@ -21,6 +21,7 @@ from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks
 from seafloor.app.tokens import Tokens
 from seafloor.app.traces import Traces
+from seafloor.app.volumes import Volumes
 from seafloor.domain.errors import SeafloorError
 
 
@@ -62,6 +63,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     plans: Plans
     tokens: Tokens
     traces: Traces
+    volumes: Volumes
     reconciler: Reconciler
     sealer: Sealer
 

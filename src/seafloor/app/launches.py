@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from seafloor.app.environments import Environments
 from seafloor.app.tokens import Tokens
-from seafloor.domain.specs import parse_experiment
+from seafloor.domain.errors import NotFound
+from seafloor.domain.specs import VolumeSpec, parse_experiment
+from seafloor.domain.volumes import plain_path
 from seafloor.domain.workloads import Workload
-from seafloor.launch.protocol import EnvironmentLockRef, TaskKey, TaskLaunch
+from seafloor.launch.protocol import AttachedVolume, EnvironmentLockRef, TaskKey, TaskLaunch
+from seafloor.stores.metadata.volume_records import VolumeRecords
 
 _SDK: Final = re.compile(r"^seafloor *(\[[^\]]*\])? *(==|@)", re.MULTILINE)
 """The line of a lock that installs it."""
@@ -19,14 +23,22 @@ class Launches:
     """Makes launches.
 
     Args:
+        volumes: Who has which; None: volumes are claims of the cluster, which it keeps.
         url: Where tasks reach the server.
         with_tokens: Whether tasks get tokens: not on a server without authentication.
     """
 
     def __init__(
-        self, environments: Environments, tokens: Tokens, *, url: str, with_tokens: bool
+        self,
+        environments: Environments,
+        tokens: Tokens,
+        volumes: VolumeRecords | None,
+        *,
+        url: str,
+        with_tokens: bool,
     ) -> None:
         self._environments = environments
+        self._volume_records = volumes
         self._tokens = tokens
         self._url = url
         self._with_tokens = with_tokens
@@ -37,7 +49,7 @@ class Launches:
         The same record gives the same launch, so that a repeat after a crash is harmless.
 
         Raises:
-            NotFound: its environment is gone for good.
+            NotFound: its environment or a volume is gone for good.
         """
         spec = parse_experiment(workload.spec)
         environment = None
@@ -61,6 +73,31 @@ class Launches:
             timeout_s=spec.timeout_s,
             name=workload.name,
             spec=spec,
+            volumes=await self._volumes(workload, spec.volumes),
+        )
+
+    async def _volumes(
+        self, workload: Workload, wanted: Sequence[VolumeSpec]
+    ) -> tuple[AttachedVolume, ...]:
+        if not wanted or self._volume_records is None:
+            return ()
+        found = {one.name: one for one in await self._volume_records.volumes_of(workload.id)}
+        for one in wanted:
+            if one.volume not in found:
+                raise NotFound(
+                    f'The volume "{one.volume}" that the run was submitted with is gone: submit '
+                    "it anew with another.",
+                    field="volumes",
+                )
+        return tuple(
+            AttachedVolume(
+                one.volume,
+                found[one.volume].id,
+                found[one.volume].content,
+                plain_path(one.path),
+                one.read_only,
+            )
+            for one in wanted
         )
 
     def variables(

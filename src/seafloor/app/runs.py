@@ -15,6 +15,7 @@ from seafloor.app.experiments import Experiments
 from seafloor.app.names import made_up_name
 from seafloor.app.snapshots import Snapshots
 from seafloor.app.tokens import CREATED_BY_TAG, Administrator, Principal
+from seafloor.app.volumes import Volumes
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import CodeSource, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
@@ -23,7 +24,7 @@ from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.names import check_key, check_name, is_key
 from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
-from seafloor.domain.specs import parse_experiment
+from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import (
     Attempt,
     Ending,
@@ -139,6 +140,7 @@ class RunRooms(msgspec.Struct, frozen=True):
     snapshots: Snapshots
     code_sources: CodeSources
     artifacts: RunArtifacts
+    volumes: Volumes
 
 
 class Runs:
@@ -215,10 +217,10 @@ class Runs:
 
         Raises:
             InvalidValue, LimitExceeded, NotSupported: the spec or the code is not acceptable.
-            NotFound: the environment or the snapshot does not exist.
+            NotFound: the environment, the snapshot or a volume does not exist.
             Forbidden: the cluster's administrator does not allow it.
             SourceError: the archive cannot be had.
-            Conflict: the experiment was deleted.
+            Conflict: the experiment was deleted, or a volume is another's.
         """
         spec = parse_experiment(new.spec)
         code = await self._rooms.code_sources.resolve(spec, new.code)
@@ -235,7 +237,8 @@ class Runs:
         name = check_name(name) if name else made_up_name()
         user = _checked_user(new.user)
         experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
-        warnings = (*await self._rooms.code_sources.warnings(spec, code), *allowed)
+        volumes = await self._rooms.volumes.uses(spec.volumes, project=spec.project)
+        warnings = (*await self._warnings(spec, code), *allowed)
         now_ns = self._clock.now_ns()
         workload = Workload(
             id=new_workload_id(self._clock),
@@ -256,15 +259,22 @@ class Runs:
         )
         event = NewEvent(now_ns, "user", submitted(code, environment, warnings), kind="state")
         created = await self._metadata.workload_create(
-            workload, labels=labels, event=event, idempotency_key=new.idempotency_key
+            workload,
+            labels=labels,
+            event=event,
+            idempotency_key=new.idempotency_key,
+            volumes=volumes,
         )
         self._wakeup.ring()
         return created
 
     async def warnings(self, launched: Workload) -> tuple[str, ...]:
-        """What whoever submitted a run should know; see ``CodeSources.warnings``."""
-        spec = parse_experiment(launched.spec)
-        return await self._rooms.code_sources.warnings(spec, launched.code)
+        """What whoever submitted a run should know, one sentence or two each."""
+        return await self._warnings(parse_experiment(launched.spec), launched.code)
+
+    async def _warnings(self, spec: ExperimentSpec, code: CodeSource | None) -> tuple[str, ...]:
+        of_code = await self._rooms.code_sources.warnings(spec, code)
+        return of_code + await self._rooms.volumes.warnings(spec.volumes)
 
     async def find(self, text: str) -> WorkloadId:
         """Read an id, or a unique beginning or end of one (4 digits at least).

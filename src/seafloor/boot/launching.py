@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,9 @@ from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.launcher import LocalLauncher
+from seafloor.launch.local.volumes import LocalVolumes
 from seafloor.launch.protocol import Launcher
+from seafloor.launch.volumes import VolumeFolders
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 
@@ -35,6 +37,8 @@ class Launching(NamedTuple):
         rules: What may be submitted; None: all that this machine can do.
         url: Where tasks reach the server.
         code_is_mounted: Whether commands have their code at ``/code``.
+        volumes: Where the folders of volumes are; None: they are claims of the cluster.
+        mount_problem: Why volumes cannot be at some paths; ``""``: they can.
     """
 
     launcher: Launcher
@@ -42,6 +46,8 @@ class Launching(NamedTuple):
     rules: ClusterRules | None
     url: str
     code_is_mounted: Callable[[], bool]
+    volumes: VolumeFolders | None = None
+    mount_problem: Callable[[Sequence[str]], str] = lambda _: ""
 
 
 class LaunchRooms(NamedTuple):
@@ -71,6 +77,8 @@ async def open_launching(
         launcher = cluster.launcher
         return Launching(launcher, cluster.place, launcher, launcher.url, lambda: True)
     code_mounts = CodeMounts(wanted=settings.launch.mount_code)
+    given = settings.launch.volumes_dir
+    volumes = LocalVolumes(Path(given).expanduser() if given else folder.sub("volumes"))
     local = LocalLauncher(
         work_dir=folder.sub("work"),
         cache_dir=folder.sub("cache"),
@@ -79,11 +87,12 @@ async def open_launching(
         open_remote=remote_opener(environment()),
         environments=below.environments,
         code_mounts=code_mounts,
+        volumes=volumes,
         secret_of=open_secrets(settings).get,
     )
     stack.push_async_callback(local.close)
     place = _own_place(folder, below.metadata, below.wakeup)
-    return Launching(local, place, None, url, code_mounts.work)
+    return Launching(local, place, None, url, code_mounts.work, volumes, code_mounts.problem)
 
 
 def open_secrets(settings: Settings) -> FolderSecrets:

@@ -133,6 +133,7 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
         working = [
             asyncio.create_task(application.reconciler.run(), name="reconciler"),
             asyncio.create_task(application.sealer.run(), name="sealer"),
+            asyncio.create_task(application.volumes.run(), name="volumes"),
         ]
         log.info("server is ready", url=url, data_dir=str(folder.path), pid=os.getpid())
         try:

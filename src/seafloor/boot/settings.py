@@ -68,13 +68,16 @@ class LaunchSettings:
         reconcile_interval_s: Seconds between two looks at the running tasks.
         place_lost_after_s: Seconds without a word from another server of this installation after
             which what runs there is lost.
-        mount_code: Whether commands see their code at the absolute path ``/code`` as well, where
-            this machine allows that (Linux, with user namespaces or as root).
         kind: ``local``: as processes of this machine; ``kubernetes``: as pods of a cluster.
         kubeconfig: File with the cluster's address and credentials; empty: those of the pod that
             the server runs in, else ``KUBECONFIG`` or ``~/.kube/config``.
         context: Of the kubeconfig; empty: its current one.
         policy: The administrator's file for the cluster; empty: the defaults.
+        mount_code: Whether commands see their code at the absolute path ``/code`` as well, and
+            volumes at theirs, where this machine allows that (Linux, with user namespaces or as
+            root).
+        volumes_dir: Where the folders of volumes are; empty: ``volumes`` in the data folder.
+            Several servers of one installation need one that they share.
     """
 
     starts_at_once_max: int = 4
@@ -85,6 +88,7 @@ class LaunchSettings:
     kubeconfig: str = ""
     context: str = ""
     policy: str = ""
+    volumes_dir: str = ""
 
 
 @dataclass(frozen=True)

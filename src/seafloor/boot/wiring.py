@@ -25,6 +25,7 @@ from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
 from seafloor.app.traces import Traces
+from seafloor.app.volumes import Volumes
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
@@ -91,8 +92,17 @@ async def open_application(
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         admission = Admission(environments, launching.rules)
-        with_tokens = bool(settings.server.token)
-        launches = Launches(environments, tokens, url=launching.url, with_tokens=with_tokens)
+        launches = Launches(
+            environments,
+            tokens,
+            None if launching.volumes is None else metadata,
+            url=launching.url,
+            with_tokens=bool(settings.server.token),
+        )
+        volumes = Volumes(
+            metadata, objects, launching.volumes, launching.place, clock, launching.mount_problem
+        )
+        stack.push_async_callback(volumes.close)
         delivered = TaskStores(
             metadata, logs, event_files, artifacts, EventMedia(event_files, media)
         )
@@ -112,7 +122,7 @@ async def open_application(
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
         run_artifacts = RunArtifacts(metadata, artifacts)
-        rooms = RunRooms(experiments, admission, snapshots, code_sources, run_artifacts)
+        rooms = RunRooms(experiments, admission, snapshots, code_sources, run_artifacts, volumes)
         runs = Runs(stores, rooms, clock, wakeup)
         yield Application(
             identity=Identity(
@@ -139,6 +149,7 @@ async def open_application(
             plans=Plans(experiments, environments, admission, code_sources, launches),
             tokens=tokens,
             traces=Traces(metadata, artifacts),
+            volumes=volumes,
             reconciler=reconciler,
             sealer=streams.sealer,
         )

@@ -25,6 +25,7 @@ _HOMES = {
     "logs": ("seafloor.cli.logs:logs", "Print the log of a run."),
     "metrics": ("seafloor.cli.metrics:metrics", "Print or plot the metrics of a run."),
     "artifacts": ("seafloor.cli.artifacts:artifacts", "List, fetch and keep files of a run."),
+    "volume": ("seafloor.cli.volume:volume", "Folders that outlive runs, with snapshots."),
     "env": ("seafloor.cli.env:env", "Create, list, show, remove environments."),
     "localize": ("seafloor.cli.localize:localize", "Put code into a folder, with a receipt."),
     "code": ("seafloor.cli.code:code", "Get and compare the code of runs."),

@@ -31,7 +31,9 @@ class ArchiveEntry:
     Args:
         path: Parts joined by ``/``; bytes, since names need not be UTF-8.
         size_bytes: Of a file's content; 0 for other kinds.
-        executable: Whether a file has its exec bit; no other bit of its mode is kept.
+        executable: Whether a file has its exec bit; of code no other bit of its mode is kept.
+        mode: All bits of a tar's mode, None of other archives.
+        mtime_s: When a tar says that it was changed, UTC, None of other archives.
         target: What a link names: for a symlink as it is, for a hard link a path of the archive.
     """
 
@@ -40,6 +42,8 @@ class ArchiveEntry:
     size_bytes: int = 0
     executable: bool = False
     target: bytes = b""
+    mode: int | None = None
+    mtime_s: int | None = None
 
 
 Member = tuple[ArchiveEntry, Iterator[bytes]]

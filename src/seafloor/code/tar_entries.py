@@ -159,7 +159,7 @@ def make_entry(info: tarfile.TarInfo, extended: dict[str, bytes]) -> ArchiveEntr
     if any(key.startswith("GNU.sparse") for key in extended):
         kind = tarfile.GNUTYPE_SPARSE
     if kind == tarfile.DIRTYPE or (kind == tarfile.AREGTYPE and path.endswith(b"/")):
-        return ArchiveEntry(path, EntryKind.FOLDER)
+        return ArchiveEntry(path, EntryKind.FOLDER, mode=info.mode, mtime_s=int(info.mtime))
     target = extended.get("linkpath", os.fsencode(info.linkname))
     if kind == tarfile.SYMTYPE:
         return ArchiveEntry(path, EntryKind.SYMLINK, target=target)
@@ -172,4 +172,11 @@ def make_entry(info: tarfile.TarInfo, extended: dict[str, bytes]) -> ArchiveEntr
     if not size.isdigit() or len(size) > 20:
         raise Malformed("an extended header is damaged")
     executable = bool(info.mode & 0o100)
-    return ArchiveEntry(path, EntryKind.FILE, int(size), executable=executable)
+    return ArchiveEntry(
+        path,
+        EntryKind.FILE,
+        int(size),
+        executable=executable,
+        mode=info.mode,
+        mtime_s=int(info.mtime),
+    )

@@ -14,6 +14,7 @@ from seafloor.domain.names import PATH_PART_BYTES_MAX
 
 PATH_BYTES_MAX: Final = 4096
 DOUBTFUL_LINKS_MAX: Final = 10_000
+_HOLE_BYTES_MIN: Final = 4096
 
 Parts = tuple[bytes, ...]
 
@@ -51,11 +52,14 @@ class TreeWriter:
         folder: It is there, and empty.
         links_anywhere: Whether symlinks are made wherever they point; else those that leave the
             folder are refused.
+        keeps_all: Whether files and folders get the rights and the time of their entry, and long
+            runs of zeros become holes. A folder's own entry must follow what is in it.
     """
 
-    def __init__(self, folder: Path, *, links_anywhere: bool) -> None:
+    def __init__(self, folder: Path, *, links_anywhere: bool, keeps_all: bool = False) -> None:
         self._folder = folder
         self._links_anywhere = links_anywhere
+        self._keeps_all = keeps_all
         self._root = os.open(folder, _FOLDER_FLAGS)
         self._parent: Parts = ()
         self._parent_descriptor = os.dup(self._root)
@@ -95,7 +99,9 @@ class TreeWriter:
         self, parts: Parts, entry: ArchiveEntry, target: Parts, blocks: Iterator[bytes]
     ) -> int:
         if entry.kind is EntryKind.FOLDER:
-            self._enter(parts)
+            folder = self._enter(parts)
+            if self._keeps_all:
+                _set_kept(folder, entry)
             return 0
         parent, name = self._enter(parts[:-1]), parts[-1]
         if entry.kind is EntryKind.SYMLINK:
@@ -104,6 +110,8 @@ class TreeWriter:
             return len(entry.target)
         if entry.kind is EntryKind.HARDLINK:
             return self._link(parts, target)
+        if self._keeps_all:
+            return _write_kept(parent, name, blocks, entry)
         return _write(parent, name, blocks, executable=entry.executable)
 
     def check_links(self) -> None:
@@ -208,6 +216,31 @@ def _write(parent: int, name: bytes, blocks: Iterator[bytes], *, executable: boo
             size_bytes += len(block)
         os.fchmod(descriptor, 0o755 if executable else 0o644)
     return size_bytes
+
+
+def _write_kept(parent: int, name: bytes, blocks: Iterator[bytes], entry: ArchiveEntry) -> int:
+    size_bytes = 0
+    descriptor = os.open(name, _FILE_FLAGS, 0o600, dir_fd=parent)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for block in blocks:
+            size_bytes += len(block)
+            if len(block) >= _HOLE_BYTES_MIN and block.count(0) == len(block):
+                file.seek(len(block), os.SEEK_CUR)
+                continue
+            left = memoryview(block)
+            while left:
+                left = left[file.write(left) :]
+        file.truncate(size_bytes)
+        _set_kept(descriptor, entry)
+    return size_bytes
+
+
+def _set_kept(descriptor: int, entry: ArchiveEntry) -> None:
+    """Give a file or folder the rights and the time of its entry; never those of another user."""
+    if entry.mode is not None:
+        os.fchmod(descriptor, entry.mode & 0o777)
+    if entry.mtime_s is not None:
+        os.utime(descriptor, (entry.mtime_s, entry.mtime_s))
 
 
 def _open_folder(parent: int, name: bytes) -> int:

@@ -28,16 +28,14 @@ from seafloor.domain.specs import (
     read_experiment,
     split_kind,
 )
+from seafloor.domain.volumes import check_mount_path, plain_path
 
-CODE_PATH = "/code"
 TASKS_MAX = 1000
 PORT_MAX = 65535
 _ROLE = re.compile(r"[a-z](?:[a-z0-9-]{0,13}[a-z0-9])?\Z")
 _OBJECT = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
 _SECRET_KEY = re.compile(r"(?!\.\.?\Z|\.\.)[A-Za-z0-9._-]{1,253}\Z")
 _DEVICE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,200}[a-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,61}\w)?\Z")
-_TAKEN = (CODE_PATH, "/dev", "/proc", "/sys", "/seafloor")
-_TAKEN_ITSELF = ("/tmp", "/home/seafloor")  # noqa: S108  # what is below them is free
 _HOME_DEFAULT = "10Gi"
 
 
@@ -177,7 +175,7 @@ def parse_secret(name: str, text: str) -> SecretRef:
     secret, slash, key = text.partition("/")
     as_files = name.startswith("/")
     if as_files:
-        _check_mount_path(name, field)
+        check_mount_path(name, field)
     elif not ENV_NAME.match(name):
         raise InvalidValue(
             f'"{name}" is neither a variable nor an absolute path: use letters, digits and "_", '
@@ -322,26 +320,10 @@ def _check_volumes(spec: ClusterSpec) -> None:
                 'A volume is named by lower-case letters, digits, "-" and ".".',
                 field=f"volumes[{number}].volume",
             )
-        _check_mount_path(volume.path, f"volumes[{number}].path")
-        taken[_plain(volume.path)] = f"volumes[{number}].path"
+        check_mount_path(volume.path, f"volumes[{number}].path")
+        taken[plain_path(volume.path)] = f"volumes[{number}].path"
     for name in (name for name in spec.secrets if name.startswith("/")):
-        if _plain(name) in taken:
+        if plain_path(name) in taken:
             raise InvalidValue(f"Two things cannot both be at {name}.", field=f"secrets.{name}")
     if len(taken) < len(spec.volumes):
         raise InvalidValue("Two volumes cannot be at the same path.", field="volumes")
-
-
-def _plain(path: str) -> str:
-    return path.rstrip("/")
-
-
-def _check_mount_path(path: str, field: str) -> None:
-    plain = _plain(path)
-    parts = plain.split("/")[1:]
-    if not path.startswith("/") or not plain or {"", ".", ".."} & set(parts) or ":" in path:
-        raise InvalidValue(
-            f'"{path}" is no place for it: give an absolute, plain path, such as /data.',
-            field=field,
-        )
-    if plain in _TAKEN_ITSELF or any(plain == one or plain.startswith(f"{one}/") for one in _TAKEN):
-        raise InvalidValue(f'"{path}" is used by the pod itself: choose another.', field=field)

@@ -7,7 +7,7 @@ the field by its dotted path and the nearest thing that would do.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded, NotSupported, ne
 from seafloor.domain.names import check_name, check_path, check_slug
 from seafloor.domain.quantities import parse_cpu, parse_duration, parse_memory
 from seafloor.domain.spec_fields import read_fields, shown_type
+from seafloor.domain.volumes import check_mount_path, check_volume_name, plain_path
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 COMMAND_BYTES_MAX = 128 * 1024
@@ -78,6 +79,9 @@ class ResourcesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     def memory_bytes(self) -> int | None:
         """Bytes, or None for no limit."""
         return None if self.memory is None else parse_memory(self.memory, field="resources.memory")
+
+
+_SYSTEM = frozenset({"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr"})
 
 
 class VolumeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -377,6 +381,7 @@ def check_on_machine(spec: ExperimentSpec) -> None:
             field="resources.gpu",
         )
     _refuse_later(spec)
+    _check_volumes(spec.volumes)
 
 
 def check_env(env: dict[str, str]) -> None:
@@ -391,11 +396,28 @@ def check_env(env: dict[str, str]) -> None:
             raise InvalidValue("A variable must not hold NUL characters.", field=f"env.{name}")
 
 
+def _check_volumes(volumes: Sequence[VolumeSpec]) -> None:
+    """Check what tasks of this machine get, where paths are those of the machine."""
+    taken: list[str] = []
+    for number, volume in enumerate(volumes):
+        check_volume_name(volume.volume, field=f"volumes[{number}].volume")
+        field = f"volumes[{number}].path"
+        check_mount_path(volume.path, field)
+        path = plain_path(volume.path)
+        if "\0" in path or path.split("/")[1] in _SYSTEM:
+            raise InvalidValue(
+                f'"{path}" is the system\'s: choose another, such as /data.', field=field
+            )
+        if any(f"{path}/".startswith(f"{one}/") or one.startswith(f"{path}/") for one in taken):
+            raise InvalidValue(
+                "Volumes cannot be at the same path, or one below another.", field=field
+            )
+        taken.append(path)
+
+
 def _refuse_later(spec: ExperimentSpec) -> None:
     if spec.secrets:
         raise NotSupported("Runs on this server are processes and get no secrets.", field="secrets")
-    if spec.volumes:
-        raise NotSupported("Runs on this server are processes and get no volumes.", field="volumes")
     for field in ("gpu_resource", "shared_memory", "size", "pool"):
         if getattr(spec.resources, field) is not None:
             raise NotSupported(

@@ -16,12 +16,18 @@ import msgspec
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound, nearest
 from seafloor.domain.ids import Sha256, WorkloadId
 from seafloor.domain.leases import Claim
+from seafloor.domain.quantities import parse_memory
 
 VOLUME_NAME_CHARS_MAX: Final = 63
 STORAGE_CLASS_CHARS_MAX: Final = 253
 SIZE_BYTES_MAX: Final = 1 << 60
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
 _CLASS: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\Z")
+
+
+CODE_PATH: Final = "/code"
+_TAKEN: Final = (CODE_PATH, "/dev", "/proc", "/sys", "/seafloor")
+_TAKEN_ITSELF: Final = ("/tmp", "/home/seafloor")  # noqa: S108  # what is below them is free
 
 
 class AccessMode(StrEnum):
@@ -181,6 +187,21 @@ def check_storage_class(text: str, *, field: str = "storage_class") -> str:
     return text
 
 
+def check_size(text: str | int | None, *, field: str = "size") -> int | None:
+    """Read the size that a volume is to have, in bytes.
+
+    Raises:
+        InvalidValue: it is none.
+        LimitExceeded: more than SIZE_BYTES_MAX.
+    """
+    if text is None:
+        return None
+    size_bytes = parse_memory(text, field=field)
+    if size_bytes > SIZE_BYTES_MAX:
+        raise LimitExceeded("A volume has at most 1 EiB.", field=field)
+    return size_bytes
+
+
 def volume_variable(name: str) -> str:
     """Name the variable that tells a command where a volume is.
 
@@ -188,6 +209,28 @@ def volume_variable(name: str) -> str:
     'SEAFLOOR_VOLUME_TEAM_DATA'
     """
     return f"SEAFLOOR_VOLUME_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
+
+
+def check_mount_path(path: str, field: str) -> None:
+    """Check where something is to be attached.
+
+    Raises:
+        InvalidValue: not an absolute, plain path, or one that is taken.
+    """
+    plain = plain_path(path)
+    parts = plain.split("/")[1:]
+    if not path.startswith("/") or not plain or {"", ".", ".."} & set(parts) or ":" in path:
+        raise InvalidValue(
+            f'"{path}" is no place for it: give an absolute, plain path, such as /data.',
+            field=field,
+        )
+    if plain in _TAKEN_ITSELF or any(plain == one or plain.startswith(f"{one}/") for one in _TAKEN):
+        raise InvalidValue(f'"{path}" is used by the task itself: choose another.', field=field)
+
+
+def plain_path(path: str) -> str:
+    """A path without the slashes at its end."""
+    return path.rstrip("/")
 
 
 def snapshot_object(volume_id: str, number: int) -> str:

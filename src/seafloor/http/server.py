@@ -34,6 +34,7 @@ from seafloor.http.routes import (
     server,
     snapshots,
     tasks,
+    volumes,
 )
 from seafloor.http.state import application_of
 from seafloor.http.views import Views
@@ -108,6 +109,7 @@ def create_framework(application: Application) -> Litestar:
             *experiments.ROUTES,
             *environments.ROUTES,
             *snapshots.ROUTES,
+            *volumes.ROUTES,
         ],
     )
     identity = application.identity

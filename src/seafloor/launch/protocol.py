@@ -39,6 +39,23 @@ class EnvironmentLockRef(msgspec.Struct, frozen=True):
     image: str | None = None
 
 
+class AttachedVolume(msgspec.Struct, frozen=True):
+    """A volume that a task gets.
+
+    Args:
+        name: Of the volume, for messages and the variable that tells where it is.
+        volume_id, content: Which folder.
+        path: Where the command sees it, if this machine allows that.
+        read_only: Whether it cannot be written to there.
+    """
+
+    name: str
+    volume_id: str
+    content: int
+    path: str
+    read_only: bool
+
+
 class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything needed to start one task. Immutable, so that a repeat is the same launch.
 
@@ -54,6 +71,7 @@ class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
         grace_s: Between SIGTERM and SIGKILL when it is stopped or times out.
         name: Of the run, for people.
         spec: All that was asked for; what the other fields say is of it.
+        volumes: What is attached.
     """
 
     key: TaskKey
@@ -69,6 +87,7 @@ class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 10.0
     name: str = ""
     spec: ExperimentSpec = ExperimentSpec(name="")
+    volumes: tuple[AttachedVolume, ...] = ()
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from seafloor.sdk.runs import Runs
 from seafloor.sdk.settings import read_settings
 from seafloor.sdk.snapshots import Snapshots
 from seafloor.sdk.transport import Request, Transport, TransportOptions
+from seafloor.sdk.volumes import Volumes
 from seafloor.wire.server import Health, Plan, PlanCreate, ServerInfo
 
 
@@ -128,3 +129,8 @@ class Client:
     def snapshots(self) -> Snapshots:
         """Working folders by digest."""
         return Snapshots(self._transport)
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        """Attachable folders and their snapshots."""
+        return Volumes(self._transport)

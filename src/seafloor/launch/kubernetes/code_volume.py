@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from seafloor.domain.cluster_specs import CODE_PATH, SecretRef
+from seafloor.domain.cluster_specs import SecretRef
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode, SnapshotCode
 from seafloor.domain.errors import InvalidValue, NotSupported
+from seafloor.domain.volumes import CODE_PATH
 from seafloor.launch.kubernetes.localizer import localizer
 from seafloor.launch.kubernetes.manifest import Manifest, literal, variable
 from seafloor.launch.kubernetes.parts import Parts

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ class CodeMounts:
 
     def __init__(self, *, wanted: bool) -> None:
         self._guard = threading.Lock()
-        self._wanted = wanted
+        self.wanted = wanted
         self._works: bool | None = None if wanted else False
         self._shares: dict[tuple[Path, Path], bool] = {}
 
@@ -36,6 +37,16 @@ class CodeMounts:
             if self._works is None:
                 self._works = not why_no_mount()
             return self._works
+
+    def problem(self, paths: Sequence[str]) -> str:
+        """Why volumes cannot be at some paths; ``""``: they can. Blocking, each time."""
+        if not self.wanted:
+            return "launch.mount_code is off"
+        with tempfile.TemporaryDirectory(prefix="seafloor-") as folder:
+            stage = Path(folder, "stage")
+            for path in (stage, Path(folder, "stage.volume")):
+                path.mkdir()
+            return _tried({"stage": str(stage)}, *paths)
 
     def share(self, trees: Path, work_dir: Path) -> bool:
         """Whether they can, each with a layer of its own above a tree that all look at.
@@ -108,8 +119,8 @@ def shared_mount(own: Path, tree: Path, folder: str) -> dict[str, str]:
     return {**wanted, "tree": str(tree), "folder": folder}
 
 
-def _tried(wanted: dict[str, str]) -> str:
-    argv = [sys.executable, "-I", "-S", code_mount.__file__, json.dumps(wanted)]
+def _tried(wanted: dict[str, str], *paths: str) -> str:
+    argv = [sys.executable, "-I", "-S", code_mount.__file__, json.dumps(wanted), *paths]
     try:
         ended = subprocess.run(
             argv, capture_output=True, timeout=_WITHIN_S, check=False, text=True, errors="replace"

@@ -114,16 +114,16 @@ def remove_task(work_dir: Path, key: TaskKey) -> None:
     for folder in (folders.root.parent, folders.root, folders.root / "tasks"):
         if folder.is_symlink():
             folder.unlink()
-    _remove_tree(folders.task(key.task))
+    remove_tree(folders.task(key.task))
     tasks = folders.root / "tasks"
     if tasks.is_dir() and any(tasks.iterdir()):
         return
-    _remove_tree(folders.root)
+    remove_tree(folders.root)
     with suppress(OSError):  # other attempts are there, or it is gone already
         folders.root.parent.rmdir()
 
 
-def _remove_tree(folder: Path) -> None:
+def remove_tree(folder: Path) -> None:
     """Remove a folder, whatever rights to it a task has taken away."""
     if folder.is_symlink():
         folder.unlink()

@@ -27,6 +27,7 @@ from seafloor.domain.code import (
 from seafloor.domain.errors import Conflict, PodRejected
 from seafloor.domain.ids import Sha256
 from seafloor.domain.secrets import Secret, no_secrets
+from seafloor.domain.volumes import volume_variable
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_words, read_pipe
 from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
@@ -35,6 +36,7 @@ from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remov
 from seafloor.launch.local.observation import observe_ended
 from seafloor.launch.local.variables import command_variables
 from seafloor.launch.protocol import (
+    AttachedVolume,
     Prepared,
     TaskAbsent,
     TaskAlive,
@@ -42,6 +44,7 @@ from seafloor.launch.protocol import (
     TaskLaunch,
     TaskObservation,
 )
+from seafloor.launch.volumes import VolumeFolders
 
 START_TIMEOUT_S: Final = 30.0
 
@@ -59,6 +62,7 @@ class LocalLauncher:
         open_remote: Opens the address of an archive.
         environments: Built environments.
         code_mounts: Whether commands have their code at ``/code``; None: they do not.
+        volumes: The folders of volumes; None: there are none.
         secret_of: Gives a secret by its name.
         inherited: Variables of which commands inherit a few; None: those of this process.
     """
@@ -73,6 +77,7 @@ class LocalLauncher:
         open_remote: OpenRemote,
         environments: EnvironmentCache,
         code_mounts: CodeMounts | None = None,
+        volumes: VolumeFolders | None = None,
         secret_of: Callable[[str], Secret] = no_secrets,
         inherited: Mapping[str, str] | None = None,
     ) -> None:
@@ -84,6 +89,7 @@ class LocalLauncher:
         self._secret_of = secret_of
         self._environments = environments
         self._code_mounts = code_mounts or CodeMounts(wanted=False)
+        self._volumes = volumes
         # A command inherits a few by name; which ones is for this room to know, not for settings.
         self._inherited = dict(os.environ if inherited is None else inherited)  # noqa: TID251
         self._agents = Agents()
@@ -96,6 +102,7 @@ class LocalLauncher:
         folders = attempt_folders(self._work_dir, launch.key)
         with disk_errors("Preparing a run"):
             await asyncio.to_thread(folders.make, launch.key.task)
+            await asyncio.to_thread(self._check_volumes, launch)
         code = asyncio.create_task(self._localize(launch, folders, progress))
         environment = asyncio.create_task(self._environment(launch, folders, progress))
         try:
@@ -110,6 +117,16 @@ class LocalLauncher:
             time.monotonic() - begun_s,
             environment_fetched=built is not None and built.fetched,
         )
+
+    def _check_volumes(self, launch: TaskLaunch) -> None:
+        for one in launch.volumes:
+            self._folders_of_volumes.check(one.volume_id, one.content, name=one.name)
+
+    @property
+    def _folders_of_volumes(self) -> VolumeFolders:
+        if self._volumes is None:
+            raise PodRejected("This launcher has no volumes.")
+        return self._volumes
 
     async def _localize(
         self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
@@ -212,6 +229,8 @@ class LocalLauncher:
             "env": variables,
             "code_dir": str(folders.code),
             "code_mount": self._code_mount(launch, folders),
+            "volumes": [self._volume(one) for one in launch.volumes],
+            "stage": self._stage_of_volumes(launch, folders),
             "output_dir": str(folders.output),
             "events_dir": str(folders.events),
             "server_file": str(self._server_file),
@@ -238,6 +257,21 @@ class LocalLauncher:
         wanted = shared_mount(own, link.readlink(), link.name)
         copy_beside(folders.code, Path(wanted["view"]))
         return {**wanted, "source": str(folders.code)}
+
+    def _volume(self, one: AttachedVolume) -> dict[str, object]:
+        return {
+            "source": str(self._folders_of_volumes.path(one.volume_id, one.content)),
+            "path": one.path,
+            "read_only": one.read_only,
+            "variable": volume_variable(one.name),
+        }
+
+    def _stage_of_volumes(self, launch: TaskLaunch, folders: AttemptFolders) -> str:
+        """Where a root with their paths is made; empty: they are not to be at their paths."""
+        if not launch.volumes or not self._code_mounts.wanted:
+            return ""
+        folders.stage.mkdir(exist_ok=True)
+        return str(folders.stage)
 
     async def observe(self, key: TaskKey) -> TaskObservation:
         """Say how a task fares, from its lock and its files."""
