@@ -331,7 +331,7 @@ def no_snapshot(found: Volume, number: int) -> NotFound:
 
 def no_volume(project: str, name: str, known: Sequence[str]) -> NotFound:
     """Say that there is no volume of a name, and which is near."""
-    how = nearest(name, known) or f" Create it with `seafloor volume create {name}`."
+    how = f"{nearest(name, known)} Create it with `seafloor volume create {name}`."
     return NotFound(f'There is no volume "{name}" in the project {project}.{how}', field="volume")
 
 
