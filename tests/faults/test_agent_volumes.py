@@ -118,14 +118,14 @@ def test_enter__by_an_ordinary_user__needs_no_right_and_gives_none() -> None:
             "import os, sys; sys.path.insert(0, sys.argv[1])\n"
             "from code_mount import CodeMount, VolumeMount\n"
             "at = sys.argv[1]\n"
-            "volumes = [VolumeMount(at + '/volume', '/volume-of-a-test'),\n"
+            "volumes = [VolumeMount(at + '/volume', '/seafloor-volume-of-a-stranger'),\n"
             "  VolumeMount(at + '/volume', '/srv/seafloor-test/deep', read_only=True)]\n"
             "CodeMount({'stage': at + '/stage'}, volumes).enter()\n"
             "os.execvp('sh', ['sh', '-c', sys.argv[2]])\n"
         )
         said = (
             "cat /srv/seafloor-test/deep/data; grep CapEff /proc/self/status; "
-            "touch /volume-of-a-test/new; ls -d /etc /usr/bin; "
+            "touch /seafloor-volume-of-a-stranger/new; ls -d /etc /usr/bin; "
             "touch /srv/seafloor-test/deep/no; touch /srv/no; touch /no; ls /root"
         )
         ended = subprocess.run(

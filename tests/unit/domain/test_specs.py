@@ -180,7 +180,6 @@ def test_parse_experiment__with_a_bad_field__names_field_and_fix(
     ("changed", "field"),
     [
         ({"secrets": {"A": "team/a"}}, "secrets"),
-        ({"volumes": [{"volume": "a", "path": "/a"}]}, "volumes"),
         ({"tasks": {"w": {"command": "x"}}}, "tasks"),
         ({"resources": {"gpu": 2}}, "resources.gpu"),
     ],
