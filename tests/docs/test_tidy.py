@@ -21,6 +21,7 @@ EDGES = {
     "app/leases.py",
     "app/reconciler.py",
     "app/sealer.py",
+    "app/volumes.py",
     "cli/main.py",
     "http/server.py",
     "launch/kubernetes/watch_cache.py",

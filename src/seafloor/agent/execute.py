@@ -141,7 +141,10 @@ def _start(parts: _Parts, command: Command) -> Tuple[int, Pipes]:
 def _tries(task: Task) -> "List[Tuple[Optional[Dict[str, str]], List[Volume]]]":
     """What to put where, the best first; each is tried when the one before cannot be had."""
     volumes = task.volumes if task.stage else []
-    tries = [(task.code_mount, volumes), (task.code_mount, []), (None, volumes), (None, [])]
+    none: List[Volume] = []
+    tries: "List[Tuple[Optional[Dict[str, str]], List[Volume]]]" = []
+    for code in (task.code_mount, None):
+        tries += [(code, volumes), (code, none)]
     return [one for at, one in enumerate(tries) if one not in tries[:at]]
 
 

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from seafloor.domain.cluster_specs import CODE_PATH, NotebookSpec
+from seafloor.domain.cluster_specs import NotebookSpec
 from seafloor.domain.code import CodeSource, ImageCode
 from seafloor.domain.quantities import parse_memory
+from seafloor.domain.volumes import CODE_PATH
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.identity import Identity
 from seafloor.launch.kubernetes.manifest import Manifest, without_empty
