@@ -77,8 +77,7 @@ async def open_launching(
         launcher = cluster.launcher
         return Launching(launcher, cluster.place, launcher, launcher.url, lambda: True)
     code_mounts = CodeMounts(wanted=settings.launch.mount_code)
-    given = settings.launch.volumes_dir
-    volumes = LocalVolumes(Path(given).expanduser() if given else folder.sub("volumes"))
+    volumes = LocalVolumes(_volumes_dir(settings, folder))
     local = LocalLauncher(
         work_dir=folder.sub("work"),
         cache_dir=folder.sub("cache"),
@@ -93,6 +92,11 @@ async def open_launching(
     stack.push_async_callback(local.close)
     place = _own_place(folder, below.metadata, below.wakeup)
     return Launching(local, place, None, url, code_mounts.work, volumes, code_mounts.problem)
+
+
+def _volumes_dir(settings: Settings, folder: DataFolder) -> Path:
+    given = settings.launch.volumes_dir
+    return Path(given).expanduser() if given else folder.sub("volumes")
 
 
 def open_secrets(settings: Settings) -> FolderSecrets:

@@ -11,7 +11,7 @@ from seafloor.app.admission import Admission
 from seafloor.app.application import Application, Identity
 from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.charts import Charts
-from seafloor.app.clock import SystemClock, new_workload_id
+from seafloor.app.clock import Clock, SystemClock, new_workload_id
 from seafloor.app.code_sources import CodeSources
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
@@ -29,7 +29,7 @@ from seafloor.app.volumes import Volumes
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.launching import LaunchRooms, open_launching, open_secrets
+from seafloor.boot.launching import Launching, LaunchRooms, open_launching, open_secrets
 from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
 from seafloor.boot.settings import Settings, environment
 from seafloor.boot.streams import Below, open_streams
@@ -41,9 +41,11 @@ from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.entries.sql import SqlEntryStore
 from seafloor.stores.events.media import EventMedia
 from seafloor.stores.media.store import ObjectMediaStore
+from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
+from seafloor.stores.objects.protocol import ObjectStore
 
 
 @asynccontextmanager
@@ -92,17 +94,8 @@ async def open_application(
         experiments = Experiments(metadata, clock)
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         admission = Admission(environments, launching.rules)
-        launches = Launches(
-            environments,
-            tokens,
-            None if launching.volumes is None else metadata,
-            url=launching.url,
-            with_tokens=bool(settings.server.token),
-        )
-        volumes = Volumes(
-            metadata, objects, launching.volumes, launching.place, clock, launching.mount_problem
-        )
-        stack.push_async_callback(volumes.close)
+        launches = _launches(settings, launching, environments, tokens, metadata)
+        volumes = _open_volumes(metadata, objects, launching, clock, stack)
         delivered = TaskStores(
             metadata, logs, event_files, artifacts, EventMedia(event_files, media)
         )
@@ -153,6 +146,36 @@ async def open_application(
             reconciler=reconciler,
             sealer=streams.sealer,
         )
+
+
+def _launches(
+    settings: Settings,
+    launching: Launching,
+    environments: Environments,
+    tokens: Tokens,
+    metadata: MetadataStore,
+) -> Launches:
+    return Launches(
+        environments,
+        tokens,
+        None if launching.volumes is None else metadata,
+        url=launching.url,
+        with_tokens=bool(settings.server.token),
+    )
+
+
+def _open_volumes(
+    metadata: MetadataStore,
+    objects: ObjectStore,
+    launching: Launching,
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> Volumes:
+    volumes = Volumes(
+        metadata, objects, launching.volumes, launching.place, clock, launching.mount_problem
+    )
+    stack.push_async_callback(volumes.close)
+    return volumes
 
 
 def _locker(settings: Settings, cache: EnvironmentCache):
