@@ -41,6 +41,8 @@ from seafloor.stores.objects.protocol import ObjectStore
 
 _log = structlog.get_logger(__name__)
 
+_LOOK_S: Final = 0.2
+
 _TELL_S: Final = 1.0
 """How often it is noted how far an operation has come."""
 
@@ -254,6 +256,9 @@ class Volumes:
         """Remove what servers left that were killed; for the start of this one."""
         if self._given_folders is None:
             return
+        # Until then the last server of this place seems to live.
+        while self._place.claim is None:  # noqa: ASYNC110 - the lease is taken in a moment
+            await asyncio.sleep(_LOOK_S)
         try:
             await self._tidy_all()
         except SeafloorError as error:
