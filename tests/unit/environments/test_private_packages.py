@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import pytest
 
 from conda_channel import CondaChannel
 from private_index import BASIC, CANARY, assert_nowhere, guarded, simple_index
+from seafloor.code import private_folder
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, NotFound, SourceError
 from seafloor.domain.secrets import Secret
@@ -30,6 +32,16 @@ class Shelf(Protocol):
     def add(
         self, name: str, version: str, *, requires: tuple[str, ...] = (), script: str | None = None
     ) -> Path: ...
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where secrets are handed over; nothing is left there."""
+    place = tmp_path_factory.mktemp("memory")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(private_folder, "_MEMORY", place)
+        yield place
+    assert list(place.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +116,7 @@ async def test_index__on_another_host__never_gets_the_secret(tmp_path: Path, she
         assert {authorization for _, authorization in server.asked} == {None}
 
 
-@pytest.mark.parametrize("token", ["", CANARY])
+@pytest.mark.parametrize("token", ["", CANARY], ids=["basic", "bearer"])
 async def test_channel__private__is_locked_and_built_and_the_secret_is_nowhere(
     tmp_path: Path, channel: CondaChannel, token: str
 ) -> None:
