@@ -69,7 +69,8 @@ async def _listen(line: Line) -> asyncio.Server:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         held.add(asyncio.current_task())
-        with contextlib.closing(writer):
+        # One that is cancelled when the proxy ends would be told of as an error.
+        with contextlib.closing(writer), contextlib.suppress(asyncio.CancelledError):
             method, address, *_ = (await reader.readline()).decode().split(" ")
             while (await reader.readline()).strip():
                 pass
