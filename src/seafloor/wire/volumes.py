@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from seafloor.domain.volumes import AccessMode, OperationKind, VolumeHolder, VolumeSnapshot
@@ -94,7 +96,7 @@ class VolumeSnapshotList(msgspec.Struct, frozen=True):
 class VolumeRestore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``POST /api/v1/volumes/{name}/restore``: which snapshot its content becomes."""
 
-    snapshot: int
+    snapshot: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class VolumeDeleted(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ async def list_volumes(
     return VolumePage(items, None if page.last is None else "/".join(page.last))
 
 
-@post("/volumes", responses=documented(404, 409, 413, 422, 507), summary="Create a volume")
+@post("/volumes", responses=documented(404, 409, 413, 422, 501, 507), summary="Create a volume")
 async def create_volume(request: AnyRequest, data: JSONBody[VolumeCreate]) -> VolumeView:
     """Make a volume, empty."""
     check_administrator(request)
