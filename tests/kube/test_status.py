@@ -151,6 +151,12 @@ CASES: list[tuple[str, dict[str, Any], type[TaskObservation], str]] = [
         'The command cannot be started: exec: "pythn": not found.',
     ),
     (
+        "no python3 for the agent",
+        failed(128, reason="StartError", message='exec: "python3": not found in $PATH'),
+        TaskEnded,
+        "not found in $PATH. Seafloor's agent, which starts it, needs a python3 in the image.",
+    ),
+    (
         "out of memory",
         failed(137, reason="OOMKilled"),
         TaskEnded,

@@ -1,4 +1,7 @@
-"""The agent as one file that any Python 3.8+ runs. Not part of that file."""
+"""The agent as one file that any Python 3.8+ runs. Not part of that file.
+
+``python -m seafloor.agent.bundle FILE`` writes it, for a container that brings it into a pod.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import importlib.util
 import io
 import os
 import secrets
+import sys
 import zipfile
 from pathlib import Path
 from typing import Final
@@ -47,6 +51,18 @@ def build_agent(cache_dir: Path) -> Path:
     return path
 
 
+def write_agent(path: Path) -> None:
+    """Write the agent's file to a path, readable by whatever user runs it; whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    part.write_bytes(_archive())
+    part.chmod(0o644)
+    os.replace(part, path)
+
+
 def _archive() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -71,3 +87,7 @@ def _compiled(source: bytes, name: str) -> bytes:
     code = compile(source, name, "exec", dont_inherit=True)
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little")
     return header + importlib.util.source_hash(source) + marshal.dumps(code)
+
+
+if __name__ == "__main__":
+    write_agent(Path(sys.argv[1]))

@@ -1,10 +1,13 @@
 """The agent's command line::
 
     agent.pyz exec|ship --task-dir DIR [--lock-fd N] [--ready-fd N]
+    agent.pyz pod --folder DIR --api-path PATH --attempt N --task NAME [--timeout-s S]
+        [--grace-s S] [--message FILE] -- COMMAND…
 
-Exit codes: 0 all was done and delivered; 1 the task's folder cannot be used; 2 wrong arguments;
-3 another agent has the task; 4 the task was started before; 5 the rest is to be delivered later.
-How the command ended stands in ``exit.json``, never in the exit code.
+Exit codes of the first: 0 all was done and delivered; 1 the task's folder cannot be used; 2 wrong
+arguments; 3 another agent has the task; 4 the task was started before; 5 the rest is to be
+delivered later. How the command ended stands in ``exit.json``, never in the exit code. That of
+``pod`` is the command's, or one of these when there was none.
 """
 
 from __future__ import annotations
@@ -27,8 +30,11 @@ class _WrongArguments(Exception):
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the agent; return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["pod"]:
+        return _pod(given[1:])
     try:
-        verb, options = _parse(sys.argv[1:] if arguments is None else arguments)
+        verb, options = _parse(given)
         folder = TaskFolder(options["--task-dir"])
         lock_fd = _descriptor(options, "--lock-fd")
         ready_fd = _descriptor(options, "--ready-fd")
@@ -42,6 +48,35 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return _say(1, str(error))
     except OSError as error:
         return _say(1, "{}: {}".format(error.filename or folder.path, error.strerror))
+
+
+def _pod(arguments: List[str]) -> int:
+    from .execute import AlreadyStarted
+    from .pod import PodTask, run_pod
+
+    try:
+        split = arguments.index("--")
+        said = dict(zip(arguments[:split:2], arguments[1:split:2]))  # noqa: B905  # 3.8 has no strict
+        pod = PodTask(
+            folder=said["--folder"],
+            api_path=said["--api-path"],
+            attempt=int(said["--attempt"]),
+            task=said["--task"],
+            timeout_s=float(said["--timeout-s"]) if "--timeout-s" in said else None,
+            grace_s=float(said.get("--grace-s", "10")),
+            message=said.get("--message", "/dev/termination-log"),
+            command=arguments[split + 1 :],
+        )
+    except (ValueError, KeyError) as error:
+        return _say(2, "wrong arguments: {}".format(error))
+    try:
+        return run_pod(pod, dict(os.environ))  # what the container gives is the command's
+    except BadTask as error:
+        return _say(1, str(error))
+    except AlreadyStarted as error:
+        return _say(4, str(error))
+    except OSError as error:
+        return _say(1, "{}: {}".format(error.filename or pod.folder, error.strerror))
 
 
 def _execute(folder: TaskFolder, ready_fd: Optional[int]) -> int:

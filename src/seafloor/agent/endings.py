@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any, Dict, NamedTuple, Optional, Union
 
-STOPPED, TIMED_OUT, MEMORY = "stopped", "timed out", "memory"
+STOPPED, TIMED_OUT, MEMORY, POD_ENDED = "stopped", "timed out", "memory", "pod ended"
 
 
 class Ending(NamedTuple):
@@ -34,7 +34,8 @@ def ending_of(
 
     Args:
         status: As ``waitpid`` gave it.
-        cause: STOPPED, TIMED_OUT or MEMORY when the agent set out to end it; None otherwise.
+        cause: STOPPED, TIMED_OUT, MEMORY or POD_ENDED when the agent set out to end it; None
+            otherwise.
         command: What was started.
         limit: Of time or memory, for the user.
     """
@@ -47,6 +48,8 @@ def ending_of(
         reason = "The command ran longer than its timeout of {} and was ended ({}).".format(
             limit, how
         )
+    elif cause == POD_ENDED and exit_code != 0:
+        reason = "The pod was told to end, and the command with it; it ended {}.".format(how)
     elif cause == STOPPED and exit_code != 0:
         reason = "Stopped as asked; the command ended {}.".format(how)
     else:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .capture import Capture
 from .child import CannotMount, CannotStart, Command, Pipes, start
@@ -33,6 +33,21 @@ class AlreadyStarted(Exception):
     """An agent has had this task before: a command is never started twice."""
 
 
+class Means(NamedTuple):
+    """What whoever runs an agent may want of it beside.
+
+    Args:
+        note_ending: Told how the command ended, before the rest is delivered.
+        receipts: Reported with the start: what was localised, by its folder.
+    """
+
+    note_ending: Optional[Callable[[Ending], None]] = None
+    receipts: Optional[Dict[str, Any]] = None
+
+
+_NO_MEANS = Means()
+
+
 class _Parts(NamedTuple):
     """What an execution works with."""
 
@@ -40,13 +55,15 @@ class _Parts(NamedTuple):
     task: Task
     spool: Spool
     signals: Signals
+    means: Means
 
 
-def execute(folder: TaskFolder, *, ready_fd: Optional[int]) -> None:
+def execute(folder: TaskFolder, *, ready_fd: Optional[int], means: Means = _NO_MEANS) -> None:
     """Run the task of a folder, whose lock this process holds.
 
     Args:
         ready_fd: Gets a byte once the task is certain to be found again, and is closed.
+        means: What else is wanted.
 
     Raises:
         BadTask: there is no task in the folder.
@@ -57,7 +74,7 @@ def execute(folder: TaskFolder, *, ready_fd: Optional[int]) -> None:
     task = read_task(folder)
     if folder.has(AGENT_FILE):
         raise AlreadyStarted("an agent has had the task in {} before".format(folder.path))
-    parts = _Parts(folder, task, Spool(folder.spool), Signals())
+    parts = _Parts(folder, task, Spool(folder.spool), Signals(), means)
     folder.reserve_ending()
     _note_agent(folder, None)
     if ready_fd is not None:
@@ -71,7 +88,10 @@ def execute(folder: TaskFolder, *, ready_fd: Optional[int]) -> None:
     finally:
         if limits.group is not None:
             limits.group.remove()
-    delivery.finish(_note_ending(parts, ending))
+    ended = _note_ending(parts, ending)
+    if means.note_ending is not None:
+        means.note_ending(ending)
+    delivery.finish(ended)
 
 
 def _limits(parts: _Parts) -> Limits:
@@ -217,7 +237,10 @@ class _Delivery:
         self._signals = parts.signals
         self._shipping: "Shipping" = Shipping(parts.folder, parts.task, parts.spool)
         if started is not None:
-            self._shipping.command_started(time_ns=started[0], pid=started[1])
+            self._shipping.command_started(
+                time_ns=started[0], pid=started[1], receipts=parts.means.receipts
+            )
+        self._in_pod = parts.task.in_pod
         self._syncer = Syncer(parts.spool)
         self._syncer.start()
         self._spool = parts.spool
@@ -247,7 +270,8 @@ class _Delivery:
             raise self._given_up
 
     def _receive(self, number: int) -> bool:
-        if number in _ENDING_SIGNALS:
+        # A pod takes with it what is not delivered: there is the time until it is killed.
+        if number in _ENDING_SIGNALS and not self._in_pod:
             self._shipping.abandon()
         return True
 

@@ -13,6 +13,34 @@ _CPU_PERIOD_US = 100_000
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+class ContainerGroup:
+    """The control group (v2) of the container that this process is in, which the cluster limits."""
+
+    def __init__(self, path: str = _CGROUP_ROOT) -> None:
+        self._path = path
+
+    def killed_for_memory(self) -> bool:
+        """Whether the kernel killed one of its processes for want of memory."""
+        return _oom_kills(self._path) > 0
+
+    def shown_limit(self) -> str:
+        """How much memory there is, for the user."""
+        try:
+            with open(os.path.join(self._path, "memory.max"), encoding="ascii") as stream:
+                return "{:,} bytes".format(int(stream.read()))
+        except (OSError, ValueError):  # another version of groups, or no limit
+            return "its container"
+
+
+def _oom_kills(path: str) -> int:
+    try:
+        with open(os.path.join(path, "memory.events"), encoding="ascii") as stream:
+            counts = dict(line.split() for line in stream)
+    except OSError:  # no memory controller: only processors are limited
+        return 0
+    return int(counts.get("oom_kill", "0"))
+
+
 class ControlGroup:
     """A control group (v2) for one command.
 
@@ -30,12 +58,7 @@ class ControlGroup:
 
     def killed_for_memory(self) -> bool:
         """Whether the kernel killed one of its processes for want of memory."""
-        try:
-            with open(os.path.join(self.path, "memory.events"), encoding="ascii") as stream:
-                counts = dict(line.split() for line in stream)
-        except FileNotFoundError:  # no memory controller: only processors are limited
-            return False
-        return int(counts.get("oom_kill", "0")) > 0
+        return _oom_kills(self.path) > 0
 
     def remove(self) -> None:
         """Remove it; a group that still has processes stays."""

@@ -59,9 +59,13 @@ class Shipping:
         self._abandoned = threading.Event()
         self._shipped_fd: Optional[int] = None
 
-    def command_started(self, *, time_ns: int, pid: int) -> None:
-        """Have the start reported: when (UTC), and as which process."""
+    def command_started(
+        self, *, time_ns: int, pid: int, receipts: Optional[Dict[str, Any]] = None
+    ) -> None:
+        """Have the start reported: when (UTC), as which process, and what code it has."""
         self._start_report = {"time_ns": time_ns, "pid": pid, "host": os.uname().nodename}
+        if receipts:
+            self._start_report["receipts"] = receipts
 
     def written(self) -> None:
         """Be told that the spool has grown."""

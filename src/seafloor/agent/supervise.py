@@ -8,9 +8,9 @@ import time
 from typing import Callable, List, NamedTuple, Optional
 
 from .capture import Capture
-from .endings import MEMORY, STOPPED, TIMED_OUT, Ending, ending_of
+from .endings import MEMORY, POD_ENDED, STOPPED, TIMED_OUT, Ending, ending_of
 from .folder import TaskFolder
-from .limits import Limits, used_bytes
+from .limits import ContainerGroup, Limits, used_bytes
 from .processes import kill_session, session_members, signal_group
 from .spool import Spool
 from .task import Task
@@ -98,7 +98,9 @@ class Supervisor:
                 self._look(now_s)
         self._drain(capture)
         group = self._limits.group
-        if group is not None and group.killed_for_memory():
+        if (group is not None and group.killed_for_memory()) or (
+            self._task.in_pod and self._was_killed() and ContainerGroup().killed_for_memory()
+        ):
             self._cause = MEMORY
         return ending_of(
             self._status, cause=self._cause, command=self._task.command, limit=self._limit()
@@ -111,6 +113,8 @@ class Supervisor:
         self._terms += number == signal.SIGTERM
         if self._terms > 1:
             self._kill()
+        elif number == signal.SIGTERM and self._task.in_pod:
+            self._end(self._cause or POD_ENDED, time.monotonic())
         else:
             signal_group(self._pid, number)
         return True
@@ -189,7 +193,17 @@ class Supervisor:
     def _nothing_to_await(self) -> bool:
         return self._kill_due_s is None or not session_members(self._pid)
 
+    def _was_killed(self) -> bool:
+        """Whether it was ended by SIGKILL, or a shell says so of what it ran."""
+        if self._status is None:
+            return False
+        if os.WIFSIGNALED(self._status):
+            return os.WTERMSIG(self._status) == signal.SIGKILL
+        return os.WEXITSTATUS(self._status) == 128 + signal.SIGKILL
+
     def _limit(self) -> str:
         if self._cause == TIMED_OUT:
             return "{:g} s".format(self._task.timeout_s or 0)
+        if self._task.in_pod:
+            return ContainerGroup().shown_limit()
         return "{:,} bytes".format(self._task.memory_bytes or 0)

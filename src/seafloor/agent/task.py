@@ -49,7 +49,7 @@ class Task:
             for them, empty when they are not to be at their paths; ``grace_s`` between SIGTERM
             and SIGKILL;
             ``sync_command``, which delivers what the client library left in ``sync_dir`` (``[]``:
-            there is none).
+            there is none); ``in_pod``, whether all of this ends with a pod (missing: it does not).
 
     Raises:
         BadTask: a field is missing or of the wrong type.
@@ -81,6 +81,7 @@ class Task:
         self.grace_s: float = _number(document, "grace_s") or 0.0
         self.sync_command: List[str] = _field(document, "sync_command", list)
         self.sync_dir: str = _field(document, "sync_dir", str)
+        self.in_pod: bool = document.get("in_pod") is True
 
     @property
     def attempt_path(self) -> str:

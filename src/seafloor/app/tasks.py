@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 
 from seafloor.app.clock import Clock
 from seafloor.app.wakeup import Wakeup
-from seafloor.domain.errors import Conflict, NotFound, StaleLease
+from seafloor.domain.code import Receipt
+from seafloor.domain.errors import Conflict, LimitExceeded, NotFound, StaleLease
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
 from seafloor.domain.specs import parse_experiment
@@ -17,6 +21,7 @@ from seafloor.stores.events.protocol import EventFileKey, EventFileStore
 from seafloor.stores.logs.protocol import LogKey, LogStore
 from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
 
+RECEIPTS_MAX: Final = 16
 _STARTED = (WorkloadState.PREPARING, WorkloadState.QUEUED)
 
 
@@ -97,6 +102,19 @@ class Tasks:
         if found.state.is_final:
             raise Conflict(f"The run is {found.state} already.")
         return found
+
+    async def keep_receipts(
+        self, workload_id: WorkloadId, attempt: int, receipts: Mapping[str, Receipt]
+    ) -> None:
+        """Keep what an agent found localised beside it; a repeat changes nothing.
+
+        Raises:
+            LimitExceeded: more than a run has.
+        """
+        await self._attempt(workload_id, attempt)
+        if len(receipts) > RECEIPTS_MAX:
+            raise LimitExceeded(f"An attempt has at most {RECEIPTS_MAX} receipts.")
+        await self._metadata.attempt_record(workload_id, attempt, receipts=receipts)
 
     async def started(
         self, workload_id: WorkloadId, attempt: int, *, time_ns: int, claim: Claim | None = None

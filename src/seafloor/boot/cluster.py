@@ -118,7 +118,7 @@ async def _checks(cluster: Cluster, policy: Policy) -> list[StoreCheck]:
         else:
             found.append(StoreCheck(name, "ok", "all rights that runs need"))
     if policy.images.seafloor is None:
-        said = "the policy names no image of Seafloor: snapshots and archives have no way into pods"
+        said = "the policy names no image of Seafloor: no logs and outputs of pods come"
         found.append(StoreCheck("cluster: image", "warn", said, "Set `images.seafloor`."))
     return found
 

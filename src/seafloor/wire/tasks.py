@@ -5,15 +5,22 @@ from __future__ import annotations
 import msgspec
 
 from seafloor.domain.bounds import Count, TimeNs
+from seafloor.domain.code import Receipt
 from seafloor.domain.workloads import Ending
 
 
 class TaskStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST …/attempts/{n}/tasks/{task}/start``: the command was started."""
+    """``POST …/attempts/{n}/tasks/{task}/start``: the command was started.
+
+    Args:
+        receipts: Of its code, by folder, when it was localised where the command runs; fields of a
+            receipt that this version does not know are ignored.
+    """
 
     time_ns: TimeNs
     pid: Count = 0
     host: str = ""
+    receipts: dict[str, Receipt] = {}
 
 
 class TaskEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -14,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from tests.kube.cluster.cluster_world import (
@@ -32,6 +35,9 @@ from tests.services._service import Service
 from live_server import LiveServer, wait_for
 from seafloor.boot.cluster import check_cluster
 from seafloor.boot.settings import load
+from seafloor.launch.kubernetes.observed import Pod
+from seafloor.launch.kubernetes.status import observation_of
+from seafloor.launch.protocol import TaskEnded
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -54,7 +60,8 @@ def namespace(config: str) -> Iterator[Namespace]:
 @pytest.fixture
 def server(config: str, namespace: Namespace, tmp_path: Path) -> Iterator[LiveServer]:
     policy = tmp_path / "policy.yaml"
-    policy.write_text(json.dumps({**POLICY, "namespaces": [namespace.name]}))
+    images = {**POLICY["images"], "seafloor": IMAGE}
+    policy.write_text(json.dumps({**POLICY, "images": images, "namespaces": [namespace.name]}))
     made = LiveServer(
         tmp_path / "data",
         env={
@@ -191,6 +198,55 @@ def test_doctor__with_an_account_without_rights__says_which(
     state, said = checks(str(away))["cluster"]
     assert state == "fail"
     assert "does not answer" in said
+
+
+def test_run__with_the_agent__delivers_log_outputs_and_receipt(
+    server: LiveServer, namespace: Namespace, tmp_path: Path
+) -> None:
+    """The containers of the pod are started here, as a kubelet would, in folders of the test."""
+    script = 'echo "as $SEAFLOOR_RUN_ID"; echo 7 > "$SEAFLOOR_OUTPUT_DIR/model"; exit 3'
+    run_id = server.launch(script)["id"]
+    pod = pod_of(namespace, run_id)
+    spec = pod["spec"]
+    (init,), (main,) = spec["initContainers"], spec["containers"]
+    folder = tmp_path / "agent"
+    folder.mkdir(mode=0o777)
+    code = tmp_path / "code"
+    code.mkdir()
+    receipt = {"format_version": 2, "kind": "git", "url": "https://g/j.git", "files": 1}
+    receipt |= {"folder": "job", "commit": "1" * 40, "size_bytes": 2, "duration_s": 0.1}
+    (code / ".receipt.json").write_text(json.dumps(receipt))
+
+    def here(words: list[str]) -> list[str]:
+        return [word.replace("/seafloor/agent", str(folder)).replace("$$", "$") for word in words]
+
+    variables = {
+        one["name"]: here([one["value"]])[0] for one in main["env"] if one.get("value") is not None
+    }
+    subprocess.run([sys.executable, *here(init["command"])[1:]], check=True)
+    message = tmp_path / "termination-log"
+    command = here(main["command"])
+    at = command.index("--")
+    command[at:at] = ["--message", str(message)]
+    done = subprocess.run(
+        [sys.executable, *command[1:]],
+        env={"PATH": os.environ["PATH"], **variables, "SEAFLOOR_CODE_DIR": str(code)},
+        check=False,
+        cwd=code,
+    )
+    assert done.returncode == 3
+    found = server.wait_state(run_id, "failed")
+    assert [line["text"] for line in server.log_lines(run_id, stream="out")] == [f"as {run_id}"]
+    (attempt,) = server.get(f"/api/v1/runs/{run_id}/attempts")["items"]
+    assert attempt["receipts"]["job"]["commit"] == "1" * 40
+    assert found["attempt"] == 1
+    files = server.get(f"/api/v1/runs/{run_id}/artifacts")["items"]
+    assert [one["path"] for one in files] == ["model"]
+    # The cluster says the same, should the server have been away.
+    status = ended(3, message=message.read_text())
+    seen = observation_of(msgspec.convert({**pod, "status": status}, Pod))
+    assert isinstance(seen, TaskEnded)
+    assert seen.ending.exit_code == 3
 
 
 class Births(threading.Thread):

@@ -69,6 +69,8 @@ async def task_started(
     app = application_of(request)
     workload_id = await _own(request, app, run_id)
     check_slug(task, field="task")
+    if data.receipts:
+        await app.tasks.keep_receipts(workload_id, attempt, data.receipts)
     found = await app.tasks.started(workload_id, attempt, time_ns=data.time_ns)
     return Accepted(found.state)
 

@@ -47,6 +47,10 @@ _TOKENS: Final = ("SEAFLOOR_TOKEN", "MLFLOW_TRACKING_TOKEN")
 _QUOTA: Final = "exceeded quota"
 _QUOTA_RETRY_S: Final = 20.0
 _RELEASE_AGAIN_S: Final = 60.0
+_NO_AGENT: Final = (
+    "the policy names no image of Seafloor, so that the run has no agent and its log stays with "
+    "its pod"
+)
 _DELETED: Final = (
     "The pod is gone: somebody deleted it, or its node; so nobody can say how the command ended."
 )
@@ -144,7 +148,7 @@ class KubernetesLauncher:
         name, _, _ = reference.partition("@")
         return bool({reference, name} & self._policy.environments.keys())
 
-    async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:  # noqa: ARG002  # the protocol's; a pod prepares itself
+    async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:
         """Check that a pod can be made of it; the rest the pod does itself.
 
         Raises:
@@ -152,6 +156,8 @@ class KubernetesLauncher:
         """
         begun_s = time.monotonic()
         self._render(launch, None)
+        if self._policy.images.seafloor is None:
+            progress(_NO_AGENT)
         return Prepared(None, None, time.monotonic() - begun_s, here=False)
 
     async def start(self, launch: TaskLaunch) -> None:

@@ -12,7 +12,8 @@ import msgspec
 from seafloor.domain.cluster_specs import task_names
 from seafloor.domain.specs import ExperimentSpec, ResourcesSpec, TaskSpec
 from seafloor.launch.kubernetes import rules
-from seafloor.launch.kubernetes.identity import Identity
+from seafloor.launch.kubernetes.agent_volume import agent_command, agent_parts
+from seafloor.launch.kubernetes.identity import Identity, Start
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import task_object_name
 from seafloor.launch.kubernetes.pod import MAIN, PodTask, pod_spec
@@ -22,6 +23,8 @@ from seafloor.launch.kubernetes.services import PROTOCOL
 
 TORCH_PORT: Final = 29500
 TENSORFLOW_PORT: Final = 2222
+_LAST_LINES: Final = "FallbackToLogsOnError"
+_BEYOND_TIMEOUT_S: Final = 1800
 _FIRST: Final = ("master", "chief")
 _APART: Final = frozenset({"ps", "evaluator"})
 """Roles that take no part in torch's world."""
@@ -65,10 +68,16 @@ def run_manifests(
             command=spec.command,
             resources=spec.resources,
             environment=spec.environment,
-            env={} if request.start is None else request.start.env,
             pod=common,
         )
-        yield _pod(identity, policy, identity.base, MAIN, pod_spec(request, policy, task))
+        if request.start is not None:
+            task = _started(task, request.start, policy, timeout_s=timeout_s)
+        made = pod_spec(request, policy, task)
+        if request.start is not None:
+            # Why a preparation failed is in what it printed last.
+            for container in made.get("initContainers", ()):
+                container["terminationMessagePolicy"] = _LAST_LINES
+        yield _pod(identity, policy, identity.base, MAIN, made)
         return
     members = _members(spec.tasks)
     rules.count(
@@ -92,6 +101,26 @@ def run_manifests(
         yield _pod(
             identity, policy, name, member.name, pod_spec(request, policy, task), member.role
         )
+
+
+def _started(task: PodTask, start: Start, policy: Policy, *, timeout_s: float | None) -> PodTask:
+    """A task that a server starts: with the agent, where the policy has an image that brings it."""
+    env = {**task.env, **start.env}
+    container: Manifest = {"terminationMessagePolicy": _LAST_LINES}
+    if policy.images.seafloor is None:
+        return msgspec.structs.replace(task, env=env, container=container)
+    pod = dict(task.pod)
+    if timeout_s is not None:
+        # The agent ends the command and delivers; this is for a pod that has no living agent.
+        pod["activeDeadlineSeconds"] += _BEYOND_TIMEOUT_S
+    return msgspec.structs.replace(
+        task,
+        command=agent_command(task.command, start, task=MAIN, timeout_s=timeout_s),
+        extra=agent_parts(policy),
+        env=env,
+        container=container,
+        pod=pod,
+    )
 
 
 def _pod(

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from seafloor.domain.workloads import Ending
+from seafloor.launch.kubernetes.agent_volume import AGENT_CONTAINER
 from seafloor.launch.kubernetes.code_volume import CODE_CONTAINER, GIT_CONTAINER
 from seafloor.launch.kubernetes.observed import (
     Condition,
@@ -37,7 +38,7 @@ _PREPARING: Final = {
     GIT_CONTAINER: "Fetching the code",
     CODE_CONTAINER: "Fetching the code",
     "kernel-fetch": "Fetching the environment",
-    "agent": "Bringing Seafloor's agent",
+    AGENT_CONTAINER: "Bringing Seafloor's agent",
 }
 _GONE_FOR_GOOD: Final = re.compile(
     r"not ?found|does not exist|manifest unknown|name unknown|invalid reference|unauthorized",
@@ -60,6 +61,7 @@ _INTERRUPTIONS: Final = {
 }
 """Reasons of a pod, or of its condition ``DisruptionTarget``, that are no fault of the command."""
 
+_PYTHON_HINT: Final = " Seafloor's agent, which starts it, needs a python3 in the image."
 _REFUSED_BY_NODE: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "NodePorts")
 _SHORTAGE: Final = re.compile(r"Insufficient ([\w./-]*\w)")
 
@@ -171,17 +173,26 @@ def _init_failure(container: ContainerStatus, ended: Terminated) -> str:
 def _main_ended(pod: Pod, ended: Terminated) -> TaskEnded:
     word = _agent_word(ended.message)
     if word is not None:
-        return TaskEnded(word.ending, delivered=True)
+        return TaskEnded(_with_loss(word), delivered=True)
     if ended.reason == "OOMKilled":
         limit = _limit(pod, "memory")
         reason = f"The command used more memory than its limit{limit} and was killed."
         return _ending(Ending(reason, signal="SIGKILL", memory_exceeded=True))
     if ended.reason in ("ContainerCannotRun", "StartError"):
-        return _never(_sentence("The command cannot be started", ended.message))
+        hint = _PYTHON_HINT if "python3" in ended.message else ""
+        return _never(_sentence("The command cannot be started", ended.message) + hint)
     number = ended.signal or (ended.exit_code - 128 if ended.exit_code > 128 else 0)
     if number in _SIGNALS:
         return _ending(Ending(signal=_SIGNALS[number]))
     return _ending(Ending(exit_code=ended.exit_code))
+
+
+def _with_loss(word: AgentWord) -> Ending:
+    if word.delivered:
+        return word.ending
+    said = f"{word.ending.reason} " if word.ending.reason else ""
+    reason = f"{said}The pod ended before all it had was delivered: logs or outputs may be missing."
+    return msgspec.structs.replace(word.ending, reason=reason)
 
 
 def _agent_word(message: str) -> AgentWord | None:

@@ -1,0 +1,176 @@
+"""The agent as the first process of a pod's container: any user, its variables, one message."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_world import PATH, RUN_ID, wait_until
+from seafloor.agent.bundle import write_agent
+from seafloor.testing.task_receiver import TaskReceiver
+
+STDOUT = 0
+RECEIPT = {"format_version": 2, "kind": "git", "folder": "job", "files": 1, "size_bytes": 2}
+
+
+class Container:
+    """What a kubelet would start."""
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        server = json.loads((folder / "server.json").read_bytes())
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.agent = folder / "agent"
+        self.agent.mkdir(mode=0o777)
+        self.message = folder / "termination-log"
+        self.message.touch()
+        self.code = folder / "code"
+        self.code.mkdir()
+        (self.code / ".receipt.json").write_text(json.dumps(RECEIPT))
+        write_agent(self.agent / "agent.pyz")
+        self.env = {
+            "PATH": PATH,
+            "HOME": "/tmp",
+            "SEAFLOOR_URL": server["url"],
+            "SEAFLOOR_CODE_DIR": str(self.code),
+            "SEAFLOOR_OUTPUT_DIR": str(self.agent / "output"),
+            "TEAM_SECRET": "from-a-secret",
+            **env,
+        }
+
+    def start(self, *command: str, **options: str) -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-I", "-S", str(self.agent / "agent.pyz"), "pod"]
+        given = {
+            "--folder": str(self.agent),
+            "--api-path": f"/api/v1/runs/{RUN_ID}",
+            "--attempt": "1",
+            "--task": "main",
+            "--message": str(self.message),
+            **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+        }
+        for name, value in given.items():
+            arguments += [name, value]
+        started = subprocess.Popen(
+            [*arguments, "--", *command],
+            env=self.env,
+            cwd=self.code,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.processes.append(started)
+        return started
+
+    def close(self) -> None:
+        """End what a failed test left."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def said(self) -> dict[str, Any]:
+        return json.loads(self.message.read_bytes())
+
+
+@pytest.fixture
+def container(tmp_path: Path, receiver: TaskReceiver) -> Iterator[Container]:
+    made = Container(tmp_path)
+    yield made
+    made.close()
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    _, errors = process.communicate(timeout=60)
+    assert errors == b""
+    return process.returncode
+
+
+def test_pod__command_with_the_containers_variables__is_delivered_whole(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    script = 'pwd; echo "$TEAM_SECRET"; echo 7 > "$SEAFLOOR_OUTPUT_DIR/model"; exit 3'
+    code = ended(container.start("/bin/sh", "-c", script))
+    received = receiver.run(RUN_ID)
+    assert code == 3
+    assert received.printed(STDOUT) == f"{container.code}\nfrom-a-secret\n".encode()
+    assert received.artifacts["model"] == b"7\n"
+    (start,) = received.starts
+    assert start["receipts"] == {"job": RECEIPT}
+    (end,) = received.ends
+    assert end["ending"]["exit_code"] == 3
+    said = container.said()
+    assert (said["seafloor_agent"], said["delivered"]) == (1, True)
+    assert said["ending"]["exit_code"] == 3
+
+
+def test_pod__server_away_when_the_command_ends__waits_and_says_how_it_ended(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    receiver.trouble = lambda _: (503, {"code": "store_unavailable", "message": "Away."})
+    process = container.start("/bin/sh", "-c", "echo kept")
+    wait_until(lambda: container.message.read_bytes()[-1:] == b"}", what="the message")
+    said = container.said()
+    assert (said["ending"]["exit_code"], said["delivered"]) == (0, False)
+    assert process.poll() is None
+    receiver.trouble = lambda _: None
+    assert ended(process) == 0
+    assert receiver.run(RUN_ID).printed(STDOUT) == b"kept\n"
+    assert container.said()["delivered"] is True
+
+
+def test_pod__told_to_end__ends_the_command_and_delivers_all_the_same(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    process = container.start("/bin/sh", "-c", "echo ready; exec sleep 600", grace_s="20")
+    wait_until(lambda: b"ready" in receiver.run(RUN_ID).printed(STDOUT), what="the command")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # some runtimes repeat themselves
+    code = ended(process)
+    (end,) = receiver.run(RUN_ID).ends
+    assert "The pod was told to end" in end["ending"]["reason"]
+    assert code in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+    assert container.said()["delivered"] is True
+
+
+def test_pod__command_takes_too_long__is_ended_by_the_agent(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    ended(container.start("sleep", "600", timeout_s="0.2"))
+    (end,) = receiver.run(RUN_ID).ends
+    assert end["ending"]["timed_out"]
+
+
+def test_pod__no_receipt_no_message_file__runs_all_the_same(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    (container.code / ".receipt.json").unlink()
+    code = ended(container.start("true", message="/nonexistent/termination-log"))
+    assert code == 0
+    (start,) = receiver.run(RUN_ID).starts
+    assert "receipts" not in start
+
+
+@pytest.mark.parametrize("missing", ["--folder", "--attempt"])
+def test_pod__wrong_arguments__are_said(
+    tmp_path: Path, receiver: TaskReceiver, missing: str
+) -> None:
+    write_agent(tmp_path / "agent.pyz")
+    given = {"--folder": str(tmp_path), "--api-path": "/a", "--attempt": "1", "--task": "main"}
+    given.pop(missing)
+    arguments = [word for pair in given.items() for word in pair]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "agent.pyz"), "pod", *arguments, "--", "true"],
+        capture_output=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert done.returncode == 2
+    assert missing in done.stderr.decode()
