@@ -15,7 +15,7 @@ import pytest
 
 from agent_world import PATH, RUN_ID, wait_until
 from seafloor.agent.bundle import write_agent
-from seafloor.testing.task_receiver import TaskReceiver
+from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
 
 STDOUT = 0
 RECEIPT = {"format_version": 2, "kind": "git", "folder": "job", "files": 1, "size_bytes": 2}
@@ -124,6 +124,22 @@ def test_pod__server_away_when_the_command_ends__waits_and_says_how_it_ended(
     assert ended(process) == 0
     assert receiver.run(RUN_ID).printed(STDOUT) == b"kept\n"
     assert container.said()["delivered"] is True
+
+
+def test_pod__receipt_is_not_taken__is_started_all_the_same_and_says_so(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    def trouble(delivery: Delivery) -> Reply | None:
+        if b"receipts" in delivery.body and delivery.path.endswith("/start"):
+            return 400, {"code": "invalid_value", "message": "No receipt."}
+        return None
+
+    receiver.trouble = trouble
+    assert ended(container.start("true")) == 0
+    received = receiver.run(RUN_ID)
+    (start,) = received.starts
+    assert "receipts" not in start
+    assert any("receipt" in sentence for sentence in received.said())
 
 
 def test_pod__told_to_end__ends_the_command_and_delivers_all_the_same(

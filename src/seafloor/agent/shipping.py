@@ -8,7 +8,6 @@ import random
 import struct
 import threading
 import time
-from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional
 
 from . import client_spool
@@ -123,11 +122,21 @@ class Shipping:
             self._events_due_s = time.monotonic() + EVENTS_INTERVAL_S
 
     def _report_start(self) -> None:
-        if self._start_report is not None:
+        report = self._start_report
+        if report is None:
+            return
+        try:
+            self._post("/start", report)
+        except Refused as error:
+            if "receipts" in report:
+                # Whoever localised wrote what this server does not take; the start is one all the
+                # same.
+                self._spool.say("The receipt of the code was not kept: {}".format(error.message))
+                self._start_report = {k: v for k, v in report.items() if k != "receipts"}
+                self._report_start()
+                return
             # A refusal says that the attempt is over already: the server knows better.
-            with suppress(Refused):
-                self._post("/start", self._start_report)
-            self._start_report = None
+        self._start_report = None
 
     def _send_log(self, *, pieces_max: int) -> bool:
         before = self._log.offset

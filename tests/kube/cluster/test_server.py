@@ -152,6 +152,31 @@ def test_run__code_cannot_be_fetched__fails_with_the_reason(
     assert "Started." not in said
 
 
+def test_objects__of_a_run_that_nobody_knows__are_removed_and_others_are_not(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = server.launch("python train.py")["id"]
+    pod = pod_of(namespace, run_id)
+    labels = {**pod["metadata"]["labels"], "seafloor/id": "f" * 32}
+    stranger = {"metadata": {"name": "unknown", "labels": labels}}
+    elsewhere = {**labels, "seafloor/place": "another-installation"}
+    kept = {"metadata": {"name": "not-ours", "labels": elsewhere}}
+    for made in (stranger, kept):
+        namespace.kubernetes.call("POST", f"{namespace.path}/configmaps", made)
+    spec = {"containers": [{"name": "main", "image": IMAGE}]}
+    namespace.kubernetes.call("POST", f"{namespace.path}/pods", {**stranger, "spec": spec})
+    wait_for(
+        lambda: (
+            {one["metadata"]["name"] for one in namespace.all("configmaps")}
+            == {pod["metadata"]["name"], "not-ours"}
+            and len(namespace.all("pods")) == 1
+        ),
+        timeout_s=60,
+        what="the stranger to go",
+    )
+    assert pod_of(namespace, run_id)["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
 def test_submission__that_the_policy_forbids__is_refused_with_the_rule(
     server: LiveServer, namespace: Namespace
 ) -> None:
@@ -214,7 +239,13 @@ def test_run__with_the_agent__delivers_log_outputs_and_receipt(
     code = tmp_path / "code"
     code.mkdir()
     receipt = {"format_version": 2, "kind": "git", "url": "https://g/j.git", "files": 1}
-    receipt |= {"folder": "job", "commit": "1" * 40, "size_bytes": 2, "duration_s": 0.1}
+    receipt |= {
+        "folder": "job",
+        "commit": "1" * 40,
+        "size_bytes": 2,
+        "duration_s": 0.1,
+        "cached": False,
+    }
     (code / ".receipt.json").write_text(json.dumps(receipt))
 
     def here(words: list[str]) -> list[str]:
