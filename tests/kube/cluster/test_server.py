@@ -171,7 +171,7 @@ def test_objects__of_a_run_that_nobody_knows__are_removed_and_others_are_not(
             == {pod["metadata"]["name"], "not-ours"}
             and len(namespace.all("pods")) == 1
         ),
-        timeout_s=60,
+        timeout_s=150,  # what was released is looked at again after a while
         what="the stranger to go",
     )
     assert pod_of(namespace, run_id)["metadata"]["uid"] == pod["metadata"]["uid"]

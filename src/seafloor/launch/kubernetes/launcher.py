@@ -46,7 +46,7 @@ TOKEN_KEY: Final = "token"  # noqa: S105  # the name of an entry
 _TOKENS: Final = ("SEAFLOOR_TOKEN", "MLFLOW_TRACKING_TOKEN")
 _QUOTA: Final = "exceeded quota"
 _QUOTA_RETRY_S: Final = 20.0
-_RELEASE_AGAIN_S: Final = 60.0
+_RELEASE_AGAIN_S: Final = 20.0
 _NO_AGENT: Final = (
     "the policy names no image of Seafloor, so that the run has no agent and its log stays with "
     "its pod"
