@@ -181,6 +181,7 @@ NOTE = {"records": [{"key": "k", "step": 0, "time_ms": 0, "content": {"kind": "t
 RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/openapi.json"): Asked(READS),
     ("GET", "/api/v1/server"): Asked(ADMINISTRATES),
+    ("GET", "/metrics"): Asked(ADMINISTRATES),
     ("POST", "/api/v1/plans"): Asked(ADMINISTRATES, body={"spec": {"name": "x", "command": "y"}}),
     ("GET", "/api/v1/notebooks"): Asked(ADMINISTRATES),
     ("GET", "/api/v1/servings"): Asked(ADMINISTRATES),

@@ -15,10 +15,17 @@ from tests.kube.restricted import violations
 from tests.kube.schemas import VERSIONS, problems
 
 from seafloor.boot.settings import load
+from seafloor.http.routes import prometheus
 from seafloor.http.routes import server as routes
 from seafloor.launch.kubernetes.policy import read_policy
 
-SECRETS = {"seafloor-token", "seafloor-stores", "seafloor-object-store", "seafloor-tls"}
+SECRETS = {
+    "seafloor-token",
+    "seafloor-stores",
+    "seafloor-object-store",
+    "seafloor-tls",
+    "seafloor-metrics",
+}
 """What an administrator makes; docs/how-to/deploy-on-kubernetes.md."""
 
 OTHERS = {"ServiceMonitor"}
@@ -208,6 +215,20 @@ def test_servers__several__have_their_stores_elsewhere_and_go_one_by_one() -> No
     assert {"SEAFLOOR_STORES__METADATA", "SEAFLOOR_STORES__OBJECTS"} <= {
         one["name"] for one in container["env"]
     }
+
+
+def test_monitoring__what_it_reads__is_a_route_of_the_server_by_its_own_token() -> None:
+    monitor = of("everything", "ServiceMonitor")["spec"]
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["path"] in prometheus.metrics.paths
+    service = of("everything", "Service")
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (container,) = pod("everything")["spec"]["containers"]
+    sources = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
+    credentials = endpoint["authorization"]["credentials"]
+    assert sources["SEAFLOOR_SERVER__METRICS_TOKEN"] == credentials
+    assert sources["SEAFLOOR_SERVER__TOKEN"] != credentials
 
 
 def test_server__with_a_volume__is_alone_on_it() -> None:

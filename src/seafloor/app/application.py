@@ -32,6 +32,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         url: As clients and tasks know it.
         token: That clients present; empty: no authentication.
         settings: As in effect, secrets left out, each with its origin.
+        metrics_token: That reads ``/metrics`` and nothing else; empty: there is none.
         workspaces: Whether MLflow's clients work in one project, their workspace, each.
     """
 
@@ -43,6 +44,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     started_ns: int
     settings: Mapping[str, Any]
     workspaces: bool = False
+    metrics_token: str = ""
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ class ServerSettings:
         host: Address to listen on. Any but a loopback address needs ``token``.
         port: 0: the one of last time, or a free one.
         token: Static token that clients present; empty: no authentication (loopback only).
+        metrics_token: Static token that reads ``/metrics`` and nothing else; empty: there is none.
         url: What clients and tasks are told; empty: from host and port.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         workspaces: Whether projects are workspaces for MLflow's clients, which then see and reach
@@ -40,6 +41,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = PORT_DEFAULT
     token: str = dataclasses.field(default="", metadata={"secret": True})
+    metrics_token: str = dataclasses.field(default="", metadata={"secret": True})
     url: str = ""
     log_level: str = "info"
     workspaces: bool = False

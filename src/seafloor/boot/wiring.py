@@ -127,6 +127,7 @@ async def open_application(
                 started_ns=clock.now_ns(),
                 settings=settings.shown(),
                 workspaces=settings.server.workspaces,
+                metrics_token=settings.server.metrics_token,
             ),
             clock=clock,
             stores=stores,

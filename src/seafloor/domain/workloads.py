@@ -51,6 +51,7 @@ FINAL_STATES = frozenset(
         WorkloadState.LOST,
     }
 )
+LIVING_STATES = tuple(state for state in WorkloadState if state not in FINAL_STATES)
 
 _NEXT: dict[WorkloadState, frozenset[WorkloadState]] = {
     WorkloadState.QUEUED: frozenset(

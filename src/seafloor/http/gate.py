@@ -20,6 +20,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from seafloor.app.tokens import Administrator, Principal, Tokens
 from seafloor.domain.errors import Forbidden, InvalidValue, SeafloorError, Unauthenticated
 from seafloor.http.errors import STATUSES
+from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.wire.errors import ErrorBody
 
@@ -50,17 +51,21 @@ class Gate:
         token: What clients must present; empty: nobody is asked (a loopback server).
         url: The server's own address; pages from there may ask.
         tokens: Checks the tokens of tasks.
+        meter: Counts them.
 
     Attributes:
         stopping: Set by whoever runs the server when it is to stop: answers without an end, such
             as a followed log, end then.
     """
 
-    def __init__(self, inner: ASGIApp, *, token: str, url: str, tokens: Tokens) -> None:
+    def __init__(
+        self, inner: ASGIApp, *, token: str, url: str, tokens: Tokens, meter: RequestMeter
+    ) -> None:
         self._inner = inner
         self._token = token.encode()
         self._own = urlsplit(url).netloc
         self._tokens = tokens
+        self._meter = meter
         self._random = random.Random()  # noqa: S311  # ids of requests are no secrets
         self.stopping = asyncio.Event()
 
@@ -75,6 +80,7 @@ class Gate:
         if scope["path"].startswith(_PAGES_API):
             scope["path"] = "/api/" + scope["path"].removeprefix(_PAGES_API)
         begun = time.perf_counter()
+        self._meter.running += 1
         mark = f"{self._random.getrandbits(128):032x}"
         state = scope.setdefault("state", {})
         state["request_id"] = mark
@@ -101,12 +107,15 @@ class Gate:
                 else:
                     await self._inner(scope, receive, send_noting)
         finally:
+            duration_s = time.perf_counter() - begun
+            self._meter.running -= 1
+            self._meter.note(scope["path"], scope["method"], status, duration_s)
             _log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                duration_ms=round((time.perf_counter() - begun) * 1000, 2),
+                duration_ms=round(duration_s * 1000, 2),
                 request_id=mark,
             )
 

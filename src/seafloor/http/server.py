@@ -14,6 +14,7 @@ from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.http import errors
 from seafloor.http.gate import Gate
+from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.http.mlflow import otlp
 from seafloor.http.mlflow.metric_path import MetricPath
@@ -30,6 +31,7 @@ from seafloor.http.routes import (
     metric_batches,
     metrics,
     models,
+    prometheus,
     runs,
     server,
     snapshots,
@@ -85,10 +87,14 @@ def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Er
 
 def create_asgi(application: Application) -> Gate:
     """Make the ASGI application of the server."""
-    inner = MetricPath(create_framework(application), application)
-    inner = metric_batches.BatchPath(inner, application)
+    meter = RequestMeter()
+    framework = create_framework(application)
+    framework.state["meter"] = meter
+    inner = metric_batches.BatchPath(MetricPath(framework, application), application)
     identity = application.identity
-    return Gate(inner, token=identity.token, url=identity.url, tokens=application.tokens)
+    return Gate(
+        inner, token=identity.token, url=identity.url, tokens=application.tokens, meter=meter
+    )
 
 
 def create_framework(application: Application) -> Litestar:
@@ -121,6 +127,7 @@ def create_framework(application: Application) -> Litestar:
             openapi_document,
             server.health,
             server.version,
+            prometheus.metrics,
             page,
         ],
         openapi_config=None,

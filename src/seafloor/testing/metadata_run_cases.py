@@ -15,7 +15,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.ids import GitCommit, Sha256
 from seafloor.domain.models import DatasetInput, ModelMetric, ModelOutput
 from seafloor.domain.search import WorkloadQuery
-from seafloor.domain.workloads import Attempt, Event, WorkloadKind
+from seafloor.domain.workloads import LIVING_STATES, Attempt, Event, WorkloadKind
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.testing.metadata_cases import (
     FAILED,
@@ -151,6 +151,18 @@ class WorkloadCases(MetadataStoreCases):
         assert await store.workload_find("ffff") == ()
         assert await store.workload_find("%") == ()
         assert await store.workload_find("_") == ()
+
+    async def test_runs_living__of_some_that_ended_or_were_deleted__counts_the_others(
+        self, store: MetadataStore
+    ) -> None:
+        assert await store.runs_living() == dict.fromkeys(LIVING_STATES, 0)
+        for number in range(1, 5):
+            await create(store, launched(number))
+        await store.workload_set_deleted(run_id(4), deleted_ns=T0_NS)
+        await store.workload_transition(run_id(1), entering(PREPARING, QUEUED))
+        await store.workload_transition(run_id(2), entering(FAILED, QUEUED))
+        expected = dict.fromkeys(LIVING_STATES, 0)
+        assert await store.runs_living() == {**expected, QUEUED: 1, PREPARING: 1}
 
     async def test_workload_update__given_fields__others_stay(self, store: MetadataStore) -> None:
         made = await create(store, run(1))

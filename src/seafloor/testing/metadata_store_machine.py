@@ -366,6 +366,7 @@ class MetadataStoreMachine(RuleBasedStateMachine):
     def lists(self, lifecycle: Lifecycle) -> None:
         """Somebody lists all there is."""
         self._compare(lambda store: store.workload_find("0"))
+        self._compare(lambda store: store.runs_living())
         self._compare(lambda store: _experiments_sorted(store, lifecycle))
         self._compare(lambda store: store.environment_list(project=None))
         self._compare(lambda store: store.model_list([0, 1, 2], lifecycle=lifecycle))

@@ -708,6 +708,13 @@ class MetadataStore(
         """Answer when the store can read and write; StoreUnavailable otherwise (``/health``)."""
         ...
 
+    async def runs_living(self) -> dict[WorkloadState, int]:
+        """Count the runs that have not ended and are not deleted, by state; each has a number.
+
+        Cost: grows with how many these are, not with those that ended.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back what the store holds. Safe to repeat."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import StoreUnavailable
 from seafloor.domain.ids import Sha256
+from seafloor.domain.workloads import LIVING_STATES, WorkloadKind, WorkloadState
 from seafloor.stores.artifacts.memory import MemoryManifestStore
 from seafloor.stores.artifacts.protocol import IntentView
 from seafloor.stores.metadata.memory.attempts import MemoryAttempts
@@ -111,6 +112,15 @@ class MemoryMetadataStore(
         """See ``MetadataStore``."""
         if self._closed:
             raise StoreUnavailable("The store is closed.")
+
+    async def runs_living(self) -> dict[WorkloadState, int]:
+        """See ``MetadataStore``."""
+        found = [
+            rows.workload.state
+            for rows in self._rows.workloads.values()
+            if rows.workload.kind is WorkloadKind.RUN and rows.workload.deleted_ns is None
+        ]
+        return {state: found.count(state) for state in LIVING_STATES}
 
     async def close(self) -> None:
         """See ``MetadataStore``."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
+from seafloor.domain.workloads import LIVING_STATES, WorkloadKind, WorkloadState
+from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.attempts import SqlAttempts
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.environments import SqlEnvironments
@@ -16,6 +18,16 @@ from seafloor.stores.metadata.sql.projects import SqlProjects
 from seafloor.stores.metadata.sql.traces import SqlTraces
 from seafloor.stores.metadata.sql.volumes import SqlVolumes
 from seafloor.stores.metadata.sql.workloads import SqlWorkloads
+
+_LIVING = (
+    select(tables.workload.c.state, func.count().label("runs"))
+    .where(
+        tables.workload.c.kind == WorkloadKind.RUN.value,
+        tables.workload.c.state.in_([state.value for state in LIVING_STATES]),
+        tables.workload.c.deleted_ns.is_(None),
+    )
+    .group_by(tables.workload.c.state)
+)
 
 
 class SqlMetadataStore(
@@ -45,6 +57,12 @@ class SqlMetadataStore(
         """See ``MetadataStore``: one read, and one write that changes nothing."""
         await self._database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
         await self._database.write(lambda _: None)
+
+    async def runs_living(self) -> dict[WorkloadState, int]:
+        """See ``MetadataStore``."""
+        rows = await self._database.read(lambda connection: connection.execute(_LIVING).all())
+        found: dict[str, int] = {row.state: row.runs for row in rows}
+        return {state: found.get(state, 0) for state in LIVING_STATES}
 
     async def close(self) -> None:
         """See ``MetadataStore``."""
