@@ -17,14 +17,15 @@ from tests.kube.schemas import VERSIONS, problems
 from seafloor.boot.settings import load
 from seafloor.http.routes import prometheus
 from seafloor.http.routes import server as routes
+from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS
 from seafloor.launch.kubernetes.policy import read_policy
 
 SECRETS = {
-    "seafloor-token",
-    "seafloor-stores",
-    "seafloor-object-store",
-    "seafloor-tls",
     "seafloor-metrics",
+    "seafloor-object-store",
+    "seafloor-stores",
+    "seafloor-tls",
+    "seafloor-token",
 }
 """What an administrator makes; docs/how-to/deploy-on-kubernetes.md."""
 
@@ -139,7 +140,7 @@ def test_overlay__its_variables_and_its_policy__are_what_the_server_reads(
         if one["kind"] == "ConfigMap"
     }
     (container,) = pod(name)["spec"]["containers"]
-    variables = {one["name"]: "x" for one in container["env"]}
+    variables = {one["name"]: one.get("value", "x") for one in container["env"]}
     for source in container["envFrom"]:
         if "configMapRef" in source:
             variables |= maps[source["configMapRef"]["name"]]
@@ -196,6 +197,8 @@ def test_role__what_it_allows__is_what_workloads_are_made_of_and_their_logs_and_
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 allowed[group, resource] |= set(rule["verbs"])
+    assert all(right.verb in allowed["", right.resource] for right in NEEDED_RIGHTS)
+    assert allowed.pop(("", "secrets")) == {"create"}  # one for each run's token; none is read
     assert allowed.pop(("", "pods/log")) == {"get"}
     assert allowed.pop(("", "events")) == {"get", "list", "watch"}
     assert set(allowed) == {(group, f"{kind.lower()}s") for group, kind in made}
@@ -225,10 +228,25 @@ def test_monitoring__what_it_reads__is_a_route_of_the_server_by_its_own_token() 
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     (container,) = pod("everything")["spec"]["containers"]
-    sources = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]}
+    env = [one for one in container["env"] if "valueFrom" in one]
+    sources = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in env}
     credentials = endpoint["authorization"]["credentials"]
     assert sources["SEAFLOOR_SERVER__METRICS_TOKEN"] == credentials
     assert sources["SEAFLOOR_SERVER__TOKEN"] != credentials
+
+
+def test_runs_as_pods__and_only_then__has_the_token_of_its_account_and_the_policy() -> None:
+    for name in SOURCES:
+        (container,) = pod(name)["spec"]["containers"]
+        values = {one["name"]: one.get("value") for one in container["env"]}
+        as_pods = values.get("SEAFLOOR_LAUNCH__KIND") == "kubernetes"
+        assert as_pods == (name == "everything")
+        assert pod(name)["spec"].get("automountServiceAccountToken", False) is as_pods
+        mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
+        if as_pods:
+            folder, _, file = str(values["SEAFLOOR_LAUNCH__POLICY"]).rpartition("/")
+            assert folder in mounted
+            assert any(file in one.get("data", ()) for one in manifests(name))
 
 
 def test_server__with_a_volume__is_alone_on_it() -> None:
