@@ -216,12 +216,16 @@ class InternalError(SeafloorError):
 
 
 def error_classes() -> dict[str, type[SeafloorError]]:
-    """Every error class by its code; the SDK raises by it what the server answered."""
+    """Every error class of this tree by its code; the SDK raises by it what the server answered.
+
+    Classes that others derive for themselves never reach a user.
+    """
     found: dict[str, type[SeafloorError]] = {}
     waiting: list[type[SeafloorError]] = list(SeafloorError.__subclasses__())
     while waiting:
         cls = waiting.pop()
-        found[cls.code] = cls
+        if cls.__module__ == __name__:
+            found[cls.code] = cls
         waiting.extend(cls.__subclasses__())
     return found
 
