@@ -130,6 +130,7 @@ def test_role__of_the_server__makes_each_workload_and_nothing_else(place: Place)
     ):
         with pytest.raises(HTTPError) as refused:
             server.call(method, path, {} if method == "POST" else None)
+        refused.value.close()
         assert refused.value.code == 403, path
 
 
@@ -234,6 +235,15 @@ def test_base__applied_to_a_node__is_a_server_that_runs_a_run(deployed: Deployed
     said = deployed.use("user", USE)
     assert "trained 21" in said
     assert "succeeded" in said
+
+
+@pytest.fixture
+def volume_folder(tmp_path: Path) -> Path:
+    """A folder that any user may write to."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
 
 
 @pytest.fixture
