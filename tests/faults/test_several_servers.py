@@ -211,8 +211,8 @@ def test_running__its_server_is_killed__goes_on_and_is_found_again(
     due_s = time.monotonic() + TAKEN_OVER_WITHIN_S
     wait_for(lambda: time.monotonic() > due_s, what=lease)
     assert b.get(f"/api/v1/runs/{run}")["state"] == "running"
-    restarted_s = time.monotonic()
     a.start()
+    restarted_s = time.monotonic()
     go_on.touch()
     assert b.wait_state(run, *FINAL)["state"] == "succeeded"
     assert time.monotonic() - restarted_s < 8  # it did not wait for its own lease to end

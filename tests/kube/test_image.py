@@ -24,6 +24,7 @@ from tests.services._service import Missing, free_port
 
 from agent_world import AgentTask, wait_until
 from git_world import Repository, git
+from missing import skip_missing
 from seafloor.testing.task_receiver import TaskReceiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -83,7 +84,7 @@ def built() -> tuple[Podman, str]:
     try:
         return seafloor_image()
     except Missing as error:
-        pytest.skip(f"no image of Seafloor: {error}")
+        skip_missing("the image of Seafloor", error)
 
 
 @pytest.fixture

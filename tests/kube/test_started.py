@@ -52,6 +52,17 @@ def test_started__with_any_code__is_valid_and_restricted(
             assert violations(manifest["spec"]) == []
 
 
+def test_warnings__of_what_a_server_sees_to__are_for_manifests_alone() -> None:
+    spec = parse_experiment({"name": "t", "command": "true", "retries": 2, "tags": {"a": "b"}})
+    start = Start(run_id=RUN_ID, attempt=1, place="p")
+    policy = with_images(Policy(), OURS)
+    alone = PodRequest(spec=spec, code=None, namespace="ml")
+    (retries, tags) = render(alone, policy).warnings
+    assert "`retries`" in retries
+    assert "`tags`" in tags
+    assert render(msgspec.structs.replace(alone, start=start), policy).warnings == ()
+
+
 def test_started__with_our_image__the_agent_runs_the_command() -> None:
     policy = with_images(Policy(), OURS)
     _, pod = started(policy, timeout="1m")

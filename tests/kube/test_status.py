@@ -22,6 +22,9 @@ from seafloor.launch.protocol import (
 IMAGE = "registry.example/team/train@sha256:" + "0" * 64
 
 
+DELETED = {"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+
+
 def pod(status: dict[str, Any], *, deleted: bool = False, node: str = "") -> Pod:
     document = {
         "metadata": {
@@ -29,7 +32,7 @@ def pod(status: dict[str, Any], *, deleted: bool = False, node: str = "") -> Pod
             "namespace": "ml",
             "uid": "u",
             "resourceVersion": "7",
-            **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}),
+            **(DELETED if deleted else {}),
         },
         "spec": {
             "nodeName": node,
@@ -249,6 +252,26 @@ def test_observation__taken_off_its_node_and_not_gone__is_lost() -> None:
     }
     assert isinstance(observation_of(pod(status, deleted=True, node="n1")), TaskLost)
     assert isinstance(observation_of(pod(status, node="n1")), TaskAlive)
+
+
+@pytest.mark.parametrize(
+    ("code", "finished", "exit_code", "signal"),
+    [
+        (0, "2026-01-01T00:00:05Z", None, "SIGTERM"),  # it saved its state
+        (143, "2026-01-01T00:00:05Z", None, "SIGTERM"),
+        (137, "2026-01-01T00:00:30Z", None, "SIGKILL"),
+        (0, "2025-12-31T23:59:59Z", 0, None),  # before anybody deleted it
+        (3, "2025-12-31T23:59:59Z", 3, None),
+    ],
+)
+def test_observation__deleted_by_somebody__is_no_success(
+    code: int, finished: str, exit_code: int | None, signal: str | None
+) -> None:
+    ended = container(terminated={"exitCode": code, "finishedAt": finished})
+    found = observation_of(pod({"phase": "Running", "containerStatuses": [ended]}, deleted=True))
+    assert isinstance(found, TaskEnded)
+    assert (found.ending.exit_code, found.ending.signal) == (exit_code, signal)
+    assert ("told to end" in found.ending.reason) == (signal is not None)
 
 
 def test_observation__on_a_node_and_stuck__has_the_words_of_the_newest_warning() -> None:

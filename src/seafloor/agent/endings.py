@@ -48,8 +48,11 @@ def ending_of(
         reason = "The command ran longer than its timeout of {} and was ended ({}).".format(
             limit, how
         )
-    elif cause == POD_ENDED and exit_code != 0:
+    elif cause == POD_ENDED:
         reason = "The pod was told to end, and the command with it; it ended {}.".format(how)
+        # Who saves his state on SIGTERM and ends with 0 has not finished what he began.
+        if exit_code == 0:
+            exit_code, name = None, "SIGTERM"
     elif cause == STOPPED and exit_code != 0:
         reason = "Stopped as asked; the command ended {}.".format(how)
     else:

@@ -6,7 +6,14 @@ import signal
 
 import pytest
 
-from seafloor.agent.endings import MEMORY, STOPPED, TIMED_OUT, ending_of, signal_name
+from seafloor.agent.endings import (
+    MEMORY,
+    POD_ENDED,
+    STOPPED,
+    TIMED_OUT,
+    ending_of,
+    signal_name,
+)
 
 KILLED, TERMINATED = int(signal.SIGKILL), int(signal.SIGTERM)
 
@@ -25,6 +32,20 @@ def exited(code: int) -> int:
         (exited(0), STOPPED, 0, None, ""),
         (exited(1), STOPPED, 1, None, "Stopped as asked; the command ended with exit code 1."),
         (TERMINATED, STOPPED, None, "SIGTERM", "Stopped as asked; the command ended by SIGTERM."),
+        (
+            exited(0),
+            POD_ENDED,
+            None,
+            "SIGTERM",
+            "The pod was told to end, and the command with it; it ended with exit code 0.",
+        ),
+        (
+            exited(3),
+            POD_ENDED,
+            3,
+            None,
+            "The pod was told to end, and the command with it; it ended with exit code 3.",
+        ),
         (
             KILLED,
             TIMED_OUT,

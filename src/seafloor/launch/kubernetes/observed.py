@@ -6,7 +6,7 @@ import msgspec
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of any object."""
+    """Of any object. ``deletion_timestamp`` is when its grace is over."""
 
     name: str = ""
     namespace: str = ""
@@ -14,6 +14,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     resource_version: str = ""
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 

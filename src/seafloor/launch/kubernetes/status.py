@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -182,9 +182,25 @@ def _main_ended(pod: Pod, ended: Terminated) -> TaskEnded:
         hint = _PYTHON_HINT if "python3" in ended.message else ""
         return _never(_sentence("The command cannot be started", ended.message) + hint)
     number = ended.signal or (ended.exit_code - 128 if ended.exit_code > 128 else 0)
-    if number in _SIGNALS:
-        return _ending(Ending(signal=_SIGNALS[number]))
+    signal = _SIGNALS.get(number)
+    if _was_told_to_end(pod, ended):
+        # Whoever saves his state on SIGTERM and ends with 0 has not finished what he began.
+        how = f"by {signal}" if signal else f"with exit code {ended.exit_code}"
+        reason = f"The pod was told to end, and the command with it; it ended {how}."
+        return _ending(Ending(reason, signal=signal or "SIGTERM"))
+    if signal is not None:
+        return _ending(Ending(signal=signal))
     return _ending(Ending(exit_code=ended.exit_code))
+
+
+def _was_told_to_end(pod: Pod, ended: Terminated) -> bool:
+    """Whether the pod was deleted before its command ended."""
+    by = pod.metadata.deletion_timestamp
+    if by is None:
+        return False
+    grace = timedelta(seconds=pod.metadata.deletion_grace_period_seconds or 0)
+    told = datetime.fromisoformat(by) - grace
+    return not ended.finished_at or datetime.fromisoformat(ended.finished_at) >= told
 
 
 def _with_loss(word: AgentWord) -> Ending:

@@ -42,7 +42,7 @@ def render(request: PodRequest, policy: Policy) -> Rendered:
     check_apart(spec.secrets, spec.env)
     identity = identify(request, policy)
     manifests = (identity.anchor(policy), *_manifests(request, policy, identity))
-    return Rendered(manifests, (*suspicions(spec.env, _commands(spec)), *_left_out(spec)))
+    return Rendered(manifests, (*suspicions(spec.env, _commands(spec)), *_left_out(request)))
 
 
 def _manifests(request: PodRequest, policy: Policy, identity: Identity) -> Iterator[Manifest]:
@@ -54,8 +54,11 @@ def _manifests(request: PodRequest, policy: Policy, identity: Identity) -> Itera
     return serving_manifests(request, policy, identity, spec)
 
 
-def _left_out(spec: ClusterSpec) -> tuple[str, ...]:
-    """Say which fields a Pod has no place for: what a server does with them, nobody does here."""
+def _left_out(request: PodRequest) -> tuple[str, ...]:
+    """Say which fields a Pod has no place for; a server that starts it sees to them itself."""
+    spec = request.spec
+    if request.start is not None:
+        return ()
     fields = ("retries", "params", "tags", "tensorboard")
     return tuple(
         f"`{field}` is for runs that a server starts: the manifests have nothing of it."
