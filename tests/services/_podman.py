@@ -55,9 +55,10 @@ class Podman:
             "CONTAINERS_CONF": str(self._file("containers.conf", _CONTAINERS)),
             "CONTAINERS_STORAGE_CONF": str(self._file("storage.conf", _STORAGE)),
         }
+        _probe_kernel()
         said = self.run("info", check=False)
         if said.returncode:
-            raise Missing(f"podman cannot work on this machine: {last_line(said.stderr)}")
+            raise Refused(f"podman cannot work on this machine: {last_line(said.stderr)}")
 
     def _file(self, name: str, text: str) -> Path:
         path = self._folder / name
@@ -97,6 +98,24 @@ class Podman:
         done = self.run("run", "--rm", "--network=none", image, "/bin/true", check=False)
         if done.returncode:
             raise Refused(f"containers do not run on this machine: {last_line(done.stderr)}")
+
+
+def _probe_kernel() -> None:
+    """Do what making and running images is made of: namespaces, a mount, a device.
+
+    Raises:
+        Refused: this machine does not let root do it.
+    """
+    inside = "mount -t tmpfs none /mnt && mknod /mnt/null c 1 3"
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--net", "--fork", "sh", "-c", inside],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Refused(f"this machine refuses containers: {last_line(done.stderr)}")
 
 
 def last_line(text: str) -> str:
