@@ -48,6 +48,7 @@ from seafloor.testing.metadata_records import (
 from seafloor.testing.metadata_run_cases import fill_run
 from seafloor.testing.metadata_search_suite import MetadataSearchSuite
 from seafloor.testing.metadata_store_suite import MetadataStoreSuite
+from seafloor.testing.metadata_volume_cases import a_volume
 from seafloor.testing.metadata_worlds import (
     SqlStoreUnderTest,
     open_sql_store,
@@ -110,6 +111,10 @@ async def test_purge__a_full_run__no_row_of_any_table_knows_it(store: SqlStoreUn
         intent = {**intent, "deletes": 0, "outdated": 0}
         connection.execute(insert(tables["artifact_intent"]), [intent])
 
+        use = {**of_run, "volume_id": attached.id, "read_only": 0}
+        connection.execute(insert(tables["volume_use"]), [use])
+
+    attached = await store.volume_create(a_volume(7))
     await store.database.write(fill_the_others)
     await store.trace_tell(trace(2))
     await store.traces_link([trace(2).id], run_id(1))
@@ -117,6 +122,7 @@ async def test_purge__a_full_run__no_row_of_any_table_knows_it(store: SqlStoreUn
     knowing = await store.database.read(tables_that_know)
     unrelated = {"project", "experiment", "experiment_tag", "environment", "lease", "installation"}
     unrelated |= {"metric_removal"}  # knows objects, which outlive their rows
+    unrelated |= {"volume", "volume_snapshot"}  # outlive the runs that they were attached to
     unrelated |= {table for table in METADATA.tables if table.startswith(("byte_stream", "trace"))}
     unrelated -= {"trace_run"}
     assert knowing == METADATA.tables.keys() - unrelated
