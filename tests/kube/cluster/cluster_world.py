@@ -55,6 +55,24 @@ class Namespace:
         name = self.only_pod()["metadata"]["name"]
         self.kubernetes.call("DELETE", f"{self.path}/pods/{name}")
 
+    @contextlib.contextmanager
+    def node_without_gpus(self) -> Iterator[None]:
+        """A node that nobody runs: what the scheduler says of it is the scheduler's own word.
+
+        Nothing renews its lease, so that the cluster takes it for lost after some forty seconds.
+        """
+        name = f"{self.name}-node"
+        self.kubernetes.call("POST", "/api/v1/nodes", {"metadata": {"name": name}})
+        amounts = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
+        status = {"capacity": amounts, "allocatable": amounts, "conditions": [condition]}
+        try:
+            path = f"/api/v1/nodes/{name}/status"
+            self.kubernetes.call("PATCH", path, {"status": status}, kind="merge-patch+json")
+            yield
+        finally:
+            self.kubernetes.call("DELETE", f"/api/v1/nodes/{name}")
+
     def close(self) -> None:
         """Remove it with all there is."""
         self.kubernetes.call("DELETE", self.path)

@@ -164,21 +164,15 @@ async def test_observe__while_the_pod_goes_its_way__says_so(
     config: str, namespace: Namespace
 ) -> None:
     async with launcher_of(config, namespace) as launcher:
-        await launcher.start(launch(resources={"gpu": 2}))
-        assert isinstance(await launcher.observe(KEY), TaskPreparing)
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
-        }
+        with namespace.node_without_gpus():
+            await launcher.start(launch(resources={"gpu": 2}))
+            assert isinstance(await launcher.observe(KEY), TaskPreparing)
 
-        async def look() -> bool:
-            namespace.set_status({"conditions": [condition]})  # the scheduler has its own words
-            found = await launcher.observe(KEY)
-            return isinstance(found, TaskPreparing) and "No node has 2 GPUs" in found.words
+            async def look() -> bool:
+                found = await launcher.observe(KEY)
+                return isinstance(found, TaskPreparing) and "No node has 2 GPUs" in found.words
 
-        await until(look, what="the words on GPUs")
+            await until(look, what="the scheduler's words on GPUs")
         namespace.set_status({**running(), "conditions": None})
         await seen(launcher, TaskAlive)
         namespace.set_status(ended(3))
