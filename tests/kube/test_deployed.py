@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.kube.deployed import FOLDER, SOURCES, problem, render
+from tests.kube.deployed import FOLDER, ROOT, SOURCES, problem, render
 from tests.kube.golden import FOLDER as WORKLOADS
 from tests.kube.restricted import violations
 from tests.kube.schemas import VERSIONS, problems
@@ -17,7 +16,7 @@ from tests.kube.schemas import VERSIONS, problems
 from seafloor.boot.settings import load
 from seafloor.http.routes import prometheus
 from seafloor.http.routes import server as routes
-from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS
+from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS, Right
 from seafloor.launch.kubernetes.policy import read_policy
 
 SECRETS = {
@@ -187,28 +186,30 @@ def test_overlay__its_probes__ask_routes_that_need_no_token(name: str) -> None:
     assert container["startupProbe"]["httpGet"]["path"] in alive
 
 
-@each
-def test_role__what_it_allows__is_what_workloads_are_made_of_and_their_logs_and_events(
-    name: str,
-) -> None:
-    made = {(_group(one), one["kind"]) for one in workloads()}
-    allowed: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for rule in of(name, "Role")["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                allowed[group, resource] |= set(rule["verbs"])
-    assert all(right.verb in allowed["", right.resource] for right in NEEDED_RIGHTS)
-    assert allowed.pop(("", "secrets")) == {"create"}  # one for each run's token; none is read
-    assert allowed.pop(("", "pods/log")) == {"get"}
-    assert allowed.pop(("", "events")) == {"get", "list", "watch"}
-    assert set(allowed) == {(group, f"{kind.lower()}s") for group, kind in made}
-    # Server-side apply is a patch, which creates what is not there.
-    apply = {"create", "delete", "get", "list", "patch", "watch"}
-    assert all(verbs == apply for verbs in allowed.values())
+def rights(role: Manifest) -> set[Right]:
+    """What a Role allows, all of it in the first group."""
+    found: list[Right] = []
+    for rule in role["rules"]:
+        assert rule["apiGroups"] == [""]
+        found += [Right(verb, one) for one in rule["resources"] for verb in rule["verbs"]]
+    assert len(set(found)) == len(found)
+    return set(found)
 
 
-def _group(manifest: Manifest) -> str:
-    return manifest["apiVersion"].rpartition("/")[0]
+def test_role__of_a_server_whose_runs_are_pods__is_what_its_launcher_needs() -> None:
+    assert rights(of("everything", "Role")) == set(NEEDED_RIGHTS)
+
+
+def test_role__that_administrators_read_of__is_the_one_that_is_deployed() -> None:
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text(encoding="utf-8")
+    (shown,) = [part for part in page.split("```yaml\n") if "kind: Role\n" in part]
+    assert rights(yaml.safe_load(shown.partition("```")[0])) == rights(of("everything", "Role"))
+
+
+def test_role__where_runs_are_processes__is_none() -> None:
+    for name in SOURCES:
+        kinds = {one["kind"] for one in manifests(name)}
+        assert ({"Role", "RoleBinding"} <= kinds) == (name == "everything")
 
 
 def test_servers__several__have_their_stores_elsewhere_and_go_one_by_one() -> None:

@@ -21,6 +21,9 @@ from tests.services._kubernetes_client import Kubernetes
 from tests.services._service import Daemon, accepts, free_port
 
 PARTS_VARIABLE: Final = "SEAFLOOR_TEST_KUBERNETES_PARTS"
+AUDIT_VARIABLE: Final = "SEAFLOOR_TEST_KUBERNETES_AUDIT"
+"""File with what accounts of namespaces asked the API server, a line of JSON each."""
+
 SERVICE_NET: Final = "10.96.0.0/24"
 _READY_S: Final = 120.0
 _PATIENCE_S: Final = 300.0
@@ -47,6 +50,7 @@ class Plane:
         url, token = f"https://127.0.0.1:{self._port}", secrets.token_hex(16)
         self.kubernetes = Kubernetes(url, token, self._authority)
         self.kubeconfig = folder / "kubeconfig"
+        self.audit = folder / "audit.log"
         self._write_keys()
 
     def start(self) -> None:
@@ -102,6 +106,14 @@ class Plane:
         (self.folder / "tokens.csv").write_text(
             f'{self.kubernetes.token},admin,admin,"system:masters"\n'
         )
+        accounts = {"level": "Metadata", "userGroups": ["system:serviceaccounts"]}
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [accounts, {"level": "None"}],
+        }
+        (self.folder / "audit.json").write_text(json.dumps(policy))
 
     def _write_kubeconfig(self) -> None:
         config = {
@@ -154,6 +166,8 @@ class Plane:
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
             "--kubelet-preferred-address-types=InternalIP",
+            f"--audit-policy-file={self.folder / 'audit.json'}",
+            f"--audit-log-path={self.audit}",
             # A node that is lost is noticed within a minute, not within six.
             "--default-not-ready-toleration-seconds=15",
             "--default-unreachable-toleration-seconds=15",

@@ -10,7 +10,12 @@ from typing import Final
 
 from tests.services._kubernetes_build import VERSION
 from tests.services._kubernetes_node import NAME, Node, check_node_programs, slot
-from tests.services._kubernetes_plane import PARTS_VARIABLE, Plane, parts_socket
+from tests.services._kubernetes_plane import (
+    AUDIT_VARIABLE,
+    PARTS_VARIABLE,
+    Plane,
+    parts_socket,
+)
 from tests.services._service import Service
 
 GATEWAY: Final = "SEAFLOOR_TEST_KUBERNETES_GATEWAY"
@@ -40,6 +45,7 @@ def service() -> Iterator[Service]:
                 env={
                     "KUBECONFIG": str(plane.kubeconfig),
                     PARTS_VARIABLE: parts,
+                    AUDIT_VARIABLE: str(plane.audit),
                     GATEWAY: taken.gateway,
                     DEBIAN: node.debian,
                     SEAFLOOR: node.seafloor,

@@ -8,7 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.services._kubernetes_build import VERSION
-from tests.services._kubernetes_plane import PARTS_VARIABLE, Plane, parts_socket
+from tests.services._kubernetes_plane import (
+    AUDIT_VARIABLE,
+    PARTS_VARIABLE,
+    Plane,
+    parts_socket,
+)
 from tests.services._service import Service
 
 
@@ -24,6 +29,10 @@ def service() -> Iterator[Service]:
             yield Service(
                 name=f"Kubernetes {VERSION}, no node",
                 url=plane.kubernetes.url,
-                env={"KUBECONFIG": str(plane.kubeconfig), PARTS_VARIABLE: parts},
+                env={
+                    "KUBECONFIG": str(plane.kubeconfig),
+                    PARTS_VARIABLE: parts,
+                    AUDIT_VARIABLE: str(plane.audit),
+                },
                 note="pods stay pending",
             )

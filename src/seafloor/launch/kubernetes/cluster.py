@@ -35,16 +35,13 @@ class Right(msgspec.Struct, frozen=True):
 
 
 NEEDED_RIGHTS: Final = (
-    *(
-        Right(verb, resource)
-        for resource in ("pods", "configmaps")
-        for verb in ("get", "list", "watch", "create", "patch", "delete")
-    ),
+    *(Right(verb, "pods") for verb in ("get", "list", "watch", "create", "delete")),
+    *(Right(verb, "configmaps") for verb in ("list", "watch", "create", "patch", "delete")),
     Right("create", "secrets"),
     *(Right(verb, "services") for verb in ("get", "create")),
     Right("list", "events"),
 )
-"""Of the launcher, in each namespace where it has runs."""
+"""Of the launcher, in each namespace where it has runs; the Role of ``deploy`` is these."""
 
 
 class Listed(msgspec.Struct, frozen=True):
