@@ -24,6 +24,7 @@ EDGES = {
     "app/volumes.py",
     "cli/main.py",
     "http/server.py",
+    "launch/kubernetes/pod_logs.py",
     "launch/kubernetes/watch_cache.py",
     "sdk/imports/aim/reader.py",
     "sdk/sender.py",

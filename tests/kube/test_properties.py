@@ -162,7 +162,10 @@ def test_manifests__of_any_spec__are_valid_restricted_and_the_same_again(
         assert violations(pod) == []
 
 
-_SPEAKS_TO_CLUSTERS = {"connection", "cluster", "watch_cache", "pod_events", "launcher"}
+_SPEAKS_TO_CLUSTERS = {
+    *("connection", "cluster", "watch_cache", "pod_events", "launcher"),
+    *("container_log", "pod_logs"),
+}
 """Modules that no maker of manifests may import."""
 
 _PURE_ROOMS = (

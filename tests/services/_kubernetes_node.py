@@ -34,6 +34,7 @@ SLOTS: Final = 8
 _PLUGINS: Final = Path("/usr/lib/cni")
 _PREFIX: Final = "seafloor-kubernetes"
 _SANDBOX: Final = "localhost/seafloor-sandbox:1"
+_BARE: Final = "localhost/seafloor-bare:1"
 _READY_S: Final = 180.0
 _GONE_S: Final = 60.0
 # What a kubelet insists on, and otherwise sets for the whole machine.
@@ -153,7 +154,7 @@ class Node:
         self._socket = self._folder / "containerd.sock"
         self._kubelet_port = free_port()
         self._stack = ExitStack()
-        self.debian = self.seafloor = ""
+        self.debian = self.bare = self.seafloor = ""
 
     def start(self) -> None:
         """Start it; return when it is ready for pods and knows the images."""
@@ -301,9 +302,11 @@ class Node:
         """Bring the images in, and name them by digest too."""
         podman, debian = debian_image()
         _, seafloor = seafloor_image()
-        _make_sandbox(podman, debian)
+        # What holds a pod's namespaces is any process that waits.
+        _derive(podman, _SANDBOX, debian, 'CMD ["sleep", "infinity"]')
+        _derive(podman, _BARE, debian, "RUN rm /usr/bin/python3*")
         archive = self._folder / "images.tar"
-        names = (debian, seafloor, _SANDBOX)
+        names = (debian, seafloor, _SANDBOX, _BARE)
         podman.run("save", "--quiet", "--multi-image-archive", f"--output={archive}", *names)
         self._checked("images", "import", str(archive))
         archive.unlink()
@@ -313,7 +316,7 @@ class Node:
             by_digest = f"{name.rpartition(':')[0]}@{digest}"
             self._checked("images", "tag", name, by_digest)
             named[name] = by_digest
-        self.debian, self.seafloor = named[debian], named[seafloor]
+        self.debian, self.bare, self.seafloor = named[debian], named[_BARE], named[seafloor]
 
     def _digest(self, name: str) -> str:
         lines = self._checked("images", "list", f"name=={name}").splitlines()
@@ -364,13 +367,13 @@ def check_node_programs() -> None:
     debian_image()  # what says whether containers run here at all
 
 
-def _make_sandbox(podman: Podman, base: str) -> None:
-    """What holds a pod's namespaces: any process that waits."""
-    if podman.has_image(_SANDBOX):
+def _derive(podman: Podman, name: str, base: str, line: str) -> None:
+    """Make an image that is another and a line, unless it is there."""
+    if podman.has_image(name):
         return
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-sandbox-") as folder:
-        (Path(folder) / "Dockerfile").write_text(f'FROM {base}\nCMD ["sleep", "infinity"]\n')
-        podman.run("build", "--quiet", f"--tag={_SANDBOX}", folder)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}-image-") as folder:
+        (Path(folder) / "Dockerfile").write_text(f"FROM {base}\n{line}\n")
+        podman.run("build", "--quiet", f"--tag={name}", folder)
 
 
 def _remove_group(group: Path) -> None:

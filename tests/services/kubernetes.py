@@ -22,8 +22,9 @@ GATEWAY: Final = "SEAFLOOR_TEST_KUBERNETES_GATEWAY"
 """The address by which pods reach this machine."""
 
 DEBIAN: Final = "SEAFLOOR_TEST_KUBERNETES_DEBIAN"
+BARE: Final = "SEAFLOOR_TEST_KUBERNETES_BARE"
 SEAFLOOR: Final = "SEAFLOOR_TEST_KUBERNETES_SEAFLOOR"
-"""Images that the node has, by digest: Python and git, and Seafloor's."""
+"""Images that the node has, by digest: Python and git, the same without Python, and Seafloor's."""
 
 
 @contextmanager
@@ -48,6 +49,7 @@ def service() -> Iterator[Service]:
                     AUDIT_VARIABLE: str(plane.audit),
                     GATEWAY: taken.gateway,
                     DEBIAN: node.debian,
+                    BARE: node.bare,
                     SEAFLOOR: node.seafloor,
                 },
                 note="pods come up, and reach this machine by the gateway",

@@ -21,6 +21,7 @@ from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS, Cluster, Right
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.kubernetes.launcher import KubernetesLauncher
 from seafloor.launch.kubernetes.policy import Policy
+from seafloor.stores.logs.protocol import LogStore
 from seafloor.stores.metadata.protocol import MetadataStore
 
 _KINDS: Final = ("local", "kubernetes")
@@ -44,6 +45,7 @@ class OpenedCluster(msgspec.Struct, frozen=True):
 async def open_cluster(
     settings: Settings,
     metadata: MetadataStore,
+    logs: LogStore,
     stack: AsyncExitStack,
     *,
     url: str,
@@ -60,7 +62,12 @@ async def open_cluster(
     first = f"kubernetes-{secrets.token_hex(6)}".encode()
     place = (await metadata.installation_value("kubernetes_place", first=first)).decode()
     launcher = KubernetesLauncher(
-        Cluster(connection), _policy(settings), place=place, url=url, on_change=on_change
+        Cluster(connection),
+        _policy(settings),
+        place=place,
+        url=url,
+        on_change=on_change,
+        logs=logs,
     )
     stack.push_async_callback(launcher.close)
     holder = LeaseHolder(metadata, lease_of_place(place), on_change=on_change)
@@ -118,7 +125,7 @@ async def _checks(cluster: Cluster, policy: Policy) -> list[StoreCheck]:
         else:
             found.append(StoreCheck(name, "ok", "all rights that runs need"))
     if policy.images.seafloor is None:
-        said = "the policy names no image of Seafloor: no logs and outputs of pods come"
+        said = "the policy names no image of Seafloor: no outputs of pods come"
         found.append(StoreCheck("cluster: image", "warn", said, "Set `images.seafloor`."))
     return found
 

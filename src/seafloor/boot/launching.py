@@ -24,6 +24,7 @@ from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.launch.local.volumes import LocalVolumes
 from seafloor.launch.protocol import Launcher
 from seafloor.launch.volumes import VolumeFolders
+from seafloor.stores.logs.protocol import LogStore
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 
@@ -54,6 +55,7 @@ class LaunchRooms(NamedTuple):
     """What a launcher stands on."""
 
     metadata: MetadataStore
+    logs: LogStore
     snapshots: Snapshots
     environments: EnvironmentCache
     wakeup: Wakeup
@@ -72,7 +74,7 @@ async def open_launching(
         from seafloor.boot.cluster import open_cluster
 
         cluster = await open_cluster(
-            settings, below.metadata, stack, url=url, on_change=below.wakeup.ring
+            settings, below.metadata, below.logs, stack, url=url, on_change=below.wakeup.ring
         )
         launcher = cluster.launcher
         return Launching(launcher, cluster.place, launcher, launcher.url, lambda: True)

@@ -86,7 +86,7 @@ async def open_application(
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
         launching = await open_launching(
-            settings, folder, stack, LaunchRooms(metadata, snapshots, cache, wakeup), url=url
+            settings, folder, stack, LaunchRooms(metadata, logs, snapshots, cache, wakeup), url=url
         )
         code_sources = CodeSources(
             remote_opener(environment()), open_secrets(settings), launching.code_is_mounted

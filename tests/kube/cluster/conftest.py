@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from tests.kube.cluster.launched_world import Launching
 from tests.kube.coded_runs import CodedRuns, coded_runs
 from tests.services import kubernetes as kubernetes_service
 from tests.services._kubernetes_client import Kubernetes
@@ -223,3 +225,10 @@ def disk(kubernetes: Kubernetes, namespace: Namespace, tmp_path: Path) -> Iterat
     made = Disk(kubernetes, folder, namespace.name)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def launching(cluster: Service, namespace: Namespace, tmp_path: Path) -> Iterator[Launching]:
+    """Starts servers whose runs are pods of the test's namespace."""
+    with ExitStack() as stack:
+        yield Launching(cluster, namespace.name, tmp_path, stack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from seafloor.domain.errors import AlreadyExists, NotFound, SeafloorError
 from seafloor.launch.kubernetes.connection import APPLY, FIELD_MANAGER, Change, Connection
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.observed import PodEvent
+from seafloor.launch.kubernetes.pod import MAIN
 
 _PATHS: Final = {
     "Pod": ("api/v1", "pods"),
@@ -40,6 +42,7 @@ NEEDED_RIGHTS: Final = (
     Right("create", "secrets"),
     *(Right(verb, "services") for verb in ("get", "create")),
     Right("list", "events"),
+    Right("get", "pods/log"),
 )
 """Of the launcher, in each namespace where it has runs; the Role of ``deploy`` is these."""
 
@@ -180,6 +183,22 @@ class Cluster:
         """Changes after a version, and bookmarks; see ``Connection.watch``."""
         params = {"labelSelector": selector, "resourceVersion": version}
         return self._connection.watch(_path(kind, namespace), params)
+
+    def log(
+        self, namespace: str, pod: str, *, follow: bool, since_s: int | None
+    ) -> AsyncGenerator[bytes]:
+        """What the main container of a pod printed, each line after its time; see ``stream``.
+
+        Args:
+            follow: Whether to go on with what it prints, until it ends.
+            since_s: Only what is not older, seconds of the epoch.
+        """
+        params = {"container": MAIN, "timestamps": "true", "follow": str(follow).lower()}
+        if since_s is not None:
+            params["sinceTime"] = datetime.fromtimestamp(since_s, UTC).strftime(
+                "%Y-%m-%dT%H:%M:%SZ"
+            )
+        return self._connection.stream(f"{_path('Pod', namespace, pod)}/log", params)
 
     async def events(self, namespace: str, pod_uid: str) -> tuple[PodEvent, ...]:
         """What was noted about a pod, in the order in which it was."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,6 +102,15 @@ def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleCo
     return found
 
 
+@dataclass
+class _Params(ConnectionParams):
+    """Those of lightkube, and how many connections there may be: streams keep theirs."""
+
+    limits: httpx2.Limits = field(
+        default_factory=lambda: httpx2.Limits(max_connections=400, max_keepalive_connections=20)
+    )
+
+
 class Connection:
     """Requests to one API server, each repeated while it cannot answer.
 
@@ -114,7 +124,7 @@ class Connection:
         self._tries_max = tries_max
         timeout = httpx2.Timeout(TIMEOUT_S)
         try:
-            self._client = AsyncClient(config, ConnectionParams(timeout=timeout))
+            self._client = AsyncClient(config, _Params(timeout=timeout))
         except (ConfigError, OSError, ValueError) as error:
             raise InvalidValue(
                 f"The credentials for {self.url} cannot be used: {error}.",
@@ -181,6 +191,23 @@ class Connection:
                     raise self._refusal(answer.status_code, await answer.aread())
                 async for line in answer.aiter_lines():
                     yield self._change(line)
+        except httpx2.TransportError as error:
+            raise self._away(error) from error
+
+    async def stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes]:
+        """Give bytes as they come, until the server ends them or the caller has enough.
+
+        Raises:
+            ClusterUnavailable: the connection failed.
+            NotFound, Forbidden, PodRejected: the server's word.
+        """
+        timeout = httpx2.Timeout(TIMEOUT_S, read=None)
+        try:
+            async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
+                if not answer.is_success:
+                    raise self._refusal(answer.status_code, await answer.aread())
+                async for chunk in answer.aiter_bytes():
+                    yield chunk
         except httpx2.TransportError as error:
             raise self._away(error) from error
 

@@ -13,6 +13,7 @@ from seafloor.domain.code import CodeSource
 from seafloor.domain.errors import ClusterUnavailable, Conflict, Forbidden, NotFound, PodRejected
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import ExperimentSpec
+from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.cluster import Cluster
 from seafloor.launch.kubernetes.identity import (
     ATTEMPT_LABEL,
@@ -27,6 +28,7 @@ from seafloor.launch.kubernetes.names import label_value
 from seafloor.launch.kubernetes.observed import Anchor, Metadata, Pod
 from seafloor.launch.kubernetes.pod import MAIN
 from seafloor.launch.kubernetes.pod_events import PodEvents
+from seafloor.launch.kubernetes.pod_logs import PodLogs
 from seafloor.launch.kubernetes.policy import Policy, ServerRules
 from seafloor.launch.kubernetes.request import PodRequest, identify
 from seafloor.launch.kubernetes.status import PodObservation, ended_at_s, observation_of
@@ -36,11 +38,13 @@ from seafloor.launch.protocol import (
     Prepared,
     TaskAbsent,
     TaskAlive,
+    TaskEnded,
     TaskKey,
     TaskLaunch,
     TaskObservation,
     TaskPreparing,
 )
+from seafloor.stores.logs.protocol import LogStore
 
 TOKEN_KEY: Final = "token"  # noqa: S105  # the name of an entry
 _TOKENS: Final = ("SEAFLOOR_TOKEN", "MLFLOW_TRACKING_TOKEN")
@@ -48,9 +52,10 @@ _QUOTA: Final = "exceeded quota"
 _QUOTA_RETRY_S: Final = 20.0
 _RELEASE_AGAIN_S: Final = 20.0
 _NO_AGENT: Final = (
-    "the policy names no image of Seafloor, so that the run has no agent and its log stays with "
-    "its pod"
+    "this run has no agent, as {why}: its log is read from the cluster, standard output and "
+    "standard error as one; its outputs and tf.events files are not collected"
 )
+_LOG_WITHIN_S: Final = 15.0
 _DELETED: Final = (
     "The pod is gone: somebody deleted it, or its node; so nobody can say how the command ended."
 )
@@ -76,6 +81,7 @@ class KubernetesLauncher:
         place: Whose tasks these are; objects of other places are not touched.
         url: Where pods reach the server, unless the policy says it.
         on_change: Called when an object changed.
+        logs: Where the logs of pods without our agent go; None: they stay with the cluster.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class KubernetesLauncher:
         place: str,
         url: str,
         on_change: Callable[[], None],
+        logs: LogStore | None = None,
     ) -> None:
         self._cluster = cluster
         self._policy = policy
@@ -113,6 +120,9 @@ class KubernetesLauncher:
             on_change=on_change,
         )
         self._events = PodEvents(cluster, on_change=on_change)
+        self._logs: PodLogs | None = None
+        if logs is not None:
+            self._logs = PodLogs(cluster, logs, pod_of=self._pods.get, on_change=on_change)
         self._seen: dict[str, _Seen] = {}
         self._released_s: dict[TaskKey, float] = {}
 
@@ -155,9 +165,11 @@ class KubernetesLauncher:
             Forbidden, InvalidValue, NotSupported: it cannot.
         """
         begun_s = time.monotonic()
-        self._render(launch, None)
-        if self._policy.images.seafloor is None:
-            progress(_NO_AGENT)
+        for image in _main_images(self._render(launch, None)):
+            why = rules.no_agent_because(self._policy, image)
+            if why is not None:
+                progress(_NO_AGENT.format(why=why))
+                break
         return Prepared(None, None, time.monotonic() - begun_s, here=False)
 
     async def start(self, launch: TaskLaunch) -> None:
@@ -206,7 +218,19 @@ class KubernetesLauncher:
         if seen is None or (seen.version, seen.told) != (version, len(events)):
             seen = _Seen(version, len(events), observation_of(pod, events))
             self._seen[uid] = seen
-        return seen.observation
+        return self._with_log(key, pod, seen.observation)
+
+    def _with_log(self, key: TaskKey, pod: Pod, seen: PodObservation) -> PodObservation:
+        """Have the log of a bare pod read; it is not delivered before that is done."""
+        if self._logs is None or self._logs.follow(key, pod) or not isinstance(seen, TaskEnded):
+            return seen
+        problem = self._logs.problem(key)
+        ending = seen.ending
+        if problem is not None:
+            said = f"{ending.reason} " if ending.reason else ""
+            reason = f"{said}The end of its log could not be read. {problem}"
+            ending = msgspec.structs.replace(ending, reason=reason)
+        return msgspec.structs.replace(seen, ending=ending, delivered=False)
 
     async def tasks(self) -> tuple[TaskKey, ...]:
         """The tasks that have objects here and that nobody wants kept."""
@@ -238,7 +262,9 @@ class KubernetesLauncher:
             await self._cluster.delete("Pod", pod.metadata.namespace, pod.metadata.name)
 
     async def salvage(self, key: TaskKey) -> None:
-        """Do nothing: what a pod had, went with it."""
+        """Read the rest of the log of a bare pod; what else a pod had, went with it."""
+        if self._logs is not None:
+            await self._logs.finish(key, within_s=_LOG_WITHIN_S)
 
     async def release(self, key: TaskKey) -> None:
         """Delete the anchor, and with it everything of a task.
@@ -256,10 +282,14 @@ class KubernetesLauncher:
             await self._cluster.delete("Pod", pod.metadata.namespace, pod.metadata.name)
         if pod is not None:
             self._seen.pop(pod.metadata.uid, None)
+        if self._logs is not None:
+            self._logs.forget(key)
         self._released_s[key] = time.monotonic()
 
     async def close(self) -> None:
         """Stop following the cluster. Pods go on."""
+        if self._logs is not None:
+            await self._logs.close()
         await self._pods.close()
         await self._anchors.close()
         await self._events.close()
@@ -297,6 +327,17 @@ class KubernetesLauncher:
 
 def _images(spec: ExperimentSpec, image: str | None) -> dict[str, str]:
     return {} if spec.environment is None or image is None else {spec.environment: image}
+
+
+def _main_images(rendered: Rendered) -> list[str]:
+    """Of each pod, the image that its command runs in."""
+    pods = [one for one in rendered.manifests if one["kind"] == "Pod"]
+    return [
+        container["image"]
+        for pod in pods
+        for container in pod["spec"]["containers"]
+        if container["name"] == MAIN
+    ]
 
 
 def _token_secret(anchor: Manifest, made: Anchor, token: str) -> Manifest:

@@ -93,6 +93,7 @@ class Container(msgspec.Struct, frozen=True):
 class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The spec of a pod."""
 
+    init_containers: tuple[Container, ...] = ()
     containers: tuple[Container, ...] = ()
     node_name: str = ""
     active_deadline_seconds: int | None = None

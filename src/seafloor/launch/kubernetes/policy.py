@@ -38,6 +38,8 @@ class ImageRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Args:
         allowed: Beginnings of the images that users may name; empty: any.
         digest_required: Whether an environment's image must be named by digest.
+        without_python: Beginnings of images that have no python3, which our agent needs: runs in
+            them go without it, and their log is read from the cluster.
         default: Of a workload without environment; None: it needs one.
         git_sync: Of git-sync 4.
         seafloor: Of Seafloor itself, which fetches archives, snapshots and kernels; None: there
@@ -48,6 +50,7 @@ class ImageRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     allowed: list[str] = []
     digest_required: bool = True
+    without_python: list[str] = []
     default: str | None = None
     git_sync: str = GIT_SYNC_IMAGE
     seafloor: str | None = None

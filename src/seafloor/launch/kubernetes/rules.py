@@ -83,6 +83,15 @@ def image(policy: Policy, environment: str | None, own: dict[str, str], *, field
     return found
 
 
+def no_agent_because(policy: Policy, image: str) -> str | None:
+    """Why our agent cannot be in pods of an image; None: it can."""
+    if policy.images.seafloor is None:
+        return "the policy names no image of Seafloor (`images.seafloor`)"
+    if any(image.startswith(prefix) for prefix in policy.images.without_python):
+        return "its image has no python3 (`images.without_python` of the policy)"
+    return None
+
+
 def kernel(policy: Policy, environment: str | None) -> KernelRule | None:
     """What an environment adds to its image."""
     rule = None if environment is None else _environment(policy, environment)

@@ -71,7 +71,9 @@ def run_manifests(
             pod=common,
         )
         if request.start is not None:
-            task = _started(task, request.start, policy, timeout_s=timeout_s)
+            image = rules.image(policy, task.environment, request.images, field="environment")
+            bare = rules.no_agent_because(policy, image) is not None
+            task = _started(task, request.start, policy, timeout_s=timeout_s, bare=bare)
         made = pod_spec(request, policy, task)
         if request.start is not None:
             # Why a preparation failed is in what it printed last.
@@ -103,11 +105,13 @@ def run_manifests(
         )
 
 
-def _started(task: PodTask, start: Start, policy: Policy, *, timeout_s: float | None) -> PodTask:
-    """A task that a server starts: with the agent, where the policy has an image that brings it."""
+def _started(
+    task: PodTask, start: Start, policy: Policy, *, timeout_s: float | None, bare: bool
+) -> PodTask:
+    """A task that a server starts: with the agent, unless it is a bare one."""
     env = {**task.env, **start.env}
     container: Manifest = {"terminationMessagePolicy": _LAST_LINES}
-    if policy.images.seafloor is None:
+    if bare:
         return msgspec.structs.replace(task, env=env, container=container)
     pod = dict(task.pod)
     if timeout_s is not None:

@@ -61,7 +61,12 @@ _INTERRUPTIONS: Final = {
 }
 """Reasons of a pod, or of its condition ``DisruptionTarget``, that are no fault of the command."""
 
-_PYTHON_HINT: Final = " Seafloor's agent, which starts it, needs a python3 in the image."
+_PYTHON_HINT: Final = (
+    " Seafloor's agent, which starts it, needs a python3 in the image. For an image without one: "
+    "an administrator names it in `images.without_python` of the policy, and its log is then read "
+    "from the cluster."
+)
+_NEVER_RAN: Final = ("ContainerCannotRun", "StartError")
 _REFUSED_BY_NODE: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "NodePorts")
 _SHORTAGE: Final = re.compile(r"Insufficient ([\w./-]*\w)")
 
@@ -103,6 +108,26 @@ def observation_of(pod: Pod, events: Sequence[PodEvent] = ()) -> PodObservation:
 def needs_events(pod: Pod) -> bool:
     """Whether its events may say more than the pod itself: it is on a node and nothing runs yet."""
     return pod.status.phase == "Pending" and bool(pod.spec.node_name)
+
+
+def has_agent(pod: Pod) -> bool:
+    """Whether our agent is in it, and delivers what its command leaves."""
+    return any(one.name == AGENT_CONTAINER for one in pod.spec.init_containers)
+
+
+def main_began(pod: Pod) -> bool:
+    """Whether its command began, so that there is a log of it."""
+    main = _of(pod.status.container_statuses, MAIN)
+    if main is None:
+        return False
+    ended = main.state.terminated
+    return main.state.running is not None or (ended is not None and ended.reason not in _NEVER_RAN)
+
+
+def main_is_over(pod: Pod) -> bool:
+    """Whether its command prints nothing any more."""
+    main = _of(pod.status.container_statuses, MAIN)
+    return main is not None and main.state.terminated is not None
 
 
 def ended_at_s(pod: Pod) -> float | None:
@@ -178,7 +203,7 @@ def _main_ended(pod: Pod, ended: Terminated) -> TaskEnded:
         limit = _limit(pod, "memory")
         reason = f"The command used more memory than its limit{limit} and was killed."
         return _ending(Ending(reason, signal="SIGKILL", memory_exceeded=True))
-    if ended.reason in ("ContainerCannotRun", "StartError"):
+    if ended.reason in _NEVER_RAN:
         hint = _PYTHON_HINT if "python3" in ended.message else ""
         return _never(_sentence("The command cannot be started", ended.message) + hint)
     number = ended.signal or (ended.exit_code - 128 if ended.exit_code > 128 else 0)

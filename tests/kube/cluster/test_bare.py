@@ -1,0 +1,93 @@
+"""Runs in an image without Python, on a real node: their log comes through the API server."""
+
+from __future__ import annotations
+
+import pytest
+from tests.kube.cluster.launched_world import Launching, said, wait_said, wait_state
+from tests.services import kubernetes as kubernetes_service
+from tests.services._kubernetes_plane import Parts
+
+from live_server import LiveServer, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+LINES = 400
+# Some seconds, so that there is a middle.
+PRINT = f"""
+long=$(printf '%050000d' 7)
+for i in $(seq 1 {LINES}); do
+  echo "line $i"
+  [ $((i % 20)) = 0 ] && sleep 0.3
+  [ $i = 30 ] && echo "$long" >&2
+done
+printf 'no end'
+exit 3
+"""
+
+
+@pytest.fixture
+def bare(launching: Launching) -> str:
+    return launching.env[kubernetes_service.BARE]
+
+
+def printed(server: LiveServer, run_id: str) -> list[str]:
+    return [line["text"] for line in server.log_lines(run_id, stream="out")]
+
+
+def wait_lines(server: LiveServer, run_id: str, count: int) -> None:
+    wait_for(
+        lambda: len(printed(server, run_id)) >= count,
+        timeout_s=240,
+        what=f"{count} lines ({said(server, run_id)})",
+    )
+
+
+def check_log(server: LiveServer, run_id: str) -> None:
+    """Each line is there once, in its order."""
+    lines = printed(server, run_id)
+    assert [line for line in lines if len(line) < 100] == [
+        *(f"line {number}" for number in range(1, LINES + 1)),
+        "no end",
+    ]
+    (long,) = (line for line in lines if len(line) > 100)
+    assert long == "7".zfill(50_000)
+    assert server.log_lines(run_id, stream="agent") == []
+
+
+def test_run__image_without_python_that_nobody_named__says_what_to_set(
+    launching: Launching, bare: str
+) -> None:
+    server = launching.start(image=bare, agent=True)
+    run_id = server.launch("true")["id"]
+    wait_state(server, run_id, "failed")
+    wait_said(server, run_id, "cannot be started", "python3", "images.without_python")
+
+
+def test_run__image_without_python_and_server_killed_meanwhile__has_each_line_once(
+    launching: Launching, bare: str
+) -> None:
+    named = {"images": {"without_python": [bare.partition("@")[0]]}}
+    server = launching.start(image=bare, agent=True, policy=named)
+    run_id = server.launch(PRINT)["id"]
+    for count in (40, 150):
+        wait_lines(server, run_id, count)
+        server.kill()
+        server.start()
+
+    ended = wait_state(server, run_id, "failed")
+
+    assert ended["ending"]["exit_code"] == 3
+    check_log(server, run_id)
+    wait_said(server, run_id, "no agent", "has no python3", "outputs", "not collected")
+
+
+def test_run__without_agent_and_api_server_away_meanwhile__has_each_line_once(
+    launching: Launching, parts: Parts
+) -> None:
+    server = launching.start()
+    run_id = server.launch(PRINT)["id"]
+    wait_lines(server, run_id, 40)
+    parts.kill("api")
+    parts.start("api")
+    assert wait_state(server, run_id, "failed")["ending"]["exit_code"] == 3
+    check_log(server, run_id)
