@@ -456,23 +456,40 @@ def test_workspace__that_is_none__is_refused_in_mlflows_words(
         assert mine.status in (400, 404)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "", None),
-        ("GET", "/theirs", None),
-        ("GET", "/default", None),
-        ("GET", "/nowhere", None),
-        ("GET", "/Upper", None),
-        ("POST", "", {}),
-        ("POST", "", {"name": "default"}),
-        ("POST", "", {"name": "A"}),
-        ("POST", "", {"name": "Upper"}),
-        ("POST", "", {"name": "workspaces"}),
-        ("DELETE", "/default", None),
-        ("DELETE", "/nowhere", None),
-    ],
-)
+WORKSPACES: list[tuple[str, str, Any]] = [
+    ("GET", "", None),
+    ("GET", "/theirs", None),
+    ("GET", "/default", None),
+    ("GET", "/nowhere", None),
+    ("GET", "/Upper", None),
+    ("POST", "", {}),
+    ("POST", "", {"name": "default"}),
+    ("POST", "", {"name": "A"}),
+    ("POST", "", {"name": "Upper"}),
+    ("POST", "", {"name": "workspaces"}),
+    ("POST", "", {"name": "theirs", "description": 5}),
+    ("PATCH", "/nowhere", {"description": "x"}),
+    ("PATCH", "/nowhere", {}),
+    ("PATCH", "/Upper", {"description": "x"}),
+    ("PATCH", "/theirs", {}),
+    ("PATCH", "/theirs", {"description": 5}),
+    ("PATCH", "/theirs", {"description": ["x"]}),
+    ("PATCH", "/theirs", {"name": "other"}),
+    ("PATCH", "/theirs", {"default_artifact_root": 5}),
+    ("PATCH", "/theirs", {"trace_archival_config": {}}),
+    ("PATCH", "/theirs", {"trace_archival_config": 5}),
+    ("DELETE", "/default", None),
+    ("DELETE", "/default?mode=CASCADE", None),
+    ("DELETE", "/nowhere", None),
+    ("DELETE", "/nowhere?mode=CASCADE", None),
+    ("DELETE", "/nowhere?mode=SET_DEFAULT", None),
+    ("DELETE", "/nowhere?mode=all", None),
+    ("DELETE", "/nowhere?mode=", None),
+    ("DELETE", "/Upper", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WORKSPACES)
 def test_workspaces_route__as_mlflows__answers_alike(
     ours: Side, real: Side, method: str, path: str, body: Any
 ) -> None:
@@ -482,6 +499,185 @@ def test_workspaces_route__as_mlflows__answers_alike(
     assert mine.status == theirs.status, (mine, theirs)
     names = [_names(answer) for answer in (mine, theirs)]
     assert names[0] == names[1], (mine, theirs)
+
+
+@pytest.fixture(params=["ours", "real"])
+def side(request: pytest.FixtureRequest) -> Side:
+    """Either server, so that what is expected of ours is what MLflow's does."""
+    return request.getfixturevalue(request.param)
+
+
+class Space:
+    """A workspace of one test."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.name = f"team-{uuid.uuid4().hex[:8]}"
+        self.made = side.ask("POST", f"{V3}/workspaces", {"name": self.name}, workspace=None)
+
+    def ask(self, method: str, path: str = "", body: Any = None) -> Answer:
+        """Ask about the workspace."""
+        return self.side.ask(method, f"{V3}/workspaces/{self.name}{path}", body, workspace=None)
+
+    def experiment(self, name: str, *, of: str = "") -> str:
+        """Make an experiment in it, or in another."""
+        made = self.side.ask(
+            "POST", f"{V2}/experiments/create", {"name": name}, workspace=of or self.name
+        )
+        return made.json["experiment_id"]
+
+    def found(self, experiment_id: str, *, workspace: str | None = None) -> Answer:
+        """Look for an experiment."""
+        path = f"{V2}/experiments/get?experiment_id={experiment_id}"
+        return self.side.ask("GET", path, workspace=workspace)
+
+
+def test_workspace__described__says_so(side: Side) -> None:
+    space = Space(side)
+    assert space.made.json == {"workspace": {"name": space.name}}
+    for text in ("größer", "", "x" * 5_000):
+        said = {"workspace": {"name": space.name, "description": text}}
+        answer = space.ask("PATCH", body={"description": text})
+        assert (answer.status, answer.json) == (200, said)
+        assert space.ask("GET").json == said
+    answer = space.ask("PATCH", body={"default_artifact_root": ""})
+    assert (answer.status, answer.json) == (200, said)
+    listed = side.ask("GET", f"{V3}/workspaces", workspace=None).json["workspaces"]
+    assert said["workspace"] in listed
+
+
+def test_workspace__default__can_be_described(side: Side) -> None:
+    answer = side.ask("PATCH", f"{V3}/workspaces/default", {"description": "all"}, workspace=None)
+    assert answer.status == 200
+    assert answer.json["workspace"]["description"] == "all"
+
+
+def test_workspace__made_with_a_description__has_it(side: Side) -> None:
+    body = {"name": f"team-{uuid.uuid4().hex[:8]}", "description": "vision"}
+    answer = side.ask("POST", f"{V3}/workspaces", body, workspace=None)
+    assert (answer.status, answer.json) == (201, {"workspace": body})
+
+
+@pytest.mark.parametrize("mode", ["", "?mode=RESTRICT", "?mode=CASCADE", "?mode=SET_DEFAULT"])
+def test_workspace__empty__is_deleted_and_its_name_is_free(side: Side, mode: str) -> None:
+    space = Space(side)
+    answer = space.ask("DELETE", mode)
+    assert (answer.status, answer.body) == (204, b"")
+    assert space.ask("GET").status == 404
+    assert space.ask("DELETE", mode).status == 404
+    refused = space.found("0", workspace=space.name)
+    assert refused.json["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+    again = side.ask("POST", f"{V3}/workspaces", {"name": space.name}, workspace=None)
+    assert again.json == space.made.json
+
+
+def test_workspace__with_a_deleted_experiment__is_not_deleted(side: Side) -> None:
+    space = Space(side)
+    made = space.experiment("secret")
+    side.ask("POST", f"{V2}/experiments/delete", {"experiment_id": made}, workspace=space.name)
+    for mode in ("", "?mode=RESTRICT"):
+        answer = space.ask("DELETE", mode)
+        # Clients repeat a 500 for minutes.
+        assert answer.status == (500 if side.data is None else 400)
+        assert answer.json["error_code"] == "INVALID_STATE"
+        assert answer.json["message"] == (
+            f"Cannot delete workspace '{space.name}': table 'experiments' still contains 1 "
+            "resource(s). Remove or reassign them before deleting the workspace."
+        )
+    assert space.found(made, workspace=space.name).status == 200
+
+
+def test_workspace__deleted_into_the_default_one__its_runs_are_there(side: Side) -> None:
+    space = Space(side)
+    name = f"moved {space.name}"
+    made = space.experiment(name)
+    body = {"experiment_id": made, "start_time": 5}
+    run_id = side.ask("POST", f"{V2}/runs/create", body, workspace=space.name).json["run"]["info"][
+        "run_id"
+    ]
+    path = f"{V2}/runs/get?run_id={run_id}"
+    assert side.ask("GET", path, workspace="default").status == 404
+    assert space.ask("DELETE", "?mode=SET_DEFAULT").status == 204
+    for workspace in ("default", None):
+        assert space.found(made, workspace=workspace).json["experiment"]["name"] == name
+        assert side.ask("GET", path, workspace=workspace).status == 200
+        point = {"run_id": run_id, "key": "k", "value": 1, "timestamp": 1}
+        answer = side.ask("POST", f"{V2}/runs/log-metric", point, workspace=workspace)
+        assert answer.status == 200
+    again = Space(side)
+    again.name = space.name
+    side.ask("POST", f"{V3}/workspaces", {"name": space.name}, workspace=None)
+    assert again.found(made, workspace=space.name).status == 404
+    assert side.ask("GET", path, workspace=space.name).status == 404
+
+
+def test_workspace__with_names_of_the_default_one__is_not_deleted_into_it(side: Side) -> None:
+    space = Space(side)
+    name = f"both {space.name}"
+    space.experiment(name, of="default")
+    made = space.experiment(name)
+    answer = space.ask("DELETE", "?mode=SET_DEFAULT")
+    assert _error(answer) == {
+        "error_code": "INVALID_STATE",
+        "message": (
+            f"Cannot reassign resources from workspace '{space.name}' to 'default': the following "
+            "names already exist in the default workspace and would cause conflicts:\n"
+            f"  - experiments: '{name}'\nRename or remove the conflicting resources before "
+            "retrying."
+        ),
+    }
+    assert space.found(made, workspace=space.name).status == 200
+
+
+def test_workspace__deleted_with_all_in_it__nothing_is_left(side: Side) -> None:
+    space = Space(side)
+    ids = {"exp": space.experiment("secret")}
+    filled = FilledSide(side, space.name, ids)
+    assert filled.run_found() == 200
+    assert space.ask("DELETE", "?mode=CASCADE").status == 204
+    assert filled.run_found() == 404
+    again = side.ask("POST", f"{V3}/workspaces", {"name": space.name}, workspace=None)
+    assert again.status == 201
+    assert filled.run_found() == 404
+    assert space.found(ids["exp"], workspace=space.name).status == 404
+    other = Space(side)  # whose experiment may have the id of the one that is gone
+    assert FilledSide(side, other.name, {"exp": other.experiment("secret")}).run_found() == 200
+    shown = side.ask("GET", f"{V3}/traces/{filled.trace_id}", workspace=space.name)
+    assert shown.status == 404
+    if side.data is not None:
+        left = [path for path in side.data.rglob("*") if filled.run_id in str(path)]
+        assert left == []
+
+
+class FilledSide:
+    """A run with a file, a point and a model, and a trace, in a workspace of a side."""
+
+    def __init__(self, side: Side, workspace: str, ids: dict[str, str]) -> None:
+        self.side, self.workspace = side, workspace
+        self.trace_id = f"tr-{uuid.uuid4().hex}"
+        experiment_id = ids["exp"]
+        body: Any = {"experiment_id": experiment_id, "start_time": 5}
+        self.run_id = self._good("POST", f"{V2}/runs/create", body).json["run"]["info"]["run_id"]
+        point = {"run_id": self.run_id, "key": "loss", "value": 0.5, "timestamp": 5, "step": 1}
+        self._good("POST", f"{V2}/runs/log-metric", point)
+        body = {"experiment_id": experiment_id, "name": "m", "source_run_id": self.run_id}
+        self._good("POST", f"{V2}/logged-models", body)
+        self._good("PUT", f"{FILES}/{experiment_id}/{self.run_id}/artifacts/a.txt", b"secret")
+        spans = json.loads(json.dumps(SPANS).replace("5" * 32, self.trace_id[3:]))
+        headers = {"X-MLFLOW-EXPERIMENT-ID": experiment_id, "Content-Type": "application/json"}
+        self._good("POST", "/v1/traces", spans, headers)
+
+    def _good(
+        self, method: str, path: str, body: Any, headers: dict[str, str] | None = None
+    ) -> Answer:
+        answer = self.side.ask(method, path, body, headers, workspace=self.workspace)
+        assert answer.status in (200, 204), (method, path, answer)
+        return answer
+
+    def run_found(self) -> int:
+        """The status of an answer about the run."""
+        path = f"{V2}/runs/get?run_id={self.run_id}"
+        return self.side.ask("GET", path, workspace=self.workspace).status
 
 
 def _names(answer: Answer) -> Any:

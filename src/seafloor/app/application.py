@@ -14,6 +14,7 @@ from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments, Projects
 from seafloor.app.models import Models
 from seafloor.app.plans import Plans
+from seafloor.app.project_removal import ProjectRemoval
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import Runs, RunStores
 from seafloor.app.sealer import Sealer
@@ -54,6 +55,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     stores: RunStores
     projects: Projects
+    project_removal: ProjectRemoval
     experiments: Experiments
     runs: Runs
     charts: Charts

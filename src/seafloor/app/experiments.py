@@ -26,11 +26,14 @@ class Projects:
         self._metadata = metadata
         self._clock = clock
         self._known: dict[WorkloadId | int, str] = {}
+        self._made_ns: dict[str, int] = {}
 
-    async def create(self, name: str) -> Project:
-        """Create a project; InvalidValue or AlreadyExists."""
+    async def create(self, name: str, *, description: str | None = None) -> Project:
+        """Create a project; InvalidValue, LimitExceeded or AlreadyExists."""
+        check_slug(name)
+        _check_description(description or "")
         return await self._metadata.project_create(
-            check_slug(name), created_ns=self._clock.now_ns()
+            name, created_ns=self._clock.now_ns(), description=description
         )
 
     async def list(self) -> tuple[Project, ...]:
@@ -39,25 +42,38 @@ class Projects:
 
     async def get(self, name: str) -> Project:
         """Get a project, or NotFound with the nearest name."""
-        return await self._metadata.project_get(name)
+        found = await self._metadata.project_get(name)
+        if self._made_ns.get(name) != found.created_ns:
+            # One that was deleted and made again: what was in the other is elsewhere or gone.
+            self._known.clear()
+            self._made_ns[name] = found.created_ns
+        return found
 
-    async def of_run(self, workload_id: WorkloadId) -> str:
+    async def describe(self, name: str, description: str) -> Project:
+        """Say what a project is for; LimitExceeded, NotFound."""
+        _check_description(description)
+        return await self._metadata.project_describe(name, description)
+
+    async def of_run(self, workload_id: WorkloadId, *, hoped: str | None = None) -> str:
         """The project of a run, or NotFound; mostly without asking the store.
 
-        A run stays in its project, so what was once read may be remembered, also of a run that
-        another server purged meanwhile.
+        A run leaves its project only when that is deleted, so what was once read may be
+        remembered, also of a run that another server purged meanwhile.
+
+        Args:
+            hoped: Where it should be. What is remembered of it being elsewhere is not believed.
         """
         found = self._known.get(workload_id)
-        if found is None:
+        if found is None or hoped not in (None, found):
             found = self._remembered(
                 workload_id, (await self._metadata.workload_get(workload_id)).project
             )
         return found
 
-    async def of_experiment(self, experiment_id: int) -> str:
+    async def of_experiment(self, experiment_id: int, *, hoped: str | None = None) -> str:
         """The project of an experiment, or NotFound; likewise."""
         found = self._known.get(experiment_id)
-        if found is None:
+        if found is None or hoped not in (None, found):
             found = self._remembered(
                 experiment_id, (await self._metadata.experiment_get(experiment_id)).project
             )
@@ -68,6 +84,13 @@ class Projects:
             self._known.clear()
         self._known[key] = project
         return project
+
+
+def _check_description(text: str) -> None:
+    if len(text) > TAG_CHARS_MAX:
+        raise LimitExceeded(
+            f"A description has at most {TAG_CHARS_MAX} characters.", field="description"
+        )
 
 
 class Experiments:

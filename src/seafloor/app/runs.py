@@ -74,12 +74,14 @@ class NewTrackedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         experiment_id: Where it belongs, when ``experiment`` is None.
+        found_in: The project in which that experiment is; None: in any.
         experiment, project: Where it belongs, by name; it is created when there is none.
         id: Chosen by the client, or None.
         started_ns, created_ns: None: now.
     """
 
     experiment_id: int = 0
+    found_in: str | None = None
     experiment: str | None = None
     project: str = "default"
     id: WorkloadId | None = None
@@ -169,7 +171,7 @@ class Runs:
         name = check_name(new.name) if new.name else made_up_name()
         user = _checked_user(new.user)
         if new.experiment is None:
-            experiment = await self._experiment_of(new.experiment_id)
+            experiment = await self._experiment_of(new.experiment_id, new.found_in)
         else:
             experiment = await self._rooms.experiments.ensure(new.experiment, project=new.project)
         now_ns = self._clock.now_ns()
@@ -197,13 +199,14 @@ class Runs:
         )
         return RunDetails(made, experiment, labels, ())
 
-    async def _experiment_of(self, experiment_id: int) -> Experiment:
-        """An experiment as it once was: its project and its place for artifacts never change.
+    async def _experiment_of(self, experiment_id: int, found_in: str | None) -> Experiment:
+        """An experiment as it once was: its place for artifacts never changes.
 
-        Whether it still lives is looked at when the run is written.
+        Its project does when that is deleted, and then the caller knows. Whether it still lives is
+        looked at when the run is written.
         """
         found = self._experiments.get(experiment_id)
-        if found is None:
+        if found is None or found_in not in (None, found.project):
             found = await self._metadata.experiment_get(experiment_id)
             if len(self._experiments) >= _EXPERIMENTS_KEPT_MAX:
                 self._experiments.clear()

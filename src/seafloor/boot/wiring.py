@@ -19,6 +19,7 @@ from seafloor.app.launches import Launches
 from seafloor.app.models import Models
 from seafloor.app.places import LostPlaces
 from seafloor.app.plans import Plans
+from seafloor.app.project_removal import ProjectRemoval
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.runs import RunRooms, Runs, RunStores
 from seafloor.app.snapshots import Snapshots
@@ -132,6 +133,7 @@ async def open_application(
             clock=clock,
             stores=stores,
             projects=Projects(metadata, clock),
+            project_removal=ProjectRemoval(metadata, artifacts, runs, environments, volumes),
             experiments=experiments,
             runs=runs,
             charts=Charts(runs, metrics),

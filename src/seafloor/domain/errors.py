@@ -9,6 +9,7 @@
           OutOfOrder        an append does not continue where the last one ended
           Closed            the object takes no more
           StaleLease        another server has taken this over
+          InUse             what it holds is in the way
         Unauthenticated   who are you
         Forbidden         you may not
         LimitExceeded     too large, too many, too long
@@ -123,6 +124,12 @@ class StaleLease(Conflict):
     """Another server has taken over what this one was doing. Nothing was written."""
 
     code = "stale_lease"
+
+
+class InUse(Conflict):
+    """What it holds is in the way of this. Nothing was changed."""
+
+    code = "in_use"
 
 
 class Unauthenticated(CallerError):

@@ -12,10 +12,15 @@ DEFAULT_EXPERIMENT_NAME = "Default"
 
 
 class Project(msgspec.Struct, frozen=True):
-    """A namespace with its own names and access rights; ``default`` always exists."""
+    """A namespace with its own names and access rights; ``default`` always exists.
+
+    Args:
+        description: What is said about it; None: nothing was ever.
+    """
 
     name: str
     created_ns: int
+    description: str | None = None
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):

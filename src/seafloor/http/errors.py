@@ -21,6 +21,7 @@ STATUSES: dict[str, int] = {
     "not_found": 404,
     "already_exists": 409,
     "conflict": 409,
+    "in_use": 409,
     "out_of_order": 409,
     "closed": 409,
     "stale_lease": 409,

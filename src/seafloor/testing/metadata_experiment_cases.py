@@ -6,12 +6,10 @@ import asyncio
 
 import pytest
 
-from seafloor.domain.errors import (
-    AlreadyExists,
-    NotFound,
-)
+from seafloor.domain.errors import AlreadyExists, InUse, NotFound
 from seafloor.domain.experiments import Project
 from seafloor.domain.search import Lifecycle
+from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.testing.metadata_cases import (
     UNICODE,
@@ -20,8 +18,10 @@ from seafloor.testing.metadata_cases import (
 from seafloor.testing.metadata_records import (
     T0_NS,
     create,
+    entering,
     environment,
     experiment,
+    launched,
     run,
     run_id,
 )
@@ -47,6 +47,68 @@ class ProjectCases(MetadataStoreCases):
     async def test_project_get__typo__names_the_nearest(self, store: MetadataStore) -> None:
         with pytest.raises(NotFound, match='Did you mean "default"'):
             await store.project_get("defualt")
+
+    async def test_project_describe__of_one_or_none__is_kept(self, store: MetadataStore) -> None:
+        await store.project_create("vision", created_ns=T0_NS, description="")
+        assert (await store.project_get("vision")).description == ""
+        made = await store.project_describe("vision", "größer")
+        assert made == Project("vision", T0_NS, "größer") == await store.project_get("vision")
+        with pytest.raises(NotFound, match="vison"):
+            await store.project_describe("vison", "x")
+
+    async def test_project_delete__not_empty__names_what_is_in_the_way(
+        self, store: MetadataStore
+    ) -> None:
+        await store.project_create("vision", created_ns=T0_NS)
+        made = await store.experiment_create(experiment("a", project="vision"))
+        await store.experiment_set_deleted(made.id, deleted_ns=T0_NS)
+        with pytest.raises(InUse, match="table 'experiments' still contains 1 resource"):
+            await store.project_delete("vision", with_experiments=False)
+        await store.environment_create(environment("e", project="vision"))
+        with pytest.raises(InUse, match="table 'environments' still contains 1 resource"):
+            await store.project_delete("vision", with_experiments=True)
+        await store.environment_delete("vision", "e", version=None, deleted_ns=T0_NS)
+        await create(store, run(1, project="vision", experiment_id=None))
+        with pytest.raises(InUse, match="table 'runs' still contains 1 resource"):
+            await store.project_delete("vision", with_experiments=True)
+        await store.workload_set_deleted(run_id(1), deleted_ns=T0_NS)
+        await store.workload_purge(run_id(1))
+        await store.project_delete("vision", with_experiments=True)
+        assert [one.name for one in await store.project_list()] == ["default"]
+        with pytest.raises(NotFound):
+            await store.experiment_get(made.id)
+        with pytest.raises(NotFound):
+            await store.project_delete("vision", with_experiments=True)
+
+    async def test_project_hand_over__all_in_it__is_the_others(self, store: MetadataStore) -> None:
+        await store.project_create("vision", created_ns=T0_NS)
+        made = await store.experiment_create(experiment("a", project="vision"))
+        mine = launched(1, project="vision", experiment_id=made.id)
+        await create(store, mine, idempotency_key="k")
+        await store.environment_create(environment("e", project="vision"))
+        with pytest.raises(InUse, match="1 of its runs have not ended"):
+            await store.project_hand_over("vision", to="default")
+        over = entering(WorkloadState.FAILED, WorkloadState.QUEUED)
+        await store.workload_transition(run_id(1), over)
+        await store.project_hand_over("vision", to="default")
+        assert (await store.workload_get(run_id(1))).project == "default"
+        assert (await store.experiment_get_by_name("default", "a")).id == made.id
+        assert (await store.environment_get("default", "e")).project == "default"
+        with pytest.raises(NotFound):
+            await store.project_get("vision")
+
+    async def test_project_hand_over__names_that_both_have__nothing_is_changed(
+        self, store: MetadataStore
+    ) -> None:
+        await store.project_create("vision", created_ns=T0_NS)
+        for project in ("default", "vision"):
+            await store.experiment_create(experiment("it's", project=project))
+            await store.environment_create(environment("e", project=project))
+        await store.experiment_create(experiment("own", project="vision"))
+        with pytest.raises(InUse) as refused:
+            await store.project_hand_over("vision", to="default")
+        assert "  - experiments: \"it's\"\n  - environments: 'e'\n" in refused.value.message
+        assert (await store.experiment_get_by_name("vision", "own")).project == "vision"
 
 
 class ExperimentCases(MetadataStoreCases):

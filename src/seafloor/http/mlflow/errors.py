@@ -26,6 +26,8 @@ CODES: dict[str, tuple[str, int]] = {
     "out_of_order": ("INVALID_PARAMETER_VALUE", 400),
     "closed": ("INVALID_PARAMETER_VALUE", 400),
     "stale_lease": ("INVALID_PARAMETER_VALUE", 400),
+    # MLflow's status is 500, which its clients repeat for minutes.
+    "in_use": ("INVALID_STATE", 400),
     "already_exists": ("RESOURCE_ALREADY_EXISTS", 400),
     "source": ("INVALID_PARAMETER_VALUE", 400),
     "unauthenticated": ("UNAUTHENTICATED", 401),

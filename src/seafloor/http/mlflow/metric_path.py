@@ -177,7 +177,7 @@ async def _log(app: Application, principal: Principal, run_id: str, entries: Ent
     await app.tokens.check_write(principal, workload_id)
     if app.identity.workspaces:
         home = await home_of(app, principal)
-        if await app.projects.of_run(workload_id) != home:
+        if await app.projects.of_run(workload_id, hoped=home) != home:
             raise _Odd
     await app.runs.log(workload_id, entries)
     return b"{}"

@@ -160,8 +160,10 @@ async def created(app: Application, body: Create, *, by: Principal, project: str
         NotFound: no experiment of the project has the id.
     """
     experiment_id = experiment_id_of(body.experiment_id)
-    if project is not None and await app.projects.of_experiment(experiment_id) != project:
-        raise no_experiment(experiment_id)
+    if project is not None:
+        found = await app.projects.of_experiment(experiment_id, hoped=project)
+        if found != project:
+            raise no_experiment(experiment_id)
     tags = pairs(body.tags, field="tags")
     named = tags.pop(NAME_TAG, "")
     if body.run_name and named and named != body.run_name:
@@ -174,6 +176,7 @@ async def created(app: Application, body: Create, *, by: Principal, project: str
     started_ns = None if not body.start_time else time_ns(body.start_time, field="start_time")
     new = NewTrackedRun(
         experiment_id=experiment_id,
+        found_in=project,
         name=body.run_name or named or None,
         user=user,
         tags=cut(tags, TAG_CHARS_MAX),

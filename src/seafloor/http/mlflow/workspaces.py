@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 from litestar import Request, delete, get, patch, post
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from seafloor.app.application import Application
 from seafloor.app.tokens import Principal, TaskPrincipal
@@ -27,7 +28,7 @@ from seafloor.domain.errors import (
     NotFound,
     NotSupported,
 )
-from seafloor.domain.experiments import DEFAULT_PROJECT, Experiment
+from seafloor.domain.experiments import DEFAULT_PROJECT, Experiment, Project
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import LoggedModel
 from seafloor.domain.search import Lifecycle
@@ -89,7 +90,9 @@ def _is_foreign(request: AnyRequest, project: str) -> bool:
 async def check_experiment(request: AnyRequest, experiment_id: int) -> int:
     """Refuse an experiment of another workspace; NotFound. The store knows of those of none."""
     if project_of(request) is not None:
-        project = await application_of(request).projects.of_experiment(experiment_id)
+        project = await application_of(request).projects.of_experiment(
+            experiment_id, hoped=project_of(request)
+        )
         if _is_foreign(request, project):
             raise no_experiment(experiment_id)
     return experiment_id
@@ -108,7 +111,10 @@ async def own_traces(request: AnyRequest, traces: Sequence[Trace]) -> list[Trace
     return [
         trace
         for trace in traces
-        if not _is_foreign(request, await projects.of_experiment(trace.experiment_id))
+        if not _is_foreign(
+            request,
+            await projects.of_experiment(trace.experiment_id, hoped=project_of(request)),
+        )
     ]
 
 
@@ -200,7 +206,8 @@ async def run_of(request: AnyRequest, run_id: str, run_uuid: str = "") -> Worklo
 
 async def check_run(request: AnyRequest, workload_id: WorkloadId) -> None:
     """Refuse a run of another project; NotFound."""
-    project = await application_of(request).projects.of_run(workload_id)
+    hoped = project_of(request)
+    project = await application_of(request).projects.of_run(workload_id, hoped=hoped)
     if _is_foreign(request, project):
         raise _no_run(workload_id)
 
@@ -217,18 +224,32 @@ async def model_of(request: AnyRequest, model_id: str) -> LoggedModel:
     """
     app = application_of(request)
     found = await app.stores.metadata.model_get(model_id)
-    if project_of(request) is not None and _is_foreign(
-        request, await app.projects.of_experiment(found.experiment_id)
+    hoped = project_of(request)
+    if hoped is not None and _is_foreign(
+        request, await app.projects.of_experiment(found.experiment_id, hoped=hoped)
     ):
         raise NotFound(f"Logged model with ID '{model_id}' not found.", field="model_id")
     return found
 
 
+class _Mode(StrEnum):
+    """What becomes of what is in a workspace that is deleted."""
+
+    SET_DEFAULT = "SET_DEFAULT"
+    CASCADE = "CASCADE"
+    RESTRICT = "RESTRICT"
+
+
+class _Archival(msgspec.Struct):
+    location: str | msgspec.UnsetType = msgspec.UNSET
+    retention: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class _Workspace(msgspec.Struct):
     name: str = ""
-    description: str | None = None
-    default_artifact_root: str | None = None
-    trace_archival_config: Json | None = None
+    description: str | msgspec.UnsetType = msgspec.UNSET
+    default_artifact_root: str | msgspec.UnsetType = msgspec.UNSET
+    trace_archival_config: _Archival | None = None
 
 
 async def _found(request: AnyRequest, name: str) -> Json:
@@ -239,7 +260,13 @@ async def _found(request: AnyRequest, name: str) -> Json:
         found = await application_of(request).projects.get(name)
     except NotFound as error:
         raise NotFound(f"Workspace '{name}' not found", field=HEADER) from error
-    return {"name": found.name}
+    return _shown(found)
+
+
+def _shown(found: Project) -> Json:
+    if found.description is None:
+        return {"name": found.name}
+    return {"name": found.name, "description": found.description}
 
 
 def _check_name(name: str) -> None:
@@ -271,12 +298,12 @@ def _check_enabled(request: AnyRequest) -> None:
 async def list_workspaces(request: AnyRequest) -> Json:
     _check_enabled(request)
     every = await application_of(request).projects.list()
-    return without_empty({"workspaces": [{"name": one.name} for one in every]})
+    return without_empty({"workspaces": [_shown(one) for one in every]})
 
 
 @post("/workspaces", status_code=201)
 async def create_workspace(request: AnyRequest) -> Json:
-    """Create a project; what is said of its artifacts or about it cannot be kept."""
+    """Create a project."""
     check_administrator(request)
     _check_enabled(request)
     body = await body_of(request, _Workspace)
@@ -287,13 +314,30 @@ async def create_workspace(request: AnyRequest) -> Json:
             f"The '{DEFAULT_PROJECT}' workspace is reserved and cannot be created", field="name"
         )
     _check_name(body.name)
-    if body.description or body.default_artifact_root or body.trace_archival_config:
-        raise NotSupported("A workspace has a name and nothing else on this server.")
+    _check_kept(body)
+    projects = application_of(request).projects
+    said = None if body.description is msgspec.UNSET else body.description
     try:
-        made = await application_of(request).projects.create(body.name)
+        made = await projects.create(body.name, description=said)
     except AlreadyExists as error:
         raise AlreadyExists(f"Workspace '{body.name}' already exists.", field="name") from error
-    return {"workspace": {"name": made.name}}
+    return {"workspace": _shown(made)}
+
+
+def _check_kept(body: _Workspace) -> None:
+    """Refuse what says where files are to be: they are all in one place.
+
+    Raises:
+        InvalidValue, NotSupported
+    """
+    if (body.default_artifact_root or "").strip():
+        raise InvalidValue(
+            "Artifacts are kept by this server: leave default_artifact_root out.",
+            field="default_artifact_root",
+        )
+    archival = body.trace_archival_config or _Archival()
+    if (archival.location or "").strip() or (archival.retention or "").strip():
+        raise NotSupported("Traces are not archived by this server: they stay searchable.")
 
 
 @get("/workspaces/{name:str}")
@@ -304,22 +348,50 @@ async def get_workspace(request: AnyRequest, name: FromPath[str]) -> Json:
 
 @patch("/workspaces/{name:str}")
 async def update_workspace(request: AnyRequest, name: FromPath[str]) -> Json:
+    """Say what a workspace is for; its name stays."""
     check_administrator(request)
     _check_enabled(request)
-    await _found(request, name)
-    raise NotSupported("Workspace updates are not supported by this provider")
+    if name != DEFAULT_PROJECT:
+        _check_name(name)
+    body = await body_of(request, _Workspace)
+    archival = body.trace_archival_config or _Archival()
+    told = (body.description, body.default_artifact_root, archival.location, archival.retention)
+    if all(one is msgspec.UNSET for one in told):
+        raise InvalidValue("Workspace update must have at least one key")
+    _check_kept(body)
+    found = await _found(request, name)
+    if body.description is msgspec.UNSET:
+        return {"workspace": found}
+    made = await application_of(request).projects.describe(name, body.description)
+    return {"workspace": _shown(made)}
 
 
-@delete("/workspaces/{name:str}", status_code=200)
-async def delete_workspace(request: AnyRequest, name: FromPath[str]) -> Json:
+@delete("/workspaces/{name:str}", status_code=204)
+async def delete_workspace(
+    request: AnyRequest, name: FromPath[str], mode: FromQuery[str] = _Mode.RESTRICT
+) -> None:
+    """Delete a workspace: if it is empty, into the default one, or with all that is in it."""
     check_administrator(request)
     _check_enabled(request)
     if name == DEFAULT_PROJECT:
         raise InvalidValue(
             f"The '{DEFAULT_PROJECT}' workspace is reserved and cannot be deleted", field="name"
         )
+    _check_name(name)
+    if mode not in set(_Mode):
+        raise InvalidValue(
+            f"Invalid deletion mode '{mode[:_NAME_CHARS_MAX]}'. Must be one of: {', '.join(_Mode)}",
+            field="mode",
+        )
     await _found(request, name)
-    raise NotSupported("Workspace deletion is not supported by this provider")
+    removal = application_of(request).project_removal
+    match _Mode(mode):
+        case _Mode.RESTRICT:
+            await removal.of_empty(name)
+        case _Mode.CASCADE:
+            await removal.with_all(name)
+        case _Mode.SET_DEFAULT:
+            await removal.into(name, DEFAULT_PROJECT)
 
 
 ROUTES: list[HTTPRouteHandler] = [

@@ -16,7 +16,7 @@ import msgspec
 from seafloor.domain.code import Receipt
 from seafloor.domain.environments import Environment
 from seafloor.domain.errors import Conflict, InvalidValue
-from seafloor.domain.experiments import Experiment, Project
+from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim, Lease
 from seafloor.domain.models import (
@@ -32,6 +32,7 @@ from seafloor.domain.traces import Assessment, SpanBatch, Trace, TraceQuery
 from seafloor.domain.volumes import VolumeUse
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ManifestStore
+from seafloor.stores.metadata.project_records import ProjectRecords
 from seafloor.stores.metadata.volume_records import VolumeRecords
 
 LEASE_TTL_NS_MAX = 86_400 * 1_000_000_000
@@ -99,22 +100,6 @@ def check_attempt(workload: Workload, transition: Transition) -> None:
         raise Conflict(f"Attempt {transition.attempt} is over: {workload.attempt} is the newest.")
     if transition.further is not None and not transition.state.is_final:
         raise Conflict(f"The newest attempt is {transition.state}: it must end first.")
-
-
-class ProjectRecords(Protocol):
-    """Projects. ``default`` always exists."""
-
-    async def project_create(self, name: str, *, created_ns: int) -> Project:
-        """Create a project; AlreadyExists when the name is taken."""
-        ...
-
-    async def project_get(self, name: str) -> Project:
-        """Get a project, or NotFound with the nearest name."""
-        ...
-
-    async def project_list(self) -> tuple[Project, ...]:
-        """All projects by name."""
-        ...
 
 
 class ExperimentRecords(Protocol):

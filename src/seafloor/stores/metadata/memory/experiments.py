@@ -1,4 +1,4 @@
-"""Projects and experiments in memory."""
+"""Experiments in memory."""
 
 from __future__ import annotations
 
@@ -8,32 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from seafloor.domain.errors import AlreadyExists, NotFound, nearest
-from seafloor.domain.experiments import Experiment, Project
+from seafloor.domain.experiments import Experiment
 from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.memory.rows import Rows
-
-
-class MemoryProjects:
-    """``ProjectRecords`` in memory."""
-
-    _rows: Rows
-
-    async def project_create(self, name: str, *, created_ns: int) -> Project:
-        """See ``ProjectRecords``."""
-        if name in self._rows.projects:
-            raise AlreadyExists(f'There is a project "{name}" already.', field="name")
-        made = Project(name, created_ns)
-        self._rows.projects[name] = made
-        return made
-
-    async def project_get(self, name: str) -> Project:
-        """See ``ProjectRecords``."""
-        self._rows.check_project(name)
-        return self._rows.projects[name]
-
-    async def project_list(self) -> tuple[Project, ...]:
-        """See ``ProjectRecords``."""
-        return tuple(sorted(self._rows.projects.values(), key=lambda found: found.name))
 
 
 class MemoryExperiments:

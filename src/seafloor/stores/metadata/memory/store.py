@@ -13,9 +13,10 @@ from seafloor.stores.artifacts.memory import MemoryManifestStore
 from seafloor.stores.artifacts.protocol import IntentView
 from seafloor.stores.metadata.memory.attempts import MemoryAttempts
 from seafloor.stores.metadata.memory.environments import MemoryEnvironments
-from seafloor.stores.metadata.memory.experiments import MemoryExperiments, MemoryProjects
+from seafloor.stores.metadata.memory.experiments import MemoryExperiments
 from seafloor.stores.metadata.memory.leases import MemoryInstallation, MemoryLeases
 from seafloor.stores.metadata.memory.models import MemoryModels
+from seafloor.stores.metadata.memory.projects import MemoryProjects
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.search import SummaryOf
 from seafloor.stores.metadata.memory.traces import MemoryTraces

@@ -48,6 +48,7 @@ project = Table(
     METADATA,
     Column("name", name_text(), primary_key=True),
     Column("created_ns", number(), nullable=False),
+    Column("description", long_text()),
 )
 
 experiment = Table(
