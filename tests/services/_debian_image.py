@@ -21,11 +21,12 @@ PACKAGES: Final = (
     "ca-certificates",
     "git",
     "git-lfs",
+    "libnss-wrapper",
     "openssh-client",
     "python3",
     "python3-venv",
 )
-IMAGE: Final = f"localhost/seafloor-debian:{SUITE}-1"
+IMAGE: Final = f"localhost/seafloor-debian:{SUITE}-2"
 """Another number whenever what is in it changes."""
 
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

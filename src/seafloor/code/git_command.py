@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.ssh_user import ssh_user_variables
 from seafloor.domain.errors import SourceError
 
 LOCAL_TIMEOUT_S: Final = 600.0
@@ -204,6 +205,7 @@ def _environment(options: GitOptions) -> dict[str, str]:
         GCM_INTERACTIVE="never",
         SSH_ASKPASS_REQUIRE="never",
     )
+    env.update(ssh_user_variables(env.get("HOME", "/")))
     env.update(options.env)
     return env
 

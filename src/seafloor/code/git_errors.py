@@ -50,7 +50,12 @@ _CASES: Final = (
         "key and add it with: ssh-keyscan HOST >> ~/.ssh/known_hosts",
     ),
     _Case(
-        ("permission denied (", "no user exists for uid", "too many authentication failures"),
+        ("no user exists for uid",),
+        "ssh, which {url} needs, does nothing for a user id without a name. Install libnss-wrapper "
+        "where this runs, run it as a user of /etc/passwd, or use the https address.",
+    ),
+    _Case(
+        ("permission denied (", "too many authentication failures"),
         "The host of {url} refused our ssh key. Add a key that may read the repository, or use its "
         "https address.",
     ),
