@@ -31,6 +31,7 @@ from seafloor.domain.errors import (
     PodRejected,
     SeafloorError,
 )
+from seafloor.launch.kubernetes.exec_credentials import CredentialsError, ExecCredentials
 
 FIELD_MANAGER: Final = "seafloor"
 JSON: Final = "application/json"
@@ -125,6 +126,9 @@ class Connection:
         timeout = httpx2.Timeout(TIMEOUT_S)
         try:
             self._client = AsyncClient(config, _Params(timeout=timeout))
+            program = _program_of(config)
+            if program is not None:
+                self._client.auth = program
         except (ConfigError, OSError, ValueError) as error:
             raise InvalidValue(
                 f"The credentials for {self.url} cannot be used: {error}.",
@@ -222,6 +226,8 @@ class Connection:
         return Change(found.type, found.object)
 
     def _away(self, error: Exception) -> ClusterUnavailable:
+        if isinstance(error, CredentialsError):
+            return _NotAccepted(f"There are no credentials for {self.url}: {error}.")
         why = str(error) or type(error).__name__
         return ClusterUnavailable(f"The cluster at {self.url} does not answer: {why}.")
 
@@ -244,6 +250,14 @@ class Connection:
             410: Expired,
         }
         return classes.get(status, PodRejected)(message)
+
+
+def _program_of(config: SingleConfig) -> ExecCredentials | None:
+    """The program that gives tokens, unless the kubeconfig has one, which goes before it."""
+    user = config.user
+    if user is None or user.exec is None or user.token or user.token_file:
+        return None
+    return ExecCredentials(user.exec, None if config.fname is None else Path(config.fname).parent)
 
 
 class _NotAccepted(ClusterUnavailable):
