@@ -135,3 +135,25 @@ def _mariadb(
             yield str(dict(row))
         if "filesort" in (row["Extra"] or "") and not may_sort:
             yield str(dict(row))
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)  # no other index has the run
+async def test_search__runs_with_a_text__are_found_side_by_side(
+    store: SqlStoreUnderTest,
+) -> None:
+    query = WorkloadQuery(
+        filter=parse_filter("metrics.m0 < 0.5 AND tags.t1 = 'tag 0'"),
+        order=(parse_order("metrics.m1"),),
+        limit=20,
+    )
+    with statements_of(store.database) as said:
+        await store.workload_search(query)
+    with store.database.engine.connect() as connection:
+        lines = [
+            row.detail
+            for statement, parameters in said
+            if "AS walked" in statement
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    dense = "USING COVERING INDEX ix_tag_key_value (key=? AND value=? AND workload_id=?)"
+    assert any(dense in line for line in lines), lines

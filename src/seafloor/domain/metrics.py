@@ -47,7 +47,7 @@ def check_batch_id(batch: BatchId) -> BatchId:
     return batch
 
 
-class Point(msgspec.Struct, frozen=True, array_like=True, order=False):
+class Point(msgspec.Struct, frozen=True, array_like=True, order=False, gc=False):
     """One value of one metric.
 
     Two points of a run with the same key, step, time and value (compared bit for bit) are one.
@@ -65,7 +65,7 @@ class Point(msgspec.Struct, frozen=True, array_like=True, order=False):
     time_ms: int
 
 
-class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
+class MetricSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of a series without reading it.
 
     ``last`` is the value at the greatest (step, time, value): MLflow's rule, not the last

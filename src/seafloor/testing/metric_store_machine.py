@@ -124,6 +124,7 @@ class MetricStoreMachine(RuleBasedStateMachine):
         """Somebody lists runs."""
         ids = [workload_id(workload), workload_id(1)]
         self._compare(lambda store: store.summaries(ids, keys=keys))
+        self._compare(lambda store: store.last_points(ids))
 
     @rule(
         workload=_workloads,

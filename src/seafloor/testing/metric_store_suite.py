@@ -90,6 +90,11 @@ async def summary_of(store: MetricStore, key: str = "loss") -> MetricSummary:
     return found
 
 
+def exact(one: Point) -> tuple[str, int, int, int]:
+    """A point bit for bit."""
+    return one.key, one.step, one.time_ms, bits_of(one.value)
+
+
 def triples(points: Iterable[Point]) -> list[tuple[int, int, int]]:
     """The distinct points by step and time, values as bits."""
     return sorted({(made.step, made.time_ms, bits_of(made.value)) for made in points})
@@ -418,6 +423,22 @@ class MetricStoreSuite(ABC):
         assert {of: [shown.key for shown in shown] for of, shown in some.items()} == {ONE: ["a"]}
         assert await store.summaries([]) == {}
         assert await store.summaries([ONE], keys=[]) == {}
+
+    async def test_last_points__of_many__are_those_of_the_summaries(
+        self, store: MetricStore
+    ) -> None:
+        last = [point(9, value, key=f"k{at:02}") for at, value in enumerate(ODD_VALUES)]
+        await store.append(ONE, [*last, *(point(1, 0.5, key=one.key) for one in last)])
+        await store.append(TWO, [point(1, key=key) for key in ("b", "a/b", "a", "é")])
+        found = await store.last_points([TWO, THREE, ONE, NOBODY, ONE])
+        assert list(found) == [TWO, ONE]
+        assert [shown.key for shown in found[TWO]] == ["a", "a/b", "b", "é"]
+        assert [exact(one) for one in found[ONE]] == [exact(one) for one in last]
+        summaries = await store.summaries([ONE, TWO])
+        for of, shown in found.items():
+            kept = [Point(s.key, s.last, s.last_step, s.last_time_ms) for s in summaries[of]]
+            assert [exact(one) for one in shown] == [exact(one) for one in kept]
+        assert await store.last_points([]) == {}
 
     async def test_series__mixed_batches__are_paged_without_loss(self, store: MetricStore) -> None:
         """Steps rise, fall and stand still, over batches that overlap."""

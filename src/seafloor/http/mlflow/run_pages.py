@@ -6,6 +6,8 @@ are made and written several times as fast as dictionaries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
@@ -13,7 +15,8 @@ from litestar.handlers import HTTPRouteHandler
 from seafloor.app.runs import RunDetails
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.metrics import Point
+from seafloor.domain.search import Columns, WorkloadQuery
 from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import Int64, body_of, int64
 from seafloor.http.mlflow.entities import Json, dataset_json, run_info_json
@@ -26,6 +29,8 @@ from seafloor.stores.metadata.protocol import WorkloadInputs
 from seafloor.wire.numbers import WireNumber, number_out
 
 RUNS_MAX = 50_000
+
+_NO_METRICS = Columns(metrics=())
 
 _encoder = msgspec.json.Encoder()
 
@@ -90,16 +95,23 @@ async def search(request: AnyRequest) -> Response[bytes]:
             lifecycle=view_of(body.run_view_type),
             limit=limit,
             cursor=body.page_token or None,
-        )
+        ),
+        _NO_METRICS,
     )
     inputs: dict[WorkloadId, WorkloadInputs] = {}
+    points: dict[WorkloadId, tuple[Point, ...]] = {}
     if page.items:
-        inputs = await app.stores.metadata.inputs_get([one.workload.id for one in page.items])
-    found = _Page([_run(one, inputs.get(one.workload.id)) for one in page.items], page.next)
-    return Response(_encoder.encode(found), media_type="application/json")
+        ids = [one.workload.id for one in page.items]
+        inputs = await app.stores.metadata.inputs_get(ids)
+        points = await app.stores.metrics.last_points(ids)
+    runs = [
+        _run(one, points.get(one.workload.id, ()), inputs.get(one.workload.id))
+        for one in page.items
+    ]
+    return Response(_encoder.encode(_Page(runs, page.next)), media_type="application/json")
 
 
-def _run(details: RunDetails, inputs: WorkloadInputs | None) -> _Run:
+def _run(details: RunDetails, points: Sequence[Point], inputs: WorkloadInputs | None) -> _Run:
     workload = details.workload
     tags = details.labels.tags
     tags["mlflow.runName"] = workload.name
@@ -109,8 +121,7 @@ def _run(details: RunDetails, inputs: WorkloadInputs | None) -> _Run:
         info=run_info_json(workload, details.experiment),
         data=_Data(
             metrics=[
-                _Metric(one.key, number_out(one.last), one.last_time_ms, one.last_step)
-                for one in details.metrics
+                _Metric(one.key, number_out(one.value), one.time_ms, one.step) for one in points
             ],
             params=[_Pair(key, value) for key, value in details.labels.params.items()],
             tags=[_Pair(key, value) for key, value in tags.items()],

@@ -96,6 +96,18 @@ class MemoryMetricStore:
                 found[workload_id] = summaries
         return found
 
+    async def last_points(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, tuple[Point, ...]]:
+        """Of every series its summary's last point, by key."""
+        found = await self.summaries(workload_ids)
+        return {
+            workload_id: tuple(
+                Point(one.key, one.last, one.last_step, one.last_time_ms) for one in summaries
+            )
+            for workload_id, summaries in found.items()
+        }
+
     async def series_columns(
         self,
         workload_id: WorkloadId,

@@ -85,6 +85,12 @@ class MetricRead(Protocol):
         """Summaries of many workloads at once, by key; workloads without points are absent."""
         ...
 
+    async def last_points(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, tuple[Point, ...]]:
+        """Of every series its summary's last point, by key; at half the cost of summaries."""
+        ...
+
     async def series_columns(
         self,
         workload_id: WorkloadId,

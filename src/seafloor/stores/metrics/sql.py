@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
+from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -36,8 +37,10 @@ from seafloor.stores.metrics.series_reader import Series, SeriesReader
 from seafloor.stores.metrics.summary import Aggregate, joined
 from seafloor.stores.metrics.summary_rows import (
     AGGREGATE,
+    LAST,
     SHOWN,
     aggregate_from_row,
+    last_points_from_rows,
     row_from_aggregate,
     summaries_from_rows,
 )
@@ -46,9 +49,10 @@ from seafloor.stores.metrics.writer_rows import once
 from seafloor.stores.metrics.writers import applied
 from seafloor.stores.objects.protocol import ObjectStore
 
-_NAMES_PER_QUERY = 500
 _ROWS_PER_FETCH = 500
 _THREAD_POINTS_MIN = 5_000
+_T = TypeVar("_T")
+
 _COLUMNS_MIN = 40
 """Fewer points are quicker one by one."""
 
@@ -81,8 +85,9 @@ _SUMMARIES_OF_KEYS = PreparedIn(
         _summary.workload_id == bindparam("workload_id"), _summary.key.in_(keys)
     )
 )
-_SHOWN = select(*SHOWN).where(_summary.workload_id.in_(bindparam("workload_ids", expanding=True)))
-_SHOWN_OF_KEYS = _SHOWN.where(_summary.key.in_(bindparam("keys", expanding=True)))
+# Rows begin with the run and the key, so that they are sorted as they are.
+_SHOWN = PreparedIn(lambda ids: select(*SHOWN).where(_summary.workload_id.in_(ids)))
+_LAST = PreparedIn(lambda ids: select(*LAST).where(_summary.workload_id.in_(ids)))
 _SUMMARY_INSERT = Prepared(insert(metric_summary))
 _SUMMARY_UPDATE = Prepared(
     update(metric_summary)
@@ -263,6 +268,17 @@ class SqlMetricStore:
             lambda connection: _summaries(connection, list(dict.fromkeys(workload_ids)), keys)
         )
 
+    async def last_points(
+        self, workload_ids: Sequence[WorkloadId]
+    ) -> dict[WorkloadId, tuple[Point, ...]]:
+        """Of every series its summary's last point, by key."""
+        ids = list(dict.fromkeys(workload_ids))
+
+        def read(connection: Connection) -> dict[WorkloadId, tuple[Point, ...]]:
+            return _by_owner(ids, last_points_from_rows(sorted(_LAST.rows(connection, {}, ids))))
+
+        return await self._database.read(read)
+
     async def series_columns(
         self,
         workload_id: WorkloadId,
@@ -360,18 +376,33 @@ def _write_summaries(
 def _summaries(
     connection: Connection, workload_ids: list[WorkloadId], keys: Sequence[str] | None
 ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
-    found: dict[WorkloadId, list[MetricSummary]] = {}
-    for at in range(0, len(workload_ids), _NAMES_PER_QUERY):
-        some: dict[str, list[str]] = {
-            "workload_ids": [*workload_ids[at : at + _NAMES_PER_QUERY]],
-            "keys": list(keys or ()),
-        }
-        wanted = _SHOWN if keys is None else _SHOWN_OF_KEYS
-        rows = connection.execute(wanted, some).all()
-        for owner, summary in summaries_from_rows(rows):
-            found.setdefault(WorkloadId(owner), []).append(summary)
+    if keys is None:
+        rows = _SHOWN.rows(connection, {}, workload_ids)
+    elif keys:
+        asked = {f"asked_{at}": key for at, key in enumerate(keys)}
+        rows = _shown_of_keys(len(keys)).rows(connection, asked, workload_ids)
+    else:
+        rows = ()
+    return _by_owner(workload_ids, summaries_from_rows(sorted(rows)))
+
+
+def _by_owner(
+    workload_ids: Sequence[WorkloadId], found: Iterable[tuple[str, _T]]
+) -> dict[WorkloadId, tuple[_T, ...]]:
+    """What was found of each workload, in order. A page has ten thousand: nothing is done twice."""
+    made: dict[str, list[_T]] = {}
+    for owner, one in found:
+        of_it = made.get(owner)
+        if of_it is None:
+            made[owner] = [one]
+        else:
+            of_it.append(one)
     return {
-        workload_id: tuple(sorted(found[workload_id], key=lambda summary: summary.key))
-        for workload_id in workload_ids
-        if workload_id in found
+        workload_id: tuple(made[workload_id]) for workload_id in workload_ids if workload_id in made
     }
+
+
+@lru_cache(maxsize=64)
+def _shown_of_keys(count: int) -> PreparedIn:
+    asked = _summary.key.in_([bindparam(f"asked_{at}") for at in range(count)])
+    return PreparedIn(lambda ids: select(*SHOWN).where(_summary.workload_id.in_(ids), asked))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
-from seafloor.domain.metrics import MetricSummary
+from seafloor.domain.metrics import MetricSummary, Point
 from seafloor.stores.metadata.sql.tables import metric_summary
 from seafloor.stores.metrics.points import bits_of_rank, rank_of_bits, value_of
 from seafloor.stores.metrics.summary import Aggregate, Extreme
@@ -32,6 +30,11 @@ SHOWN = tuple(
     )
 )
 """The columns that callers are shown, in the order that ``summaries_from_rows`` takes."""
+LAST = tuple(
+    metric_summary.c[name]
+    for name in ("workload_id", "key", "last_bits", "last_step", "last_time_ms")
+)
+"""The columns that ``last_points_from_rows`` takes, in order."""
 AGGREGATE = tuple(column for column in metric_summary.c if column.name != "workload_id")
 """The columns that ``aggregate_from_row`` takes."""
 
@@ -74,7 +77,7 @@ def row_from_aggregate(found: Aggregate) -> dict[str, int | float | None]:
     }
 
 
-def summaries_from_rows(rows: Sequence[Row[Any]]) -> list[tuple[str, MetricSummary]]:
+def summaries_from_rows(rows: Sequence[Sequence[Any]]) -> list[tuple[str, MetricSummary]]:
     """What is shown of rows of ``SHOWN``, each with the workload's id.
 
     Floats are read from their bits all at once, and columns are cheaper to go through than rows.
@@ -113,6 +116,14 @@ def summaries_from_rows(rows: Sequence[Row[Any]]) -> list[tuple[str, MetricSumma
         for key, count, nan_count, value, step, time_ms, min_, max_, min_step, max_step in columns
     ]
     return list(zip(owners, made, strict=True))
+
+
+def last_points_from_rows(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, Point]]:
+    """The last points in rows of ``LAST``, each with the workload's id."""
+    if not rows:
+        return iter(())
+    owners, keys, last, steps, times = zip(*rows, strict=True)
+    return zip(owners, map(Point, keys, _floats(last), steps, times), strict=True)
 
 
 def _floats(bits: Sequence[int]) -> array[float]:

@@ -109,7 +109,21 @@ def _of_rows(found: Comparison, run_id: Column) -> Condition:
         return not_(has_row(left, there, table, run_id))
     if found.operator is Operator.IS_NOT_NULL:
         return has_row(left, there, table, run_id)
-    return has_row(left, and_(there, compared(found, value)), table, run_id)
+    also = and_(there, compared(found, value))
+    return has_row(left, also, table, run_id, index=_dense_index(found))
+
+
+def _dense_index(found: Comparison) -> str | None:
+    """The index in which the runs with one text lie side by side.
+
+    Their rows are each on another page: by the primary key ten thousand runs are as many pages,
+    by this index a hundred. Of our indexes only SQLite's has the whole text and the run.
+    """
+    left = found.left
+    is_text = left.subject in (Subject.PARAM, Subject.TAG) and not left.path
+    if not is_text or found.operator is not Operator.EQ or compares_numbers(found):
+        return None
+    return tables.values_index(KEYED[left.subject])
 
 
 def _may_lack(left: Identifier) -> bool:

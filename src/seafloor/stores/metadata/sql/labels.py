@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
 from sqlalchemy import delete as delete_from
 
 from seafloor.domain.errors import Conflict, NotFound, nearest
@@ -16,9 +17,6 @@ from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.rows import check_workload
 from seafloor.stores.metadata.sql.tables import param, tag, workload
 
-IDS_AT_ONCE = 10_000
-"""Databases take some 30,000 values in one statement."""
-
 
 def _known_of(table: Table) -> PreparedIn:
     return PreparedIn(
@@ -28,7 +26,23 @@ def _known_of(table: Table) -> PreparedIn:
     )
 
 
+def _all_of(table: Table) -> PreparedIn:
+    columns = table.c.workload_id, table.c.key, table.c.value
+    return PreparedIn(lambda ids: select(*columns).where(table.c.workload_id.in_(ids)))
+
+
+@lru_cache(maxsize=64)
+def _some_of(table: Table, count: int) -> PreparedIn:
+    """As ``_all_of``, of so many keys."""
+    columns = table.c.workload_id, table.c.key, table.c.value
+    keys: list[Any] = [bindparam(f"asked_{at}") for at in range(count)]
+    asked = table.c.key.in_(keys)
+    return PreparedIn(lambda ids: select(*columns).where(table.c.workload_id.in_(ids), asked))
+
+
 _KNOWN = {table: _known_of(table) for table in (param, tag)}
+_ALL = {table: _all_of(table) for table in (param, tag)}
+_THERE = PreparedIn(lambda ids: select(workload.c.id).where(workload.c.id.in_(ids)))
 _INSERT = {table: Prepared(insert(table)) for table in (param, tag)}
 _UPDATE_TAG = Prepared(
     update(tag)
@@ -52,11 +66,7 @@ class SqlLabels:
         """See ``LabelRecords``."""
 
         def read(connection: Connection) -> dict[WorkloadId, Labels]:
-            made: dict[WorkloadId, Labels] = {}
-            for begin in range(0, len(workload_ids), IDS_AT_ONCE):
-                some = workload_ids[begin : begin + IDS_AT_ONCE]
-                made |= _labels(connection, some, params, tags)
-            return made
+            return _labels(connection, workload_ids, params, tags)
 
         return await self._database.read(read)
 
@@ -130,28 +140,37 @@ def _labels(
     params: Sequence[str] | None,
     tags: Sequence[str] | None,
 ) -> dict[WorkloadId, Labels]:
-    made: dict[WorkloadId, Labels] = {}
-    for owner, key, value in _values(connection, param, ids, params):
-        made.setdefault(owner, Labels({}, {})).params[key] = value
-    for owner, key, value in _values(connection, tag, ids, tags):
-        made.setdefault(owner, Labels({}, {})).tags[key] = value
-    bare = [one for one in ids if one not in made]  # the others' labels prove that they are there
-    if bare:
-        known = connection.execute(select(workload.c.id).where(workload.c.id.in_(bare)))
-        made |= {WorkloadId(found): Labels({}, {}) for (found,) in known}
-    return made
+    found_params = _values(connection, param, ids, params)
+    found_tags = _values(connection, tag, ids, tags)
+    # What has labels is there; only of the others it is asked.
+    bare = [one for one in ids if one not in found_params and one not in found_tags]
+    known = {one for (one,) in _THERE.rows(connection, {}, bare)} if bare else ()
+    return {
+        one: Labels(found_params.get(one) or {}, found_tags.get(one) or {})
+        for one in ids
+        if one in found_params or one in found_tags or one in known
+    }
 
 
 def _values(
     connection: Connection, table: Table, ids: Sequence[WorkloadId], keys: Sequence[str] | None
-) -> Iterable[Row[Any, Any, Any]]:
-    if keys is not None and not keys:
-        return ()
-    wanted = select(table.c.workload_id, table.c.key, table.c.value)
-    wanted = wanted.where(table.c.workload_id.in_(ids))
-    if keys is not None:
-        wanted = wanted.where(table.c.key.in_(keys))
-    return connection.execute(wanted).all()
+) -> dict[str, dict[str, str]]:
+    """The values by key, by run. A page has ten thousand, so nothing is done twice for one."""
+    if keys is None:
+        rows = _ALL[table].rows(connection, {}, ids)
+    elif keys:
+        asked = {f"asked_{at}": key for at, key in enumerate(keys)}
+        rows = _some_of(table, len(keys)).rows(connection, asked, ids)
+    else:
+        rows = ()
+    made: dict[str, dict[str, str]] = {}
+    for owner, key, value in rows:
+        labels = made.get(owner)
+        if labels is None:
+            made[owner] = {key: value}
+        else:
+            labels[key] = value
+    return made
 
 
 def _known(

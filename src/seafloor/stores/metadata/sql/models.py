@@ -25,10 +25,19 @@ from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import digest, dump, dump_sorted, load
 from seafloor.stores.metadata.sql.experiments import ID_MAX, check_experiment
-from seafloor.stores.metadata.sql.labels import IDS_AT_ONCE
+from seafloor.stores.metadata.sql.prepared import IDS_AT_ONCE, PreparedIn
 from seafloor.stores.metadata.sql.rows import check_workload
 
 _CONTEXT_TAG = "mlflow.data.context"
+
+_input = tables.workload_input.c
+_INPUTS = PreparedIn(
+    lambda ids: (
+        select(_input.workload_id, _input.kind, _input.document)
+        .where(_input.workload_id.in_(ids))
+        .order_by(_input.id)
+    )
+)
 
 
 class _MetricDocument(msgspec.Struct, frozen=True):
@@ -213,13 +222,11 @@ class SqlModels:
         self, workload_ids: Sequence[WorkloadId]
     ) -> dict[WorkloadId, WorkloadInputs]:
         """See ``LoggedModelRecords``."""
-        table = tables.workload_input
-        wanted = select(table).where(table.c.workload_id.in_(workload_ids)).order_by(table.c.id)
 
         def read(connection: Connection) -> dict[WorkloadId, WorkloadInputs]:
-            rows: dict[WorkloadId, list[Row[Any]]] = {}
-            for row in connection.execute(wanted):
-                rows.setdefault(WorkloadId(row.workload_id), []).append(row)
+            rows: dict[WorkloadId, list[tuple[str, str]]] = {}
+            for owner, kind, document in _INPUTS.rows(connection, {}, workload_ids):
+                rows.setdefault(WorkloadId(owner), []).append((kind, document))
             return {workload_id: _inputs(found) for workload_id, found in rows.items()}
 
         return await self._database.read(read)
@@ -356,10 +363,10 @@ def _input_row(
     }
 
 
-def _inputs(rows: list[Row[Any]]) -> WorkloadInputs:
+def _inputs(documents: Sequence[tuple[str, str]]) -> WorkloadInputs:
     texts: dict[str, list[str]] = {"dataset": [], "output": [], "model": []}
-    for row in rows:
-        texts[row.kind].append(row.document)
+    for kind, document in documents:
+        texts[kind].append(document)
     return WorkloadInputs(
         datasets=tuple(load(text, DatasetInput) for text in texts["dataset"]),
         models=tuple(load(text, str) for text in texts["model"]),

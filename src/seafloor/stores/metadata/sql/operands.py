@@ -81,10 +81,21 @@ def row_of(left: Identifier, table: Any, run_id: ColumnElement[Any]) -> ColumnEl
 
 
 def has_row(
-    left: Identifier, also: ColumnElement[bool], table: Any, run_id: ColumnElement[Any]
+    left: Identifier,
+    also: ColumnElement[bool],
+    table: Any,
+    run_id: ColumnElement[Any],
+    *,
+    index: str | None = None,
 ) -> ColumnElement[bool]:
-    """Whether a run's row for the identifier fulfils a condition on the table; never NULL."""
+    """Whether a run's row for the identifier fulfils a condition on the table; never NULL.
+
+    Args:
+        index: By which SQLite is to look; without one it takes the primary key.
+    """
     found: Select[Any] = select(literal(1)).where(row_of(left, table, run_id), also)
+    if index is not None:
+        found = found.with_hint(table, f"INDEXED BY {index}", "sqlite")
     if left.subject is Subject.DATASET:
         found = found.limit(1)
     return found.scalar_subquery().is_not(None)

@@ -67,7 +67,10 @@ class Prepared:
 
 
 class PreparedIn:
-    """A query about some keys: ``column IN (…)``, one text for each count of them.
+    """A query about some keys: ``column IN (…)``, one text for each count of a few of them.
+
+    Of more keys the last is said again until there are as many as of the next power of two: it
+    changes nothing, and the ids of pages of any size are a handful of texts.
 
     Args:
         make: Builds the statement for the names that the keys are bound by.
@@ -85,12 +88,18 @@ class PreparedIn:
         found: list[tuple[Any, ...]] = []
         for begin in range(0, len(keys), KEYS_MAX):
             some = keys[begin : begin + KEYS_MAX]
+            count = len(some) if len(some) <= _COUNTED_MAX else 1 << (len(some) - 1).bit_length()
             bound = {**values, **{f"key_{at}": key for at, key in enumerate(some)}}
-            found += self._of_count(len(some)).rows(connection, bound)
+            bound |= {f"key_{at}": some[-1] for at in range(len(some), count)}
+            found += self._of_count(count).rows(connection, bound)
         return found
 
 
-KEYS_MAX = 500
+KEYS_MAX = 1024
+_COUNTED_MAX = 32
+
+IDS_AT_ONCE = 10_000
+"""Databases take some 30,000 values in one statement."""
 
 
 def _given(names: tuple[str, ...] | None, values: Values) -> Any:

@@ -25,7 +25,6 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
-    bindparam,
     case,
     literal,
     select,
@@ -43,6 +42,7 @@ from seafloor.domain.search import (
     Subject,
     WorkloadQuery,
 )
+from seafloor.domain.workloads import Workload
 from seafloor.stores.metadata.comparisons import check_query, compares_numbers, comparisons_of
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
@@ -58,6 +58,7 @@ from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.conditions import compared, condition
 from seafloor.stores.metadata.sql.keyset import Key, comes_after
 from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
+from seafloor.stores.metadata.sql.prepared import IDS_AT_ONCE, PreparedIn
 from seafloor.stores.metadata.sql.rows import workload_of
 from seafloor.stores.metadata.sql.ways import (
     Scope,
@@ -68,9 +69,6 @@ from seafloor.stores.metadata.sql.ways import (
     on_last_value,
     one_of,
 )
-
-IDS_AT_ONCE = 10_000
-"""Databases take some 30,000 values in one statement."""
 
 _NEWEST = Order(Identifier(Subject.ATTRIBUTE, "created_ns"), descending=True)
 _ID = Order(Identifier(Subject.ATTRIBUTE, "id"))
@@ -92,7 +90,7 @@ PLANNING = "; ".join(
     )
 )
 
-_BY_IDS = select(tables.workload).where(tables.workload.c.id.in_(bindparam("ids", expanding=True)))
+_BY_IDS = PreparedIn(lambda ids: select(tables.workload).where(tables.workload.c.id.in_(ids)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +98,11 @@ class _Found:
     """A run.
 
     Args:
-        row: Whole.
+        run: Whole.
         before: The sort keys by the first orders, as far as they are known.
     """
 
-    row: Row[Any]
+    run: Workload
     before: SortKeys = ()
 
 
@@ -127,16 +125,16 @@ def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
     page = found[: query.limit]
     more = len(found) > query.limit
     return WorkloadPage(
-        items=tuple(workload_of(one.row) for one in page),
+        items=tuple(one.run for one in page),
         next=encode_cursor(query, _position(connection, query, page[-1])) if more else None,
     )
 
 
 def _position(connection: Connection, query: WorkloadQuery, last: _Found) -> Position:
     rest = query.order[len(last.before) :]
-    (keys,) = _keys_of(connection, [last.row], rest)
+    (keys,) = _keys_of(connection, [last.run], rest)
     known = last.before[: len(query.order)]
-    return Position((*known, *keys), last.row.created_ns, last.row.id)
+    return Position((*known, *keys), last.run.created_ns, last.run.id)
 
 
 def _page(
@@ -206,7 +204,7 @@ def _gather(
     if after is not None:
         wanted = wanted.where(comes_after(keys, after))
     ids = connection.execute(wanted.limit(limit)).scalars().all()
-    return [_Found(row) for row in _rows_of(connection, ids)]
+    return [_Found(run) for run in _runs_of(connection, ids)]
 
 
 def _asked_for(
@@ -296,17 +294,17 @@ def _key(order: Order, shown: FromClause) -> Key:
     return Key(rank, value, order.descending, (table, this))
 
 
-def _rows_of(connection: Connection, ids: Sequence[str]) -> list[Row[Any]]:
+def _runs_of(connection: Connection, ids: Sequence[str]) -> list[Workload]:
     """Whole runs, in the order of the ids."""
-    made: dict[str, Row[Any]] = {}
-    for begin in range(0, len(ids), IDS_AT_ONCE):
-        some = {"ids": ids[begin : begin + IDS_AT_ONCE]}
-        made |= {row.id: row for row in connection.execute(_BY_IDS, some).all()}
+    made: dict[str, Workload] = {}
+    for row in _BY_IDS.rows(connection, {}, ids):
+        run = workload_of(row)
+        made[run.id] = run
     return [made[one] for one in ids]
 
 
 def _keys_of(
-    connection: Connection, rows: Sequence[Row[Any]], orders: Sequence[Order]
+    connection: Connection, runs: Sequence[Workload], orders: Sequence[Order]
 ) -> list[SortKeys]:
     """The sort keys of some runs; asked for only if not all of them are attributes."""
     table = tables.workload
@@ -319,18 +317,18 @@ def _keys_of(
             wanted = wanted.add_columns(*columns)
     asked: dict[str, Row[Any]] = {}
     if any(key.joined is not None for key in keys):
-        ids = [row.id for row in rows]
+        ids = [run.id for run in runs]
         for begin in range(0, len(ids), IDS_AT_ONCE):
             some = wanted.where(table.c.id.in_(ids[begin : begin + IDS_AT_ONCE]))
             asked |= {row.id: row for row in connection.execute(some)}
-    return [_keys_in(row, asked.get(row.id), orders) for row in rows]
+    return [_keys_in(run, asked.get(run.id), orders) for run in runs]
 
 
-def _keys_in(row: Row[Any], asked: Row[Any] | None, orders: Sequence[Order]) -> SortKeys:
+def _keys_in(run: Workload, asked: Row[Any] | None, orders: Sequence[Order]) -> SortKeys:
     made: list[SortKey] = []
     for number, order in enumerate(orders):
         if order.by.subject is Subject.ATTRIBUTE:
-            value = getattr(row, order.by.key)
+            value = getattr(run, order.by.key)
             made.append((MISSING, None) if value is None else (VALUE, value))
         else:
             made.append((getattr(asked, f"rank_{number}"), getattr(asked, f"value_{number}")))
@@ -356,7 +354,7 @@ def _walk(
     def add(group: Scope, key: SortKey, begin: SortKeys | None) -> None:
         if rest and len(made) < limit:
             found = _page(connection, group, rest, begin, limit - len(made))
-            made.extend(_Found(one.row, (key, *one.before)) for one in found)
+            made.extend(_Found(one.run, (key, *one.before)) for one in found)
 
     if rank == VALUE:
         if at is not None:
@@ -410,17 +408,17 @@ def _values(
     border = rows[-1].value if is_torn else None
     kept = sum(row.value != border for row in rows)
     known: dict[str, SortKeys] = {row.id: ((VALUE, row.value),) for row in rows[:kept]}
-    whole = _rows_of(connection, list(known))
+    whole = _runs_of(connection, list(known))
     if len(set(known.values())) < len(known):  # the index does not order equals
         keys = _keys_of(connection, whole, orders[1:])
-        known = {row.id: known[row.id] + more for row, more in zip(whole, keys, strict=True)}
+        known = {run.id: known[run.id] + more for run, more in zip(whole, keys, strict=True)}
         order = functools.cmp_to_key(functools.partial(compare_sort_keys, orders))
-        whole.sort(key=lambda row: order(known[row.id]))
-    made = [_Found(row, known[row.id]) for row in whole]
+        whole.sort(key=lambda run: order(known[run.id]))
+    made = [_Found(run, known[run.id]) for run in whole]
     if is_torn and len(made) < limit:
         group = _equal(scope, orders[0].by, border)
         found = _page(connection, group, orders[1:], None, limit - len(made))
-        made += [_Found(one.row, ((VALUE, border), *one.before)) for one in found]
+        made += [_Found(one.run, ((VALUE, border), *one.before)) for one in found]
     return made
 
 

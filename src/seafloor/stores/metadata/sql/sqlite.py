@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, FromClause, create_engine, event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from seafloor.domain.errors import (
@@ -23,7 +24,7 @@ from seafloor.domain.search import json_at
 from seafloor.stores.metadata.comparisons import fold
 from seafloor.stores.metadata.sql.backend import LOCK_TIMEOUT_S
 
-CACHE_KIB = 8_000
+CACHE_KIB = 32_000
 
 _PRIMARY_MASK = 0xFF  # an extended code holds its primary one in the low byte
 _FULL = frozenset(
@@ -60,11 +61,13 @@ class Sqlite:
             poolclass=QueuePool,
             pool_size=connections,
             max_overflow=0,
+            pool_use_lifo=True,
             # The driver would begin a transaction by itself, too late and never for reading.
             isolation_level="AUTOCOMMIT",
             # A connection is used by one thread at a time, not always by the same one.
             connect_args={"check_same_thread": False, "timeout": LOCK_TIMEOUT_S},
         )
+        self.engine.dialect.statement_compiler = _Compiler
         event.listen(self.engine, "connect", _prepare)
 
     def begin_read(self, connection: Connection) -> None:
@@ -81,6 +84,13 @@ class Sqlite:
         self.begin_write(connection)
         yield
         connection.exec_driver_sql("COMMIT")
+
+
+class _Compiler(SQLiteCompiler):
+    """SQLAlchemy's, which forgets what index a table is to be looked up by."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # SQLAlchemy calls it so
+        return text
 
 
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

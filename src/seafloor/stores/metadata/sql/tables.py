@@ -188,8 +188,13 @@ HEAD_CHARS = 64
 """How much of a param's, tag's or trace's label's value is in its index; SQLite takes all of it."""
 
 
+def values_index(table: Table) -> str:
+    """The name of a table's index of values; of PostgreSQL's, which is of heads, it begins so."""
+    return f"ix_{table.name}_key_value"
+
+
 def _index_values(table: Table) -> None:
-    name = f"ix_{table.name}_key_value"
+    name = values_index(table)
     length = {"value": HEAD_CHARS}
     whole = Index(name, table.c.key, table.c.value, mariadb_length=length, mysql_length=length)
     whole.ddl_if(dialect=("sqlite", "mariadb", "mysql"))  # pyright: ignore[reportArgumentType]  # takes several
