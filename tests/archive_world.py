@@ -138,6 +138,7 @@ class Served:
         status: Instead of the content, while there are any.
         location: Where it redirects to.
         login: What it asks for, as ``name:password``.
+        header: What it asks for instead, as ``Name: value``.
         modified: Of ``Last-Modified``.
         before: Called before each answer.
     """
@@ -149,6 +150,7 @@ class Served:
     status: list[int] = field(default_factory=list[int])
     location: str | None = None
     login: str | None = None
+    header: str | None = None
     modified: str | None = None
     before: Callable[[], None] = lambda: None
 
@@ -201,7 +203,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._say(served.status.pop(0))
         elif served.location is not None:
             self._say(302, location=served.location)
-        elif served.login is not None and not self._knows(served.login):
+        elif (served.login is not None and not self._knows(served.login)) or (
+            served.header is not None and not self._has(served.header)
+        ):
             self._say(401)
         else:
             self._send(served)
@@ -209,6 +213,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _knows(self, login: str) -> bool:
         wanted = base64.b64encode(login.encode()).decode()
         return self.headers.get("Authorization") == f"Basic {wanted}"
+
+    def _has(self, header: str) -> bool:
+        name, _, value = header.partition(": ")
+        return self.headers.get(name) == value
 
     def _say(self, status: int, *, location: str | None = None) -> None:
         self.send_response(status)

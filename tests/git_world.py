@@ -53,6 +53,14 @@ class Repository:
         git(self.path, "commit", "--quiet", "--allow-empty", "-m", message)
         return self.head
 
+    def add_submodule(self, repository: Repository, path: str, url: str) -> None:
+        """Add a submodule that is said to be elsewhere; it is not yet committed."""
+        allowed = ("-c", "protocol.file.allow=always")
+        git(self.path, *allowed, "submodule", "--quiet", "add", str(repository.path), path)
+        modules = self.path / ".gitmodules"
+        here = f"url = {repository.path}\n"
+        modules.write_text(modules.read_text().replace(here, f"url = {url}\n"))
+
     @property
     def head(self) -> str:
         return git(self.path, "rev-parse", "HEAD")
@@ -91,6 +99,7 @@ class GitServer:
         tls: Speak https with this.
         redirect: Send everybody to this address.
         authorized: How many requests came with credentials.
+        shown: The credentials that came, as ``user:password``.
     """
 
     root: Path
@@ -103,6 +112,7 @@ class GitServer:
     tls: ssl.SSLContext | None = None
     redirect: str = ""
     authorized: int = 0
+    shown: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         world = self
@@ -164,7 +174,10 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
         if world.on_request is not None:
             world.on_request()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        world.authorized += "Authorization" in self.headers
+        credentials = self.headers.get("Authorization")
+        if credentials is not None:
+            world.authorized += 1
+            world.shown.add(base64.b64decode(credentials.removeprefix("Basic ")).decode())
         if world.redirect:
             self.send_response(302)
             self.send_header("Location", world.redirect + self.path)

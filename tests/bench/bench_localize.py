@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.bench.measuring import Measured, table
 
 from git_world import GitServer
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import TREES, Means, localize
 from seafloor.domain.ids import Sha256
@@ -111,7 +111,7 @@ class _Sides:
         target = self._new("run")
         target.mkdir()
         user = target if shared else None
-        means = Means(cache, _no_snapshot, FileArchive, shared_by=user)
+        means = Means(cache, _no_snapshot, open_file, shared_by=user)
         localize(self._source, code_dir=target / "code", means=means)
 
     def _new(self, name: str) -> Path:

@@ -22,7 +22,7 @@ from archive_world import (
     sha256_of,
 )
 from git_world import tree_of
-from seafloor.boot.archives import open_remote
+from seafloor.boot.archives import remote_opener
 from seafloor.code.archive import ArchiveRequest, resolve_archive
 from seafloor.domain.code import ArchiveCode, SyncMode
 from seafloor.domain.errors import SourceError
@@ -64,7 +64,7 @@ class Store:
 
     def resolve(self, name: str, sha256: str | None = None) -> ArchiveCode:
         request = ArchiveRequest(f"{self.url}/{name}", self.mode, sha256)
-        return resolve_archive(request, lambda url: open_remote(url, self.variables))
+        return resolve_archive(request, remote_opener(self.variables))
 
 
 @pytest.fixture(params=list(MODES))

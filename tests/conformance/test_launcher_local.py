@@ -17,7 +17,7 @@ import pytest
 
 from agent_world import is_alive, wait_until
 from git_world import Repository
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.domain.environments import environment_digest
 from seafloor.domain.errors import PodRejected, StoreFull
@@ -66,7 +66,7 @@ class LocalWorld(LauncherWorld):
             cache_dir=self.root / "cache",
             server_file=self.root / "server.json",
             fetch_snapshot=self.fetch_snapshot,
-            open_remote=FileArchive,
+            open_remote=open_file,
             environments=EnvironmentCache(self.root / "environments"),
             inherited=INHERITED,
         )
@@ -222,7 +222,7 @@ async def test_agents__ended__leave_no_zombies(
 STARTER = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.local.agents import Agents
 from seafloor.launch.local.launcher import LocalLauncher
@@ -231,7 +231,7 @@ from seafloor.testing.launcher_suite import launch_of
 async def main(root):
     launcher = LocalLauncher(
         work_dir=root / "work", cache_dir=root / "cache", server_file=root / "server.json",
-        fetch_snapshot=lambda *_: None, open_remote=FileArchive,
+        fetch_snapshot=lambda *_: None, open_remote=open_file,
         environments=EnvironmentCache(root / "environments"),
     )
     launch = launch_of("echo begun; while [ ! -e go ]; do sleep 0.05; done; echo done")

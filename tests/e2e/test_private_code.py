@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from archive_world import ArchiveServer, Served, tar_of
 from client_process import Client
 from git_world import GitServer, Repository, copy_as_served, git
 from live_server import LiveServer, wait_for
@@ -65,9 +66,9 @@ def watched() -> Iterator[set[str]]:
         thread.join()
 
 
-def set_secret(user: Client, data: Path, key: str, value: str) -> None:
+def set_secret(user: Client, data: Path, key: str, value: str, *, name: str = "forge") -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "seafloor.cli", "secret", "set", "forge", key, "--data", str(data)],
+        [sys.executable, "-m", "seafloor.cli", "secret", "set", name, key, "--data", str(data)],
         input=value,
         capture_output=True,
         text=True,
@@ -140,6 +141,82 @@ def test_run__private_repository__the_secret_is_seen_nowhere(
     assert_unseen(
         server.data, done.stdout, done.stderr, failed.stdout, failed.stderr, str(run), listed.stdout
     )
+
+
+def test_run__several_secrets_and_an_archive__none_is_seen_anywhere(
+    server: LiveServer, repository: Repository, tmp_path: Path
+) -> None:
+    """Each is told from the others by its end, and all are the canary."""
+    own, partner, files = (f"{CANARY}-{name}" for name in ("own", "partner", "files"))
+    lib = Repository.create(tmp_path / "lib")
+    for key, value in (("name", "Seafloor"), ("email", "tests@example.com")):
+        git(lib.path, "config", f"user.{key}", value)
+    lib.commit({"lib.py": "print('it ran with a library')\n"})
+    copy_as_served(lib, tmp_path / "partner", "lib.git")
+    user = Client(tmp_path / "home", server.url)
+    with (
+        GitServer(tmp_path / "served", user="ann", password=own) as first,
+        GitServer(tmp_path / "partner", user="bob", password=partner) as second,
+        ArchiveServer() as web,
+        watched() as seen,
+    ):
+        elsewhere = second.url.replace("127.0.0.1", "localhost")
+        repository.add_submodule(lib, "lib", f"{elsewhere}/lib.git")
+        repository.commit()
+        copy_as_served(repository, tmp_path / "served", "app.git")
+        web.files["/app.tar"] = Served(
+            tar_of({"train.py": b"print('it ran from an archive')\n"}),
+            header=f"PRIVATE-TOKEN: {files}",
+        )
+        for name, values in {
+            "forge": {"hosts": "127.0.0.1", "username": "ann", "password": own},
+            "partner": {"hosts": "localhost", "username": "bob", "password": partner},
+            "files": {"hosts": "127.0.0.1", "header": "PRIVATE-TOKEN", "token": files},
+        }.items():
+            for key, value in values.items():
+                set_secret(user, server.data, key, value, name=name)
+        git_options = ("--git", f"{first.url}/app.git", "--secret", "forge")
+        for_submodules = ("--secret-for", "localhost=partner")
+        said = [
+            user.cli("run", *git_options, *for_submodules, "--", sys.executable, "app/lib/lib.py")
+        ]
+        assert (said[0].returncode, said[0].stdout) == (0, "it ran with a library\n")
+        assert first.shown == {f"ann:{own}"}
+        assert second.shown == {f"bob:{partner}"}
+        said.append(user.cli("runs", "show", "@last", "--json"))
+        assert '"localhost":"partner"' in said[-1].stdout
+        said.append(user.cli("reproduce", "@last"))
+        assert "still has commit" in said[-1].stdout
+        said.append(user.cli("run", *git_options, "--", "true"))
+        assert said[-1].returncode == 120  # found out when the run was prepared
+        assert f"{elsewhere}/lib.git asks for a password" in said[-1].stderr
+        spec = tmp_path / "archive.yaml"
+        spec.write_text(
+            "experiment:\n  name: archive\n  command: python app/train.py\n"
+            f"  code: {{sync_mode: http, url: '{web.url}/app.tar', secret: files}}\n"
+        )
+        said.append(user.cli("run", "-f", str(spec)))
+        assert (said[-1].returncode, said[-1].stdout) == (0, "it ran from an archive\n")
+        said.append(user.cli("plan", "-f", str(spec)))
+        assert said[-1].returncode == 0, said[-1].stderr
+        checked_out = ("code", "checkout", "@last", "--to", str(tmp_path / "out"))
+        said.append(user.cli(*checked_out, "--data", str(server.data)))
+        assert (tmp_path / "out" / "app" / "train.py").is_file(), said[-1].stderr
+        web.files["/app.tar"].header = "PRIVATE-TOKEN: another"
+        said.append(user.cli("run", "-f", str(spec)))
+        assert said[-1].returncode == 6
+        assert 'refuses what the secret "files" shows it' in said[-1].stderr
+    assert seen <= {"git at work"}
+    server.stop()
+    assert_unseen(server.data, *(each.stdout + each.stderr for each in said))
+    for path in (tmp_path / "out", tmp_path / "home"):
+        assert_unseen_below(path)
+
+
+def assert_unseen_below(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert CANARY.encode() not in path.read_bytes(), path
 
 
 def test_run__secret_that_is_not_there_or_not_for_the_host__nothing_is_submitted(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from git_world import Repository, git, tree_of
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.domain.code import GitCode
 from seafloor.domain.ids import Sha256
@@ -94,7 +94,7 @@ def shared(repository: Repository, tmp_path: Path) -> Iterator[World]:
         cache_dir=root / "cache",
         server_file=root / "server.json",
         fetch_snapshot=_no_snapshot,
-        open_remote=FileArchive,
+        open_remote=open_file,
         environments=EnvironmentCache(root / "environments"),
         code_mounts=mounts,
         inherited={**inherited, "GIT_CONFIG_GLOBAL": os.environ["GIT_CONFIG_GLOBAL"]},

@@ -156,6 +156,12 @@ _VOLUMES = [
     {"volume": "scratch", "path": "/again", "read_only": True},
 ]
 _ENV = {"OMP_NUM_THREADS": "4", "WEIRD": "1e3", "SHELL_LIKE": "$(HOME)/$$x"}
+_PRIVATE_URL = "https://files.example.com/training.tar.gz"
+SEVERAL_SECRETS = msgspec.structs.replace(
+    HTTPS,
+    secret="team-git",
+    secrets={"partner.example": "team-partner", "lfs.example:8443/store": "team-git"},
+)
 _TORCH = {"worker": {"replicas": 3, "command": "torchrun train.py", "resources": {"gpu": 2}}}
 _TENSORFLOW = {
     "ps": {"replicas": 1, "command": "python ps.py", "environment": f"{ENVIRONMENT}@2"},
@@ -222,6 +228,10 @@ def _run_cases() -> Iterator[Case]:
     yield run("strict-kernel", "strict", environment="with-kernel", resources={"size": "small"})
     yield Case("run-strict-archive", {"experiment": _RUN}, ARCHIVE, "strict")
     yield Case("run-strict-snapshot", {"experiment": _RUN}, SNAPSHOT, "strict")
+    yield Case("run-git-secrets", {"experiment": _RUN}, SEVERAL_SECRETS, "ours")
+    yield Case("run-strict-git-secrets", {"experiment": _RUN}, SEVERAL_SECRETS, "strict")
+    private = msgspec.structs.replace(ARCHIVE, url=_PRIVATE_URL, secret="team-files")
+    yield Case("run-archive-secret", {"experiment": _RUN}, private, "ours")
 
 
 def _service_cases() -> Iterator[Case]:

@@ -21,7 +21,7 @@ from seafloor.domain.code import (
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_git_commit, parse_sha256
 from seafloor.domain.names import check_path, check_slug
-from seafloor.domain.specs import CodeSpec, ExperimentSpec
+from seafloor.domain.specs import CodeSpec, ExperimentSpec, check_secrets
 from seafloor.stores.secrets.protocol import Secrets
 
 IMAGE_WARNING: Final = (
@@ -44,7 +44,7 @@ class CodeSources:
 
     Args:
         open_remote: Opens an address.
-        secrets: What reaches repositories that name one.
+        secrets: What reaches repositories and web servers for which one is named.
         code_is_mounted: Says whether commands see their code at ``/code``. Blocking.
     """
 
@@ -74,7 +74,7 @@ class CodeSources:
             return sent
         if code.sync_mode is SyncMode.IMAGE:
             return ImageCode(code.path)
-        if code.sync_mode is SyncMode.GIT and code.secret is not None:
+        if code.sync_mode is SyncMode.GIT and (code.secret is not None or code.secrets):
             return await asyncio.to_thread(self._resolve_git, code)
         if code.sync_mode not in ARCHIVE_MODES:
             return None
@@ -85,12 +85,18 @@ class CodeSources:
             name=code.name,
             strip_components=code.strip_components,
         )
-        return await asyncio.to_thread(resolve_archive, request, self._open_remote)
+        return await asyncio.to_thread(self._resolve_archive, request, code.secret)
 
     def _resolve_git(self, code: CodeSpec) -> GitCode:
-        assert code.secret is not None  # noqa: S101 - its caller looked
-        secret = self._secrets.get(code.secret)
-        return resolve_git(code.url or "", code.ref, secret=secret, sparse=code.sparse)
+        secret = None if code.secret is None else self._secrets.get(code.secret)
+        secrets = {prefix: self._secrets.get(name) for prefix, name in code.secrets.items()}
+        return resolve_git(
+            code.url or "", code.ref, secret=secret, secrets=secrets, sparse=code.sparse
+        )
+
+    def _resolve_archive(self, request: ArchiveRequest, name: str | None) -> ArchiveCode:
+        secret = None if name is None else self._secrets.get(name)
+        return resolve_archive(request, self._open_remote, secret)
 
     async def warnings(self, spec: ExperimentSpec, code: CodeSource | None) -> tuple[str, ...]:
         """What somebody who submits this should know, one sentence or two each."""
@@ -160,6 +166,7 @@ def _check_git(code: GitCode) -> None:
     parse_git_commit(code.commit, field="code.commit")
     if code.secret is not None:
         check_slug(code.secret, field="code.secret")
+    check_secrets(code.secrets)
     for path in code.sparse:
         check_path(path, field="code.sparse")
     if code.url.startswith("-") or "\0" in code.url or "\n" in code.url:
@@ -183,6 +190,10 @@ def _check_archive(code: ArchiveCode, mode: SyncMode) -> None:
     request = ArchiveRequest(code.url, mode, code.sha256, code.folder, code.strip_components)
     if check_request(request).url != code.url:
         raise InvalidValue("This is not the address of an archive.", field="code.url")
+    if code.secret is not None:
+        if mode is not SyncMode.HTTP:
+            raise InvalidValue("Named secrets are for web servers.", field="code.secret")
+        check_slug(code.secret, field="code.secret")
     if code.sha256 is None and (not code.etag):
         raise InvalidValue(
             "An archive is told by its sha256, or by its etag and size.", field="code.etag"

@@ -114,12 +114,14 @@ def _add_localize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     localize.add_argument("--etag")
     localize.add_argument("--strip-components", type=int, default=0)
     localize.add_argument("--secret")
+    localize.add_argument("--secret-for", action="append", default=[])
     localize.add_argument("--json", action="store_true")
 
 
 def _localize(given: argparse.Namespace) -> None:
     with _server_packages():
         from seafloor.boot.localize import LocalizeCommand, run
+        from seafloor.domain.specs import parse_secrets_for
 
         run(
             LocalizeCommand(
@@ -131,6 +133,7 @@ def _localize(given: argparse.Namespace) -> None:
                 name=given.name,
                 strip_components=given.strip_components,
                 secret=given.secret,
+                secrets=parse_secrets_for(given.secret_for),
                 json=given.json,
             ),
             environment(),

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from seafloor.code.archive import RemoteFacts, RemoteFile
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.archive import OpenRemote, RemoteFacts, RemoteFile
+from seafloor.code.file_archive import open_file
+from seafloor.code.http_access import http_access
 from seafloor.code.http_archive import HttpArchive
 from seafloor.domain.errors import NotFound, SeafloorError, SourceError, StoreError
+from seafloor.domain.secrets import Secret
 from seafloor.stores.objects.open import open_objects
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.objects.wrap.retry import RetryObjectStore
@@ -21,24 +23,28 @@ BREAKS_MAX: Final = 5
 """How often in a row a stream may break without a byte having come."""
 
 
-def open_remote(url: str, variables: Mapping[str, str]) -> RemoteFile:
+def open_remote(url: str, secret: Secret | None, variables: Mapping[str, str]) -> RemoteFile:
     """Open the address of an archive; nothing is asked of the place yet.
 
     Args:
         url: As ``code.archive.check_request`` accepts it.
+        secret: What a web server is shown; None: as this machine is set up.
         variables: The process's environment: credentials and endpoints by their standard names.
+
+    Raises:
+        InvalidValue: the secret is not for that address.
     """
     scheme = urlsplit(url).scheme
-    if scheme == "file":
-        return FileArchive(url)
     if scheme in {"http", "https"}:
-        return HttpArchive(url)
+        return HttpArchive(url, http_access(url, secret))
+    if scheme == "file" or secret is not None:
+        return open_file(url, secret)
     return ObjectArchive(url, variables)
 
 
-def remote_opener(variables: Mapping[str, str]) -> Callable[[str], RemoteFile]:
+def remote_opener(variables: Mapping[str, str]) -> OpenRemote:
     """``open_remote`` with its variables."""
-    return lambda url: open_remote(url, variables)
+    return lambda url, secret: open_remote(url, secret, variables)
 
 
 @dataclass(frozen=True)

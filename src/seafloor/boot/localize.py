@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,14 @@ import msgspec
 from seafloor.boot.archives import remote_opener
 from seafloor.code.archive import ArchiveRequest, is_archive_url, resolve_archive
 from seafloor.code.git import resolve_git
+from seafloor.code.git_access import HOSTS
 from seafloor.code.git_url import check_folder
 from seafloor.code.localize import CURRENT, Means, is_code_dir, localize
 from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
 from seafloor.domain.secrets import Secret
+from seafloor.domain.url_prefix import parse_url_prefix
 from seafloor.sdk.client import Client
 from seafloor.sdk.discovery import require_server
 from seafloor.sdk.settings import read_settings
@@ -47,7 +50,8 @@ class LocalizeCommand:
         etag: What an archive must be told by; with a sha256 it says nothing.
         name: Of the folder in ``to``; None: by the source.
         strip_components: Of an archive.
-        secret: Name of the one that reaches a repository.
+        secret: Name of the one that reaches a repository, or an archive on a web server.
+        secrets: Names of further ones, by the beginning of the addresses that they are for.
         json: Whether the receipt is printed as a document.
     """
 
@@ -59,6 +63,7 @@ class LocalizeCommand:
     name: str | None = None
     strip_components: int = 0
     secret: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
     json: bool = False
 
 
@@ -74,7 +79,8 @@ def run(command: LocalizeCommand, variables: Mapping[str, str]) -> None:
     check_free(code_dir, source.folder)
     opener = remote_opener(variables)
     cache_dir = command.cache.expanduser().absolute()
-    means = Means(cache_dir, _fetch_snapshot, opener, say, _secret_of)
+    secrets = _named(command)
+    means = Means(cache_dir, _fetch_snapshot, opener, say, lambda name: secrets[name])
     receipt = localize(source, code_dir=code_dir, means=means)
     if command.json:
         document = {"path": str(code_dir / source.folder), "receipt": receipt, "source": source}
@@ -91,8 +97,9 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
         SourceError: it cannot be had.
     """
     text = command.source.strip()
-    if command.secret is not None and not text.startswith(GIT):
-        raise InvalidValue("--secret is for repositories.")
+    if command.secrets and not text.startswith(GIT):
+        raise InvalidValue("--secret-for is for repositories.")
+    secrets = _named(command)
     if is_archive_url(text):
         found = resolve_archive(
             ArchiveRequest(
@@ -102,15 +109,22 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
                 strip_components=command.strip_components,
             ),
             remote_opener(variables),
+            None if command.secret is None else secrets[command.secret],
         )
         # What it is now is what it was: localising looks once more, and refuses what is not so.
         return found if not command.etag else msgspec.structs.replace(found, etag=command.etag)
+    if command.secret is not None and not text.startswith(GIT):
+        raise InvalidValue("--secret is for repositories and archives.")
     if command.strip_components or command.sha256 is not None or command.etag is not None:
         raise InvalidValue("--sha256, --etag and --strip-components are for archives.")
     if text.startswith(GIT):
         url, ref = _split_ref(text.removeprefix(GIT))
-        secret = None if command.secret is None else _secret_of(command.secret)
-        source: LocalizedCode = resolve_git(url, ref, secret=secret)
+        source: LocalizedCode = resolve_git(
+            url,
+            ref,
+            secret=None if command.secret is None else secrets[command.secret],
+            secrets={prefix: secrets[name] for prefix, name in command.secrets.items()},
+        )
     elif text.startswith(SNAPSHOT) or _DIGEST.match(text):
         digest = parse_sha256(text.removeprefix(SNAPSHOT), field="SOURCE")
         source = SnapshotCode(sha256=digest, size_bytes=0, folder="code")
@@ -147,8 +161,28 @@ def _split_ref(text: str) -> tuple[str, str | None]:
     return f"{scheme}{separator}{host}{slash}{path}", ref or None
 
 
-def _secret_of(name: str) -> Secret:
-    return FolderSecrets(read_settings().data / SECRETS_FOLDER).get(name)
+def _named(command: LocalizeCommand) -> dict[str, Secret]:
+    """The secrets of a command, each with its hosts.
+
+    Who calls this may read them himself, and says what they are for: one that names no hosts, as
+    those made for Kubernetes, is for the host that it is given for. A server wants them named.
+    """
+    kept = FolderSecrets(read_settings().data / SECRETS_FOLDER)
+    given = [*command.secrets.items()]
+    if command.secret is not None:
+        given.append((_split_ref(command.source.strip().removeprefix(GIT))[0], command.secret))
+    hosts: dict[str, set[str]] = {}
+    for text, name in given:
+        known = hosts.setdefault(name, set())
+        with suppress(InvalidValue):  # a path, or a bucket: said by what would use the secret
+            known.add(parse_url_prefix(text).host)
+    found = {name: kept.get(name) for name in hosts}
+    return {
+        name: secret
+        if HOSTS in secret
+        else Secret(name, {**secret, HOSTS: " ".join(hosts[name]).encode()})
+        for name, secret in found.items()
+    }
 
 
 def _fetch_snapshot(sha256: Sha256, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -135,7 +136,7 @@ def _source_of(run: RunView) -> LocalizedCode:
 
 def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:
     """Localise the code of a run; say where its folder is."""
-    from seafloor.code.file_archive import FileArchive
+    from seafloor.code.file_archive import open_file
     from seafloor.code.localize import Means, localize
     from seafloor.domain.code import ArchiveCode
 
@@ -147,7 +148,7 @@ def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:
         def fetch(sha256: str, path: Path) -> None:
             given.client.snapshots.get(sha256, path)
 
-        means = Means(cache, fetch, FileArchive, _tell_nobody if given.json else say)
+        means = Means(cache, fetch, open_file, _tell_nobody if given.json else say)
         localize(source, code_dir=to, means=means)
     return to / source.folder
 
@@ -168,6 +169,8 @@ def _put_archive(given: Given, run: RunView, source: ArchiveCode, to: Path, cach
         )
     command = [sys.executable, "-m", "seafloor.boot", "localize", "--json", "--to", str(to)]
     command += ["--cache", str(cache), "--name", source.folder, "--sha256", digest]
+    if source.secret is not None:
+        command += ["--secret", source.secret]
     if source.strip_components:
         command += ["--strip-components", str(source.strip_components)]
     ended = subprocess.run(
@@ -176,6 +179,7 @@ def _put_archive(given: Given, run: RunView, source: ArchiveCode, to: Path, cach
         stderr=subprocess.PIPE,
         text=True,
         check=False,
+        env={**os.environ, "SEAFLOOR_DATA": str(given.settings.data)},  # noqa: TID251 - handed on
     )
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or [f"The archive {source.url} cannot be had."]

@@ -26,7 +26,14 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     default=0,
     help="Take so many parts off the paths in an archive, as tar does.",
 )
-@click.option("--secret", metavar="NAME", help="What reaches a private repository.")
+@click.option("--secret", metavar="NAME", help="What reaches a private repository or archive.")
+@click.option(
+    "--secret-for",
+    "secrets",
+    multiple=True,
+    metavar="PREFIX=NAME",
+    help="What reaches submodules and large files whose address begins so.",
+)
 @click.option("--cache", metavar="DIR", type=_FOLDER, help="Default: that of the data folder.")
 @server_options
 @json_option
@@ -40,6 +47,7 @@ def localize(
     etag: str | None,
     strip_components: int,
     secret: str | None,
+    secrets: tuple[str, ...],
     cache: Path | None,
 ) -> None:
     """Put code into a folder, exactly as a run would get it, with a receipt.
@@ -61,6 +69,8 @@ def localize(
     for option, value in told_options.items():
         if value is not None:
             command += [option, value]
+    for pair in secrets:
+        command += ["--secret-for", pair]
     if strip_components:
         command += ["--strip-components", str(strip_components)]
     if given.json:

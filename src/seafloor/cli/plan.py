@@ -19,6 +19,13 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
 @click.option("--ref", metavar="REF", help="Branch, tag or commit of it.")
 @click.option("--secret", metavar="NAME", help="Secret of the server that reaches it.")
 @click.option(
+    "--secret-for",
+    "secrets",
+    multiple=True,
+    metavar="PREFIX=NAME",
+    help="Secret for submodules and large files whose address begins so.",
+)
+@click.option(
     "--policy",
     type=click.Path(path_type=Path),
     metavar="FILE",

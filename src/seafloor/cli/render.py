@@ -175,10 +175,10 @@ def _resolve(given: Given, spec: ClusterSpec, base: Path, *, keep: bool) -> Code
     if code.sync_mode is SyncMode.GIT:
         from seafloor.code.git import resolve_git
 
-        # By what this machine knows of the repository; the pod will use the secret.
+        # By what this machine knows of the repository; the pod will use the secrets.
         resolved = resolve_git(url, code.ref, sparse=code.sparse)
-        return msgspec.structs.replace(resolved, secret=code.secret)
-    return check_request(
+        return msgspec.structs.replace(resolved, secret=code.secret, secrets=code.secrets)
+    archive = check_request(
         ArchiveRequest(
             url=url,
             mode=code.sync_mode,
@@ -187,6 +187,7 @@ def _resolve(given: Given, spec: ClusterSpec, base: Path, *, keep: bool) -> Code
             strip_components=code.strip_components,
         )
     )
+    return msgspec.structs.replace(archive, secret=code.secret)
 
 
 def _snapshot(given: Given, folder: Path, *, keep: bool) -> CodeSource:

@@ -73,7 +73,7 @@ def _code(client: Client, run: RunView) -> Finding:
         return Finding("code", "no", "An outside program made it, and kept no code here.")
     if isinstance(code, GitCode):
         try:
-            if code.secret is None:
+            if code.secret is None and not code.secrets:
                 resolve_git(code.url, code.commit)
             else:  # the server has it
                 spec_code = {**run.spec["code"], "ref": code.commit}

@@ -47,6 +47,13 @@ class RunOptions:
 @click.option("--git", metavar="URL", help="Repository to run from, instead of this folder.")
 @click.option("--ref", metavar="REF", help="Branch, tag or commit of it.")
 @click.option("--secret", metavar="NAME", help="Secret of the server that reaches it.")
+@click.option(
+    "--secret-for",
+    "secrets",
+    multiple=True,
+    metavar="PREFIX=NAME",
+    help="Secret for submodules and large files whose address begins so.",
+)
 @click.option("--timeout", metavar="TIME", help="End it after: 90, 30m, 1h30m, 2d.")
 @click.option("--retries", metavar="N", type=int, help="Further attempts after a failure.")
 @click.option(

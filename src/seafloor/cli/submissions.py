@@ -11,7 +11,7 @@ from typing import Any
 from seafloor.domain.code import CodeSource, SnapshotCode, SyncMode
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.names import check_key
-from seafloor.domain.specs import ExperimentSpec, parse_experiment
+from seafloor.domain.specs import ExperimentSpec, parse_experiment, parse_secrets_for
 from seafloor.sdk.client import Client
 from seafloor.wire.server import PlanCreate
 
@@ -27,6 +27,7 @@ class SubmissionOptions:
         experiment: Of the experiment; None: the spec's, or the folder's name.
         environment: ``<name>`` or ``<name>@<version>``.
         git, ref, secret: A repository instead of the working folder, and what reaches it.
+        secrets: ``PREFIX=NAME``, each: what reaches what of it is elsewhere.
         timeout: Such as ``30m``.
         retries: Further attempts.
         env: ``NAME=VALUE``, each.
@@ -41,6 +42,7 @@ class SubmissionOptions:
     git: str | None = None
     ref: str | None = None
     secret: str | None = None
+    secrets: tuple[str, ...] = ()
     timeout: str | None = None
     retries: int | None = None
     env: tuple[str, ...] = ()
@@ -137,13 +139,22 @@ def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
     if options.git is not None:
         before: dict[str, Any] = body.get("code") or {}
         ref = options.ref or (before.get("ref") if before.get("sync_mode") == "git" else None)
-        body["code"] = {"sync_mode": "git", "url": absolute_url(options.git, options.folder)}
+        asked: dict[str, Any] = {
+            "sync_mode": "git",
+            "url": absolute_url(options.git, options.folder),
+        }
         if ref is not None:
-            body["code"]["ref"] = ref
+            asked["ref"] = ref
         if options.secret is not None:
-            body["code"]["secret"] = options.secret
-    elif options.secret is not None:
-        raise InvalidValue("--secret goes with --git; in a spec it is `code.secret`.")
+            asked["secret"] = options.secret
+        if options.secrets:
+            asked["secrets"] = parse_secrets_for(options.secrets)
+        body["code"] = asked
+    elif options.secret is not None or options.secrets:
+        raise InvalidValue(
+            "--secret and --secret-for go with --git; in a spec they are `code.secret` and "
+            "`code.secrets`."
+        )
     elif options.ref is not None:
         code: dict[str, Any] = body.get("code") or {}
         if code.get("sync_mode") != "git":
@@ -193,7 +204,7 @@ def resolve_code(
     code = submission.spec.code
     if code is None:
         return None
-    if code.sync_mode is SyncMode.GIT and code.secret is None:
+    if code.sync_mode is SyncMode.GIT and code.secret is None and not code.secrets:
         from seafloor.code.git import resolve_git
 
         return resolve_git(code.url or "", code.ref, sparse=code.sparse)

@@ -14,6 +14,7 @@ from seafloor.code.git_url import URL_CHARS_MAX, check_folder, without_secret
 from seafloor.domain.code import ArchiveCode, SyncMode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError, nearest
 from seafloor.domain.ids import Sha256, parse_sha256
+from seafloor.domain.secrets import Secret
 
 SCHEMES: Final = {
     SyncMode.S3: ("s3",),
@@ -71,9 +72,10 @@ class RemoteFile(Protocol):
         ...
 
 
-OpenRemote = Callable[[str], RemoteFile]
-"""Opens an address; nothing is asked of the place yet. InvalidValue: what the place needs to know
-is not in the environment."""
+OpenRemote = Callable[[str, Secret | None], RemoteFile]
+"""Opens an address, with a secret or as the machine is set up; nothing is asked of the place yet.
+InvalidValue: what the place needs to know is not in the environment, or the secret is not for it.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,18 +126,20 @@ def check_request(request: ArchiveRequest) -> ArchiveCode:
     )
 
 
-def resolve_archive(request: ArchiveRequest, open_remote: OpenRemote) -> ArchiveCode:
+def resolve_archive(
+    request: ArchiveRequest, open_remote: OpenRemote, secret: Secret | None = None
+) -> ArchiveCode:
     """Find out what an archive is now; it is not read.
 
     Raises:
         InvalidValue, LimitExceeded: see ``check_request``; or nothing would tell whether the
-            archive has changed, so that a sha256 must be given.
+            archive has changed, so that a sha256 must be given; or the secret is not for it.
         SourceError: it cannot be had.
 
     Cost: one request.
     """
     code = check_request(request)
-    facts = open_remote(code.url).facts()
+    facts = open_remote(code.url, secret).facts()
     if facts.etag is None and code.sha256 is None:
         raise InvalidValue(
             f"{code.url} has neither an ETag nor a time of change, so that nobody could tell "
@@ -149,6 +153,7 @@ def resolve_archive(request: ArchiveRequest, open_remote: OpenRemote) -> Archive
         etag=facts.etag,
         sha256=code.sha256,
         strip_components=code.strip_components,
+        secret=None if secret is None else secret.name,
     )
 
 
@@ -238,7 +243,7 @@ def _parse(text: str, mode: SyncMode | None) -> SplitResult:
         raise InvalidValue(
             "The address of the archive holds what looks like a password or a signature, which "
             "would be stored and shown. Take it out: buckets are read with the credentials of the "
-            "server's environment, web servers with those of its ~/.netrc.",
+            "server's environment, web servers with a named secret or those of its ~/.netrc.",
             field="code.url",
         )
     if parts.fragment or (parts.query and parts.scheme not in SCHEMES[SyncMode.HTTP]):

@@ -11,9 +11,25 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from seafloor.code.archive import RemoteFacts
-from seafloor.domain.errors import SourceError
+from seafloor.domain.errors import InvalidValue, SourceError
+from seafloor.domain.secrets import Secret
 
 _READ_BYTES: Final = 1 << 20
+
+
+def open_file(url: str, secret: Secret | None) -> FileArchive:
+    """Open a file of this machine; see ``archive.OpenRemote``.
+
+    Raises:
+        InvalidValue: files are not opened by secrets.
+    """
+    if secret is not None:
+        scheme = url.partition("://")[0]
+        raise InvalidValue(
+            f"Named secrets are for web servers; {scheme}:// is read as this machine is set up.",
+            field="code.secret",
+        )
+    return FileArchive(url)
 
 
 @dataclass(frozen=True)

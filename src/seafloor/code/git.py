@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ def resolve_git(
     *,
     timeout_s: float = 60,
     secret: Secret | None = None,
+    secrets: Mapping[str, Secret] | None = None,
     sparse: Sequence[str] = (),
 ) -> GitCode:
     """Find the commit that a ref of a repository is now.
@@ -46,6 +47,7 @@ def resolve_git(
             default branch. A branch or tag goes before an abbreviated commit of the same letters.
         timeout_s: For all of it.
         secret: What reaches the repository; None: as this machine is set up.
+        secrets: By the beginning of the addresses that they are for.
         sparse: What of it will be checked out; only written down.
 
     Returns:
@@ -53,7 +55,7 @@ def resolve_git(
 
     Raises:
         InvalidValue: ``url`` or ``ref`` could never be one, ``url`` holds a password, or the
-            secret is not for its host.
+            a secret is not for its host.
         SourceError: the repository cannot be reached, asks for a password, is missing or empty,
             is not a repository, has no such ref, or has a branch and a tag of that name.
 
@@ -65,7 +67,7 @@ def resolve_git(
     if ref is not None:
         check_ref(ref)
     deadline_s = time.monotonic() + timeout_s
-    with git_access(address.text, secret) as access:
+    with git_access(address.text, secret, secrets) as access:
         remote = _Remote(address, access.to(address.text), deadline_s)
         if ref is None or ref == "HEAD":
             commit = remote.default_commit()
@@ -74,7 +76,16 @@ def resolve_git(
         else:
             commit = remote.commit_of(ref)
     name = None if secret is None else secret.name
-    return GitCode(address.text, commit, address.folder, ref=ref, secret=name, sparse=tuple(sparse))
+    names = {prefix: each.name for prefix, each in (secrets or {}).items()}
+    return GitCode(
+        address.text,
+        commit,
+        address.folder,
+        ref=ref,
+        secret=name,
+        sparse=tuple(sparse),
+        secrets=names,
+    )
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ gives what is in it to the hosts of that secret and to no other.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from seafloor.code.git_command import ssh_command
 from seafloor.code.git_url import GitUrl, parse_git_url
 from seafloor.code.private_folder import private_folder, write_private
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.secrets import Secret
+from seafloor.domain.url_prefix import UrlPrefix, parse_url_prefix
 
 HOSTS: Final = "hosts"
 """Key of a secret: which hosts may have it, between spaces. Without, any address that somebody
@@ -37,7 +38,7 @@ _TOKEN_USER: Final = "x-access-token"  # noqa: S105
 """What most hosts take, or look past, beside a token."""
 
 _FILE_VARIABLE: Final = "SEAFLOOR_GIT_CREDENTIAL"
-_HELPER: Final = f'!f() {{ test "$1" = get && cat "${_FILE_VARIABLE}"; }}; f'
+_HELPER: Final = '!f() {{ test "$1" = get && cat "${}"; }}; f'
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -47,7 +48,8 @@ class GitReach:
 
     Args:
         secret: Name of the secret that is used, for messages.
-        hidden: Its values that must not stand in what git says.
+        hidden: Values that must not stand in what git says.
+        opened_by: Names of all the secrets that the command may use.
     """
 
     config: tuple[str, ...] = ()
@@ -55,6 +57,48 @@ class GitReach:
     ssh_command: str | None = None
     secret: str | None = None
     hidden: tuple[str, ...] = field(default=(), repr=False)
+    opened_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Grant:
+    """A secret as git is given it, and the addresses that may have it.
+
+    Args:
+        secret: Its name.
+        hosts: Those that have it.
+        prefix: What an address begins with that has it; None: one of the hosts.
+        credential: Variable and file of what is said to hosts; None: nothing is.
+        authority: File of the certificate of its hosts; None: that of the machine.
+        ssh: What reaches them by ssh; None: as this machine is set up.
+        hidden: What must not stand in what git says.
+    """
+
+    secret: str
+    hosts: frozenset[str]
+    prefix: UrlPrefix | None = None
+    credential: tuple[str, str] | None = None
+    authority: Path | None = None
+    ssh: str | None = None
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+    def is_for(self, place: UrlPrefix) -> bool:
+        return place.host in self.hosts if self.prefix is None else self.prefix.begins(place)
+
+    def scopes(self, place: UrlPrefix | None = None) -> list[str]:
+        """Where git gives the credential: never without encryption to another machine.
+
+        Args:
+            place: An address that is reached with it, for its port.
+        """
+        ports = {(host, 443) for host in self.hosts}
+        if self.prefix is not None and self.prefix.port is not None:
+            ports = {(self.prefix.host, self.prefix.port)}
+        found = {_origin("https", host, port) for host, port in ports}
+        found |= {_origin("http", host, port) for host, port in ports if host in _LOOPBACK}
+        if place is not None and place.port is not None and _may_carry(place):
+            found.add(_origin(place.scheme or "https", place.host, place.port))
+        return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -62,29 +106,59 @@ class GitAccess:
     """How the repositories of one code source are reached: its own and its submodules'.
 
     Args:
-        secret: Its name; None: as this machine is set up.
-        hosts: Those that have the secret.
-        config, env: For them.
-        ssh: What reaches them by ssh; None: as this machine is set up.
-        hidden: What must not stand in what git says.
+        grants: The one with the longest prefix first; of those that an address begins with, the
+            first is used and no other. None: as this machine is set up.
     """
 
-    secret: str | None = None
-    hosts: frozenset[str] = frozenset()
-    config: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    ssh: str | None = None
-    hidden: tuple[str, ...] = field(default=(), repr=False)
+    grants: tuple[_Grant, ...] = ()
 
     def to(self, url: str) -> GitReach:
         """Say how git reaches an address."""
-        address = parse_git_url(url)
-        if self.secret is None or _host(address) not in self.hosts:
+        place = _place(url)
+        grant = self._grant(place)
+        if grant is None or place is None:
             return GitReach(ssh_command=ssh_command(url))
-        ssh = self.ssh if address.is_ssh else None
+        env = () if grant.authority is None else (("GIT_SSL_CAINFO", str(grant.authority)),)
         return GitReach(
-            self.config, self.env, ssh or ssh_command(url), self.secret, hidden=self.hidden
+            _helpers([(grant, grant.scopes(place))]),
+            # The variable goes before any setting, also before one that the machine has.
+            (*_variables([grant]), *env),
+            (grant.ssh if place.scheme == "ssh" else None) or ssh_command(url),
+            grant.secret,
+            grant.hidden,
+            (grant.secret,),
         )
+
+    def to_large_files(self, url: str) -> GitReach:
+        """Say how git-lfs reaches what belongs to an address: its store may be on another host.
+
+        Each host gets what is for it.
+        """
+        own, place = self.to(url), _place(url)
+        first = self._grant(place)
+        granted = [] if first is None else [(first, first.scopes(place))]
+        taken = {scope for _, scopes in granted for scope in scopes}
+        for grant in self.grants:
+            free = [scope for scope in grant.scopes() if scope not in taken]
+            if grant is not first and free:
+                granted.append((grant, free))
+                taken.update(free)
+        grants = [grant for grant, _ in granted]
+        authorities = _authorities(granted)
+        return GitReach(
+            _helpers(granted) + authorities,
+            # It would be taken for every host; git-lfs passes an empty one by.
+            (*_variables(grants), *((("GIT_SSL_CAINFO", ""),) if authorities else ())),
+            own.ssh_command,
+            own.secret,
+            tuple(value for grant in grants for value in grant.hidden),
+            tuple(grant.secret for grant in grants),
+        )
+
+    def _grant(self, place: UrlPrefix | None) -> _Grant | None:
+        if place is None:
+            return None
+        return next((grant for grant in self.grants if grant.is_for(place)), None)
 
 
 AS_SET_UP: Final = GitAccess()
@@ -92,68 +166,111 @@ AS_SET_UP: Final = GitAccess()
 
 
 @contextmanager
-def git_access(url: str, secret: Secret | None) -> Generator[GitAccess]:
-    """Have access for as long as the context lasts; afterwards nothing of the secret is left.
+def git_access(
+    url: str, secret: Secret | None, others: Mapping[str, Secret] | None = None
+) -> Generator[GitAccess]:
+    """Have access for as long as the context lasts; afterwards nothing of the secrets is left.
 
     Args:
         url: Of the repository.
-        secret: None: as this machine is set up.
+        secret: What reaches it, and submodules on its hosts; None: as this machine is set up.
+        others: By the beginning of the addresses that they are for.
 
     Raises:
-        InvalidValue: the secret does not name the host of the address, has nothing that goes with
+        InvalidValue: a secret does not name the host of its address, has nothing that goes with
             the way there, or would be sent in the clear.
     """
-    if secret is None:
+    if secret is None and not others:
         yield AS_SET_UP
         return
     address = parse_git_url(url)
-    hosts = frozenset((secret.text(HOSTS) or "").lower().split())
-    _check(address, secret, hosts)
+    if secret is not None:
+        _check(address, secret)
+    prefixes = {parse_url_prefix(text, field="code.secrets"): text for text in others or ()}
+    for prefix, text in prefixes.items():
+        _check_other(prefix, text, (others or {})[text])
     with private_folder(_PREFIX) as folder:
-        yield _made(address, secret, hosts, folder)
+        grants: list[_Grant] = []
+        for prefix in sorted(prefixes, key=lambda each: each.length, reverse=True):
+            grants.append(_made((others or {})[prefixes[prefix]], prefix, folder, len(grants)))
+        if secret is not None:
+            grants.append(_made(secret, None, folder, len(grants)))
+        yield GitAccess(tuple(grants))
 
 
-def _check(address: GitUrl, secret: Secret, hosts: frozenset[str]) -> None:
-    host = _host(address)
-    if host is None:
-        raise InvalidValue(
-            f"{address.text} is on this machine: take the secret out.", field="code.secret"
-        )
+def hosts_of(secret: Secret) -> frozenset[str]:
+    """The hosts that may have a secret."""
+    return frozenset((secret.text(HOSTS) or "").lower().split())
+
+
+def check_host(secret: Secret, host: str, *, field: str) -> None:
+    """Refuse to send a secret to a host that it does not name.
+
+    Raises:
+        InvalidValue: it does not name it.
+    """
+    hosts = hosts_of(secret)
     if host not in hosts:
         named = f"is for {', '.join(sorted(hosts))}" if hosts else "names no host"
         raise InvalidValue(
             f'The secret "{secret.name}" {named}, and is not sent to {host}. If it should be: '
             f"`seafloor secret set {secret.name} {HOSTS}`, with every host between spaces.",
-            field="code.secret",
+            field=field,
         )
+
+
+def _check(address: GitUrl, secret: Secret) -> None:
+    place = _place(address.text)
+    if place is None:
+        raise InvalidValue(
+            f"{address.text} is on this machine: take the secret out.", field="code.secret"
+        )
+    check_host(secret, place.host, field="code.secret")
     wanted = (PRIVATE_KEY,) if address.is_ssh else (TOKEN, PASSWORD)
     if not any(key in secret for key in wanted):
         raise InvalidValue(
             f'The secret "{secret.name}" has no {" or ".join(wanted)}, which {address.text} needs.',
             field="code.secret",
         )
-    if address.text.startswith(("http://", "git://")) and host not in _LOOPBACK:
+    if not _may_carry(place):
+        raise _in_the_clear(address.text, field="code.secret")
+
+
+def _check_other(prefix: UrlPrefix, text: str, secret: Secret) -> None:
+    check_host(secret, prefix.host, field="code.secrets")
+    wanted = (PRIVATE_KEY, TOKEN, PASSWORD)
+    if prefix.scheme is not None:
+        wanted = wanted[:1] if prefix.scheme == "ssh" else wanted[1:]
+    if not any(key in secret for key in wanted):
         raise InvalidValue(
-            f"{address.text} would carry the secret in the clear: use https:// or ssh.",
-            field="code.secret",
+            f'The secret "{secret.name}" has no {" or ".join(wanted)}, which {text} needs.',
+            field="code.secrets",
         )
+    if not _may_carry(prefix):
+        raise _in_the_clear(text, field="code.secrets")
 
 
-def _made(address: GitUrl, secret: Secret, hosts: frozenset[str], folder: Path) -> GitAccess:
-    config: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
+def _in_the_clear(where: str, *, field: str) -> InvalidValue:
+    return InvalidValue(
+        f"{where} would carry the secret in the clear: use https:// or ssh.", field=field
+    )
+
+
+def _may_carry(place: UrlPrefix) -> bool:
+    return place.scheme not in {"http", "git"} or place.host in _LOOPBACK
+
+
+def _made(secret: Secret, prefix: UrlPrefix | None, place: Path, number: int) -> _Grant:
+    folder = place / str(number)
+    folder.mkdir(mode=0o700)
+    credential: tuple[str, str] | None = None
+    authority: Path | None = None
     ssh: str | None = None
     if TOKEN in secret or PASSWORD in secret:
         path = write_private(folder / "credential", _credential(secret))
-        origin = _origin(address) if not address.is_ssh else None
-        scopes = {f"https://{host}" for host in hosts} | ({origin} if origin else set[str]())
-        helpers = tuple(f"credential.{scope}.helper={_HELPER}" for scope in sorted(scopes))
-        # The first of them forgets the helpers of the machine.
-        config += ("credential.helper=", *helpers)
-        env += ((_FILE_VARIABLE, str(path)),)
+        credential = (f"{_FILE_VARIABLE}_{number}", str(path))
     if AUTHORITY in secret:
-        # The variable goes before any setting, also before one that the machine has.
-        env += (("GIT_SSL_CAINFO", str(write_private(folder / AUTHORITY, secret[AUTHORITY]))),)
+        authority = write_private(folder / AUTHORITY, secret[AUTHORITY])
     if PRIVATE_KEY in secret:
         # What was pasted may have the line ends of another system, or lack the last one.
         text = secret[PRIVATE_KEY].replace(b"\r\n", b"\n").rstrip() + b"\n"
@@ -162,7 +279,31 @@ def _made(address: GitUrl, secret: Secret, hosts: frozenset[str], folder: Path) 
         ssh = _strict_ssh(key, known)
     password = secret.text(TOKEN if TOKEN in secret else PASSWORD)
     hidden = () if password is None else (password, quote(password, safe=""))
-    return GitAccess(secret.name, hosts, config, env, ssh, hidden=hidden)
+    hosts = hosts_of(secret) if prefix is None else frozenset({prefix.host})
+    return _Grant(secret.name, hosts, prefix, credential, authority, ssh, hidden)
+
+
+def _helpers(granted: Sequence[tuple[_Grant, Sequence[str]]]) -> tuple[str, ...]:
+    config: list[str] = []
+    for grant, scopes in granted:
+        if grant.credential is not None:
+            helper = _HELPER.format(grant.credential[0])
+            config += [f"credential.{scope}.helper={helper}" for scope in scopes]
+    # The first of them forgets the helpers of the machine.
+    return ("credential.helper=", *config) if config else ()
+
+
+def _variables(grants: Sequence[_Grant]) -> tuple[tuple[str, str], ...]:
+    return tuple(grant.credential for grant in grants if grant.credential is not None)
+
+
+def _authorities(granted: Sequence[tuple[_Grant, Sequence[str]]]) -> tuple[str, ...]:
+    return tuple(
+        f"http.{scope}.sslCAInfo={grant.authority}"
+        for grant, scopes in granted
+        if grant.authority is not None
+        for scope in scopes
+    )
 
 
 def _credential(secret: Secret) -> bytes:
@@ -188,21 +329,13 @@ def _strict_ssh(key: Path, known: Path) -> str:
     return shlex.join(words)
 
 
-def _host(address: GitUrl) -> str | None:
-    """The host of an address, in lower case; None for a path of this machine.
-
-    >>> _host(parse_git_url("git@Example.com:team/digits.git"))
-    'example.com'
-    """
-    if address.is_local:
-        return None
-    if "://" in address.text:
-        return urlsplit(address.text).hostname
-    host = address.text.partition(":")[0].rpartition("@")[2]
-    return host.strip("[]").lower()
+def _place(url: str) -> UrlPrefix | None:
+    """Host, port and path of an address; None for a path of this machine."""
+    address = parse_git_url(url)
+    return None if address.is_local else parse_url_prefix(address.text, field="code.url")
 
 
-def _origin(address: GitUrl) -> str:
-    parts = urlsplit(address.text)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+def _origin(scheme: str, host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    usual = {"https": 443, "http": 80}.get(scheme)
+    return f"{scheme}://{shown}" if port == usual else f"{scheme}://{shown}:{port}"

@@ -157,16 +157,17 @@ class GitCheckouts:
     def _large_files(self, source: GitCode, folder: Path, check: TreeCheck) -> LargeFiles:
         if not check.pointers:
             return LargeFiles()
-        # As with commits: what a secret opened is not there for those who do not name it.
-        secret = self.access.to(source.url).secret
-        storage = self.cache_dir / ("git-lfs" if secret is None else f"git-lfs-{secret}")
+        # As with commits: what secrets opened is not there for those who do not name them.
+        reach = self.access.to_large_files(source.url)
+        opened_by = f"-{'+'.join(reach.opened_by)}" if reach.opened_by else ""
+        storage = self.cache_dir / f"git-lfs{opened_by}"
         return fetch_large_files(
             folder,
             check.pointers,
             url=source.url,
             storage=storage,
             progress=self.progress,
-            access=self.access,
+            reach=reach,
         )
 
     def _add_submodule(

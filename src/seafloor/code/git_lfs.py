@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from seafloor.code.git_access import GitAccess, GitReach
+from seafloor.code.git_access import GitReach
 from seafloor.code.git_command import GitOptions, run_git
 from seafloor.code.git_errors import error_of
 from seafloor.code.git_tree import TreeEntry, attribute_of
@@ -18,6 +18,14 @@ from seafloor.domain.errors import SourceError
 
 LFS_OFF: Final = ("filter.lfs.smudge=", "filter.lfs.process=", "filter.lfs.required=false")
 """Check out pointers as they are; what they point to is fetched afterwards, all at once."""
+
+_LFS_ON: Final = (
+    "filter.lfs.clean=git-lfs clean -- %f",
+    "filter.lfs.smudge=git-lfs smudge -- %f",
+    "filter.lfs.process=git-lfs filter-process",
+    "filter.lfs.required=true",
+)
+"""What `git lfs install` sets: without, git-lfs fetches and puts nothing in place."""
 
 FETCH_TIMEOUT_S: Final = 3600.0
 _POINTER: Final = re.compile(rb"^oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})$", re.MULTILINE)
@@ -43,7 +51,7 @@ def fetch_large_files(
     url: str,
     storage: Path,
     progress: Callable[[str], None],
-    access: GitAccess,
+    reach: GitReach,
 ) -> LargeFiles:
     """Put the content of large files where their pointers are.
 
@@ -53,7 +61,7 @@ def fetch_large_files(
         url: Of the repository, for messages.
         storage: Where git-lfs keeps what it has, shared between folders.
         progress: Told what takes time.
-        access: How the repository is reached; its store, too.
+        reach: How its store is reached.
 
     Raises:
         SourceError: git-lfs is not installed, or the content is missing or not what the pointer
@@ -73,7 +81,7 @@ def fetch_large_files(
         )
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
-    _pull(folder, url, storage, access.to(url))
+    _pull(folder, url, storage, reach)
     grown_bytes = sum(
         _check_content(entry.under(folder), *expected, url=url)
         for entry, expected in wanted.items()
@@ -93,7 +101,7 @@ def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:
         ["lfs", "pull", "origin"],
         cwd=folder,
         options=GitOptions(
-            config=reach.config,
+            config=(*_LFS_ON, *reach.config),
             timeout_s=FETCH_TIMEOUT_S,
             ssh_command=reach.ssh_command,
             env=reach.env,

@@ -25,8 +25,10 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from seafloor.code.archive import RemoteFacts
+from seafloor.code.git_access import AUTHORITY
 from seafloor.code.git_url import url_for_people
-from seafloor.domain.errors import SourceError
+from seafloor.code.http_access import HttpAccess
+from seafloor.domain.errors import InvalidValue, SourceError
 
 REDIRECTS_MAX: Final = 5
 TRIES_MAX: Final = 5
@@ -41,7 +43,8 @@ _WAIT_FIRST_S: Final = 0.2
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LOGIN: Final = (
-    "Put name and password into the ~/.netrc of the user who runs the server, or check those there."
+    "Name a secret in `code.secret`, or put name and password into the ~/.netrc of the user who "
+    "runs the server, or check those there."
 )
 
 
@@ -55,17 +58,20 @@ class HttpArchive:
 
     Proxies are those of ``http_proxy``, ``https_proxy`` and ``no_proxy``; certificates those of the
     system, or of ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``; names and passwords those of ``~/.netrc``,
-    shown to the host they are for and to no other that it redirects to.
+    shown to the host they are for and to no other that it redirects to. Where there is a named
+    secret, it is used in their place.
 
     Args:
         url: ``https://…`` or ``http://…``.
+        access: The secret; None: as this machine is set up.
         wait: Waits so many seconds.
     """
 
     url: str
+    access: HttpAccess | None = None
     wait: Callable[[float], None] = time.sleep
-    _pools: dict[str, urllib3.PoolManager] = field(
-        default_factory=dict[str, urllib3.PoolManager], repr=False
+    _pools: dict[tuple[str, bool], urllib3.PoolManager] = field(
+        default_factory=dict[tuple[str, bool], urllib3.PoolManager], repr=False
     )
 
     def facts(self) -> RemoteFacts:
@@ -125,10 +131,10 @@ class HttpArchive:
                 headers["If-Range"] = etag or ""
         url = self.url
         for _ in range(REDIRECTS_MAX + 1):
-            answer = self._send(url, {**headers, **_credentials(url)})
+            answer = self._send(url, {**headers, **self._credentials(url)})
             try:
                 if answer.status not in _REDIRECTS:
-                    self._check_status(answer)
+                    self._check_status(answer, url)
                     yield answer
                     return
                 url = self._redirected(url, answer.headers.get("location"))
@@ -137,6 +143,14 @@ class HttpArchive:
         raise SourceError(
             f"{self._shown} redirects more than {REDIRECTS_MAX} times.", field="code.url"
         )
+
+    def _own(self, url: str) -> HttpAccess | None:
+        """The secret, if an address is shown it."""
+        return self.access if self.access is not None and self.access.is_for(url) else None
+
+    def _credentials(self, url: str) -> dict[str, str]:
+        own = self._own(url)
+        return _of_netrc(url) if own is None else own.headers
 
     def _send(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         try:
@@ -175,22 +189,36 @@ class HttpArchive:
         return _Broken(f"the connection to {host} broke ({_words(cause)})")
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        parts = urlsplit(url)
+        parts, own = urlsplit(url), self._own(url)
         proxy = ""
-        if not urllib.request.proxy_bypass(parts.hostname or ""):
+        # What is not encrypted goes to this machine itself, and to no proxy.
+        in_the_clear = own is not None and parts.scheme == "http"
+        if not in_the_clear and not urllib.request.proxy_bypass(parts.hostname or ""):
             proxy = urllib.request.getproxies().get(parts.scheme, "")
-        if proxy not in self._pools:
-            context = ssl.create_default_context()
+        key = (proxy, own is not None)
+        if key not in self._pools:
+            context = self._trust(own)
             if proxy:
                 proxy_url = proxy if "://" in proxy else f"http://{proxy}"
                 user = parse_url(proxy_url).auth
                 headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
-                self._pools[proxy] = urllib3.ProxyManager(
+                self._pools[key] = urllib3.ProxyManager(
                     proxy_url, proxy_headers=headers, ssl_context=context
                 )
             else:
-                self._pools[proxy] = urllib3.PoolManager(ssl_context=context)
-        return self._pools[proxy]
+                self._pools[key] = urllib3.PoolManager(ssl_context=context)
+        return self._pools[key]
+
+    def _trust(self, own: HttpAccess | None) -> ssl.SSLContext:
+        authority = None if own is None else own.authority
+        try:
+            return ssl.create_default_context(cadata=authority)
+        except ssl.SSLError:
+            raise InvalidValue(
+                f'The key "{AUTHORITY}" of the secret "{own and own.secret}" is no certificate in '
+                "PEM: set it anew.",
+                field="code.secret",
+            ) from None
 
     def _redirected(self, url: str, location: str | None) -> str:
         target = urljoin(url, location or "")
@@ -204,16 +232,26 @@ class HttpArchive:
             )
         return target
 
-    def _check_status(self, answer: urllib3.BaseHTTPResponse) -> None:
-        status = answer.status
+    def _check_status(self, answer: urllib3.BaseHTTPResponse, url: str) -> None:
+        status, own = answer.status, self._own(url)
         if status in {200, 206}:
             return
         if status in _BUSY:
             raise _Broken(f"the server answers {_status(status)}")
-        if status == HTTPStatus.UNAUTHORIZED:
+        if status == HTTPStatus.UNAUTHORIZED and own is not None:
+            said = (
+                f'{self._shown} refuses what the secret "{own.secret}" shows it '
+                f"({_status(status)}): set it anew with `seafloor secret set {own.secret} …`."
+            )
+        elif status == HTTPStatus.UNAUTHORIZED:
             said = f"{self._shown} asks for a password, or refuses the one it got. {_LOGIN}"
         elif status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             said = f"The proxy on the way to {self._shown} asks for a password."
+        elif status == HTTPStatus.FORBIDDEN and own is not None:
+            said = (
+                f'{self._shown} may not be read with the secret "{own.secret}" '
+                f"({_status(status)}): give its user or token the right to read it."
+            )
         elif status == HTTPStatus.FORBIDDEN:
             said = f"{self._shown} may not be read by us ({_status(status)}). {_LOGIN}"
         elif status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
@@ -269,7 +307,7 @@ def _blocks(answer: urllib3.BaseHTTPResponse) -> Generator[bytes]:
         raise _Broken(f"the connection broke ({_words(error)})") from error
 
 
-def _credentials(url: str) -> dict[str, str]:
+def _of_netrc(url: str) -> dict[str, str]:
     try:
         found = netrc.netrc().authenticators(urlsplit(url).hostname or "")
     except (OSError, netrc.NetrcParseError):

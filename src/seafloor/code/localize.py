@@ -265,7 +265,8 @@ def _make(source: LocalizedCode, folder: Path, means: Means) -> Receipt:
 
 def _make_git(source: GitCode, folder: Path, means: Means) -> Receipt:
     secret = None if source.secret is None else means.secret_of(source.secret)
-    with git_access(source.url, secret) as access:
+    others = {prefix: means.secret_of(name) for prefix, name in source.secrets.items()}
+    with git_access(source.url, secret, others) as access:
         built = GitCheckouts(means.cache_dir, means.progress, access).check_out(source, folder)
     return Receipt(
         kind="git",
@@ -305,10 +306,13 @@ def _make_snapshot(source: SnapshotCode, folder: Path, means: Means) -> Receipt:
 
 def _make_archive(source: ArchiveCode, folder: Path, means: Means) -> Receipt:
     def fetch(path: Path) -> Sha256:
-        return fetch_archive(source, means.open_remote(source.url), path)
+        secret = None if source.secret is None else means.secret_of(source.secret)
+        return fetch_archive(source, means.open_remote(source.url, secret), path)
 
+    # What a secret opened is not there for those who do not name it.
+    place = "archives" if source.secret is None else f"archives-{source.secret}"
     cache = DigestCache(
-        means.cache_dir / "archives", "", means.progress, size_bytes_max=ARCHIVE_CACHE_BYTES_MAX
+        means.cache_dir / place, "", means.progress, size_bytes_max=ARCHIVE_CACHE_BYTES_MAX
     )
     wanted = Wanted(cache_key(source), source.sha256, fetch, source.url)
     made = _unpack(cache, wanted, folder, archive_rules(source))

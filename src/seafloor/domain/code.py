@@ -44,6 +44,8 @@ class GitCode(msgspec.Struct, frozen=True, tag="git", tag_field="kind", forbid_u
         commit: What ref was when the workload was submitted.
         folder: Name of the folder under ``/code``.
         secret: Name of the secret that reaches it; None: as the machine is set up.
+        secrets: Names of further ones, for submodules and large files elsewhere, by the beginning
+            of the addresses that they are for; the longest that fits is used.
         sparse: The only folders and files that are checked out; none: all.
     """
 
@@ -53,6 +55,7 @@ class GitCode(msgspec.Struct, frozen=True, tag="git", tag_field="kind", forbid_u
     ref: str | None = None
     secret: str | None = None
     sparse: tuple[str, ...] = ()
+    secrets: dict[str, str] = {}
 
 
 class SnapshotCode(
@@ -96,6 +99,7 @@ class ArchiveCode(
             the place has none (then there is a sha256).
         sha256: As the user gave it; None when he gave none.
         strip_components: So many parts are taken off the front of every path in it.
+        secret: Name of the secret that a web server is shown; None: as the machine is set up.
     """
 
     url: str
@@ -104,6 +108,7 @@ class ArchiveCode(
     etag: str | None = None
     sha256: Sha256 | None = None
     strip_components: int = 0
+    secret: str | None = None
 
 
 class ImageCode(

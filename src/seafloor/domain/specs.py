@@ -7,7 +7,7 @@ the field by its dotted path and the nearest thing that would do.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -16,11 +16,13 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded, NotSupported, ne
 from seafloor.domain.names import check_name, check_path, check_slug
 from seafloor.domain.quantities import parse_cpu, parse_duration, parse_memory
 from seafloor.domain.spec_fields import read_fields, shown_type
+from seafloor.domain.url_prefix import UrlPrefix, parse_url_prefix
 from seafloor.domain.volumes import check_mount_path, check_volume_name, plain_path
 
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 COMMAND_BYTES_MAX = 128 * 1024
 RETRIES_MAX = 100
+CODE_SECRETS_MAX = 32
 
 
 class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -30,7 +32,9 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         sync_mode: How it reaches ``/code``.
         url: Of the repository or archive; not for ``local`` and ``image``.
         ref: Branch, tag or commit, for ``git``.
-        secret: Name of the secret that reaches a repository.
+        secret: Name of the secret that reaches a repository, or an archive on a web server.
+        secrets: Names of further ones, for submodules and large files of a repository that are
+            elsewhere, by the beginning of their addresses: ``{"example.com/team": "forge"}``.
         sparse: Of a repository only these folders and files; empty: all.
         path: The working folder, for ``local`` (relative to the spec's file) and ``image``.
         sha256: Of an archive; None: it is told by its size and ETag at submission.
@@ -42,6 +46,7 @@ class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     url: str | None = None
     ref: str | None = None
     secret: str | None = None
+    secrets: dict[str, str] = {}
     sparse: list[str] = []
     path: str | None = None
     sha256: str | None = None
@@ -336,7 +341,8 @@ def check_command(command: str | list[str] | None) -> None:
 _MODES_OF: dict[str, tuple[SyncMode, ...]] = {
     "url": (SyncMode.GIT, *ARCHIVE_MODES),
     "ref": (SyncMode.GIT,),
-    "secret": (SyncMode.GIT,),
+    "secret": (SyncMode.GIT, SyncMode.HTTP),
+    "secrets": (SyncMode.GIT,),
     "sparse": (SyncMode.GIT,),
     "path": (SyncMode.LOCAL, SyncMode.IMAGE),
     "sha256": ARCHIVE_MODES,
@@ -362,10 +368,54 @@ def check_code(code: CodeSpec | None) -> None:
         raise InvalidValue(f"sync_mode {mode} needs the {what}'s `url`.", field="code.url")
     if code.secret is not None:
         check_slug(code.secret, field="code.secret")
+    check_secrets(code.secrets)
     for path in code.sparse:
         check_path(path, field="code.sparse")
     if mode is SyncMode.IMAGE and not (code.path or "/").startswith("/"):
         raise InvalidValue("A folder in an image is an absolute path.", field="code.path")
+
+
+def check_secrets(secrets: Mapping[str, str]) -> None:
+    """Refuse secrets of a repository that are for no address, or two for one.
+
+    Raises:
+        InvalidValue, LimitExceeded: there is such a one.
+    """
+    if len(secrets) > CODE_SECRETS_MAX:
+        raise LimitExceeded(
+            f"A repository has at most {CODE_SECRETS_MAX} secrets.", field="code.secrets"
+        )
+    seen: dict[UrlPrefix, str] = {}
+    for prefix, name in secrets.items():
+        check_slug(name, field="code.secrets")
+        found = parse_url_prefix(prefix, field="code.secrets")
+        if found in seen:
+            raise InvalidValue(
+                f'"{seen[found]}" and "{prefix}" are the same: leave one out.', field="code.secrets"
+            )
+        seen[found] = prefix
+
+
+def parse_secrets_for(texts: Sequence[str]) -> dict[str, str]:
+    """Read ``PREFIX=NAME`` texts, as a command line has them.
+
+    Raises:
+        InvalidValue, LimitExceeded: one is none, or see ``check_secrets``.
+
+    >>> parse_secrets_for(["example.com/team=forge"])
+    {'example.com/team': 'forge'}
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        prefix, equals, name = text.rpartition("=")
+        if not equals or prefix in found:
+            raise InvalidValue(
+                f'"{text[:80]}" is not of the form PREFIX=NAME, or there twice.',
+                field="--secret-for",
+            )
+        found[prefix] = name
+    check_secrets(found)
+    return found
 
 
 def check_on_machine(spec: ExperimentSpec) -> None:

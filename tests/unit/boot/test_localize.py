@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from git_world import GitServer, Repository, copy_as_served
 from seafloor.boot.localize import LocalizeCommand, run
 from seafloor.domain.errors import InvalidValue, SeafloorError, SourceError
 
@@ -39,3 +41,62 @@ def test_run__source_that_cannot_be__says_why_and_leaves_nothing(
 
     code = tmp_path / "code"
     assert not code.exists() or {path.name for path in code.iterdir()} == {".localize.lock"}
+
+
+def mounted(data: Path, name: str, **values: str) -> None:
+    """A Secret as the kubelet mounts one: links to a folder that is replaced at once."""
+    folder = data / "secrets" / name
+    (folder / "..2026").mkdir(parents=True)
+    (folder / "..data").symlink_to("..2026")
+    for key, value in values.items():
+        (folder / "..2026" / key).write_text(value)
+        (folder / key).symlink_to(f"..data/{key}")
+
+
+def test_run__secrets_as_a_pod_has_them__are_for_the_hosts_that_they_are_named_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAFLOOR_DATA", str(tmp_path / "data"))
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.com")
+    library, app = Repository.create(tmp_path / "lib"), Repository.create(tmp_path / "app")
+    library.commit({"lib.py": "x = 1\n"})
+    copy_as_served(library, tmp_path / "second", "lib.git")
+    with (
+        GitServer(tmp_path / "first", user="ann", password="one") as first,
+        GitServer(tmp_path / "second", user="bob", password="two") as second,
+    ):
+        elsewhere = second.url.replace("127.0.0.1", "localhost")
+        app.add_submodule(library, "lib", f"{elsewhere}/lib.git")
+        app.commit()
+        copy_as_served(app, first.root, "app.git")
+        mounted(tmp_path / "data", "team", username="ann", password="one")
+        mounted(tmp_path / "data", "partner", username="bob", password="two")
+        command = LocalizeCommand(
+            f"git+{first.url}/app.git", tmp_path / "code", tmp_path / "cache", secret="team"
+        )
+        with pytest.raises(SourceError, match="asks for a password"):
+            run(command, {})
+        assert (first.shown, second.shown) == ({"ann:one"}, set())
+
+        run(replace(command, secrets={"localhost": "partner"}), {})
+
+        assert (first.shown, second.shown) == ({"ann:one"}, {"bob:two"})
+        assert (tmp_path / "code" / "app" / "lib" / "lib.py").is_file()
+
+
+def test_run__secret_that_goes_with_nothing_there__is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAFLOOR_DATA", str(tmp_path / "data"))
+    mounted(tmp_path / "data", "team", token="one")
+    for source, words in {
+        "s3://bucket/a.tar": "Named secrets are for web servers",
+        "file:///etc/passwd": "Named secrets are for web servers",
+        "git+file:///x": "is on this machine",
+        f"snapshot:{'0' * 64}": "--secret is for repositories and archives",
+    }.items():
+        command = LocalizeCommand(source, tmp_path / "code", tmp_path / "cache", secret="team")
+        with pytest.raises(InvalidValue, match=words):
+            run(command, {})

@@ -78,7 +78,7 @@ def main(order: Order) -> None:
             super().copy(facts, written)
 
     user = Path(order.code_dir).parent if order.shared else None
-    means = Means(Path(order.cache_dir), fetch, Counted, shared_by=user)
+    means = Means(Path(order.cache_dir), fetch, lambda url, _: Counted(url), shared_by=user)
     receipt = localize(order.source, code_dir=Path(order.code_dir), means=means)
     places = passed
     print(msgspec.json.encode(receipt).decode())

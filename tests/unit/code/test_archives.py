@@ -272,7 +272,7 @@ def test_localize__archive_that_was_cut_on_the_way__is_fetched_again_next_time(
             write(whole[:-100] if Cutting.cut else whole)
 
     source = ArchiveCode(path.as_uri(), "digits", etag="first")
-    means = Means(place.root / "cache", lambda *_: None, Cutting)
+    means = Means(place.root / "cache", lambda *_: None, lambda url, _: Cutting(url))
     with pytest.raises(InvalidValue, match="cut"):
         localize(source, code_dir=place.code, means=means)
     Cutting.cut = False

@@ -16,7 +16,7 @@ import pytest
 from git_ssh import GitSshServer
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
 from seafloor.code import git_checkout, private_folder
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.code.git_access import git_access
 from seafloor.code.git_command import KNOWN_HOSTS, GitOptions, run_git
@@ -97,7 +97,7 @@ def localized(root: Path, source: GitCode, secret: Secret) -> Receipt:
         assert name == secret.name
         return secret
 
-    means = Means(root / "cache", _no_snapshot, FileArchive, print, secret_of)
+    means = Means(root / "cache", _no_snapshot, open_file, print, secret_of)
     return localize(source, code_dir=root / "code", means=means)
 
 
@@ -252,7 +252,7 @@ def test_resolve__secret_that_does_not_fit__nothing_is_asked(
 
 def test_localize__no_such_secret__is_told(tmp_path: Path, repository: Repository) -> None:
     source = GitCode(repository.url, repository.head, "app", secret="missing")  # pyright: ignore[reportArgumentType]  # a commit of git
-    means = Means(tmp_path / "cache", _no_snapshot, FileArchive)
+    means = Means(tmp_path / "cache", _no_snapshot, open_file)
     with pytest.raises(NotFound, match="missing"):
         localize(source, code_dir=tmp_path / "code", means=means)
 
@@ -268,9 +268,9 @@ def test_secret__shown_or_encoded__gives_no_value() -> None:
 def test_access__with_everything__is_in_files_that_only_we_can_read() -> None:
     secret = Secret("all", {**TOKEN, "ssh-privatekey": b"k", "ca.crt": b"c"})
     with git_access("https://127.0.0.1/a.git", secret) as access:
-        said = f"{access.config} {access.env} {access.ssh}"
-        assert CANARY not in said
-        (folder,) = {Path(value).parent for _, value in access.env}
+        reach = access.to("https://127.0.0.1/a.git")
+        assert CANARY not in f"{access!r} {reach!r}"
+        (folder,) = {Path(value).parent for _, value in reach.env}
         assert folder.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert not folder.exists()
@@ -324,8 +324,9 @@ def test_check_out__large_files__each_secret_has_a_store_of_its_own(
 
 def test_access__folder_that_a_killed_process_left__is_removed_and_one_in_use_is_not() -> None:
     with git_access("https://127.0.0.1/a.git", TOKEN) as used:
-        (held,) = {Path(value).parent for _, value in used.env}
-        left = Path(tempfile.mkdtemp(prefix="seafloor-git-secret-", dir=held.parent))
+        (held,) = {Path(value).parent for _, value in used.to("https://127.0.0.1/a.git").env}
+        place = held.parent.parent
+        left = Path(tempfile.mkdtemp(prefix="seafloor-git-secret-", dir=place))
         (left / "lock").touch()
         (left / "credential").write_text(CANARY)
         with git_access("https://127.0.0.1/a.git", TOKEN):

@@ -12,7 +12,7 @@ import pytest
 
 from connect_proxy import ConnectProxy
 from git_world import GitServer, Repository, copy_as_served, tree_of
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import Means, localize
 from seafloor.domain.errors import SourceError
@@ -88,7 +88,7 @@ def test_localize__through_a_proxy_of_the_environment__is_what_was_committed_and
     with ConnectProxy("me", "pr0xy-w0rd") as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:pr0xy-w0rd@{proxy.address}")
         source = resolve_git(f"{server.url}/app.git", "main", secret=secret)
-        means = Means(tmp_path / "cache", _no_snapshot, FileArchive, print, lambda _: secret)
+        means = Means(tmp_path / "cache", _no_snapshot, open_file, print, lambda _: secret)
         receipt = localize(source, code_dir=tmp_path / "code", means=means)
 
     assert receipt.commit == repository.head

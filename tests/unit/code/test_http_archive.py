@@ -38,7 +38,7 @@ def web() -> Iterator[ArchiveServer]:
         yield server
 
 
-def remote(url: str) -> HttpArchive:
+def remote(url: str, _secret: None = None) -> HttpArchive:
     return HttpArchive(url, wait=lambda _seconds: None)
 
 

@@ -16,7 +16,7 @@ import pytest
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
 from seafloor import __version__
 from seafloor.code import git_cache
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import receipt_path
@@ -34,7 +34,7 @@ class Place:
         self.said: list[str] = []
 
     def localize(self, source: GitCode, *, code: Path | None = None) -> Receipt:
-        means = Means(self.cache, _no_snapshot, FileArchive, self.said.append)
+        means = Means(self.cache, _no_snapshot, open_file, self.said.append)
         return localize(source, code_dir=code or self.code, means=means)
 
     def names(self) -> set[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from git_world import Repository, git, tree_of
 from seafloor.code.archive import ArchiveRequest, resolve_archive
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import read_receipt
@@ -71,7 +71,7 @@ class World:
             path.write_bytes((self.archives / sha256).read_bytes())
 
         user = self.root / name if self.shared else None
-        means = Means(self.root / name / "cache", fetch, FileArchive, shared_by=user)
+        means = Means(self.root / name / "cache", fetch, open_file, shared_by=user)
         return localize(source, code_dir=self.root / name / "code", means=means)
 
 
@@ -101,7 +101,7 @@ def _pack(repository: Repository, archives: Path) -> ArchiveCode:
     path = archives / f"{repository.head}.tar.gz"
     git(repository.path, "archive", f"--output={path}", "HEAD")
     request = ArchiveRequest(path.as_uri(), name="digits")
-    return resolve_archive(request, FileArchive)
+    return resolve_archive(request, open_file)
 
 
 def _check_cache(cache: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from git_world import Repository, tree_of
 from seafloor import __version__
 from seafloor.code.digest_cache import DigestCache, Wanted
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.localize import Means, localize
 from seafloor.code.snapshot import take_snapshot
 from seafloor.domain.code import Receipt, SnapshotCode
@@ -40,7 +40,7 @@ class Store:
         shutil.copyfile(self.path(sha256), path)
 
     def localize(self, source: SnapshotCode, code_dir: Path) -> Receipt:
-        means = Means(self.root / "cache", self.fetch, FileArchive)
+        means = Means(self.root / "cache", self.fetch, open_file)
         return localize(source, code_dir=code_dir, means=means)
 
 
@@ -135,7 +135,7 @@ def test_localize__snapshot_that_the_store_lacks__passes_the_stores_error_on(
         localize(
             store.keep(folder),
             code_dir=tmp_path / "code",
-            means=Means(tmp_path / "cache", missing, FileArchive),
+            means=Means(tmp_path / "cache", missing, open_file),
         )
 
     assert names(tmp_path / "code") == {".localize.lock"}

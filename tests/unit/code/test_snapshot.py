@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from git_world import Repository, git, tree_of
 from seafloor.code import snapshot, snapshot_memory
 from seafloor.code.extract import extract
-from seafloor.code.file_archive import FileArchive
+from seafloor.code.file_archive import open_file
 from seafloor.code.localize import Means, localize
 from seafloor.code.snapshot import take_snapshot
 from seafloor.code.snapshot_memory import SnapshotMemory
@@ -53,7 +53,7 @@ class Keeper:
     def restore(self, source: SnapshotCode) -> Path:
         self.count += 1
         code_dir = self.root / f"code{self.count}"
-        means = Means(self.root / "cache", self.fetch, FileArchive)
+        means = Means(self.root / "cache", self.fetch, open_file)
         localize(source, code_dir=code_dir, means=means)
         return code_dir / source.folder
 

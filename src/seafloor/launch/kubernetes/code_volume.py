@@ -10,6 +10,7 @@ from typing import Final, assert_never
 from seafloor.domain.cluster_specs import SecretRef
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode, SnapshotCode
 from seafloor.domain.errors import InvalidValue, NotSupported
+from seafloor.domain.url_prefix import parse_url_prefix
 from seafloor.domain.volumes import CODE_PATH
 from seafloor.launch.kubernetes.localizer import localizer
 from seafloor.launch.kubernetes.manifest import Manifest, literal, variable
@@ -35,7 +36,9 @@ _SSH_KEYS: Final = [
 
 _FAILURES_MAX: Final = 3
 _REMOTE: Final = ("https://", "http://", "git://")
-_HELPER: Final = '!f() { echo "username=$GIT_USERNAME"; echo "password=$GIT_PASSWORD"; }; f'
+_DATA_PATH: Final = "/seafloor/data"
+_SECRET_MODE: Final = 0o444
+"""Whoever runs in the container that fetches may read them; no other container has them."""
 
 
 def code_parts(code: CodeSource | None, policy: Policy) -> Parts:
@@ -56,9 +59,9 @@ def code_parts(code: CodeSource | None, policy: Policy) -> Parts:
                 raise NotSupported(
                     "Pods get repositories whole: leave `sparse` out.", field="code.sparse"
                 )
-            filled = (
-                _by_localizer(code, policy) if policy.git.by_localizer else _git_sync(code, policy)
-            )
+            # git-sync knows one secret.
+            by_localizer = policy.git.by_localizer or code.secrets
+            filled = _by_localizer(code, policy) if by_localizer else _git_sync(code, policy)
             where = CODE_PATH
         case SnapshotCode():
             filled = _snapshot(code, policy)
@@ -117,7 +120,10 @@ def _git_sync(code: GitCode, policy: Policy) -> _Filled:
         source = {"secretName": secret, "defaultMode": FILE_MODE, "items": _SSH_KEYS}
         volumes = ({"name": "git-secret", "secret": source},)
     elif secret is not None:
-        env = _credentials(secret, "GITSYNC_")
+        env = [
+            secret_variable(f"GITSYNC_{key.upper()}", SecretRef(secret, key))
+            for key in ("username", "password")
+        ]
     return volumes, {
         "name": GIT_CONTAINER,
         "image": policy.images.git_sync,
@@ -138,32 +144,28 @@ def _secret(code: GitCode, policy: Policy, *, over_ssh: bool) -> str | None:
     return policy.git.secret if fits else None
 
 
-def _credentials(secret: str, prefix: str) -> list[Manifest]:
-    return [
-        secret_variable(f"{prefix}{name.upper()}", SecretRef(secret, name))
-        for name in ("username", "password")
-    ]
-
-
 def _by_localizer(code: GitCode, policy: Policy) -> _Filled:
     """Our own image: with LFS, every byte compared with the commit's tree, and a receipt."""
-    env: list[Manifest] = []
     if not code.url.startswith(_REMOTE):
         raise NotSupported(
             "Over ssh, pods get code by git-sync only: set `git.localizer: git-sync` in the "
-            "policy, or use https.",
+            "policy, and leave `secrets` out; or use https.",
             field="code.url",
         )
-    secret = _secret(code, policy, over_ssh=False)
-    if secret is not None:
-        env = _credentials(secret, "GIT_")
-        env += [
-            variable("GIT_CONFIG_COUNT", "1"),
-            variable("GIT_CONFIG_KEY_0", "credential.helper"),
-            variable("GIT_CONFIG_VALUE_0", _HELPER),
-        ]
     source = [f"git+{code.url}@{code.commit}", f"--name={code.folder}"]
-    return (), localizer(policy, GIT_CONTAINER, source, to=CODE_PATH, mounts=[_MOUNT], env=env)
+    own = _secret(code, policy, over_ssh=False)
+    if own is not None:
+        source.append(f"--secret={own}")
+    for prefix, name in code.secrets.items():
+        check_secret(policy, name, field="code.secrets")
+        if parse_url_prefix(prefix).scheme == "ssh":
+            raise NotSupported(
+                f"Pods get submodules by https only, and {prefix} is reached by ssh.",
+                field="code.secrets",
+            )
+        source.append(f"--secret-for={prefix}={name}")
+    names = {*code.secrets.values(), *(() if own is None else (own,))}
+    return _localized(policy, GIT_CONTAINER, source, sorted(names))
 
 
 def _snapshot(code: SnapshotCode, policy: Policy) -> _Filled:
@@ -189,5 +191,23 @@ def _archive(code: ArchiveCode, policy: Policy) -> _Filled:
     source = [code.url, f"--name={code.folder}", f"--sha256={code.sha256}"]
     if code.strip_components:
         source.append(f"--strip-components={code.strip_components}")
-    container = localizer(policy, CODE_CONTAINER, source, to=CODE_PATH, mounts=[_MOUNT], env=[])
-    return (), container
+    if code.secret is not None:
+        check_secret(policy, code.secret, field="code.secret")
+        source.append(f"--secret={code.secret}")
+    return _localized(policy, CODE_CONTAINER, source, [code.secret] if code.secret else [])
+
+
+def _localized(policy: Policy, name: str, source: list[str], secrets: list[str]) -> _Filled:
+    """Our own image, with Secrets where it looks for them: in its data folder."""
+    volumes: list[Manifest] = []
+    mounts = [_MOUNT]
+    for number, secret in enumerate(secrets):
+        volume = f"code-secret-{number}"
+        where = f"{_DATA_PATH}/secrets/{secret}"
+        volumes.append(
+            {"name": volume, "secret": {"secretName": secret, "defaultMode": _SECRET_MODE}}
+        )
+        mounts.append({"name": volume, "mountPath": where, "readOnly": True})
+    env = [variable("SEAFLOOR_DATA", _DATA_PATH)] if secrets else []
+    container = localizer(policy, name, source, to=CODE_PATH, mounts=mounts, env=env)
+    return tuple(volumes), container
