@@ -91,6 +91,8 @@ class LeaseHolder:
         self._lease: Lease | None = None
         self._until_s = 0.0
         self.problem: str | None = None
+        self.is_elsewhere = False
+        """Whether another had it when the store was last asked."""
 
     @property
     def newest(self) -> Lease | None:
@@ -135,10 +137,11 @@ class LeaseHolder:
             self._on_change()
             return 0.0
         except SeafloorError as error:
-            self.problem = error.message
+            self.problem, self.is_elsewhere = error.message, False
             _log.warning("a lease was not renewed", lease=self.name, error=error.code)
             return _RETRY_S
-        if found.holder != self._holder:
+        self.is_elsewhere = found.holder != self._holder
+        if self.is_elsewhere:
             self.problem = f'The lease "{self.name}" is held by {found.holder}.'
             return min(_RETRY_S, max(0.05, found.left_ns / 1e9))
         self._lease, self.problem = found, None
@@ -162,6 +165,7 @@ class LeaseHolder:
                 wait_s = await self.turn()
             except Exception:  # noqa: BLE001  # edge: background task
                 self.problem = "Renewing a lease met an error of its own; the log says more."
+                self.is_elsewhere = False
                 _log.exception("a lease was not renewed", lease=self.name)
                 wait_s = _RETRY_S
             await asyncio.sleep(wait_s)

@@ -34,11 +34,20 @@ class OwnPlace:
     Args:
         place: Its id.
         holder: Holds its lease.
+        is_shared: Several servers have it, and all but one wait for their turn; otherwise it is an
+            error that another has it.
     """
 
-    def __init__(self, place: str, holder: LeaseHolder) -> None:
+    def __init__(self, place: str, holder: LeaseHolder, *, is_shared: bool = False) -> None:
         self.place = place
         self.holder = holder
+        self._is_shared = is_shared
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be driven, if that is no state to be in."""
+        waits = self._is_shared and self.holder.is_elsewhere
+        return None if waits else self.holder.problem
 
     @property
     def claim(self) -> Claim | None:

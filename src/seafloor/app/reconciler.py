@@ -154,7 +154,7 @@ class Reconciler:
             self._fence = None if newest is None else newest.fence
         claim = self._place.claim
         if claim is None:
-            if (problem := self._place.holder.problem) is not None:
+            if (problem := self._place.problem) is not None:
                 raise StaleLease(problem)
             return
         cursor = None

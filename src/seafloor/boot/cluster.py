@@ -71,7 +71,7 @@ async def open_cluster(
     )
     stack.push_async_callback(launcher.close)
     holder = LeaseHolder(metadata, lease_of_place(place), on_change=on_change)
-    return OpenedCluster(launcher, OwnPlace(place, holder))
+    return OpenedCluster(launcher, OwnPlace(place, holder, is_shared=True))
 
 
 def _connect(settings: Settings, *, tries_max: int | None = None) -> Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -157,9 +157,9 @@ def runs(
         yield made
 
 
-@pytest.fixture
-def namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
-    """A fresh namespace; what is in it goes with it."""
+@contextmanager
+def fresh_namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
+    """A namespace of its own; what is in it goes with it."""
     name = f"test-{uuid.uuid4().hex[:10]}"
     made = {"metadata": {"name": name}}
     kubernetes.call("POST", "/api/v1/namespaces", made)
@@ -170,6 +170,13 @@ def namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
         path = f"/api/v1/namespaces/{name}/pods/{pod['metadata']['name']}"
         kubernetes.call("DELETE", f"{path}?gracePeriodSeconds=0")
     kubernetes.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
+    """A fresh namespace for one test."""
+    with fresh_namespace(kubernetes) as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 
 import pytest
-import yaml
+from tests.kube.cluster.applied import Manifest, apply, read
 from tests.kube.cluster.conftest import Namespace
 from tests.kube.deployed import FOLDER
 from tests.kube.golden import FOLDER as WORKLOADS
@@ -21,40 +20,6 @@ from tests.services._service import Service
 from live_server import wait_for
 
 pytestmark = pytest.mark.timeout(900)
-
-Manifest = dict[str, Any]
-
-LATER = {
-    ("policy/v1", "PodDisruptionBudget"),
-    ("autoscaling/v2", "HorizontalPodAutoscaler"),
-    ("monitoring.coreos.com/v1", "ServiceMonitor"),
-}
-"""What the tests' cluster, of version 1.20 and without operators, does not know."""
-
-
-def path_of(manifest: Manifest, namespace: str) -> str:
-    """Where an object is; all of ours are called by a regular plural."""
-    version = manifest["apiVersion"]
-    root = "/apis" if "/" in version else "/api"
-    kind = manifest["kind"].lower()
-    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
-    plural = plural if kind != "ingress" else "ingresses"
-    return f"{root}/{version}/namespaces/{namespace}/{plural}/{manifest['metadata']['name']}"
-
-
-def apply(kubernetes: Kubernetes, manifest: Manifest, namespace: str, *, dry: bool = False) -> Any:
-    metadata = {**manifest["metadata"], "namespace": namespace}
-    query = f"?fieldManager=test&force=true{'&dryRun=All' if dry else ''}"
-    path, body = path_of(manifest, namespace) + query, {**manifest, "metadata": metadata}
-    try:
-        return kubernetes.call("PATCH", path, body, kind="apply-patch+yaml")
-    except HTTPError as error:
-        raise AssertionError(f"{path}: {error.read().decode()}") from error
-
-
-def read(file: Path) -> list[Manifest]:
-    found: list[Manifest] = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-    return [one for one in found if (one["apiVersion"], one["kind"]) not in LATER]
 
 
 @dataclass(frozen=True)

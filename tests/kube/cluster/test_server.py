@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from tests.databases import fresh_database
 from tests.kube.cluster.cluster_world import (
     IMAGE,
     POLICY,
@@ -59,21 +60,40 @@ def namespace(config: str) -> Iterator[Namespace]:
 
 
 @pytest.fixture
-def server(config: str, namespace: Namespace, tmp_path: Path) -> Iterator[LiveServer]:
+def settings(config: str, namespace: Namespace, tmp_path: Path) -> dict[str, str]:
+    """Variables of a server whose runs are pods of the namespace."""
     policy = tmp_path / "policy.yaml"
     images = {**POLICY["images"], "seafloor": IMAGE}
     policy.write_text(json.dumps({**POLICY, "images": images, "namespaces": [namespace.name]}))
-    made = LiveServer(
-        tmp_path / "data",
-        env={
-            "SEAFLOOR_LAUNCH__KIND": "kubernetes",
-            "SEAFLOOR_LAUNCH__KUBECONFIG": config,
-            "SEAFLOOR_LAUNCH__POLICY": str(policy),
-            "SEAFLOOR_LAUNCH__STARTS_AT_ONCE_MAX": "16",
-        },
-    )
+    return {
+        "SEAFLOOR_LAUNCH__KIND": "kubernetes",
+        "SEAFLOOR_LAUNCH__KUBECONFIG": config,
+        "SEAFLOOR_LAUNCH__POLICY": str(policy),
+        "SEAFLOOR_LAUNCH__STARTS_AT_ONCE_MAX": "16",
+    }
+
+
+@pytest.fixture
+def server(settings: dict[str, str], tmp_path: Path) -> Iterator[LiveServer]:
+    made = LiveServer(tmp_path / "data", env=settings)
     yield made.start()
     made.stop()
+
+
+@pytest.fixture
+def servers(
+    settings: dict[str, str], service: Callable[[str], Service], tmp_path: Path
+) -> Iterator[tuple[LiveServer, LiveServer]]:
+    """Two on one database and one object store, the first of which came first."""
+    with fresh_database(service("postgresql")) as database:
+        stores = {
+            "SEAFLOOR_STORES__METADATA": database,
+            "SEAFLOOR_STORES__OBJECTS": f"file://{tmp_path / 'objects'}",
+        }
+        made = [LiveServer(tmp_path / name, env={**settings, **stores}) for name in ("a", "b")]
+        yield (made[0].start(), made[1].start())
+        for one in made:
+            one.stop()
 
 
 def pod_of(namespace: Namespace, run_id: str, attempt: int = 1) -> dict[str, Any]:
@@ -176,6 +196,21 @@ def test_objects__of_a_run_that_nobody_knows__are_removed_and_others_are_not(
         what="the stranger to go",
     )
     assert pod_of(namespace, run_id)["metadata"]["uid"] == pod["metadata"]["uid"]
+
+
+def test_servers__two__are_both_well_and_the_other_goes_on_where_one_was_killed(
+    servers: tuple[LiveServer, LiveServer], namespace: Namespace
+) -> None:
+    first, second = servers
+    run_id = second.launch("python train.py")["id"]
+    pod = pod_of(namespace, run_id)
+    assert [one.get("/health")["status"] for one in servers] == ["ok", "ok"]
+    first.kill()
+    namespace.set_status(running(), pod=pod["metadata"]["name"])
+    second.wait_state(run_id, "running")
+    assert second.get("/health")["parts"]["reconciler"] == "ok"
+    namespace.set_status(ended(0), pod=pod["metadata"]["name"])
+    assert second.wait_state(run_id, "succeeded")["attempt"] == 1
 
 
 def test_submission__that_the_policy_forbids__is_refused_with_the_rule(
