@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from seafloor.domain.cluster_specs import parse_cluster_spec
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode, SnapshotCode
 from seafloor.domain.ids import GitCommit, Sha256
 from seafloor.domain.specs import EnvironmentSpec
+from seafloor.domain.volumes import AccessMode, Volume
+from seafloor.launch.kubernetes.claims import claim_manifest
+from seafloor.launch.kubernetes.names import claim_name, snapshot_name
 from seafloor.launch.kubernetes.policy import Policy, read_policy
 from seafloor.launch.kubernetes.request import PodRequest
 from seafloor.launch.kubernetes.workload import Rendered, render
@@ -110,6 +114,7 @@ class Case:
         code: Resolved.
         policy: A name of POLICIES.
         owner_uid: As in ``PodRequest``.
+        volumes: Those of the spec that Seafloor made; their claims stand after the rest.
     """
 
     name: str
@@ -117,17 +122,39 @@ class Case:
     code: CodeSource | None
     policy: str
     owner_uid: str | None = None
+    volumes: tuple[Volume, ...] = ()
 
     def render(self) -> Rendered:
         spec = parse_cluster_spec(self.document)
         assert not isinstance(spec, EnvironmentSpec)
         policy = policy_of(self.policy)
-        return render(
+        volumes = [replace(one, namespace=policy.namespaces[0]) for one in self.volumes]
+        rendered = render(
             PodRequest(
-                spec=spec, code=self.code, namespace=policy.namespaces[0], owner_uid=self.owner_uid
+                spec=spec,
+                code=self.code,
+                namespace=policy.namespaces[0],
+                claims={one.name: claim_name(one.name, one.id, one.content) for one in volumes},
+                owner_uid=self.owner_uid,
             ),
             policy,
         )
+        claims = (_claim(one, policy) for one in volumes)
+        return replace(rendered, manifests=(*rendered.manifests, *claims))
+
+
+def _claim(volume: Volume, policy: Policy) -> dict[str, Any]:
+    """The claim of its current content, which is of the snapshot 1 if it is not the first."""
+    restored = volume.content > 1
+    return claim_manifest(
+        volume,
+        volume.content,
+        policy,
+        "kubernetes-0123456789ab",
+        asked_ns=volume.created_ns,
+        source=snapshot_name(volume.name, volume.id, 1) if restored else None,
+        least_bytes=30 << 30 if restored else 0,
+    )
 
 
 def policy_of(name: str) -> Policy:
@@ -188,6 +215,7 @@ def cases() -> Iterator[Case]:
     yield from _code_cases()
     yield from _run_cases()
     yield from _service_cases()
+    yield from _volume_cases()
 
 
 def _seed() -> dict[str, Any]:
@@ -254,3 +282,40 @@ def _service_cases() -> Iterator[Case]:
     yield Case("serving-scaled", {"serving": {**_SERVING, **scale}}, ARCHIVE, "ours", uid)
     kernel = {"environment": "with-kernel", "command": "jupyter lab --ip 0.0.0.0"}
     yield Case("notebook-kernel", {"notebook": {**_NOTEBOOK, **kernel}}, None, "ours")
+
+
+def _volume(name: str, **fields: Any) -> Volume:
+    made = Volume(
+        id=f"{sum(name.encode()):032x}",
+        project="default",
+        name=name,
+        access_mode=AccessMode.RWO,
+        created_ns=1_800_000_000_000_000_000,
+        size_bytes=20 << 30,
+    )
+    return replace(made, **fields)
+
+
+def _volume_cases() -> Iterator[Case]:
+    """Volumes that Seafloor made, attached by runs, a notebook and a serving."""
+
+    def case(name: str, *volumes: Volume, policy: str = "ours", **more: Any) -> Case:
+        given = [
+            {"volume": one.name, "path": f"/mnt/{one.name}", **more.get(one.name, {})}
+            for one in volumes
+        ]
+        kind, body = more.get("body", ("experiment", _RUN))
+        document = {kind: {**body, "volumes": [*given, *more.get("also", ())]}}
+        return Case(name, document, None, policy, volumes=volumes)
+
+    one = _volume("checkpoints", storage_class="fast")
+    many = _volume("datasets", access_mode=AccessMode.RWX, size_bytes=2 << 40)
+    read = {"read_only": True}
+    yield case("run-volume-rwo", one)
+    yield case("run-volume-rwx", many)
+    yield case("run-volume-read-only", many, datasets=read)
+    yield case("run-volumes-two", one, many, datasets=read)
+    yield case("run-volume-restored", replace(one, content=2))
+    yield case("run-volume-strict", one, policy="strict", also=[_VOLUMES[0]])
+    yield case("notebook-volume", one, many, datasets=read, body=("notebook", _NOTEBOOK))
+    yield case("serving-volume", many, datasets=read, body=("serving", _SERVING))

@@ -17,7 +17,12 @@ from tests.kube.service_monitors import service_monitor_problems
 from seafloor.boot.settings import load
 from seafloor.http.routes import prometheus
 from seafloor.http.routes import server as routes
-from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS, Right
+from seafloor.launch.kubernetes.cluster import (
+    NEEDED_RIGHTS,
+    SNAPSHOT_RIGHTS,
+    VOLUME_RIGHTS,
+    Right,
+)
 from seafloor.launch.kubernetes.policy import read_policy
 
 SECRETS = {
@@ -187,17 +192,18 @@ def test_overlay__its_probes__ask_routes_that_need_no_token(name: str) -> None:
 
 
 def rights(role: Manifest) -> set[Right]:
-    """What a Role allows, all of it in the first group."""
+    """What a Role allows."""
     found: list[Right] = []
     for rule in role["rules"]:
-        assert rule["apiGroups"] == [""]
-        found += [Right(verb, one) for one in rule["resources"] for verb in rule["verbs"]]
+        (group,) = rule["apiGroups"]
+        found += [Right(verb, one, group) for one in rule["resources"] for verb in rule["verbs"]]
     assert len(set(found)) == len(found)
     return set(found)
 
 
 def test_role__of_a_server_whose_runs_are_pods__is_what_its_launcher_needs() -> None:
-    assert rights(of("everything", "Role")) == set(NEEDED_RIGHTS)
+    needed = {*NEEDED_RIGHTS, *VOLUME_RIGHTS, *SNAPSHOT_RIGHTS}
+    assert rights(of("everything", "Role")) == needed
 
 
 def test_role__that_administrators_read_of__is_the_one_that_is_deployed() -> None:

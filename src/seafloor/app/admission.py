@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from seafloor.app.environments import Environments
@@ -16,9 +17,17 @@ class ClusterRules(Protocol):
     """What a cluster's administrator allows."""
 
     def admit(
-        self, spec: ExperimentSpec, code: CodeSource | None, image: str | None
+        self,
+        spec: ExperimentSpec,
+        code: CodeSource | None,
+        image: str | None,
+        volumes: Collection[str],
     ) -> tuple[str, ...]:
-        """Refuse what could not be started, with the rule's name; give warnings."""
+        """Refuse what could not be started, with the rule's name; give warnings.
+
+        Args:
+            volumes: Names of those that are ours, and not the cluster's.
+        """
         ...
 
     def names_environment(self, reference: str) -> bool:
@@ -54,9 +63,16 @@ class Admission:
             raise
 
     def check(
-        self, spec: ExperimentSpec, code: CodeSource | None, environment: Environment | None
+        self,
+        spec: ExperimentSpec,
+        code: CodeSource | None,
+        environment: Environment | None,
+        volumes: Collection[str],
     ) -> tuple[str, ...]:
         """Refuse what could not be started here; give warnings.
+
+        Args:
+            volumes: Names of those of the spec that are ours.
 
         Raises:
             Forbidden: the administrator's policy does; the message names the rule.
@@ -66,4 +82,5 @@ class Admission:
             check_on_machine(spec)
             return ()
         check_on_cluster(spec)
-        return self._cluster.admit(spec, code, None if environment is None else environment.image)
+        image = None if environment is None else environment.image
+        return self._cluster.admit(spec, code, image, volumes)

@@ -23,7 +23,8 @@ class Launches:
     """Makes launches.
 
     Args:
-        volumes: Who has which; None: volumes are claims of the cluster, which it keeps.
+        volumes: Who has which.
+        volumes_elsewhere: Whether specs also name volumes that others keep, and we do not know.
         url: Where tasks reach the server.
         with_tokens: Whether tasks get tokens: not on a server without authentication.
     """
@@ -32,13 +33,15 @@ class Launches:
         self,
         environments: Environments,
         tokens: Tokens,
-        volumes: VolumeRecords | None,
+        volumes: VolumeRecords,
         *,
+        volumes_elsewhere: bool,
         url: str,
         with_tokens: bool,
     ) -> None:
         self._environments = environments
         self._volume_records = volumes
+        self._volumes_elsewhere = volumes_elsewhere
         self._tokens = tokens
         self._url = url
         self._with_tokens = with_tokens
@@ -79,11 +82,11 @@ class Launches:
     async def _volumes(
         self, workload: Workload, wanted: Sequence[VolumeSpec]
     ) -> tuple[AttachedVolume, ...]:
-        if not wanted or self._volume_records is None:
+        if not wanted:
             return ()
         found = {one.name: one for one in await self._volume_records.volumes_of(workload.id)}
         for one in wanted:
-            if one.volume not in found:
+            if one.volume not in found and not self._volumes_elsewhere:
                 raise NotFound(
                     f'The volume "{one.volume}" that the run was submitted with is gone: submit '
                     "it anew with another.",
@@ -98,6 +101,7 @@ class Launches:
                 one.read_only,
             )
             for one in wanted
+            if one.volume in found
         )
 
     def variables(

@@ -11,9 +11,11 @@ from seafloor.app.code_sources import CodeSources, check_code
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
 from seafloor.app.launches import Launches
+from seafloor.app.volumes import Attachments, Volumes
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.specs import ExperimentSpec, parse_experiment
+from seafloor.domain.specs import ExperimentSpec, VolumeSpec, parse_experiment
+from seafloor.domain.volumes import Volume
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
 from seafloor.launch.protocol import EnvironmentLockRef
 
@@ -43,12 +45,14 @@ class Plans:
         admission: Admission,
         code_sources: CodeSources,
         launches: Launches,
+        volumes: Volumes,
     ) -> None:
         self._experiments = experiments
         self._environments = environments
         self._admission = admission
         self._code_sources = code_sources
         self._launches = launches
+        self._volumes = volumes
 
     async def make(self, data: dict[str, Any], code: CodeSource | None) -> PlannedRun:
         """Plan a run; creates nothing. Raises what creating it would raise."""
@@ -57,7 +61,8 @@ class Plans:
         check_code(spec, code)
         environment, cached, lock = "the Python it is given", None, None
         found = await self._admission.environment(spec)
-        cluster_warnings = self._admission.check(spec, code, found)
+        attached = await self._volumes.attachments(spec.volumes, project=spec.project)
+        cluster_warnings = self._admission.check(spec, code, found, attached.volumes)
         if found is not None:
             reference = f"{found.name}@{found.version}"
             details = await self._environments.get(reference, project=spec.project)
@@ -93,7 +98,14 @@ class Plans:
             variables={**variables, **spec.env},
             limits=_limits(spec),
             warnings=(*await self._code_sources.warnings(spec, code), *cluster_warnings),
-            steps=_steps(spec, code, exists=exists, environment=environment, cached=cached),
+            steps=_steps(
+                spec,
+                code,
+                attached,
+                exists=exists,
+                environment=environment,
+                cached=cached,
+            ),
         )
 
 
@@ -111,6 +123,7 @@ def _limits(spec: ExperimentSpec) -> dict[str, str]:
 def _steps(
     spec: ExperimentSpec,
     code: CodeSource | None,
+    attached: Attachments,
     *,
     exists: bool,
     environment: str,
@@ -132,7 +145,20 @@ def _steps(
         steps.append("Use the Python that the launcher is run by.")
     else:
         steps.append(f"{'Use the built' if cached else 'Build the'} environment {environment}.")
+    steps += [_attaching(one, attached.volumes.get(one.volume)) for one in spec.volumes]
     steps.append(f"Run: {spec.command}")
     if spec.retries:
         steps.append(f"On failure, try again up to {spec.retries} times.")
     return tuple(steps)
+
+
+def _attaching(one: VolumeSpec, volume: Volume | None) -> str:
+    rights = ", read-only" if one.read_only else ""
+    if volume is None:
+        return f"Attach the cluster's volume {one.volume} at {one.path}{rights}."
+    of_it: list[str] = [volume.access_mode]
+    if volume.size_bytes is not None:
+        of_it.append(f"{volume.size_bytes:,} bytes")
+    if volume.storage_class is not None:
+        of_it.append(f"class {volume.storage_class}")
+    return f"Attach the volume {one.volume} ({', '.join(of_it)}) at {one.path}{rights}."

@@ -234,13 +234,13 @@ class Runs:
         labels = _labels(params, {**spec.tags, **new.tags}, by)
         _check_key_of_request(new.idempotency_key)
         found = await self._rooms.admission.environment(spec)
-        allowed = self._rooms.admission.check(spec, code, found)
+        attached = await self._rooms.volumes.attachments(spec.volumes, project=spec.project)
+        allowed = self._rooms.admission.check(spec, code, found, attached.volumes)
         environment = None if found is None else f"{found.name}@{found.version}"
         name = new.name or spec.run_name
         name = check_name(name) if name else made_up_name()
         user = _checked_user(new.user)
         experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
-        volumes = await self._rooms.volumes.uses(spec.volumes, project=spec.project)
         warnings = (*await self._warnings(spec, code), *allowed)
         now_ns = self._clock.now_ns()
         workload = Workload(
@@ -266,7 +266,7 @@ class Runs:
             labels=labels,
             event=event,
             idempotency_key=new.idempotency_key,
-            volumes=volumes,
+            volumes=attached.uses,
         )
         self._wakeup.ring()
         return created

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 import msgspec
@@ -13,8 +12,15 @@ import structlog
 
 from seafloor.app.clock import Clock, new_workload_id
 from seafloor.app.places import OwnPlace
-from seafloor.domain.errors import NotSupported, SeafloorError, StaleLease, StoreUnavailable
-from seafloor.domain.ids import Sha256
+from seafloor.domain.errors import (
+    AlreadyExists,
+    ClusterUnavailable,
+    Conflict,
+    NotFound,
+    SeafloorError,
+    StaleLease,
+    StoreUnavailable,
+)
 from seafloor.domain.leases import Claim
 from seafloor.domain.names import check_slug
 from seafloor.domain.specs import VolumeSpec
@@ -24,20 +30,18 @@ from seafloor.domain.volumes import (
     Volume,
     VolumeHolder,
     VolumeOperation,
+    VolumeSite,
     VolumeSnapshot,
     VolumeUse,
     check_size,
     check_storage_class,
     check_volume_name,
     plain_path,
-    snapshot_folder,
-    snapshot_object,
     volume_variable,
 )
-from seafloor.launch.volumes import Counted, Packing, VolumeFolders
+from seafloor.launch.volumes import Counted, Made, Progress, VolumeContents
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.volume_records import VOLUMES_MAX, VolumeResult
-from seafloor.stores.objects.protocol import ObjectStore
 
 _log = structlog.get_logger(__name__)
 
@@ -62,10 +66,11 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VolumeDetails(msgspec.Struct, frozen=True):
-    """A volume and who has it."""
+    """A volume, who has it, and where its content is."""
 
     volume: Volume
     holders: tuple[VolumeHolder, ...]
+    site: VolumeSite
 
 
 class VolumeDetailsPage(msgspec.Struct, frozen=True):
@@ -75,12 +80,23 @@ class VolumeDetailsPage(msgspec.Struct, frozen=True):
     last: tuple[str, str] | None
 
 
+class Attachments(msgspec.Struct, frozen=True):
+    """What a spec attaches.
+
+    Args:
+        volumes: Ours, by their names in the spec.
+        uses: Of them.
+    """
+
+    volumes: dict[str, Volume]
+    uses: tuple[VolumeUse, ...]
+
+
 class Volumes:
     """Attachable folders.
 
     Args:
-        folders: Where their contents are; None: runs here are pods, and volumes claims of the
-            cluster, which this server does not make.
+        contents: Where their contents are.
         place: In whose name snapshots are made and restored.
         mount_problem: Says why volumes cannot be at some paths here; ``""``: they can. Blocking.
     """
@@ -88,64 +104,64 @@ class Volumes:
     def __init__(
         self,
         metadata: MetadataStore,
-        objects: ObjectStore,
-        folders: VolumeFolders | None,
+        contents: VolumeContents,
         place: OwnPlace,
         clock: Clock,
         mount_problem: Callable[[Sequence[str]], str],
     ) -> None:
         self._metadata = metadata
-        self._objects = objects
-        self._given_folders = folders
+        self._contents = contents
         self._place = place
         self._clock = clock
         self._mount_problem = mount_problem
         self._under_way: set[asyncio.Task[None]] = set()
 
-    @property
-    def _folders(self) -> VolumeFolders:
-        if self._given_folders is None:
-            raise NotSupported(
-                "Runs on this server are pods, and their volumes claims of the cluster: make those "
-                "with kubectl."
-            )
-        return self._given_folders
-
-    async def create(self, new: NewVolume) -> Volume:
-        """Make a volume, empty.
+    async def create(self, new: NewVolume) -> VolumeDetails:
+        """Make a volume, empty. One that an earlier try left without its content is completed.
 
         Raises:
             InvalidValue, LimitExceeded: a field is not acceptable.
+            Forbidden: the cluster or its administrator does not allow it.
             NotFound: no such project.
             AlreadyExists: the project has one of that name.
+            ClusterUnavailable: unknown whether it was made; repeat it.
         """
         check_slug(new.project, field="project")
         check_volume_name(new.name)
         if new.storage_class is not None:
             check_storage_class(new.storage_class)
-        volume = Volume(
-            id=new_workload_id(self._clock),
-            project=new.project,
-            name=new.name,
-            access_mode=new.access_mode,
-            size_bytes=check_size(new.size),
-            storage_class=new.storage_class,
-            created_ns=self._clock.now_ns(),
+        asked = self._contents.settle(
+            Volume(
+                id=new_workload_id(self._clock),
+                project=new.project,
+                name=new.name,
+                access_mode=new.access_mode,
+                size_bytes=check_size(new.size),
+                storage_class=new.storage_class,
+                created_ns=self._clock.now_ns(),
+                content=0,
+            )
         )
-        await asyncio.to_thread(self._folders.make, volume.id, volume.content)
         try:
-            return await self._metadata.volume_create(volume)
-        except StoreUnavailable:
-            raise  # unknown whether it was written: what is left over is swept
+            volume = await self._metadata.volume_create(asked)
+        except AlreadyExists:
+            volume = await self._metadata.volume_get(asked.project, asked.name)
+            same = msgspec.structs.replace(asked, id=volume.id, created_ns=volume.created_ns)
+            if volume != same:
+                raise
+        try:
+            await self._make(volume)
+        except (StoreUnavailable, ClusterUnavailable):
+            raise  # whoever repeats it, or starts next, goes on
         except SeafloorError:
-            await asyncio.to_thread(self._folders.remove, volume.id)
+            await self._delete(volume, with_snapshots=False)
             raise
+        return await self.get(volume.name, project=volume.project)
 
     async def get(self, name: str, *, project: str) -> VolumeDetails:
         """Get a volume, or NotFound with the nearest name."""
-        found = await self._metadata.volume_get(project, name)
-        holders = await self._metadata.volume_holders([found.id])
-        return VolumeDetails(found, holders.get(found.id, ()))
+        (details,) = await self._details([await self._metadata.volume_get(project, name)])
+        return details
 
     async def list(
         self, *, project: str | None, limit: int, after: tuple[str, str] | None
@@ -153,20 +169,18 @@ class Volumes:
         """List volumes by project and name."""
         found = await self._metadata.volume_list(project=project, limit=limit + 1, after=after)
         shown = found[:limit]
-        holders = await self._metadata.volume_holders([volume.id for volume in shown])
-        items = tuple(VolumeDetails(volume, holders.get(volume.id, ())) for volume in shown)
         more = len(found) > limit
-        return VolumeDetailsPage(items, (shown[-1].project, shown[-1].name) if more else None)
+        last = (shown[-1].project, shown[-1].name) if more else None
+        return VolumeDetailsPage(await self._details(shown), last)
+
+    async def _details(self, volumes: Sequence[Volume]) -> tuple[VolumeDetails, ...]:
+        holders = await self._metadata.volume_holders([volume.id for volume in volumes])
+        sites = await self._contents.look(volumes)
+        return tuple(VolumeDetails(one, holders.get(one.id, ()), sites[one.id]) for one in volumes)
 
     async def count(self, name: str, *, project: str) -> Counted:
         """Count what a volume holds; takes as long as looking at each of its files."""
-        found = await self._metadata.volume_get(project, name)
-        await self._check_here(found)
-        return await asyncio.to_thread(self._folders.count, found.id, found.content)
-
-    def path(self, volume: Volume) -> str:
-        """Where the content of a volume is on this machine."""
-        return str(self._folders.path(volume.id, volume.content))
+        return await self._contents.count(await self._metadata.volume_get(project, name))
 
     async def snapshots(self, name: str, *, project: str) -> tuple[VolumeSnapshot, ...]:
         """The snapshots of a volume by number."""
@@ -178,17 +192,12 @@ class Volumes:
 
         Raises:
             Conflict: somebody writes to it, or something else is under way.
+            NotSupported: the cluster makes none.
             StoreUnavailable: this server has only just started.
         """
         found = await self._metadata.volume_get(project, name)
-        await self._check_here(found)
-        operation = await self._metadata.volume_begin(
-            found.id,
-            OperationKind.SNAPSHOT,
-            snapshot=0,
-            claim=self._claim(),
-            started_ns=self._clock.now_ns(),
-        )
+        await self._contents.check_snapshots(found, OperationKind.SNAPSHOT)
+        operation = await self._begin(found, OperationKind.SNAPSHOT, 0)
         self._go(found, operation, self._keep)
         return await self.get(name, project=project)
 
@@ -198,47 +207,70 @@ class Volumes:
         Raises:
             NotFound: no such snapshot.
             Conflict: somebody has the volume, or something else is under way.
+            NotSupported: the cluster keeps none.
             StoreUnavailable: this server has only just started.
         """
         found = await self._metadata.volume_get(project, name)
-        operation = await self._metadata.volume_begin(
+        await self._contents.check_snapshots(found, OperationKind.RESTORE)
+        operation = await self._begin(found, OperationKind.RESTORE, number)
+        self._go(found, operation, self._restore)
+        return await self.get(name, project=project)
+
+    async def _begin(self, found: Volume, kind: OperationKind, snapshot: int) -> VolumeOperation:
+        return await self._metadata.volume_begin(
             found.id,
-            OperationKind.RESTORE,
-            snapshot=number,
+            kind,
+            snapshot=snapshot,
             claim=self._claim(),
             started_ns=self._clock.now_ns(),
         )
-        self._go(found, operation, self._restore)
-        return await self.get(name, project=project)
 
     async def delete(self, name: str, *, project: str, with_snapshots: bool) -> None:
         """Remove a volume for good, and what is in it.
 
         Raises:
-            Conflict: somebody has it, something is under way, or it has snapshots.
+            Conflict: somebody has it, something is under way, it has snapshots, or it is not here.
         """
         found = await self._metadata.volume_get(project, name)
-        await self._metadata.volume_delete(
-            found.id, with_snapshots=with_snapshots, deleted_ns=self._clock.now_ns()
-        )
-        await self._remove(found.id)
+        if away := self._contents.away(found):
+            raise Conflict(f'The volume "{name}" cannot be removed from here. {away}')
+        await self._delete(found, with_snapshots=with_snapshots)
 
-    async def uses(self, wanted: list[VolumeSpec], *, project: str) -> tuple[VolumeUse, ...]:
-        """The volumes that a spec names; one at several paths is written if one of them is.
+    async def attachments(self, wanted: Sequence[VolumeSpec], *, project: str) -> Attachments:
+        """Find the volumes that a spec names; one at several paths is written if one of them is.
+
+        What the cluster's administrator made himself is no volume of ours, and left out.
 
         Raises:
-            NotFound: one of them is not there, or not on this machine.
+            NotFound: one of them is not there, or not to be had here.
+            Forbidden: the name is that of a claim which is reached by another.
         """
+        volumes: dict[str, Volume] = {}
         uses: dict[str, VolumeUse] = {}
-        if self._given_folders is None:
-            return ()
         for one in wanted:
-            found = await self._metadata.volume_get(project, one.volume)
-            await self._check_here(found)
+            if self._contents.is_theirs(one.volume):
+                continue
+            found = volumes.get(one.volume) or await self._wanted(one.volume, project)
+            if found is None:
+                continue
+            volumes[one.volume] = found
             before = uses.get(found.id)
             read_only = one.read_only and (before is None or before.read_only)
             uses[found.id] = VolumeUse(found.id, read_only)
-        return tuple(uses.values())
+        return Attachments(volumes, tuple(uses.values()))
+
+    async def _wanted(self, name: str, project: str) -> Volume | None:
+        try:
+            found = await self._metadata.volume_get(project, name)
+        except NotFound:
+            if await self._contents.is_there(name):
+                return None
+            raise
+        if found.content == 0:
+            await self._make(found)
+            found = await self._metadata.volume_get(project, name)
+        await self._contents.check(found)
+        return found
 
     async def warnings(self, wanted: Sequence[VolumeSpec]) -> tuple[str, ...]:
         """What somebody who submits a spec with volumes should know."""
@@ -253,9 +285,7 @@ class Volumes:
         return (f"Volumes cannot be at their paths here ({why}): use {', '.join(said)}.{rights}",)
 
     async def run(self) -> None:
-        """Remove what servers left that were killed; for the start of this one."""
-        if self._given_folders is None:
-            return
+        """Complete and remove what servers left that were killed; for the start of this one."""
         # Until then the last server of this place seems to live.
         while self._place.claim is None:  # noqa: ASYNC110 - the lease is taken in a moment
             await asyncio.sleep(_LOOK_S)
@@ -267,24 +297,46 @@ class Volumes:
     async def _tidy_all(self) -> None:
         for volume_id in await self._metadata.volumes_deleted():
             await self._remove(volume_id)
-        known: set[str] = set()
         after: tuple[str, str] | None = None
         while page := await self._metadata.volume_list(
             project=None, limit=VOLUMES_MAX, after=after
         ):
             for volume in page:
-                known.add(volume.id)
-                if volume.operation is None:
-                    await self._tidy(volume)
+                if volume.operation is None and not self._contents.away(volume):
+                    await self._mend(volume)
             after = (page[-1].project, page[-1].name)
-        await asyncio.to_thread(self._folders.sweep, known)
+
+    async def _mend(self, volume: Volume) -> None:
+        """See to one volume; one that cannot be seen to now does not keep others from it."""
+        try:
+            if volume.content == 0:
+                await self._make(volume)
+                return
+            await self._tidy(volume)
+        except SeafloorError as error:
+            _log.warning("a volume was not tidied", volume_id=volume.id, message=error.message)
 
     async def _tidy(self, volume: Volume) -> None:
-        await asyncio.to_thread(self._folders.tidy, volume.id, keep=volume.content)
+        """Remove what operations left that were broken off."""
+        made = await self._contents.made(volume)
+        # Only afterwards is certain whose they are: what is made now is of an operation under way.
+        seen = await self._metadata.volume_get(volume.project, volume.name)
+        if seen.id != volume.id or seen.operation is not None:
+            return
         kept = {one.number for one in await self._metadata.volume_snapshots(volume.id)}
-        for number in range(1, volume.snapshot_last + 1):
-            if number not in kept:  # its server was killed before it counted
-                await self._objects.delete(snapshot_object(volume.id, number))
+        # Of a database that was put back to an earlier state, others may be the newest.
+        known = seen.content in made.contents
+        await self._contents.drop(
+            seen,
+            Made(
+                [one for one in made.contents if known and one != seen.content],
+                [one for one in made.snapshots if one <= volume.snapshot_last and one not in kept],
+            ),
+        )
+
+    async def _make(self, volume: Volume) -> None:
+        await self._contents.make(volume, 1)
+        await self._metadata.volume_made(volume.id)
 
     async def close(self) -> None:
         """Break off what is under way: volumes stay as they are."""
@@ -302,20 +354,22 @@ class Volumes:
             )
         return claim
 
-    async def _check_here(self, found: Volume) -> None:
-        await asyncio.to_thread(self._folders.check, found.id, found.content, name=found.name)
+    async def _delete(self, volume: Volume, *, with_snapshots: bool) -> None:
+        await self._metadata.volume_delete(
+            volume.id, with_snapshots=with_snapshots, deleted_ns=self._clock.now_ns()
+        )
+        await self._remove(volume.id)
 
     async def _remove(self, volume_id: str) -> None:
         """Remove all of a volume out of use; what is known of it goes last."""
-        await self._objects.delete_folder(snapshot_folder(volume_id))
-        await asyncio.to_thread(self._folders.remove, volume_id)
+        await self._contents.remove(volume_id)
         await self._metadata.volume_forget(volume_id)
 
     def _go(
         self,
         volume: Volume,
         operation: VolumeOperation,
-        do: Callable[[Volume, VolumeOperation, _Progress], Coroutine[None, None, VolumeResult]],
+        do: Callable[[Volume, VolumeOperation, Progress], Coroutine[None, None, VolumeResult]],
     ) -> None:
         work = self._work(volume, operation, do)
         task = asyncio.create_task(work, name=f"{operation.kind} {volume.id}")
@@ -326,10 +380,10 @@ class Volumes:
         self,
         volume: Volume,
         operation: VolumeOperation,
-        do: Callable[[Volume, VolumeOperation, _Progress], Coroutine[None, None, VolumeResult]],
+        do: Callable[[Volume, VolumeOperation, Progress], Coroutine[None, None, VolumeResult]],
     ) -> None:
         """Do it, and note what came of it; whatever goes wrong is said to whoever asks."""
-        progress = _Progress()
+        progress = Progress()
         telling = asyncio.create_task(self._tell(volume, operation, progress))
         try:
             result = await do(volume, operation, progress)
@@ -356,12 +410,12 @@ class Volumes:
         try:
             await self._metadata.volume_end(volume.id, operation, result)
             if operation.kind is OperationKind.RESTORE:
-                keep = operation.content if result.restored else volume.content
-                await asyncio.to_thread(self._folders.tidy, volume.id, keep=keep)
+                old = volume.content if result.restored else operation.content
+                await self._contents.drop(volume, Made([old]))
         except SeafloorError as error:
             _log.warning("an operation counts for nothing", volume_id=volume.id, why=error.message)
 
-    async def _tell(self, volume: Volume, operation: VolumeOperation, progress: _Progress) -> None:
+    async def _tell(self, volume: Volume, operation: VolumeOperation, progress: Progress) -> None:
         while True:
             await asyncio.sleep(_TELL_S)
             told = msgspec.structs.replace(
@@ -373,109 +427,17 @@ class Volumes:
                 _log.warning("progress was not noted", volume_id=volume.id, why=error.message)
 
     async def _keep(
-        self, volume: Volume, operation: VolumeOperation, progress: _Progress
+        self, volume: Volume, operation: VolumeOperation, progress: Progress
     ) -> VolumeResult:
-        counted = await asyncio.to_thread(self._folders.count, volume.id, volume.content)
-        progress.total_bytes = counted.content_bytes
-        packing = Packing(progress.told)
-        key = snapshot_object(volume.id, operation.snapshot)
-        async with aclosing(self._packed(volume, packing)) as data:
-            await self._objects.put(key, data)
-        made = VolumeSnapshot(
-            number=operation.snapshot,
-            sha256=Sha256(packing.sha256),
-            size_bytes=packing.size_bytes,
-            files=packing.files,
-            content_bytes=packing.content_bytes,
-            left_out=packing.left_out,
-            created_ns=self._clock.now_ns(),
-        )
-        return VolumeResult(snapshot=made)
-
-    async def _packed(self, volume: Volume, packing: Packing) -> AsyncGenerator[bytes]:
-        pieces = self._folders.pack(volume.id, volume.content, packing)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
+        return VolumeResult(snapshot=await self._contents.keep(volume, operation, progress))
 
     async def _restore(
-        self, volume: Volume, operation: VolumeOperation, progress: _Progress
+        self, volume: Volume, operation: VolumeOperation, progress: Progress
     ) -> VolumeResult:
         (snapshot,) = [
             one
             for one in await self._metadata.volume_snapshots(volume.id)
             if one.number == operation.snapshot
         ]
-        progress.total_bytes = snapshot.content_bytes
-        key = snapshot_object(volume.id, operation.snapshot)
-        work = asyncio.to_thread(
-            self._folders.unpack,
-            volume.id,
-            operation.content,
-            _Source(self._objects.read(key), asyncio.get_running_loop()),
-            sha256=snapshot.sha256,
-            progress=progress.told,
-        )
-        await _settled(asyncio.ensure_future(work), progress)
+        await self._contents.restore(volume, operation, snapshot, progress)
         return VolumeResult(restored=True)
-
-
-class _Stopped(Exception):
-    """The server stops: a thread is to end."""
-
-
-class _Progress:
-    """How far an operation has come; told by a thread, which it also ends."""
-
-    def __init__(self) -> None:
-        self.done_bytes = 0
-        self.total_bytes = 0
-        self._stopped = False
-
-    def told(self, done_bytes: int) -> None:
-        self.done_bytes = done_bytes
-        if self._stopped:
-            raise _Stopped
-
-    def stop(self) -> None:
-        self._stopped = True
-
-
-class _Source:
-    """Chunks that a thread reads as one stream.
-
-    Args:
-        chunks: In order.
-        loop: Where they come.
-    """
-
-    def __init__(self, chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self._chunks = chunks
-        self._loop = loop
-        self._chunk: bytes = b""
-        self._at = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        while self._at == len(self._chunk):
-            waited = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-            chunk: bytes | None = waited.result()
-            if chunk is None:
-                return b""
-            self._chunk, self._at = chunk, 0
-        begin, end = self._at, len(self._chunk)
-        self._at = end if size < 0 else min(end, begin + size)
-        return self._chunk[begin : self._at]
-
-    async def _next(self) -> bytes | None:
-        return await anext(self._chunks, None)
-
-
-async def _settled(work: asyncio.Future[None], progress: _Progress) -> None:
-    """Wait for a thread to end, also when cancelled: then it is told to."""
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        progress.stop()
-        await asyncio.wait({work})
-        if not work.cancelled():
-            work.exception()
-        raise

@@ -17,9 +17,17 @@ from seafloor.boot.render import load_policy
 from seafloor.boot.settings import Settings
 from seafloor.domain.errors import InvalidValue, SeafloorError, nearest
 from seafloor.domain.leases import lease_of_place
-from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS, Cluster, Right
+from seafloor.launch.kubernetes.cluster import (
+    NEEDED_RIGHTS,
+    SNAPSHOT_RIGHTS,
+    VOLUME_RIGHTS,
+    Cluster,
+    Right,
+)
+from seafloor.launch.kubernetes.cluster_volumes import ClusterVolumes
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.kubernetes.launcher import KubernetesLauncher
+from seafloor.launch.kubernetes.names import SNAPSHOT_API
 from seafloor.launch.kubernetes.policy import Policy
 from seafloor.stores.logs.protocol import LogStore
 from seafloor.stores.metadata.protocol import MetadataStore
@@ -36,10 +44,12 @@ class OpenedCluster(msgspec.Struct, frozen=True):
     Args:
         launcher: Of the cluster.
         place: All servers of an installation share it; one at a time drives it.
+        volumes: Claims of it.
     """
 
     launcher: KubernetesLauncher
     place: OwnPlace
+    volumes: ClusterVolumes
 
 
 async def open_cluster(
@@ -61,17 +71,14 @@ async def open_cluster(
     stack.push_async_callback(connection.close)
     first = f"kubernetes-{secrets.token_hex(6)}".encode()
     place = (await metadata.installation_value("kubernetes_place", first=first)).decode()
+    cluster, policy = Cluster(connection), _policy(settings)
     launcher = KubernetesLauncher(
-        Cluster(connection),
-        _policy(settings),
-        place=place,
-        url=url,
-        on_change=on_change,
-        logs=logs,
+        cluster, policy, place=place, url=url, on_change=on_change, logs=logs
     )
     stack.push_async_callback(launcher.close)
     holder = LeaseHolder(metadata, lease_of_place(place), on_change=on_change)
-    return OpenedCluster(launcher, OwnPlace(place, holder, is_shared=True))
+    volumes = ClusterVolumes(cluster, policy, place=place)
+    return OpenedCluster(launcher, OwnPlace(place, holder, is_shared=True), volumes)
 
 
 def _connect(settings: Settings, *, tries_max: int | None = None) -> Connection:
@@ -124,9 +131,27 @@ async def _checks(cluster: Cluster, policy: Policy) -> list[StoreCheck]:
             found.append(StoreCheck(name, "fail", said, _RIGHTS_FIX))
         else:
             found.append(StoreCheck(name, "ok", "all rights that runs need"))
+    found += await _volumes(cluster, policy.namespaces[0])
     if policy.images.seafloor is None:
         said = "the policy names no image of Seafloor: no outputs of pods come"
         found.append(StoreCheck("cluster: image", "warn", said, "Set `images.seafloor`."))
+    return found
+
+
+async def _volumes(cluster: Cluster, namespace: str) -> list[StoreCheck]:
+    """Whether volumes can be made, and snapshots of them; runs without them go on."""
+    wanted = {"cluster: volumes": VOLUME_RIGHTS, "cluster: snapshots of volumes": SNAPSHOT_RIGHTS}
+    found: list[StoreCheck] = []
+    for name, rights in wanted.items():
+        lacking = [right for right in rights if not await cluster.allows(right, namespace)]
+        if rights == SNAPSHOT_RIGHTS and not await cluster.has_snapshots():
+            said = f"none: the cluster has no VolumeSnapshots ({SNAPSHOT_API})"
+            found.append(StoreCheck(name, "ok", said))
+        elif lacking:
+            said = f"not allowed: {_shown(lacking)}"
+            found.append(StoreCheck(name, "warn", said, _RIGHTS_FIX))
+        else:
+            found.append(StoreCheck(name, "ok", "all rights that they need"))
     return found
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seafloor.app.admission import ClusterRules
+from seafloor.app.clock import SystemClock
 from seafloor.app.leases import LeaseHolder, LeaseTerms
 from seafloor.app.places import OwnPlace
 from seafloor.app.snapshots import Snapshots
+from seafloor.app.volume_folders import FolderContents
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
@@ -23,9 +25,10 @@ from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.launch.local.volumes import LocalVolumes
 from seafloor.launch.protocol import Launcher
-from seafloor.launch.volumes import VolumeFolders
+from seafloor.launch.volumes import VolumeContents
 from seafloor.stores.logs.protocol import LogStore
 from seafloor.stores.metadata.protocol import MetadataStore
+from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 
 
@@ -38,7 +41,9 @@ class Launching(NamedTuple):
         rules: What may be submitted; None: all that this machine can do.
         url: Where tasks reach the server.
         code_is_mounted: Whether commands have their code at ``/code``.
-        volumes: Where the folders of volumes are; None: they are claims of the cluster.
+        volumes: Where the contents of volumes are.
+        volume_place: In whose name this server makes and restores snapshots.
+        shares_volumes: Whether specs also name volumes that others keep.
         mount_problem: Why volumes cannot be at some paths; ``""``: they can.
     """
 
@@ -47,7 +52,9 @@ class Launching(NamedTuple):
     rules: ClusterRules | None
     url: str
     code_is_mounted: Callable[[], bool]
-    volumes: VolumeFolders | None = None
+    volumes: VolumeContents
+    volume_place: OwnPlace
+    shares_volumes: bool = False
     mount_problem: Callable[[Sequence[str]], str] = lambda _: ""
 
 
@@ -56,7 +63,7 @@ class LaunchRooms(NamedTuple):
 
     metadata: MetadataStore
     logs: LogStore
-    snapshots: Snapshots
+    objects: ObjectStore
     environments: EnvironmentCache
     wakeup: Wakeup
 
@@ -77,14 +84,26 @@ async def open_launching(
             settings, below.metadata, below.logs, stack, url=url, on_change=below.wakeup.ring
         )
         launcher = cluster.launcher
-        return Launching(launcher, cluster.place, launcher, launcher.url, lambda: True)
+        # The cluster's place is another server's, maybe; this one's own data folder is not.
+        own = _own_place(folder, below.metadata, below.wakeup)
+        await stack.enter_async_context(own.holder.holding())
+        return Launching(
+            launcher=launcher,
+            place=cluster.place,
+            rules=launcher,
+            url=launcher.url,
+            code_is_mounted=lambda: True,
+            volumes=cluster.volumes,
+            volume_place=own,
+            shares_volumes=True,
+        )
     code_mounts = CodeMounts(wanted=settings.launch.mount_code)
     volumes = LocalVolumes(_volumes_dir(settings, folder))
     local = LocalLauncher(
         work_dir=folder.sub("work"),
         cache_dir=folder.sub("cache"),
         server_file=folder.server_file,
-        fetch_snapshot=_fetcher(below.snapshots, asyncio.get_running_loop()),
+        fetch_snapshot=_fetcher(Snapshots(below.objects), asyncio.get_running_loop()),
         open_remote=remote_opener(environment()),
         environments=below.environments,
         code_mounts=code_mounts,
@@ -93,7 +112,16 @@ async def open_launching(
     )
     stack.push_async_callback(local.close)
     place = _own_place(folder, below.metadata, below.wakeup)
-    return Launching(local, place, None, url, code_mounts.work, volumes, code_mounts.problem)
+    return Launching(
+        launcher=local,
+        place=place,
+        rules=None,
+        url=url,
+        code_is_mounted=code_mounts.work,
+        volumes=FolderContents(volumes, below.objects, SystemClock()),
+        volume_place=place,
+        mount_problem=code_mounts.problem,
+    )
 
 
 def _volumes_dir(settings: Settings, folder: DataFolder) -> Path:

@@ -46,7 +46,6 @@ from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
-from seafloor.stores.objects.protocol import ObjectStore
 
 
 @asynccontextmanager
@@ -87,7 +86,7 @@ async def open_application(
         tokens = Tokens(key, metadata, clock)
         snapshots = Snapshots(objects)
         launching = await open_launching(
-            settings, folder, stack, LaunchRooms(metadata, logs, snapshots, cache, wakeup), url=url
+            settings, folder, stack, LaunchRooms(metadata, logs, objects, cache, wakeup), url=url
         )
         code_sources = CodeSources(
             remote_opener(environment()), open_secrets(settings), launching.code_is_mounted
@@ -96,7 +95,7 @@ async def open_application(
         environments = Environments(metadata, cache, _locker(settings, cache), clock)
         admission = Admission(environments, launching.rules)
         launches = _launches(settings, launching, environments, tokens, metadata)
-        volumes = _open_volumes(metadata, objects, launching, clock, stack)
+        volumes = _open_volumes(metadata, launching, clock, stack)
         delivered = TaskStores(
             metadata, logs, event_files, artifacts, EventMedia(event_files, media)
         )
@@ -142,7 +141,7 @@ async def open_application(
             tasks=tasks,
             environments=environments,
             snapshots=snapshots,
-            plans=Plans(experiments, environments, admission, code_sources, launches),
+            plans=Plans(experiments, environments, admission, code_sources, launches, volumes),
             tokens=tokens,
             traces=Traces(metadata, artifacts),
             volumes=volumes,
@@ -161,7 +160,8 @@ def _launches(
     return Launches(
         environments,
         tokens,
-        None if launching.volumes is None else metadata,
+        metadata,
+        volumes_elsewhere=launching.shares_volumes,
         url=launching.url,
         with_tokens=bool(settings.server.token),
     )
@@ -169,13 +169,12 @@ def _launches(
 
 def _open_volumes(
     metadata: MetadataStore,
-    objects: ObjectStore,
     launching: Launching,
     clock: Clock,
     stack: AsyncExitStack,
 ) -> Volumes:
     volumes = Volumes(
-        metadata, objects, launching.volumes, launching.place, clock, launching.mount_problem
+        metadata, launching.volumes, launching.volume_place, clock, launching.mount_problem
     )
     stack.push_async_callback(volumes.close)
     return volumes

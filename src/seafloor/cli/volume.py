@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def volume() -> None:
 @click.option(
     "--size",
     metavar="SIZE",
-    help="Such as 20Gi. A cluster keeps to it; a folder of this machine does not.",
+    help="Such as 20Gi. A cluster needs it and keeps to it; a folder of this machine does not.",
 )
 @click.option("--class", "storage_class", metavar="CLASS", help="Storage class on Kubernetes.")
 @_project_option
@@ -80,7 +80,7 @@ def create(
     if given.json:
         print_json(made)
         return
-    click.echo(f"{made.name}  {made.access_mode}, in {made.path}")
+    click.echo(f"{made.name}  {made.access_mode}, {_where(made)}")
 
 
 @click.command("list")
@@ -121,15 +121,13 @@ def show(given: Given, name: str, *, project: str | None, no_count: bool) -> Non
     volumes = given.client.volumes
     view = volumes.get(name, project=project)
     snapshots = volumes.snapshots(name, project=project).items
-    usage = None if no_count else volumes.usage(name, project=project)
+    usage = None if no_count or view.path is None else volumes.usage(name, project=project)
     if given.json:
         print_json({"volume": view, "usage": usage, "snapshots": snapshots})
         return
     click.echo(f"{view.name}  {view.access_mode}, {_state(view)}")
-    click.echo(f"folder {view.path}")
-    click.echo(f"holds {_held(usage)}; {_limit(view)}")
-    if view.storage_class:
-        click.echo(f"storage class {view.storage_class} (on Kubernetes)")
+    for line in _site(view, usage):
+        click.echo(line)
     for holder in view.holders:
         click.echo(f"attached by {_holder(holder)}")
     if view.problem:
@@ -151,6 +149,9 @@ def snapshot(given: Given, name: str, project: str | None) -> None:
         made = given.client.volumes.snapshot(name, project=project, told=told)
     if given.json:
         print_json(made)
+        return
+    if made.sha256 is None:
+        click.echo(f"snapshot {made.number} of {name}  kept by the cluster")
         return
     left_out = f"; left out: {made.left_out} sockets, fifos or devices" if made.left_out else ""
     click.echo(
@@ -217,10 +218,39 @@ def _row(view: VolumeView) -> list[str]:
 
 def _state(view: VolumeView) -> str:
     under_way = view.under_way
+    if under_way is None and view.away:
+        return "not here"
+    if under_way is None and view.claim is not None and view.claim.state != "bound":
+        return view.claim.words.rstrip(".")
     if under_way is None:
         return "attached" if view.holders else "free"
     doing = "restoring" if under_way.kind == "restore" else "making"
     return f"{doing} snapshot {under_way.snapshot}"
+
+
+def _where(view: VolumeView) -> str:
+    claim = view.claim
+    return f"in {view.path}" if claim is None else f"claim {claim.namespace}/{claim.name}"
+
+
+def _site(view: VolumeView, usage: VolumeUsage | None) -> Iterator[str]:
+    """Where it is, how large, and on what."""
+    claim = view.claim
+    if view.away:
+        yield f"not to be had here: {view.away}"
+        return
+    if claim is None:
+        yield f"folder {view.path}"
+        yield f"holds {_held(usage)}; {_limit(view)}"
+        if view.storage_class:
+            yield f"storage class {view.storage_class} (on Kubernetes)"
+        return
+    yield f"claim {claim.namespace}/{claim.name}: {claim.words}"
+    asked = "" if view.size_bytes is None else f"{shown_size(view.size_bytes)} asked for"
+    if claim.size_bytes is not None:
+        asked = f"{shown_size(claim.size_bytes)}, {asked}"
+    yield f"size {asked}"
+    yield f"storage class {claim.storage_class or view.storage_class or 'of the cluster'}"
 
 
 def _holder(holder: VolumeHolder) -> str:
@@ -254,9 +284,9 @@ def _print_snapshots(snapshots: tuple[VolumeSnapshot, ...]) -> None:
     rows = [
         [
             str(one.number),
-            f"{one.files:,}",
-            shown_size(one.content_bytes),
-            shown_size(one.size_bytes),
+            f"{one.files:,}" if one.sha256 else "",
+            shown_size(one.content_bytes) if one.sha256 else "",
+            shown_size(one.size_bytes) if one.sha256 else "the cluster",
             shown_time(one.created_ns),
         ]
         for one in snapshots

@@ -87,7 +87,9 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
             keeps to it; a folder of this machine does not.
         storage_class: Of the claim on Kubernetes; None: the policy's or the cluster's.
         created_ns: UTC.
-        content: Which folder of the volume is the current one: each restore makes a new one.
+        namespace: Of the cluster in which its contents are claims; None: they are folders.
+        content: Which of its contents is the current one: each restore makes a new one. 0: the
+            first is not made yet, and whoever comes next makes it.
         snapshot_last: The highest number that a snapshot of it had; numbers are not used again.
         operation: What is under way, None for nothing.
         problem: Why the last operation failed; ``""``: it did not.
@@ -100,6 +102,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     size_bytes: int | None = None
     storage_class: str | None = None
+    namespace: str | None = None
     content: int = 1
     snapshot_last: int = 0
     operation: VolumeOperation | None = None
@@ -111,8 +114,8 @@ class VolumeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         number: 1, 2, … within the volume.
-        sha256: Of the object's bytes.
-        size_bytes: Of them.
+        sha256: Of the object's bytes; None: a cluster keeps it, and nobody counted what is in it.
+        size_bytes: Of them; of one that a cluster keeps, what a restore of it needs at least.
         files: Count of files and links.
         content_bytes: Sum of the files' sizes.
         left_out: Count of sockets, fifos and devices, which are not kept.
@@ -120,12 +123,57 @@ class VolumeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    sha256: Sha256
+    sha256: Sha256 | None
     size_bytes: int
     files: int
     content_bytes: int
     created_ns: int
     left_out: int = 0
+
+
+class ClaimState(StrEnum):
+    """How the claim of a volume fares in its cluster."""
+
+    BOUND = "bound"
+    WAITING = "waiting"
+    FAILING = "failing"
+    LOST = "lost"
+    MISSING = "missing"
+    REMOVING = "removing"
+    UNKNOWN = "unknown"
+
+
+class VolumeClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """The claim that the content of a volume is on a cluster.
+
+    Args:
+        namespace, name: Of the PersistentVolumeClaim.
+        state: How it fares.
+        words: The same, one sentence for the user.
+        size_bytes: What it really has; None: nothing yet.
+        storage_class: As the cluster says; None: it does not.
+    """
+
+    namespace: str
+    name: str
+    state: ClaimState
+    words: str
+    size_bytes: int | None = None
+    storage_class: str | None = None
+
+
+class VolumeSite(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the content of a volume is, as a server sees it.
+
+    Args:
+        path: Its folder on the machine of the server; None: it is none.
+        claim: On a cluster; None: it is none.
+        away: Why runs of this server cannot have it, one sentence; ``""``: they can.
+    """
+
+    path: str | None = None
+    claim: VolumeClaim | None = None
+    away: str = ""
 
 
 class VolumeUse(msgspec.Struct, frozen=True):
@@ -253,6 +301,7 @@ def check_attach(volume: Volume, holders: Sequence[VolumeHolder], *, read_only: 
     Raises:
         Conflict: its one writer is another, or it is being restored or, for a writer, snapshotted.
     """
+    _check_made(volume)
     under_way = volume.operation
     if under_way is not None and not (read_only and under_way.kind is OperationKind.SNAPSHOT):
         raise Conflict(_busy(volume, under_way), field="volumes")
@@ -274,6 +323,7 @@ def check_snapshot(volume: Volume, holders: Sequence[VolumeHolder]) -> None:
     Raises:
         Conflict: somebody does, or something else is under way.
     """
+    _check_made(volume)
     _check_idle(volume)
     for holder in holders:
         if not holder.read_only:
@@ -289,6 +339,7 @@ def check_restore(volume: Volume, holders: Sequence[VolumeHolder]) -> None:
     Raises:
         Conflict: so it is, or something else is under way.
     """
+    _check_made(volume)
     _check_idle(volume)
     _check_free(volume, holders)
 
@@ -339,6 +390,14 @@ def _check_free(volume: Volume, holders: Sequence[VolumeHolder]) -> None:
     for holder in holders:
         raise Conflict(
             f'The volume "{volume.name}" is attached by {holder}: wait for its end, or stop it.'
+        )
+
+
+def _check_made(volume: Volume) -> None:
+    if volume.content == 0:
+        raise Conflict(
+            f'The volume "{volume.name}" is not made yet: repeat `seafloor volume create '
+            f"{volume.name}`."
         )
 
 

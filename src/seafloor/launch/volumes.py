@@ -1,13 +1,20 @@
-"""Where the content of volumes is: what the use cases need of it. Everything here blocks."""
+"""Where the contents of volumes are, and what the use cases need of that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from seafloor.domain.ids import Sha256
+from seafloor.domain.volumes import (
+    OperationKind,
+    Volume,
+    VolumeOperation,
+    VolumeSite,
+    VolumeSnapshot,
+)
 
 
 class Bytes(Protocol):
@@ -49,8 +56,146 @@ class Packing:
     left_out: int = 0
 
 
+@dataclass(frozen=True)
+class Made:
+    """Numbers of contents and snapshots of one volume."""
+
+    contents: Collection[int] = ()
+    snapshots: Collection[int] = ()
+
+
+class Stopped(Exception):  # nothing went wrong
+    """The server stops: a thread is to end."""
+
+
+class Progress:
+    """How far an operation has come; a thread that tells it is ended by ``stop``."""
+
+    def __init__(self) -> None:
+        self.done_bytes = 0
+        self.total_bytes = 0
+        self._stopped = False
+
+    def told(self, done_bytes: int) -> None:
+        """Take how much is done.
+
+        Raises:
+            Stopped: it is to end.
+        """
+        self.done_bytes = done_bytes
+        if self._stopped:
+            raise Stopped
+
+    def stop(self) -> None:
+        """End whoever tells next."""
+        self._stopped = True
+
+
+class VolumeContents(Protocol):
+    """Contents of volumes, by volume and number. Every method may be repeated."""
+
+    def settle(self, volume: Volume) -> Volume:
+        """Complete a volume that is asked for.
+
+        Raises:
+            InvalidValue, NotSupported: it cannot be here.
+            Forbidden: the administrator does not allow it; the message names the rule.
+        """
+        ...
+
+    def away(self, volume: Volume) -> str:
+        """Why a volume is none of those that this server can have, one sentence; ``""``: it is."""
+        ...
+
+    def is_theirs(self, name: str) -> bool:
+        """Whether a name in specs is the administrator's, for something that he made himself."""
+        ...
+
+    async def is_there(self, name: str) -> bool:
+        """Whether a name that no volume has is something that others made, and may be attached.
+
+        Raises:
+            Forbidden: it is something that users reach in another way.
+        """
+        ...
+
+    async def make(self, volume: Volume, content: int) -> None:
+        """Make an empty content; one that is there stays as it is.
+
+        Raises:
+            Forbidden, InvalidValue, StoreFull: it cannot be made, now or ever.
+            ClusterUnavailable: unknown whether it was.
+        """
+        ...
+
+    async def check(self, volume: Volume) -> None:
+        """Refuse a volume whose current content is not to be had here.
+
+        Raises:
+            NotFound: it is not there, or not here.
+        """
+        ...
+
+    async def look(self, volumes: Sequence[Volume]) -> dict[str, VolumeSite]:
+        """Say where the current contents are and how they fare, by the ids of the volumes."""
+        ...
+
+    async def count(self, volume: Volume) -> Counted:
+        """Count what the current content holds.
+
+        Raises:
+            NotSupported: nobody can see that from here.
+        """
+        ...
+
+    async def check_snapshots(self, volume: Volume, kind: OperationKind) -> None:
+        """Refuse to begin a snapshot or a restore that cannot be.
+
+        Raises:
+            NotSupported: snapshots of this volume are none here; the message says what is missing.
+            NotFound, Conflict: there is nothing to keep.
+        """
+        ...
+
+    async def keep(
+        self, volume: Volume, operation: VolumeOperation, progress: Progress
+    ) -> VolumeSnapshot:
+        """Keep the current content as the snapshot of an operation.
+
+        Raises:
+            SeafloorError: it cannot be; what was made of it is removed by ``drop``.
+        """
+        ...
+
+    async def restore(
+        self,
+        volume: Volume,
+        operation: VolumeOperation,
+        snapshot: VolumeSnapshot,
+        progress: Progress,
+    ) -> None:
+        """Make the content of an operation out of a snapshot; durable when it returns.
+
+        Raises:
+            SeafloorError: it cannot be; what was made of it is removed by ``drop``.
+        """
+        ...
+
+    async def made(self, volume: Volume) -> Made:
+        """Say what there is of a volume, whole or not."""
+        ...
+
+    async def drop(self, volume: Volume, made: Made) -> None:
+        """Remove certain contents and snapshots of a volume; those that are not there are."""
+        ...
+
+    async def remove(self, volume_id: str) -> None:
+        """Remove all contents and snapshots of a volume out of use."""
+        ...
+
+
 class VolumeFolders(Protocol):
-    """The folders of volumes. A content is told by its volume's id and its number."""
+    """The folders of volumes. A content is told by its volume's id and its number. All blocks."""
 
     def path(self, volume_id: str, content: int) -> Path:
         """Where a content is, or would be."""
@@ -104,13 +249,10 @@ class VolumeFolders(Protocol):
         """Remove everything of a volume; nothing happens when nothing is there."""
         ...
 
-    def tidy(self, volume_id: str, *, keep: int) -> None:
-        """Remove contents other than the current one."""
+    def contents(self, volume_id: str) -> frozenset[int]:
+        """The numbers of the contents that are here, whole or not."""
         ...
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Remove what servers left that were killed: volumes that are not known.
-
-        What is younger than an hour stays: another server may be making it.
-        """
+    def drop(self, volume_id: str, content: int) -> None:
+        """Remove a content; nothing happens when it is not here."""
         ...

@@ -111,6 +111,41 @@ class VolumeCases(MetadataStoreCases):
         assert await store.volume_get("default", "data-1") == made
         assert await held(store, made) == ()
 
+    async def test_volume_create__on_a_cluster__is_nobodys_until_it_is_made(
+        self, store: MetadataStore
+    ) -> None:
+        made = await store.volume_create(a_volume(content=0, namespace="ml"))
+        assert await store.volume_get("default", "data-1") == made
+        with pytest.raises(Conflict, match="not made yet"):
+            await attached(store, 1, made, read_only=True)
+        for kind in OperationKind:
+            with pytest.raises(Conflict, match="not made yet"):
+                await begun(store, made, kind, await claim(store, supersede=True), snapshot=1)
+        await store.volume_made(made.id)
+        await store.volume_made(made.id)
+        assert await store.volume_get("default", "data-1") == replace(made, content=1)
+        by = await claim(store, supersede=True)
+        snapshot = await snapshotted(store, made, by)
+        for content in (2, 3):
+            operation = await begun(
+                store, made, OperationKind.RESTORE, by, snapshot=snapshot.number
+            )
+            assert operation.content == content
+            await store.volume_end(made.id, operation, VolumeResult(restored=True))
+            await store.volume_made(made.id)
+        assert (await store.volume_get("default", "data-1")).content == 3
+        await attached(store, 1, made)
+
+    async def test_snapshot__that_a_cluster_keeps__has_no_digest(
+        self, store: MetadataStore
+    ) -> None:
+        made = await store.volume_create(a_volume(namespace="ml"))
+        by = await claim(store)
+        operation = await begun(store, made, OperationKind.SNAPSHOT, by)
+        kept = replace(a_snapshot(operation), sha256=None)
+        await store.volume_end(made.id, operation, VolumeResult(snapshot=kept))
+        assert await store.volume_snapshots(made.id) == (kept,)
+
     async def test_volume_create__name_taken__only_in_its_project(
         self, store: MetadataStore
     ) -> None:

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import msgspec
 
-from seafloor.domain.volumes import AccessMode, OperationKind, VolumeHolder, VolumeSnapshot
+from seafloor.domain.volumes import (
+    AccessMode,
+    OperationKind,
+    VolumeClaim,
+    VolumeHolder,
+    VolumeSnapshot,
+)
 
 
 class VolumeCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,7 +21,7 @@ class VolumeCreate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Args:
         name: Lower-case letters, digits and ``-``; unique in its project.
         access_mode: ``RWO``: one writer at a time. ``RWX``: many.
-        size: "20Gi" or bytes; null: as much as there is room for.
+        size: "20Gi" or bytes; null: as much as there is room for; a cluster wants to be told.
         storage_class: Of the claim on Kubernetes.
     """
 
@@ -47,7 +53,9 @@ class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
     """A volume.
 
     Args:
-        path: Its folder on the machine of the server.
+        path: Its folder on the machine of the server; null: it is none.
+        claim: What it is on a cluster, and how that fares; null: it is none.
+        away: Why runs of this server cannot have it, one sentence; ``""``: they can.
         holders: Who has it attached.
         under_way: What is being done to it, null for nothing.
         problem: Why the last snapshot or restore failed; ``""``: it did not.
@@ -60,7 +68,9 @@ class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None
     storage_class: str | None
     created_ns: int
-    path: str
+    path: str | None
+    claim: VolumeClaim | None
+    away: str
     holders: tuple[VolumeHolder, ...]
     under_way: VolumeUnderWay | None
     problem: str

@@ -41,7 +41,12 @@ def test_variables__by_what_the_environment_has__name_the_plugin_only_where_it_i
     lock: str | None, address: str
 ) -> None:
     launches = Launches(
-        cast("Any", None), cast("Any", None), cast("Any", None), url=URL, with_tokens=False
+        cast("Any", None),
+        cast("Any", None),
+        cast("Any", None),
+        volumes_elsewhere=False,
+        url=URL,
+        with_tokens=False,
     )
     environment = None if lock is None else EnvironmentLockRef("e@1", "3.11.7", lock, "digest")
     made = launches.variables(RUN, None, environment)

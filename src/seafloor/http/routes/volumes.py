@@ -7,7 +7,6 @@ from typing import Annotated
 from litestar import delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from seafloor.app.application import Application
 from seafloor.app.volumes import NewVolume, VolumeDetails
 from seafloor.domain.errors import InvalidValue
 from seafloor.http.errors import documented
@@ -34,21 +33,22 @@ async def list_volumes(
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)] = 100,
     cursor: FromQuery[str | None] = None,
 ) -> VolumePage:
-    """Volumes by project and name, each with who has it."""
+    """Volumes by project and name, each with who has it and how its claim fares."""
     app = application_of(request)
     page = await app.volumes.list(
         project=project, limit=check_limit(limit, limit_max=PAGE_MAX), after=_after(cursor)
     )
-    items = tuple(_view(app, details) for details in page.items)
+    items = tuple(_view(details) for details in page.items)
     return VolumePage(items, None if page.last is None else "/".join(page.last))
 
 
-@post("/volumes", responses=documented(404, 409, 413, 422, 501, 507), summary="Create a volume")
+@post(
+    "/volumes", responses=documented(403, 404, 409, 413, 501, 503, 507), summary="Create a volume"
+)
 async def create_volume(request: AnyRequest, data: JSONBody[VolumeCreate]) -> VolumeView:
-    """Make a volume, empty."""
+    """Make a volume, empty; repeat it when the answer was lost."""
     check_administrator(request)
-    app = application_of(request)
-    made = await app.volumes.create(
+    made = await application_of(request).volumes.create(
         NewVolume(
             name=data.name,
             project=data.project,
@@ -57,7 +57,7 @@ async def create_volume(request: AnyRequest, data: JSONBody[VolumeCreate]) -> Vo
             storage_class=data.storage_class,
         )
     )
-    return _view(app, VolumeDetails(made, ()))
+    return _view(made)
 
 
 @get("/volumes/{name:str}", responses=documented(404), summary="Get a volume")
@@ -65,8 +65,7 @@ async def get_volume(
     request: AnyRequest, name: FromPath[str], project: FromQuery[str] = "default"
 ) -> VolumeView:
     """Get a volume, who has it, and what is being done to it."""
-    app = application_of(request)
-    return _view(app, await app.volumes.get(name, project=project))
+    return _view(await application_of(request).volumes.get(name, project=project))
 
 
 @delete(
@@ -88,7 +87,7 @@ async def delete_volume(
     return VolumeDeleted(name)
 
 
-@get("/volumes/{name:str}/usage", responses=documented(404), summary="Count a volume")
+@get("/volumes/{name:str}/usage", responses=documented(404, 501), summary="Count a volume")
 async def count_volume(
     request: AnyRequest, name: FromPath[str], project: FromQuery[str] = "default"
 ) -> VolumeUsage:
@@ -112,7 +111,7 @@ async def list_volume_snapshots(
 
 @post(
     "/volumes/{name:str}/snapshots",
-    responses=documented(404, 409),
+    responses=documented(404, 409, 501, 503),
     status_code=202,
     summary="Make a snapshot",
 )
@@ -121,13 +120,12 @@ async def create_volume_snapshot(
 ) -> VolumeView:
     """Begin to keep a volume's content; ``under_way`` says how far it has come."""
     check_administrator(request)
-    app = application_of(request)
-    return _view(app, await app.volumes.snapshot(name, project=project))
+    return _view(await application_of(request).volumes.snapshot(name, project=project))
 
 
 @post(
     "/volumes/{name:str}/restore",
-    responses=documented(404, 409),
+    responses=documented(404, 409, 501, 503),
     status_code=202,
     summary="Restore a snapshot",
 )
@@ -139,11 +137,11 @@ async def restore_volume(
 ) -> VolumeView:
     """Begin to give a volume a snapshot's content; until it is whole the old one stays."""
     check_administrator(request)
-    app = application_of(request)
-    return _view(app, await app.volumes.restore(name, data.snapshot, project=project))
+    volumes = application_of(request).volumes
+    return _view(await volumes.restore(name, data.snapshot, project=project))
 
 
-def _view(app: Application, details: VolumeDetails) -> VolumeView:
+def _view(details: VolumeDetails) -> VolumeView:
     found, operation = details.volume, details.volume.operation
     under_way = None
     if operation is not None:
@@ -162,7 +160,9 @@ def _view(app: Application, details: VolumeDetails) -> VolumeView:
         size_bytes=found.size_bytes,
         storage_class=found.storage_class,
         created_ns=found.created_ns,
-        path=app.volumes.path(found),
+        path=details.site.path,
+        claim=details.site.claim,
+        away=details.site.away,
         holders=details.holders,
         under_way=under_way,
         problem=found.problem,

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.errors import AlreadyExists, NotFound, SeafloorError
+from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, SeafloorError
 from seafloor.launch.kubernetes.connection import APPLY, FIELD_MANAGER, Change, Connection
 from seafloor.launch.kubernetes.manifest import Manifest
-from seafloor.launch.kubernetes.observed import PodEvent
+from seafloor.launch.kubernetes.names import SNAPSHOT_API
+from seafloor.launch.kubernetes.observed import ObjectEvent, PodEvent
 from seafloor.launch.kubernetes.pod import MAIN
 
 _PATHS: Final = {
@@ -20,6 +21,8 @@ _PATHS: Final = {
     "ConfigMap": ("api/v1", "configmaps"),
     "Secret": ("api/v1", "secrets"),
     "Service": ("api/v1", "services"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
+    "VolumeSnapshot": (f"apis/{SNAPSHOT_API}", "volumesnapshots"),
 }
 _PAGE: Final = "500"
 
@@ -30,10 +33,12 @@ class Right(msgspec.Struct, frozen=True):
     Args:
         verb: ``create``, ``watch``, …
         resource: ``pods``, or ``pods/log``.
+        group: Of its API; ``""``: the first one.
     """
 
     verb: str
     resource: str
+    group: str = ""
 
 
 NEEDED_RIGHTS: Final = (
@@ -44,7 +49,19 @@ NEEDED_RIGHTS: Final = (
     Right("list", "events"),
     Right("get", "pods/log"),
 )
-"""Of the launcher, in each namespace where it has runs; the Role of ``deploy`` is these."""
+"""Of the launcher, in each namespace where it has runs; the Role of ``deploy`` is these and those
+of volumes."""
+
+VOLUME_RIGHTS: Final = tuple(
+    Right(verb, "persistentvolumeclaims") for verb in ("get", "list", "create", "delete")
+)
+"""Of whoever makes volumes there."""
+
+SNAPSHOT_RIGHTS: Final = tuple(
+    Right(verb, "volumesnapshots", "snapshot.storage.k8s.io")
+    for verb in ("get", "list", "create", "delete")
+)
+"""Likewise, where the cluster has such snapshots."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -66,6 +83,10 @@ class _List(msgspec.Struct):
 
 class _Events(msgspec.Struct):
     items: list[PodEvent] = []
+
+
+class _ObjectEvents(msgspec.Struct):
+    items: list[ObjectEvent] = []
 
 
 class Cluster:
@@ -101,6 +122,7 @@ class Cluster:
         attributes = {
             "namespace": namespace,
             "verb": right.verb,
+            "group": right.group,
             "resource": resource,
             "subresource": subresource,
         }
@@ -143,6 +165,18 @@ class Cluster:
         except AlreadyExists:
             return await self._connection.request("GET", f"{path}/{metadata['name']}")
 
+    async def get(self, kind: str, namespace: str, name: str) -> bytes:
+        """Read one object, or NotFound."""
+        return await self._connection.request("GET", _path(kind, namespace, name))
+
+    async def has_snapshots(self) -> bool:
+        """Whether the cluster knows objects of the kind ``VolumeSnapshot``."""
+        try:
+            await self._connection.request("GET", f"apis/{SNAPSHOT_API}")
+        except NotFound:
+            return False
+        return True
+
     async def put(self, manifest: Manifest) -> None:
         """Create an object unless there is one of that name, which is neither read nor changed.
 
@@ -154,16 +188,24 @@ class Cluster:
                 "POST", path, params={"fieldManager": FIELD_MANAGER}, body=manifest
             )
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what it owns; pods get their grace."""
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str | None = None) -> None:
+        """Delete an object and, in the background, what it owns; pods get their grace.
+
+        Args:
+            uid: Of the one that is meant: another of that name stays. None: whichever there is.
+        """
         try:
             await self._connection.request(
                 "DELETE",
                 _path(kind, namespace, name),
                 params={"propagationPolicy": "Background"},
+                body=None if uid is None else {"preconditions": {"uid": uid}},
             )
         except NotFound:
             return
+        except Conflict:
+            if uid is None:
+                raise
 
     async def list(self, kind: str, namespace: str, selector: str) -> Listed:
         """All objects with certain labels, in pages of one consistent state."""
@@ -208,6 +250,16 @@ class Cluster:
             params={"fieldSelector": f"involvedObject.uid={pod_uid}"},
         )
         return tuple(msgspec.json.decode(answer, type=_Events).items)
+
+    async def events_of_kind(self, namespace: str, kind: str) -> tuple[ObjectEvent, ...]:
+        """What was noted about all objects of a kind, the newest last."""
+        answer = await self._connection.request(
+            "GET",
+            f"api/v1/namespaces/{namespace}/events",
+            params={"fieldSelector": f"involvedObject.kind={kind}"},
+        )
+        found = msgspec.json.decode(answer, type=_ObjectEvents).items
+        return tuple(sorted(found, key=lambda event: event.last_timestamp or ""))
 
 
 def _path(kind: str, namespace: str, name: str | None = None) -> str:

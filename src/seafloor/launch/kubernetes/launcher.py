@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -24,7 +24,7 @@ from seafloor.launch.kubernetes.identity import (
     Start,
 )
 from seafloor.launch.kubernetes.manifest import Manifest
-from seafloor.launch.kubernetes.names import label_value
+from seafloor.launch.kubernetes.names import claim_name, label_value
 from seafloor.launch.kubernetes.observed import Anchor, Metadata, Pod
 from seafloor.launch.kubernetes.pod import MAIN
 from seafloor.launch.kubernetes.pod_events import PodEvents
@@ -132,12 +132,17 @@ class KubernetesLauncher:
         return self._pods.lists
 
     def admit(
-        self, spec: ExperimentSpec, code: CodeSource | None, image: str | None
+        self,
+        spec: ExperimentSpec,
+        code: CodeSource | None,
+        image: str | None,
+        volumes: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Refuse, before anything is written, what could not be started here.
 
         Args:
             image: Of the environment, as the server knows it.
+            volumes: Names of those that Seafloor made.
 
         Returns:
             Warnings.
@@ -149,7 +154,12 @@ class KubernetesLauncher:
         start = Start(run_id="0" * 32, attempt=1, place=self._place)
         images = _images(spec, image)
         request = PodRequest(
-            spec=spec, code=code, namespace=self._namespace, images=images, start=start
+            spec=spec,
+            code=code,
+            namespace=self._namespace,
+            images=images,
+            claims={name: claim_name(name, start.run_id, 1) for name in volumes},
+            start=start,
         )
         return render(request, self._policy_for(request, token=False)).warnings
 
@@ -306,6 +316,9 @@ class KubernetesLauncher:
             code=launch.code,
             namespace=self._namespace,
             images=_images(launch.spec, image),
+            claims={
+                one.name: claim_name(one.name, one.volume_id, one.content) for one in launch.volumes
+            },
             owner_uid=owner_uid,
             start=Start(
                 run_id=launch.key.workload_id,

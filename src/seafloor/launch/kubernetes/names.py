@@ -5,11 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from seafloor.domain.workloads import WorkloadKind
 
 PREFIX = "seafloor"
 """Of the labels and annotations that are ours, ``seafloor/kind``."""
+
+CLAIM_PREFIX = f"{PREFIX}-volume"
+"""What the names of volumes' claims begin with, and no other that a spec may name."""
+
+SNAPSHOT_API = "snapshot.storage.k8s.io/v1"
+"""Of VolumeSnapshots, which a cluster may not have."""
 
 _READABLE_CHARS_MAX = 24
 _KEY_CHARS = 10
@@ -30,9 +37,21 @@ def object_name(kind: WorkloadKind, name: str, *key: str) -> str:
     >>> object_name(WorkloadKind.RUN, "Digits (ü)", "1")
     'run-digits-u-6b86b273ff'
     """
-    digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:_KEY_CHARS]
-    readable = _readable(name)
-    return "-".join(part for part in (kind.value, readable, digest) if part)
+    return _named(kind.value, name, key)
+
+
+def claim_name(name: str, volume_id: str, content: int) -> str:
+    """Name the claim of a content of a volume; nobody else's claim is named so.
+
+    >>> claim_name("team-data", "0" * 32, 1)
+    'seafloor-volume-team-data-e84a81b39f'
+    """
+    return _named(CLAIM_PREFIX, name, (volume_id, str(content)))
+
+
+def snapshot_name(name: str, volume_id: str, number: int) -> str:
+    """Name the VolumeSnapshot that a snapshot of a volume is."""
+    return _named(f"{PREFIX}-snapshot", name, (volume_id, str(number)))
 
 
 def task_object_name(base: str, task: str) -> str:
@@ -50,6 +69,11 @@ def label_value(text: str) -> str:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARS]
     return "-".join(part for part in (_readable(text), digest) if part)
+
+
+def _named(first: str, name: str, key: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:_KEY_CHARS]
+    return "-".join(part for part in (first, _readable(name), digest) if part)
 
 
 def _readable(text: str) -> str:

@@ -120,3 +120,63 @@ class PodEvent(msgspec.Struct, frozen=True):
     type: str = "Normal"
     reason: str = ""
     message: str = ""
+
+
+class ObjectReference(msgspec.Struct, frozen=True):
+    """What an event is about."""
+
+    uid: str = ""
+
+
+class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the cluster noted about an object. ``last_timestamp`` is when it last did."""
+
+    type: str = "Normal"
+    reason: str = ""
+    message: str = ""
+    involved_object: ObjectReference = ObjectReference()
+    last_timestamp: str | None = None
+
+
+class ClaimSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of a claim."""
+
+    storage_class_name: str | None = None
+
+
+class ClaimStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a claim. ``capacity`` is what it really has."""
+
+    phase: str = "Pending"
+    capacity: dict[str, str | int] = {}
+    conditions: tuple[Condition, ...] = ()
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A PersistentVolumeClaim."""
+
+    metadata: Metadata
+    spec: ClaimSpec = ClaimSpec()
+    status: ClaimStatus = ClaimStatus()
+
+
+class SnapshotError(msgspec.Struct, frozen=True):  # the cluster's name for it
+    """Why a snapshot is not made yet."""
+
+    message: str = ""
+
+
+class SnapshotStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of a VolumeSnapshot."""
+
+    ready_to_use: bool = False
+    restore_size: str | int | None = None
+    creation_time: str | None = None
+    error: SnapshotError | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A VolumeSnapshot. ``status`` is None until somebody takes care of it."""
+
+    metadata: Metadata
+    status: SnapshotStatus | None = None

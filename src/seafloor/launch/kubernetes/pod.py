@@ -8,6 +8,7 @@ import msgspec
 
 from seafloor.domain.cluster_specs import ClusterSpec
 from seafloor.domain.specs import ResourcesSpec
+from seafloor.domain.volumes import volume_variable
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.code_volume import code_parts
 from seafloor.launch.kubernetes.kernels import kernel_parts
@@ -72,7 +73,7 @@ def pod_spec(request: PodRequest, policy: Policy, task: PodTask) -> Manifest:
             task.extra,
             code_parts(request.code, policy),
             kernel_parts(rules.kernel(policy, task.environment), policy),
-            _volumes(spec, policy),
+            _volumes(request, policy),
             secret_parts(spec.secrets, policy),
             _shared_memory(resources),
             network_parts(policy),
@@ -127,18 +128,26 @@ def _env(policy: Policy, task: PodTask, spec: ClusterSpec, parts: Parts) -> list
     return list({one["name"]: one for one in (*ours, *given, *parts.env)}.values())
 
 
-def _volumes(spec: ClusterSpec, policy: Policy) -> Parts:
+def _volumes(request: PodRequest, policy: Policy) -> Parts:
     volumes: list[Manifest] = []
     mounts: list[Manifest] = []
+    env: list[Manifest] = []
     claims: dict[str, str] = {}
-    for number, one in enumerate(spec.volumes):
-        rule = rules.volume(policy, one.volume, read_only=one.read_only, field=f"volumes[{number}]")
+    for number, one in enumerate(request.spec.volumes):
+        rule = rules.volume(
+            policy,
+            one.volume,
+            read_only=one.read_only,
+            field=f"volumes[{number}]",
+            ours=request.claims,
+        )
         name = claims.setdefault(rule.claim, f"volume-{len(claims)}")
         if name not in {volume["name"] for volume in volumes}:
             volumes.append({"name": name, "persistentVolumeClaim": {"claimName": rule.claim}})
         mount: Manifest = {"name": name, "mountPath": one.path}
         mounts.append({**mount, "readOnly": True} if one.read_only else mount)
-    return Parts(volumes=tuple(volumes), mounts=tuple(mounts))
+        env.append(variable(volume_variable(one.volume), one.path))
+    return Parts(volumes=tuple(volumes), mounts=tuple(mounts), env=tuple(env))
 
 
 def _shared_memory(resources: Resources) -> Parts:

@@ -153,19 +153,23 @@ class ResourceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StorageRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Home volumes of notebooks.
+    """Volumes, and homes of notebooks.
 
     Args:
         classes: Storage classes that may be asked for; empty: any.
         default_class: None: the cluster's.
         home_maximum: None: no limit.
         access_mode: Of home volumes.
+        volume_maximum: Of a volume; None: no limit.
+        snapshot_class: VolumeSnapshotClass of snapshots; None: the cluster's.
     """
 
     classes: list[str] = []
     default_class: str | None = None
     home_maximum: int | str | None = None
     access_mode: str = "ReadWriteOnce"
+    volume_maximum: int | str | None = None
+    snapshot_class: str | None = None
 
 
 class VolumeRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -247,7 +251,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Args:
         namespaces: Those allowed, the first being the usual one; shell patterns after it.
         secrets: Shell patterns of the Secrets that users may name; empty: any.
-        volumes: By the name in specs; empty: any claim, by its own name.
+        volumes: Claims by the name in specs; empty: any claim, by its own name. Volumes that
+            Seafloor made are had in any case.
         labels, annotations: On every object and pod, whatever else is.
         default_pool: A name of ``node_pools``; None: any node.
     """
@@ -355,8 +360,10 @@ def _check_amounts(policy: Policy) -> None:
         value = getattr(policy.limits, name)
         if value is not None:
             parse_duration(value, field=f"limits.{name}")
-    if policy.storage.home_maximum is not None:
-        parse_memory(policy.storage.home_maximum, field="storage.home_maximum")
+    for name in ("home_maximum", "volume_maximum"):
+        value = getattr(policy.storage, name)
+        if value is not None:
+            parse_memory(value, field=f"storage.{name}")
     _ = policy.git.sync_timeout_s
 
 

@@ -25,6 +25,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         code: The spec's code source, made immutable.
         namespace: Where it shall be.
         images: Images of environments by name or ``<name>@<version>``, as users or the server say.
+        claims: Of volumes that Seafloor made, by their names in the spec.
         owner_uid: Uid of the anchor, once it is made.
         start: Of a run that a server starts; None: nobody knows who applies the manifests.
     """
@@ -33,6 +34,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     code: CodeSource | None
     namespace: str
     images: dict[str, str] = {}
+    claims: dict[str, str] = {}
     owner_uid: str | None = None
     start: Start | None = None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
 from seafloor.domain.errors import Forbidden, InvalidValue, nearest
-from seafloor.domain.quantities import parse_duration
+from seafloor.domain.quantities import parse_duration, parse_memory
 from seafloor.domain.specs import parse_environment_reference
+from seafloor.launch.kubernetes.names import CLAIM_PREFIX
 from seafloor.launch.kubernetes.policy import (
     EnvironmentRule,
     KernelRule,
@@ -128,8 +129,22 @@ def pool(policy: Policy, asked: str | None, *, gpus: int, field: str) -> NodePoo
     return policy.node_pools[name]
 
 
-def volume(policy: Policy, name: str, *, read_only: bool, field: str) -> VolumeRule:
-    """The claim of a volume."""
+def volume(
+    policy: Policy, name: str, *, read_only: bool, field: str, ours: Mapping[str, str] | None = None
+) -> VolumeRule:
+    """The claim of a volume.
+
+    Args:
+        ours: Claims of the volumes that Seafloor made, by their names; the policy's go before.
+    """
+    if ours is not None and name in ours and name not in policy.volumes:
+        return VolumeRule(ours[name])
+    if name.startswith(f"{CLAIM_PREFIX}-") and name not in policy.volumes:
+        raise InvalidValue(
+            f'"{name}" is the claim of a volume: name the volume itself, as `seafloor volume list` '
+            "does.",
+            field=field,
+        )
     if not policy.volumes:
         return VolumeRule(name)
     rule = policy.volumes.get(name)
@@ -153,8 +168,26 @@ def secret(policy: Policy, name: str, *, field: str) -> None:
         refuse("secrets", f'The secret "{name}" is not one of those allowed: {known}.', field=field)
 
 
+def volume_name(policy: Policy, name: str) -> None:
+    """Check that a volume may be made of a name."""
+    if name in policy.volumes:
+        claim = policy.volumes[name].claim
+        refuse(
+            f"volumes.{name}",
+            f'The volume "{name}" is the claim {claim}, which the administrator made.',
+            field="name",
+        )
+
+
+def volume_size(policy: Policy, size_bytes: int) -> None:
+    """Check how large a volume is to be."""
+    most = policy.storage.volume_maximum
+    if most is not None and size_bytes > parse_memory(most, field="storage.volume_maximum"):
+        refuse("storage.volume_maximum", f"A volume has at most {most}.", field="size")
+
+
 def storage_class(policy: Policy, asked: str | None) -> str | None:
-    """The class of a home volume; None: the cluster's."""
+    """The class of a volume or a home; None: the cluster's."""
     rules = policy.storage
     if asked is None:
         return rules.default_class

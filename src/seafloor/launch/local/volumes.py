@@ -6,19 +6,15 @@ one change of one row: whoever is killed meanwhile leaves the old content or the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
-from seafloor.domain.errors import InvalidValue, NotFound
+from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import Sha256, parse_workload_id
 from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import remove_tree
 from seafloor.launch.local.volume_archive import count, make_durable, pack, unpack
 from seafloor.launch.volumes import Bytes, Counted, Packing
-
-_YOUNG_S: Final = 3600.0
 
 
 class LocalVolumes:
@@ -87,32 +83,19 @@ class LocalVolumes:
             if folder.exists():
                 remove_tree(folder)
 
-    def tidy(self, volume_id: str, *, keep: int) -> None:
+    def contents(self, volume_id: str) -> frozenset[int]:
         """See ``VolumeFolders``."""
-        with disk_errors("Tidying a volume"):
-            for folder in self._of(volume_id).glob("*"):
-                if folder.name.isdigit() and folder.name != str(keep):
-                    remove_tree(folder)
+        with disk_errors("Looking at a volume"):
+            names = [folder.name for folder in self._of(volume_id).glob("*")]
+        return frozenset(int(name) for name in names if name.isdigit())
 
-    def sweep(self, known: Collection[str]) -> None:
+    def drop(self, volume_id: str, content: int) -> None:
         """See ``VolumeFolders``."""
-        with disk_errors("Tidying volumes"):
-            for folder in self._root.glob("*"):
-                if folder.name not in known and _is_id(folder.name) and _is_old(folder):
-                    remove_tree(folder)
+        folder = self.path(volume_id, content)
+        with disk_errors("Tidying a volume"):
+            if folder.exists():
+                remove_tree(folder)
 
     def _of(self, volume_id: str) -> Path:
         parse_workload_id(volume_id, field="volume")
         return self._root / volume_id
-
-
-def _is_id(text: str) -> bool:
-    try:
-        parse_workload_id(text)
-    except InvalidValue:
-        return False
-    return True
-
-
-def _is_old(folder: Path) -> bool:
-    return time.time() - folder.stat().st_mtime > _YOUNG_S

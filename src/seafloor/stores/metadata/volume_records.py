@@ -52,6 +52,14 @@ class VolumeRecords(Protocol):
         """
         ...
 
+    async def volume_made(self, volume_id: str) -> None:
+        """Note that the first content of a volume is there; nothing happens if it was before.
+
+        Raises:
+            NotFound: no such volume.
+        """
+        ...
+
     async def volume_get(self, project: str, name: str) -> Volume:
         """Get one, or NotFound with the nearest name."""
         ...

@@ -49,6 +49,12 @@ class MemoryVolumes:
         self._rows.volumes[volume.id] = VolumeRows(volume, volume.content)
         return volume
 
+    async def volume_made(self, volume_id: str) -> None:
+        """See ``VolumeRecords``."""
+        rows = volume_rows(self._rows, volume_id)
+        if rows.volume.content == 0:
+            rows.volume, rows.content_last = replace(rows.volume, content=1), 1
+
     async def volume_get(self, project: str, name: str) -> Volume:
         """See ``VolumeRecords``."""
         named = {rows.volume.name: rows for rows in self._there() if rows.volume.project == project}

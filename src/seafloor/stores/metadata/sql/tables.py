@@ -525,6 +525,7 @@ volume = Table(
     Column("snapshot_last", small_number(), nullable=False),
     Column("operation", long_text()),
     Column("problem", long_text(), nullable=False),
+    Column("namespace", short_text(64)),
     UniqueConstraint("project", "name"),
 )
 

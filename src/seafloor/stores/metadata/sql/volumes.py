@@ -52,6 +52,15 @@ class SqlVolumes:
         """See ``VolumeRecords``."""
         return await self._database.write(lambda connection: _create(connection, volume))
 
+    async def volume_made(self, volume_id: str) -> None:
+        """See ``VolumeRecords``."""
+
+        def write(connection: Connection) -> None:
+            if _row(connection, volume_id).content == 0:
+                _change(connection, volume_id, content=1, content_last=1)
+
+        await self._database.write(write)
+
     async def volume_get(self, project: str, name: str) -> Volume:
         """See ``VolumeRecords``."""
         this = (volume.c.project == project) & (volume.c.name == name)
@@ -249,6 +258,7 @@ def _create(connection: Connection, made: Volume) -> Volume:
             access_mode=str(made.access_mode),
             size_bytes=made.size_bytes,
             storage_class=made.storage_class,
+            namespace=made.namespace,
             created_ns=made.created_ns,
             content=made.content,
             content_last=made.content,
@@ -338,6 +348,7 @@ def _volume_of(row: Row[Any]) -> Volume:
         access_mode=AccessMode(row.access_mode),
         size_bytes=row.size_bytes,
         storage_class=row.storage_class,
+        namespace=row.namespace,
         created_ns=row.created_ns,
         content=row.content,
         snapshot_last=row.snapshot_last,
@@ -349,7 +360,7 @@ def _volume_of(row: Row[Any]) -> Volume:
 def _snapshot_of(row: Row[Any]) -> VolumeSnapshot:
     return VolumeSnapshot(
         number=row.number,
-        sha256=Sha256(row.sha256),
+        sha256=Sha256(row.sha256) if row.sha256 else None,
         size_bytes=row.size_bytes,
         files=row.files,
         content_bytes=row.content_bytes,
@@ -362,7 +373,7 @@ def _snapshot_values(volume_id: str, made: VolumeSnapshot) -> dict[str, object]:
     return {
         "volume_id": volume_id,
         "number": made.number,
-        "sha256": made.sha256,
+        "sha256": made.sha256 or "",  # of one that a cluster keeps
         "size_bytes": made.size_bytes,
         "files": made.files,
         "content_bytes": made.content_bytes,
