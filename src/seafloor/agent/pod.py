@@ -58,6 +58,9 @@ def run_pod(pod: PodTask, variables: Dict[str, str]) -> int:
     folder = TaskFolder(os.path.join(pod.folder, "task"))
     for name in ("task", "output", "events", "client"):
         os.makedirs(os.path.join(pod.folder, name), exist_ok=True)
+    for name in ("SEAFLOOR_OUTPUT_DIR", "SEAFLOOR_EVENTS_DIR"):  # below the others, for a task
+        if variables.get(name, "").startswith(pod.folder + os.sep):
+            os.makedirs(variables[name], exist_ok=True)
     server_file = folder.file("server.json")
     folder.write("server.json", {"url": variables.get("SEAFLOOR_URL", "")})
     folder.write(TASK_FILE, _document(pod, variables, server_file))

@@ -1,6 +1,6 @@
 """Specs that a cluster runs: experiments with all their fields, notebooks and servings.
 
-What the launcher for processes refuses (tasks, secrets, volumes, GPUs, images) is read here.
+What the launcher for processes refuses (tasks, secrets, GPUs, images) is read here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from seafloor.domain.quantities import parse_memory
 from seafloor.domain.spec_fields import read_fields
 from seafloor.domain.specs import (
     ENV_NAME,
+    TASKS_MAX,
     CodeSpec,
     EnvironmentSpec,
     ExperimentSpec,
@@ -24,15 +25,14 @@ from seafloor.domain.specs import (
     check_code,
     check_command,
     check_env,
+    check_tasks,
     parse_environment_reference,
     read_experiment,
     split_kind,
 )
 from seafloor.domain.volumes import check_mount_path, plain_path
 
-TASKS_MAX = 1000
 PORT_MAX = 65535
-_ROLE = re.compile(r"[a-z](?:[a-z0-9-]{0,13}[a-z0-9])?\Z")
 _OBJECT = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\Z")
 _SECRET_KEY = re.compile(r"(?!\.\.?\Z|\.\.)[A-Za-z0-9._-]{1,253}\Z")
 _DEVICE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,200}[a-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,61}\w)?\Z")
@@ -135,7 +135,7 @@ def parse_cluster_spec(data: object) -> ClusterSpec | EnvironmentSpec:
     spec: ClusterSpec
     if kind == "experiment":
         spec = read_experiment(body)
-        _check_tasks(spec)
+        check_tasks(spec)
     elif kind == "notebook":
         spec = read_fields(body, NotebookSpec, what="A notebook")
         _check_notebook(spec)
@@ -249,40 +249,6 @@ def _check_serving(spec: ServingSpec) -> None:
             raise InvalidValue("cpu_percent is 1..100.", field="autoscale.cpu_percent")
     if spec.health is not None and not spec.health.startswith("/"):
         raise InvalidValue("health is a path, such as /health.", field="health")
-
-
-def _check_tasks(spec: ExperimentSpec) -> None:
-    if not spec.tasks:
-        check_command(spec.command)
-        return
-    if spec.command is not None:
-        raise InvalidValue(
-            "With `tasks`, each of them has its command: leave `command` out.", field="command"
-        )
-    for role, task in spec.tasks.items():
-        if not _ROLE.match(role):
-            raise InvalidValue(
-                f'"{role}" cannot be a role: at most 15 lower-case letters, digits and "-".',
-                field=f"tasks.{role}",
-            )
-        if not 1 <= task.replicas <= TASKS_MAX:
-            raise InvalidValue(f"replicas is 1..{TASKS_MAX}.", field=f"tasks.{role}.replicas")
-        if task.command is None:
-            raise InvalidValue(f"The task {role} needs a command.", field=f"tasks.{role}.command")
-        check_command(task.command)
-        if task.environment is not None:
-            parse_environment_reference(task.environment)
-    names = [name for role, task in spec.tasks.items() for name in task_names(role, task.replicas)]
-    if len(names) > TASKS_MAX or len(set(names)) < len(names):
-        raise InvalidValue(
-            f"A run has at most {TASKS_MAX} tasks, and `<role>-<number>` names one of them.",
-            field="tasks",
-        )
-
-
-def task_names(role: str, replicas: int) -> tuple[str, ...]:
-    """Names of the tasks of a role."""
-    return tuple(f"{role}-{index}" for index in range(replicas))
 
 
 def _resources(spec: ClusterSpec) -> Iterator[tuple[str, ResourcesSpec]]:

@@ -23,6 +23,8 @@ ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 COMMAND_BYTES_MAX = 128 * 1024
 RETRIES_MAX = 100
 CODE_SECRETS_MAX = 32
+TASKS_MAX = 1000
+_ROLE = re.compile(r"[a-z](?:[a-z0-9-]{0,13}[a-z0-9])?\Z")
 
 
 class CodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -242,7 +244,7 @@ def parse_experiment(body: object) -> ExperimentSpec:
         InvalidValue, NotSupported: no server could run it, wherever it launches runs.
     """
     spec = read_experiment(body)
-    _check_tasks(spec)
+    check_tasks(spec)
     if (spec.resources.gpu or 0) < 0:
         raise InvalidValue("A number of GPUs is 0 or more.", field="resources.gpu")
     return spec
@@ -313,13 +315,39 @@ def parse_environment_reference(text: str) -> tuple[str, int | None]:
     return name, int(version)
 
 
-def _check_tasks(spec: ExperimentSpec) -> None:
-    if spec.tasks:
-        raise NotSupported(
-            "Distributed tasks are not run by this version: give one `command` instead.",
+def check_tasks(spec: ExperimentSpec) -> None:
+    """Refuse what has no command, or whose tasks cannot be told apart."""
+    if not spec.tasks:
+        check_command(spec.command)
+        return
+    if spec.command is not None:
+        raise InvalidValue(
+            "With `tasks`, each of them has its command: leave `command` out.", field="command"
+        )
+    for role, task in spec.tasks.items():
+        if not _ROLE.match(role):
+            raise InvalidValue(
+                f'"{role}" cannot be a role: at most 15 lower-case letters, digits and "-".',
+                field=f"tasks.{role}",
+            )
+        if not 1 <= task.replicas <= TASKS_MAX:
+            raise InvalidValue(f"replicas is 1..{TASKS_MAX}.", field=f"tasks.{role}.replicas")
+        if task.command is None:
+            raise InvalidValue(f"The task {role} needs a command.", field=f"tasks.{role}.command")
+        check_command(task.command)
+        if task.environment is not None:
+            parse_environment_reference(task.environment)
+    names = [name for role, task in spec.tasks.items() for name in task_names(role, task.replicas)]
+    if len(names) > TASKS_MAX or len(set(names)) < len(names):
+        raise InvalidValue(
+            f"A run has at most {TASKS_MAX} tasks, and `<role>-<number>` names one of them.",
             field="tasks",
         )
-    check_command(spec.command)
+
+
+def task_names(role: str, replicas: int) -> tuple[str, ...]:
+    """Names of the tasks of a role."""
+    return tuple(f"{role}-{index}" for index in range(replicas))
 
 
 def check_command(command: str | list[str] | None) -> None:
@@ -424,6 +452,13 @@ def check_on_machine(spec: ExperimentSpec) -> None:
     Raises:
         NotSupported: it asks for that.
     """
+    if spec.tasks:
+        raise NotSupported(
+            "Several tasks need a cluster, where each gets a host name of its own; runs on this "
+            "server are processes of one machine. Give one `command`: it may start several "
+            "processes itself, as `torchrun --nproc-per-node 2 train.py` does.",
+            field="tasks",
+        )
     if spec.resources.gpu:
         raise NotSupported(
             "This server does not hand out GPUs: leave `gpu` out; a task sees those of its "

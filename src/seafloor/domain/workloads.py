@@ -105,6 +105,41 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_exceeded: bool = False
 
 
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the tasks of a distributed attempt.
+
+    Args:
+        attempt: Of which it is.
+        name: ``worker-0``.
+        state: ``preparing``, ``running``, or how it ended; ``stopped``: another's end was its own.
+        started_ns, ended_ns: UTC; None when it has not come to that.
+        ending: How it ended, None while it has not.
+        receipts: What was localised for it, by folder under ``/code``.
+    """
+
+    attempt: int
+    name: str
+    state: WorkloadState = WorkloadState.PREPARING
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    ending: Ending | None = None
+    receipts: dict[str, Receipt] = {}
+
+    def told(self, more: Task) -> Task:
+        """This task, after something more is known of it: its first start and first end stay."""
+        over = self.state.is_final
+        further = more.state.is_final or more.state is WorkloadState.RUNNING
+        return Task(
+            attempt=self.attempt,
+            name=self.name,
+            state=more.state if further and not over else self.state,
+            started_ns=more.started_ns if self.started_ns is None else self.started_ns,
+            ended_ns=self.ended_ns if over else more.ended_ns,
+            ending=self.ending if over else more.ending,
+            receipts={**self.receipts, **more.receipts},
+        )
+
+
 class Attempt(msgspec.Struct, frozen=True):
     """One start of a workload.
 

@@ -15,7 +15,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.ids import GitCommit, Sha256
 from seafloor.domain.models import DatasetInput, ModelMetric, ModelOutput
 from seafloor.domain.search import WorkloadQuery
-from seafloor.domain.workloads import LIVING_STATES, Attempt, Event, WorkloadKind
+from seafloor.domain.workloads import LIVING_STATES, Attempt, Event, Task, WorkloadKind
 from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.testing.metadata_cases import (
     FAILED,
@@ -432,6 +432,7 @@ async def fill_run(store: MetadataStore, number: int) -> None:
     await store.attempt_record(
         run_id(number), 1, receipts={"a": Receipt("git", "u", 1, 2, 0.1, cached=False)}
     )
+    await store.tasks_record(run_id(number), [Task(attempt=1, name="worker-0")])
     await store.workload_transition(run_id(number), entering(FAILED, QUEUED))
     await store.attempt_create(run_id(number), created_ns=T0_NS, event=note())
     await store.event_append(run_id(number), note())
@@ -455,6 +456,7 @@ async def everything_of(store: MetadataStore, number: int) -> list[object]:
         await store.workload_get(run_id(number)),
         await store.labels_get(ids),
         await store.attempt_list(run_id(number)),
+        await store.task_list(ids, newest=False),
         await store.event_list(run_id(number)),
         await store.manifest_list(run_id(number), "", limit=100),
         await store.inputs_get(ids),

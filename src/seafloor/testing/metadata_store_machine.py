@@ -18,7 +18,7 @@ from seafloor.domain.errors import SeafloorError
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.models import DatasetInput, LoggedModelState, ModelMetric, ModelOutput
 from seafloor.domain.search import Lifecycle, WorkloadQuery
-from seafloor.domain.workloads import WorkloadState
+from seafloor.domain.workloads import Task, WorkloadState
 from seafloor.stores.metadata.memory import MemoryMetadataStore
 from seafloor.stores.metadata.protocol import MetadataStore, Transition, WorkloadPage
 from seafloor.testing.metadata_queries import KEYS, QUERIES, TEXTS, VALUES
@@ -233,6 +233,25 @@ class MetadataStoreMachine(RuleBasedStateMachine):
                 run_id(number), attempt, receipts={name: receipt}, environment=name
             )
         )
+
+    @rule(
+        number=_runs,
+        attempt=st.integers(1, 2),
+        names=st.lists(st.sampled_from(["worker-0", "worker-1", "ps-0"]), min_size=1, unique=True),
+        state=_states,
+        at=st.none() | _times,
+    )
+    def tasks_record(
+        self, number: int, attempt: int, names: list[str], state: WorkloadState, at: int | None
+    ) -> None:
+        """Something became known of tasks."""
+        told = [
+            Task(attempt=attempt, name=name, state=state, started_ns=at, ended_ns=at)
+            for name in names
+        ]
+        self._compare(lambda store: store.tasks_record(run_id(number), told))
+        for newest in (True, False):
+            self._compare(lambda store, of=newest: store.task_list([run_id(number)], newest=of))
 
     @rule(number=_runs)
     def event_append(self, number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.members import MAIN
 from seafloor.launch.kubernetes.identity import Start
 from seafloor.launch.kubernetes.manifest import Manifest, variable
 from seafloor.launch.kubernetes.parts import Parts
@@ -21,11 +22,13 @@ _FILE: Final = f"{AGENT_PATH}/agent.pyz"
 _MOUNT: Final[Manifest] = {"name": "agent", "mountPath": AGENT_PATH}
 
 
-def agent_parts(policy: Policy) -> Parts:
+def agent_parts(policy: Policy, *, task: str) -> Parts:
     """The agent's folder, what brings the agent, and where the command leaves what it makes.
 
-    The folder is the pod's own: what is in it when the pod ends was delivered, or is lost.
+    The folder is the pod's own: what is in it when the pod ends was delivered, or is lost. Of
+    several tasks each leaves it below its name, so that two files of one name stay two.
     """
+    below = "" if task == MAIN else f"/{task}"
     container: Manifest = {
         "name": AGENT_CONTAINER,
         "image": policy.images.seafloor,
@@ -39,8 +42,8 @@ def agent_parts(policy: Policy) -> Parts:
         init_containers=(container,),
         mounts=(_MOUNT,),
         env=(
-            variable("SEAFLOOR_OUTPUT_DIR", f"{AGENT_PATH}/output"),
-            variable("SEAFLOOR_EVENTS_DIR", f"{AGENT_PATH}/events"),
+            variable("SEAFLOOR_OUTPUT_DIR", f"{AGENT_PATH}/output{below}"),
+            variable("SEAFLOOR_EVENTS_DIR", f"{AGENT_PATH}/events{below}"),
             variable("SEAFLOOR_HOME", f"{AGENT_PATH}/client"),
         ),
     )

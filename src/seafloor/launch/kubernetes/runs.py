@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from seafloor.domain.cluster_specs import task_names
+from seafloor.domain.members import APART, Member, members_of
 from seafloor.domain.specs import ExperimentSpec, ResourcesSpec, TaskSpec
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.agent_volume import agent_command, agent_parts
@@ -25,29 +25,7 @@ TORCH_PORT: Final = 29500
 TENSORFLOW_PORT: Final = 2222
 _LAST_LINES: Final = "FallbackToLogsOnError"
 _BEYOND_TIMEOUT_S: Final = 1800
-_FIRST: Final = ("master", "chief")
-_APART: Final = frozenset({"ps", "evaluator"})
-"""Roles that take no part in torch's world."""
-
 _TENSORFLOW: Final = frozenset({"chief", "master", "worker", "ps", "evaluator"})
-
-
-class Member(msgspec.Struct, frozen=True):
-    """One task of a distributed run.
-
-    Args:
-        role, index: Which.
-        task: What the spec says of the role.
-    """
-
-    role: str
-    index: int
-    task: TaskSpec
-
-    @property
-    def name(self) -> str:
-        """``<role>-<index>``; also its host name."""
-        return f"{self.role}-{self.index}"
 
 
 def run_manifests(
@@ -70,18 +48,10 @@ def run_manifests(
             environment=spec.environment,
             pod=common,
         )
-        if request.start is not None:
-            image = rules.image(policy, task.environment, request.images, field="environment")
-            bare = rules.no_agent_because(policy, image) is not None
-            task = _started(task, request.start, policy, timeout_s=timeout_s, bare=bare)
-        made = pod_spec(request, policy, task)
-        if request.start is not None:
-            # Why a preparation failed is in what it printed last.
-            for container in made.get("initContainers", ()):
-                container["terminationMessagePolicy"] = _LAST_LINES
+        made = _pod_spec(request, policy, task, MAIN, timeout_s)
         yield _pod(identity, policy, identity.base, MAIN, made)
         return
-    members = _members(spec.tasks)
+    members = members_of(spec.tasks)
     rules.count(
         policy.limits.tasks_maximum,
         len(members),
@@ -100,29 +70,48 @@ def run_manifests(
             pod={**common, **network},
         )
         name = task_object_name(identity.base, member.name)
-        yield _pod(
-            identity, policy, name, member.name, pod_spec(request, policy, task), member.role
-        )
+        made = _pod_spec(request, policy, task, member.name, timeout_s)
+        yield _pod(identity, policy, name, member.name, made, member.role)
 
 
-def _started(
-    task: PodTask, start: Start, policy: Policy, *, timeout_s: float | None, bare: bool
+def _pod_spec(
+    request: PodRequest, policy: Policy, task: PodTask, name: str, timeout_s: float | None
+) -> Manifest:
+    """The spec of a task's Pod.
+
+    Args:
+        name: Of the task.
+    """
+    if request.start is None:
+        return pod_spec(request, policy, task)
+    field = f"{task.field}environment"
+    image = rules.image(policy, task.environment, request.images, field=field)
+    if rules.no_agent_because(policy, image) is None:
+        task = _with_agent(task, request.start, policy, name=name, timeout_s=timeout_s)
+    task = msgspec.structs.replace(
+        task,
+        env={**task.env, **request.start.env},
+        container={"terminationMessagePolicy": _LAST_LINES},
+    )
+    made = pod_spec(request, policy, task)
+    # Why a preparation failed is in what it printed last.
+    for container in made.get("initContainers", ()):
+        container["terminationMessagePolicy"] = _LAST_LINES
+    return made
+
+
+def _with_agent(
+    task: PodTask, start: Start, policy: Policy, *, name: str, timeout_s: float | None
 ) -> PodTask:
-    """A task that a server starts: with the agent, unless it is a bare one."""
-    env = {**task.env, **start.env}
-    container: Manifest = {"terminationMessagePolicy": _LAST_LINES}
-    if bare:
-        return msgspec.structs.replace(task, env=env, container=container)
+    """A task that our agent starts."""
     pod = dict(task.pod)
     if timeout_s is not None:
         # The agent ends the command and delivers; this is for a pod that has no living agent.
         pod["activeDeadlineSeconds"] += _BEYOND_TIMEOUT_S
     return msgspec.structs.replace(
         task,
-        command=agent_command(task.command, start, task=MAIN, timeout_s=timeout_s),
-        extra=agent_parts(policy),
-        env=env,
-        container=container,
+        command=agent_command(task.command, start, task=name, timeout_s=timeout_s),
+        extra=agent_parts(policy, task=name),
         pod=pod,
     )
 
@@ -143,17 +132,6 @@ def _pod(
     }
 
 
-def _members(tasks: Mapping[str, TaskSpec]) -> tuple[Member, ...]:
-    """All tasks; the first is torch's master: of a role of that name, else of the first role."""
-    roles = sorted(tasks, key=lambda role: role not in _FIRST)
-    roles.sort(key=lambda role: role in _APART)
-    return tuple(
-        Member(role, index, tasks[role])
-        for role in roles
-        for index in range(len(task_names(role, tasks[role].replicas)))
-    )
-
-
 def _resources(spec: ExperimentSpec, task: TaskSpec) -> ResourcesSpec:
     """What a task says, above what the run says."""
     said = {
@@ -171,7 +149,7 @@ def _host(identity: Identity, member: Member) -> str:
 def _variables(identity: Identity, members: tuple[Member, ...], member: Member) -> dict[str, str]:
     """What torch (and torchrun, whose arguments ``PET_…`` are) and TensorFlow read."""
     made = {"SEAFLOOR_TASK": member.name}
-    world = [one for one in members if one.role not in _APART]
+    world = [one for one in members if one.role not in APART]
     if member in world:
         rank, size = str(world.index(member)), str(len(world))
         address, port = _host(identity, world[0]), str(TORCH_PORT)

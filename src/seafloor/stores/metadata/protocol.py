@@ -33,6 +33,7 @@ from seafloor.domain.volumes import VolumeUse
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ManifestStore
 from seafloor.stores.metadata.project_records import ProjectRecords
+from seafloor.stores.metadata.task_records import TaskRecords
 from seafloor.stores.metadata.volume_records import VolumeRecords
 
 LEASE_TTL_NS_MAX = 86_400 * 1_000_000_000
@@ -685,6 +686,7 @@ class MetadataStore(
     TraceEndRecords,
     ManifestStore,
     VolumeRecords,
+    TaskRecords,
     Protocol,
 ):
     """Everything small."""

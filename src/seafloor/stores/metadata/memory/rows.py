@@ -18,7 +18,7 @@ from seafloor.domain.leases import Lease
 from seafloor.domain.models import DatasetInput, LoggedModel, ModelMetric, ModelOutput
 from seafloor.domain.traces import Span, Trace
 from seafloor.domain.volumes import Volume, VolumeSnapshot, VolumeUse
-from seafloor.domain.workloads import Attempt, Event, Workload, WorkloadState
+from seafloor.domain.workloads import Attempt, Event, Task, Workload, WorkloadState
 from seafloor.stores.metadata.protocol import Labels, NewEvent
 
 
@@ -50,6 +50,7 @@ class WorkloadRows:
     models: list[str] = field(default_factory=list[str])
     outputs: list[ModelOutput] = field(default_factory=list[ModelOutput])
     volumes: tuple[VolumeUse, ...] = ()
+    tasks: dict[tuple[int, str], Task] = field(default_factory=dict[tuple[int, str], Task])
 
     def add_event(self, new: NewEvent, *, state: WorkloadState | None = None) -> Event:
         """Append an event with the next number."""

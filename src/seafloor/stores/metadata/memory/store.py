@@ -19,6 +19,7 @@ from seafloor.stores.metadata.memory.models import MemoryModels
 from seafloor.stores.metadata.memory.projects import MemoryProjects
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.search import SummaryOf
+from seafloor.stores.metadata.memory.tasks import MemoryTasks
 from seafloor.stores.metadata.memory.traces import MemoryTraces
 from seafloor.stores.metadata.memory.volumes import MemoryVolumes
 from seafloor.stores.metadata.memory.workloads import MemoryLabels, MemoryWorkloads
@@ -81,6 +82,7 @@ class MemoryMetadataStore(
     MemoryExperiments,
     MemoryWorkloads,
     MemoryAttempts,
+    MemoryTasks,
     MemoryLeases,
     MemoryInstallation,
     MemoryLabels,

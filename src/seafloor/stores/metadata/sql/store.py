@@ -15,6 +15,7 @@ from seafloor.stores.metadata.sql.leases import SqlInstallation, SqlLeases
 from seafloor.stores.metadata.sql.manifest import SqlManifest
 from seafloor.stores.metadata.sql.models import SqlModels
 from seafloor.stores.metadata.sql.projects import SqlProjects
+from seafloor.stores.metadata.sql.tasks import SqlTasks
 from seafloor.stores.metadata.sql.traces import SqlTraces
 from seafloor.stores.metadata.sql.volumes import SqlVolumes
 from seafloor.stores.metadata.sql.workloads import SqlWorkloads
@@ -35,6 +36,7 @@ class SqlMetadataStore(
     SqlExperiments,
     SqlWorkloads,
     SqlAttempts,
+    SqlTasks,
     SqlLeases,
     SqlInstallation,
     SqlLabels,

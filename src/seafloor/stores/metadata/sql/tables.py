@@ -146,6 +146,9 @@ task = Table(
     Column("role", short_text(63), nullable=False),
     Column("state", short_text(16), nullable=False),
     Column("ending", long_text()),
+    Column("started_ns", number()),
+    Column("ended_ns", number()),
+    Column("receipts", long_text()),
     ForeignKeyConstraint(
         ["workload_id", "attempt"], ["attempt.workload_id", "attempt.number"], ondelete="CASCADE"
     ),

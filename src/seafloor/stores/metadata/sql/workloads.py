@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 
 from seafloor.domain.errors import AlreadyExists, Conflict
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.members import MAIN
 from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.volumes import VolumeUse
 from seafloor.domain.workloads import Attempt, Workload, WorkloadState, check_transition
@@ -284,6 +285,10 @@ def _update_attempt(connection: Connection, found: Workload, values: dict[str, o
     task_values = {key: values[key] for key in ("state", "ending") if key in values}
     connection.execute(
         update(tables.task)
-        .where(tables.task.c.workload_id == found.id, tables.task.c.attempt == found.attempt)
+        .where(
+            tables.task.c.workload_id == found.id,
+            tables.task.c.attempt == found.attempt,
+            tables.task.c.name == MAIN,  # the tasks of a distributed run have ends of their own
+        )
         .values(**task_values)
     )
