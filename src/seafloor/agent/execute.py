@@ -69,7 +69,8 @@ def execute(folder: TaskFolder, *, ready_fd: Optional[int], means: Means = _NO_M
         BadTask: there is no task in the folder.
         AlreadyStarted: and it stays with what that agent left.
         OSError: nothing can be written there. The command was not started.
-        Abandoned: the command has ended and ``exit.json`` says how; the rest is not delivered.
+        Abandoned: the command has ended and ``exit.json`` says how; the rest is not delivered. Or
+            it was told to end while it waited for other tasks: the command was not started.
     """
     task = read_task(folder)
     if folder.has(AGENT_FILE):
@@ -109,7 +110,7 @@ def _limits(parts: _Parts) -> Limits:
 
 def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
     """Start the command and watch it to its end; delivery goes on meanwhile."""
-    refused = refusal(parts.task)
+    refused = refusal(parts.task, told_to_end=parts.signals.told_to_end)
     if refused is not None:
         reason = "The command was not started: {}".format(refused)
         parts.spool.say(reason)

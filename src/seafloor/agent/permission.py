@@ -2,16 +2,18 @@
 
 A server that was paused may have started this agent long after another server began the run anew.
 Only a clear no keeps a command from being started: a server that is dead, slow or lost for words
-never does.
+never does. A task of several is told to wait until all are there; once told so it asks until the
+answer is another one.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import time
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from .task import Task
+from .task import Abandoned, Task
 
 if TYPE_CHECKING:
     import socket
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 WAIT_S = 3.0
 _ANSWER_BYTES_MAX = 65536
 _REFUSALS = (403, 409)
+_WAITING = "waiting"
+_PAUSE_MIN_S, _PAUSE_MAX_S = 0.5, 4.0
+_LOOK_S = 0.1
 
 
 class _Place(NamedTuple):
@@ -30,18 +35,40 @@ class _Place(NamedTuple):
     prefix: str
 
 
-def refusal(task: Task) -> Optional[str]:
+def refusal(task: Task, *, told_to_end: Callable[[], bool]) -> Optional[str]:
     """Say why the command must not be started, in the server's words; None when it may be.
 
     Cost: one request of its own connection, a millisecond or two on one machine; at most WAIT_S.
+    One that has to wait asks every few seconds.
+
+    Args:
+        told_to_end: Whether this agent was told to end, which ends a wait.
+
+    Raises:
+        Abandoned: it was, while it waited. Nothing was done, so there is nothing to tell of.
     """
-    try:
-        status, answer = _ask(task)
-    except (OSError, ValueError, KeyError):
-        return None
-    if status in _REFUSALS and "code" in answer:
-        return str(answer.get("message", "the server gives no reason"))
-    return None
+    waiting, pause_s = False, _PAUSE_MIN_S
+    while True:
+        try:
+            status, answer = _ask(task)
+        except (OSError, ValueError, KeyError):
+            status, answer = 0, {}
+        if status in _REFUSALS and "code" in answer:
+            return str(answer.get("message", "the server gives no reason"))
+        waiting = answer.get("state") == _WAITING or (waiting and status != 200)
+        if not waiting:
+            return None
+        _pause(pause_s, told_to_end)
+        pause_s = min(_PAUSE_MAX_S, pause_s * 1.5)
+
+
+def _pause(pause_s: float, told_to_end: Callable[[], bool]) -> None:
+    # Many tasks that wait for the same must not all ask at the same moment.
+    due_s = time.monotonic() + pause_s * random.uniform(0.5, 1.0)  # noqa: S311
+    while time.monotonic() < due_s:
+        if told_to_end():
+            raise Abandoned("told to end while it waited for the other tasks")
+        time.sleep(_LOOK_S)
 
 
 def _ask(task: Task) -> "Tuple[int, Dict[str, Any]]":

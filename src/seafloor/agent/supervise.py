@@ -21,7 +21,8 @@ MEMORY_INTERVAL_S = 0.5
 DRAIN_S = 5.0
 """How long what the command left running may keep its pipes open after it ended."""
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_FORWARDED = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Signals:
@@ -51,6 +52,10 @@ class Signals:
         waiting, self._waiting = self._waiting, []
         for number in waiting:
             self._take(number)
+
+    def told_to_end(self) -> bool:
+        """Whether a signal waits that would end a command."""
+        return any(number in _ENDING for number in self._waiting)
 
     def _take(self, number: int) -> None:
         if self._receiver is None or not self._receiver(number):

@@ -47,7 +47,7 @@ class Launches:
         self._with_tokens = with_tokens
 
     async def launch_for(self, workload: Workload) -> TaskLaunch:
-        """Make the launch of a run's main task for its newest attempt.
+        """Make the launch of a run, with all of its tasks, for its newest attempt.
 
         The same record gives the same launch, so that a repeat after a crash is harmless.
 
@@ -61,12 +61,11 @@ class Launches:
             environment = EnvironmentLockRef(
                 workload.environment, found.python, found.lock, found.digest, found.image
             )
-        assert spec.command is not None  # noqa: S101  # parse_experiment refuses a spec without
         token = self._tokens.issue(workload.id, workload.attempt) if self._with_tokens else None
         return TaskLaunch(
             key=TaskKey(workload.id, workload.attempt),
             api_path=f"/api/v1/runs/{workload.id}",
-            command=spec.command,
+            command=spec.command or "",
             code=workload.code,
             environment=environment,
             env={**self.variables(workload, token, environment), **spec.env},

@@ -146,7 +146,11 @@ def _steps(
     else:
         steps.append(f"{'Use the built' if cached else 'Build the'} environment {environment}.")
     steps += [_attaching(one, attached.volumes.get(one.volume)) for one in spec.volumes]
-    steps.append(f"Run: {spec.command}")
+    if spec.tasks:
+        roles = (f"{task.replicas} {role} ({task.command})" for role, task in spec.tasks.items())
+        steps.append(f"Run, all or none: {', '.join(roles)}")
+    else:
+        steps.append(f"Run: {spec.command}")
     if spec.retries:
         steps.append(f"On failure, try again up to {spec.retries} times.")
     return tuple(steps)

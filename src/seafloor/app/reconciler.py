@@ -18,6 +18,8 @@ from typing import assert_never
 import structlog
 
 from seafloor.app.clock import Clock
+from seafloor.app.folding import waiting_mark
+from seafloor.app.gangs import Gangs
 from seafloor.app.launches import Launches
 from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
@@ -26,6 +28,7 @@ from seafloor.domain.code import CodeSource, ImageCode, Receipt
 from seafloor.domain.errors import Conflict, NotFound, SeafloorError, StaleLease
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
+from seafloor.domain.members import MAIN
 from seafloor.domain.search import (
     Comparison,
     Identifier,
@@ -97,6 +100,7 @@ class Reconciler:
         self._launcher = launcher
         self._wakeup = wakeup
         self._clock = clock
+        self._gangs = Gangs(metadata, launcher, clock)
         self._place = place
         self._lost_places = lost_places
         self._fence: int | None = None
@@ -177,6 +181,7 @@ class Reconciler:
         await self._lost_places.look(others)
         for workload_id in self._said.keys() - seen.keys():
             del self._said[workload_id]
+        self._gangs.forget(seen)
         await self._end_starts_of_ended(seen)
         await self._release_ended(seen)
 
@@ -222,12 +227,21 @@ class Reconciler:
         """Go on with a preparation that another life of this server began."""
         if workload.id in self._starting:
             return
-        observed = await self._launcher.observe(key)
+        observed = await self._observe(workload, key, claim)
         if isinstance(observed, TaskAbsent):
             if len(self._starting) < self._starts_at_once_max:
                 self._spawn_start(workload, claim)
         else:
             await self._see_started(workload, key, observed, claim)
+
+    async def _observe(self, workload: Workload, key: TaskKey, claim: Claim) -> TaskObservation:
+        """Look at an attempt, of one task or of several."""
+        if not self._gangs.members(workload):
+            return await self._launcher.observe(key)
+        folded = await self._gangs.observe(workload, claim)
+        if folded.words:
+            await self._say(workload, folded.words, claim, kind="warning")
+        return folded.observation
 
     async def _see_started(
         self, workload: Workload, key: TaskKey, observed: TaskObservation, claim: Claim
@@ -245,9 +259,11 @@ class Reconciler:
         self, workload: Workload, words: str, claim: Claim, *, kind: str = "note"
     ) -> None:
         """Tell the user what a run waits for; once, until it is something else."""
-        if self._said.get(workload.id) != words:
+        several = self._gangs.members(workload)
+        mark = waiting_mark(words) if several else words
+        if self._said.get(workload.id) != mark:
             await self._note(workload, words, claim, kind=kind)
-            self._said[workload.id] = words
+            self._said[workload.id] = mark
 
     def _spawn_start(self, workload: Workload, claim: Claim) -> None:
         key = TaskKey(workload.id, workload.attempt)
@@ -268,7 +284,9 @@ class Reconciler:
             # By a clock of our own: this process may have been paused a moment ago.
             self._place.holder.check(claim.number)
             await self._launcher.start(launch)
-            observed = await self._launcher.observe(launch.key)
+            if self._gangs.members(workload):
+                await self._gangs.let_in(workload, claim)
+            observed = await self._observe(workload, launch.key, claim)
             await self._see_started(workload, launch.key, observed, claim)
         except StaleLease as error:
             _log.warning("a start was left to others", run_id=workload.id, why=error.message)
@@ -352,7 +370,7 @@ class Reconciler:
     async def _watch(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
         if workload.id in self._finishing:
             return
-        observed = await self._launcher.observe(key)
+        observed = await self._observe(workload, key, claim)
         match observed:
             case TaskAlive() | TaskPreparing():
                 return
@@ -426,19 +444,21 @@ class Reconciler:
 
     async def _see_to_stop(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
         starting = self._starting.get(workload.id)
-        observed = await self._launcher.observe(key)
-        if isinstance(observed, TaskAbsent):
+        several = bool(self._gangs.members(workload))
+        observed = await self._observe(workload, key, claim)
+        if isinstance(observed, TaskAbsent) or several:
             if starting is not None:
                 starting.cancel()
                 await asyncio.gather(starting, return_exceptions=True)
             # It may have been started between the look and the cancellation.
-            observed = await self._launcher.observe(key)
+            observed = await self._observe(workload, key, claim)
             if isinstance(observed, TaskAbsent):
                 began = workload.started_ns is not None
                 words = "Stopped." if began else "Stopped before the command was started."
                 await self._fail(workload, words, claim)
                 return
-        if isinstance(observed, TaskAlive | TaskPreparing) and key not in self._stops_asked:
+        alive = isinstance(observed, TaskAlive | TaskPreparing)
+        if alive and not several and key not in self._stops_asked:
             await self._launcher.stop(key)
             self._stops_asked.add(key)
         await self._watch(workload, key, claim)
@@ -487,8 +507,8 @@ class Reconciler:
             found = await self._metadata.workload_get(key.workload_id)
         except NotFound:  # the records were brought back from before it
             return True
-        if found.state.is_final and not begun:
-            return True  # nothing comes of it any more
+        if found.state.is_final and (not begun or key.task != MAIN):
+            return True  # nothing comes of it any more; of several tasks none outlives the whole
         return found.attempt != key.attempt or found.state is WorkloadState.LOST
 
     async def _is_newest(self, key: TaskKey) -> bool:

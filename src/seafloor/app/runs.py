@@ -21,6 +21,7 @@ from seafloor.domain.code import CodeSource, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import WorkloadId, parse_workload_id
+from seafloor.domain.members import task_names_of
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.names import check_key, check_name, is_key
 from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
@@ -29,6 +30,7 @@ from seafloor.domain.workloads import (
     Attempt,
     Ending,
     Event,
+    Task,
     Workload,
     WorkloadKind,
     WorkloadState,
@@ -381,6 +383,13 @@ class Runs:
         await self.get(workload_id)
         return await self._metadata.attempt_list(workload_id)
 
+    async def tasks(self, workload_id: WorkloadId) -> tuple[Task, ...]:
+        """The tasks of all attempts of a distributed run; none of another's."""
+        if not (await self.get(workload_id)).spec.get("tasks"):
+            return ()
+        found = await self._metadata.task_list([workload_id], newest=False)
+        return found.get(workload_id, ())
+
     async def events(self, workload_id: WorkloadId, *, after: int = 0) -> tuple[Event, ...]:
         """What happened, in order."""
         await self.get(workload_id)
@@ -500,7 +509,8 @@ class Runs:
             ),
         )
         if queued:
-            await self._stores.logs.finish(LogKey(workload_id, found.attempt))
+            for task in task_names_of(found.spec):
+                await self._stores.logs.finish(LogKey(workload_id, found.attempt, task))
         self._wakeup.ring()
         return stopped
 

@@ -8,13 +8,15 @@ from typing import Final
 import msgspec
 
 from seafloor.app.clock import Clock
+from seafloor.app.folding import end_state
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import Receipt
 from seafloor.domain.errors import Conflict, LimitExceeded, NotFound, StaleLease
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
+from seafloor.domain.members import MAIN, Member, members_of_spec, task_names_of
 from seafloor.domain.specs import parse_experiment
-from seafloor.domain.workloads import Ending, Workload, WorkloadState
+from seafloor.domain.workloads import Ending, Task, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.events.media import EventMedia
 from seafloor.stores.events.protocol import EventFileKey, EventFileStore
@@ -22,6 +24,9 @@ from seafloor.stores.logs.protocol import LogKey, LogStore
 from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
 
 RECEIPTS_MAX: Final = 16
+WAITING: Final = "waiting"
+"""Of a task that may not be started yet, since not all of its run were let in."""
+
 _STARTED = (WorkloadState.PREPARING, WorkloadState.QUEUED)
 
 
@@ -90,31 +95,113 @@ class Tasks:
         await self._stores.event_media.catch_up(key)
         return accepted
 
-    async def check_may_start(self, workload_id: WorkloadId, attempt: int) -> Workload:
+    async def may_start(self, workload_id: WorkloadId, attempt: int, task: str) -> str:
         """Refuse to have a command started whose attempt is over.
+
+        Returns:
+            The state of the run; ``WAITING``: ask again, not all of its tasks were let in yet.
 
         Raises:
             Conflict: it is.
+            NotFound: no such task.
         """
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt:
             raise Conflict(f"Attempt {attempt} is over: attempt {found.attempt} took its place.")
         if found.state.is_final:
             raise Conflict(f"The run is {found.state} already.")
-        return found
+        if self._members(found, task):
+            rows = await self._metadata.task_list([workload_id], newest=True)
+            if all(one.name != task for one in rows.get(workload_id, ())):
+                return WAITING
+        return str(found.state)
 
-    async def keep_receipts(
-        self, workload_id: WorkloadId, attempt: int, receipts: Mapping[str, Receipt]
-    ) -> None:
-        """Keep what an agent found localised beside it; a repeat changes nothing.
+    def _members(self, workload: Workload, task: str) -> tuple[Member, ...]:
+        """The tasks of a distributed run; none: it is not, and its one task is no row.
 
         Raises:
-            LimitExceeded: more than a run has.
+            NotFound: the run has no task of that name.
         """
-        await self._attempt(workload_id, attempt)
+        members = members_of_spec(workload.spec)
+        if members and all(one.name != task for one in members):
+            raise NotFound(f'The run has no task "{task}".', field="task")
+        return members
+
+    async def task_started(
+        self,
+        workload_id: WorkloadId,
+        attempt: int,
+        task: str,
+        *,
+        time_ns: int,
+        receipts: Mapping[str, Receipt],
+    ) -> Workload:
+        """Note that a task was started, and what it found localised; a repeat changes nothing.
+
+        A distributed run starts when all of its tasks have, which the reconciler says.
+
+        Raises:
+            LimitExceeded: more receipts than a run has.
+            NotFound: no such attempt or task.
+        """
+        found = await self._attempt(workload_id, attempt)
         if len(receipts) > RECEIPTS_MAX:
             raise LimitExceeded(f"An attempt has at most {RECEIPTS_MAX} receipts.")
-        await self._metadata.attempt_record(workload_id, attempt, receipts=receipts)
+        members = self._members(found, task)
+        if receipts and (not members or task == members[0].name):
+            await self._metadata.attempt_record(workload_id, attempt, receipts=receipts)
+        if not members:
+            return await self.started(workload_id, attempt, time_ns=time_ns)
+        told = Task(
+            attempt=attempt,
+            name=task,
+            state=WorkloadState.RUNNING,
+            started_ns=time_ns,
+            receipts=dict(receipts),
+        )
+        await self._metadata.tasks_record(workload_id, [told])
+        self._wakeup.ring()
+        return found
+
+    async def task_ended(
+        self, workload_id: WorkloadId, attempt: int, task: str, report: TaskReport
+    ) -> Workload:
+        """Note how a task ended; a repeat changes nothing.
+
+        Its log is closed. A run of one task comes to its end, as ``ended`` says; a distributed one
+        when all of its tasks have, which the reconciler sees to.
+
+        Raises:
+            Conflict: the attempt has ended otherwise.
+            NotFound: no such attempt or task.
+        """
+        found = await self._attempt(workload_id, attempt)
+        members = self._members(found, task)
+        if not members:
+            return await self.ended(workload_id, attempt, report)
+        if attempt != found.attempt or found.state.is_final:
+            return found
+        listed = await self._metadata.task_list([workload_id], newest=True)
+        rows = {one.name: one for one in listed.get(workload_id, ())}
+        if task in rows and rows[task].state.is_final:
+            return found
+        key = LogKey(workload_id, attempt, task)
+        await self._stores.logs.finish(key)
+        for message in await self._log_losses(key, report):
+            await self._warn(workload_id, f"{task}: {message}")
+        stopping = found.state is WorkloadState.STOPPING
+        told = Task(
+            attempt=attempt,
+            name=task,
+            state=end_state(
+                members, rows, report.ending, ended_ns=report.time_ns, stopping=stopping
+            ),
+            ended_ns=report.time_ns,
+            ending=report.ending,
+        )
+        await self._metadata.tasks_record(workload_id, [told])
+        self._wakeup.ring()
+        return found
 
     async def started(
         self, workload_id: WorkloadId, attempt: int, *, time_ns: int, claim: Claim | None = None
@@ -197,7 +284,9 @@ class Tasks:
 
     async def close_log(self, workload_id: WorkloadId, attempt: int) -> None:
         """Say to whoever follows the log of an attempt without a command that nothing comes."""
-        await self._stores.logs.finish(LogKey(workload_id, attempt))
+        found = await self._metadata.workload_get(workload_id)
+        for task in task_names_of(found.spec):
+            await self._stores.logs.finish(LogKey(workload_id, attempt, task))
 
     async def lost(
         self, workload_id: WorkloadId, attempt: int, reason: str, *, claim: Claim | None = None
@@ -211,9 +300,12 @@ class Tasks:
         found = await self._attempt(workload_id, attempt)
         if attempt != found.attempt or found.state.is_final:
             return found
-        state = await self._stores.logs.state(LogKey(workload_id, attempt))
+        lines = 0
+        for task in task_names_of(found.spec):
+            state = await self._stores.logs.state(LogKey(workload_id, attempt, task))
+            lines += state.lines
         message = (
-            f"{reason} {state.lines:,} lines were kept; what was printed after them, and what "
+            f"{reason} {lines:,} lines were kept; what was printed after them, and what "
             "was written to the output folder, may be missing."
         )
         await self._seal(found, None)
@@ -259,18 +351,24 @@ class Tasks:
         return ended
 
     async def _seal(self, workload: Workload, report: TaskReport | None) -> None:
-        key = LogKey(workload.id, workload.attempt)
-        await self._stores.logs.finish(key)
+        tasks = task_names_of(workload.spec)
+        for task in tasks:
+            await self._stores.logs.finish(LogKey(workload.id, workload.attempt, task))
         await self._stores.event_files.finish(workload.id, workload.attempt)
         await self._stores.event_media.finish(workload.id, workload.attempt)
         await self._stores.artifacts.seal(workload.id)
-        for message in await self._losses(key, report):
-            await self._metadata.event_append(
-                workload.id, NewEvent(self._clock.now_ns(), "server", message, kind="warning")
-            )
+        said: list[str] = []
+        if tasks == (MAIN,):  # of several, each told of its own
+            said += await self._log_losses(LogKey(workload.id, workload.attempt), report)
+        for message in said + await self._event_losses(workload.id, workload.attempt):
+            await self._warn(workload.id, message)
 
-    async def _losses(self, key: LogKey, report: TaskReport | None) -> list[str]:
-        """Sentences for everything that is known to be missing or damaged."""
+    async def _warn(self, workload_id: WorkloadId, message: str) -> None:
+        event = NewEvent(self._clock.now_ns(), "server", message, kind="warning")
+        await self._metadata.event_append(workload_id, event)
+
+    async def _log_losses(self, key: LogKey, report: TaskReport | None) -> list[str]:
+        """Sentences for what is known to be missing of a task's log and outputs."""
         said: list[str] = []
         state = await self._stores.logs.state(key)
         if state.lines_missing:
@@ -282,9 +380,14 @@ class Tasks:
             count = len(report.output_failed)
             what = "1 file" if count == 1 else f"{count} files"
             said.append(f"Not kept of the output folder: {what} ({names}); the log says why.")
-        files = await self._stores.event_files.list(key.workload_id)
+        return said
+
+    async def _event_losses(self, workload_id: WorkloadId, attempt: int) -> list[str]:
+        """Sentences for event files that are damaged."""
+        said: list[str] = []
+        files = await self._stores.event_files.list(workload_id)
         for file in files:
-            if file.attempt != key.attempt:
+            if file.attempt != attempt:
                 continue
             torn_bytes = file.size_bytes - file.decoded_bytes
             if file.problem:

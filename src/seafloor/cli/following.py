@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from seafloor.cli.output import styled
+from seafloor.cli.output import say, styled
 from seafloor.domain.errors import NotFound, SeafloorError, StoreUnavailable
 from seafloor.domain.logs import LogLine
+from seafloor.domain.members import task_names_of
 from seafloor.domain.workloads import WorkloadState
 from seafloor.sdk.client import Client
 from seafloor.sdk.logs import LogQuery
@@ -37,6 +38,16 @@ def print_lines(lines: Iterable[LogLine]) -> None:
         else:
             # The task's own colours stay, also in a file.
             click.echo(text, nl=False, err=stream == "err", color=True)
+
+
+def say_task(spec: Mapping[str, Any], task: str | None, run_id: str) -> None:
+    """Say whose log is printed of a run with several tasks, when nobody asked for one."""
+    first, *others = task_names_of(spec)
+    if task is None and others:
+        say(
+            f"This is the log of {first}, of {len(others) + 1} tasks. Another's: "
+            f"`seafloor logs {run_id[-8:]} --task {others[-1]}`."
+        )
 
 
 @dataclass
@@ -85,6 +96,7 @@ class RunFollower:
         while True:
             number = run.attempt
             if self.show_log:
+                say_task(run.spec, None, run.id)
                 self._print_log(number)
             run = self._await_verdict(number)
             if run.attempt == number and run.state.is_final:

@@ -41,7 +41,7 @@ class LogOptions:
 @click.option(
     "--attempt", type=click.IntRange(min=0), metavar="N", help="Which; the newest without."
 )
-@click.option("--task", default="main", metavar="NAME", help="Which process of the run.")
+@click.option("--task", metavar="NAME", help="Which of several; the first without.")
 @click.option("--stream", type=click.Choice(["out", "err", "agent"]), help="Only this one.")
 @click.option("--tail", type=click.IntRange(1, 10_000), metavar="N", help="Only the last N lines.")
 @click.option(
@@ -56,7 +56,7 @@ def logs(
     run: str,
     *,
     attempt: int | None,
-    task: str,
+    task: str | None,
     tail: int | None,
     from_line: int | None,
     **how: object,
@@ -66,6 +66,7 @@ def logs(
     What the task printed on standard error is printed on standard error. With --json: one JSON
     document a line.
     """
+    from seafloor.cli.following import say_task
     from seafloor.cli.references import find_run
     from seafloor.sdk.logs import LogQuery
 
@@ -89,6 +90,7 @@ def logs(
         # Its process prints where it runs: nothing will come that could be followed.
         say("Seafloor did not start this run, so it has no log of it.")
         return
+    say_task(found.spec, task, found.id)
     _print_lines(given, found.id, query, options)
 
 

@@ -13,7 +13,9 @@ from seafloor.cli.quantities import shown_age, shown_duration, shown_number, sho
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
-    from seafloor.domain.workloads import Attempt
+    from collections.abc import Mapping
+
+    from seafloor.domain.workloads import Attempt, Ending, Task
     from seafloor.sdk.client import Client
     from seafloor.wire.runs import ComparedValue, MetricView, RunView
 
@@ -120,10 +122,12 @@ def show(given: Given, run: str) -> None:
 
     client = given.client
     found = find_run(client, run)
-    attempts = client.runs.attempts(found.id).items
+    page = client.runs.attempts(found.id)
+    attempts = page.items
     events = client.runs.events(found.id).items
     if given.json:
-        print_json({"run": found, "attempts": attempts, "events": events})
+        document: dict[str, object] = {"run": found, "attempts": attempts, "events": events}
+        print_json({**document, "tasks": page.tasks} if page.tasks else document)
         return
     receipts = [fact for attempt in attempts[-1:] for fact in _receipts(attempt)]
     for name, value in [*_facts(found), *receipts]:
@@ -134,29 +138,32 @@ def show(given: Given, run: str) -> None:
         click.echo("\nmetrics")
         print_table(METRIC_COLUMNS, metric_rows(found.metrics))
     if attempts:
-        click.echo("\nattempts")
-        columns = [
-            Column("#", "right"),
-            Column("state"),
-            Column("started"),
-            Column("ended", wrap=True),
-        ]
-        print_table(
-            columns,
-            [
-                (
-                    str(attempt.number),
-                    attempt.state.value,
-                    shown_time(attempt.started_ns),
-                    attempt.ending.reason if attempt.ending is not None else "",
-                )
-                for attempt in attempts
-            ],
-        )
+        _print_ends("attempts", {str(attempt.number): attempt for attempt in attempts})
+    if page.tasks:
+        newest = {task.name: task for task in page.tasks if task.attempt == found.attempt}
+        _print_ends("tasks", newest)
     if events:
         click.echo("\nevents")
         for event in events:
             click.echo(f"{styled(shown_time(event.time_ns), 'bright_black')}  {event.message}")
+
+
+def _print_ends(title: str, found: Mapping[str, Attempt | Task]) -> None:
+    """Print how attempts, or the tasks of one, stand or ended."""
+    click.echo(f"\n{title}")
+    first = Column("#", "right") if title == "attempts" else Column("task")
+    columns = [first, Column("state"), Column("started"), Column("ended", wrap=True)]
+    rows = [
+        (name, one.state.value, shown_time(one.started_ns), _shown_end(one.ending))
+        for name, one in found.items()
+    ]
+    print_table(columns, rows)
+
+
+def _shown_end(ending: Ending | None) -> str:
+    if ending is None or ending.reason or ending.exit_code is None:
+        return "" if ending is None else ending.reason
+    return f"exit code {ending.exit_code}"
 
 
 @click.command()

@@ -57,12 +57,14 @@ class AttachedVolume(msgspec.Struct, frozen=True):
 
 
 class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything needed to start one task. Immutable, so that a repeat is the same launch.
+    """Everything needed to start one attempt. Immutable, so that a repeat is the same launch.
 
     Args:
-        key: Which task.
+        key: Which task. A distributed run's is that of a run with one task, and stands for all
+            members of its spec, each of which has a key with its own name.
         api_path: Of the workload on the server, e.g. ``/api/v1/runs/<id>``.
-        command: A shell line, or arguments that no shell reads.
+        command: A shell line, or arguments that no shell reads; empty where ``spec.tasks`` has
+            them.
         code: What to localise, or None.
         environment: What to build, or None: the Python that the launcher is run by.
         env: Variables from the spec and from the app (tracking addresses, ids), final.

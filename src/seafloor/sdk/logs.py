@@ -29,13 +29,13 @@ class LogQuery:
 
     Args:
         attempt: None: the newest.
-        task: Which process of the run.
+        task: Which of several; None: the only one, or the first.
         stream: ``out``, ``err`` or ``agent``; None: all.
         from_line: The first one, from 1; negative: that many from the end.
     """
 
     attempt: int | None = None
-    task: str = "main"
+    task: str | None = None
     stream: str | None = None
     from_line: int = 1
 

@@ -68,9 +68,7 @@ class TaskCases(MetadataStoreCases):
         again = Task(attempt=2, name="worker-0")
         assert await store.tasks_record(run_id(1), [again]) == (again,)
         assert await store.task_list([run_id(1)], newest=True) == {run_id(1): (again,)}
-        assert await store.task_list([run_id(1)], newest=False) == {
-            run_id(1): (*_of_two(), again)
-        }
+        assert await store.task_list([run_id(1)], newest=False) == {run_id(1): (*_of_two(), again)}
 
     async def test_tasks_record__many_at_once__all_are_there(self, store: MetadataStore) -> None:
         await create(store, launched(1))

@@ -8,7 +8,7 @@ import msgspec
 
 from seafloor.domain.bounds import TimeNs
 from seafloor.domain.code import CodeSource
-from seafloor.domain.workloads import Attempt, Ending, Event, WorkloadState
+from seafloor.domain.workloads import Attempt, Ending, Event, Task, WorkloadState
 from seafloor.wire.numbers import WireNumber
 
 
@@ -137,9 +137,14 @@ class RunPage(msgspec.Struct, frozen=True):
 
 
 class AttemptPage(msgspec.Struct, frozen=True):
-    """``GET /api/v1/runs/{id}/attempts``."""
+    """``GET /api/v1/runs/{id}/attempts``.
+
+    Args:
+        tasks: Of a distributed run, those of all attempts; empty for another.
+    """
 
     items: tuple[Attempt, ...]
+    tasks: tuple[Task, ...] = ()
 
 
 class EventPage(msgspec.Struct, frozen=True):

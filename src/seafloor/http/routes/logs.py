@@ -11,6 +11,8 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from seafloor.app.application import Application
+from seafloor.domain.errors import NotFound, nearest
+from seafloor.domain.members import task_names_of
 from seafloor.domain.names import check_slug
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, until_stopping
@@ -19,15 +21,29 @@ from seafloor.stores.logs.protocol import LogKey, LogPage
 from seafloor.wire.logs import LogView
 
 LINES_MAX = 10_000
+_NAMED_MAX = 20
 AttemptNumber = Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1)]
 StreamName = Literal["out", "err", "agent"]
 LineNumber = Annotated[int, QueryParameter(ge=-LINES_MAX, le=2**62)]
 
 
-async def _key(app: Application, run_id: str, attempt: int | None, task: str) -> LogKey:
+async def _key(app: Application, run_id: str, attempt: int | None, task: str | None) -> LogKey:
+    """Which log is meant.
+
+    Args:
+        task: None: the run's only task, or the first of several.
+
+    Raises:
+        NotFound: the run has no such task.
+    """
     workload = await app.runs.get(await app.runs.find(run_id))
     number = workload.attempt if attempt is None else attempt
-    return LogKey(workload.id, number, check_slug(task, field="task"))
+    names = task_names_of(workload.spec)
+    if task is not None and check_slug(task, field="task") not in names:
+        raise NotFound(
+            f'The run has no task "{task}".{nearest(task, names[:_NAMED_MAX])}', field="task"
+        )
+    return LogKey(workload.id, number, task or names[0])
 
 
 def _view(key: LogKey, page: LogPage, lines_missing: int) -> LogView:
@@ -47,7 +63,7 @@ async def read_log(
     request: AnyRequest,
     run_id: FromPath[str],
     attempt: AttemptNumber = None,
-    task: FromQuery[str] = "main",
+    task: FromQuery[str | None] = None,
     from_line: LineNumber = 1,
     limit: Annotated[int, QueryParameter(ge=1, le=LINES_MAX)] = 1000,
     stream: FromQuery[StreamName | None] = None,
@@ -70,7 +86,7 @@ async def follow_log(
     request: AnyRequest,
     run_id: FromPath[str],
     attempt: AttemptNumber = None,
-    task: FromQuery[str] = "main",
+    task: FromQuery[str | None] = None,
     from_line: LineNumber = 1,
 ) -> Stream:
     """Server-sent events: each ``data:`` is a ``LogView``, its ``id:`` the next line number."""
@@ -110,7 +126,7 @@ async def download_log(
     request: AnyRequest,
     run_id: FromPath[str],
     attempt: AttemptNumber = None,
-    task: FromQuery[str] = "main",
+    task: FromQuery[str | None] = None,
     stream: FromQuery[StreamName | None] = None,
 ) -> Stream:
     """The bytes the task printed."""

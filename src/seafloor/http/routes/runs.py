@@ -209,9 +209,11 @@ async def retry_run(request: AnyRequest, run_id: FromPath[str]) -> RunView:
 
 @get("/runs/{run_id:str}/attempts", responses=documented(404), summary="List attempts")
 async def list_attempts(request: AnyRequest, run_id: FromPath[str]) -> AttemptPage:
-    """Every start of the run: receipts, environment, ending."""
+    """Every start of the run: receipts, environment, ending; and its tasks, if it has several."""
     app = application_of(request)
-    return AttemptPage(await app.runs.attempts(await app.runs.find(run_id)))
+    workload_id = await app.runs.find(run_id)
+    attempts = await app.runs.attempts(workload_id)
+    return AttemptPage(attempts, await app.runs.tasks(workload_id))
 
 
 @get("/runs/{run_id:str}/events", responses=documented(404), summary="List events")

@@ -43,12 +43,14 @@ async def task_may_start(
     attempt: AttemptNumber,
     task: FromPath[str],
 ) -> Accepted:
-    """Say whether the command may be started; 409 when the attempt is over."""
+    """Say whether the command may be started; 409 when the attempt is over.
+
+    The state ``waiting``: not yet, since not all tasks of a distributed run were let in.
+    """
     app = application_of(request)
     workload_id = await _own(request, app, run_id)
     check_slug(task, field="task")
-    found = await app.tasks.check_may_start(workload_id, attempt)
-    return Accepted(found.state)
+    return Accepted(await app.tasks.may_start(workload_id, attempt, task))
 
 
 @post(
@@ -69,9 +71,9 @@ async def task_started(
     app = application_of(request)
     workload_id = await _own(request, app, run_id)
     check_slug(task, field="task")
-    if data.receipts:
-        await app.tasks.keep_receipts(workload_id, attempt, data.receipts)
-    found = await app.tasks.started(workload_id, attempt, time_ns=data.time_ns)
+    found = await app.tasks.task_started(
+        workload_id, attempt, task, time_ns=data.time_ns, receipts=data.receipts
+    )
     return Accepted(found.state)
 
 
@@ -135,7 +137,7 @@ async def task_ended(
     task: FromPath[str],
     data: JSONBody[TaskEnd],
 ) -> Accepted:
-    """Bring the attempt to its end; everything was delivered before."""
+    """Bring the attempt, or one task of several, to its end; everything was delivered before."""
     app = application_of(request)
     workload_id = await _own(request, app, run_id)
     check_slug(task, field="task")
@@ -147,7 +149,7 @@ async def task_ended(
         lines_lost=data.lines_lost,
         output_failed=tuple(data.output_failed),
     )
-    found = await app.tasks.ended(workload_id, attempt, report)
+    found = await app.tasks.task_ended(workload_id, attempt, task, report)
     return Accepted(found.state)
 
 

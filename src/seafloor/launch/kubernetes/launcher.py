@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import base64
+import random
 import time
 from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from seafloor.domain.code import CodeSource
-from seafloor.domain.errors import ClusterUnavailable, Conflict, Forbidden, NotFound, PodRejected
+from seafloor.domain.errors import (
+    ClusterUnavailable,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PodRejected,
+    SeafloorError,
+)
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.members import MAIN, members_of
 from seafloor.domain.specs import ExperimentSpec
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.cluster import Cluster
@@ -26,7 +36,6 @@ from seafloor.launch.kubernetes.identity import (
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import claim_name, label_value
 from seafloor.launch.kubernetes.observed import Anchor, Metadata, Pod
-from seafloor.launch.kubernetes.pod import MAIN
 from seafloor.launch.kubernetes.pod_events import PodEvents
 from seafloor.launch.kubernetes.pod_logs import PodLogs
 from seafloor.launch.kubernetes.policy import Policy, ServerRules
@@ -50,6 +59,7 @@ TOKEN_KEY: Final = "token"  # noqa: S105  # the name of an entry
 _TOKENS: Final = ("SEAFLOOR_TOKEN", "MLFLOW_TRACKING_TOKEN")
 _QUOTA: Final = "exceeded quota"
 _QUOTA_RETRY_S: Final = 20.0
+_GOING_RETRY_S: Final = 3.0
 _RELEASE_AGAIN_S: Final = 20.0
 _NO_AGENT: Final = (
     "this run has no agent, as {why}: its log is read from the cluster, standard output and "
@@ -185,6 +195,9 @@ class KubernetesLauncher:
     async def start(self, launch: TaskLaunch) -> None:
         """Make the objects of a task, each of them once, however often this is repeated.
 
+        Of several tasks all or none: when the cluster does not let all of them in, those that it
+        did are withdrawn. Their agents have not begun the commands, and wait to be told to.
+
         Raises:
             PodRejected: the cluster does not take them; the message says why.
             ClusterUnavailable: it does not answer, or its quota is used up for now.
@@ -196,21 +209,40 @@ class KubernetesLauncher:
             if launch.token is not None:
                 secret = _token_secret(rendered.manifests[0], made, launch.token)
                 await self._cluster.put(secret)
-            for manifest in rendered.manifests[1:]:
-                content = await self._cluster.create(manifest)
-                if manifest["kind"] == "Pod":
-                    self._pods.put(content)
+            pods = [await self._create(one) for one in rendered.manifests[1:]]
         except Forbidden as error:
             if _QUOTA in error.message:
+                if launch.spec.tasks:
+                    await self._withdraw(launch)
                 raise ClusterUnavailable(
                     f"The quota of the namespace {self._namespace} is used up: {error.message}.",
-                    retry_after_s=_QUOTA_RETRY_S,
+                    # Of several that take each other's room one must come first.
+                    retry_after_s=_QUOTA_RETRY_S * random.uniform(0.5, 1.5),  # noqa: S311
                 ) from error
             raise PodRejected(
                 f"The cluster does not let Seafloor start it: {error.message}."
             ) from error
         except NotFound as error:
             raise PodRejected(f"The cluster has no place for it: {error.message}.") from error
+        if launch.spec.tasks and any(pod and pod.metadata.deletion_timestamp for pod in pods):
+            raise ClusterUnavailable(
+                "Pods of the try before are not gone yet.", retry_after_s=_GOING_RETRY_S
+            )
+
+    async def _create(self, manifest: Manifest) -> Pod | None:
+        content = await self._cluster.create(manifest)
+        return self._pods.put(content) if manifest["kind"] == "Pod" else None
+
+    async def _withdraw(self, launch: TaskLaunch) -> None:
+        """Delete the pods of a launch, should their commands not have begun.
+
+        Without an agent they begin at once: such stay, and wait for the others in their own way.
+        """
+        if self._policy.images.seafloor is None:
+            return
+        key = launch.key
+        for member in members_of(launch.spec.tasks):
+            await self.stop(TaskKey(key.workload_id, key.attempt, member.name))
 
     async def observe(self, key: TaskKey) -> TaskObservation:
         """Say how a task fares; see the protocol. Cost: a look into a dictionary.
@@ -239,8 +271,8 @@ class KubernetesLauncher:
         if problem is not None:
             said = f"{ending.reason} " if ending.reason else ""
             reason = f"{said}The end of its log could not be read. {problem}"
-            ending = msgspec.structs.replace(ending, reason=reason)
-        return msgspec.structs.replace(seen, ending=ending, delivered=False)
+            ending = replace(ending, reason=reason)
+        return replace(seen, ending=ending, delivered=False)
 
     async def tasks(self) -> tuple[TaskKey, ...]:
         """The tasks that have objects here and that nobody wants kept."""
@@ -248,11 +280,14 @@ class KubernetesLauncher:
         await self._anchors.synced()
         known = {*self._pods.keys(), *self._anchors.keys()}
         self._released_s = {key: at for key, at in self._released_s.items() if key in known}
-        now_s = time.monotonic()
+        # Where pods have names of their own they stand for the anchor, which goes with the last.
+        pods = self._pods.keys()
+        several = {(one.workload_id, one.attempt) for one in pods if one.task != MAIN}
         return tuple(
             key
             for key in known
-            if now_s - self._released_s.get(key, -_RELEASE_AGAIN_S) >= _RELEASE_AGAIN_S
+            if (key.task != MAIN or (key.workload_id, key.attempt) not in several)
+            and not self._is_released(key)
             and not self._is_kept(key)
         )
 
@@ -277,24 +312,49 @@ class KubernetesLauncher:
             await self._logs.finish(key, within_s=_LOG_WITHIN_S)
 
     async def release(self, key: TaskKey) -> None:
-        """Delete the anchor, and with it everything of a task.
+        """Delete the anchor, and with it everything of an attempt whose other tasks ended too.
+
+        While one of them lives, only the pod of this one is deleted.
 
         Raises:
             Conflict: it still runs.
         """
-        pod, anchor = self._pods.get(key), self._anchors.get(key)
         if isinstance(await self.observe(key), TaskAlive | TaskPreparing):
             raise Conflict("The task still runs: stop it first.")
-        if anchor is not None:
-            metadata = anchor.metadata
-            await self._cluster.delete("ConfigMap", metadata.namespace, metadata.name)
-        elif pod is not None:
-            await self._cluster.delete("Pod", pod.metadata.namespace, pod.metadata.name)
-        if pod is not None:
-            self._seen.pop(pod.metadata.uid, None)
-        if self._logs is not None:
-            self._logs.forget(key)
-        self._released_s[key] = time.monotonic()
+        if self._is_released(key):  # with another task of its attempt
+            return
+        family = self._family(key)
+        others = [await self.observe(one) for one in family if one != key]
+        pod, anchor = self._pods.get(key), self._anchors.get(replace(key, task=MAIN))
+        if any(isinstance(one, TaskAlive | TaskPreparing) for one in others):
+            family, anchor = (key,), None
+        for one in family:
+            self._released_s[one] = time.monotonic()
+        kept = anchor or pod
+        if kept is not None:
+            kind = "ConfigMap" if anchor is not None else "Pod"
+            try:
+                await self._cluster.delete(kind, kept.metadata.namespace, kept.metadata.name)
+            except SeafloorError:
+                self._released_s = {k: at for k, at in self._released_s.items() if k not in family}
+                raise
+        for one in family:
+            gone = self._pods.get(one)
+            if gone is not None:
+                self._seen.pop(gone.metadata.uid, None)
+            if self._logs is not None:
+                self._logs.forget(one)
+
+    def _is_released(self, key: TaskKey) -> bool:
+        since_s = time.monotonic() - self._released_s.get(key, -_RELEASE_AGAIN_S)
+        return since_s < _RELEASE_AGAIN_S
+
+    def _family(self, key: TaskKey) -> tuple[TaskKey, ...]:
+        """All pods of an attempt that has several tasks; of another only the task itself."""
+        if key.task == MAIN:
+            return (key,)
+        same, pods = (key.workload_id, key.attempt), self._pods.keys()
+        return tuple(one for one in pods if (one.workload_id, one.attempt) == same)
 
     async def close(self) -> None:
         """Stop following the cluster. Pods go on."""
@@ -312,7 +372,7 @@ class KubernetesLauncher:
             if name not in launch.spec.env and name not in _TOKENS
         }
         request = PodRequest(
-            spec=msgspec.structs.replace(launch.spec, run_name=launch.name or None),
+            spec=replace(launch.spec, run_name=launch.name or None),
             code=launch.code,
             namespace=self._namespace,
             images=_images(launch.spec, image),
@@ -335,7 +395,7 @@ class KubernetesLauncher:
         server = ServerRules(
             url=self.url, token=f"{base}/{TOKEN_KEY}" if token else self._policy.server.token
         )
-        return msgspec.structs.replace(self._policy, server=server)
+        return replace(self._policy, server=server)
 
 
 def _images(spec: ExperimentSpec, image: str | None) -> dict[str, str]:

@@ -40,9 +40,7 @@ class SqlTasks:
         self, workload_ids: Sequence[WorkloadId], *, newest: bool
     ) -> dict[WorkloadId, tuple[Task, ...]]:
         """See ``TaskRecords``."""
-        wanted = select(tables.task).where(
-            _TASK.workload_id.in_(workload_ids), _TASK.name != MAIN
-        )
+        wanted = select(tables.task).where(_TASK.workload_id.in_(workload_ids), _TASK.name != MAIN)
         if newest:
             of_newest = and_(
                 tables.workload.c.id == _TASK.workload_id,
@@ -74,7 +72,9 @@ def _record(
     mine = and_(_TASK.workload_id == workload_id, _TASK.attempt == number)
     # One task is told of at each time, but for the first, when all of them are.
     which = mine if len(tasks) > 1 else and_(mine, _TASK.name == tasks[0].name)
-    known = {row.name: _task_of(row) for row in connection.execute(select(tables.task).where(which))}
+    known = {
+        row.name: _task_of(row) for row in connection.execute(select(tables.task).where(which))
+    }
     new: list[dict[str, object]] = []
     made: list[Task] = []
     for one in tasks:

@@ -1,0 +1,106 @@
+"""Distributed runs as the reconciler sees them: many tasks, looked at and stopped as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seafloor.app.clock import Clock
+from seafloor.app.folding import Folded, Rows, Seen, fold, news_of
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.leases import Claim
+from seafloor.domain.members import Member, members_of_spec
+from seafloor.domain.workloads import Task, Workload, WorkloadState
+from seafloor.launch.protocol import Launcher, TaskAlive, TaskKey, TaskPreparing
+from seafloor.stores.metadata.protocol import MetadataStore
+
+
+@dataclass
+class _Looked:
+    """What the last look at an attempt was, so that the same again costs no question."""
+
+    state: WorkloadState
+    seen: Seen
+    folded: Folded
+
+
+class Gangs:
+    """Looks at all tasks of an attempt, keeps what became known, and says what they are together.
+
+    What it keeps in memory can be lost: it saves questions only.
+    """
+
+    def __init__(self, metadata: MetadataStore, launcher: Launcher, clock: Clock) -> None:
+        self._metadata = metadata
+        self._launcher = launcher
+        self._clock = clock
+        self._looked: dict[TaskKey, _Looked] = {}
+        self._members: dict[WorkloadId, tuple[Member, ...]] = {}
+        self._stops_asked: set[TaskKey] = set()
+
+    def members(self, workload: Workload) -> tuple[Member, ...]:
+        """The tasks of a run; none: it is not distributed."""
+        if not workload.spec.get("tasks"):
+            return ()
+        found = self._members.get(workload.id)
+        if found is None:
+            found = self._members[workload.id] = members_of_spec(workload.spec)
+        return found
+
+    def forget(self, driven: dict[WorkloadId, int]) -> None:
+        """Forget runs that are not driven any more."""
+        for workload_id in self._members.keys() - driven.keys():
+            del self._members[workload_id]
+        for key in [one for one in self._looked if driven.get(one.workload_id) != one.attempt]:
+            del self._looked[key]
+        over = {one for one in self._stops_asked if driven.get(one.workload_id) != one.attempt}
+        self._stops_asked -= over
+
+    async def observe(self, workload: Workload, claim: Claim) -> Folded:
+        """Say how the newest attempt of a distributed run fares; stop its rest when it is decided.
+
+        Cost: a look at each task; where nothing changed since the last time, nothing else.
+
+        Raises:
+            StaleLease: the claim is none any more.
+        """
+        members = self.members(workload)
+        key = TaskKey(workload.id, workload.attempt)
+        seen = {
+            one.name: await self._launcher.observe(TaskKey(key.workload_id, key.attempt, one.name))
+            for one in members
+        }
+        last = self._looked.get(key)
+        if last is not None and (last.state, last.seen) == (workload.state, seen):
+            return last.folded
+        found = await self._metadata.task_list([workload.id], newest=True)
+        rows: dict[str, Task] = {task.name: task for task in found.get(workload.id, ())}
+        stopping = workload.state is WorkloadState.STOPPING
+        news = news_of(members, rows, seen, now_ns=self._clock.now_ns(), stopping=stopping)
+        for task in await self._metadata.tasks_record(workload.id, news, claim=claim):
+            rows[task.name] = task
+        folded = fold(members, rows, seen, stopping=stopping)
+        if folded.stop:
+            await self._stop(key, seen, rows)
+        elif isinstance(folded.observation, TaskAlive | TaskPreparing):
+            self._looked[key] = _Looked(workload.state, seen, folded)
+        return folded
+
+    async def let_in(self, workload: Workload, claim: Claim) -> None:
+        """Keep that all tasks of the newest attempt were let in: their commands may begin.
+
+        Raises:
+            StaleLease: the claim is none any more.
+        """
+        tasks = [Task(attempt=workload.attempt, name=one.name) for one in self.members(workload)]
+        await self._metadata.tasks_record(workload.id, tasks, claim=claim)
+        self._looked.pop(TaskKey(workload.id, workload.attempt), None)
+
+    async def _stop(self, key: TaskKey, seen: Seen, rows: Rows) -> None:
+        """Have each task end that lives; its own end follows at a later look."""
+        for name, look in seen.items():
+            one = TaskKey(key.workload_id, key.attempt, name)
+            lives = isinstance(look, TaskAlive | TaskPreparing)
+            over = name in rows and rows[name].state.is_final
+            if lives and not over and one not in self._stops_asked:
+                await self._launcher.stop(one)
+                self._stops_asked.add(one)

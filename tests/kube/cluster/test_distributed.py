@@ -1,0 +1,313 @@
+"""Runs of several tasks on a real API server; the test plays the kubelet and the agents."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kube.cluster.cluster_world import (
+    IMAGE,
+    POLICY,
+    Namespace,
+    ended,
+    own_namespace,
+    running,
+)
+from tests.services._kubernetes_client import Kubernetes
+from tests.services._service import Service
+
+from live_server import LiveServer, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+PATIENCE_S = 120.0
+GANGS = 6
+KILLS = 3
+
+
+@pytest.fixture
+def config(service: Callable[[str], Service]) -> str:
+    return service("kubernetes_api").env["KUBECONFIG"]
+
+
+@pytest.fixture
+def namespace(config: str) -> Iterator[Namespace]:
+    with own_namespace(Kubernetes.of_kubeconfig(config)) as made:
+        yield made
+
+
+@pytest.fixture
+def server(config: str, namespace: Namespace, tmp_path: Path) -> Iterator[LiveServer]:
+    policy = tmp_path / "policy.yaml"
+    images = {**POLICY["images"], "seafloor": IMAGE}
+    policy.write_text(json.dumps({**POLICY, "images": images, "namespaces": [namespace.name]}))
+    made = LiveServer(
+        tmp_path / "data",
+        env={
+            "SEAFLOOR_LAUNCH__KIND": "kubernetes",
+            "SEAFLOOR_LAUNCH__KUBECONFIG": config,
+            "SEAFLOOR_LAUNCH__POLICY": str(policy),
+        },
+    )
+    yield made.start()
+    made.stop()
+
+
+def submit(server: LiveServer, roles: dict[str, int] | None = None, **spec: Any) -> str:
+    """Submit a run of three workers, or of what is said."""
+    counts = roles or {"worker": 3}
+    tasks = {name: {"replicas": count, "command": "train"} for name, count in counts.items()}
+    body = {"name": "gang", "tasks": tasks, **spec}
+    return str(server.post("/api/v1/runs", {"spec": body})["id"])
+
+
+def pods_of(namespace: Namespace, run_id: str, attempt: int = 1) -> dict[str, str]:
+    """Names of the pods of an attempt that are there, by task."""
+    return {
+        pod["metadata"]["labels"]["seafloor/task"]: pod["metadata"]["name"]
+        for pod in namespace.all("pods")
+        if pod["metadata"]["labels"]["seafloor/id"] == run_id
+        and pod["metadata"]["labels"]["seafloor/attempt"] == str(attempt)
+    }
+
+
+def wait_pods(namespace: Namespace, run_id: str, count: int, attempt: int = 1) -> dict[str, str]:
+    def look() -> dict[str, str] | None:
+        found = pods_of(namespace, run_id, attempt)
+        return found if len(found) == count else None
+
+    return wait_for(look, timeout_s=PATIENCE_S, what=f"{count} pods of attempt {attempt}")
+
+
+def said(server: LiveServer, run_id: str) -> list[str]:
+    """What the user reads of a run."""
+    found = server.get(f"/api/v1/runs/{run_id}/events")
+    return [event["message"] for event in found["items"]]
+
+
+def wait_said(server: LiveServer, run_id: str, words: str) -> None:
+    wait_for(
+        lambda: any(words in one for one in said(server, run_id)),
+        timeout_s=PATIENCE_S,
+        what=f"{words!r} to be said",
+    )
+
+
+def tasks_of(server: LiveServer, run_id: str, attempt: int = 1) -> dict[str, dict[str, Any]]:
+    found = server.get(f"/api/v1/runs/{run_id}/attempts")
+    return {one["name"]: one for one in found["tasks"] if one["attempt"] == attempt}
+
+
+def agent(server: LiveServer, run_id: str, task: str, what: str, **body: Any) -> Any:
+    """Report as the agent of a task of the first attempt."""
+    path = f"/api/v1/runs/{run_id}/attempts/1/tasks/{task}/{what}"
+    return server.post(path, body)
+
+
+def wait_no_objects(namespace: Namespace) -> None:
+    kinds = ("pods", "configmaps", "secrets", "services")
+    wait_for(
+        lambda: not any(namespace.all(kind) for kind in kinds),
+        timeout_s=PATIENCE_S,
+        what="the objects to go",
+    )
+
+
+def test_run__of_three_tasks__goes_its_way_as_one(server: LiveServer, namespace: Namespace) -> None:
+    run_id = submit(server)
+    pods = wait_pods(namespace, run_id, 3)
+    assert pods.keys() == {"worker-0", "worker-1", "worker-2"}
+    (service,) = namespace.all("services")
+    assert service["spec"]["clusterIP"] == "None"
+    wait_said(server, run_id, "0 of 3 tasks run; worker-0 and 2 others: ")
+    for task in ("worker-0", "worker-2"):
+        namespace.set_status(running(), pod=pods[task])
+    wait_for(
+        lambda: sum(one["state"] == "running" for one in tasks_of(server, run_id).values()) == 2,
+        timeout_s=PATIENCE_S,
+        what="two tasks to run",
+    )
+    assert server.get(f"/api/v1/runs/{run_id}")["state"] == "preparing"
+    namespace.set_status(running(), pod=pods["worker-1"])
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
+    for task in ("worker-1", "worker-0"):
+        namespace.set_status(ended(0), pod=pods[task])
+    wait_for(
+        lambda: sum(one["state"] == "succeeded" for one in tasks_of(server, run_id).values()) == 2,
+        timeout_s=PATIENCE_S,
+        what="two tasks to end",
+    )
+    assert server.get(f"/api/v1/runs/{run_id}")["state"] == "running"
+    namespace.set_status(ended(0), pod=pods["worker-2"])
+    found = server.wait_state(run_id, "succeeded", timeout_s=PATIENCE_S)
+    assert found["ending"]["exit_code"] == 0
+    assert "All 3 tasks ended with exit code 0." in said(server, run_id)
+    wait_no_objects(namespace)
+
+
+def test_run__one_task_fails__the_others_are_stopped_and_it_is_tried_again(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = submit(server, retries=1)
+    pods = wait_pods(namespace, run_id, 3)
+    for name in pods.values():
+        namespace.set_status(running(), pod=name)
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
+    # Both fail; the agent of the one that did first is the later to tell.
+    for task, code, time_ns in (("worker-2", 1, 2_000), ("worker-1", 3, 1_000)):
+        ending = {"exit_code": code, "signal": None, "reason": ""}
+        agent(server, run_id, task, "end", time_ns=time_ns, ending=ending)
+        namespace.set_status(ended(code), pod=pods[task])
+    second = wait_pods(namespace, run_id, 3, attempt=2)
+    assert not second.keys() - pods.keys()
+    assert not set(second.values()) & set(pods.values())
+    first, _ = server.get(f"/api/v1/runs/{run_id}/attempts")["items"]
+    assert first["state"] == "failed"
+    assert first["ending"]["exit_code"] == 3
+    assert first["ending"]["reason"].startswith("worker-1 ended with exit code 3.")
+    states = {name: task["state"] for name, task in tasks_of(server, run_id).items()}
+    assert states == {"worker-0": "stopped", "worker-1": "failed", "worker-2": "failed"}
+    wait_for(
+        lambda: not pods_of(namespace, run_id, 1), timeout_s=PATIENCE_S, what="the first to go"
+    )
+    server.post(f"/api/v1/runs/{run_id}/stop")
+    server.wait_state(run_id, "stopped", timeout_s=PATIENCE_S)
+    wait_no_objects(namespace)
+
+
+def test_run__a_pod_is_gone__is_lost_as_a_whole(server: LiveServer, namespace: Namespace) -> None:
+    run_id = submit(server)
+    pods = wait_pods(namespace, run_id, 3)
+    for name in pods.values():
+        namespace.set_status(running(), pod=name)
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
+    namespace.kubernetes.call("DELETE", f"{namespace.path}/pods/{pods['worker-1']}")
+    found = server.wait_state(run_id, "lost", timeout_s=PATIENCE_S)
+    assert "worker-1: The pod is gone" in found["ending"]["reason"]
+    wait_no_objects(namespace)
+
+
+def test_run__its_chief_has_succeeded__the_servers_are_stopped(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = submit(server, {"chief": 1, "ps": 1})
+    pods = wait_pods(namespace, run_id, 2)
+    for name in pods.values():
+        namespace.set_status(running(), pod=name)
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
+    namespace.set_status(ended(0), pod=pods["chief-0"])
+    server.wait_state(run_id, "succeeded", timeout_s=PATIENCE_S)
+    assert tasks_of(server, run_id)["ps-0"]["state"] == "stopped"
+
+
+def test_run__its_tasks__have_logs_and_receipts_of_their_own(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = submit(server)
+    wait_pods(namespace, run_id, 3)
+    receipt = {"kind": "git", "url": "u", "files": 1, "size_bytes": 2, "duration_s": 0.1}
+    receipt |= {"cached": False}
+    for number, task in enumerate(("worker-0", "worker-1")):
+        own = {"job": {**receipt, "commit": str(number) * 40}}
+        agent(server, run_id, task, "start", time_ns=5, receipts=own)
+    found = tasks_of(server, run_id)
+    commits = [found[f"worker-{n}"]["receipts"]["job"]["commit"] for n in range(2)]
+    assert commits == ["0" * 40, "1" * 40]
+    (attempt,) = server.get(f"/api/v1/runs/{run_id}/attempts")["items"]
+    assert attempt["receipts"]["job"]["commit"] == "0" * 40
+    assert server.get(f"/api/v1/runs/{run_id}/logs")["task"] == "worker-0"
+    assert server.get(f"/api/v1/runs/{run_id}/logs?task=worker-2")["task"] == "worker-2"
+    status, answer = server.request("GET", f"/api/v1/runs/{run_id}/logs?task=main")
+    assert (status, answer["code"]) == (404, "not_found")
+    assert "worker-0" in answer["message"]
+
+
+def test_run__a_quota_lets_in_some__none_stays_and_none_begins(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    path = f"{namespace.path}/resourcequotas"
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}}
+    namespace.kubernetes.call("POST", path, quota)
+
+    def enforced(pods: str) -> bool:
+        found = namespace.kubernetes.call("GET", f"{path}/few")
+        return found.get("status", {}).get("hard") == {"pods": pods}
+
+    wait_for(lambda: enforced("2"), timeout_s=PATIENCE_S, what="the quota")
+    run_id = submit(server)
+    wait_said(server, run_id, "The quota of the namespace")
+    wait_for(lambda: not pods_of(namespace, run_id), timeout_s=PATIENCE_S, what="none to stay")
+    # What an agent asks before it begins the command.
+    question = f"/api/v1/runs/{run_id}/attempts/1/tasks/worker-0/start"
+    assert server.get(question)["state"] == "waiting"
+    larger = {"spec": {"hard": {"pods": "3"}}}
+    namespace.kubernetes.call("PATCH", f"{path}/few", larger, kind="merge-patch+json")
+    wait_pods(namespace, run_id, 3)
+    wait_for(
+        lambda: server.get(question)["state"] == "preparing",
+        timeout_s=PATIENCE_S,
+        what="the tasks to be let in",
+    )
+    server.post(f"/api/v1/runs/{run_id}/stop")
+    server.wait_state(run_id, "stopped", timeout_s=PATIENCE_S)
+    wait_no_objects(namespace)
+
+
+def test_runs__server_killed_again_and_again__each_pod_is_made_once(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    births: dict[tuple[str, str, str], set[str]] = {}
+
+    def watch() -> None:
+        query = urllib.parse.urlencode({"watch": "true"})
+        for pod in namespace.kubernetes.watch(f"{namespace.path}/pods?{query}"):
+            labels = pod["metadata"]["labels"]
+            key = (labels["seafloor/id"], labels["seafloor/attempt"], labels["seafloor/task"])
+            births.setdefault(key, set()).add(pod["metadata"]["uid"])
+
+    threading.Thread(target=watch, daemon=True).start()
+    runs = [submit(server) for _ in range(GANGS)]
+    for number in range(KILLS):
+        wanted = 1 + 3 * GANGS * number // KILLS
+        wait_for(
+            lambda wanted=wanted: len(births) >= wanted,
+            timeout_s=PATIENCE_S,
+            what=f"{wanted} pods",
+        )
+        server.kill()
+        server.start()
+    for run_id in runs:
+        wait_pods(namespace, run_id, 3)
+        wait_for(
+            lambda run_id=run_id: len(tasks_of(server, run_id)) == 3,
+            timeout_s=PATIENCE_S,
+            what="the tasks to be let in",
+        )
+    names = ("worker-0", "worker-1", "worker-2")
+    assert births.keys() == {(run_id, "1", name) for run_id in runs for name in names}
+    assert all(len(uids) == 1 for uids in births.values())
+
+
+def test_run__server_killed_after_one_failed__ends_as_that_one_did(
+    server: LiveServer, namespace: Namespace
+) -> None:
+    run_id = submit(server)
+    pods = wait_pods(namespace, run_id, 3)
+    for name in pods.values():
+        namespace.set_status(running(), pod=name)
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
+    server.kill()
+    # While nobody looks one fails, and then all pods are gone but those that wait to be stopped.
+    namespace.set_status(ended(7), pod=pods["worker-1"])
+    server.start()
+    found = server.wait_state(run_id, "failed", timeout_s=PATIENCE_S)
+    assert found["ending"]["exit_code"] == 7
+    assert found["ending"]["reason"] == (
+        "worker-1 ended with exit code 7. The other tasks were stopped."
+    )
+    wait_no_objects(namespace)
