@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+
+import structlog
+from msgspec.structs import replace
 
 from seafloor.app.clock import Clock
 from seafloor.app.folding import Folded, Rows, Seen, fold, news_of
@@ -10,8 +14,17 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
 from seafloor.domain.members import Member, members_of_spec
 from seafloor.domain.workloads import Task, Workload, WorkloadState
-from seafloor.launch.protocol import Launcher, TaskAlive, TaskKey, TaskPreparing
+from seafloor.launch.protocol import (
+    Launcher,
+    TaskAlive,
+    TaskEnded,
+    TaskKey,
+    TaskObservation,
+    TaskPreparing,
+)
 from seafloor.stores.metadata.protocol import MetadataStore
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -36,6 +49,7 @@ class Gangs:
         self._looked: dict[TaskKey, _Looked] = {}
         self._members: dict[WorkloadId, tuple[Member, ...]] = {}
         self._stops_asked: set[TaskKey] = set()
+        self._salvages: dict[TaskKey, asyncio.Task[None]] = {}
 
     def members(self, workload: Workload) -> tuple[Member, ...]:
         """The tasks of a run; none: it is not distributed."""
@@ -54,6 +68,8 @@ class Gangs:
             del self._looked[key]
         over = {one for one in self._stops_asked if driven.get(one.workload_id) != one.attempt}
         self._stops_asked -= over
+        for key in [one for one in self._salvages if driven.get(one.workload_id) != one.attempt]:
+            self._salvages.pop(key).cancel()
 
     async def observe(self, workload: Workload, claim: Claim) -> Folded:
         """Say how the newest attempt of a distributed run fares; stop its rest when it is decided.
@@ -65,10 +81,7 @@ class Gangs:
         """
         members = self.members(workload)
         key = TaskKey(workload.id, workload.attempt)
-        seen = {
-            one.name: await self._launcher.observe(TaskKey(key.workload_id, key.attempt, one.name))
-            for one in members
-        }
+        seen = {one.name: await self._look(replace(key, task=one.name)) for one in members}
         last = self._looked.get(key)
         if last is not None and (last.state, last.seen) == (workload.state, seen):
             return last.folded
@@ -85,6 +98,26 @@ class Gangs:
             self._looked[key] = _Looked(workload.state, seen, folded)
         return folded
 
+    async def _look(self, key: TaskKey) -> TaskObservation:
+        """Look at one task; it lives until what it left is delivered, or was once tried to be."""
+        look = await self._launcher.observe(key)
+        if not isinstance(look, TaskEnded) or look.delivered:
+            return look
+        salvage = self._salvages.get(key)
+        if salvage is None:
+            work = self._launcher.salvage(key)
+            salvage = self._salvages[key] = asyncio.create_task(work, name=f"salvage {key.task}")
+            salvage.add_done_callback(_noted)
+        return look if salvage.done() else TaskAlive()
+
+    async def close(self) -> None:
+        """End what is under way in the background."""
+        salvages = tuple(self._salvages.values())
+        self._salvages.clear()
+        for task in salvages:
+            task.cancel()
+        await asyncio.gather(*salvages, return_exceptions=True)
+
     async def let_in(self, workload: Workload, claim: Claim) -> None:
         """Keep that all tasks of the newest attempt were let in: their commands may begin.
 
@@ -98,9 +131,14 @@ class Gangs:
     async def _stop(self, key: TaskKey, seen: Seen, rows: Rows) -> None:
         """Have each task end that lives; its own end follows at a later look."""
         for name, look in seen.items():
-            one = TaskKey(key.workload_id, key.attempt, name)
-            lives = isinstance(look, TaskAlive | TaskPreparing)
+            one = replace(key, task=name)
+            lives = isinstance(look, TaskAlive | TaskPreparing) and one not in self._salvages
             over = name in rows and rows[name].state.is_final
             if lives and not over and one not in self._stops_asked:
                 await self._launcher.stop(one)
                 self._stops_asked.add(one)
+
+
+def _noted(salvage: asyncio.Task[None]) -> None:
+    if not salvage.cancelled() and (error := salvage.exception()) is not None:
+        _log.warning("what a task left was not delivered", why=str(error))

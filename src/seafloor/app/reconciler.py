@@ -134,6 +134,7 @@ class Reconciler:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await self._gangs.close()
 
     async def _guarded_pass(self) -> None:
         try:

@@ -6,7 +6,6 @@ import json
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

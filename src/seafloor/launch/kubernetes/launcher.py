@@ -40,7 +40,7 @@ from seafloor.launch.kubernetes.pod_events import PodEvents
 from seafloor.launch.kubernetes.pod_logs import PodLogs
 from seafloor.launch.kubernetes.policy import Policy, ServerRules
 from seafloor.launch.kubernetes.request import PodRequest, identify
-from seafloor.launch.kubernetes.status import PodObservation, ended_at_s, observation_of
+from seafloor.launch.kubernetes.status import PodObservation, ended_at_s, has_agent, observation_of
 from seafloor.launch.kubernetes.watch_cache import WatchCache
 from seafloor.launch.kubernetes.workload import Rendered, render
 from seafloor.launch.protocol import (
@@ -234,15 +234,16 @@ class KubernetesLauncher:
         return self._pods.put(content) if manifest["kind"] == "Pod" else None
 
     async def _withdraw(self, launch: TaskLaunch) -> None:
-        """Delete the pods of a launch, should their commands not have begun.
+        """Delete the pods of a launch whose commands have not begun, as their agents wait.
 
         Without an agent they begin at once: such stay, and wait for the others in their own way.
         """
-        if self._policy.images.seafloor is None:
-            return
         key = launch.key
         for member in members_of(launch.spec.tasks):
-            await self.stop(TaskKey(key.workload_id, key.attempt, member.name))
+            one = replace(key, task=member.name)
+            pod = self._pods.get(one)
+            if pod is not None and has_agent(pod):
+                await self.stop(one)
 
     async def observe(self, key: TaskKey) -> TaskObservation:
         """Say how a task fares; see the protocol. Cost: a look into a dictionary.
