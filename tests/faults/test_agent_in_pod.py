@@ -190,3 +190,52 @@ def test_pod__wrong_arguments__are_said(
     )
     assert done.returncode == 2
     assert missing in done.stderr.decode()
+
+
+class Gate:
+    """What is answered to the question whether the command may be started."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer: Reply | None = (200, {"state": "waiting"})
+
+    def __call__(self, delivery: Delivery) -> Reply | None:
+        if delivery.method != "GET":
+            return None
+        self.asked += 1
+        return self.answer
+
+
+def test_pod__one_of_several__begins_when_all_were_let_in(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    receiver.trouble = gate = Gate()
+    container.env["SEAFLOOR_EVENTS_DIR"] = str(container.agent / "events/worker-1")
+    container.env["SEAFLOOR_OUTPUT_DIR"] = str(container.agent / "output/worker-1")
+    script = 'echo 7 > "$SEAFLOOR_OUTPUT_DIR/m"; echo > "$SEAFLOOR_EVENTS_DIR/x"; echo ran'
+    process = container.start("/bin/sh", "-c", script, task="worker-1")
+    wait_until(lambda: gate.asked > 1, what="a second question")
+    # Once told to wait it waits, also for a server that is away for a while.
+    gate.answer = (503, {"code": "store_unavailable", "message": "Away."})
+    asked = gate.asked
+    wait_until(lambda: gate.asked > asked + 1, what="more questions")
+    received = receiver.run(RUN_ID)
+    assert received.starts == received.ends == []
+    gate.answer = (200, {"state": "preparing"})
+    assert ended(process) == 0
+    assert received.printed(STDOUT, "worker-1") == b"ran\n"
+    assert received.artifacts == {"worker-1/m": b"7\n"}
+
+
+def test_pod__told_to_end_while_it_waits_for_others__was_never_there(
+    container: Container, receiver: TaskReceiver
+) -> None:
+    receiver.trouble = gate = Gate()
+    process = container.start("/bin/sh", "-c", "echo ran", task="worker-1")
+    wait_until(lambda: gate.asked > 0, what="the question")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process) == 1
+    received = receiver.run(RUN_ID)
+    assert received.logs == {}
+    assert received.starts == received.ends == []
+    assert container.message.read_bytes() == b""

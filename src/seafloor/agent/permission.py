@@ -9,7 +9,6 @@ answer is another one.
 from __future__ import annotations
 
 import json
-import random
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Optional, Tuple
 
@@ -63,6 +62,8 @@ def refusal(task: Task, *, told_to_end: Callable[[], bool]) -> Optional[str]:
 
 
 def _pause(pause_s: float, told_to_end: Callable[[], bool]) -> None:
+    import random
+
     # Many tasks that wait for the same must not all ask at the same moment.
     due_s = time.monotonic() + pause_s * random.uniform(0.5, 1.0)  # noqa: S311
     while time.monotonic() < due_s:

@@ -90,6 +90,15 @@ def news_of(
 
     While not all were let in, those that have not begun are passed over: they may be withdrawn.
     """
+    first = _news(members, rows, seen, now_ns=now_ns, stopping=stopping)
+    after = {**rows, **{task.name: rows.get(task.name, task).told(task) for task in first}}
+    # What decided the whole may have been among them: for the others that is news too.
+    return first + _news(members, after, seen, now_ns=now_ns, stopping=stopping)
+
+
+def _news(
+    members: Sequence[Member], rows: Rows, seen: Seen, *, now_ns: int, stopping: bool
+) -> tuple[Task, ...]:
     told: list[Task] = []
     complete = is_complete(members, rows)
     decided = stopping or is_won(members, rows) or fault_of(rows.values()) is not None

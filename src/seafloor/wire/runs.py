@@ -136,11 +136,11 @@ class RunPage(msgspec.Struct, frozen=True):
     next: str | None = None
 
 
-class AttemptPage(msgspec.Struct, frozen=True):
+class AttemptPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """``GET /api/v1/runs/{id}/attempts``.
 
     Args:
-        tasks: Of a distributed run, those of all attempts; empty for another.
+        tasks: Of a distributed run, those of all attempts; not there for another.
     """
 
     items: tuple[Attempt, ...]

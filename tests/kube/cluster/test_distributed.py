@@ -111,7 +111,7 @@ def wait_said(server: LiveServer, run_id: str, words: str) -> None:
 
 def tasks_of(server: LiveServer, run_id: str, attempt: int = 1) -> dict[str, dict[str, Any]]:
     found = server.get(f"/api/v1/runs/{run_id}/attempts")
-    return {one["name"]: one for one in found["tasks"] if one["attempt"] == attempt}
+    return {one["name"]: one for one in found.get("tasks", ()) if one["attempt"] == attempt}
 
 
 def agent(server: LiveServer, run_id: str, task: str, what: str, **body: Any) -> Any:

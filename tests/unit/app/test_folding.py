@@ -81,7 +81,11 @@ def all_begun(members: tuple[Member, ...]) -> dict[str, Task]:
             [ended(0), ended(0), ended(0)],
             ended(0, reason="All 3 tasks ended with exit code 0."),
         ),
-        ([ended(3), GONE, GONE], ended(3, reason="worker-0 ended with exit code 3.")),
+        (
+            [ended(3), GONE, GONE],
+            ended(3, reason="worker-0 ended with exit code 3. The other tasks were stopped."),
+        ),
+        ([ended(3), ended(0), ended(0)], ended(3, reason="worker-0 ended with exit code 3.")),
         ([LOST, ended(0), ended(0)], TaskLost("worker-0: The node is lost.", 0, 0)),
         (
             [ended(None, signal="SIGKILL"), ended(0), ended(0)],
