@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from msgspec.structs import replace
@@ -26,11 +28,15 @@ from seafloor.stores.metadata.protocol import MetadataStore
 
 _log = structlog.get_logger(__name__)
 
+_ASKED_AGAIN_S: Final = 5.0
+"""After so long what agents told is read again, though nothing is seen to have changed."""
+
 
 @dataclass
 class _Looked:
     """What the last look at an attempt was, so that the same again costs no question."""
 
+    at_s: float
     state: WorkloadState
     seen: Seen
     folded: Folded
@@ -74,7 +80,7 @@ class Gangs:
     async def observe(self, workload: Workload, claim: Claim) -> Folded:
         """Say how the newest attempt of a distributed run fares; stop its rest when it is decided.
 
-        Cost: a look at each task; where nothing changed since the last time, nothing else.
+        Cost: a look at each task; where nothing changed, a question to the store every few seconds.
 
         Raises:
             StaleLease: the claim is none any more.
@@ -82,8 +88,10 @@ class Gangs:
         members = self.members(workload)
         key = TaskKey(workload.id, workload.attempt)
         seen = {one.name: await self._look(replace(key, task=one.name)) for one in members}
-        last = self._looked.get(key)
-        if last is not None and (last.state, last.seen) == (workload.state, seen):
+        last, now_s = self._looked.pop(key, None), time.monotonic()
+        same = last is not None and (last.state, last.seen) == (workload.state, seen)
+        if last is not None and same and now_s - last.at_s < _ASKED_AGAIN_S:
+            self._looked[key] = last
             return last.folded
         found = await self._metadata.task_list([workload.id], newest=True)
         rows: dict[str, Task] = {task.name: task for task in found.get(workload.id, ())}
@@ -95,7 +103,7 @@ class Gangs:
         if folded.stop:
             await self._stop(key, seen, rows)
         elif isinstance(folded.observation, TaskAlive | TaskPreparing):
-            self._looked[key] = _Looked(workload.state, seen, folded)
+            self._looked[key] = _Looked(now_s, workload.state, seen, folded)
         return folded
 
     async def _look(self, key: TaskKey) -> TaskObservation:
