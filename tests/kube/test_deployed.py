@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,33 @@ def test_servers__several__have_their_stores_elsewhere_and_go_one_by_one() -> No
     assert {"SEAFLOOR_STORES__METADATA", "SEAFLOOR_STORES__OBJECTS"} <= {
         one["name"] for one in container["env"]
     }
+
+
+def test_network_policy__pods_of_the_namespace_and_of_labelled_ones__are_let_in_and_no_others() -> (
+    None
+):
+    policy = of("everything", "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    (container,) = pod("everything")["spec"]["containers"]
+    (port,) = container["ports"]
+    assert rule["ports"] == [{"port": port["name"], "protocol": port["protocol"]}]
+
+    def lets_in(labels: Mapping[str, str], *, own: bool) -> bool:
+        """Whether a pod is let in whose namespace is the servers' own or has some labels."""
+        found = False
+        for peer in rule["from"]:
+            ((kind, selector),) = peer.items()
+            wanted = selector.get("matchLabels", {}).items()
+            found |= own and not wanted if kind == "podSelector" else wanted <= labels.items()
+        return found
+
+    label = {"seafloor/reaches-servers": "true"}
+    assert lets_in({}, own=True)
+    assert lets_in({"kubernetes.io/metadata.name": "ingress-nginx", **label}, own=False)
+    assert not lets_in({"kubernetes.io/metadata.name": "ingress-nginx"}, own=False)
+    assert not lets_in({"seafloor/reaches-servers": "false"}, own=False)
+    page = (ROOT / "docs/how-to/deploy-on-kubernetes.md").read_text(encoding="utf-8")
+    assert "seafloor/reaches-servers=true" in page
 
 
 def test_monitoring__what_it_reads__is_a_route_of_the_server_by_its_own_token() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 from tests.services._debian_image import IMAGE as DEBIAN
 from tests.services._podman import Podman
-from tests.services._seafloor_image import seafloor_image
+from tests.services._seafloor_image import ROOT, seafloor_image
 from tests.services._service import Missing, free_port
 
 from agent_world import AgentTask, wait_until
@@ -256,6 +258,20 @@ def test_image__of_these_sources__holds_no_traces_of_the_build_and_all_bytecode(
         "-c", _LOOK, options=("--network=none", "--entrypoint=/opt/seafloor/bin/python")
     )
     assert found.splitlines() == []
+
+
+def test_image__its_packages__are_those_of_the_lock_file(image: Image) -> None:
+    list_all = (
+        "import importlib.metadata, json; "
+        "print(json.dumps([(one.name, one.version) for one in importlib.metadata.distributions()]))"
+    )
+    python = "--entrypoint=/opt/seafloor/bin/python"
+    listed = json.loads(image.once("-c", list_all, options=("--network=none", python)))
+    found = {canonicalize_name(name): version for name, version in listed}
+    assert found.pop(canonicalize_name("seafloor"))
+    lock = (ROOT / "deploy/requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE)
+    assert found == {canonicalize_name(name): version for name, version in pins}
 
 
 def test_image__its_configuration__names_a_user_by_number_and_the_source(image: Image) -> None:
