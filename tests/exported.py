@@ -45,6 +45,11 @@ def content(folder: Path) -> dict[str, Rows]:
             "SELECT * EXCLUDE (experiment_id, updated, params, tags), "
             "list_sort(map_entries(params)), list_sort(map_entries(tags)) FROM {models}",
         ),
+        "traces": query(
+            folder,
+            "SELECT * EXCLUDE (experiment_id, tags, metadata), list_sort(map_entries(tags)), "
+            "list_sort(map_entries(metadata)) FROM {traces}",
+        ),
         "metrics": bits(
             query(folder, "SELECT run_id, key, attempt, step, epoch_ms(time), value FROM {metrics}")
         ),

@@ -25,6 +25,8 @@ def all_answers(url: str, names: set[str], *, files: bool = True) -> dict[str, A
             "tags": _pairs(found.get("tags", [])),
             "runs": dict(_runs(url, found["experiment_id"], files=files)),
             "models": dict(_models(url, found["experiment_id"], files=files)),
+            "traces": dict(_traces(url, found["experiment_id"], files=files)),
+            "links": _links(url, found["experiment_id"]),
         }
         for found in _post(url, "/experiments/search", max_results=1000, view_type="ALL")[
             "experiments"
@@ -122,6 +124,59 @@ def _models(url: str, experiment_id: str, *, files: bool) -> Iterator[tuple[str,
         token = page.get("next_page_token", "")
         if not token:
             return
+
+
+def _search_traces(url: str, experiment_id: str, wanted: str = "") -> Iterator[dict[str, Any]]:
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
+    token = ""
+    while True:
+        body = {"locations": [place], "filter": wanted, "max_results": 100}
+        more = {"page_token": token} if token else {}
+        answer = ask(url, "POST", "/api/3.0/mlflow/traces/search", body={**body, **more})
+        assert answer.status == 200, answer
+        yield from answer.json.get("traces", [])
+        token = answer.json.get("next_page_token", "")
+        if not token:
+            return
+
+
+def _traces(url: str, experiment_id: str, *, files: bool) -> Iterator[tuple[str, Any]]:
+    for info in _search_traces(url, experiment_id):
+        trace_id = info["trace_id"]
+        place = info["tags"].pop("mlflow.artifactLocation")
+        info.pop("trace_location")
+        assessments = {one["assessment_id"]: one for one in info.pop("assessments", [])}
+        spans: dict[str, Any] = {}
+        if info["tags"].get("mlflow.trace.spansLocation") == "TRACKING_STORE":
+            answer = ask(url, "GET", f"/api/3.0/mlflow/traces/get?trace_id={trace_id}")
+            assert answer.status == 200, answer
+            spans = {one["span_id"]: one for one in answer.json["trace"]["spans"]}
+        yield (
+            trace_id,
+            {
+                "info": info,
+                "assessments": assessments,
+                "spans": spans,
+                "files": dict(_files(url, place)) if files else {},
+            },
+        )
+
+
+def _links(url: str, experiment_id: str) -> dict[str, list[str]]:
+    """The traces of an experiment that are of a run of it, by run."""
+    every = ask(
+        url,
+        "POST",
+        f"{_API}/runs/search",
+        body={"experiment_ids": [experiment_id], "run_view_type": "ALL", "max_results": 1000},
+    )
+    ids = [run["info"]["run_id"] for run in every.json.get("runs", [])]
+    return {
+        run_id: sorted(
+            one["trace_id"] for one in _search_traces(url, experiment_id, f"run_id = '{run_id}'")
+        )
+        for run_id in ids
+    }
 
 
 def _files(url: str, root: str, folder: str = "") -> Iterator[tuple[str, str]]:

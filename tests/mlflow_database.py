@@ -37,6 +37,8 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Regi
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from mlflow_trace_fill import fill_traces
+
 START_MS = 1_700_000_000_000
 NAMES = ("größer", "run/with:odd chars", "a" * 200, "plain", "  spaces  ")
 ODD = (math.nan, math.inf, -math.inf, 0.1 + 0.2, -0.0, 5e-324, 1e308)
@@ -50,14 +52,16 @@ def fill(store: Any, folder: Path, runs: int) -> list[str]:
         )
         for at, name in enumerate(("vision", "größe / λ", "gone", "gone with runs"))
     ]
-    for at in range(runs):
-        _run(store, folder, experiments[at % len(experiments)], at, seeded)
+    made = [
+        _run(store, folder, experiments[at % len(experiments)], at, seeded) for at in range(runs)
+    ]
+    fill_traces(store, folder, experiments, made)
     store.delete_experiment(experiments[3])
     store.delete_experiment(experiments[4])
     return experiments
 
 
-def _run(store: Any, folder: Path, experiment: str, at: int, seeded: random.Random) -> None:
+def _run(store: Any, folder: Path, experiment: str, at: int, seeded: random.Random) -> str:
     started = START_MS + at * 1000
     tags = [RunTag("mlflow.source.name", "train.py"), RunTag("note", "東京 " * (at % 7))]
     name = NAMES[at % len(NAMES)]
@@ -81,6 +85,7 @@ def _run(store: Any, folder: Path, experiment: str, at: int, seeded: random.Rand
     if at % 4 == 0:
         _files(folder, run.info.artifact_uri, at)
     _end(store, run_id, at, started)
+    return run_id
 
 
 def _model(store: Any, folder: Path, experiment: str, run_id: str, at: int) -> None:

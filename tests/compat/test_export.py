@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +36,8 @@ from seafloor.domain.media import Blob, Image, MediaRecord, Text
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.models import DatasetInput
 from seafloor.domain.names import check_name
+from seafloor.domain.span_documents import pair as attribute
+from seafloor.domain.traces import Assessment, AssessmentKind, Trace, TraceState
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.exporter import ExportOptions, export
 from seafloor.sdk.imports.fitting import is_key
@@ -44,6 +48,7 @@ from seafloor.wire.experiments import ExperimentCreate
 from seafloor.wire.metric_batches import BatchIn
 from seafloor.wire.models import LoggedModelPut, ModelUse, RunInputs
 from seafloor.wire.runs import RunCreate, RunUpdate
+from seafloor.wire.traces import TracePut
 
 T0_NS = 1_700_000_000_123_456_789
 EVENTS = event_file([(0, "scalar", 0.5), (1, "scalar", math.nan)])
@@ -168,11 +173,67 @@ def filled(client: Client, project: str, experiment: str, run: dict[str, Any]) -
     client.models.put(model_id, model)
     dataset = DatasetInput("digits", "abc", "local", "{}", None, "{}", {"mlflow.data.context": "t"})
     client.models.add_inputs(run_id, RunInputs((dataset,), (), (ModelUse(model_id, 3),)))
+    traced(client, experiment_id, run_id, run)
     if run["state"]:
         client.runs.update(run_id, RunUpdate(state=run["state"], ended_ns=T0_NS + 10**9))
     if run["deleted"]:
         client.runs.delete(run_id)
     return run_id
+
+
+def traced(client: Client, experiment_id: int, run_id: str, run: dict[str, Any]) -> None:
+    """A trace with spans, assessments, a file, and a link to a run."""
+    trace_id = f"tr-{uuid.uuid4().hex}"
+    documents = [
+        msgspec.json.encode(
+            {
+                "span_id": base64.b64encode(bytes([0] * 7 + [number])).decode(),
+                "name": run["name"],
+                "start_time_unix_nano": T0_NS + number,
+                "attributes": [
+                    attribute("mlflow.spanType", "LLM"),
+                    *(attribute(key, [value, 1, None]) for key, value in run["params"].items()),
+                ],
+            }
+            | ({} if number == 1 else {"parent_span_id": "AAAAAAAAAAE=", "status": {"message": ""}})
+        )
+        for number in (1, 2)
+    ]
+    client.traces.add_spans(trace_id, documents, experiment_id=experiment_id)
+    said = Assessment(
+        id="a-1",
+        trace_id=trace_id,
+        name=run["name"],
+        kind=AssessmentKind.EXPECTATION,
+        value={"text": run["text"], "n": [1, None, 0.5]},
+        source_type="HUMAN",
+        metadata=run["params"],
+        valid=False,
+        created_ms=1,
+        updated_ms=2,
+    )
+    more = {
+        "id": "a-0",
+        "kind": AssessmentKind.FEEDBACK,
+        "value": None,
+        "error": {"error_code": "E"},
+    }
+    trace = Trace(
+        id=trace_id,
+        experiment_id=experiment_id,
+        time_ms=T0_NS // 10**6,
+        state=TraceState.IN_PROGRESS,
+        request_preview=run["text"],
+        response_preview="",
+        tags=run["tags"],
+        metadata={"m": run["text"]},
+        assessments=(said, msgspec.structs.replace(said, **more)),
+    )
+    client.traces.put(TracePut(trace, (run_id,)))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(run["file"])
+        file.flush()
+        client.traces.put_file(trace_id, "attachments/größe.bin", Path(file.name))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -233,6 +294,7 @@ def test_export__of_any_content_brought_to_another_server__is_the_same_there(
         again = brought(there, first)
         running = sum(run["state"] is None and not run["deleted"] for run in runs)
         assert again.runs == running
+        assert (again.traces, again.traces_known) == (0, len(runs) + 1)
 
 
 def test_export__of_a_whole_installation__comes_back_with_what_has_no_place_as_files(

@@ -11,7 +11,10 @@ import pytest
 
 from import_world import files_of, import_command, imported, points_of, runs_of
 from live_server import LiveServer, wait_for
+from mlflow_sqlite_traces import RUN_ID, START_MS, span_content, trace_id_of, write_traces
 from seafloor.sdk.client import Client
+from seafloor.sdk.imports.mlflow.traces import document_of
+from seafloor.wire.traces import TraceView
 from wandb_file import T0_S, history_record, write_run
 
 RUNS = 30
@@ -67,3 +70,55 @@ def test_import__killed_at_random_moments__brings_each_run_and_point_once(
         words = [record.content for record in client.media.iterate(run.id, "words")]
         assert [getattr(one, "text", None) for one in words] == [f"step {s}" for s in range(STEPS)]
         assert files_of(client, run, tmp_path) == {"model.bin": b"%d" % number * 1000}
+
+
+TRACES = 40
+SPANS = 5
+
+
+def test_import_of_traces__killed_at_random_moments__brings_each_whole(
+    server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    write_traces(tmp_path, traces=TRACES, spans=SPANS)
+    what = ("mlflow", f"sqlite:///{tmp_path}/mlflow.db", "--artifacts", str(tmp_path / "artifacts"))
+    environment = {**server.environment, "SEAFLOOR_HOME": str(tmp_path / "home")}
+
+    def there() -> list[TraceView]:
+        found = [one.id for one in client.experiments.list().items if one.name == "traced"]
+        return [view for one in found for view in client.traces.iterate(one)]
+
+    for _ in range(KILLS):
+        wanted = len(there()) + chance.randint(1, TRACES // KILLS - 2)
+        with (tmp_path / "import.log").open("wb") as log:
+            process = subprocess.Popen(
+                import_command(server, *what), env=environment, stdout=log, stderr=log
+            )
+        try:
+            wait_for(lambda w=wanted: len(there()) >= w, what="some traces")
+        finally:
+            process.kill()
+        assert process.wait() == -9
+    report = imported(server, *what)
+    assert report["failures"] == []
+    assert report["traces"] + report["traces_known"] == TRACES
+    assert 0 < report["traces"] < TRACES
+    views = {view.trace.id: view for view in there()}
+    assert sorted(views) == [trace_id_of(number) for number in range(TRACES)]
+    for number in range(TRACES):
+        view = views[trace_id_of(number)]
+        assert (view.spans, view.runs) == (SPANS, (RUN_ID,))
+        assert (view.trace.time_ms, view.trace.duration_ms) == (START_MS + number, number)
+        assert view.trace.metadata == {"m": "ü"}
+        assert view.trace.tags["number"] == str(number)
+        (said,) = view.trace.assessments
+        assert (said.id, said.value, said.rationale) == (f"a-{number}", {"a": [1, None]}, "weil")
+        documents = sorted(client.traces.spans(view.trace.id))
+        wanted_documents = [document_of(span_content(number, span)) for span in range(SPANS)]
+        assert documents == sorted(wanted_documents)
+        files = dict(client.traces.files(view.trace.id))
+        assert files == ({"attachments/a.bin": number} if number % 3 == 0 else {})
+    again = imported(server, *what)
+    assert (again["traces"], again["traces_known"], again["spans"]) == (0, TRACES, 0)

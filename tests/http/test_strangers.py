@@ -230,6 +230,15 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", f"{RUNS}/inputs"): Asked(OWN, body={}),
     ("GET", f"{RUNS}/logged-models"): Asked(READS),
     ("GET", "/api/v1/logged-models/{model_id}"): Asked(READS),
+    ("GET", "/api/v1/traces"): Asked(READS, query="?experiment_id=0"),
+    ("GET", "/api/v1/traces/{trace_id}"): Asked(READS),
+    ("PUT", "/api/v1/traces/{trace_id}"): Asked(
+        ADMINISTRATES, body={"trace": {"id": "tr-1", "experiment_id": 0, "time_ms": 1}}
+    ),
+    ("GET", "/api/v1/traces/{trace_id}/spans"): Asked(READS),
+    ("POST", "/api/v1/traces/{trace_id}/spans"): Asked(
+        ADMINISTRATES, query="?experiment_id=0", body=b"{}"
+    ),
     ("PUT", "/api/v1/logged-models/{model_id}"): Asked(
         ADMINISTRATES, body={"experiment_id": 0, "name": "m", "created_ns": 1}
     ),

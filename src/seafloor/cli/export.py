@@ -65,7 +65,8 @@ def export(
         return OK
     click.echo(
         f"{done.runs:,} runs of {done.experiments:,} experiments, {done.points:,} points, "
-        f"{done.media:,} media, {done.models:,} models, {done.files:,} files "
+        f"{done.media:,} media, {done.models:,} models, {done.traces:,} traces, "
+        f"{done.files:,} files "
         f"({shown_size(done.file_bytes)}): {folder}"
     )
     for name in done.vanished:

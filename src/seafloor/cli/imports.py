@@ -300,11 +300,14 @@ def _print(report: Report, path: Path) -> None:
     click.echo(
         f"{report.runs:,} runs of {report.experiments:,} experiments, {report.points:,} points, "
         f"{report.media:,} media, {report.params:,} params, {report.tags:,} tags, "
-        f"{report.datasets:,} datasets, {report.models:,} models, {report.files:,} files "
+        f"{report.datasets:,} datasets, {report.models:,} models, {report.traces:,} traces, "
+        f"{report.spans:,} spans, {report.assessments:,} assessments, {report.files:,} files "
         f"({shown_size(report.file_bytes)})"
     )
     if report.runs_known:
         click.echo(f"{report.runs_known:,} runs were here already")
+    if report.traces_known:
+        click.echo(f"{report.traces_known:,} traces were here already")
     if report.left_out:
         click.echo("had no place here, or not as it was:")
         for one in report.left_out:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.search import Operator
 
 NAME_TAG = "mlflow.traceName"
@@ -32,6 +32,15 @@ SUMS: dict[str, tuple[str, ...]] = {
     COST_KEY: ("input_cost", "output_cost", "total_cost"),
 }
 """What is added up over a trace, by the metadata key of the sum, with what each sum has."""
+
+LABEL_KEY_CHARS_MAX = 250
+LABEL_CHARS_MAX = 8_000
+PREVIEW_CHARS_MAX = 10_000
+ID_CHARS_MAX = 50
+ASSESSMENTS_MAX = 1_000
+ASSESSMENT_CHARS_MAX = 65_535
+TIME_MS_MAX = 253_402_300_799_999
+"""The last millisecond of the year 9999, which is the last that protobuf's times have."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,49}\Z")
 
@@ -247,6 +256,73 @@ def check_id(text: str, *, field: str = "trace_id") -> str:
             field=field,
         )
     return text
+
+
+def check_trace(trace: Trace) -> None:
+    """Refuse what cannot be kept as it is.
+
+    Raises:
+        InvalidValue, LimitExceeded: an id is none, a time is out of bounds, a text is too long or
+            has a character that no database keeps.
+    """
+    check_id(trace.id, field="trace.id")
+    _check_times(trace.time_ms, trace.duration_ms or 0)
+    _check_texts(ID_CHARS_MAX, client_request_id=trace.client_request_id)
+    _check_texts(
+        PREVIEW_CHARS_MAX,
+        request_preview=trace.request_preview,
+        response_preview=trace.response_preview,
+    )
+    _check_labels(trace.tags, "tags")
+    _check_labels(trace.metadata, "metadata")
+    if len(trace.assessments) > ASSESSMENTS_MAX:
+        raise LimitExceeded(
+            f"A trace has at most {ASSESSMENTS_MAX} assessments.", field="assessments"
+        )
+    for one in trace.assessments:
+        _check_assessment(one, trace.id)
+
+
+def _check_assessment(found: Assessment, trace_id: str) -> None:
+    check_id(found.id, field="assessments.id")
+    if found.trace_id != trace_id:
+        raise InvalidValue("An assessment is of another trace.", field="assessments.trace_id")
+    _check_times(found.created_ms, found.updated_ms)
+    _check_texts(LABEL_KEY_CHARS_MAX, name=found.name, source_id=found.source_id)
+    _check_texts(
+        ID_CHARS_MAX,
+        source_type=found.source_type,
+        span_id=found.span_id,
+        overrides=found.overrides,
+    )
+    _check_texts(
+        ASSESSMENT_CHARS_MAX,
+        rationale=found.rationale,
+        value=msgspec.json.encode(found.value).decode(),
+        error=msgspec.json.encode(found.error).decode(),
+    )
+    _check_labels(found.metadata, "assessments.metadata")
+
+
+def _check_times(*times_ms: int) -> None:
+    if not all(0 <= time_ms <= TIME_MS_MAX for time_ms in times_ms):
+        raise InvalidValue("A trace's times are milliseconds, from 1970 to the year 9999.")
+
+
+def _check_labels(labels: Mapping[str, str], name: str) -> None:
+    for key, value in labels.items():
+        if not key:
+            raise InvalidValue(f"A key of {name} is empty.", field=name)
+        _check_texts(LABEL_KEY_CHARS_MAX, **{f"{name} key": key})
+        _check_texts(LABEL_CHARS_MAX, **{f"{name}.{key[:40]}": value})
+
+
+def _check_texts(chars_max: int, **texts: str | None) -> None:
+    for name, text in texts.items():
+        if text is not None and len(text) > chars_max:
+            raise LimitExceeded(f"{name} has at most {chars_max} characters.", field=name)
+        if text is not None and "\0" in text:
+            raise InvalidValue(f"{name} has a character that cannot be kept (NUL).", field=name)
 
 
 def told(known: Trace | None, news: Trace) -> Trace:

@@ -36,6 +36,7 @@ from seafloor.http.routes import (
     server,
     snapshots,
     tasks,
+    traces,
     volumes,
 )
 from seafloor.http.state import application_of
@@ -112,6 +113,7 @@ def create_framework(application: Application) -> Litestar:
             *tasks.ROUTES,
             *artifacts.ROUTES,
             *models.ROUTES,
+            *traces.ROUTES,
             *experiments.ROUTES,
             *environments.ROUTES,
             *snapshots.ROUTES,

@@ -23,6 +23,7 @@ from seafloor.sdk.models import Models
 from seafloor.sdk.runs import Runs
 from seafloor.sdk.settings import read_settings
 from seafloor.sdk.snapshots import Snapshots
+from seafloor.sdk.traces import Traces
 from seafloor.sdk.transport import Request, Transport, TransportOptions
 from seafloor.sdk.volumes import Volumes
 from seafloor.wire.server import Health, Plan, PlanCreate, ServerInfo
@@ -109,6 +110,11 @@ class Client:
     def models(self) -> Models:
         """What runs used and produced."""
         return Models(self._transport)
+
+    @cached_property
+    def traces(self) -> Traces:
+        """What models and agents did."""
+        return Traces(self._transport)
 
     @cached_property
     def environments(self) -> Environments:

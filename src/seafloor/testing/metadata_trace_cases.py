@@ -73,6 +73,41 @@ class TraceCases(MetadataStoreCases):
         assert await store.trace_list([told.id]) == (made,)
         assert await store.span_ids(told.id) == ()
 
+    async def test_trace_put__again_and_again__is_exactly_what_is_said(
+        self, store: MetadataStore
+    ) -> None:
+        for number in (1, 2):
+            await create(store, run(number))
+        await store.spans_add([spans(1, span(1), span(2), tags={"a": "1"})])
+        first = trace(tags={"a": UNICODE}, metadata={"m": ""}, assessments=(assessment(1),))
+        await store.trace_put(first, [run_id(2), run_id(1), run_id(2)])
+        assert await store.trace_list([first.id]) == (first,)
+        assert await store.trace_runs([first.id, "tr-none"]) == {first.id: (run_id(1), run_id(2))}
+        assert await store.span_counts([first.id, "tr-none"]) == {first.id: 2}
+        assert (await found(store)) == [1]
+        second = trace(state=TraceState.ERROR, duration_ms=None, assessments=(assessment(2),))
+        for _ in range(2):
+            await store.trace_put(second, [])
+            assert await store.trace_list([first.id]) == (second,)
+            assert await store.trace_runs([first.id]) == {}
+        assert await store.span_ids(first.id) == (span(1).id, span(2).id)
+
+    async def test_trace_put__where_it_cannot_be__writes_nothing(
+        self, store: MetadataStore
+    ) -> None:
+        other = await store.experiment_create(experiment())
+        await store.trace_put(trace(), [])
+        with pytest.raises(Conflict, match="is in experiment 0"):
+            await store.trace_put(trace(experiment_id=other.id), [])
+        with pytest.raises(NotFound):
+            await store.trace_put(trace(tags={"a": "b"}), [run_id(9)])
+        with pytest.raises(NotFound):
+            await store.trace_put(trace(2, experiment_id=404), [])
+        await store.experiment_set_deleted(other.id, deleted_ns=T0_NS)
+        with pytest.raises(Conflict):
+            await store.trace_put(trace(3, experiment_id=other.id), [])
+        assert await store.trace_list([trace(n).id for n in (1, 2, 3)]) == (trace(),)
+
     async def test_trace_tell__again__says_the_last_and_keeps_what_is_not_said(
         self, store: MetadataStore
     ) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -22,11 +21,17 @@ from opentelemetry.proto.trace.v1 import trace_pb2 as proto
 from seafloor.domain.bounds import INT64_MAX
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.names import KEY_CHARS_MAX, check_key
+from seafloor.domain.span_documents import (
+    SPAN_BYTES_MAX,
+    SUM_ATTRIBUTES,
+    TYPE_ATTRIBUTE,
+    kept,
+    number_json,
+    numbers_in,
+)
 from seafloor.domain.traces import (
-    COST_KEY,
     NAME_TAG,
     SESSION_KEY,
-    TOKENS_KEY,
     USER_KEY,
     Span,
     SpanBatch,
@@ -36,14 +41,11 @@ from seafloor.http.mlflow.previews import preview
 Json = dict[str, Any]
 
 SPANS_MAX = 10_000
-SPAN_BYTES_MAX = 8 * 1024 * 1024
 TAG_CHARS_MAX = 8_000
 LABEL_CHARS_MAX = 250
 
 _TRACE_ID = "mlflow.traceRequestId"
-_TYPE = "mlflow.spanType"
 _INPUTS, _OUTPUTS = "mlflow.spanInputs", "mlflow.spanOutputs"
-_SUMS = {"mlflow.chat.tokenUsage": TOKENS_KEY, "mlflow.llm.cost": COST_KEY}
 _TAG_PREFIX = "mlflow.traceTag."
 _SESSIONS = ("session.id", "gen_ai.conversation.id")
 _USER = "user.id"
@@ -155,7 +157,7 @@ class _Gathered:
 
 def _span(found: proto.Span, attributes: Mapping[str, Any], trace_id: str) -> Span:
     parent = found.parent_span_id
-    span_type = attributes.get(_TYPE)
+    span_type = attributes.get(TYPE_ATTRIBUTE)
     document = msgspec.json.encode(_span_json(found, trace_id))
     if len(document) > SPAN_BYTES_MAX:
         raise LimitExceeded(
@@ -165,16 +167,16 @@ def _span(found: proto.Span, attributes: Mapping[str, Any], trace_id: str) -> Sp
     return Span(
         id=_id(found.span_id, size=8, name="span_id"),
         parent_id=_id(parent, size=8, name="parent_span_id") if parent else None,
-        name=_kept(found.name),
-        type=_kept(span_type) if isinstance(span_type, str) else "",
+        name=kept(found.name),
+        type=kept(span_type) if isinstance(span_type, str) else "",
         status=_STATUSES.get(found.status.code, "UNSET"),
         start_ns=_time_ns(found.start_time_unix_nano),
         end_ns=_time_ns(found.end_time_unix_nano) or None,
         document=document,
         sums={
             key: numbers
-            for name, key in _SUMS.items()
-            if (numbers := _numbers(attributes.get(name)))
+            for name, key in SUM_ATTRIBUTES.items()
+            if (numbers := numbers_in(attributes.get(name)))
         },
     )
 
@@ -196,30 +198,6 @@ def _time_ns(value: int) -> int:
     return value
 
 
-def _kept(text: str) -> str:
-    """A text as every database keeps it; the document has it as it was."""
-    return text.replace("\0", "\ufffd")
-
-
-def _numbers(value: Any) -> dict[str, float]:
-    """The numbers of an object, or of a text that holds one."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
-    if not isinstance(value, dict):
-        return {}
-    return {
-        str(key): number
-        for key, number in cast(dict[Any, Any], value).items()
-        if isinstance(number, int | float)
-        and not isinstance(number, bool)
-        and math.isfinite(number)
-        and abs(number) <= INT64_MAX
-    }
-
-
 def _resource_tags(resource: Resource) -> dict[str, str]:
     """What a resource says of itself, as far as it can be a tag."""
     made: dict[str, str] = {}
@@ -227,7 +205,7 @@ def _resource_tags(resource: Resource) -> dict[str, str]:
         value = _plain(one.value)
         text = value if isinstance(value, str) else json.dumps(value)
         if not one.key.startswith(_NOT_TAGS) and _is_key(one.key):
-            made[one.key] = _kept(text)[:TAG_CHARS_MAX]
+            made[one.key] = kept(text)[:TAG_CHARS_MAX]
     return made
 
 
@@ -238,7 +216,7 @@ def _own_tags(attributes: Mapping[str, Any]) -> dict[str, str]:
         for key, value in attributes.items()
         if key.startswith(_TAG_PREFIX)
     }
-    return {key: _kept(text)[:TAG_CHARS_MAX] for key, text in found.items() if _is_key(key)}
+    return {key: kept(text)[:TAG_CHARS_MAX] for key, text in found.items() if _is_key(key)}
 
 
 def _is_key(key: str) -> bool:
@@ -326,14 +304,8 @@ def _value_json(value: AnyValue) -> Json:
     if kind == "bytes_value":
         return {kind: _base64(value.bytes_value)}
     if kind == "double_value":
-        return {kind: _double_json(value.double_value)}
+        return {kind: number_json(value.double_value)}
     return {kind: getattr(value, kind)}
-
-
-def _double_json(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _base64(raw: bytes) -> str:

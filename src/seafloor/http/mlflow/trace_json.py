@@ -14,7 +14,13 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.traces import (
     ARTIFACTS_TAG,
+    ASSESSMENT_CHARS_MAX,
+    ASSESSMENTS_MAX,
+    LABEL_CHARS_MAX,
+    LABEL_KEY_CHARS_MAX,
+    PREVIEW_CHARS_MAX,
     SPANS_TAG,
+    TIME_MS_MAX,
     TOLD_KEY,
     Assessment,
     AssessmentKind,
@@ -26,14 +32,7 @@ from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import experiment_id_of
 from seafloor.http.mlflow.entities import Json, artifact_root, without_empty
 
-LABEL_KEY_CHARS_MAX = 250
-LABEL_CHARS_MAX = 8_000
-PREVIEW_CHARS_MAX = 10_000
 NAME_CHARS_MAX = 4_096
-ASSESSMENTS_MAX = 1_000
-ASSESSMENT_CHARS_MAX = 65_535
-TIME_MS_MAX = 253_402_300_799_999
-"""The last millisecond of the year 9999, which is the last that protobuf's times have."""
 
 _DURATION = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s\Z")
 _TIME = re.compile(

@@ -18,15 +18,19 @@ from seafloor.domain.code import SnapshotCode
 from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreUnavailable
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.media import MediaRecord
+from seafloor.domain.span_documents import read_span
+from seafloor.domain.traces import Trace
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.arrow import arrow
 from seafloor.sdk.exports.folder import ExportFolder, Table, opened
-from seafloor.sdk.exports.manifest import OF_A_RUN, Manifest, TableFile, schema
+from seafloor.sdk.exports.manifest import OF_A_RUN, OF_A_TRACE, Manifest, TableFile, schema
 from seafloor.sdk.logs import LogQuery
 from seafloor.sdk.runs import RunQuery
+from seafloor.sdk.traces import has_files
 from seafloor.wire.models import LoggedModelView
 from seafloor.wire.numbers import number_in
 from seafloor.wire.runs import RunView
+from seafloor.wire.traces import TraceView
 
 LAUNCHED = "launched"
 
@@ -70,6 +74,7 @@ class Exported:
     file_bytes: int = 0
     media: int = 0
     models: int = 0
+    traces: int = 0
     vanished: list[str] = field(default_factory=list[str])
 
 
@@ -179,6 +184,8 @@ class _Exporter:
                 ids.append(run.id)
         for model in self._models(experiment, ids):
             self._export_model(model)
+        for trace in self._traces(experiment, ids):
+            self._export_trace(trace)
         after = self._folder.rows()
         self._folder["experiments"].add(
             experiment.id,
@@ -201,6 +208,88 @@ class _Exporter:
                 yield self._client.models.get(model_id)
         for run_id in run_ids:
             yield from self._client.models.of_run(run_id).items
+
+    def _traces(self, experiment: Experiment, run_ids: list[str]) -> Iterator[TraceView]:
+        """All of an experiment, or those that were made in some runs or are linked to them."""
+        if not self._options.runs:
+            yield from self._client.traces.iterate(experiment.id)
+            return
+        seen: set[str] = set()
+        for run_id in run_ids:
+            for view in self._client.traces.iterate(experiment.id, run_id=run_id):
+                if view.trace.id not in seen:
+                    seen.add(view.trace.id)
+                    yield view
+
+    def _export_trace(self, view: TraceView) -> None:
+        trace = view.trace
+        before = self._folder.rows()
+        try:
+            for document in self._client.traces.spans(trace.id):
+                span = read_span(document)
+                self._folder["spans"].add(
+                    trace.id,
+                    span.id,
+                    span.parent_id,
+                    span.name,
+                    span.type,
+                    span.status,
+                    span.start_ns,
+                    span.end_ns,
+                    document.decode(),
+                )
+            for path, _ in self._trace_files(trace):
+                kept = self._kept(
+                    f"file {path} of trace {trace.id}",
+                    None,
+                    lambda target, it=path: self._client.traces.get_file(trace.id, it, target),
+                )
+                if kept is not None:
+                    sha256, size_bytes = kept
+                    self._folder["trace_files"].add(trace.id, path, size_bytes, sha256)
+        except NotFound:  # deleted meanwhile; what was read stays
+            self.done.vanished.append(f"trace {trace.id}")
+        for one in trace.assessments:
+            self._folder["assessments"].add(
+                trace.id,
+                one.id,
+                one.name,
+                str(one.kind),
+                _json(one.value),
+                None if one.error is None else _json(one.error),
+                one.source_type,
+                one.source_id,
+                one.span_id,
+                one.rationale,
+                list(one.metadata.items()),
+                one.overrides,
+                one.valid,
+                one.created_ms,
+                one.updated_ms,
+            )
+        for run_id in view.runs:
+            self._folder["trace_runs"].add(trace.id, run_id)
+        after = self._folder.rows()
+        self._folder["traces"].add(
+            trace.id,
+            trace.experiment_id,
+            trace.time_ms,
+            trace.duration_ms,
+            str(trace.state),
+            trace.client_request_id,
+            trace.request_preview,
+            trace.response_preview,
+            list(trace.tags.items()),
+            list(trace.metadata.items()),
+            *(after[table] - before[table] for table in OF_A_TRACE.values()),
+        )
+        self.done.traces += 1
+        self._told(self.done)
+
+    def _trace_files(self, trace: Trace) -> Iterable[tuple[str, int]]:
+        if not self._options.artifacts or not has_files(trace.id):
+            return ()
+        return self._client.traces.files(trace.id)
 
     def _export_run(self, run: RunView) -> None:
         before = self._folder.rows()

@@ -153,6 +153,52 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "dataset_digest": "text?",
     },
     "model_files": {"model_id": "text", "path": "text", "size_bytes": "int64", "sha256": "text"},
+    "traces": {
+        "trace_id": "text",
+        "experiment_id": "int64",
+        "time": "ms",
+        "duration_ms": "int64?",
+        "state": "text",
+        "client_request_id": "text?",
+        "request_preview": "text?",
+        "response_preview": "text?",
+        "tags": "labels",
+        "metadata": "labels",
+        "spans": "int64",
+        "assessments": "int64",
+        "runs": "int64",
+        "files": "int64",
+    },
+    "spans": {
+        "trace_id": "text",
+        "span_id": "text",
+        "parent_id": "text?",
+        "name": "text",
+        "type": "text",
+        "status": "text",
+        "start": "ns",
+        "end": "ns?",
+        "document": "text",
+    },
+    "assessments": {
+        "trace_id": "text",
+        "assessment_id": "text",
+        "name": "text",
+        "kind": "text",
+        "value": "text",
+        "error": "text?",
+        "source_type": "text",
+        "source_id": "text",
+        "span_id": "text?",
+        "rationale": "text?",
+        "metadata": "labels",
+        "overrides": "text?",
+        "valid": "bool",
+        "created": "ms",
+        "updated": "ms",
+    },
+    "trace_runs": {"trace_id": "text", "run_id": "text"},
+    "trace_files": {"trace_id": "text", "path": "text", "size_bytes": "int64", "sha256": "text"},
     "metrics": {
         "run_id": "text",
         "key": "text",
@@ -165,8 +211,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
 """Each table with its columns; ``?``: may be null.
 
 ``runs`` says of each run how many rows the tables of those names have of it; these rows stand in
-the order of the runs, which stand in the order of their experiments. ``experiments`` and
-``models`` say it likewise.
+the order of the runs, which stand in the order of their experiments. ``experiments``, ``models``
+and ``traces`` say it likewise; traces stand in the order of the experiments that they name.
 """
 
 OF_A_RUN: Final = (
@@ -181,6 +227,14 @@ OF_A_RUN: Final = (
     "log_lines",
 )
 OF_A_MODEL: Final = {"metrics": "model_metrics", "files": "model_files"}
+OF_A_TRACE: Final = {
+    "spans": "spans",
+    "assessments": "assessments",
+    "runs": "trace_runs",
+    "files": "trace_files",
+}
+ADDED: Final = frozenset({"traces", *OF_A_TRACE.values()})
+"""Tables that the first exports do not have; they hold no traces."""
 IN_PARTS: Final = frozenset({"metrics"})
 """Tables that are a folder of files, in order of their names."""
 

@@ -41,6 +41,7 @@ from seafloor.sdk.imports.records import (
     run_id_of,
 )
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.traces import TraceImporter
 from seafloor.sdk.imports.transfer import OF_ONE_OBJECT, fetched, pieces
 from seafloor.sdk.runs import RunQuery
 from seafloor.sdk.values import PARAM_CHARS_MAX, TAG_CHARS_MAX
@@ -109,6 +110,7 @@ class Importer:
         self._options = options
         self._told = told
         self._models = ModelImporter(client, source, report, files=options.files)
+        self._traces = TraceImporter(client, source, report, files=options.files)
 
     def bring_all(self) -> None:
         """Bring all that is not here yet. May be repeated; a repeat changes nothing that is whole.
@@ -121,10 +123,16 @@ class Importer:
         """
         wanted = frozenset(self._options.experiments)
         missing = set(wanted)
+        brought: list[tuple[ExperimentRecord, _Target]] = []
         for experiment in self._source.experiments():
             if not wanted or experiment.name in wanted:
                 missing.discard(experiment.name)
-                self._bring_experiment(experiment)
+                target = self._bring_experiment(experiment)
+                if target is not None:
+                    brought.append((experiment, target))
+        # A trace may be linked to a run of any experiment.
+        for experiment, target in brought:
+            self._bring_traces(experiment, target)
         if missing:
             raise SourceError(
                 f"{self._source.label} has no experiment named {', '.join(sorted(missing))}."
@@ -132,10 +140,10 @@ class Importer:
         self._source.tell_the_rest(self._report)
         self._report.whole = True
 
-    def _bring_experiment(self, experiment: ExperimentRecord) -> None:
+    def _bring_experiment(self, experiment: ExperimentRecord) -> _Target | None:
         target = self._target(experiment)
         if target is None:
-            return
+            return None
         self._report.experiments += 1
         for run in self._source.runs(experiment):
             try:
@@ -148,6 +156,18 @@ class Importer:
                 self._bring_model(model, target)
             except OF_ONE_OBJECT as error:
                 self._report.fail(f"model {model.source_id}", error.message)
+            self._told(experiment)
+        target.runs, target.removed = {}, frozenset()
+        return target
+
+    def _bring_traces(self, experiment: ExperimentRecord, target: _Target) -> None:
+        """Bring what is left of an experiment, and delete it if it is deleted."""
+        for record in self._source.traces(experiment, self._report):
+            try:
+                self._open(target)
+                self._traces.bring(record, target.experiment.id)
+            except OF_ONE_OBJECT as error:
+                self._report.fail(f"trace {record.trace.id}", error.message)
             self._told(experiment)
         if experiment.deleted and target.experiment.deleted_ns is None:
             if target.experiment.id == DEFAULT_EXPERIMENT_ID:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
+from seafloor.domain.traces import Trace
 from seafloor.sdk.client import Client
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, RunInputs
@@ -119,6 +120,23 @@ class ModelRecord:
     location: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TraceRecord:
+    """A trace, without its spans.
+
+    Args:
+        trace: Its ``experiment_id`` means nothing.
+        runs: What the source calls the runs that it is linked to.
+        spans: How many it has; None: not known before they are read.
+        location: Where the source keeps its files.
+    """
+
+    trace: Trace
+    runs: tuple[str, ...] = ()
+    spans: int | None = None
+    location: str = ""
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A file of a run or model.
@@ -213,6 +231,26 @@ class Source(Protocol):
         report: Report,  # noqa: ARG002 - none
     ) -> Iterable[FileRecord]:
         """The files of a model."""
+        return ()
+
+    def traces(
+        self,
+        experiment: ExperimentRecord,  # noqa: ARG002 - none
+        report: Report,  # noqa: ARG002 - none
+    ) -> Iterable[TraceRecord]:
+        """The traces of an experiment; asked for when all runs have been brought."""
+        return ()
+
+    def spans(self, trace: TraceRecord) -> Iterable[bytes]:  # noqa: ARG002 - none
+        """The documents of a trace's spans (``domain.span_documents``)."""
+        return ()
+
+    def trace_files(
+        self,
+        trace: TraceRecord,  # noqa: ARG002 - none
+        report: Report,  # noqa: ARG002 - none
+    ) -> Iterable[FileRecord]:
+        """The files of a trace."""
         return ()
 
     def tell_the_rest(self, report: Report) -> None:

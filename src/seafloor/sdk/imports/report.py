@@ -41,6 +41,8 @@ class Report(msgspec.Struct, kw_only=True):
         server: Whose installation this is.
         runs: How many were brought by this import.
         runs_known: How many an earlier import had brought whole; nothing of them was touched.
+        traces, traces_known: The same of traces.
+        spans, assessments: Of the traces brought.
         points, media, params, tags, datasets, models, files, file_bytes: Of the runs brought.
         left_out: What had no place.
         kept: Records without a place here, whole, by kind.
@@ -59,6 +61,10 @@ class Report(msgspec.Struct, kw_only=True):
     tags: int = 0
     datasets: int = 0
     models: int = 0
+    traces: int = 0
+    traces_known: int = 0
+    spans: int = 0
+    assessments: int = 0
     files: int = 0
     file_bytes: int = 0
     whole: bool = False

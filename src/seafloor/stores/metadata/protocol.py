@@ -583,6 +583,23 @@ class TraceRecords(Protocol):
         """Those of some traces that there are, in the order of the ids."""
         ...
 
+    async def trace_put(self, trace: Trace, runs: Sequence[WorkloadId]) -> None:
+        """Make a trace exactly what is said, its assessments and links too; its spans stay.
+
+        Raises:
+            NotFound: no such experiment or run. Nothing was written.
+            Conflict: the experiment is deleted, or the trace is in another. Nothing was written.
+        """
+        ...
+
+    async def trace_runs(self, ids: Sequence[str]) -> dict[str, tuple[WorkloadId, ...]]:
+        """Which runs traces are linked to, in order of their ids; only those that are linked."""
+        ...
+
+    async def span_counts(self, ids: Sequence[str]) -> dict[str, int]:
+        """How many spans traces have; only those that have any."""
+        ...
+
     async def trace_search(self, query: TraceQuery) -> TracePage:
         """Search. Paging is stable, as that of ``workload_search`` is.
 

@@ -7,11 +7,12 @@ import math
 
 import msgspec
 
-from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound, nearest
+from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound, nearest
 from seafloor.domain.search import Comparison, Identifier, Operator, Subject
 from seafloor.domain.traces import (
     SPAN_ATTRIBUTES,
     TRACE_ATTRIBUTES,
+    Trace,
     TraceComparison,
     TraceOrder,
     TraceQuery,
@@ -41,6 +42,14 @@ def no_assessment(trace_id: str, assessment_id: str) -> NotFound:
         f"Assessment with ID '{assessment_id}' not found for trace '{trace_id}'",
         field="assessment_id",
     )
+
+
+def check_moves(known: Trace | None, news: Trace) -> None:
+    """Refuse to put a trace into another experiment; Conflict."""
+    if known is not None and known.experiment_id != news.experiment_id:
+        raise Conflict(
+            f"The trace {news.id} is in experiment {known.experiment_id}.", field="experiment_id"
+        )
 
 
 def check_trace_query(query: TraceQuery) -> None:

@@ -13,19 +13,28 @@ from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
+from seafloor.domain.traces import ARTIFACTS_TAG
 from seafloor.sdk.imports.mlflow import words
+from seafloor.sdk.imports.mlflow.traces import (
+    ToldAssessment,
+    ToldTrace,
+    note_archived,
+    trace_of,
+)
 from seafloor.sdk.imports.records import (
     ExperimentRecord,
     FileRecord,
     ModelRecord,
     RunRecord,
     Source,
+    TraceRecord,
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
 from seafloor.wire.numbers import number_out
 
 _META: Final = "meta.yaml"
+_TRACE_INFO: Final = "trace_info.yaml"
 _NOT_RUNS: Final = frozenset({"tags", "datasets", "traces", "models"})
 _READ_OF_A_RUN: Final = frozenset(
     {_META, "metrics", "params", "tags", "artifacts", "inputs", "outputs"}
@@ -55,6 +64,7 @@ class FolderSource(Source):
         self._locations = words.Locations(root.resolve().parent, artifacts)
         self._runs: dict[str, Path] = {}
         self._models: dict[str, Path] = {}
+        self._traces: dict[str, Path] = {}
         if not any(self._experiment_folders()):
             raise SourceError(
                 f'"{root}" holds no experiment of MLflow (NUMBER/{_META}): give the mlruns folder.'
@@ -103,9 +113,6 @@ class FolderSource(Source):
                 found.append((int(meta.get("start_time") or 0), run_id, folder, meta))
             except (SourceError, KeyError, ValueError) as error:
                 self._report.fail(f"run {folder.name}", f"{_META} cannot be read: {error}")
-        if (there / "traces").is_dir():
-            traces = sum(1 for _ in _folders(there / "traces"))
-            self._report.leave_out("trace", experiment.name, count=traces)
         for _, run_id, folder, meta in sorted(found, key=lambda one: one[:2]):
             self._runs[run_id] = folder
             yield self._run(run_id, folder, meta)
@@ -217,6 +224,37 @@ class FolderSource(Source):
             model.location, owner=f"model {model.source_id}", report=report, else_=own
         )
 
+    def traces(self, experiment: ExperimentRecord, report: Report) -> Iterator[TraceRecord]:
+        """See ``Source``; a folder links none to runs beside those that they were made in."""
+        for folder in _folders(self._root / experiment.source_id / "traces"):
+            try:
+                found = msgspec.convert(self._meta(folder, _TRACE_INFO), ToldTrace)
+                told = [self._assessment(path) for path in _files(folder / "assessments")]
+                tags = self._texts(folder / "tags")
+                trace = trace_of(
+                    msgspec.structs.replace(
+                        found,
+                        tags=tags,
+                        trace_metadata=self._texts(folder / "request_metadata"),
+                        assessments=told,
+                    )
+                )
+            except (SourceError, ValueError) as error:
+                report.fail(f"trace {folder.name}", f"it cannot be read: {error}")
+                continue
+            note_archived(tags, trace.id, report)
+            self._traces = {trace.id: folder}
+            yield TraceRecord(trace=trace, spans=0, location=tags.get(ARTIFACTS_TAG, ""))
+
+    def _assessment(self, path: Path) -> ToldAssessment:
+        return msgspec.convert(self._meta(path.parent, path.name), ToldAssessment)
+
+    def trace_files(self, trace: TraceRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``; the spans are one of them."""
+        own = self._traces[trace.trace.id] / "artifacts"
+        owner = f"trace {trace.trace.id}"
+        return self._locations.files(trace.location, owner=owner, report=report, else_=own)
+
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``: the model registry."""
         for folder in _folders(self._root / "models"):
@@ -233,15 +271,15 @@ class FolderSource(Source):
             made[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8")
         return made
 
-    def _meta(self, folder: Path) -> _Meta:
+    def _meta(self, folder: Path, name: str = _META) -> _Meta:
         import yaml
 
         try:
-            text = (folder / _META).read_text(encoding="utf-8")
+            text = (folder / name).read_text(encoding="utf-8")
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
             return msgspec.convert(yaml.load(text, Loader=loader), _Meta)  # noqa: S506
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise SourceError(f'"{folder / _META}" cannot be read: {error}') from error
+            raise SourceError(f'"{folder / name}" cannot be read: {error}') from error
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -12,14 +12,23 @@ from seafloor.domain.errors import NotFound, SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
+from seafloor.domain.traces import (
+    ARTIFACTS_TAG,
+    RUN_KEY,
+    SPANS_ARE_HERE,
+    SPANS_TAG,
+    Trace,
+)
 from seafloor.sdk.imports.mlflow import words
 from seafloor.sdk.imports.mlflow.api import MlflowApi
+from seafloor.sdk.imports.mlflow.traces import SPANS_FILE, ToldTrace, note_archived, trace_of
 from seafloor.sdk.imports.records import (
     ExperimentRecord,
     FileRecord,
     ModelRecord,
     RunRecord,
     Source,
+    TraceRecord,
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.transport import quote, quote_path
@@ -27,6 +36,9 @@ from seafloor.wire.models import MlflowDataset, ModelMetricValue, ModelUse, RunI
 from seafloor.wire.numbers import WireNumber, number_in, number_out
 
 _API: Final = "/api/2.0/mlflow"
+_API_3: Final = "/api/3.0/mlflow"
+_TRACES_PER_PAGE: Final = 100
+_SIZES_KEY: Final = "mlflow.trace.sizeStats"
 _RUNS_PER_PAGE: Final = 200
 _POINTS_PER_PAGE: Final = 25_000
 
@@ -141,6 +153,23 @@ class _Models(msgspec.Struct):
     next_page_token: str = ""
 
 
+class _Sizes(msgspec.Struct):
+    num_spans: int | None = None
+
+
+class _Traces(msgspec.Struct):
+    traces: list[ToldTrace] = []
+    next_page_token: str = ""
+
+
+class _TraceData(msgspec.Struct):
+    spans: list[msgspec.Raw] = []
+
+
+class _WholeTrace(msgspec.Struct):
+    trace: _TraceData = msgspec.field(default_factory=_TraceData)
+
+
 class _File(msgspec.Struct):
     path: str
     is_dir: bool = False
@@ -205,6 +234,10 @@ class RestSource(Source):
 
     def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
         """See ``Source``; the oldest first, so that those that come meanwhile are met too."""
+        for found in self._found_runs(experiment):
+            yield self._run(self._whole(found))
+
+    def _found_runs(self, experiment: ExperimentRecord) -> Iterator[_Run]:
         token = ""
         while True:
             body = {
@@ -215,8 +248,7 @@ class RestSource(Source):
                 "page_token": token,
             }
             page = self._api.post(f"{_API}/runs/search", body, _Runs)
-            for found in page.runs:
-                yield self._run(self._whole(found))
+            yield from page.runs
             token = page.next_page_token
             if not token:
                 return
@@ -323,8 +355,89 @@ class RestSource(Source):
 
         return _walk(listing, fetch, owner=f"model {model_id}", report=report)
 
+    def traces(self, experiment: ExperimentRecord, report: Report) -> Iterator[TraceRecord]:
+        """See ``Source``; links to runs of the same experiment, for the API lists no others."""
+        links: dict[str, list[str]] | None = None
+        for found in self._traces_of(experiment):
+            if links is None:  # there are traces
+                links = self._links(experiment)
+            trace = trace_of(found)
+            note_archived(trace.tags, trace.id, report)
+            yield TraceRecord(
+                trace=trace,
+                runs=tuple(links.get(trace.id, ())),
+                spans=_spans_told(trace),
+                location=found.tags.get(ARTIFACTS_TAG, ""),
+            )
+
+    def _traces_of(self, experiment: ExperimentRecord, wanted: str = "") -> Iterator[ToldTrace]:
+        place = {"experiment_id": experiment.source_id}
+        token = ""
+        while True:
+            body: dict[str, object] = {
+                "locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": place}],
+                "max_results": _TRACES_PER_PAGE,
+                "order_by": ["timestamp_ms ASC"],
+            }
+            if wanted:
+                body["filter"] = wanted
+            if token:
+                body["page_token"] = token
+            try:
+                page = self._api.post(f"{_API_3}/traces/search", body, _Traces)
+            except NotFound:
+                return  # MLflow 2 has no such route
+            yield from page.traces
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _links(self, experiment: ExperimentRecord) -> dict[str, list[str]]:
+        """Runs by the traces that are linked to them, without those in which they were made."""
+        made: dict[str, list[str]] = {}
+        for run in self._found_runs(experiment):
+            run_id = run.info.run_id or run.info.run_uuid
+            for trace in self._traces_of(experiment, f"run_id = '{run_id}'"):
+                if trace.trace_metadata.get(RUN_KEY) != run_id:
+                    made.setdefault(trace.trace_id, []).append(run_id)
+        return made
+
+    def spans(self, trace: TraceRecord) -> Iterator[bytes]:
+        """See ``Source``; () where they are among the files."""
+        if trace.trace.tags.get(SPANS_TAG) != SPANS_ARE_HERE:
+            return
+        query = {"trace_id": trace.trace.id, "allow_partial": "true"}
+        found = self._api.get(f"{_API_3}/traces/get", query, _WholeTrace)
+        yield from map(bytes, found.trace.spans)
+
+    def trace_files(self, trace: TraceRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``; behind another store than the server's only the spans can be had."""
+        proxied = _proxied(trace.location)
+        trace_id = trace.trace.id
+        if proxied is None:
+            if trace.trace.tags.get(SPANS_TAG) != SPANS_ARE_HERE:
+                query = [("request_id", trace_id)]
+                route = "/ajax-api/2.0/mlflow/get-trace-artifact"
+                yield FileRecord(
+                    SPANS_FILE, None, lambda target: self._api.download(route, query, target)
+                )
+            return
+        folder = words.artifact_path(trace.location)
+
+        def listing(below: str) -> _Files:
+            path = f"{folder}/{below}".rstrip("/")
+            found = self._api.get("/api/2.0/mlflow-artifacts/artifacts", {"path": path}, _Files)
+            for file in found.files:
+                file.path = str(PurePosixPath(below, file.path))
+            return found
+
+        def fetch(path: str, target: Path) -> Path:
+            return self._api.download(f"{proxied}/{quote_path(path)}", [], target)
+
+        yield from _walk(listing, fetch, owner=f"trace {trace_id}", report=report)
+
     def tell_the_rest(self, report: Report) -> None:
-        """See ``Source``: the model registry. Traces and what else the API has is not asked for."""
+        """See ``Source``: the model registry. What else the API has is not asked for."""
         for kind, what in (
             ("registered-models", "registered model: there is no registry here yet"),
             (
@@ -395,6 +508,15 @@ def _model(found: _Model) -> ModelRecord:
         ),
         location=info.artifact_uri,
     )
+
+
+def _spans_told(trace: Trace) -> int | None:
+    """How many spans a client said that a trace has."""
+    try:
+        told = msgspec.json.decode(trace.metadata.get(_SIZES_KEY, "{}"), type=_Sizes)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return told.num_spans
 
 
 def _proxied(uri: str) -> str | None:

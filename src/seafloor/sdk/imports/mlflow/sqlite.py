@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import urllib.parse
@@ -14,13 +15,32 @@ from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
+from seafloor.domain.traces import (
+    ARTIFACTS_TAG,
+    COST_KEY,
+    NAME_TAG,
+    SESSION_KEY,
+    TOKENS_KEY,
+    Assessment,
+    AssessmentKind,
+    Trace,
+)
 from seafloor.sdk.imports.mlflow import words
+from seafloor.sdk.imports.mlflow.traces import (
+    ASSESSMENT_RUN,
+    document_of,
+    error_of,
+    note_archived,
+    state_of,
+    without_place,
+)
 from seafloor.sdk.imports.records import (
     ExperimentRecord,
     FileRecord,
     ModelRecord,
     RunRecord,
     Source,
+    TraceRecord,
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
@@ -42,10 +62,31 @@ _READ: Final = frozenset(
     {
         *_NEEDED,
         *("experiment_tags", "datasets", "inputs", "input_tags"),
+        *("trace_info", "trace_tags", "trace_request_metadata", "spans", "assessments"),
         *("logged_models", "logged_model_params", "logged_model_tags", "logged_model_metrics"),
     }
 )
-_NOTHING_OF_ITS_OWN: Final = frozenset({"alembic_version", "latest_metrics", "workspaces"})
+_NOTHING_OF_ITS_OWN: Final = frozenset(
+    {
+        *("alembic_version", "latest_metrics", "workspaces"),
+        # What MLflow adds up over traces and spans.
+        *("trace_metrics", "span_metrics", "sql_trace_metric_daily_rollups"),
+        *("sql_span_cost_daily_rollups", "sql_assessment_daily_rollups"),
+        "sql_trace_rollup_rebuild_queue",
+    }
+)
+_PROMOTED: Final = {
+    TOKENS_KEY: (
+        *("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens"),
+        *("cache_creation_input_tokens", "cache_creation_input_tokens_above_1hr"),
+    ),
+    COST_KEY: ("input_cost", "output_cost", "total_cost"),
+}
+"""Metadata of traces that later versions keep as columns."""
+_REST: Final = {
+    "entity_associations": "WHERE NOT (source_type = 'trace' AND destination_type = 'run')"
+}
+"""What of a table is not read."""
 _KEPT: Final = {
     "registered_models": "registered model: there is no registry here yet",
     "registered_model_tags": "tag of a registered model: there is no registry here yet",
@@ -293,12 +334,116 @@ class SqliteSource(Source):
             model.location, owner=f"model {model.source_id}", report=report
         )
 
+    def traces(self, experiment: ExperimentRecord, report: Report) -> Iterator[TraceRecord]:
+        """See ``Source``; the oldest first."""
+        rows = self._rows_if(
+            "trace_info",
+            "SELECT * FROM trace_info WHERE experiment_id = ? ORDER BY timestamp_ms, request_id",
+            int(experiment.source_id),
+        )
+        for row in rows:
+            trace_id = str(row["request_id"])
+            tags = self._trace_labels("trace_tags", trace_id)
+            if row.get("trace_name") is not None:
+                tags[NAME_TAG] = row["trace_name"]
+            note_archived(tags, trace_id, report)
+            spans = self._rows_if(
+                "spans", "SELECT count(*) AS count FROM spans WHERE trace_id = ?", trace_id
+            )
+            yield TraceRecord(
+                trace=Trace(
+                    id=trace_id,
+                    experiment_id=0,
+                    time_ms=row["timestamp_ms"],
+                    duration_ms=row["execution_time_ms"],
+                    state=state_of(row["status"]),
+                    client_request_id=row.get("client_request_id"),
+                    request_preview=row.get("request_preview"),
+                    response_preview=row.get("response_preview"),
+                    tags=without_place(tags),
+                    metadata=self._trace_metadata(row),
+                    assessments=tuple(self._assessments(trace_id, report)),
+                ),
+                runs=tuple(self._linked_runs(trace_id)),
+                spans=sum(one["count"] for one in spans),
+                location=tags.get(ARTIFACTS_TAG, ""),
+            )
+
+    def _trace_labels(self, table: str, trace_id: str) -> dict[str, str]:
+        rows = self._rows_if(
+            table,
+            f"SELECT key, value FROM {table} WHERE request_id = ?",  # noqa: S608 - our names
+            trace_id,
+        )
+        return {row["key"]: row["value"] or "" for row in rows}
+
+    def _trace_metadata(self, row: _Row) -> dict[str, str]:
+        found = self._trace_labels("trace_request_metadata", row["request_id"])
+        if row.get("session_id") is not None:
+            found[SESSION_KEY] = row["session_id"]
+        for key, columns in _PROMOTED.items():
+            told = {name: row[name] for name in columns if row.get(name) is not None}
+            if told:
+                found[key] = json.dumps(told)
+        return found
+
+    def _assessments(self, trace_id: str, report: Report) -> Iterator[Assessment]:
+        rows = self._rows_if(
+            "assessments",
+            "SELECT * FROM assessments WHERE trace_id = ? "
+            "ORDER BY created_timestamp, assessment_id",
+            trace_id,
+        )
+        for row in rows:
+            if row.get("run_id"):
+                report.leave_out(ASSESSMENT_RUN, f"{trace_id}: {row['assessment_id']}")
+            error, metadata = row["error"], row["assessment_metadata"]
+            yield Assessment(
+                id=row["assessment_id"],
+                trace_id=trace_id,
+                name=row["name"],
+                kind=AssessmentKind(row["assessment_type"]),
+                value=json.loads(row["value"]),
+                error=error_of(json.loads(error)) if error else None,
+                source_type=row["source_type"],
+                source_id=row["source_id"] or "",
+                span_id=row["span_id"],
+                rationale=row["rationale"],
+                metadata=json.loads(metadata) if metadata else {},
+                overrides=row["overrides"],
+                valid=bool(row["valid"]),
+                created_ms=row["created_timestamp"],
+                updated_ms=row["last_updated_timestamp"],
+            )
+
+    def _linked_runs(self, trace_id: str) -> list[str]:
+        rows = self._rows_if(
+            "entity_associations",
+            "SELECT destination_id FROM entity_associations WHERE source_type = 'trace' "
+            "AND source_id = ? AND destination_type = 'run'",
+            trace_id,
+        )
+        return [row["destination_id"] for row in rows]
+
+    def spans(self, trace: TraceRecord) -> Iterator[bytes]:
+        """See ``Source``."""
+        rows = self._rows_if(
+            "spans", "SELECT content FROM spans WHERE trace_id = ?", trace.trace.id
+        )
+        return (document_of(row["content"]) for row in rows if row["content"])
+
+    def trace_files(self, trace: TraceRecord, report: Report) -> Iterator[FileRecord]:
+        """See ``Source``."""
+        owner = f"trace {trace.trace.id}"
+        return self._locations.files(trace.location, owner=owner, report=report)
+
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``: every table that has rows and is not read."""
         for table in sorted(self._tables.keys() - _READ - _NOTHING_OF_ITS_OWN):
             if table in _KEPT:
                 report.keep(_KEPT[table], table, list(self._rows(f'SELECT * FROM "{table}"')))  # noqa: S608
                 continue
-            (found,) = self._rows(f'SELECT count(*) AS count FROM "{table}"')  # noqa: S608
+            rest = _REST.get(table, "")
+            (found,) = self._rows(f'SELECT count(*) AS count FROM "{table}" {rest}')  # noqa: S608
             if found["count"]:
                 report.leave_out(f"row of MLflow's table {table}", "", count=found["count"])

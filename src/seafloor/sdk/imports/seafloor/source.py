@@ -18,14 +18,17 @@ from seafloor.domain.errors import SourceError
 from seafloor.domain.media import Blob, Content, MediaRecord
 from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, Point
 from seafloor.domain.models import DatasetInput
+from seafloor.domain.traces import Assessment, AssessmentKind, Trace, TraceState
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.arrow import arrow
 from seafloor.sdk.exports.exporter import LAUNCHED
 from seafloor.sdk.exports.folder import digest_of
 from seafloor.sdk.exports.manifest import (
+    ADDED,
     IN_PARTS,
     OF_A_MODEL,
     OF_A_RUN,
+    OF_A_TRACE,
     TABLES,
     Manifest,
     blob_path,
@@ -38,6 +41,7 @@ from seafloor.sdk.imports.records import (
     RunRecord,
     RunState,
     Source,
+    TraceRecord,
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.seafloor.rows import Row, TableRows
@@ -63,11 +67,12 @@ Places = dict[str, tuple[int, int]]
 
 @dataclass
 class _Begin:
-    """Where an experiment begins in every table, and how many runs and models it has."""
+    """Where an experiment begins in every table, and how many runs, models and traces it has."""
 
     row: Row
     at: dict[str, int]
     left_out: dict[str, int] = field(default_factory=dict[str, int])
+    traces: int = 0
 
 
 class ExportSource(Source):
@@ -92,12 +97,16 @@ class ExportSource(Source):
         _check_files(folder, self._manifest)
         self._tables = {name: self._table(name) for name in TABLES}
         self._begins = self._find_begins()
+        self._find_traces()
         self._run: tuple[str, str, Places] = ("", "", {})
         self._model: tuple[str, Places] = ("", {})
+        self._trace: Places = {}
         self._tracked_events = 0
 
     def _table(self, name: str) -> TableRows:
         paths = [f"{name}.parquet"]
+        if name in ADDED and paths[0] not in self._manifest.files:
+            return TableRows(name, [])
         if name in IN_PARTS:
             paths = sorted(path for path in self._manifest.files if path.startswith(f"{name}/"))
         table = TableRows(name, [self._folder / path for path in paths])
@@ -122,6 +131,21 @@ class ExportSource(Source):
             at["runs"] += row["runs"]
             at["models"] += row["models"]
         return found
+
+    def _find_traces(self) -> None:
+        """Add up what of traces stands before each experiment; its traces stand together."""
+        at = dict.fromkeys(ADDED, 0)
+        traces = self._tables["traces"]
+        counts = {name: traces.column(name) for name in OF_A_TRACE}
+        last = ""
+        for experiment_id in map(str, traces.column("experiment_id")):
+            if experiment_id != last:
+                self._begins[experiment_id].at |= at
+                last = experiment_id
+            self._begins[experiment_id].traces += 1
+            at["traces"] += 1
+            for name, table in OF_A_TRACE.items():
+                at[table] += next(counts[name])
 
     def experiments(self) -> Iterator[ExperimentRecord]:
         """See ``Source``."""
@@ -280,6 +304,48 @@ class ExportSource(Source):
         for row in self._tables["model_files"].read(*self._model[1]["model_files"]):
             yield self._file(row["path"], row)
 
+    def traces(self, experiment: ExperimentRecord, report: Report) -> Iterator[TraceRecord]:  # noqa: ARG002
+        """See ``Source``. What else is asked of a trace is asked before the next one."""
+        begin = self._begins[experiment.source_id]
+        at = dict(begin.at)
+        for row in self._tables["traces"].read(at["traces"], begin.traces):
+            places = {table: (at[table], row[name]) for name, table in OF_A_TRACE.items()}
+            self._trace = places
+            runs = self._tables["trace_runs"].read(*places["trace_runs"])
+            yield TraceRecord(
+                trace=self._trace_of(row),
+                runs=tuple(one["run_id"] for one in runs),
+                spans=row["spans"],
+            )
+            for table, (_, count) in places.items():
+                at[table] += count
+
+    def _trace_of(self, row: Row) -> Trace:
+        assessments = self._tables["assessments"].read(*self._trace["assessments"])
+        return Trace(
+            id=row["trace_id"],
+            experiment_id=0,
+            time_ms=row["time"],
+            duration_ms=row["duration_ms"],
+            state=TraceState(row["state"]),
+            client_request_id=row["client_request_id"],
+            request_preview=row["request_preview"],
+            response_preview=row["response_preview"],
+            tags=dict(row["tags"]),
+            metadata=dict(row["metadata"]),
+            assessments=tuple(map(_assessment, assessments)),
+        )
+
+    def spans(self, trace: TraceRecord) -> Iterator[bytes]:  # noqa: ARG002
+        """See ``Source``."""
+        for row in self._tables["spans"].read(*self._trace["spans"]):
+            yield row["document"].encode()
+
+    def trace_files(self, trace: TraceRecord, report: Report) -> Iterator[FileRecord]:  # noqa: ARG002
+        """See ``Source``."""
+        for row in self._tables["trace_files"].read(*self._trace["trace_files"]):
+            yield self._file(row["path"], row)
+
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``."""
         changed = self._tables["runs"].rows
@@ -356,6 +422,26 @@ def _record(row: Row) -> MediaRecord:
         blob = Blob(row["sha256"], row["format"], row["size_bytes"])
     content: Any = msgspec.json.decode(row["content"], type=Content)
     return MediaRecord(row["key"], row["step"], row["time"], content, blob, row["place"])
+
+
+def _assessment(row: Row) -> Assessment:
+    return Assessment(
+        id=row["assessment_id"],
+        trace_id=row["trace_id"],
+        name=row["name"],
+        kind=AssessmentKind(row["kind"]),
+        value=msgspec.json.decode(row["value"]),
+        error=None if row["error"] is None else msgspec.json.decode(row["error"]),
+        source_type=row["source_type"],
+        source_id=row["source_id"],
+        span_id=row["span_id"],
+        rationale=row["rationale"],
+        metadata=dict(row["metadata"]),
+        overrides=row["overrides"],
+        valid=row["valid"],
+        created_ms=row["created"],
+        updated_ms=row["updated"],
+    )
 
 
 def _model_metric(row: Row) -> ModelMetricValue:

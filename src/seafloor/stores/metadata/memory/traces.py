@@ -32,6 +32,7 @@ from seafloor.stores.metadata.protocol import TracePage
 from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys, compare_sort_keys
 from seafloor.stores.metadata.traces import (
     as_comparison,
+    check_moves,
     check_trace_query,
     is_number,
     json_forms,
@@ -73,6 +74,29 @@ class MemoryTraces:
     async def trace_list(self, ids: Sequence[str]) -> tuple[Trace, ...]:
         """See ``TraceRecords``."""
         return tuple(self._rows.traces[one] for one in ids if one in self._rows.traces)
+
+    async def trace_put(self, trace: Trace, runs: Sequence[WorkloadId]) -> None:
+        """See ``TraceRecords``."""
+        self._check_lives(trace.experiment_id)
+        check_moves(self._rows.traces.get(trace.id), trace)
+        for run_id in runs:
+            self._rows.of_workload(run_id)
+        inserted = tuple(sorted(trace.assessments, key=lambda one: (one.created_ms, one.id)))
+        self._rows.traces[trace.id] = replace(trace, assessments=inserted)
+        kept = {link for link in self._rows.trace_runs if link[0] != trace.id}
+        self._rows.trace_runs = kept | {(trace.id, run_id) for run_id in runs}
+
+    async def trace_runs(self, ids: Sequence[str]) -> dict[str, tuple[WorkloadId, ...]]:
+        """See ``TraceRecords``."""
+        made: dict[str, tuple[WorkloadId, ...]] = {}
+        for trace_id, run_id in sorted(self._rows.trace_runs):
+            if trace_id in ids:
+                made[trace_id] = (*made.get(trace_id, ()), WorkloadId(run_id))
+        return made
+
+    async def span_counts(self, ids: Sequence[str]) -> dict[str, int]:
+        """See ``TraceRecords``."""
+        return {one: len(spans) for one in ids if (spans := self._rows.spans.get(one))}
 
     async def trace_search(self, query: TraceQuery) -> TracePage:
         """See ``TraceRecords``."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import zstandard
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 from sqlalchemy import delete as delete_from
 
 from seafloor.domain.errors import Conflict, NotFound
@@ -37,7 +37,7 @@ from seafloor.stores.metadata.sql.tables import (
     trace_span,
 )
 from seafloor.stores.metadata.sql.trace_search import METADATA, TAG
-from seafloor.stores.metadata.traces import json_text, no_assessment, number_in
+from seafloor.stores.metadata.traces import check_moves, json_text, no_assessment, number_in
 
 IDS_AT_ONCE = 1_000
 
@@ -50,6 +50,16 @@ _ASSESSMENTS_BY_IDS = (
     select(trace_assessment.c.trace_id, trace_assessment.c.document)
     .where(trace_assessment.c.trace_id.in_(bindparam("ids", expanding=True)))
     .order_by(trace_assessment.c.created_ms, trace_assessment.c.id)
+)
+_RUNS_BY_IDS = (
+    select(trace_run.c.trace_id, trace_run.c.workload_id)
+    .where(trace_run.c.trace_id.in_(bindparam("ids", expanding=True)))
+    .order_by(trace_run.c.workload_id)
+)
+_COUNTS_BY_IDS = (
+    select(trace_span.c.trace_id, func.count().label("spans"))
+    .where(trace_span.c.trace_id.in_(bindparam("ids", expanding=True)))
+    .group_by(trace_span.c.trace_id)
 )
 _SPAN_IDS = (
     select(trace_span.c.id)
@@ -107,6 +117,52 @@ class SqlTraces:
     async def trace_list(self, ids: Sequence[str]) -> tuple[Trace, ...]:
         """See ``TraceRecords``."""
         return await self._database.read(lambda connection: _in_order(connection, ids))
+
+    async def trace_put(self, trace: Trace, runs: Sequence[WorkloadId]) -> None:
+        """See ``TraceRecords``."""
+
+        def write(connection: Connection) -> None:
+            _check_lives(connection, trace.experiment_id)
+            known = _traces(connection, [trace.id]).get(trace.id)
+            check_moves(known, trace)
+            for run_id in runs:
+                check_workload(connection, run_id)
+            _put(connection, known, trace)
+            for table in (trace_assessment, trace_run):
+                connection.execute(delete_from(table).where(table.c.trace_id == trace.id))
+            if trace.assessments:
+                connection.execute(
+                    insert(trace_assessment), [_assessment_row(one) for one in trace.assessments]
+                )
+            if runs:
+                links = [{"trace_id": trace.id, "workload_id": one} for one in dict.fromkeys(runs)]
+                connection.execute(insert(trace_run), links)
+
+        await self._database.write(write)
+
+    async def trace_runs(self, ids: Sequence[str]) -> dict[str, tuple[WorkloadId, ...]]:
+        """See ``TraceRecords``."""
+
+        def read(connection: Connection) -> dict[str, tuple[WorkloadId, ...]]:
+            made: dict[str, tuple[WorkloadId, ...]] = {}
+            for some in _in_parts(ids):
+                for row in connection.execute(_RUNS_BY_IDS, {"ids": list(some)}):
+                    made[row.trace_id] = (*made.get(row.trace_id, ()), WorkloadId(row.workload_id))
+            return made
+
+        return await self._database.read(read)
+
+    async def span_counts(self, ids: Sequence[str]) -> dict[str, int]:
+        """See ``TraceRecords``."""
+
+        def read(connection: Connection) -> dict[str, int]:
+            made: dict[str, int] = {}
+            for some in _in_parts(ids):
+                rows = connection.execute(_COUNTS_BY_IDS, {"ids": list(some)})
+                made |= {row.trace_id: row.spans for row in rows}
+            return made
+
+        return await self._database.read(read)
 
     async def trace_search(self, query: TraceQuery) -> TracePage:
         """See ``TraceRecords``."""
@@ -450,19 +506,21 @@ def _assessment(connection: Connection, trace_id: str, assessment_id: str) -> As
 
 def _put_assessment(connection: Connection, assessment: Assessment) -> None:
     connection.execute(_assessment_deletion(assessment.trace_id, assessment.id))
-    connection.execute(
-        insert(trace_assessment).values(
-            trace_id=assessment.trace_id,
-            id=assessment.id,
-            kind=str(assessment.kind),
-            name=assessment.name,
-            valid=int(assessment.valid),
-            created_ms=assessment.created_ms,
-            value=json_text(assessment.value),
-            number=number_in(assessment.value),
-            document=dump(assessment),
-        )
-    )
+    connection.execute(insert(trace_assessment).values(**_assessment_row(assessment)))
+
+
+def _assessment_row(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "trace_id": assessment.trace_id,
+        "id": assessment.id,
+        "kind": str(assessment.kind),
+        "name": assessment.name,
+        "valid": int(assessment.valid),
+        "created_ms": assessment.created_ms,
+        "value": json_text(assessment.value),
+        "number": number_in(assessment.value),
+        "document": dump(assessment),
+    }
 
 
 def _set_valid(connection: Connection, trace_id: str, assessment_id: str, *, valid: bool) -> bool:

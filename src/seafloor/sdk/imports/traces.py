@@ -1,0 +1,109 @@
+"""Brings traces: spans, files, and last of all what is told of the whole, exactly as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec.structs import replace
+
+from seafloor.domain.errors import NotFound
+from seafloor.domain.ids import WorkloadId
+from seafloor.sdk.client import Client
+from seafloor.sdk.imports.records import FileRecord, Source, TraceRecord, run_id_of
+from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.transfer import fetched
+from seafloor.wire.traces import SPANS_PER_CALL_MAX, TracePut, TraceView
+
+UNFINISHED_KEY: Final = "seafloor.import"
+"""In the metadata of a trace whose files are still coming."""
+
+_BYTES_PER_CALL: Final = 16 * 1024 * 1024
+_RUNS_REMEMBERED_MAX: Final = 100_000
+
+
+class TraceImporter:
+    """Brings the traces of one source to one server; see ``Importer``."""
+
+    def __init__(self, client: Client, source: Source, report: Report, *, files: bool) -> None:
+        self._client = client
+        self._source = source
+        self._report = report
+        self._files = files
+        self._runs: dict[WorkloadId, bool] = {}
+
+    def bring(self, record: TraceRecord, experiment_id: int) -> None:
+        """Bring one; a repeat is harmless, and one that is here whole is not touched.
+
+        Raises:
+            InvalidValue, LimitExceeded, Conflict: it cannot be kept.
+        """
+        ordered = sorted(record.trace.assessments, key=lambda one: (one.created_ms, one.id))
+        trace = replace(record.trace, experiment_id=experiment_id, assessments=tuple(ordered))
+        wanted = TracePut(trace, self._linked(record))
+        if self._there(trace.id) == TraceView(trace, wanted.runs, record.spans or 0):
+            self._report.traces_known += 1
+            return
+        files = list(self._source.trace_files(record, self._report)) if self._files else []
+        if files:
+            mark = replace(trace, metadata={UNFINISHED_KEY: "unfinished"}, assessments=())
+            self._client.traces.put(TracePut(mark))
+        for some in _in_calls(self._source.spans(record)):
+            added = self._client.traces.add_spans(trace.id, some, experiment_id=experiment_id)
+            self._report.spans += added
+        self._bring_files(trace.id, files)
+        self._client.traces.put(wanted)
+        self._report.traces += 1
+        self._report.assessments += len(trace.assessments)
+
+    def _there(self, trace_id: str) -> TraceView | None:
+        try:
+            return self._client.traces.get(trace_id)
+        except NotFound:
+            return None
+
+    def _linked(self, record: TraceRecord) -> tuple[str, ...]:
+        """The runs to link to, as far as they are here."""
+        runs = sorted({run_id_of(self._source.kind, one) for one in record.runs})
+        there = [run_id for run_id in runs if self._is_here(run_id)]
+        for _ in range(len(runs) - len(there)):
+            self._report.leave_out("link of a trace to a run that is not here", record.trace.id)
+        return tuple(there)
+
+    def _is_here(self, run_id: WorkloadId) -> bool:
+        if run_id not in self._runs:
+            if len(self._runs) >= _RUNS_REMEMBERED_MAX:
+                self._runs.clear()
+            try:
+                self._client.runs.get(run_id)
+                self._runs[run_id] = True
+            except NotFound:
+                self._runs[run_id] = False
+        return self._runs[run_id]
+
+    def _bring_files(self, trace_id: str, files: Iterable[FileRecord]) -> None:
+        there: dict[str, int] | None = None
+        for file in files:
+            if there is None:
+                there = dict(self._client.traces.files(trace_id))
+            owner = f"trace {trace_id}"
+            for found, local in fetched([file], owner=owner, there=there, report=self._report):
+                self._client.traces.put_file(trace_id, found.path, local)
+                self._report.files += 1
+                self._report.file_bytes += local.stat().st_size
+
+
+def _in_calls(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Documents in lists that a request may have."""
+    some: list[bytes] = []
+    size_bytes = 0
+    for document in documents:
+        if some and (
+            size_bytes + len(document) > _BYTES_PER_CALL or len(some) == SPANS_PER_CALL_MAX
+        ):
+            yield some
+            some, size_bytes = [], 0
+        some.append(document)
+        size_bytes += len(document)
+    if some:
+        yield some
