@@ -18,18 +18,29 @@ from tests.kube.cluster.cluster_world import (
     kubeconfig,
     own_namespace,
 )
+from tests.kube.cluster.snapshot_api import snapshot_api
 from tests.kube.cluster.test_launcher import KEY, launch, launcher_of, seen, until
+from tests.kube.cluster.test_volume_snapshots import contents_of, operation_of, volume_in
+from tests.kube.cluster.volume_world import claims
 from tests.kube.deployed import FOLDER
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._kubernetes_plane import AUDIT_VARIABLE
 from tests.services._service import Service
 
-from seafloor.domain.errors import PodRejected, SeafloorError
+from seafloor.domain.errors import Conflict, PodRejected, SeafloorError
 from seafloor.domain.specs import TaskSpec
+from seafloor.domain.volumes import OperationKind
 from seafloor.launch.kubernetes import pod_events
-from seafloor.launch.kubernetes.cluster import NEEDED_RIGHTS, Cluster, Right
+from seafloor.launch.kubernetes.cluster import (
+    NEEDED_RIGHTS,
+    SNAPSHOT_RIGHTS,
+    VOLUME_RIGHTS,
+    Cluster,
+    Right,
+)
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.protocol import TaskEnded, TaskKey, TaskPreparing
+from seafloor.launch.volumes import Progress
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -82,7 +93,8 @@ def asked(api: Service, namespace: str) -> dict[Right, set[int]]:
             reference.get("namespace") == namespace
         ):
             names = (reference["resource"], reference.get("subresource"))
-            right = Right(event["verb"], "/".join(name for name in names if name))
+            resource = "/".join(name for name in names if name)
+            right = Right(event["verb"], resource, reference.get("apiGroup", ""))
             found.setdefault(right, set()).add(event["responseStatus"]["code"])
     return found
 
@@ -137,6 +149,32 @@ async def test_role__from_the_start_of_runs_to_their_end__each_right_is_used(
     answered = asked(api, namespace.name)
     del answered[Right("get", "pods/log")]
     codes = {code for found in answered.values() for code in found}
+    assert codes <= {200, 201, 409}, "nothing was refused, or missed"
+
+
+async def test_role__from_a_volume_to_its_removal__each_right_is_used(
+    api: Service, account: Path, namespace: Namespace
+) -> None:
+    with snapshot_api(namespace.kubernetes) as snapshots:
+        async with contents_of(account, namespace) as contents:
+            volume = volume_in(namespace)
+            for _ in range(2):
+                await contents.make(volume, 1)
+            with pytest.raises(Conflict, match="snapshot controller"):
+                await contents.keep(volume, operation_of(OperationKind.SNAPSHOT), Progress())
+            await contents.check(volume)
+            assert (await contents.look([volume]))[volume.id].claim is not None
+            await contents.drop(volume, await contents.made(volume))
+            await contents.remove(volume.id)
+        assert snapshots.all(namespace.name) == []
+    assert claims(namespace) == []
+
+    async def used() -> bool:
+        needed = {*VOLUME_RIGHTS, *SNAPSHOT_RIGHTS, Right("list", "events")}
+        return set(asked(api, namespace.name)) == needed
+
+    await until(used, what="all rights to be used")
+    codes = {code for found in asked(api, namespace.name).values() for code in found}
     assert codes <= {200, 201, 409}, "nothing was refused, or missed"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, SeafloorError
+from seafloor.domain.errors import AlreadyExists, Conflict, Forbidden, NotFound, SeafloorError
 from seafloor.launch.kubernetes.connection import APPLY, FIELD_MANAGER, Change, Connection
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import SNAPSHOT_API
@@ -164,6 +164,11 @@ class Cluster:
             )
         except AlreadyExists:
             return await self._connection.request("GET", f"{path}/{metadata['name']}")
+        except Forbidden:
+            # A quota that is used up refuses also what is there already, which used it.
+            with suppress(NotFound, Forbidden):
+                return await self._connection.request("GET", f"{path}/{metadata['name']}")
+            raise
 
     async def get(self, kind: str, namespace: str, name: str) -> bytes:
         """Read one object, or NotFound."""
