@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.search_grammar import parse_filter, parse_order
 from seafloor.domain.workloads import WorkloadState
-from seafloor.stores.metadata.sql import ways
+from seafloor.stores.metadata.sql import search, ways
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
 from searchable_runs import analyze, fill
 from sql_statements import statements_of
@@ -157,3 +157,24 @@ async def test_search__runs_with_a_text__are_found_side_by_side(
         ]
     dense = "USING COVERING INDEX ix_tag_key_value (key=? AND value=? AND workload_id=?)"
     assert any(dense in line for line in lines), lines
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)  # the same for every one
+async def test_search__parts_that_are_rare_together__are_gathered_soon(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = WorkloadQuery(
+        filter=parse_filter("metrics.m0 < 0.1 AND metrics.m2 < 0.1"),
+        order=(parse_order("metrics.m1"),),
+        limit=1_000,
+    )
+    monkeypatch.setattr(ways, "FEW", 100)
+    patient = await store.workload_search(query)
+    monkeypatch.setattr(search, "FOLLOWED_MIN", 1_000)
+    monkeypatch.setattr(search, "FOLLOWED_PER_RUN", 0)
+    with statements_of(store.database) as said:
+        page = await store.workload_search(query)
+    assert page == patient
+    assert 10 < len(page.items) < 100
+    assert ["AS walked" in statement for statement, _ in said].count(True) == 2  # border and walk
+    assert ["AS shown" in statement for statement, _ in said].count(True) == 1

@@ -24,7 +24,7 @@ from seafloor.domain.search_grammar import parse_filter
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.memory import MemoryMetadataStore
 from seafloor.stores.metadata.protocol import MetadataStore
-from seafloor.stores.metadata.sql import ways
+from seafloor.stores.metadata.sql import search, ways
 from seafloor.testing.metadata_queries import (
     DOCUMENTS,
     FILTERS,
@@ -115,16 +115,25 @@ def world(request: pytest.FixtureRequest) -> Iterator[tuple[str, World]]:
         runner.run(store.close())
 
 
-@pytest.mark.parametrize("few", [ways.FEW, 3, -1])
+@pytest.mark.parametrize(
+    ("few", "many", "followed"),
+    [(ways.FEW, ways.MANY, 10_000), (3, 9, 2), (-1, -1, 1), (-1, RUNS, 2), (-1, -1, 10_000)],
+)
 def test_search__any_query__finds_what_the_model_finds(
-    world: tuple[str, World], few: int, monkeypatch: pytest.MonkeyPatch
+    world: tuple[str, World], few: int, many: int, followed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Be few runs asked for, of which each is looked at, or so many that indexes are followed."""
+    """Be few runs asked for, of which each is looked at, or so many that indexes are followed.
+
+    Or those that an index gives at first are too few: then it is followed further, or not.
+    """
     kind, both = world
     monkeypatch.setattr(ways, "FEW", few)
+    monkeypatch.setattr(ways, "MANY", many)
+    monkeypatch.setattr(search, "FOLLOWED_MIN", followed)
+    monkeypatch.setattr(search, "FOLLOWED_PER_RUN", 1 if followed < RUNS else 20)
 
     @settings(
-        max_examples=_EXAMPLES[kind] // 2,
+        max_examples=_EXAMPLES[kind] // 3,
         deadline=None,
         suppress_health_check=[
             HealthCheck.too_slow,

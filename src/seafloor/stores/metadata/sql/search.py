@@ -6,7 +6,8 @@ neither shift nor repeat others.
 
 A page is found by ids first. Either something that is asked for is rare: then those runs are
 looked at one by one and sorted (``_gather``). Or it is not: then the index of the first sort key
-is followed, and each run that it gives is looked at, until the page is full (``_walk``). A group
+is followed, and each run that it gives is looked at, until the page is full (``_walk``); when that
+shows next to nothing, since what is common is rare together, they are gathered after all. A group
 of equals at the end of the page is a search of its own, by the remaining keys. No statement leaves
 it to the database in which order it takes the tables.
 """
@@ -43,7 +44,12 @@ from seafloor.domain.search import (
     WorkloadQuery,
 )
 from seafloor.domain.workloads import Workload
-from seafloor.stores.metadata.comparisons import check_query, compares_numbers, comparisons_of
+from seafloor.stores.metadata.comparisons import (
+    check_query,
+    compares_numbers,
+    comparisons_of,
+    number_of,
+)
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.protocol import WorkloadPage
 from seafloor.stores.metadata.sort_keys import (
@@ -54,7 +60,7 @@ from seafloor.stores.metadata.sort_keys import (
     SortKeys,
     compare_sort_keys,
 )
-from seafloor.stores.metadata.sql import tables
+from seafloor.stores.metadata.sql import tables, ways
 from seafloor.stores.metadata.sql.conditions import compared, condition
 from seafloor.stores.metadata.sql.keyset import Key, comes_after
 from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
@@ -69,6 +75,12 @@ from seafloor.stores.metadata.sql.ways import (
     on_last_value,
     one_of,
 )
+
+FOLLOWED_MIN, FOLLOWED_PER_RUN = 10_000, 20
+"""How far an index is followed before it is asked whether that is worth while."""
+_WORTH_WHILE = 0.1
+"""The share of a page that it must have brought."""
+_LOWER, _UPPER = (Operator.GT, Operator.GE), (Operator.LT, Operator.LE)
 
 _NEWEST = Order(Identifier(Subject.ATTRIBUTE, "created_ns"), descending=True)
 _ID = Order(Identifier(Subject.ATTRIBUTE, "id"))
@@ -91,6 +103,9 @@ PLANNING = "; ".join(
 )
 
 _BY_IDS = PreparedIn(lambda ids: select(tables.workload).where(tables.workload.c.id.in_(ids)))
+
+
+_WALKED: Any = tables.metric_summary.alias("walked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +162,12 @@ def _page(
     """The first runs of a scope after a position, in order."""
     if _is_empty(scope):
         return []
-    way = narrowest(connection, scope)
+    way = narrowest(connection, scope, most=ways.FEW)
     if way is None and _can_be_walked(orders[0]):
-        return _walk(connection, scope, orders, after, limit)
+        found = _walk(connection, scope, orders, after, limit)
+        if not isinstance(found, Way):
+            return found
+        way = found
     return _gather(connection, scope, way or _all_of(scope), orders, after, limit)
 
 
@@ -344,8 +362,11 @@ def _walk(
     orders: Sequence[Order],
     after: SortKeys | None,
     limit: int,
-) -> list[_Found]:
-    """Follow the index of the first key: its values, then NaN, then where it is missing."""
+) -> list[_Found] | Way:
+    """Follow the index of the first key: its values, then NaN, then where it is missing.
+
+    It gives the way by which to gather the runs instead, when that is quicker.
+    """
     first, rest = orders[0], orders[1:]
     rank, at = (VALUE, None) if after is None else after[0]
     further = None if after is None else after[1:]
@@ -360,7 +381,10 @@ def _walk(
         if at is not None:
             add(_equal(scope, first.by, at), (VALUE, at), further)
         if len(made) < limit:
-            made += _values(connection, scope, orders, at, limit - len(made))
+            found = _values(connection, scope, orders, at, limit - len(made))
+            if isinstance(found, Way):
+                return found
+            made += found
     if _has_nans(first.by) and rank <= NAN:
         group = replace(scope, nans=(*scope.nans, first.by.key))
         add(group, (NAN, None), further if rank == NAN else None)
@@ -399,10 +423,11 @@ def _values(
     orders: Sequence[Order],
     beyond: Any,
     limit: int,
-) -> list[_Found]:
-    """The first runs that have a value for the first key, beyond one."""
-    wanted = _in_order(scope, orders[0], beyond)
-    rows = connection.execute(wanted.limit(limit + 1)).all()
+) -> list[_Found] | Way:
+    """The first runs that have a value for the first key, beyond one; or how to gather them."""
+    rows = _followed(connection, scope, orders[0], beyond, limit + 1)
+    if isinstance(rows, Way):
+        return rows
     # The last one may have equals that are not among these, and of them the last is not to come.
     is_torn = len(rows) > limit
     border = rows[-1].value if is_torn else None
@@ -422,25 +447,96 @@ def _values(
     return made
 
 
-def _in_order(scope: Scope, order: Order, beyond: Any) -> Select[Any, Any]:
-    """Ids and values in the order of an index."""
-    by = order.by
-    if by.subject is Subject.METRIC:
-        table: Any = tables.metric_summary.alias("walked")
-        value: ColumnElement[Any] = table.c.last
-        bounds = on_last_value(scope.comparisons, by.key)
-        columns = (table.c.workload_id.label("id"), value.label("value"))
-        wanted: Select[Any, Any] = select(*columns).where(
-            table.c.key == by.key,
-            value.is_not(None),
-            *(compared(bound, value) for bound in bounds),
-            *_asked_for(scope, table.c.workload_id, known=bounds),
-        )
-    else:
-        value = tables.workload.c[by.key]
-        wanted = select(tables.workload.c.id, value.label("value")).where(
-            *_all_clauses(scope), value >= _LEAST[by.key]
-        )
+def _followed(
+    connection: Connection, scope: Scope, order: Order, beyond: Any, limit: int
+) -> list[Row[Any, Any]] | Way:
+    """The ids and values of the first runs; or a way by which there are fewer to look at.
+
+    Filters may each be common and rare together. So an index is followed to a value that is not
+    too far; when next to nothing was found up to it, the ways are counted once more, further.
+    """
+    far = max(FOLLOWED_MIN, FOLLOWED_PER_RUN * limit)
+    place = _place(scope, order, _span(scope, order, beyond))
+    border = connection.execute(place.limit(1).offset(far)).scalar()
+    wanted = _in_order(scope, order, _span(scope, order, beyond, border))
+    rows = list(connection.execute(wanted.limit(limit)))
+    if border is None:
+        return rows
+    if len(rows) < limit * _WORTH_WHILE:
+        way = narrowest(connection, scope, most=ways.MANY)
+        if way is not None:
+            return way
+    if len(rows) < limit:
+        further = _in_order(scope, order, _span(scope, order, border))
+        rows += connection.execute(further.limit(limit - len(rows)))
+    return rows
+
+
+def _value(by: Identifier) -> ColumnElement[Any]:
+    """What is followed: a column that has an index."""
+    return _WALKED.c.last if by.subject is Subject.METRIC else tables.workload.c[by.key]
+
+
+def _span(scope: Scope, order: Order, beyond: Any, border: Any = None) -> list[ColumnElement[bool]]:
+    """Which values are followed: beyond one, and up to another and with it.
+
+    On each side there is one bound at most: of two SQLite begins, or ends, at the first.
+    """
+    by, down = order.by, order.descending
+    value = _value(by)
+    made: list[ColumnElement[bool]] = []
+    for bound in on_last_value(scope.comparisons, by.key) if by.subject is Subject.METRIC else ():
+        ends = bound.operator in (_LOWER if down else _UPPER)
+        begins = bound.operator in (_UPPER if down else _LOWER)
+        is_passed = ends and border is not None
+        if begins and beyond is not None:
+            number = number_of(bound.value)
+            is_passed = number is not None and (number >= beyond if down else number <= beyond)
+        if not is_passed:
+            made.append(compared(bound, value))
     if beyond is not None:
-        wanted = wanted.where(value < beyond if order.descending else value > beyond)
+        made.append(value < beyond if down else value > beyond)
+    if border is not None:
+        made.append(value >= border if down else value <= border)
+    if by.subject is Subject.METRIC:
+        return made or [value.is_not(None)]
+    if (border if down else beyond) is None:
+        made.append(value >= _LEAST[by.key])
+    return made
+
+
+def _place(scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """The values in the order of the index, whoever has them."""
+    by, query = order.by, scope.query
+    value = _value(by)
+    wanted: Select[Any] = select(value).where(*span)
+    wanted = wanted.order_by(value.desc() if order.descending else value)
+    if by.subject is Subject.METRIC:
+        return wanted.where(_WALKED.c.key == by.key)
+    if by.key == "id":
+        return wanted
+    workload = tables.workload
+    index = f"{by.key}_id"
+    if by.key != "name" and query.experiment_ids is not None and len(query.experiment_ids) == 1:
+        wanted = wanted.where(one_of(workload.c.experiment_id, known_ids(query.experiment_ids)))
+        index = f"experiment_id_{index}"
+    for name in ("mariadb", "mysql"):
+        # It takes any index that has all columns, though it has to sort by it.
+        wanted = wanted.with_hint(workload, f"FORCE INDEX (ix_workload_kind_{index})", name)
+    return wanted.where(workload.c.kind == str(query.kind))
+
+
+def _in_order(scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]) -> Select[Any, Any]:
+    """Ids and values of what is asked for, in the order of the index."""
+    by = order.by
+    value = _value(by)
+    if by.subject is Subject.METRIC:
+        walked = _WALKED.c
+        bounds = on_last_value(scope.comparisons, by.key)
+        asked = _asked_for(scope, walked.workload_id, known=bounds)
+        wanted: Select[Any, Any] = select(walked.workload_id.label("id"), value.label("value"))
+        wanted = wanted.where(walked.key == by.key, *span, *asked)
+    else:
+        wanted = select(tables.workload.c.id, value.label("value"))
+        wanted = wanted.where(*_all_clauses(scope), *span)
     return wanted.order_by(value.desc() if order.descending else value)

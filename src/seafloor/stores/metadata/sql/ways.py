@@ -42,6 +42,8 @@ from seafloor.stores.metadata.sql.tables import HEAD_CHARS
 
 FEW = 10_000
 """So many runs are looked at one by one; of more, an index is followed in the order asked for."""
+MANY = 100_000
+"""So many, when that index has shown nothing for long."""
 
 LISTED_MAX = 100
 """Of longer lists an index is not asked."""
@@ -97,20 +99,22 @@ class Way:
     proves: tuple[Filter, ...] = ()
 
 
-def narrowest(connection: Connection, scope: Scope) -> Way | None:
-    """The way with the fewest rows, when they are few."""
+def narrowest(connection: Connection, scope: Scope, *, most: int) -> Way | None:
+    """The way with the fewest rows, when they are not more than so many."""
     ways = list(_ways(scope))
     if not ways:
         return None
-    counts = [select(func.count()).select_from(_some_of(way)).scalar_subquery() for way in ways]
+    counts = [
+        select(func.count()).select_from(_some_of(way, most + 1)).scalar_subquery() for way in ways
+    ]
     found = list(connection.execute(select(*counts)).one())
     least = min(found)
-    return ways[found.index(least)] if least <= FEW else None
+    return ways[found.index(least)] if least <= most else None
 
 
-def _some_of(way: Way) -> FromClause:
+def _some_of(way: Way, count: int) -> FromClause:
     some = select(literal(1).label("one")).select_from(way.table).where(way.where)
-    return some.limit(FEW + 1).subquery()
+    return some.limit(count).subquery()
 
 
 def flattened(found: Filter | None) -> tuple[Filter, ...]:
