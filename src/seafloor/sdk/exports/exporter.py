@@ -18,6 +18,7 @@ from seafloor.domain.code import SnapshotCode
 from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreUnavailable
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.media import MediaRecord
+from seafloor.domain.members import task_names_of
 from seafloor.domain.span_documents import read_span
 from seafloor.domain.traces import Trace
 from seafloor.sdk.client import Client
@@ -353,7 +354,8 @@ class _Exporter:
                 attempt.environment,
                 _json(attempt),
             )
-            self._export_log(run.id, LogQuery(attempt=attempt.number))
+            for task in task_names_of(run.spec):
+                self._export_log(run.id, LogQuery(attempt=attempt.number, task=task))
 
     def _export_code(self, run: RunView) -> None:
         code = run.code
