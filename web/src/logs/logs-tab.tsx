@@ -6,13 +6,14 @@ import { useSearchParams } from 'wouter';
 import { apiUrl, download } from '../api/client';
 import { isFinal, type RunView } from '../api/types';
 import { counted, grouped } from '../format/format';
+import { taskNamesOf } from '../run/spec';
 import { Icon } from '../shell/icons';
 import { Failure, Notice, PageLoader } from '../shell/notices';
 import { plainText } from './ansi';
 import { LogRows } from './log-view';
 import { rowsOf, type LogRow } from './log-window';
 import styles from './logs.module.css';
-import { useLog } from './use-log';
+import { useLog, which } from './use-log';
 
 const STREAMS = [
   { value: 'all', label: 'All output' },
@@ -31,6 +32,9 @@ interface Look {
 export function LogsTab({ run }: { run: RunView }) {
   const [chosen, setChosen] = useState<number | null>(null);
   const attempt = chosen ?? run.attempt; // a further attempt is shown as soon as it begins
+  const names = taskNamesOf(run.spec);
+  const [chosenTask, setChosenTask] = useState<string | null>(null);
+  const task = chosenTask ?? names[0] ?? null;
   if (run.origin === 'tracked') {
     return (
       <Notice title="No log here">
@@ -43,9 +47,24 @@ export function LogsTab({ run }: { run: RunView }) {
   }
   return (
     <Log
-      key={attempt}
+      key={`${attempt} ${task}`}
       run={run}
       attempt={attempt}
+      task={task}
+      tasks={
+        names.length > 1 && (
+          <Select
+            size="xs"
+            w={150}
+            searchable
+            aria-label="Task"
+            allowDeselect={false}
+            data={names}
+            value={task}
+            onChange={setChosenTask}
+          />
+        )
+      }
       attempts={
         run.attempt > 1 && (
           <Select
@@ -69,10 +88,12 @@ export function LogsTab({ run }: { run: RunView }) {
 interface LogProps {
   run: RunView;
   attempt: number;
+  task: string | null;
   attempts: React.ReactNode;
+  tasks: React.ReactNode;
 }
 
-function Log({ run, attempt, attempts }: LogProps) {
+function Log({ run, attempt, task, attempts, tasks }: LogProps) {
   const [search, setSearch] = useSearchParams();
   const linked = Number(search.get('line')) || null;
   const [look, setLook] = useLocalStorage<Look>({
@@ -82,7 +103,7 @@ function Log({ run, attempt, attempts }: LogProps) {
   const [stream, setStream] = useState('all');
   const [following, setFollowing] = useState(linked === null);
   const [shown, setShown] = useState<{ line: number } | null>(linked === null ? null : { line: linked });
-  const log = useLog({ run: run.id, attempt }, linked ?? 'end', following);
+  const log = useLog({ run: run.id, attempt, task }, linked ?? 'end', following);
   const rows = useMemo(
     () => rowsOf(log.window, { collapse: look.collapse, stream: stream === 'all' ? null : stream }),
     [log.window, look.collapse, stream],
@@ -113,6 +134,8 @@ function Log({ run, attempt, attempts }: LogProps) {
     setShown({ line });
   });
 
+  const fileName = [run.name, attempt, ...(task === null ? [] : [task])].join('-') + '.log';
+
   if (!log.loaded && log.error) return <Failure error={log.error} />;
   return (
     <section className={styles.tab} aria-label="Log">
@@ -136,6 +159,7 @@ function Log({ run, attempt, attempts }: LogProps) {
           onChange={(value) => setStream(value ?? 'all')}
         />
         {attempts}
+        {tasks}
         <LookBoxes look={look} onChange={setLook} />
         <Text size="xs" c="dimmed" ml="auto" data-testid="log-total" role="status">
           {log.live && <span className={styles.live}>live</span>}
@@ -146,7 +170,7 @@ function Log({ run, attempt, attempts }: LogProps) {
           size="compact-xs"
           variant="default"
           leftSection={<Icon name="download" size={13} />}
-          onClick={() => void download(apiUrl(`/runs/${run.id}/logs/raw`, { attempt }), `${run.name}-${attempt}.log`)}
+          onClick={() => void download(apiUrl(`/runs/${run.id}/logs/raw`, which({ attempt, task })), fileName)}
         >
           Raw
         </Button>

@@ -19,6 +19,8 @@ import {
 export interface LogSource {
   run: string;
   attempt: number;
+  /** Of several; null: the only one. */
+  task: string | null;
 }
 
 export type Target = 'start' | 'end' | number;
@@ -58,8 +60,13 @@ function reduce(state: State, change: Change): State {
   }
 }
 
+/** The parameters that name a log. */
+export function which({ attempt, task }: Omit<LogSource, 'run'>): Record<string, string | number> {
+  return task === null ? { attempt } : { attempt, task };
+}
+
 function pageUrl(source: LogSource, from: number, limit: number): string {
-  return apiUrl(`/runs/${source.run}/logs`, { attempt: source.attempt, from_line: from, limit });
+  return apiUrl(`/runs/${source.run}/logs`, { ...which(source), from_line: from, limit });
 }
 
 /**
@@ -67,7 +74,7 @@ function pageUrl(source: LogSource, from: number, limit: number): string {
  *   false a full window stops growing, so that what is being read does not move.
  */
 export function useLog(source: LogSource, first: Target, following: boolean) {
-  const { run, attempt } = source;
+  const { run, attempt, task } = source;
   const [state, dispatch] = useReducer(reduce, {
     window: EMPTY_WINDOW,
     loading: true,
@@ -86,9 +93,9 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
       busy.current = true;
       dispatch({ kind: 'loading' });
       try {
-        let page = await getJson<LogView>(pageUrl({ run, attempt }, from, limit), signal);
+        let page = await getJson<LogView>(pageUrl({ run, attempt, task }, from, limit), signal);
         while (page.next_line < upTo && page.lines.length > 0) {
-          const next = pageUrl({ run, attempt }, page.next_line, upTo - page.next_line);
+          const next = pageUrl({ run, attempt, task }, page.next_line, upTo - page.next_line);
           page = await getJson<LogView>(next, signal);
         }
         if (!signal.aborted) dispatch(change(page));
@@ -98,7 +105,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
         if (!signal.aborted) busy.current = false;
       }
     },
-    [run, attempt],
+    [run, attempt, task],
   );
 
   const open = useCallback(
@@ -140,11 +147,11 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
     const take = batched((page) => {
       if (!stop.signal.aborted) dispatch({ kind: 'appended', page, live: true });
     });
-    follow({ run, attempt }, window.current.nextLine, take, stop.signal).catch((error: unknown) => {
+    follow({ run, attempt, task }, window.current.nextLine, take, stop.signal).catch((error: unknown) => {
       if (!stop.signal.aborted) dispatch({ kind: 'failed', error });
     });
     return () => stop.abort();
-  }, [live, run, attempt]);
+  }, [live, run, attempt, task]);
 
   return { ...state, live, full, open, loadBefore, loadAfter };
 }
@@ -208,7 +215,7 @@ async function follow(
 }
 
 async function* streamed(source: LogSource, from: number, signal: AbortSignal): AsyncGenerator<LogView> {
-  const url = apiUrl(`/runs/${source.run}/logs/follow`, { attempt: source.attempt, from_line: from });
+  const url = apiUrl(`/runs/${source.run}/logs/follow`, { ...which(source), from_line: from });
   const response = await request(url, { signal, headers: { Accept: 'text/event-stream' } });
   for await (const data of events(response)) yield JSON.parse(data) as LogView;
 }
