@@ -254,6 +254,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", "/api/v1/environments"): Asked(ADMINISTRATES, body={"spec": {"name": "x"}}),
     ("GET", "/api/v1/environments/{reference}"): Asked(READS),
     ("DELETE", "/api/v1/environments/{reference}"): Asked(ADMINISTRATES),
+    ("GET", "/api/v1/environment-archives/{sha256}/{name}"): Asked(READS),
     ("GET", "/api/v1/volumes"): Asked(READS),
     ("POST", "/api/v1/volumes"): Asked(ADMINISTRATES, body={"name": "x"}),
     ("GET", "/api/v1/volumes/{name}"): Asked(READS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -113,7 +113,7 @@ class Case:
         document: The spec.
         code: Resolved.
         policy: A name of POLICIES.
-        owner_uid: As in ``PodRequest``.
+        owner_uid, kernels: As in ``PodRequest``.
         volumes: Those of the spec that Seafloor made; their claims stand after the rest.
     """
 
@@ -123,6 +123,7 @@ class Case:
     policy: str
     owner_uid: str | None = None
     volumes: tuple[Volume, ...] = ()
+    kernels: dict[str, str] = field(default_factory=dict[str, str])
 
     def render(self) -> Rendered:
         spec = parse_cluster_spec(self.document)
@@ -135,6 +136,7 @@ class Case:
                 code=self.code,
                 namespace=policy.namespaces[0],
                 claims={one.name: claim_name(one.name, one.id, one.content) for one in volumes},
+                kernels=self.kernels,
                 owner_uid=self.owner_uid,
             ),
             policy,
@@ -254,6 +256,10 @@ def _run_cases() -> Iterator[Case]:
     yield run("strict-torch", "strict", **strict, tasks=_TORCH)
     yield run("strict-tensorflow", "strict", tasks=_TENSORFLOW, timeout="2h")
     yield run("strict-kernel", "strict", environment="with-kernel", resources={"size": "small"})
+    packages = {"experiment": {**_RUN, "environment": "team-packages"}}
+    for policy in ("ours", "strict"):
+        name = f"run-{policy}-packages"
+        yield Case(name, packages, HTTPS, policy, kernels={"team-packages": SUM})
     yield Case("run-strict-archive", {"experiment": _RUN}, ARCHIVE, "strict")
     yield Case("run-strict-snapshot", {"experiment": _RUN}, SNAPSHOT, "strict")
     yield Case("run-git-secrets", {"experiment": _RUN}, SEVERAL_SECRETS, "ours")

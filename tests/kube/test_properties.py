@@ -164,7 +164,7 @@ def test_manifests__of_any_spec__are_valid_restricted_and_the_same_again(
 
 _SPEAKS_TO_CLUSTERS = {
     *("connection", "cluster", "cluster_volumes", "watch_cache", "pod_events", "launcher"),
-    *("container_log", "pod_logs"),
+    *("container_log", "exec_credentials", "pod_logs"),
 }
 """Modules that no maker of manifests may import."""
 
@@ -198,7 +198,7 @@ def test_rooms__that_make_manifests__can_read_nothing() -> None:
 def test_types__of_a_secret__have_a_name_and_a_key_and_nothing_else() -> None:
     assert SecretRef.__struct_fields__ == ("secret", "key")
     assert list(inspect.signature(render).parameters) == ["request", "policy"]
-    fields = {"spec", "code", "namespace", "images", "claims", "owner_uid", "start"}
+    fields = {"spec", "code", "namespace", "images", "claims", "kernels", "owner_uid", "start"}
     assert set(PodRequest.__struct_fields__) == fields
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 
 from seafloor.domain.workloads import Ending
 from seafloor.launch.kubernetes.observed import Pod, PodEvent
-from seafloor.launch.kubernetes.status import ended_at_s, observation_of
+from seafloor.launch.kubernetes.status import ended_at_s, observation_of, unanswered
 from seafloor.launch.protocol import (
     TaskAlive,
     TaskEnded,
@@ -22,7 +23,10 @@ from seafloor.launch.protocol import (
 IMAGE = "registry.example/team/train@sha256:" + "0" * 64
 
 
-DELETED = {"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+DELETED: dict[str, Any] = {
+    "deletionTimestamp": "2026-01-01T00:00:30Z",
+    "deletionGracePeriodSeconds": 30,
+}
 
 
 def pod(status: dict[str, Any], *, deleted: bool = False, node: str = "") -> Pod:
@@ -302,3 +306,31 @@ def test_ended_at__of_several_containers__is_the_last() -> None:
     }
     assert ended_at_s(pod(status)) == 1767225609.0
     assert ended_at_s(pod({"phase": "Pending"})) is None
+
+
+NOW_S = datetime.fromisoformat(DELETED["deletionTimestamp"]).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("status", "deleted", "after_s", "lost"),
+    [
+        ({"phase": "Running", "containerStatuses": [container(running={})]}, True, 61, True),
+        ({"phase": "Running", "containerStatuses": [container(running={})]}, True, 59, False),
+        ({"phase": "Running", "containerStatuses": [container(running={})]}, False, 9999, False),
+        ({"phase": "Pending"}, True, 61, True),
+        ({"phase": "Failed"}, True, 61, False),
+        (
+            {"phase": "Running", "containerStatuses": [container(terminated={"exitCode": 0})]},
+            True,
+            61,
+            False,
+        ),
+    ],
+)
+def test_unanswered__pod_whose_node_says_nothing_of_its_end__is_lost(
+    status: dict[str, Any], deleted: bool, after_s: float, lost: bool
+) -> None:
+    found = unanswered(pod(status, deleted=deleted, node="node1"), NOW_S + after_s)
+    assert (found is not None) == lost
+    if found is not None:
+        assert "The node (node1) does not answer" in found.reason

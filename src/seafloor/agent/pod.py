@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from .endings import Ending
+from .environment import fit_environment
 from .execute import Means, execute
 from .folder import TaskFolder
 from .task import TASK_FILE, Abandoned
@@ -66,6 +67,10 @@ def run_pod(pod: PodTask, variables: Dict[str, str]) -> int:
     folder.write(TASK_FILE, _document(pod, variables, server_file))
     if folder.lock() is None:
         raise OSError(11, "another agent has the task", folder.path)
+    refused = fit_environment(variables)
+    if refused is not None:
+        _write_message(pod.message, Ending(refused), delivered=True)
+        return 1
     noted: List[Ending] = []
 
     def note(ending: Ending) -> None:

@@ -20,7 +20,7 @@ class ClusterRules(Protocol):
         self,
         spec: ExperimentSpec,
         code: CodeSource | None,
-        image: str | None,
+        environment: Environment | None,
         volumes: Collection[str],
     ) -> tuple[str, ...]:
         """Refuse what could not be started, with the rule's name; give warnings.
@@ -49,8 +49,10 @@ class Admission:
     async def environment(self, spec: ExperimentSpec) -> Environment | None:
         """The version that a new run would be in; None: it names none, or one of the cluster's.
 
-            Raises:
-        X"""
+        Raises:
+            NotFound: there is none.
+            NotSupported: it is only an image, which this machine cannot run.
+        """
         if spec.environment is None:
             return None
         if self._cluster is None:
@@ -82,5 +84,4 @@ class Admission:
             check_on_machine(spec)
             return ()
         check_on_cluster(spec)
-        image = None if environment is None else environment.image
-        return self._cluster.admit(spec, code, image, volumes)
+        return self._cluster.admit(spec, code, environment, volumes)

@@ -14,6 +14,7 @@ from seafloor.domain.specs import parse_environment, parse_environment_reference
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.images import resolve_image
 from seafloor.environments.lock import Asked
+from seafloor.environments.stored import StoredFile
 from seafloor.stores.metadata.protocol import MetadataStore
 
 
@@ -139,6 +140,14 @@ class Environments:
         for digest in digests - living:
             freed_bytes += await self._cache.remove(digest)
         return deleted, freed_bytes
+
+    async def archive_file(self, digest: str, name: str) -> StoredFile:
+        """A file of a stored environment, for machines that fetch it.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await self._cache.archive_file(digest, name)
 
     async def _details(self, environment: Environment) -> EnvironmentDetails:
         return EnvironmentDetails(environment, await self._cache.size_bytes(environment.digest))

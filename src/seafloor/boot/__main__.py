@@ -58,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--objects", metavar="URL")
     _add_copy(commands)
     _add_localize(commands)
+    fetch = commands.add_parser("fetch-environment", help="put a stored environment into a folder")
+    fetch.add_argument("--digest", required=True)
+    fetch.add_argument("--to", type=Path, required=True)
     _add_render(commands)
     _add_secret(commands)
     given = parser.parse_args(arguments)
@@ -158,6 +161,12 @@ def _render(given: argparse.Namespace) -> None:
     run(command, sys.stdin.buffer.read())
 
 
+def _fetch_environment(given: argparse.Namespace) -> None:
+    with _server_packages():
+        from seafloor.boot.environment import FetchCommand, run
+    run(FetchCommand(given.digest, given.to))
+
+
 def _copy(given: argparse.Namespace) -> None:
     with _server_packages():
         from seafloor.boot.copy import CopyCommand, copy
@@ -199,7 +208,13 @@ def _secret(given: argparse.Namespace) -> None:
     )
 
 
-_ALONE = {"copy": _copy, "localize": _localize, "render": _render, "secret": _secret}
+_ALONE = {
+    "copy": _copy,
+    "fetch-environment": _fetch_environment,
+    "localize": _localize,
+    "render": _render,
+    "secret": _secret,
+}
 """Commands that need no settings of a server."""
 
 

@@ -17,6 +17,7 @@ from seafloor.boot.render import load_policy
 from seafloor.boot.settings import Settings
 from seafloor.domain.errors import InvalidValue, SeafloorError, nearest
 from seafloor.domain.leases import lease_of_place
+from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.kubernetes.cluster import (
     NEEDED_RIGHTS,
     SNAPSHOT_RIGHTS,
@@ -55,6 +56,7 @@ class OpenedCluster(msgspec.Struct, frozen=True):
 async def open_cluster(
     settings: Settings,
     metadata: MetadataStore,
+    environments: EnvironmentCache,
     logs: LogStore,
     stack: AsyncExitStack,
     *,
@@ -73,7 +75,13 @@ async def open_cluster(
     place = (await metadata.installation_value("kubernetes_place", first=first)).decode()
     cluster, policy = Cluster(connection), _policy(settings)
     launcher = KubernetesLauncher(
-        cluster, policy, place=place, url=url, on_change=on_change, logs=logs
+        cluster,
+        policy,
+        place=place,
+        url=url,
+        on_change=on_change,
+        environments=environments,
+        logs=logs,
     )
     stack.push_async_callback(launcher.close)
     holder = LeaseHolder(metadata, lease_of_place(place), on_change=on_change)

@@ -81,7 +81,13 @@ async def open_launching(
         from seafloor.boot.cluster import open_cluster
 
         cluster = await open_cluster(
-            settings, below.metadata, below.logs, stack, url=url, on_change=below.wakeup.ring
+            settings,
+            below.metadata,
+            below.environments,
+            below.logs,
+            stack,
+            url=url,
+            on_change=below.wakeup.ring,
         )
         launcher = cluster.launcher
         # The cluster's place is another server's, maybe; this one's own data folder is not.

@@ -37,6 +37,7 @@ from seafloor.domain.environments import LockedPackage, environment_digest, pars
 from seafloor.domain.errors import (
     InvalidValue,
     NotFound,
+    NotSupported,
     SeafloorError,
     SourceError,
     StoreCorrupt,
@@ -64,7 +65,12 @@ from seafloor.environments.record import (
     settle_record,
     write_record,
 )
-from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, StoredEnvironment
+from seafloor.environments.stored import (
+    TAR_FORMAT,
+    EnvironmentArchives,
+    StoredEnvironment,
+    StoredFile,
+)
 from seafloor.environments.tar_archive import unpack_tar, unpack_tar_packages
 from seafloor.environments.usage import Usage, used_bytes
 from seafloor.environments.uv_command import PackageSource, Progress, find_uv
@@ -164,6 +170,8 @@ class EnvironmentCache:
         size_max_bytes: What all below ``root`` may take on the disk. When it is more, environments
             that nobody uses go, those first that were not asked for longest. None: no limit.
         build_timeout_s: A build is given up after this.
+        builds: Whether what is not stored is built here. Where it is not, an environment is fetched
+            whole or not at all, and any Python of the same minor version will do for it.
     """
 
     def __init__(
@@ -174,12 +182,14 @@ class EnvironmentCache:
         archives: EnvironmentArchives | None = None,
         size_max_bytes: int | None = None,
         build_timeout_s: float = BUILD_TIMEOUT_S,
+        builds: bool = True,
     ) -> None:
         self._root = root.absolute()
         self._packages = packages
         self._archives = archives
         self._size_max_bytes = size_max_bytes
         self._build_timeout_s = build_timeout_s
+        self._builds_here = builds
         self._usage = Usage(self._root)
         self._builds: dict[Sha256, _Build] = {}
         self._afterwards: set[asyncio.Task[None]] = set()
@@ -237,6 +247,47 @@ class EnvironmentCache:
                 build.task.cancel()
                 await asyncio.wait({build.task})
         return replace(built, duration_s=time.monotonic() - started)
+
+    async def store(self, lock: Lock, progress: Progress | None = None) -> StoredEnvironment:
+        """Have an environment in the object store, for machines that cannot build; say what is.
+
+        It is built here unless it is stored. May be repeated, by several servers at once.
+
+        Raises:
+            SourceError: it cannot be had, or cannot be moved to another machine.
+            InvalidValue, StoreFull, StoreUnavailable, NotSupported: see ``get``.
+
+        Cost: one small read of the object store when it is there.
+        """
+        if self._archives is None:
+            raise NotSupported("Nothing is stored here for other machines.")
+        digest = _checked(lock)
+        for _ in range(2):
+            stored = await self._archives.find(digest)
+            if stored is not None:
+                return stored
+            built = await self.get(lock, progress)
+            await self.settle()
+            if built.cached:  # whoever built it did not come to store it: once more
+                await self._remove_here(digest)
+        stored = await self._archives.find(digest)
+        if stored is None:
+            raise SourceError(
+                f"The environment {digest[:12]} cannot be brought to other machines: packages of "
+                "it name the folder that they were installed in. The server's log says which.",
+                field="environment",
+            )
+        return stored
+
+    async def archive_file(self, digest: str, name: str) -> StoredFile:
+        """Give a file of a stored environment: its record, or its archive.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        if self._archives is None:
+            raise NotFound("Nothing is stored here for other machines.")
+        return await self._archives.file(parse_sha256(digest, field="digest"), name)
 
     async def find(self, digest: str) -> BuiltEnvironment | None:
         """Give an environment if it is there and whole, as far as a glance can tell."""
@@ -352,6 +403,7 @@ class EnvironmentCache:
         try:
             made = await self._fetch(site)
             if made is None or made.instead_of is not None:
+                self._check_builds(lock)
                 tell(f"building an environment of {_contents(lock)}")
                 addresses = (lock.lock, *self._packages.addresses())
                 await asyncio.to_thread(check_addresses, self._packages.secrets, addresses)
@@ -366,6 +418,14 @@ class EnvironmentCache:
         finally:
             await settled(_tidy, work, None if done else folder)
         return made
+
+    def _check_builds(self, lock: Lock) -> None:
+        if not self._builds_here:
+            raise SourceError(
+                f"The environment {lock.digest[:12]} cannot be fetched: what is stored of it is "
+                "not whole.",
+                field="environment",
+            )
 
     async def _fetch(self, site: _Site) -> _Made | None:
         """Make the folder from a stored archive; None when there is none within reach."""
@@ -458,7 +518,10 @@ class EnvironmentCache:
                 )
             return
         uv = find_uv(self.uv_cache_dir, self._packages)
-        interpreter = await find_interpreter(uv, site.lock.python, folder=site.work)
+        wanted = site.lock.python
+        if not self._builds_here:
+            wanted = ".".join(wanted.split(".")[:2])
+        interpreter = await find_interpreter(uv, wanted, folder=site.work)
         python = str(interpreter.path)
         await self._run(site, "venv", "--no-project", "--python", python, str(site.folder))
 

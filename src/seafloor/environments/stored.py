@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Final
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, NotFound, StoreCorrupt
+from seafloor.domain.ids import Sha256
 from seafloor.environments.archive import FRAME_BYTES_MAX, Frame, Packed
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import platform_tag
@@ -26,6 +28,7 @@ from seafloor.environments.record import Lock
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES, ObjectStore
 
 FORMAT: Final = 2
+RECORD_FILE: Final = "environment.json"
 TAR_FORMAT: Final = 1
 """What earlier versions stored; see ``tar_archive``."""
 
@@ -54,7 +57,20 @@ class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     package_frames: int = 0
 
 
+_NAME: Final = re.compile(r"(?:environment\.json|[0-9a-f]{64}\.(?:frames|tar\.zst))\Z")
 _RECORD: Final = msgspec.json.Decoder(StoredEnvironment)
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file of a stored environment.
+
+    Args:
+        size_bytes: Its size.
+        data: Its bytes.
+    """
+
+    size_bytes: int
+    data: AsyncIterator[bytes]
 
 
 class EnvironmentArchives:
@@ -75,6 +91,18 @@ class EnvironmentArchives:
             return None
         known = record.format in (FORMAT, TAR_FORMAT) and record.digest == digest
         return record if known else None
+
+    async def file(self, digest: Sha256, name: str) -> StoredFile:
+        """Give a file of an environment by its name.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        if not _NAME.match(name):
+            raise NotFound(f'A stored environment has no file "{name[:80]}".')
+        key = f"environments/{digest}/{name}"
+        info = await self._objects.head(key)
+        return StoredFile(info.size_bytes, self._objects.read(key))
 
     async def frames(self, stored: StoredEnvironment) -> AsyncGenerator[tuple[bytes, Frame]]:
         """Give the frames of an archive in their order, none of them checked.
@@ -169,12 +197,17 @@ class EnvironmentArchives:
 
 
 def _record_key(digest: str) -> str:
-    return f"environments/{digest}/environment.json"
+    return f"environments/{digest}/{RECORD_FILE}"
+
+
+def archive_name(stored: StoredEnvironment) -> str:
+    """Name of the archive's file, beside the record."""
+    ending = "tar.zst" if stored.format == TAR_FORMAT else "frames"
+    return f"{stored.sha256}.{ending}"
 
 
 def _archive_key(stored: StoredEnvironment) -> str:
-    ending = "tar.zst" if stored.format == TAR_FORMAT else "frames"
-    return f"environments/{stored.digest}/{stored.sha256}.{ending}"
+    return f"environments/{stored.digest}/{archive_name(stored)}"
 
 
 def _damaged(stored: StoredEnvironment, why: str) -> StoreCorrupt:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from seafloor.sdk.artifacts import fetch_file
 from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.environments import (
     EnvironmentCreate,
@@ -47,6 +49,15 @@ class Environments:
         """Read every living version."""
         request = Request("GET", _ENVIRONMENTS, query=[("project", project)])
         return self._transport.call(request, EnvironmentList)
+
+    def archive_file(self, digest: str, name: str, target: Path) -> int:
+        """Fetch a file of a stored environment, whole or not at all; say its size.
+
+        Raises:
+            NotFound: the server does not have it.
+        """
+        path = f"/api/v1/environment-archives/{quote(digest)}/{quote(name)}"
+        return fetch_file(self._transport, path, target)
 
     def delete(self, reference: str, *, project: str | None = None) -> EnvironmentDeleted:
         """Remove one version, or all versions of a name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,21 @@ from tests.services._service import Service, free_port
 from live_server import LiveServer, wait_for
 
 PATIENCE_S = 240.0
+
+
+class TokenServer(LiveServer):
+    """A server that pods reach too, so that it asks for a token; the test has it."""
+
+    def __init__(self, data: Path, *, env: dict[str, str]) -> None:
+        self.token = uuid.uuid4().hex
+        super().__init__(data, env={**env, "SEAFLOOR_SERVER__TOKEN": self.token})
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """As ``LiveServer.request``, with the token."""
+        sent = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        return super().request(method, path, body, headers=sent)
 
 
 class Launching:
@@ -37,7 +53,7 @@ class Launching:
         agent: bool = False,
         policy: dict[str, Any] | None = None,
         env: dict[str, str] | None = None,
-    ) -> LiveServer:
+    ) -> TokenServer:
         """Start a server.
 
         Args:
@@ -65,7 +81,7 @@ class Launching:
         rules |= {"images": {**images, **more.pop("images", {})}, **more}
         file = self._folder / "policy.yaml"
         file.write_text(json.dumps(rules))
-        server = LiveServer(
+        server = TokenServer(
             self._folder / "data",
             env={
                 "SEAFLOOR_LAUNCH__KIND": "kubernetes",
@@ -75,7 +91,8 @@ class Launching:
             },
         )
         self._stack.callback(server.stop)
-        return server.start("--port", str(port))
+        server.start("--port", str(port))
+        return server
 
 
 def said(server: LiveServer, run_id: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.kube.cluster.launched_world import Launching, said, wait_said, wait_state
 from tests.services import kubernetes as kubernetes_service
@@ -12,6 +14,9 @@ from live_server import LiveServer, wait_for
 pytestmark = pytest.mark.timeout(900)
 
 LINES = 400
+ROTATED_MIB = int(os.environ.get("SEAFLOOR_KUBE_LOG_MIB", "0"))
+"""How much a run prints whose log the kubelet rotates meanwhile; it looks every 10 s at 10 MiB."""
+
 # Some seconds, so that there is a middle.
 PRINT = f"""
 long=$(printf '%050000d' 7)
@@ -91,3 +96,26 @@ def test_run__without_agent_and_api_server_away_meanwhile__has_each_line_once(
     parts.start("api")
     assert wait_state(server, run_id, "failed")["ending"]["exit_code"] == 3
     check_log(server, run_id)
+
+
+@pytest.mark.skipif(not ROTATED_MIB, reason="half a minute: SEAFLOOR_KUBE_LOG_MIB=40")
+def test_run__prints_more_than_the_node_keeps_in_a_file__has_each_line_once(
+    launching: Launching,
+) -> None:
+    server = launching.start()
+    # A MiB a second, in lines of a KiB.
+    script = (
+        "import sys, time\n"
+        f"for n in range({ROTATED_MIB} * 1024):\n"
+        "    print(f'{n:08}' + 'x' * 1015)\n"
+        "    n % 1024 or (sys.stdout.flush(), time.sleep(0.7))\n"
+    )
+    run_id = server.launch(["python3", "-c", script])["id"]
+    wait_state(server, run_id, "succeeded")
+    lines = server.log_lines(run_id)
+    told = [one["text"] for one in lines if one["stream"] == "agent"]
+    numbers = [int(one["text"][:8]) for one in lines if one["stream"] == "out"]
+    assert numbers == sorted(set(numbers))
+    print(f"{len(numbers):,} of {ROTATED_MIB * 1024:,} lines, {len(told)} times told of a gap")
+    # What is not there is told of.
+    assert len(numbers) == ROTATED_MIB * 1024 or told

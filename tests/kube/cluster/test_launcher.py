@@ -29,6 +29,7 @@ from seafloor.domain.errors import ClusterUnavailable, Forbidden, PodRejected
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import Ending
+from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.kubernetes.cluster import Cluster
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.kubernetes.launcher import KubernetesLauncher
@@ -82,6 +83,7 @@ async def launcher_of(
         place=place,
         url="http://seafloor.example:7340",
         on_change=lambda: None,
+        environments=EnvironmentCache(Path("/nowhere")),
     )
     try:
         yield launcher
@@ -188,6 +190,27 @@ async def test_observe__pod_deleted_by_somebody__says_so(config: str, namespace:
         found = await seen(launcher, TaskAbsent)
         assert "somebody deleted it" in found.reason
         assert await launcher.tasks() == (KEY,)  # what is left of it
+
+
+async def test_observe__pod_ended_and_gone_at_once__says_how_it_ended(
+    config: str, namespace: Namespace
+) -> None:
+    async with launcher_of(config, namespace) as launcher:
+        await launcher.start(launch())
+        namespace.set_status(running())
+        await seen(launcher, TaskAlive)
+        namespace.set_status(ended(7))
+        namespace.delete_pod()
+        await until(lambda: pod_is_gone(launcher), what="the pod to go")
+        found = await launcher.observe(KEY)
+        assert isinstance(found, TaskEnded)
+        assert "The pod was told to end" in found.ending.reason
+        assert "exit code 7" in found.ending.reason
+
+
+async def pod_is_gone(launcher: KubernetesLauncher) -> bool:
+    """Whether the launcher has been told that there is no pod any more."""
+    return launcher._pods.get(KEY) is None
 
 
 async def test_release__of_a_task_that_ended__removes_all(

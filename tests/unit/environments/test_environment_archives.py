@@ -24,11 +24,13 @@ import zstandard
 
 import seafloor
 from seafloor.domain.environments import EnvironmentLock, environment_digest
-from seafloor.domain.errors import SourceError
+from seafloor.domain.errors import NotFound, SourceError
+from seafloor.domain.ids import Sha256
 from seafloor.environments.archive import (
     FRAME_BYTES_MAX,
     Damaged,
     Frame,
+    NotMovable,
     Packed,
     Unpacking,
     list_folder,
@@ -486,3 +488,57 @@ async def test_get__killed_while_it_fetches__next_fetches_whole(
     assert fetched.fetched
     assert set(list_folder(fetched.path)) == set(list_folder(built.path))
     assert printed_by(fetched.path / "bin" / "sing") == "2.0"
+
+
+async def test_store__not_built_yet__is_stored_and_fetched_where_nothing_is_built(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
+) -> None:
+    shelf.add("whale", "2.0")
+    lock = lock_of("whale==2.0")
+    server = machine(tmp_path / "first", objects, shelf.source)
+    record = await server.store(lock)
+    assert (record.digest, record.sha256) == (lock.digest, (await server.store(lock)).sha256)
+    pod = EnvironmentCache(
+        tmp_path / "pod", archives=EnvironmentArchives(objects), packages=NOTHING, builds=False
+    )
+    assert (await pod.get(record)).fetched
+    with pytest.raises(SourceError, match="cannot be fetched"):
+        await pod.get(lock_of("whale==2.0", "other==1"))
+
+
+async def test_store__built_by_who_did_not_come_to_store_it__is_stored(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
+) -> None:
+    shelf.add("whale", "2.0")
+    lock = lock_of("whale==2.0")
+    await EnvironmentCache(tmp_path / "first", packages=shelf.source).get(lock)
+    record = await machine(tmp_path / "first", objects, shelf.source).store(lock)
+    assert record.digest == lock.digest
+    assert (await machine(tmp_path / "second", objects).get(lock)).fetched
+
+
+async def test_store__cannot_be_moved__says_so(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> Packed:
+        raise NotMovable("its binary names the folder")
+
+    monkeypatch.setattr("seafloor.environments.build.pack", refuse)
+    shelf.add("whale", "2.0")
+    with pytest.raises(SourceError, match="cannot be brought to other machines"):
+        await machine(tmp_path / "first", objects, shelf.source).store(lock_of("whale==2.0"))
+
+
+async def test_file__of_a_stored_environment__is_record_or_archive_and_nothing_else(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
+) -> None:
+    lock, _ = await stored(tmp_path, objects, shelf)
+    archives = EnvironmentArchives(objects)
+    record = await archives.find(lock.digest)
+    assert record is not None
+    found = await archives.file(Sha256(lock.digest), f"{record.sha256}.frames")
+    data = b"".join([chunk async for chunk in found.data])
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (found.size_bytes, record.sha256)
+    for name in ("../x", "x", "environment.json/..", "environment.json\n"):
+        with pytest.raises(NotFound):
+            await archives.file(Sha256(lock.digest), name)

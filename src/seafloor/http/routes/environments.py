@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from litestar import delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.response import Stream
 
 from seafloor.http import views
 from seafloor.http.errors import documented
@@ -62,4 +63,28 @@ async def delete_environment(
     return EnvironmentDeleted(versions, freed_bytes)
 
 
-ROUTES = [list_environments, create_environment, get_environment, delete_environment]
+@get(
+    "/environment-archives/{sha256:str}/{name:str}",
+    responses=documented(404),
+    summary="Download a file of a stored environment",
+    media_type="application/octet-stream",
+)
+async def get_environment_archive(
+    request: AnyRequest, sha256: FromPath[str], name: FromPath[str]
+) -> Stream:
+    """Its record ``environment.json``, or the archive that the record names."""
+    found = await application_of(request).environments.archive_file(sha256, name)
+    return Stream(
+        found.data,
+        media_type="application/octet-stream",
+        headers={"Content-Length": str(found.size_bytes)},
+    )
+
+
+ROUTES = [
+    list_environments,
+    create_environment,
+    get_environment,
+    delete_environment,
+    get_environment_archive,
+]

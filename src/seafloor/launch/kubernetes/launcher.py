@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from seafloor.domain.code import CodeSource
+from seafloor.domain.environments import Environment
 from seafloor.domain.errors import (
     ClusterUnavailable,
     Conflict,
@@ -23,6 +24,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.members import MAIN, members_of
 from seafloor.domain.specs import ExperimentSpec
+from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.cluster import Cluster
 from seafloor.launch.kubernetes.identity import (
@@ -40,16 +42,24 @@ from seafloor.launch.kubernetes.pod_events import PodEvents
 from seafloor.launch.kubernetes.pod_logs import PodLogs
 from seafloor.launch.kubernetes.policy import Policy, ServerRules
 from seafloor.launch.kubernetes.request import PodRequest, identify
-from seafloor.launch.kubernetes.status import PodObservation, ended_at_s, has_agent, observation_of
+from seafloor.launch.kubernetes.status import (
+    PodObservation,
+    ended_at_s,
+    has_agent,
+    observation_of,
+    unanswered,
+)
 from seafloor.launch.kubernetes.watch_cache import WatchCache
 from seafloor.launch.kubernetes.workload import Rendered, render
 from seafloor.launch.protocol import (
+    EnvironmentLockRef,
     Prepared,
     TaskAbsent,
     TaskAlive,
     TaskEnded,
     TaskKey,
     TaskLaunch,
+    TaskLost,
     TaskObservation,
     TaskPreparing,
 )
@@ -66,6 +76,7 @@ _NO_AGENT: Final = (
     "standard error as one; its outputs and tf.events files are not collected"
 )
 _LOG_WITHIN_S: Final = 15.0
+_GONE_MAX: Final = 1000
 _DELETED: Final = (
     "The pod is gone: somebody deleted it, or its node; so nobody can say how the command ended."
 )
@@ -91,6 +102,7 @@ class KubernetesLauncher:
         place: Whose tasks these are; objects of other places are not touched.
         url: Where pods reach the server, unless the policy says it.
         on_change: Called when an object changed.
+        environments: Builds and stores the packages that pods fetch.
         logs: Where the logs of pods without our agent go; None: they stay with the cluster.
     """
 
@@ -102,11 +114,13 @@ class KubernetesLauncher:
         place: str,
         url: str,
         on_change: Callable[[], None],
+        environments: EnvironmentCache,
         logs: LogStore | None = None,
     ) -> None:
         self._cluster = cluster
         self._policy = policy
         self._place = label_value(place)
+        self._environments = environments
         self.url = policy.server.url or url
         self._namespace = policy.namespaces[0]
         namespaces = [one for one in policy.namespaces if not set(one) & set("*?[")]
@@ -119,6 +133,7 @@ class KubernetesLauncher:
             namespaces=namespaces,
             selector=selector,
             on_change=on_change,
+            on_gone=self._remember,
         )
         self._anchors: WatchCache[TaskKey, Anchor] = WatchCache(
             cluster,
@@ -135,6 +150,7 @@ class KubernetesLauncher:
             self._logs = PodLogs(cluster, logs, pod_of=self._pods.get, on_change=on_change)
         self._seen: dict[str, _Seen] = {}
         self._released_s: dict[TaskKey, float] = {}
+        self._gone: dict[TaskKey, Pod] = {}
 
     @property
     def pod_lists(self) -> int:
@@ -145,13 +161,13 @@ class KubernetesLauncher:
         self,
         spec: ExperimentSpec,
         code: CodeSource | None,
-        image: str | None,
+        environment: Environment | None,
         volumes: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Refuse, before anything is written, what could not be started here.
 
         Args:
-            image: Of the environment, as the server knows it.
+            environment: As the server knows it; None: it has none, or the policy says what it is.
             volumes: Names of those that Seafloor made.
 
         Returns:
@@ -162,12 +178,12 @@ class KubernetesLauncher:
             InvalidValue, NotSupported: it cannot be a pod.
         """
         start = Start(run_id="0" * 32, attempt=1, place=self._place)
-        images = _images(spec, image)
         request = PodRequest(
             spec=spec,
             code=code,
             namespace=self._namespace,
-            images=images,
+            images=_images(spec, environment),
+            kernels=_kernels(spec, environment),
             claims={name: claim_name(name, start.run_id, 1) for name in volumes},
             start=start,
         )
@@ -179,10 +195,11 @@ class KubernetesLauncher:
         return bool({reference, name} & self._policy.environments.keys())
 
     async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:
-        """Check that a pod can be made of it; the rest the pod does itself.
+        """Check that a pod can be made of it, and have its packages stored where pods fetch them.
 
         Raises:
             Forbidden, InvalidValue, NotSupported: it cannot.
+            SourceError, StoreFull, StoreUnavailable: see ``EnvironmentCache.store``.
         """
         begun_s = time.monotonic()
         for image in _main_images(self._render(launch, None)):
@@ -190,6 +207,11 @@ class KubernetesLauncher:
             if why is not None:
                 progress(_NO_AGENT.format(why=why))
                 break
+        environment = launch.environment
+        kernels = _kernels(launch.spec, environment)
+        stored = rules.stored_kernel(self._policy, launch.spec.environment, kernels)
+        if environment is not None and stored is not None:
+            await self._environments.store(environment, progress)
         return Prepared(None, None, time.monotonic() - begun_s, here=False)
 
     async def start(self, launch: TaskLaunch) -> None:
@@ -254,14 +276,32 @@ class KubernetesLauncher:
         await self._pods.synced()
         pod = self._pods.get(key)
         if pod is None:
-            return TaskAbsent(_DELETED)
+            return self._after_its_pod(key)
         events = self._events.of(pod)
         uid, version = pod.metadata.uid, pod.metadata.resource_version
         seen = self._seen.get(uid)
         if seen is None or (seen.version, seen.told) != (version, len(events)):
             seen = _Seen(version, len(events), observation_of(pod, events))
             self._seen[uid] = seen
-        return self._with_log(key, pod, seen.observation)
+        observation = seen.observation
+        if isinstance(observation, TaskAlive | TaskPreparing):
+            observation = unanswered(pod, time.time()) or observation
+        return self._with_log(key, pod, observation)
+
+    def _remember(self, key: TaskKey, pod: Pod) -> None:
+        """Keep for a while how a pod ended that went at once, before anybody looked."""
+        if key not in self._released_s:
+            self._gone[key] = pod
+            while len(self._gone) > _GONE_MAX:
+                del self._gone[next(iter(self._gone))]
+
+    def _after_its_pod(self, key: TaskKey) -> TaskObservation:
+        pod = self._gone.get(key)
+        seen = None if pod is None else observation_of(pod)
+        if isinstance(seen, TaskEnded):
+            reading = self._logs is not None and self._logs.is_reading(key)
+            return msgspec.structs.replace(seen, delivered=not reading)
+        return seen if isinstance(seen, TaskLost) else TaskAbsent(_DELETED)
 
     def _with_log(self, key: TaskKey, pod: Pod, seen: PodObservation) -> PodObservation:
         """Have the log of a bare pod read; it is not delivered before that is done."""
@@ -345,6 +385,7 @@ class KubernetesLauncher:
                 self._seen.pop(gone.metadata.uid, None)
             if self._logs is not None:
                 self._logs.forget(one)
+            self._gone.pop(one, None)
 
     def _is_released(self, key: TaskKey) -> bool:
         since_s = time.monotonic() - self._released_s.get(key, -_RELEASE_AGAIN_S)
@@ -366,7 +407,6 @@ class KubernetesLauncher:
         await self._events.close()
 
     def _render(self, launch: TaskLaunch, owner_uid: str | None) -> Rendered:
-        image = None if launch.environment is None else launch.environment.image
         given = {
             name: value
             for name, value in launch.env.items()
@@ -376,7 +416,8 @@ class KubernetesLauncher:
             spec=replace(launch.spec, run_name=launch.name or None),
             code=launch.code,
             namespace=self._namespace,
-            images=_images(launch.spec, image),
+            images=_images(launch.spec, launch.environment),
+            kernels=_kernels(launch.spec, launch.environment),
             claims={
                 one.name: claim_name(one.name, one.volume_id, one.content) for one in launch.volumes
             },
@@ -399,8 +440,20 @@ class KubernetesLauncher:
         return replace(self._policy, server=server)
 
 
-def _images(spec: ExperimentSpec, image: str | None) -> dict[str, str]:
-    return {} if spec.environment is None or image is None else {spec.environment: image}
+_Known = Environment | EnvironmentLockRef | None
+
+
+def _images(spec: ExperimentSpec, known: _Known) -> dict[str, str]:
+    if spec.environment is None or known is None or known.image is None:
+        return {}
+    return {spec.environment: known.image}
+
+
+def _kernels(spec: ExperimentSpec, known: _Known) -> dict[str, str]:
+    """The packages of the environment; one that is only an image has none."""
+    if spec.environment is None or known is None or (known.image is not None and not known.lock):
+        return {}
+    return {spec.environment: known.digest}
 
 
 def _main_images(rendered: Rendered) -> list[str]:

@@ -11,7 +11,7 @@ from seafloor.domain.specs import ResourcesSpec
 from seafloor.domain.volumes import volume_variable
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.code_volume import code_parts
-from seafloor.launch.kubernetes.kernels import kernel_parts
+from seafloor.launch.kubernetes.kernels import kernel_parts, stored_kernel_parts
 from seafloor.launch.kubernetes.manifest import Manifest, command_of, variable, without_empty
 from seafloor.launch.kubernetes.network import network_parts
 from seafloor.launch.kubernetes.parts import Parts, join
@@ -56,6 +56,22 @@ class PodTask(msgspec.Struct, frozen=True, kw_only=True):
     pod: Manifest = {}
 
 
+def main_image(request: PodRequest, policy: Policy, task: PodTask) -> str:
+    """The image that a task's command runs in.
+
+    Raises:
+        Forbidden: the policy refuses it, or there is none.
+    """
+    stored = rules.stored_kernel(policy, task.environment, request.kernels)
+    return rules.image(
+        policy,
+        task.environment,
+        request.images,
+        field=f"{task.field}environment",
+        has_kernel=stored is not None,
+    )
+
+
 def pod_spec(request: PodRequest, policy: Policy, task: PodTask) -> Manifest:
     """The spec of a Pod, or of the pods of a StatefulSet or Deployment.
 
@@ -66,13 +82,15 @@ def pod_spec(request: PodRequest, policy: Policy, task: PodTask) -> Manifest:
     spec = request.spec
     field = f"{task.field}resources"
     resources = resolve_resources(task.resources, policy, field=field)
-    image = rules.image(policy, task.environment, request.images, field=f"{task.field}environment")
+    stored = rules.stored_kernel(policy, task.environment, request.kernels)
+    image = main_image(request, policy, task)
     pool = rules.pool(policy, task.resources.pool, gpus=resources.gpu_count, field=f"{field}.pool")
     parts = join(
         (
             task.extra,
             code_parts(request.code, policy),
             kernel_parts(rules.kernel(policy, task.environment), policy),
+            stored_kernel_parts(stored, policy),
             _volumes(request, policy),
             secret_parts(spec.secrets, policy),
             _shared_memory(resources),

@@ -86,6 +86,11 @@ class PodLogs:
             found.task = asyncio.create_task(self._follow(found), name=f"log of {key.workload_id}")
         return found.done
 
+    def is_reading(self, key: TaskKey) -> bool:
+        """Whether more may come of a log, also of one whose pod is gone."""
+        found = self._followers.get(key)
+        return found is not None and found.task is not None and not found.task.done()
+
     def problem(self, key: TaskKey) -> str | None:
         """Why a log cannot be read just now; None: it can, as far as is known."""
         found = self._followers.get(key)

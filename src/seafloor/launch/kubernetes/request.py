@@ -26,6 +26,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
         namespace: Where it shall be.
         images: Images of environments by name or ``<name>@<version>``, as users or the server say.
         claims: Of volumes that Seafloor made, by their names in the spec.
+        kernels: Digests of the packages that the server has of environments, by the same names.
         owner_uid: Uid of the anchor, once it is made.
         start: Of a run that a server starts; None: nobody knows who applies the manifests.
     """
@@ -35,6 +36,7 @@ class PodRequest(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     images: dict[str, str] = {}
     claims: dict[str, str] = {}
+    kernels: dict[str, str] = {}
     owner_uid: str | None = None
     start: Start | None = None
 

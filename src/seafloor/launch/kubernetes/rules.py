@@ -43,13 +43,21 @@ def namespace(policy: Policy, asked: str | None) -> str:
     return found
 
 
-def image(policy: Policy, environment: str | None, own: dict[str, str], *, field: str) -> str:
+def image(
+    policy: Policy,
+    environment: str | None,
+    own: dict[str, str],
+    *,
+    field: str,
+    has_kernel: bool = False,
+) -> str:
     """The image of an environment.
 
     Args:
         environment: As the spec names it; None: it names none.
         own: Images of environments by name or ``<name>@<version>``, from users' files or the
             server; the policy's go before.
+        has_kernel: Whether the server has packages for it, which go into any image.
     """
     if environment is None:
         if policy.images.default is None:
@@ -65,6 +73,11 @@ def image(policy: Policy, environment: str | None, own: dict[str, str], *, field
         _check_digest(policy, rule.image, field)
         return rule.image
     found = own.get(environment) or own.get(name)
+    if found is None and has_kernel:
+        # Seafloor's own has a Python, whatever else there is.
+        found = policy.images.default or policy.images.seafloor
+        if found is not None:
+            return found
     if found is None:
         known = nearest(name, [*policy.environments, *own])
         refuse(
@@ -91,6 +104,13 @@ def no_agent_because(policy: Policy, image: str) -> str | None:
     if any(image.startswith(prefix) for prefix in policy.images.without_python):
         return "its image has no python3 (`images.without_python` of the policy)"
     return None
+
+
+def stored_kernel(policy: Policy, environment: str | None, own: dict[str, str]) -> str | None:
+    """The digest of the packages that the server has; None: the policy says what it is."""
+    if environment is None or _environment(policy, environment) is not None:
+        return None
+    return own.get(environment) or own.get(parse_environment_reference(environment)[0])
 
 
 def kernel(policy: Policy, environment: str | None) -> KernelRule | None:

@@ -16,7 +16,7 @@ from seafloor.launch.kubernetes.agent_volume import agent_command, agent_parts
 from seafloor.launch.kubernetes.identity import Identity, Start
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import task_object_name
-from seafloor.launch.kubernetes.pod import MAIN, PodTask, pod_spec
+from seafloor.launch.kubernetes.pod import MAIN, PodTask, main_image, pod_spec
 from seafloor.launch.kubernetes.policy import Policy
 from seafloor.launch.kubernetes.request import PodRequest
 from seafloor.launch.kubernetes.services import PROTOCOL
@@ -84,9 +84,7 @@ def _pod_spec(
     """
     if request.start is None:
         return pod_spec(request, policy, task)
-    field = f"{task.field}environment"
-    image = rules.image(policy, task.environment, request.images, field=field)
-    if rules.no_agent_because(policy, image) is None:
+    if rules.no_agent_because(policy, main_image(request, policy, task)) is None:
         task = _with_agent(task, request.start, policy, name=name, timeout_s=timeout_s)
     task = msgspec.structs.replace(
         task,

@@ -66,6 +66,9 @@ _PYTHON_HINT: Final = (
     "an administrator names it in `images.without_python` of the policy, and its log is then read "
     "from the cluster."
 )
+_UNANSWERED_S: Final = 60.0
+"""A node that lives has said long before that a pod ended."""
+
 _NEVER_RAN: Final = ("ContainerCannotRun", "StartError")
 _REFUSED_BY_NODE: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "NodePorts")
 _SHORTAGE: Final = re.compile(r"Insufficient ([\w./-]*\w)")
@@ -139,6 +142,25 @@ def ended_at_s(pod: Pod) -> float | None:
         if one.state.terminated is not None and one.state.terminated.finished_at
     ]
     return max(times, default=None)
+
+
+def unanswered(pod: Pod, now_s: float) -> TaskLost | None:
+    """Say that a pod is lost whose node was to end it and never said that it did.
+
+    Args:
+        now_s: Seconds of the epoch.
+    """
+    by = pod.metadata.deletion_timestamp  # when its grace is over
+    if by is None or pod.status.phase in ("Succeeded", "Failed") or main_is_over(pod):
+        return None
+    if now_s < datetime.fromisoformat(by).timestamp() + _UNANSWERED_S:
+        return None
+    return TaskLost(
+        f"The node ({pod.spec.node_name}) does not answer: the pod was told to end, by somebody or "
+        "because its node is lost, and nobody says that it did.",
+        0,
+        0,
+    )
 
 
 def _of(statuses: Sequence[ContainerStatus], name: str) -> ContainerStatus | None:

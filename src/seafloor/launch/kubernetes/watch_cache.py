@@ -38,6 +38,10 @@ class Described(Protocol):
         ...
 
 
+def _nothing(_key: object, _kept: object) -> None:
+    """Remember nothing."""
+
+
 class _Mark(msgspec.Struct):
     metadata: Metadata
 
@@ -55,6 +59,7 @@ class WatchCache(Generic[Key, Kept]):
         key_of: By what an object is found; None: it is none of ours.
         selector: The labels.
         on_change: Called after every change.
+        on_gone: Called with an object as it last was, when it is told that it is no more.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class WatchCache(Generic[Key, Kept]):
         namespaces: Sequence[str],
         selector: str,
         on_change: Callable[[], None],
+        on_gone: Callable[[Key, Kept], None] = _nothing,
         resync_s: float = RESYNC_S,
     ) -> None:
         self._cluster = cluster
@@ -75,6 +81,7 @@ class WatchCache(Generic[Key, Kept]):
         self._key_of = key_of
         self._selector = selector
         self._on_change = on_change
+        self._on_gone = on_gone
         self._resync_s = resync_s
         self._kept: dict[Key, Kept] = {}
         self._versions: dict[str, int] = {}
@@ -220,6 +227,7 @@ class WatchCache(Generic[Key, Kept]):
         known = None if key is None else self._kept.get(key)
         if key is not None and known is not None and known.metadata.uid == told.metadata.uid:
             del self._kept[key]
+            self._on_gone(key, told)
 
     def _note(self, error: SeafloorError, namespace: str) -> None:
         if self._problem is None or self._problem.message != error.message:

@@ -1,0 +1,93 @@
+"""``fetch-environment``: one stored environment, from a server into a folder. For pods."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seafloor.domain.errors import NotFound, SeafloorError, StoreCorrupt
+from seafloor.domain.ids import parse_sha256
+from seafloor.environments.build import EnvironmentCache
+from seafloor.environments.stored import RECORD_FILE, EnvironmentArchives, archive_name
+from seafloor.sdk.client import Client
+from seafloor.sdk.discovery import require_server
+from seafloor.sdk.settings import read_settings
+from seafloor.stores.objects.local.store import LocalObjectStore
+
+_PATIENCE_S: Final = 1800.0
+_PAUSE_S: Final = 5.0
+_FETCHED: Final = ".fetched"
+
+
+@dataclass(frozen=True)
+class FetchCommand:
+    """What was asked for.
+
+    Args:
+        digest: Of the environment.
+        to: It will be in the folder of that name below.
+    """
+
+    digest: str
+    to: Path
+
+
+def run(command: FetchCommand) -> None:
+    """Fetch it; a server that is away is waited for.
+
+    Raises:
+        NotFound: the server does not have it.
+        SourceError: there is no Python here that it can be used with.
+        StoreUnavailable: the server does not answer for half an hour.
+    """
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            size_bytes, duration_s = asyncio.run(_fetch(command))
+        except SeafloorError as error:
+            if not error.retryable or time.monotonic() > deadline_s:
+                raise
+            sys.stderr.write(f"{error.message} Trying again.\n")
+            time.sleep(_PAUSE_S)
+        else:
+            where = command.to / command.digest
+            sys.stdout.write(f"{where}: {size_bytes:,} bytes fetched, {duration_s:.2f} s\n")
+            return
+
+
+async def _fetch(command: FetchCommand) -> tuple[int, float]:
+    settings = read_settings()
+    digest = parse_sha256(command.digest, field="--digest")
+    root = command.to.absolute()
+    fetched = root / _FETCHED
+    folder = fetched / "environments" / digest
+    with_server = Client(require_server(settings), settings.token or "")
+    started_s = time.monotonic()
+
+    async def bring(name: str) -> None:
+        target = folder / name
+        await asyncio.to_thread(with_server.environments.archive_file, digest, name, target)
+
+    objects = LocalObjectStore(fetched)
+    try:
+        await bring(RECORD_FILE)
+        archives = EnvironmentArchives(objects)
+        stored = await archives.find(digest)
+        if stored is None:
+            raise StoreCorrupt(f"The record of environment {digest[:12]} is of a later version.")
+        try:
+            await bring(archive_name(stored))
+        except NotFound as error:  # it was replaced at this moment
+            raise StoreCorrupt(f"The archive of environment {digest[:12]} is gone.") from error
+        cache = EnvironmentCache(root, archives=archives, builds=False)
+        await cache.get(stored)
+        await cache.close()
+    finally:
+        await objects.close()
+        await asyncio.to_thread(shutil.rmtree, fetched, ignore_errors=True)
+    return stored.size_bytes, time.monotonic() - started_s

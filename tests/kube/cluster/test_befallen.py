@@ -1,0 +1,119 @@
+"""What befalls runs on a real node: pods deleted, the kubelet killed, code that cannot be had."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from tests.kube.cluster.conftest import Namespace
+from tests.kube.cluster.launched_world import Launching, said, wait_said, wait_state
+from tests.kube.coded_runs import CodedRuns
+from tests.services._kubernetes_plane import Parts
+
+from live_server import LiveServer, wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+NODE_LOST = bool(os.environ.get("SEAFLOOR_KUBE_NODE_LOST"))
+"""Whether a node is left alone until the cluster gives it up: two minutes."""
+
+
+def wait_line(server: LiveServer, run_id: str, text: str) -> None:
+    wait_for(
+        lambda: any(one["text"] == text for one in server.log_lines(run_id)),
+        timeout_s=240,
+        what=f"{text!r} in the log ({said(server, run_id)})",
+    )
+
+
+def wait_attempt(server: LiveServer, run_id: str, attempt: int, state: str) -> None:
+    def look() -> bool:
+        found = server.get(f"/api/v1/runs/{run_id}")
+        return (found["attempt"], found["state"]) == (attempt, state)
+
+    wait_for(look, timeout_s=240, what=f"attempt {attempt} to be {state}")
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "bare"])
+def test_run__pod_deleted_by_somebody__says_so_and_is_tried_again(
+    launching: Launching, namespace: Namespace, agent: bool
+) -> None:
+    server = launching.start(agent=agent)
+    # Who saves his state and ends well has not finished all the same.
+    command = "trap 'echo saved; exit 0' TERM; echo begun; sleep 1000 & wait"
+    run_id = server.launch(command, retries=1)["id"]
+    wait_line(server, run_id, "begun")
+    (pod,) = namespace.pods()
+
+    namespace.kubernetes.call("DELETE", namespace.path("Pod", pod["metadata"]["name"]))
+
+    wait_said(server, run_id, "The pod was told to end", "SIGTERM" if agent else "exit code 0")
+    wait_said(server, run_id, "Attempt 2 of 2 begins")
+    wait_attempt(server, run_id, 2, "running")
+    first = server.log_lines(run_id, attempt=1, stream="out")
+    assert [one["text"] for one in first] == ["begun", "saved"]
+    server.post(f"/api/v1/runs/{run_id}/stop")
+    wait_state(server, run_id, "stopped")
+
+
+def test_run__kubelet_away_while_it_runs__ends_as_it_would_have(
+    launching: Launching, parts: Parts
+) -> None:
+    server = launching.start()
+    command = "for i in $(seq 30); do echo $i; sleep 0.3; done; exit 4"
+    run_id = server.launch(command, retries=1)["id"]
+    wait_line(server, run_id, "5")
+    parts.kill("kubelet")
+    try:
+        assert server.get(f"/api/v1/runs/{run_id}")["state"] == "running"
+    finally:
+        parts.start("kubelet")
+    # It is the command's own end, of the first attempt.
+    wait_said(server, run_id, "The command ended with exit code 4")
+    printed = server.log_lines(run_id, attempt=1, stream="out")
+    assert [one["text"] for one in printed] == [str(number) for number in range(1, 31)]
+    assert wait_state(server, run_id, "failed")["attempt"] == 2
+
+
+@pytest.mark.skipif(not NODE_LOST, reason="two minutes: SEAFLOOR_KUBE_NODE_LOST=1")
+def test_run__kubelet_away_until_the_node_is_given_up__is_lost_and_tried_again(
+    launching: Launching, parts: Parts
+) -> None:
+    server = launching.start()
+    run_id = server.launch("echo begun; sleep 1000", retries=1)["id"]
+    wait_line(server, run_id, "begun")
+    parts.kill("kubelet")
+    try:
+        wait_said(server, run_id, "The node", "does not answer")
+        wait_said(server, run_id, "Attempt 2 of 2 begins")
+        wait_said(server, run_id, "No node can take the pod")
+    finally:
+        parts.start("kubelet")
+    wait_attempt(server, run_id, 2, "running")
+    server.post(f"/api/v1/runs/{run_id}/stop")
+    wait_state(server, run_id, "stopped")
+
+
+def test_runs__code_that_cannot_be_had__say_why(
+    launching: Launching, namespace: Namespace, runs: CodedRuns
+) -> None:
+    namespace.create(runs.secret())
+    policy = {"git": {"localizer": "seafloor"}, "archives": {"secret": runs.secret_name}}
+    server = launching.start(agent=True, policy=policy)
+
+    def submit(mode: str, code: dict[str, Any]) -> str:
+        asked = {"sync_mode": mode, "url": code["url"]}
+        spec = {"name": "coded", "command": "true", "code": asked}
+        body = {"spec": spec, "code": {"folder": "code", **code}}
+        return server.post("/api/v1/runs", body)["id"]
+
+    vanished = submit("git", {"kind": "git", "url": runs.git, "commit": "1" * 40})
+    other = submit("s3", {"kind": "archive", "url": runs.archive, "sha256": "1" * 64})
+
+    for run_id, container in ((vanished, "git-localize"), (other, "code-localize")):
+        wait_state(server, run_id, "failed")
+        wait_said(server, run_id, "Fetching the code failed", container)
+        assert "Started." not in said(server, run_id)
+    wait_said(server, vanished, "1" * 12)
+    wait_said(server, other, "sha256")
