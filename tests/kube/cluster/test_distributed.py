@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +21,9 @@ from tests.kube.cluster.cluster_world import (
     own_namespace,
     running,
 )
+from tests.kube.cluster.gang_programs import MEET
 from tests.services._kubernetes_client import Kubernetes
-from tests.services._service import Service
+from tests.services._service import Service, free_port
 
 from live_server import LiveServer, wait_for
 
@@ -231,6 +236,83 @@ def test_run__its_tasks__have_logs_and_receipts_of_their_own(
     status, answer = server.request("GET", f"/api/v1/runs/{run_id}/logs?task=main")
     assert (status, answer["code"]) == (404, "not_found")
     assert "worker-0" in answer["message"]
+
+
+class Containers:
+    """The main containers of pods, started here as a kubelet would, each in folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, str(free_port())
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, pod: dict[str, Any]) -> None:
+        """Bring the agent, and start the container."""
+        name = pod["metadata"]["labels"]["seafloor/task"]
+        folder = self._folder / name
+        folder.mkdir()
+
+        def here(words: list[str]) -> list[str]:
+            return [
+                word.replace("/seafloor/agent", str(folder)).replace("$$", "$") for word in words
+            ]
+
+        (init,), (main,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+        subprocess.run([sys.executable, *here(init["command"])[1:]], check=True)
+        variables = {
+            one["name"]: here([one["value"]])[0]
+            for one in main["env"]
+            if one.get("value") is not None
+        }
+        # The name of a pod is known in its cluster only, and its ports are its own.
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self._port}
+        self._started[name] = subprocess.Popen(
+            [sys.executable, *here(main["command"])[1:]],
+            env={"PATH": os.environ["PATH"], **variables},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def codes(self) -> dict[str, int]:
+        """Wait for their ends; give the exit code of each."""
+        return {name: one.wait(timeout=PATIENCE_S) for name, one in self._started.items()}
+
+    def close(self) -> None:
+        """End what a failed test left."""
+        for one in self._started.values():
+            if one.poll() is None:
+                one.kill()
+            one.wait()
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Iterator[Containers]:
+    made = Containers(tmp_path)
+    yield made
+    made.close()
+
+
+def test_run__its_agents_are_started_here__meet_and_leave_each_its_own(
+    server: LiveServer, namespace: Namespace, containers: Containers
+) -> None:
+    worker = {"replicas": 3, "command": ["python3", "-c", MEET]}
+    body = {"name": "gang", "tasks": {"worker": worker}}
+    run_id = server.post("/api/v1/runs", {"spec": body})["id"]
+    wait_pods(namespace, run_id, 3)
+    for pod in namespace.all("pods"):
+        containers.start(pod)
+    found = server.wait_state(run_id, "succeeded", timeout_s=PATIENCE_S)
+    names = ("worker-0", "worker-1", "worker-2")
+    assert containers.codes() == dict.fromkeys(names, 0)
+    assert found["ending"]["reason"] == "All 3 tasks ended with exit code 0."
+    for rank, name in enumerate(names):
+        lines = server.get(f"/api/v1/runs/{run_id}/logs?task={name}&stream=out")["lines"]
+        assert [line["text"] for line in lines] == ["met [0, 1, 2]"], name
+        metrics = server.get(f"/api/v1/runs/{run_id}/metrics")["items"]
+        assert metrics[f"rank-{rank}"]["last"] == rank
+    files = server.get(f"/api/v1/runs/{run_id}/artifacts?recursive=true")["items"]
+    assert {one["path"] for one in files} == {f"{name}/rank" for name in names}
+    events = server.get(f"/api/v1/runs/{run_id}/event-files")["items"]
+    assert {one["path"] for one in events} == {f"{name}/events.out.tfevents.1" for name in names}
 
 
 def test_run__a_quota_lets_in_some__none_stays_and_none_begins(

@@ -406,3 +406,54 @@ async def test_observe__node_is_lost__is_lost_with_the_reason(
         namespace.set_status({**running(), "reason": "NodeLost"})
         found = await seen(launcher, TaskLost)
         assert "does not answer the cluster" in found.reason
+
+
+# Several tasks ----------------------------------------------------------------------------------
+
+TASKS = {"worker": {"replicas": 2, "command": "train"}}
+WORKERS = [msgspec.structs.replace(KEY, task=f"worker-{number}") for number in range(2)]
+
+
+async def test_start__of_several_tasks_over_a_bad_line__makes_each_object_once(
+    config: str, namespace: Namespace, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    async with launcher_of(over(proxy, config, tmp_path), namespace) as launcher:
+        proxy.plan(Answer(503), connections=2)
+        await launcher.start(launch(command=None, tasks=TASKS))
+        uids = {pod["metadata"]["uid"] for pod in namespace.all("pods")}
+        await launcher.start(launch(command=None, tasks=TASKS))
+    assert {pod["metadata"]["uid"] for pod in namespace.all("pods")} == uids
+    assert (len(uids), len(namespace.all("services"))) == (2, 1)
+
+
+async def test_release__one_of_several_tasks__the_others_go_on_and_the_last_takes_all(
+    config: str, namespace: Namespace
+) -> None:
+    async with launcher_of(config, namespace) as launcher:
+        await launcher.start(launch(command=None, tasks=TASKS))
+        names = {
+            pod["metadata"]["labels"]["seafloor/task"]: pod["metadata"]["name"]
+            for pod in namespace.all("pods")
+        }
+        assert set(await launcher.tasks()) == set(WORKERS)
+        namespace.set_status(ended(0), pod=names["worker-0"])
+
+        async def over_is(number: int) -> bool:
+            return isinstance(await launcher.observe(WORKERS[number]), TaskEnded)
+
+        await until(lambda: over_is(0), what="the first to end")
+        await launcher.release(WORKERS[0])
+        await until(
+            lambda: asyncio.to_thread(lambda: len(namespace.all("pods")) == 1),
+            what="its pod to go",
+        )
+        assert namespace.only_pod()["metadata"]["name"] == names["worker-1"]
+        namespace.set_status(ended(0), pod=names["worker-1"])
+        await until(lambda: over_is(1), what="the second to end")
+        await launcher.release(WORKERS[1])
+
+        def gone() -> bool:
+            kinds = ("pods", "configmaps", "secrets", "services")
+            return not any(namespace.all(kind) for kind in kinds)
+
+        await until(lambda: asyncio.to_thread(gone), what="all to go")
