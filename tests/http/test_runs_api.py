@@ -111,6 +111,14 @@ def test_create__of_a_body_that_is_none__is_refused(call: Call, body: bytes, wor
     assert words in error["message"]
 
 
+def test_create__of_several_tasks_without_a_cluster__says_what_to_do(call: Call) -> None:
+    spec = {"name": "gang", "tasks": {"worker": {"replicas": 2, "command": "train"}}}
+    answer = call("POST", "/api/v1/runs", {"spec": spec})
+    error = check_envelope(answer, code="not_supported", status=501)
+    assert error["field"] == "tasks"
+    assert "torchrun --nproc-per-node" in error["message"]
+
+
 def test_create__of_a_body_nested_too_deeply__is_refused(call: Call) -> None:
     body = b'{"spec": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     answer = call("POST", "/api/v1/runs", body, Content_Type="application/json")

@@ -30,7 +30,7 @@ from live_server import LiveServer, wait_for
 pytestmark = pytest.mark.timeout(900)
 
 PATIENCE_S = 120.0
-GANGS = 6
+GANGS = int(os.environ.get("SEAFLOOR_KUBE_GANGS", "6"))
 KILLS = 3
 
 

@@ -457,3 +457,19 @@ async def test_release__one_of_several_tasks__the_others_go_on_and_the_last_take
             return not any(namespace.all(kind) for kind in kinds)
 
         await until(lambda: asyncio.to_thread(gone), what="all to go")
+
+
+async def test_tasks__several_to_be_kept_after_their_end__are_not_released_yet(
+    config: str, namespace: Namespace
+) -> None:
+    limits = {"clean_up_after": "1h"}
+    async with launcher_of(config, namespace, limits=limits) as launcher:
+        await launcher.start(launch(command=None, tasks=TASKS))
+        for pod in namespace.all("pods"):
+            status = ended(0, finishedAt="2999-01-01T00:00:00Z")
+            namespace.set_status(status, pod=pod["metadata"]["name"])
+
+        async def look() -> bool:
+            return await launcher.tasks() == ()
+
+        await until(look, what="all to be kept")

@@ -334,7 +334,7 @@ class KubernetesLauncher:
 
     def _is_kept(self, key: TaskKey) -> bool:
         """Whether its time after its end is not over yet."""
-        anchor, pod = self._anchors.get(key), self._pods.get(key)
+        anchor, pod = self._anchors.get(replace(key, task=MAIN)), self._pods.get(key)
         keep_s = "" if anchor is None else anchor.metadata.annotations.get(KEEP_ANNOTATION, "")
         if pod is None or not keep_s.isdecimal():
             return False
