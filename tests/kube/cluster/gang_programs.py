@@ -35,7 +35,11 @@ metric = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": f"rank-{rank}", "value":
 metric = {**metric, "timestamp": 1, "step": 0}
 urllib.request.urlopen(urllib.request.Request(
     os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/runs/log-metric",
-    json.dumps(metric).encode(), {"Content-Type": "application/json"},
+    json.dumps(metric).encode(),
+    {
+        "Content-Type": "application/json",
+        "Authorization": "Bearer " + os.environ.get("MLFLOW_TRACKING_TOKEN", ""),
+    },
 ), timeout=60).close()
 """
 
