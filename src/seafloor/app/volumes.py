@@ -47,6 +47,8 @@ _log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 0.2
 
+_AGAIN_S: Final = 15.0
+
 _TELL_S: Final = 1.0
 """How often it is noted how far an operation has come."""
 
@@ -99,6 +101,7 @@ class Volumes:
         contents: Where their contents are.
         place: In whose name snapshots are made and restored.
         mount_problem: Says why volumes cannot be at some paths here; ``""``: they can. Blocking.
+        again_s: Until what could not be tidied is tried again.
     """
 
     def __init__(
@@ -108,13 +111,17 @@ class Volumes:
         place: OwnPlace,
         clock: Clock,
         mount_problem: Callable[[Sequence[str]], str],
+        *,
+        again_s: float = _AGAIN_S,
     ) -> None:
         self._metadata = metadata
         self._contents = contents
         self._place = place
         self._clock = clock
         self._mount_problem = mount_problem
+        self._again_s = again_s
         self._under_way: set[asyncio.Task[None]] = set()
+        self._left: set[str] = set()
 
     async def create(self, new: NewVolume) -> VolumeDetails:
         """Make a volume, empty. One that an earlier try left without its content is completed.
@@ -234,7 +241,12 @@ class Volumes:
         found = await self._metadata.volume_get(project, name)
         if away := self._contents.away(found):
             raise Conflict(f'The volume "{name}" cannot be removed from here. {away}')
-        await self._delete(found, with_snapshots=with_snapshots)
+        try:
+            await self._delete(found, with_snapshots=with_snapshots)
+        except ClusterUnavailable as error:
+            # It is out of use for good; its claim goes when the cluster is back.
+            _log.warning("a claim is removed later", volume_id=found.id, message=error.message)
+            self._left.add(found.id)
 
     async def attachments(self, wanted: Sequence[VolumeSpec], *, project: str) -> Attachments:
         """Find the volumes that a spec names; one at several paths is written if one of them is.
@@ -285,14 +297,25 @@ class Volumes:
         return (f"Volumes cannot be at their paths here ({why}): use {', '.join(said)}.{rights}",)
 
     async def run(self) -> None:
-        """Complete and remove what servers left that were killed; for the start of this one."""
+        """Complete and remove what servers left that were killed; then what could not be removed.
+
+        Until it is cancelled. A cluster or a database that is away is waited for.
+        """
         # Until then the last server of this place seems to live.
         while self._place.claim is None:  # noqa: ASYNC110 - the lease is taken in a moment
             await asyncio.sleep(_LOOK_S)
-        try:
-            await self._tidy_all()
-        except SeafloorError as error:
-            _log.warning("volumes were not tidied", error=error.code, message=error.message)
+        tidied = False
+        while True:
+            try:
+                if not tidied:
+                    await self._tidy_all()
+                    tidied = True
+                for volume_id in list(self._left):
+                    await self._remove(volume_id)
+            except SeafloorError as error:
+                _log.warning("volumes were not tidied", error=error.code, message=error.message)
+                tidied = tidied or not error.retryable
+            await asyncio.sleep(self._again_s)
 
     async def _tidy_all(self) -> None:
         for volume_id in await self._metadata.volumes_deleted():
@@ -364,6 +387,7 @@ class Volumes:
         """Remove all of a volume out of use; what is known of it goes last."""
         await self._contents.remove(volume_id)
         await self._metadata.volume_forget(volume_id)
+        self._left.discard(volume_id)
 
     def _go(
         self,

@@ -66,9 +66,11 @@ def namespace(config: str, objects: SnapshotApi) -> Iterator[Namespace]:
 def disks(namespace: Namespace) -> Iterator[str]:
     """A storage class with two disks."""
     with ExitStack() as stack:
-        made = stack.enter_context(storage_class(namespace, "now", at_once=True))
+        made = stack.enter_context(
+            storage_class(namespace.kubernetes, namespace.name, "now", at_once=True)
+        )
         for number in (1, 2):
-            stack.enter_context(offered(namespace, made, number=number))
+            stack.enter_context(offered(namespace.kubernetes, made, number=number))
         yield made
 
 
@@ -257,7 +259,7 @@ async def test_restore__that_cannot_be__says_why(
 ) -> None:
     policy = policy_of(namespace)
     operation = operation_of(OperationKind.RESTORE, content=2)
-    with storage_class(namespace, "later", at_once=False) as later:
+    with storage_class(namespace.kubernetes, namespace.name, "later", at_once=False) as later:
         volume = volume_in(namespace, later)
         async with contents_of(config, namespace) as contents:
             with pytest.raises(Conflict, match="somebody deleted it"):

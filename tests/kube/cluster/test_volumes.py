@@ -17,6 +17,7 @@ from tests.kube.cluster.volume_world import claims, offered, storage_class, take
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._service import Service
 
+from client_process import Client
 from live_server import LiveServer, wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -129,8 +130,8 @@ def test_claim__however_it_fares__is_told_in_the_users_words(
 ) -> None:
     server = start_server()
     with (
-        storage_class(namespace, "later", at_once=False) as later,
-        storage_class(namespace, "now", at_once=True) as now,
+        storage_class(namespace.kubernetes, namespace.name, "later", at_once=False) as later,
+        storage_class(namespace.kubernetes, namespace.name, "now", at_once=True) as now,
     ):
         create(server, "first", storage_class=later)
         create(server, "nowhere", storage_class="no-such-class")
@@ -141,7 +142,7 @@ def test_claim__however_it_fares__is_told_in_the_users_words(
             lambda: server.get(f"{VOLUMES}/full")["claim"]["state"] in ("failing", "waiting"),
             what="a word on it",
         )
-        with offered(namespace, now) as disk:
+        with offered(namespace.kubernetes, now) as disk:
             bound = wait_words(server, "full", "Bound, 30Gi")
             assert (bound["state"], bound["size_bytes"]) == ("bound", 30 << 30)
             assert bound["storage_class"] == now
@@ -307,13 +308,21 @@ def _asked(server: LiveServer, method: str, path: str, body: Any = None) -> bool
 
 
 def test_list__of_folders_and_claims__says_which_can_be_had(
-    start_server: StartServer, namespace: Namespace
+    start_server: StartServer, namespace: Namespace, tmp_path: Path
 ) -> None:
     local = start_server(local=True)
     local.post(VOLUMES, {"name": "a-folder"})
     local.stop()
     server = start_server()
     create(server, "a-claim")
+    user = Client(tmp_path / "home", server.url)
+    listed = user.cli("volume", "list")
+    assert listed.returncode == 0, listed
+    assert "not here" in listed.stdout
+    shown = user.cli("volume", "show", "a-claim")
+    assert f"claim {namespace.name}/seafloor-volume-a-claim-" in shown.stdout
+    assert "20.0 GiB asked for" in shown.stdout
+    assert "not to be had here: It is a folder" in user.cli("volume", "show", "a-folder").stdout
     folder, claim = sorted(server.get(VOLUMES)["items"], key=lambda one: one["name"], reverse=True)
     assert (folder["path"], folder["claim"], "folder" in folder["away"]) == (None, None, True)
     assert (claim["path"], claim["away"], claim["claim"]["namespace"]) == (None, "", namespace.name)

@@ -16,40 +16,46 @@ _DISKS = "/api/v1/persistentvolumes"
 
 
 @contextlib.contextmanager
-def storage_class(namespace: Namespace, name: str, *, at_once: bool) -> Iterator[str]:
-    """A storage class without a provisioner, named after the namespace."""
+def storage_class(
+    kubernetes: Kubernetes, namespace: str, name: str, *, at_once: bool
+) -> Iterator[str]:
+    """A storage class without a provisioner, named after a namespace."""
     mode = "Immediate" if at_once else "WaitForFirstConsumer"
-    full = f"{namespace.name}-{name}"
+    full = f"{namespace}-{name}"
     made = {
         "metadata": {"name": full},
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": mode,
     }
-    namespace.kubernetes.call("POST", _CLASSES, made)
+    kubernetes.call("POST", _CLASSES, made)
     try:
         yield full
     finally:
-        namespace.kubernetes.call("DELETE", f"{_CLASSES}/{full}")
+        kubernetes.call("DELETE", f"{_CLASSES}/{full}")
 
 
 @contextlib.contextmanager
 def offered(
-    namespace: Namespace, storage_class: str, *, size: str = "30Gi", number: int = 1
+    kubernetes: Kubernetes,
+    storage_class: str,
+    *,
+    folder: str = "/tmp/seafloor-no-such-disk",
+    number: int = 1,
 ) -> Iterator[str]:
-    """A disk of a class, which the cluster binds to a claim; give its name."""
+    """A disk of a class, a folder of the node that the cluster binds to a claim; give its name."""
     name = f"{storage_class}-disk-{number}"
     spec = {
-        "capacity": {"storage": size},
+        "capacity": {"storage": "30Gi"},
         "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
         "persistentVolumeReclaimPolicy": "Retain",
         "storageClassName": storage_class,
-        "hostPath": {"path": "/tmp/seafloor-no-such-disk"},
+        "hostPath": {"path": folder},
     }
-    namespace.kubernetes.call("POST", _DISKS, {"metadata": {"name": name}, "spec": spec})
+    kubernetes.call("POST", _DISKS, {"metadata": {"name": name}, "spec": spec})
     try:
         yield name
     finally:
-        take_away(namespace.kubernetes, name)
+        take_away(kubernetes, name)
 
 
 def take_away(kubernetes: Kubernetes, disk: str) -> None:

@@ -1,0 +1,149 @@
+"""Volumes while their cluster is away: what is asked for is done when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from seafloor.app.clock import SystemClock
+from seafloor.app.leases import LeaseHolder
+from seafloor.app.places import OwnPlace
+from seafloor.app.volumes import NewVolume, Volumes
+from seafloor.domain.errors import AlreadyExists, ClusterUnavailable, Forbidden, NotFound
+from seafloor.domain.leases import lease_of_place
+from seafloor.domain.volumes import Volume, VolumeSite
+from seafloor.launch.volumes import Made, VolumeContents
+from seafloor.stores.metadata.memory.store import MemoryMetadataStore
+
+
+class Contents:
+    """Contents that are elsewhere, of which only the numbers are real."""
+
+    def __init__(self) -> None:
+        self.made_of: dict[str, set[int]] = {}
+        self.refusal: Exception | None = None
+
+    def _ask(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def settle(self, volume: Volume) -> Volume:
+        return volume
+
+    def away(self, volume: Volume) -> str:  # of the protocol
+        return ""
+
+    async def make(self, volume: Volume, content: int) -> None:
+        self._ask()
+        self.made_of.setdefault(volume.id, set()).add(content)
+
+    async def look(self, volumes: Sequence[Volume]) -> dict[str, VolumeSite]:
+        return {one.id: VolumeSite() for one in volumes}
+
+    async def made(self, volume: Volume) -> Made:
+        self._ask()
+        return Made(self.made_of.get(volume.id, set()))
+
+    async def drop(self, volume: Volume, made: Made) -> None:
+        self.made_of[volume.id] -= set(made.contents)
+
+    async def remove(self, volume_id: str) -> None:
+        self._ask()
+        self.made_of.pop(volume_id, None)
+
+
+@asynccontextmanager
+async def volumes_of(contents: Contents, metadata: MemoryMetadataStore) -> AsyncIterator[Volumes]:
+    """A server's, with its task in the background."""
+    holder = LeaseHolder(metadata, lease_of_place("here"))
+    made = Volumes(
+        metadata,
+        cast("VolumeContents", contents),
+        OwnPlace("here", holder),
+        SystemClock(),
+        lambda _: "",
+        again_s=0.01,
+    )
+    async with holder.holding():
+        running = asyncio.create_task(made.run())
+        yield made
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(look: Any, what: str) -> None:
+    try:
+        async with asyncio.timeout(30):
+            while not look():
+                await asyncio.sleep(0.01)
+    except TimeoutError as error:
+        raise AssertionError(f"waited for {what}") from error
+
+
+AWAY = ClusterUnavailable("away")
+
+
+async def test_create__cluster_away__is_completed_by_a_repeat_or_by_the_next_server() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    contents.refusal = AWAY
+    async with volumes_of(contents, metadata) as volumes:
+        for name in ("a", "b"):
+            with pytest.raises(ClusterUnavailable):
+                await volumes.create(NewVolume(name=name))
+        contents.refusal = None
+        made = await volumes.create(NewVolume(name="a"))
+        assert made.volume.content == 1
+        with pytest.raises(AlreadyExists):
+            await volumes.create(NewVolume(name="a"))
+        with pytest.raises(AlreadyExists):
+            await volumes.create(NewVolume(name="b", size="1Gi"))
+    async with volumes_of(contents, metadata):
+        await until(lambda: len(contents.made_of) == 2, "the other to be completed")
+    assert {1} == set.union(*contents.made_of.values())
+
+
+async def test_create__refused_for_good__leaves_nothing() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    async with volumes_of(contents, metadata) as volumes:
+        made = await volumes.create(NewVolume(name="other"))
+
+        async def refuse(volume: Volume, content: int) -> None:  # of the protocol
+            raise Forbidden("no")
+
+        contents.make = refuse
+        with pytest.raises(Forbidden):
+            await volumes.create(NewVolume(name="a"))
+        with pytest.raises(NotFound):
+            await volumes.get("a", project="default")
+    assert contents.made_of == {made.volume.id: {1}}
+
+
+async def test_delete__cluster_away__goes_when_it_is_back() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    async with volumes_of(contents, metadata) as volumes:
+        made = await volumes.create(NewVolume(name="a"))
+        contents.refusal = AWAY
+        await volumes.delete("a", project="default", with_snapshots=False)
+        with pytest.raises(NotFound):
+            await volumes.get("a", project="default")
+        assert made.volume.id in contents.made_of
+        contents.refusal = None
+        async with asyncio.timeout(30):
+            while await metadata.volumes_deleted():
+                await asyncio.sleep(0.01)
+    assert contents.made_of == {}
+
+
+async def test_tidy__content_that_the_record_does_not_know__stays_if_the_current_is_gone() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    async with volumes_of(contents, metadata) as volumes:
+        half = (await volumes.create(NewVolume(name="half"))).volume.id
+        newer = (await volumes.create(NewVolume(name="before-half"))).volume.id
+    contents.made_of = {half: {1, 2}, newer: {2}}
+    async with volumes_of(contents, metadata):
+        await until(lambda: contents.made_of[half] == {1}, "the half restore to go")
+    assert contents.made_of[newer] == {2}  # a database put back to an earlier state
