@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,13 +14,17 @@ from typing import Any
 import pytest
 from tests.kube.cluster.applied import Manifest, apply, read
 from tests.kube.cluster.conftest import Namespace
+from tests.kube.cluster.shared_stores import SharedStores, secret, shared_stores
 from tests.kube.deployed import FOLDER
 from tests.kube.golden import FOLDER as WORKLOADS
 from tests.services import kubernetes as kubernetes_service
 from tests.services._kubernetes_client import Kubernetes
-from tests.services._service import Service
+from tests.services._service import Missing, Service
 
-from live_server import wait_for
+from client_process import Client
+from live_server import LiveServer, wait_for
+from missing import skip_missing
+from seafloor.stores.objects.open import open_objects
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -71,6 +78,10 @@ def test_workloads__all_that_can_be_rendered__are_taken(place: Place) -> None:
     assert made >= 100
 
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "digits"
+IMAGE_PYTHON = "3.11.2"
+TOKEN = "of-the-test"
+
 # What a user does, in a pod of the namespace: a run of a working folder, and a look at it.
 USE = """
 mkdir /tmp/digits && cd /tmp/digits
@@ -88,18 +99,20 @@ class Deployed:
     def __init__(self, namespace: Namespace, image: str) -> None:
         self._namespace, self._image = namespace, image
 
-    def apply(self, name: str, **secrets: dict[str, str]) -> None:
+    def apply(self, name: str, *secrets: Manifest) -> None:
         """Apply it with its Secrets, and wait until a server is ready."""
         kubernetes, namespace = self._namespace.kubernetes, self._namespace.name
-        for secret, data in {"seafloor-token": {"token": "of-the-test"}, **secrets}.items():
-            body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}}
-            self._namespace.create({**body, "stringData": data})
+        self._namespace.create(secret("seafloor-token", token=TOKEN), *secrets)
         for manifest in read(FOLDER / f"{name}.yaml"):
             if manifest["kind"] == "Deployment":
                 (container,) = manifest["spec"]["template"]["spec"]["containers"]
                 container["image"] = self._image
             apply(kubernetes, manifest, namespace)
         self.wait()
+
+    def url(self) -> str:
+        """Where the server is, for pods and for this machine."""
+        return f"http://{self.server()['status']['podIP']}:7340"
 
     def wait(self) -> None:
         self._namespace.wait_ready("Deployment", "seafloor", 1)
@@ -126,13 +139,12 @@ class Deployed:
         """Run a script in a pod as a user, who finds the server by its address."""
         security = self.server()["spec"]["containers"][0]["securityContext"]
         token = {"secretKeyRef": {"name": "seafloor-token", "key": "token"}}
-        url = f"http://{self.server()['status']['podIP']}:7340"
         container = {
             "name": "main",
             "image": self._image,
             "command": ["sh", "-ec", script],
             "env": [
-                {"name": "SEAFLOOR_URL", "value": url},
+                {"name": "SEAFLOOR_URL", "value": self.url()},
                 {"name": "SEAFLOOR_TOKEN", "valueFrom": token},
             ],
             "securityContext": security,
@@ -163,15 +175,65 @@ def deployed(cluster: Service, namespace: Namespace) -> Deployed:
     return Deployed(namespace, cluster.env[kubernetes_service.SEAFLOOR])
 
 
-def test_base__applied_to_a_node__is_a_server_that_runs_a_run(deployed: Deployed) -> None:
-    stores = {
-        "metadata": "sqlite:////data/seafloor/seafloor.db",
-        "objects": "file:///data/seafloor/objects",
-    }
-    deployed.apply("base", **{"seafloor-stores": stores})
-    said = deployed.use("user", USE)
-    assert "trained 21" in said
-    assert "succeeded" in said
+@pytest.fixture
+def stores(cluster: Service, service: Callable[[str], Service]) -> Iterator[SharedStores]:
+    with shared_stores(cluster, service) as made:
+        yield made
+
+
+@pytest.fixture
+def digits(stores: SharedStores, tmp_path: Path) -> Path:
+    """The example, whose packages a server on this machine built and put into the stores.
+
+    They are for the Python of the image, which Debian 12 has as well.
+    """
+    python = subprocess.run(["/usr/bin/python3", "--version"], capture_output=True, check=False)
+    if python.stdout.split() != [b"Python", IMAGE_PYTHON.encode()]:
+        skip_missing("packages for the image", Missing(f"Python {IMAGE_PYTHON}, that of Debian 12"))
+    folder = tmp_path / "digits"
+    shutil.copytree(EXAMPLE, folder)
+    server = LiveServer(tmp_path / "data", env=stores.settings()).start()
+    try:
+        user = Client(tmp_path / "home", server.url)
+        for words in (
+            ["env", "create", "digits", "-r", "requirements.txt", "--python", IMAGE_PYTHON],
+            ["run", "--env", "digits", "--", "true"],
+        ):
+            done = user.cli(*words, cwd=folder)
+            assert done.returncode == 0, done
+        wait_for(
+            lambda: asyncio.run(_stored(stores)),
+            timeout_s=120,
+            what="the environment to be stored",
+        )
+    finally:
+        server.stop()
+    return folder
+
+
+async def _stored(stores: SharedStores) -> bool:
+    """Whether there is an environment that others can fetch."""
+    objects = open_objects(stores.objects, stores.variables)
+    page = await objects.list("environments")
+    await objects.close()
+    return any(one.key.endswith("/environment.json") for one in page.objects)
+
+
+def test_base__applied_to_a_node__is_a_server_that_runs_the_digits(
+    deployed: Deployed, stores: SharedStores, digits: Path, tmp_path: Path
+) -> None:
+    deployed.apply("base", *stores.secrets())
+    user = Client(tmp_path / "user", deployed.url())
+    done = user.cli(
+        *("run", "--env", "digits", "--", "python", "train.py", "--epochs", "2"),
+        cwd=digits,
+        SEAFLOOR_TOKEN=TOKEN,
+    )
+    assert done.returncode == 0, done
+    assert "done: val accuracy" in done.stdout
+    # No index of packages can be reached from a pod.
+    said = user.cli("runs", "show", "@last", SEAFLOOR_TOKEN=TOKEN).stdout
+    assert "Environment: fetched." in said, said
 
 
 @pytest.fixture
