@@ -25,11 +25,13 @@ from tests.kube.cluster.gang_programs import MEET
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._service import Service, free_port
 
+from client_process import Client
 from live_server import LiveServer, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
 PATIENCE_S = 120.0
+MET = "met [0, 1, 2]\n"
 GANGS = int(os.environ.get("SEAFLOOR_KUBE_GANGS", "6"))
 KILLS = 3
 
@@ -292,7 +294,7 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
 
 
 def test_run__its_agents_are_started_here__meet_and_leave_each_its_own(
-    server: LiveServer, namespace: Namespace, containers: Containers
+    server: LiveServer, namespace: Namespace, containers: Containers, tmp_path: Path
 ) -> None:
     worker = {"replicas": 3, "command": ["python3", "-c", MEET]}
     body = {"name": "gang", "tasks": {"worker": worker}}
@@ -313,6 +315,14 @@ def test_run__its_agents_are_started_here__meet_and_leave_each_its_own(
     assert {one["path"] for one in files} == {f"{name}/rank" for name in names}
     events = server.get(f"/api/v1/runs/{run_id}/event-files")["items"]
     assert {one["path"] for one in events} == {f"{name}/events.out.tfevents.1" for name in names}
+    typed = Client(tmp_path / "home", server.url)
+    assert typed.cli("logs", run_id, "--task", "worker-1", "--stream", "out").stdout == MET
+    first = typed.cli("logs", run_id, "--stream", "out")
+    assert first.stdout == MET
+    assert "This is the log of worker-0, of 3 tasks." in first.stderr
+    assert typed.cli("logs", run_id, "--task", "worker-3").returncode != 0
+    shown = typed.cli("runs", "show", run_id).stdout.splitlines()
+    assert sum("worker-" in line and "exit code 0" in line for line in shown) == 3
 
 
 def test_run__a_quota_lets_in_some__none_stays_and_none_begins(
