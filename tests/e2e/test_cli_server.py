@@ -114,6 +114,22 @@ def test_doctor__without_and_with_a_server__says_what_to_do(user: Client) -> Non
     assert "clock" in checks
 
 
+def test_doctor__settings_that_are_variables__tries_what_they_name_as_in_a_servers_pod(
+    user: Client, tmp_path: Path
+) -> None:
+    objects = tmp_path / "elsewhere"
+    settings = {
+        "SEAFLOOR_STORES__OBJECTS": f"file://{objects}",
+        "SEAFLOOR_SERVER__TOKEN": "of-the-test",
+    }
+    assert user.cli("up", "--detach", "--port", "0", **settings).returncode == 0
+    done = user.cli("--json", "doctor", **settings)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["items"]}
+    assert checks["reachable"]["state"] == "ok"
+    assert str(objects) in checks["objects"]["said"]
+    assert done.returncode == 0
+
+
 def test_doctor__code_mounts_turned_off__says_so_and_what_commands_use(user: Client) -> None:
     (user.home / "data").mkdir(parents=True)
     (user.home / "data" / "seafloor.toml").write_text("[launch]\nmount_code = false\n")

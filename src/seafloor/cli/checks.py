@@ -20,7 +20,7 @@ from seafloor.cli.quantities import shown_size
 from seafloor.cli.server_process import is_open
 from seafloor.domain.errors import SeafloorError
 from seafloor.sdk.discovery import find_server, read_server_file
-from seafloor.sdk.settings import Settings
+from seafloor.sdk.settings import Settings, read_server_variables
 from seafloor.sdk.sync import count_waiting
 from seafloor.sdk.transport import Request, Transport, TransportOptions
 from seafloor.wire.server import ServerInfo
@@ -138,9 +138,8 @@ def check_disk(name: str, folder: Path) -> Check:
 
 def check_stores(data: Path, *, metadata: str | None, objects: str | None) -> list[Check]:
     """Try the database and the object store end to end: write, read, list, sign, delete."""
-    if not (
-        metadata or objects or (data / "seafloor.toml").exists() or (data / "objects").exists()
-    ):
+    is_set_up = (data / "seafloor.toml").exists() or (data / "objects").exists()
+    if not (metadata or objects or is_set_up or read_server_variables().set_up):
         return [Check("stores", "ok", "none yet: the first `seafloor up` makes them")]
     if check_server_extra().state != "ok":
         return [
@@ -195,7 +194,10 @@ def check_server(settings: Settings) -> list[Check]:
         return [
             Check("reachable", "warn", f"no server runs on {settings.data}", "seafloor up --detach")
         ]
-    transport = Transport(url, settings.token, options=TransportOptions(3.0, 10.0, 0.0))
+    token = settings.token
+    if token is None and settings.url is None:  # it is the server of this very place
+        token = read_server_variables().token
+    transport = Transport(url, token, options=TransportOptions(3.0, 10.0, 0.0))
     try:
         headers = transport.send(Request("GET", "/health"))
         info = transport.call(Request("GET", "/api/v1/server"), ServerInfo)

@@ -25,6 +25,9 @@ VARIABLES: Final = {
 """Field of ``Settings`` to the variable that sets it."""
 
 
+_OF_A_SERVER: Final = ("SEAFLOOR_STORES__", "SEAFLOOR_LAUNCH__")
+
+
 @dataclass(frozen=True)
 class Tls:
     """How an ``https`` server is known, and knows us.
@@ -77,6 +80,26 @@ class Settings:
     def spool(self) -> Path:
         """Where records wait to be sent, one folder a run."""
         return self.home / "spool"
+
+
+@dataclass(frozen=True)
+class ServerVariables:
+    """What this process's variables say of the server that they are of, as in a server's pod.
+
+    Args:
+        token: That opens it.
+        set_up: They say where its stores are, or how runs are launched.
+    """
+
+    token: str | None
+    set_up: bool
+
+
+def read_server_variables() -> ServerVariables:
+    """Read them from the environment."""
+    variables = os.environ  # noqa: TID251 - the one place
+    set_up = any(name.startswith(_OF_A_SERVER) for name in variables)
+    return ServerVariables(variables.get("SEAFLOOR_SERVER__TOKEN") or None, set_up)
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
