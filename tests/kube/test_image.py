@@ -187,6 +187,9 @@ def test_server__a_random_user_and_a_read_only_root__runs_a_run_and_keeps_it(
     server.shell("mkdir /tmp/code && echo 'print(6 * 7)' > /tmp/code/train.py")
     printed = server.command("seafloor", "run", "--experiment=digits", "--", "python", "train.py")
     assert "42" in printed.splitlines()
+    # As an administrator asks in a server's pod, with what the server itself has.
+    said = server.shell("env -u SEAFLOOR_TOKEN seafloor doctor")
+    assert re.search(r"^ok +reachable ", said, re.MULTILINE), said
     assert server.stop() == 0
 
     server.start()  # another container on the same volume
