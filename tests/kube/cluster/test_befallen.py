@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -14,9 +13,6 @@ from tests.services._kubernetes_plane import Parts
 from live_server import LiveServer, wait_for
 
 pytestmark = pytest.mark.timeout(900)
-
-NODE_LOST = bool(os.environ.get("SEAFLOOR_KUBE_NODE_LOST"))
-"""Whether a node is left alone until the cluster gives it up: two minutes."""
 
 
 def wait_line(server: LiveServer, run_id: str, text: str) -> None:
@@ -96,22 +92,3 @@ def test_runs__code_that_cannot_be_had__say_why(
         assert "Started." not in said(server, run_id)
     wait_said(server, vanished, "1" * 12)
     wait_said(server, other, "sha256")
-
-
-@pytest.mark.skipif(not NODE_LOST, reason="two minutes: SEAFLOOR_KUBE_NODE_LOST=1")
-def test_run__kubelet_away_until_the_node_is_given_up__is_lost_and_tried_again(
-    launching: Launching, parts: Parts
-) -> None:
-    server = launching.start()
-    run_id = server.launch("echo begun; sleep 1000", retries=1)["id"]
-    wait_line(server, run_id, "begun")
-    parts.kill("kubelet")
-    try:
-        wait_said(server, run_id, "The node", "does not answer")
-        wait_said(server, run_id, "Attempt 2 of 2 begins")
-        wait_said(server, run_id, "No node can take the pod")
-    finally:
-        parts.start("kubelet")
-    wait_attempt(server, run_id, 2, "running")
-    server.post(f"/api/v1/runs/{run_id}/stop")
-    wait_state(server, run_id, "stopped")

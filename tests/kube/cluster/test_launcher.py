@@ -30,6 +30,7 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import Ending
 from seafloor.environments.build import EnvironmentCache
+from seafloor.launch.kubernetes import status
 from seafloor.launch.kubernetes.cluster import Cluster
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.kubernetes.launcher import KubernetesLauncher
@@ -211,6 +212,24 @@ async def test_observe__pod_ended_and_gone_at_once__says_how_it_ended(
 async def pod_is_gone(launcher: KubernetesLauncher) -> bool:
     """Whether the launcher has been told that there is no pod any more."""
     return launcher._pods.get(KEY) is None
+
+
+async def test_observe__node_says_nothing_of_a_pod_that_was_to_end__is_lost(
+    config: str, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "_UNANSWERED_S", 0.0)
+    async with launcher_of(config, namespace) as launcher:
+        await launcher.start(launch())
+        name = namespace.only_pod()["metadata"]["name"]
+        path = f"{namespace.path}/pods/{name}"
+        node = {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
+        namespace.kubernetes.call("POST", f"{path}/binding", {**body, "target": node})
+        namespace.set_status(running())
+        await seen(launcher, TaskAlive)
+        namespace.kubernetes.call("DELETE", f"{path}?gracePeriodSeconds=1")
+        found = await seen(launcher, TaskLost)
+        assert "The node (nowhere) does not answer" in found.reason
 
 
 async def test_release__of_a_task_that_ended__removes_all(
