@@ -156,7 +156,7 @@ def test_follow__whose_reader_leaves__is_ended_by_the_server(
             readers.enter_context(
                 following(shared_server.url, f"/api/v1/runs/{run_id}/logs/follow")
             )
-        assert connected() >= before + 20
+        assert connected() >= 20  # those before may have been kept ones, which close
     wait_for(lambda: connected() <= before + 1, what="the readers' connections to be closed")
 
 
