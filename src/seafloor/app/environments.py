@@ -122,16 +122,27 @@ class Environments:
         """Delete one version (``name@2``) or all of a name.
 
         What is built is removed with its last living version; runs that used it stay as they are.
+        What is stored goes first: where it cannot, all is as before, and this can be repeated.
 
         Returns:
             Versions deleted, bytes freed.
+
+        Raises:
+            NotFound: there is none.
+            StoreUnavailable: the archive cannot be removed; nothing was deleted.
         """
         name, version = parse_environment_reference(reference)
-        digests = {
-            environment.digest
-            for environment in await self._metadata.environment_list(project=project)
-            if environment.name == name and version in (None, environment.version)
-        }
+        every = await self._metadata.environment_list(project=None)
+        leaving = [
+            environment
+            for environment in every
+            if environment.project == project
+            and environment.name == name
+            and version in (None, environment.version)
+        ]
+        digests = {environment.digest for environment in leaving}
+        for digest in digests - {one.digest for one in every if one not in leaving}:
+            await self._cache.remove_stored(digest)
         deleted = await self._metadata.environment_delete(
             project, name, version=version, deleted_ns=self._clock.now_ns()
         )

@@ -105,7 +105,7 @@ class Packed:
 
 
 def list_folder(folder: Path) -> Listing:
-    """List files and links below a folder, but for compiled modules: Python makes them anew."""
+    """List files and links below a folder, but for compiled modules, which any run may add."""
     found: dict[str, tuple[int, int, int]] = {}
     waiting = [""]
     while waiting:
@@ -123,7 +123,13 @@ def list_folder(folder: Path) -> Listing:
 
 
 def pack(
-    folder: Path, target: Path, *, skeleton: Listing, built: Listing, packages: Sequence[Path] = ()
+    folder: Path,
+    target: Path,
+    *,
+    skeleton: Listing,
+    built: Listing,
+    packages: Sequence[Path] = (),
+    compiled: Mapping[str, Path] | None = None,
 ) -> Packed:
     """Write the archive of an environment; blocks.
 
@@ -132,6 +138,7 @@ def pack(
         skeleton: What was there before the packages.
         built: What was there when the build ended. A run may have changed the folder since.
         packages: Files from which the skeleton is made on arrival.
+        compiled: Modules that were compiled of what the packages brought, by where they belong.
 
     Raises:
         NotMovable: it names its own place in a binary, or was changed since it was built.
@@ -149,6 +156,9 @@ def pack(
         for path in sorted(built):
             if skeleton.get(path) != built[path]:
                 _pack_one(frames, folder, path, built[path])
+        for path, file_of in (compiled or {}).items():
+            data = file_of.read_bytes()
+            frames.add(Entry(name=FILES + path, size=len(data)), data)
         frames.end()
         return Packed(frames.sha256, file.tell(), tuple(frames.ended), package_frames)
 

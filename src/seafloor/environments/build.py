@@ -53,6 +53,7 @@ from seafloor.environments.archive import (
     list_folder,
     pack,
 )
+from seafloor.environments.bytecode import compile_modules, modules_of
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
 from seafloor.environments.interpreters import find_interpreter, platform_tag
 from seafloor.environments.package_access import check_addresses
@@ -327,10 +328,17 @@ class EnvironmentCache:
             StoreUnavailable: it cannot be removed.
             NotSupported: there is no uv.
         """
-        name = parse_sha256(digest, field="digest")
+        await self.remove_stored(digest)
+        return await self._remove_here(parse_sha256(digest, field="digest"))
+
+    async def remove_stored(self, digest: str) -> None:
+        """Remove what the object store has of an environment. May be repeated.
+
+        Raises:
+            StoreUnavailable: it may still be there.
+        """
         if self._archives is not None:
-            await self._archives.remove(name)
-        return await self._remove_here(name)
+            await self._archives.remove(parse_sha256(digest, field="digest"))
 
     async def _remove_here(self, name: Sha256) -> int:
         folder = self._root / name
@@ -606,8 +614,17 @@ class EnvironmentCache:
                 archive = work / "environment.frames"
                 conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
                 files = await self._conda_files(conda, _nobody)
+                brought = [path for path in built if skeleton.get(path) != built[path]]
                 packed = await settled(
-                    pack, folder, archive, skeleton=skeleton, built=built, packages=files
+                    pack,
+                    folder,
+                    archive,
+                    skeleton=skeleton,
+                    built=built,
+                    packages=files,
+                    compiled=await compile_modules(
+                        python_path(folder), folder, modules_of(brought), into=work / "compiled"
+                    ),
                 )
                 await self._archives.keep(lock, archive, packed, instead_of=instead_of)
             except OSError as error:

@@ -37,6 +37,7 @@ from seafloor.environments.archive import (
     pack,
 )
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
+from seafloor.environments.bytecode import compile_modules
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.record import RECORD_NAME
 from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, StoredEnvironment
@@ -134,6 +135,68 @@ async def test_get__stored_by_another_machine__is_fetched_without_any_index(
     assert len(told) == 1
     assert told[0].startswith("fetching environment")
     assert set(list_folder(fetched.path)) == set(list_folder(built.path))
+
+
+_COMPILED = """
+import importlib.util, marshal, sys, whale
+data = open(whale.__cached__, "rb").read()
+flags = int.from_bytes(data[4:8], "little")
+same = data[8:16] == importlib.util.source_hash(open(whale.__file__, "rb").read())
+print(flags, same, marshal.loads(data[16:]).co_filename)
+print(whale.main.__code__.co_filename == whale.__file__)
+"""
+
+
+async def test_get__fetched__modules_are_compiled_and_a_changed_source_counts(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
+) -> None:
+    shelf.add("whale", "2.0", script="sing")
+    lock = lock_of("whale==2.0")
+    first = machine(tmp_path / "first", objects, shelf.source)
+    built = await first.get(lock)
+    (module,) = built.path.rglob("whale.py")
+    left = module.parent / "__pycache__" / "left_by_a_run.pyc"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"anything")
+    await first.settle()
+
+    fetched = await machine(tmp_path / "second", objects).get(lock)
+
+    (source,) = fetched.path.rglob("whale.py")
+    compiled = {path.name for path in (source.parent / "__pycache__").glob("*")}
+    assert f"whale.{sys.implementation.cache_tag}.pyc" in compiled
+    assert left.name not in compiled
+    # Checked against its source by its hash; it names a path in the environment, no folder.
+    said = printed_by(fetched.python_path, "-B", "-c", _COMPILED).split()
+    assert said == ["3", "True", str(source.relative_to(fetched.path)), "True"]
+    source.write_text(source.read_text().replace("2.0", "2.1"))
+    os.utime(source, (0, 0))
+    assert printed_by(fetched.python_path, "-c", "import whale; print(whale.version)") == "2.1"
+
+
+async def test_compile__what_is_no_module__is_left_out_and_the_rest_is_there(
+    tmp_path: Path,
+) -> None:
+    for name, text in {
+        "good.py": "x = 1\n",
+        "of_another_python.py": "print 1\n",
+        "nul.py": "\0",
+        "größe/ü.py": "y = 2\n",
+    }.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    paths = ["good.py", "of_another_python.py", "nul.py", "größe/ü.py", "gone.py"]
+    found = await compile_modules(
+        Path(sys.executable), tmp_path / "folder", paths, into=tmp_path / "into"
+    )
+    tag = sys.implementation.cache_tag
+    assert set(found) == {f"__pycache__/good.{tag}.pyc", f"größe/__pycache__/ü.{tag}.pyc"}
+    assert all(path.is_file() for path in found.values())
+    nothing = await compile_modules(
+        Path(sys.executable), tmp_path / "folder", ["gone.py"], into=tmp_path / "nothing"
+    )
+    assert nothing == {}
 
 
 async def test_get__archive_damaged__is_built_and_stored_anew(
@@ -440,6 +503,7 @@ FETCHING = """
 import asyncio, pathlib, sys
 import msgspec
 from seafloor.domain.environments import EnvironmentLock
+from seafloor.environments.bytecode import compile_modules
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.environments.uv_command import PackageSource
