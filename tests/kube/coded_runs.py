@@ -101,7 +101,7 @@ class CodedRuns:
                 return url
             port = parts.port
             assert port is not None
-            return f"http://{stack.enter_context(forwarded((host, port), port))}"
+            return f"http://{stack.enter_context(forwarded((host, 0), port))}"
 
         git = stack.enter_context(GitServer(folder / "served"))
         self.git = f"{reach(git.url)}/training"

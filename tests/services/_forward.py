@@ -13,15 +13,25 @@ _CHUNK: Final = 65_536
 
 @contextmanager
 def forwarded(address: tuple[str, int], port: int) -> Iterator[str]:
-    """Hand connections to an address on to a port of loopback; give ``<host>:<port>``."""
+    """Hand connections to an address on to a port of loopback; give ``<host>:<port>``.
+
+    Args:
+        address: Host and port; port 0 is one that is free there.
+        port: Of loopback.
+    """
     loop = asyncio.new_event_loop()
-    serving = loop.run_until_complete(
-        asyncio.start_server(lambda read, write: _hand_on(read, write, port), *address)
-    )
+    try:
+        serving = loop.run_until_complete(
+            asyncio.start_server(lambda read, write: _hand_on(read, write, port), *address)
+        )
+    except OSError:
+        loop.close()
+        raise
+    taken: int = serving.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever, name=f"forward {address}", daemon=True)
     thread.start()
     try:
-        yield f"{address[0]}:{address[1]}"
+        yield f"{address[0]}:{taken}"
     finally:
         asyncio.run_coroutine_threadsafe(_stop(serving), loop).result()
         loop.call_soon_threadsafe(loop.stop)

@@ -17,7 +17,6 @@ from tests.services._forward import forwarded
 from tests.services._service import Service
 
 Manifest = dict[str, Any]
-_HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,14 @@ class SharedStores:
     Args:
         metadata, objects: Their URLs, here.
         variables: What reaches the bucket, here.
-        gateway: The address by which pods reach this machine.
+        database_there, store_there: ``<host>:<port>`` of both, as pods reach them.
     """
 
     metadata: str
     objects: str
     variables: Mapping[str, str]
-    gateway: str
+    database_there: str
+    store_there: str
 
     def settings(self) -> dict[str, str]:
         """Variables of a server on this machine."""
@@ -45,8 +45,9 @@ class SharedStores:
 
     def secrets(self) -> list[Manifest]:
         """The Secrets that tell servers in pods."""
-        url = make_url(self.metadata).set(host=self.gateway)
-        endpoint = self.variables["AWS_ENDPOINT_URL"].replace(_HERE, self.gateway)
+        host, _, port = self.database_there.partition(":")
+        url = make_url(self.metadata).set(host=host, port=int(port))
+        endpoint = f"http://{self.store_there}"
         variables = {**self.variables, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
         return [
             secret(
@@ -79,5 +80,9 @@ def shared_stores(cluster: Service, service: Callable[[str], Service]) -> Iterat
         )
         assert database is not None
         assert store is not None
-        with forwarded((gateway, database), database), forwarded((gateway, store), store):
-            yield SharedStores(metadata, f"{bucket.url}/{uuid.uuid4().hex}", bucket.env, gateway)
+        with (
+            forwarded((gateway, 0), database) as database_there,
+            forwarded((gateway, 0), store) as store_there,
+        ):
+            objects = f"{bucket.url}/{uuid.uuid4().hex}"
+            yield SharedStores(metadata, objects, bucket.env, database_there, store_there)

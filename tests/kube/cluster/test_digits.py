@@ -75,7 +75,7 @@ class Sources:
         if parts.hostname == self._host:
             return url
         assert parts.port is not None
-        address = (self._host, parts.port)
+        address = (self._host, 0)
         return f"http://{self._stack.enter_context(forwarded(address, parts.port))}"
 
     def code(self) -> dict[str, dict[str, object]]:
