@@ -15,7 +15,7 @@ V2, V3 = "/api/2.0/mlflow/traces", "/api/3.0/mlflow/traces"
 OTLP = "/v1/traces"
 
 AS_FILE = "Spans that are a file of the trace are not found in the store; MLflow answers 500."
-CONTENTS = "Search within the contents of spans is not there, and is refused."
+PATTERNS = "Regular expressions of strangers do not run in the database: RLIKE is refused."
 BUG = "MLflow answers 500 where the caller is at fault."
 HEADER = "A header that is missing is told of in the form of all errors, as 400."
 NO_TRACE = "It is the trace that is not found; MLflow says so of its tag."
@@ -103,6 +103,13 @@ def _told() -> list[Case]:
     ]
 
 
+_DEEP = {"kvlistValue": {"values": [{"key": "deep", "value": {"doubleValue": 2.5}}]}}
+_WORDED = [
+    {"key": "words", "value": {"stringValue": 'two words, "größe" \\ and a\nline'}},
+    {"key": "nested", "value": {"arrayValue": {"values": [{"boolValue": True}, _DEEP]}}},
+]
+
+
 def _spans() -> list[Case]:
     parent = "0000000000000001"
     return [
@@ -111,6 +118,7 @@ def _spans() -> list[Case]:
             exported(span("child", 2, parentSpanId=parent), host="h"),
             exported(span("root", 1, status={"code": 2, "message": "no"}), host="h"),
             exported(span("child", 2, parentSpanId=parent), host="h"),
+            exported(span("worded", 3, parentSpanId=parent, attributes=_WORDED)),
         ),
         *_gets(V3, f"/{SPANNED}", f"/get?trace_id={SPANNED}", f"/batchGet?trace_ids={SPANNED}"),
         *_gets(V3, f"/get?trace_id={NONE}", f"/batchGet?trace_ids={NONE}", "/get", "/batchGet"),
@@ -188,6 +196,35 @@ _FILTERS = (
     "span.name = 'child'",
     "span.name = 'child' AND span.status = 'ERROR'",
     "span.type = 'UNKNOWN' AND span.name LIKE 'r%'",
+    "trace.text LIKE '%x%'",
+    "trace.text LIKE '%child%'",
+    "trace.text LIKE '%CHILD%'",
+    "trace.text ILIKE '%CHILD%'",
+    "trace.text LIKE 'child'",
+    "trace.text LIKE '%nowhere to be seen%'",
+    "trace.text LIKE '%STATUS_CODE_ERROR%'",
+    'trace.text LIKE \'%"name": "root"%"message": "no"%\'',
+    "attributes.text LIKE '%\"links\": []}'",
+    "span.content LIKE '{\"trace_id\"%'",
+    "span.content LIKE '%parent_span_id\": null%'",
+    "span.content ILIKE '%größe%'",
+    "trace.text LIKE '%größe%'",
+    "trace.text LIKE '%gr__e%'",
+    "trace.text LIKE '%two words%' AND span.name = 'worded'",
+    "trace.text LIKE '%two words%' AND span.name = 'child'",
+    "trace.text LIKE '%two words%' AND status = 'OK'",
+    "span.attributes.a LIKE '%5%'",
+    "span.attributes.a LIKE '%6%'",
+    "span.attributes.a LIKE '5'",
+    "span.attributes.words LIKE '%two%'",
+    "span.attributes.words LIKE '%zwei%'",
+    "span.attributes.words ILIKE '%TWO%'",
+    "span.attributes.`words` LIKE '%two%'",
+    "span.attributes.nested LIKE '%deep%2.5%'",
+    "span.attributes.a = '5'",
+    "span.attributes.a != '5'",
+    "span.attributes.none LIKE '%'",
+    "span.attributes.a LIKE '%5%' AND span.attributes.words LIKE '%two%'",
     "feedback.good = 'true'",
     "feedback.score > 0.5",
     "feedback.good IS NOT NULL",
@@ -199,6 +236,8 @@ _REFUSED = (
     "(status = 'OK')",
     "tag.t = 5",
     "feedback.score > 'x'",
+    "span.foo = 'x'",
+    "span.attributes. LIKE 'x'",
 )
 _REFUSED_IN_OTHER_WORDS = (
     "nonsense",
@@ -209,7 +248,6 @@ _REFUSED_IN_OTHER_WORDS = (
     "status > 'OK'",
     "tag.t > 'x'",
     "timestamp_ms > 'x'",
-    "span.foo = 'x'",
 )
 
 
@@ -251,10 +289,10 @@ def _searches() -> list[Case]:
         *_posts(path, _search(order_by=["status", "status"]), differs=BUG),
         *_posts(
             path,
-            _search(filter="trace.text LIKE '%x%'"),
-            _search(filter="span.attributes.a LIKE '%5%'"),
             _search(filter="status RLIKE '^O'"),
-            differs=CONTENTS,
+            _search(filter="text RLIKE 'child'"),
+            _search(filter="span.attributes.a RLIKE '5'"),
+            differs=PATTERNS,
         ),
     ]
 

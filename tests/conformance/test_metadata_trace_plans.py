@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
+from seafloor.domain.span_documents import pair
 from seafloor.domain.traces import TraceQuery, TraceState
 from seafloor.http.mlflow.trace_words import parse_trace_filter, parse_trace_order
-from seafloor.stores.metadata.sql import trace_search
+from seafloor.stores.metadata.sql import trace_contents, trace_search
 from seafloor.testing.metadata_records import span, spans, trace
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
 from sql_statements import statements_of
@@ -47,6 +50,8 @@ async def store(tmp_path: Path) -> AsyncIterator[SqlStoreUnderTest]:
         ("tags.few = '7' AND tags.many = 'x'", "", "ix_trace_label_key_value"),
         (f"run_id = '{7:032x}'", "", "ix_trace_label_key_value"),
         ("tags.many = 'x' AND span.name = 'span 2'", "", "ix_trace_experiment_id_time_ms_id"),
+        ("text LIKE '%span 2%'", "", "ix_trace_experiment_id_time_ms_id"),
+        ("text LIKE '%span 2%' AND tags.few = '7'", "", "ix_trace_label_key_value"),
     ],
 )
 async def test_trace_search__usual_ones__follow_an_index(
@@ -101,3 +106,44 @@ async def test_trace_search__the_few_and_the_many__find_the_same(
             page = await store.trace_search(query)
             found.add(tuple(one.id for one in page.items))
         assert len(found) == 1
+
+
+async def test_trace_search__for_contents_with_many_spans__goes_on_from_page_to_page(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "span.attributes.x LIKE '%rare%' AND span.name = 'span 2'"
+    rare = {"span_id": "BBBB", "name": "span 2", "attributes": [pair("x", "rare")]}
+    document = msgspec.json.encode(rare)
+    await store.spans_add([spans(n, span(2, document=document)) for n in (3, 4, 90)])
+    wanted = [trace(n).id for n in (90, 4, 3)]
+    for spans_max, candidates in ((1, 1), (7, 3), (20, 200), (10_000, 200)):
+        monkeypatch.setattr(trace_contents, "SPANS_MAX", spans_max)
+        monkeypatch.setattr(trace_search, "CANDIDATES", candidates)
+        query = TraceQuery(experiment_ids=(0,), comparisons=parse_trace_filter(text), limit=2)
+        found: list[str] = []
+        pages = 0
+        while True:
+            page = await store.trace_search(query)
+            found += [one.id for one in page.items]
+            pages += 1
+            if page.next is None:
+                break
+            query = replace(query, cursor=page.next)
+        assert found == wanted
+        # Of each trace one span may be one by its name.
+        assert pages > 1
+
+
+async def test_trace_search__for_contents_of_a_large_trace__reads_it_in_parts(
+    store: SqlStoreUnderTest,
+) -> None:
+    many = [span(n, name="of many") for n in range(1, 300)]
+    await store.spans_add([spans(500, *many)])
+    query = TraceQuery(
+        experiment_ids=(0,),
+        comparisons=parse_trace_filter("text LIKE '%span 299%' AND span.name = 'of many'"),
+    )
+    with statements_of(store.database) as said:
+        page = await store.trace_search(query)
+    assert [one.id for one in page.items] == [trace(500).id]
+    assert sum("trace_span.document" in one[0] for one in said) == 5

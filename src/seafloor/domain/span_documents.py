@@ -32,6 +32,7 @@ class _Pair(msgspec.Struct):
 
 class _Status(msgspec.Struct):
     code: str = ""
+    message: str = ""
 
 
 class _Document(msgspec.Struct):
@@ -42,6 +43,24 @@ class _Document(msgspec.Struct):
     end_time_unix_nano: int = 0
     attributes: list[_Pair] = []
     status: _Status = msgspec.field(default_factory=_Status)
+
+
+class _Event(msgspec.Struct):
+    name: str = ""
+    time_unix_nano: int = 0
+    attributes: list[_Pair] = []
+
+
+class _Link(msgspec.Struct):
+    trace_id: str = ""
+    span_id: str = ""
+    attributes: list[_Pair] = []
+
+
+class _Searched(_Document):
+    trace_id: str = ""
+    events: list[_Event] = []
+    links: list[_Link] = []
 
 
 def read_span(document: bytes) -> Span:
@@ -121,6 +140,53 @@ def _values(found: Any) -> list[dict[str, Any]]:
     listed = cast(dict[str, Any], found).get("values") if isinstance(found, dict) else None
     every: list[Any] = cast(list[Any], listed) if isinstance(listed, list) else []
     return [cast(dict[str, Any], one) for one in every if isinstance(one, dict)]
+
+
+def searched_text(document: bytes) -> str:
+    """A span as searches of its contents see it: the JSON that MLflow's server keeps of it.
+
+    An attribute's value is JSON within a text there.
+    """
+    found = msgspec.json.decode(document, type=_Searched, strict=False)
+    made = {
+        "trace_id": found.trace_id,
+        "span_id": found.span_id,
+        "parent_span_id": found.parent_span_id or None,
+        "name": found.name,
+        "start_time_unix_nano": found.start_time_unix_nano,
+        "end_time_unix_nano": found.end_time_unix_nano,
+        "events": [
+            {
+                "name": one.name,
+                "time_unix_nano": one.time_unix_nano,
+                "attributes": {pair.key: plain(pair.value) for pair in one.attributes},
+            }
+            for one in found.events
+        ],
+        "status": {
+            "code": found.status.code or "STATUS_CODE_UNSET",
+            "message": found.status.message,
+        },
+        "attributes": {
+            one.key: json.dumps(plain(one.value), ensure_ascii=False) for one in found.attributes
+        },
+        "links": [
+            {
+                "trace_id": f"tr-{_hex(one.trace_id)}",
+                "span_id": _hex(one.span_id),
+                "attributes": {pair.key: plain(pair.value) for pair in one.attributes},
+            }
+            for one in found.links
+        ],
+    }
+    return json.dumps(made, ensure_ascii=False)
+
+
+def _hex(text: str) -> str:
+    try:
+        return base64.b64decode(text).hex()
+    except (binascii.Error, ValueError):
+        return text
 
 
 def valued(value: Any) -> dict[str, Any]:

@@ -198,7 +198,9 @@ TRACE_ATTRIBUTES = {
 ``run_id`` can only be compared: it is the run in whose course the trace was made, or any that it
 was linked to. ``end_ms`` of a trace that goes on is when it began.
 """
-SPAN_ATTRIBUTES = ("name", "type", "status")
+CONTENT_KEY = "content"
+"""All of a span, as ``span_documents.searched_text`` shows it."""
+SPAN_ATTRIBUTES = ("name", "type", "status", CONTENT_KEY)
 
 
 class TraceComparison(msgspec.Struct, frozen=True):

@@ -177,7 +177,7 @@ def span(number: int = 1, **changes: Any) -> Span:
         status="OK",
         start_ns=T0_NS + 1_000_000 * number,
         end_ns=T0_NS + 10_000_000 * number,
-        document=b'{"name":"span %d"}' % number,
+        document=b'{"name":"span %d","span_id":"%016x"}' % (number, number),
     )
     return replace(made, **changes)
 

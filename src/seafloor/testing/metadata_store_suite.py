@@ -20,7 +20,12 @@ from seafloor.testing.metadata_experiment_cases import (
 from seafloor.testing.metadata_model_cases import ManifestCases, ModelCases
 from seafloor.testing.metadata_run_cases import AttemptCases, LabelCases, WorkloadCases
 from seafloor.testing.metadata_task_cases import TaskCases
-from seafloor.testing.metadata_trace_cases import TraceCases, TraceEndCases, TraceSearchCases
+from seafloor.testing.metadata_trace_cases import (
+    TraceCases,
+    TraceContentCases,
+    TraceEndCases,
+    TraceSearchCases,
+)
 from seafloor.testing.metadata_volume_cases import VolumeCases
 
 
@@ -35,6 +40,7 @@ class MetadataStoreSuite(
     TraceCases,
     TraceEndCases,
     TraceSearchCases,
+    TraceContentCases,
     ManifestCases,
     TaskCases,
     VolumeCases,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
 from seafloor.domain.search import Operator
+from seafloor.domain.span_documents import pair
 from seafloor.domain.traces import (
+    CONTENT_KEY,
     COST_KEY,
     SPANS_ARE_HERE,
     SPANS_TAG,
@@ -19,6 +23,7 @@ from seafloor.domain.traces import (
     TOLD_KEY,
     Assessment,
     AssessmentKind,
+    Span,
     TraceComparison,
     TraceOrder,
     TraceQuery,
@@ -596,3 +601,70 @@ class TraceSearchCases(MetadataStoreCases):
         await store.trace_tell(trace(3, state=TraceState.ERROR, metadata=made_in))
         await store.trace_tell(trace(4, duration_ms=None, state=TraceState.IN_PROGRESS))
         await store.traces_link([trace(1).id], run_id(1))
+
+
+def worded(number: int, text: str, **changes: Any) -> Span:
+    """A span with an attribute."""
+    document = {
+        "trace_id": "AAAA",
+        "span_id": "BBBB",
+        "name": f"span {number}",
+        "attributes": [pair("words", text), pair("n", number)],
+    }
+    return span(number, document=msgspec.json.encode(document), **changes)
+
+
+def content(pattern: str, operator: Operator = Operator.LIKE) -> TraceComparison:
+    """A comparison with all of a span."""
+    return TraceComparison(TraceSubject.SPAN, CONTENT_KEY, operator, pattern)
+
+
+class TraceContentCases(MetadataStoreCases):
+    """Searches for what stands in spans."""
+
+    async def test_trace_search__for_contents__looks_at_each_span(
+        self, store: MetadataStore
+    ) -> None:
+        await store.spans_add(
+            [
+                spans(1, worded(1, "alpha beta"), worded(2, "gamma")),
+                spans(2, worded(1, UNICODE), worded(2, "Alpha", name="other")),
+                spans(3, worded(1, "a%b_c 'quoted' \"x\"")),
+            ]
+        )
+        await store.trace_tell(trace(4))  # without spans
+        assert await found(store, content("%alpha%")) == [1]
+        assert await found(store, content("%ALPHA%", Operator.ILIKE)) == [1, 2]
+        assert await found(store, content("%alpha%gamma%")) == []
+        assert await found(store, content("%alpha%"), content("%beta%")) == [1]
+        assert await found(store, content("%alpha%"), content("%gamma%")) == []
+        assert await found(store, content(f"%{UNICODE}%")) == [2]
+        assert await found(store, content("%lpha%"), name_is("other")) == [2]
+        assert await found(store, content("%alpha%"), name_is("other")) == []
+        assert await found(store, content('%"words"%a_b_c%')) == [3]
+        assert await found(store, content("%links%")) == [1, 2, 3]
+        assert await found(store, content("alpha")) == []
+        assert await found(store, content("x", Operator.EQ)) == []
+        assert await found(store, content("x", Operator.NE)) == [1, 2, 3]
+
+    async def test_trace_search__for_contents_page_by_page__finds_each_once(
+        self, store: MetadataStore
+    ) -> None:
+        words = ("red", "blue", "green")
+        await store.spans_add(
+            [spans(n, worded(1, "none"), worded(2, words[n % 3])) for n in range(1, 30)]
+        )
+        query = TraceQuery(experiment_ids=(0,), comparisons=(content("%blue%"),), limit=4)
+        ids: list[int] = []
+        while True:
+            page = await store.trace_search(query)
+            ids += [int(one.id.removeprefix("tr-"), 16) for one in page.items]
+            if page.next is None:
+                break
+            query = replace(query, cursor=page.next)
+        assert ids == [n for n in range(1, 30) if n % 3 == 1]
+
+
+def name_is(text: str) -> TraceComparison:
+    """That a span has a name."""
+    return TraceComparison(TraceSubject.SPAN, "name", Operator.EQ, text)

@@ -5,8 +5,8 @@
                 | identifier ["NOT"] "IN" "(" value ("," value)* ")"
     identifier := [subject "."] key
 
-Source: the reference of MLflow's search syntax for traces. What needs the contents of spans
-(``text``, ``span.attributes``) and RLIKE are not part of it here.
+Source: the reference of MLflow's search syntax for traces. ``text`` and ``span.content`` are all of
+a span, ``span.attributes.x LIKE 'y'`` is ``span.content LIKE '%"x"y%'``. RLIKE is not part of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from seafloor.domain.search import Operator
 from seafloor.domain.search_grammar import FILTER_CHARS_MAX, ORDER_CHARS_MAX
 from seafloor.domain.search_tokens import Token, tokens, unquoted
 from seafloor.domain.traces import (
+    CONTENT_KEY,
     NAME_TAG,
     SPAN_ATTRIBUTES,
     TraceComparison,
@@ -54,7 +55,10 @@ _ORDER_NAMES = {name: key for name, key in _NAMES.items() if key not in ("run_id
     "experiment_id": "experiment_id"
 }
 _ORDER_NAMES.pop("client_request_id")
-_CONTENTS = ("text", "prompt")
+_TEXT, _PROMPT = "text", "prompt"
+_ATTRIBUTES = "attributes."
+_PATTERNS = (Operator.LIKE, Operator.ILIKE)
+_OF_ATTRIBUTES = (*_PATTERNS, Operator.EQ, Operator.NE)
 _WORDS = {"LIKE": Operator.LIKE, "ILIKE": Operator.ILIKE}
 _ASSESSMENTS = (TraceSubject.FEEDBACK, TraceSubject.EXPECTATION)
 _NUMBERS = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
@@ -167,6 +171,10 @@ class _Reader:
         """Read one clause."""
         subject, key = self.identifier(_NAMES)
         operator = self._operator()
+        if subject is TraceSubject.SPAN and key.startswith(_ATTRIBUTES):
+            return self._attribute_of_span(key, operator)
+        if subject is TraceSubject.SPAN and key == CONTENT_KEY:
+            _check_operator(key, operator, _PATTERNS)
         if operator not in operators_of(subject, key):
             known = _set(sorted(str(one) for one in operators_of(subject, key)))
             raise InvalidValue(
@@ -178,6 +186,13 @@ class _Reader:
             return TraceComparison(subject, key, operator, self._list(subject))
         bare = TraceComparison(subject, key, operator)
         return TraceComparison(subject, key, operator, self._value(bare))
+
+    def _attribute_of_span(self, key: str, operator: Operator) -> TraceComparison:
+        """Read on a clause about an attribute, which MLflow looks for in all of a span."""
+        _check_operator(key, operator, _OF_ATTRIBUTES)
+        name = key.removeprefix(_ATTRIBUTES).strip("`")
+        pattern = f'%"{name}"{self._text_value(TraceSubject.SPAN)}%'
+        return TraceComparison(TraceSubject.SPAN, CONTENT_KEY, operator, pattern)
 
     def _operator(self) -> Operator:
         found = self._next("operator", "word")
@@ -262,11 +277,13 @@ class _Reader:
 def _attribute(name: str, names: dict[str, str], *, field: str) -> tuple[TraceSubject, str]:
     if name == "name":
         return TraceSubject.TAG, NAME_TAG
-    if name in _CONTENTS:
+    if name == _TEXT and field == "filter":
+        return TraceSubject.SPAN, CONTENT_KEY
+    if name == _PROMPT:
         raise InvalidValue(
-            f"Traces cannot be searched by '{name}' on this server: search by name, status, "
+            f"Traces cannot be searched by '{name}' on this server: search by text, name, status, "
             "timestamp_ms, execution_time_ms, run_id, tags, metadata, span.name, span.type, "
-            "span.status, feedback or expectation.",
+            "span.status, span.attributes.x, feedback or expectation.",
             field=field,
         )
     key = names.get(name)
@@ -279,16 +296,24 @@ def _attribute(name: str, names: dict[str, str], *, field: str) -> tuple[TraceSu
 
 
 def _check_span(key: str) -> None:
-    if key.startswith("attributes.") or key == "content":
+    if key == _ATTRIBUTES:
         raise InvalidValue(
-            "The contents of spans cannot be searched on this server: search by span.name, "
-            "span.type or span.status.",
+            "Span attribute name cannot be empty after 'attributes.'", field="filter"
+        )
+    if not key.startswith(_ATTRIBUTES) and key not in SPAN_ATTRIBUTES:
+        known = ", ".join(sorted(set(SPAN_ATTRIBUTES) - {CONTENT_KEY}))
+        raise InvalidValue(
+            f"Invalid span attribute '{key}'. Supported attributes: {known}, "
+            "attributes.<attribute_name>.",
             field="filter",
         )
-    if key not in SPAN_ATTRIBUTES:
-        known = ", ".join(sorted(SPAN_ATTRIBUTES))
+
+
+def _check_operator(key: str, operator: Operator, known: tuple[Operator, ...]) -> None:
+    if operator not in known:
+        names = _set(sorted(str(one) for one in known))
         raise InvalidValue(
-            f"Invalid span attribute '{key}'. Supported attributes: {known}.", field="filter"
+            f"span.{key} comparator '{operator}' not one of '{names}'", field="filter"
         )
 
 

@@ -603,6 +603,9 @@ class TraceRecords(Protocol):
     async def trace_search(self, query: TraceQuery) -> TracePage:
         """Search. Paging is stable, as that of ``workload_search`` is.
 
+        A search for contents of spans may give a page with fewer traces than asked for, or none,
+        though it has a next one: it looks at so many spans for each.
+
         Raises:
             InvalidValue: a comparison or order that means nothing, a limit out of bounds, or a
                 cursor that is not of this query.

@@ -10,6 +10,7 @@ import msgspec
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound, nearest
 from seafloor.domain.search import Comparison, Identifier, Operator, Subject
 from seafloor.domain.traces import (
+    CONTENT_KEY,
     SPAN_ATTRIBUTES,
     TRACE_ATTRIBUTES,
     Trace,
@@ -124,6 +125,8 @@ def operators_of(subject: TraceSubject, key: str) -> frozenset[Operator]:
         return _EQUALITY | _PATTERN | NULLNESS
     if subject in _ASSESSMENTS:
         return _EQUALITY | _RANGE | _PATTERN | NULLNESS
+    if subject is TraceSubject.SPAN and key == CONTENT_KEY:
+        return _EQUALITY | _PATTERN
     if subject is TraceSubject.ATTRIBUTE and TRACE_ATTRIBUTES[key] == "number":
         return _EQUALITY | _RANGE
     if subject is TraceSubject.ATTRIBUTE and key == "run_id":

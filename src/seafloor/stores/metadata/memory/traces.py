@@ -30,6 +30,7 @@ from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.search import number_matches, text_matches
 from seafloor.stores.metadata.protocol import TracePage
 from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys, compare_sort_keys
+from seafloor.stores.metadata.span_contents import ContentTest, is_of_contents
 from seafloor.stores.metadata.traces import (
     as_comparison,
     check_moves,
@@ -124,7 +125,7 @@ class MemoryTraces:
         spans = [one for one in query.comparisons if one.subject is TraceSubject.SPAN]
         others = [one for one in query.comparisons if one.subject is not TraceSubject.SPAN]
         if spans and not any(
-            all(_span_holds(one, getattr(span, one.key)) for one in spans)
+            all(_span_holds(one, span) for one in spans)
             for span in self._rows.spans.get(trace.id, {}).values()
         ):
             return False
@@ -299,7 +300,10 @@ def _text_holds(found: TraceComparison, text: str) -> bool:
     return text_matches(as_comparison(found), text)
 
 
-def _span_holds(found: TraceComparison, text: str) -> bool:
+def _span_holds(found: TraceComparison, span: Span) -> bool:
+    if is_of_contents(found):
+        return ContentTest([found]).holds(span.document)
+    text = getattr(span, found.key)
     return text != "" and _text_holds(found, text)
 
 

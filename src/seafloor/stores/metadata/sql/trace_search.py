@@ -3,7 +3,8 @@
 A page goes on after the sort keys of the last row seen (``keyset``). Where a tag, metadata or run
 that is asked for is rare, those traces are looked at one by one. Else the index of an experiment's
 traces is followed, in order of time, and what is said of labels, spans and assessments is looked up
-by each trace's id. No statement leaves it to the database which of the two.
+by each trace's id. No statement leaves it to the database which of the two. Where contents of spans
+are asked for, the spans of what is found so are read, up to a bound.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from seafloor.domain.traces import (
 )
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys
+from seafloor.stores.metadata.span_contents import ContentTest, is_of_contents
 from seafloor.stores.metadata.sql.conditions import compared
 from seafloor.stores.metadata.sql.experiments import ID_MAX
 from seafloor.stores.metadata.sql.keyset import Key, comes_after
@@ -50,6 +52,7 @@ from seafloor.stores.metadata.sql.tables import (
     trace_run,
     trace_span,
 )
+from seafloor.stores.metadata.sql.trace_contents import SpanScan
 from seafloor.stores.metadata.sql.ways import on_text, one_of
 from seafloor.stores.metadata.traces import as_comparison, check_trace_query, json_forms
 
@@ -58,6 +61,8 @@ Condition = ColumnElement[bool]
 
 FEW = 2_000
 """So many traces are looked at one by one; of more, an index is followed in the order asked for."""
+CANDIDATES = 200
+"""So many traces are looked at at once for the contents of their spans."""
 TAG, METADATA = "tag", "metadata"
 KINDS = {TraceSubject.TAG: TAG, TraceSubject.METADATA: METADATA}
 
@@ -101,15 +106,75 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
     else:
         # Reckoned with, so that no database follows the index of the experiment's.
         wanted = wanted.where(trace.c.id.in_(few), one_of(trace.c.experiment_id + 0, known))
-    if position is not None:
-        after = (*position.keys, (VALUE, position.begun), (VALUE, position.id))
-        wanted = wanted.where(comes_after(keys, after), *_bound(keys[0], after))
-    wanted = wanted.order_by(*(one for key in keys for one in key.order)).limit(query.limit + 1)
-    rows = connection.execute(wanted).all()
-    page = rows[: query.limit]
-    more = len(rows) > query.limit
-    following = encode_cursor(query, _position(page[-1], len(query.order))) if more else None
+    rows = _Rows(connection, wanted, keys, position)
+    contents = [one for one in query.comparisons if is_of_contents(one)]
+    if contents:
+        page, last = _of_contents(rows, query, ContentTest(contents))
+    else:
+        found = rows.next(query.limit + 1)
+        page = found[: query.limit]
+        last = page[-1] if len(found) > query.limit else None
+    following = None if last is None else encode_cursor(query, _position(last, len(query.order)))
     return [row.id for row in page], following
+
+
+class _Rows:
+    """The traces that are left, from a position on.
+
+    Args:
+        wanted: All of them, in no order.
+        position: None: from the beginning.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        wanted: Select[Any],
+        keys: Sequence[Key],
+        position: Position | None,
+    ) -> None:
+        self.connection = connection
+        self._wanted = wanted.order_by(*(one for key in keys for one in key.order))
+        self._keys = keys
+        self._position = position
+
+    def next(self, count: int) -> Sequence[Row[Any]]:
+        """The next ones."""
+        wanted, position = self._wanted, self._position
+        if position is not None:
+            after = (*position.keys, (VALUE, position.begun), (VALUE, position.id))
+            wanted = wanted.where(comes_after(self._keys, after), *_bound(self._keys[0], after))
+        rows = self.connection.execute(wanted.limit(count)).all()
+        if rows:
+            self._position = _position(rows[-1], len(self._keys) - 2)
+        return rows
+
+
+def _of_contents(
+    rows: _Rows, query: TraceQuery, test: ContentTest
+) -> tuple[list[Row[Any]], Row[Any] | None]:
+    """Those of the traces that have a span with such contents, as far as spans are looked at.
+
+    Returns:
+        A page, and the trace that the next one goes on after: the last of the page, or the last
+        that was looked at, when these were enough. None: there are no more.
+    """
+    scan = SpanScan(rows.connection, _span_conditions(query.comparisons), test)
+    page: list[Row[Any]] = []
+    last: Row[Any] | None = None
+    while some := rows.next(CANDIDATES):
+        for row, (_, holds) in zip(some, scan.found([row.id for row in some]), strict=False):
+            last = row
+            if not holds:
+                continue
+            if len(page) == query.limit:
+                return page, page[-1]
+            page.append(row)
+        if scan.is_over:
+            return page, last
+        if len(some) < CANDIDATES:
+            break
+    return page, None
 
 
 def _few(connection: Connection, comparisons: Sequence[TraceComparison]) -> list[str] | None:
@@ -188,13 +253,19 @@ def _key(order: TraceOrder) -> Key:
 
 def _conditions(comparisons: Sequence[TraceComparison]) -> list[Condition]:
     made = [_condition(one) for one in comparisons if one.subject is not TraceSubject.SPAN]
-    spans = [one for one in comparisons if one.subject is TraceSubject.SPAN]
-    if spans:
-        holds = [
-            compared(as_comparison(one), func.nullif(trace_span.c[one.key], "")) for one in spans
-        ]
+    if any(one.subject is TraceSubject.SPAN for one in comparisons):
+        holds = _span_conditions(comparisons)
         made.append(exists().where(trace_span.c.trace_id == trace.c.id, *holds))
     return made
+
+
+def _span_conditions(comparisons: Sequence[TraceComparison]) -> list[Condition]:
+    """What must hold of one span, but for its contents."""
+    return [
+        compared(as_comparison(one), func.nullif(trace_span.c[one.key], ""))
+        for one in comparisons
+        if one.subject is TraceSubject.SPAN and not is_of_contents(one)
+    ]
 
 
 def _condition(found: TraceComparison) -> Condition:
