@@ -252,9 +252,10 @@ class TestStatements:
         few = await self._counts(store, 1)
         many = await self._counts(store, 40)
         assert few == many
-        # BEGIN, how narrow each way is, the ids, the runs; PostgreSQL is told how to plan.
-        assert few["search"] == 4 + (database_kind == "postgresql")
-        assert few["labels_get"] == 3
+        # BEGIN, how narrow each way is, the ids; PostgreSQL is told how to plan. The runs are read
+        # past SQLAlchemy, whose events count here.
+        assert few["search"] == 3 + (database_kind == "postgresql")
+        assert few["labels_get"] == 1  # likewise
         assert few["params_log"] <= 4 + begins
         assert few["tags_change"] <= 4 + begins
         assert max(few.values()) <= 11 + begins, few

@@ -49,7 +49,7 @@ class TestDatabase:
     ) -> None:
         with closing(sqlite3.connect(tmp_path / "seafloor.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            other.execute("INSERT INTO project VALUES ('held', 1)")
+            other.execute("INSERT INTO project (name, created_ns) VALUES ('held', 1)")
             names = [found.name for found in await store.project_list()]
             assert names == ["default"]
             other.execute("ROLLBACK")

@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from seafloor.app.application import Application
 from seafloor.domain.errors import NotFound, nearest
-from seafloor.domain.members import task_names_of
+from seafloor.domain.members import MAIN, task_names_of
 from seafloor.domain.names import check_slug
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, until_stopping
@@ -34,12 +34,13 @@ async def _key(app: Application, run_id: str, attempt: int | None, task: str | N
         task: None: the run's only task, or the first of several.
 
     Raises:
-        NotFound: the run has no such task.
+        NotFound: it is a run of several tasks, and has no such one. Of others a client may have
+            written under any name.
     """
     workload = await app.runs.get(await app.runs.find(run_id))
     number = workload.attempt if attempt is None else attempt
     names = task_names_of(workload.spec)
-    if task is not None and check_slug(task, field="task") not in names:
+    if task is not None and check_slug(task, field="task") not in names and names != (MAIN,):
         raise NotFound(
             f'The run has no task "{task}".{nearest(task, names[:_NAMED_MAX])}', field="task"
         )
