@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,10 +52,28 @@ class Kubernetes:
             },
         )
         tls = ssl.create_default_context(cafile=str(self._authority))
-        with urllib.request.urlopen(request, timeout=30, context=tls) as answer:
+        try:
+            answer = urllib.request.urlopen(request, timeout=30, context=tls)
+        except urllib.error.HTTPError as error:
+            error.msg = f"{error.msg} ({method} {path})"  # what a test's last line shows of it
+            raise
+        with answer:
             is_json = answer.headers["Content-Type"].startswith("application/json")
             text = answer.read().decode()
         return json.loads(text) if is_json else text
+
+    def remove(self, path: str) -> None:
+        """Delete an object, as a test's end does; one that has gone meanwhile is no error.
+
+        Raises:
+            urllib.error.HTTPError: the server refuses; with its answer.
+            OSError: no server answers.
+        """
+        try:
+            self.call("DELETE", path)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
 
     def watch(self, path: str) -> Iterator[Any]:
         """Objects of a watch, as they change, until the server ends it or goes away."""

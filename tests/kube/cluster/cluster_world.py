@@ -71,11 +71,11 @@ class Namespace:
             self.kubernetes.call("PATCH", path, {"status": status}, kind="merge-patch+json")
             yield
         finally:
-            self.kubernetes.call("DELETE", f"/api/v1/nodes/{name}")
+            self.kubernetes.remove(f"/api/v1/nodes/{name}")
 
     def close(self) -> None:
         """Remove it with all there is."""
-        self.kubernetes.call("DELETE", self.path)
+        self.kubernetes.remove(self.path)
 
 
 def running() -> dict[str, Any]:

@@ -168,8 +168,8 @@ def fresh_namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
     yield Namespace(kubernetes, name)
     for pod in Namespace(kubernetes, name).pods():
         path = f"/api/v1/namespaces/{name}/pods/{pod['metadata']['name']}"
-        kubernetes.call("DELETE", f"{path}?gracePeriodSeconds=0")
-    kubernetes.call("DELETE", f"/api/v1/namespaces/{name}")
+        kubernetes.remove(f"{path}?gracePeriodSeconds=0")
+    kubernetes.remove(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ class Disk:
     def remove(self) -> None:
         """Take it back; what is in the folder stays."""
         for name in self._names:
-            self._kubernetes.call("DELETE", f"/api/v1/persistentvolumes/{name}")
+            self._kubernetes.remove(f"/api/v1/persistentvolumes/{name}")
 
 
 @pytest.fixture

@@ -199,8 +199,8 @@ def snapshot_api(kubernetes: Kubernetes) -> Iterator[SnapshotApi]:
         wait_for(lambda: kubernetes.is_there(PATH), timeout_s=60, what="the kind to be known")
         yield api
     finally:
-        kubernetes.call("DELETE", f"{_SERVICES}/{registered}")
-        kubernetes.call("DELETE", f"{services}/{service}")
+        kubernetes.remove(f"{_SERVICES}/{registered}")
+        kubernetes.remove(f"{services}/{service}")
         wait_for(lambda: not kubernetes.is_there(PATH), timeout_s=60, what="the kind to go")
         server.shutdown()
         server.server_close()

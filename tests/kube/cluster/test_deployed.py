@@ -45,7 +45,7 @@ def place(service: Callable[[str], Service]) -> Iterator[Place]:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     administrator.call("POST", "/api/v1/namespaces", body)
     yield Place(administrator, name)
-    administrator.call("DELETE", f"/api/v1/namespaces/{name}")
+    administrator.remove(f"/api/v1/namespaces/{name}")
 
 
 @pytest.mark.parametrize("name", ["base", "laptop", "postgresql-s3", "everything"])
@@ -63,7 +63,7 @@ def priority(place: Place) -> Iterator[None]:
     body = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1}
     place.administrator.call("POST", path, {**body, "metadata": {"name": "research"}})
     yield
-    place.administrator.call("DELETE", f"{path}/research")
+    place.administrator.remove(f"{path}/research")
 
 
 @pytest.mark.usefixtures("priority")
@@ -258,7 +258,7 @@ def persistent(namespace: Namespace, volume_folder: Path) -> Iterator[None]:
     }
     namespace.kubernetes.call("POST", path, {"metadata": {"name": name}, "spec": spec})
     yield
-    namespace.kubernetes.call("DELETE", f"{path}/{name}")
+    namespace.kubernetes.remove(f"{path}/{name}")
 
 
 @pytest.mark.usefixtures("persistent")

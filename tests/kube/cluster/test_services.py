@@ -45,7 +45,7 @@ def test_control_plane__without_a_node__keeps_a_pod_pending(
     try:
         assert kubernetes.call("GET", f"{PODS}/waits")["status"]["phase"] == "Pending"
     finally:
-        kubernetes.call("DELETE", f"{PODS}/waits")
+        kubernetes.remove(f"{PODS}/waits")
 
 
 def test_control_plane__api_server_killed_and_started__has_what_it_had() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
 
 from tests.kube.cluster.cluster_world import Namespace
 from tests.services._kubernetes_client import Kubernetes
@@ -31,7 +32,7 @@ def storage_class(
     try:
         yield full
     finally:
-        kubernetes.call("DELETE", f"{_CLASSES}/{full}")
+        kubernetes.remove(f"{_CLASSES}/{full}")
 
 
 @contextlib.contextmanager
@@ -61,12 +62,13 @@ def offered(
 def take_away(kubernetes: Kubernetes, disk: str) -> None:
     """Remove a disk, though a claim has it."""
     path = f"{_DISKS}/{disk}"
-    if not kubernetes.is_there(path):
-        return
-    kubernetes.call("DELETE", path)
-    if kubernetes.is_there(path):
-        nobody = {"metadata": {"finalizers": None}}
+    kubernetes.remove(path)
+    nobody = {"metadata": {"finalizers": None}}
+    try:
         kubernetes.call("PATCH", path, nobody, kind="merge-patch+json")
+    except HTTPError as error:  # the cluster may take it away by itself, at any moment
+        if error.code != 404:
+            raise
     wait_for(lambda: not kubernetes.is_there(path), what="the disk to go")
 
 
