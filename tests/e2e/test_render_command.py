@@ -219,6 +219,94 @@ def test_render__what_is_refused__is_one_line_and_an_exit_code(
     assert said in desk.render("-f", "run.yaml", *policy, *options, code=code).stderr
 
 
+VOLUMES = """
+experiment:
+  name: a
+  command: 'true'
+  volumes: [{volume: data, path: /data}, {volume: given, path: /given, read_only: true}]
+"""
+OURS = ("--volume-claim", "data=seafloor-volume-data-0123456789")
+IMAGED = POLICY + f'images: {{default: "{IMAGE}"}}\n'
+LISTED = IMAGED + "volumes: {given: {claim: of-the-administrator}}\n"
+
+
+def test_render__with_volumes_and_no_server__takes_the_claims_that_the_user_names(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    desk.write("run.yaml", VOLUMES)
+    desk.write("policy.yaml", IMAGED)
+    wanted = ("-f", "run.yaml", "--policy", "policy.yaml")
+    _, pod = desk.manifests(*wanted, *OURS, "--volume-claim", "given=b")
+    assert _claims(pod) == {"data": "seafloor-volume-data-0123456789", "given": "b"}
+    assert pod["metadata"]["name"] != _named_otherwise(desk, wanted)
+    desk.write("policy.yaml", LISTED)
+    _, pod = desk.manifests(*wanted, *OURS)
+    assert _claims(pod)["given"] == "of-the-administrator"
+    plan = desk.client.cli("plan", *wanted, *OURS, cwd=tmp_path)
+    assert plan.returncode == 0, plan
+    assert "seafloor-volume-data-0123456789  the volume data" in plan.stdout
+    assert "of-the-administrator (read-only)" in plan.stdout
+
+
+def _named_otherwise(desk: Desk, wanted: tuple[str, ...]) -> str:
+    _, pod = desk.manifests(*wanted, "--volume-claim", "data=a", "--volume-claim", "given=b")
+    return pod["metadata"]["name"]
+
+
+def _claims(pod: dict[str, Any]) -> dict[str, str]:
+    """The claims of a pod by the last part of the path at which they are."""
+    spec = pod["spec"]
+    claims = {
+        one["name"]: one["persistentVolumeClaim"]["claimName"]
+        for one in spec["volumes"]
+        if "persistentVolumeClaim" in one
+    }
+    mounts = spec["containers"][0]["volumeMounts"]
+    return {one["mountPath"][1:]: claims[one["name"]] for one in mounts if one["name"] in claims}
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "code", "said"),
+    [
+        (IMAGED, (), 2, "`--volume-claim data=CLAIM`"),
+        (LISTED, (), 2, "`--volume-claim data=CLAIM`"),
+        (IMAGED, ("--volume-claim", "data=a"), 2, "`--volume-claim given=CLAIM`"),
+        (IMAGED, ("--volume-claim", "dat=a"), 2, 'Did you mean "data"?'),
+        (IMAGED, ("--volume-claim", "data"), 2, "NAME=VALUE"),
+        (IMAGED, ("--volume-claim", "data=A_b"), 2, "names no claim"),
+        (LISTED, ("--volume-claim", "data=a"), 7, "Rule `volumes`"),
+        (LISTED, (*OURS, "--volume-claim", "given=a"), 7, "Rule `volumes.given`"),
+        (IMAGED, ("--url", "http://127.0.0.1:9"), 2, "does not answer"),
+    ],
+)
+def test_render__with_volumes_that_nobody_says_the_claims_of__writes_nothing(
+    tmp_path: Path, policy: str, options: tuple[str, ...], code: int, said: str
+) -> None:
+    desk = Desk(tmp_path)
+    desk.write("run.yaml", VOLUMES)
+    desk.write("policy.yaml", policy)
+    wanted = ("-f", "run.yaml", "--policy", "policy.yaml", *options)
+    done = desk.render(*wanted, code=code)
+    assert said in done.stderr
+    plan = desk.client.cli("plan", *wanted, cwd=tmp_path)
+    assert (plan.returncode, plan.stdout, plan.stderr) == (code, "", done.stderr)
+
+
+def test_render__of_a_volume_that_is_a_folder__says_so(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    shared_server.post("/api/v1/volumes", {"name": "data"})
+    desk = Desk(tmp_path, shared_server.url)
+    desk.write("run.yaml", VOLUMES)
+    desk.write("policy.yaml", IMAGED)
+    wanted = ("-f", "run.yaml", "--policy", "policy.yaml")
+    assert "It is a folder" in desk.render(*wanted, code=2).stderr
+    done = desk.render(*wanted, "--volume-claim", "data=a")
+    assert 'The server has no volume "given": it is taken for the claim of that name' in done.stderr
+    shared_server.request("DELETE", "/api/v1/volumes/data")
+
+
 def test_policy__with_a_wrong_field__is_named_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("images: {digest: true}")
     with pytest.raises(InvalidValue, match=r"p\.yaml: images\.digest: Unknown field"):

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import msgspec
 
-from seafloor.domain.cluster_specs import parse_cluster_spec
+from seafloor.domain.cluster_specs import ClusterSpec, parse_cluster_spec
 from seafloor.domain.code import CodeSource
 from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
 from seafloor.domain.specs import EnvironmentSpec
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.manifest import as_yaml
+from seafloor.launch.kubernetes.names import CLAIM_PREFIX
 from seafloor.launch.kubernetes.policy import Policy, read_policy
 from seafloor.launch.kubernetes.request import PodRequest
 from seafloor.launch.kubernetes.summary import summarize
 from seafloor.launch.kubernetes.workload import Rendered, render
+from seafloor.wire.manifests import KnownClaim
 
 
 class RenderInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,11 +29,19 @@ class RenderInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         spec: The document, its kind as the top key.
         code: The spec's code source, made immutable; None: it has none.
         images: Of environments that users described, by name.
+        claims: Of volumes in the spec, by name, as a server or the user says.
+        problems: Likewise, why one that the server has is no claim to be attached.
+        warnings: Likewise, what to know of one.
+        unasked: Why no server was asked which volumes it has, one clause; ``""``: one was.
     """
 
     spec: dict[str, object]
     code: CodeSource | None
     images: dict[str, str]
+    claims: dict[str, KnownClaim] = {}
+    problems: dict[str, str] = {}
+    warnings: dict[str, str] = {}
+    unasked: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,16 +93,79 @@ def _render(command: RenderCommand, given: RenderInput) -> Rendered:
     if isinstance(spec, EnvironmentSpec):
         raise InvalidValue("An environment alone is nothing that runs.", field="environment")
     policy = load_policy(command.policy)
-    return render(
+    namespace = rules.namespace(policy, command.namespace)
+    claims, warnings = _claims(spec, given, policy, namespace)
+    made = render(
         PodRequest(
             spec=spec,
             code=given.code,
-            namespace=rules.namespace(policy, command.namespace),
+            namespace=namespace,
             images=given.images,
+            claims=claims,
             owner_uid=command.owner_uid,
         ),
         policy,
     )
+    return msgspec.structs.replace(made, warnings=(*made.warnings, *warnings))
+
+
+def _claims(
+    spec: ClusterSpec, given: RenderInput, policy: Policy, namespace: str
+) -> tuple[dict[str, str], list[str]]:
+    """The claims of volumes that the policy does not name, and warnings.
+
+    Raises:
+        InvalidValue: nobody says which claim one is, or none that can be attached here.
+        Forbidden: the user names one that the policy does not.
+    """
+    claims: dict[str, str] = {}
+    warnings: list[str] = []
+    for number, one in enumerate(spec.volumes):
+        name, known = one.volume, given.claims.get(one.volume)
+        if known is not None and known.namespace is None:
+            _check_given(name, known.claim, policy)
+        if name in policy.volumes or name in claims:
+            continue
+        field = f"volumes[{number}].volume"
+        if name in given.problems:
+            raise InvalidValue(given.problems[name], field=field)
+        if known is not None:
+            if known.namespace not in (None, namespace):
+                raise InvalidValue(
+                    f'The volume "{name}" is a claim in the namespace {known.namespace}, and pods '
+                    f"of {namespace} cannot attach it.",
+                    field=field,
+                )
+            claims[name] = known.claim
+            warnings += [given.warnings[name]] if name in given.warnings else []
+        elif given.unasked:
+            raise InvalidValue(
+                f'Which claim the volume "{name}" is, a server knows ({given.unasked}): name the '
+                f"claim with `--volume-claim {name}=CLAIM`.",
+                field=field,
+            )
+        elif not policy.volumes:
+            warnings.append(
+                f'The server has no volume "{name}": it is taken for the claim of that name.'
+            )
+    return claims, warnings
+
+
+def _check_given(name: str, claim: str, policy: Policy) -> None:
+    """Refuse a claim that the user names instead of the administrator."""
+    if name in policy.volumes:
+        rules.refuse(
+            f"volumes.{name}",
+            f'The volume "{name}" is the claim {policy.volumes[name].claim}.',
+            field="--volume-claim",
+        )
+    if policy.volumes and not claim.startswith(f"{CLAIM_PREFIX}-"):
+        rules.refuse(
+            "volumes",
+            f'The claim "{claim}" is not of a volume that Seafloor made: name what the policy '
+            "lists.",
+            field="--volume-claim",
+        )
 
 
 def load_policy(path: Path | None) -> Policy:

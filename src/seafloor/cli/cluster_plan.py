@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,7 @@ from seafloor.wire.manifests import (
     Difference,
     Fetch,
     ImageUse,
+    KnownClaim,
     LastRun,
     ManifestSummary,
     PodSummary,
@@ -42,14 +43,22 @@ _LOOKED_AT_MAX: Final = 20
 
 
 def plan_for_cluster(
-    given: Given, file: Path, *, policy: Path, namespace: str | None
+    given: Given,
+    file: Path,
+    *,
+    policy: Path,
+    namespace: str | None,
+    volume_claims: Sequence[str],
 ) -> ClusterPlan | int:
-    """Plan for a cluster, without one; a server is asked for the last run if there is one.
+    """Plan for a cluster, without one; a server is asked for claims and the last run.
+
+    Args:
+        volume_claims: ``NAME=CLAIM`` texts.
 
     Returns:
         The exit code when the spec or the policy is refused, which was said.
     """
-    request = read_request(given, (file,), keep=False)
+    request = read_request(given, (file,), volume_claims=volume_claims, keep=False)
     command = [
         *render_command((("--policy", policy), ("--namespace", namespace))),
         "--summary",
@@ -58,13 +67,15 @@ def plan_for_cluster(
     if done.returncode:
         return done.returncode
     manifests = msgspec.json.decode(done.stdout, type=ManifestSummary)
+    claims = request.volumes.claims
     past = _past(given, request)
     if past is None:
-        return ClusterPlan(manifests=manifests)
+        return ClusterPlan(manifests=manifests, claims=claims)
     fetches = tuple(_sized(fetch, request.code, past) for fetch in manifests.fetches)
     run = past.run
     return ClusterPlan(
         manifests=msgspec.structs.replace(manifests, fetches=fetches),
+        claims=claims,
         last_run=LastRun(run.id, run.name, run.state.value, run.created_ns),
         differences=tuple(_differences(run, request)),
     )
@@ -169,7 +180,7 @@ def print_plan(plan: ClusterPlan) -> None:
     _section("images", map(_image, made.images))
     _section("fetched before the command starts", map(_fetch, made.fetches))
     _section("secrets, by name", map(_secret, made.secrets))
-    _section("volumes", made.volumes)
+    _section("volumes", (_attached(one, plan.claims) for one in made.volumes))
     if plan.last_run is not None:
         run = plan.last_run
         title = f"difference to run {run.id} ({run.name}, {run.state}, {shown_age(run.created_ns)})"
@@ -210,6 +221,15 @@ def _fetch(fetch: Fetch) -> str:
 def _secret(secret: SecretUse) -> str:
     keys = f" ({', '.join(secret.keys)})" if secret.keys else ""
     return f"{secret.name}{keys} for {', '.join(secret.uses)}"
+
+
+def _attached(line: str, claims: Mapping[str, KnownClaim]) -> str:
+    """A claim and, where it is known, which volume it is."""
+    for name, known in claims.items():
+        if known.claim == line.partition(" ")[0]:
+            mode = "" if known.access_mode is None else f", {known.access_mode}"
+            return f"{line}  the volume {name}{mode}"
+    return line
 
 
 def _change(change: Difference) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seafloor.cli.output import print_json, say, styled
+from seafloor.cli.render import volume_claim_option
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 
@@ -32,27 +33,36 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
     help="Plan for Kubernetes, under this policy; with -f only.",
 )
 @click.option("--namespace", "-n", metavar="NAME", help="With --policy: default, its first.")
+@volume_claim_option
 @server_options
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_given
-def plan(given: Given, policy: Path | None, namespace: str | None, **what: object) -> int | None:
+def plan(
+    given: Given,
+    policy: Path | None,
+    namespace: str | None,
+    volume_claims: tuple[str, ...],
+    **what: object,
+) -> int | None:
     """Say what `seafloor run` with the same arguments would do, and do nothing.
 
     A snapshot of the folder is taken for its digest, and thrown away.
 
     With --policy it says what `seafloor render` would make, in short: pods and what they ask for,
     images, what is fetched and how large it is, Secrets by name, and what is not as in the last
-    run of the experiment. SPEC may be a notebook or a serving, and no server is needed.
+    run of the experiment. SPEC may be a notebook or a serving, and no server is needed but for
+    volumes that it made.
     """
     from seafloor.cli.submissions import SubmissionOptions, make_submission, resolve_code
     from seafloor.domain.errors import InvalidValue
     from seafloor.wire.server import PlanCreate
 
     if policy is not None:
-        return _for_cluster(given, policy, namespace, what)
-    if namespace is not None:
-        raise InvalidValue("--namespace goes with --policy.", field="--namespace")
+        return _for_cluster(given, policy, namespace, volume_claims, what)
+    for option, value in (("--namespace", namespace), ("--volume-claim", volume_claims)):
+        if value:
+            raise InvalidValue(f"{option} goes with --policy.", field=option)
 
     submission = make_submission(SubmissionOptions(**what))  # pyright: ignore[reportArgumentType]
     code = resolve_code(submission, warn=say, client=None)
@@ -74,7 +84,11 @@ def plan(given: Given, policy: Path | None, namespace: str | None, **what: objec
 
 
 def _for_cluster(
-    given: Given, policy: Path, namespace: str | None, what: dict[str, object]
+    given: Given,
+    policy: Path,
+    namespace: str | None,
+    volume_claims: tuple[str, ...],
+    what: dict[str, object],
 ) -> int | None:
     from seafloor.cli.cluster_plan import plan_for_cluster, print_plan
     from seafloor.domain.errors import InvalidValue
@@ -82,7 +96,9 @@ def _for_cluster(
     file = what.pop("file")
     if not isinstance(file, Path) or any(what.values()):
         raise InvalidValue("With --policy, give a spec by -f, and all else in it.", field="-f")
-    made = plan_for_cluster(given, file, policy=policy, namespace=namespace)
+    made = plan_for_cluster(
+        given, file, policy=policy, namespace=namespace, volume_claims=volume_claims
+    )
     if isinstance(made, int):
         return made
     if given.json:

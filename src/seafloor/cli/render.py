@@ -15,10 +15,19 @@ from seafloor.cli.output import say
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
+    from seafloor.cli.claims import VolumeClaims
     from seafloor.domain.cluster_specs import ClusterSpec
     from seafloor.domain.code import CodeSource
 
 _FILE = click.Path(path_type=Path)
+
+volume_claim_option = click.option(
+    "--volume-claim",
+    "volume_claims",
+    metavar="NAME=CLAIM",
+    multiple=True,
+    help="Which claim a volume of the spec is, where no server is to say it.",
+)
 
 
 @click.command()
@@ -34,6 +43,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--policy", type=_FILE, metavar="FILE", help="The administrator's policy (YAML).")
 @click.option("--namespace", "-n", metavar="NAME", help="Default: the policy's first.")
+@volume_claim_option
 @click.option("--owner-uid", metavar="UID", help="Of the ConfigMap, when that is in the cluster.")
 @server_options
 @json_option
@@ -43,6 +53,7 @@ def render(
     files: tuple[Path, ...],
     policy: Path | None,
     namespace: str | None,
+    volume_claims: tuple[str, ...],
     owner_uid: str | None,
 ) -> int:
     """Print what a spec is in Kubernetes, as YAML, and do nothing.
@@ -51,11 +62,11 @@ def render(
     seafloor render -f train.yaml --policy policy.yaml -n ml > train-pods.yaml
 
     SPEC is an experiment, a notebook or a serving. No cluster is needed, and a server only for code
-    with `sync_mode: local`, which is sent there, and for images of environments that neither the
-    policy nor a file names. A git ref becomes a commit. The same spec, commit, images and policy
-    give the same bytes.
+    with `sync_mode: local`, which is sent there, for images of environments that neither the
+    policy nor a file names, and for the claims of volumes that it made. A git ref becomes a commit.
+    The same spec, commit, images, claims and policy give the same bytes.
     """
-    made = read_request(given, files, keep=True)
+    made = read_request(given, files, volume_claims=volume_claims, keep=True)
     options = (("--policy", policy), ("--namespace", namespace), ("--owner-uid", owner_uid))
     command = render_command(options)
     if given.json:
@@ -72,19 +83,30 @@ class RenderRequest:
         spec: The same, typed.
         code: Immutable; None: there is none.
         images: Of environments that the policy may not know.
+        volumes: Which claims its volumes are.
     """
 
     document: dict[str, Any]
     spec: ClusterSpec
     code: CodeSource | None
     images: dict[str, str]
+    volumes: VolumeClaims
 
     def body(self) -> bytes:
         """As it is sent."""
         import msgspec
 
+        volumes = self.volumes
         return msgspec.json.encode(
-            {"spec": self.document, "code": self.code, "images": self.images}
+            {
+                "spec": self.document,
+                "code": self.code,
+                "images": self.images,
+                "claims": volumes.claims,
+                "problems": volumes.problems,
+                "warnings": volumes.warnings,
+                "unasked": volumes.unasked,
+            }
         )
 
 
@@ -97,15 +119,19 @@ def render_command(options: Iterable[tuple[str, object]]) -> list[str]:
     return command
 
 
-def read_request(given: Given, files: Sequence[Path], *, keep: bool) -> RenderRequest:
+def read_request(
+    given: Given, files: Sequence[Path], *, volume_claims: Sequence[str], keep: bool
+) -> RenderRequest:
     """Read specs, and make the code of the one that runs immutable.
 
     Args:
+        volume_claims: ``NAME=CLAIM`` texts.
         keep: Whether a working folder is sent to the server, where pods will fetch it.
 
     Raises:
-        SeafloorError: a file, the code, or that there is not one spec of what runs.
+        SeafloorError: a file, the code, a volume, or that there is not one spec of what runs.
     """
+    from seafloor.cli.claims import find_claims
     from seafloor.cli.spec_files import read_spec_document
     from seafloor.domain.cluster_specs import parse_cluster_spec
     from seafloor.domain.errors import InvalidValue
@@ -126,8 +152,9 @@ def read_request(given: Given, files: Sequence[Path], *, keep: bool) -> RenderRe
         )
     file, document, spec = found[0]
     images = {**_server_images(given, spec, images), **images}
+    volumes = find_claims(given, spec, volume_claims)
     code = _resolve(given, spec, file.absolute().parent, keep=keep)
-    return RenderRequest(document, spec, code, images)
+    return RenderRequest(document, spec, code, images, volumes)
 
 
 def _server_images(given: Given, spec: ClusterSpec, known: Container[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from seafloor.domain.quantities import parse_memory
 
 VOLUME_NAME_CHARS_MAX: Final = 63
 STORAGE_CLASS_CHARS_MAX: Final = 253
+CLAIM_NAME_CHARS_MAX: Final = 253
 SIZE_BYTES_MAX: Final = 1 << 60
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\Z")
 _CLASS: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\Z")
@@ -231,6 +232,20 @@ def check_storage_class(text: str, *, field: str = "storage_class") -> str:
     if len(text) > STORAGE_CLASS_CHARS_MAX or not _CLASS.match(text):
         raise InvalidValue(
             'A storage class is named by lower-case letters, digits, "-" and ".".', field=field
+        )
+    return text
+
+
+def check_claim_name(text: str, *, field: str) -> str:
+    """Check the name of a claim on Kubernetes.
+
+    Raises:
+        InvalidValue: no claim could have it.
+    """
+    if len(text) > CLAIM_NAME_CHARS_MAX or not _CLASS.match(text):
+        raise InvalidValue(
+            f'"{text}" names no claim: such names are of lower-case letters, digits, "-" and ".".',
+            field=field,
         )
     return text
 

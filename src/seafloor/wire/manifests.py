@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from seafloor.domain.volumes import AccessMode
+
 
 class ImageUse(msgspec.Struct, frozen=True):
     """An image, and the containers that are made of it.
@@ -104,15 +106,32 @@ class Difference(msgspec.Struct, frozen=True):
     after: str | None
 
 
+class KnownClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """The claim that a volume of a spec is.
+
+    Args:
+        claim: Name of the PersistentVolumeClaim.
+        namespace: Where a server says it is; None: the user named the claim, wherever it is.
+        access_mode: As the server says; None: likewise.
+    """
+
+    claim: str
+    namespace: str | None = None
+    access_mode: AccessMode | None = None
+
+
 class ClusterPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What ``seafloor plan --policy`` says.
 
     Args:
         manifests: What would be applied.
+        claims: Of volumes, by their names in the spec, as the server or the user says; others are
+            the policy's, or claims of that name.
         last_run: What it is compared with; None: there is none, or no server to ask.
         differences: From that run to this one.
     """
 
     manifests: ManifestSummary
+    claims: dict[str, KnownClaim] = {}
     last_run: LastRun | None = None
     differences: tuple[Difference, ...] = ()

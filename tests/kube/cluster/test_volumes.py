@@ -307,6 +307,70 @@ def _asked(server: LiveServer, method: str, path: str, body: Any = None) -> bool
     return True
 
 
+def test_render__of_volumes_of_the_server__attaches_what_its_launcher_does(
+    start_server: StartServer, namespace: Namespace, tmp_path: Path
+) -> None:
+    server = start_server()
+    create(server, "team-data")
+    create(server, "scratch", access_mode="RWX")
+    names = {"metadata": {"name": "by-kubectl"}, "spec": claims(namespace)[0]["spec"]}
+    namespace.kubernetes.call("POST", f"{namespace.path}/persistentvolumeclaims", names)
+    attached = [at("team-data", read_only=True), at("scratch", "/s"), at("by-kubectl", "/k")]
+    spec = {"name": "rendered", "command": "true", "volumes": attached}
+    (tmp_path / "run.yaml").write_text(json.dumps({"experiment": spec}))
+    user = Client(tmp_path / "home", server.url)
+    wanted = ("-f", "run.yaml", "--policy", "policy.yaml")
+
+    done = user.cli("render", *wanted, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done
+    rendered = json.loads(done.stdout)["items"][1]
+    server.post("/api/v1/runs", {"spec": spec})
+    launched = wait_for(lambda: namespace.all("pods"), timeout_s=60, what="the pod")[0]
+
+    assert rendered["metadata"]["namespace"] == namespace.name
+    assert len(_attached(rendered)) == 3
+    assert _attached(rendered) == _attached(launched)
+    plan = user.cli("plan", *wanted, cwd=tmp_path)
+    assert "  the volume team-data, RWO" in plan.stdout
+    spec["volumes"] = [at("team-data"), at("scratch", "/s")]
+    (tmp_path / "run.yaml").write_text(json.dumps({"experiment": spec}))
+    server.post("/api/v1/runs", {"spec": spec})
+    said = user.cli("plan", *wanted, cwd=tmp_path).stderr
+    assert 'The volume "team-data" is attached for writing by the run' in said
+    assert "scratch" not in said
+    (claim,) = claims(namespace, "team-data")
+    name = claim["metadata"]["name"]
+    namespace.kubernetes.remove(f"{namespace.path}/persistentvolumeclaims/{name}")
+    gone = user.cli("render", *wanted, cwd=tmp_path)
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert 'The volume "team-data" cannot be had' in gone.stderr
+
+
+def _attached(pod: dict[str, Any]) -> list[tuple[str, str, bool, str]]:
+    """Claim, path, whether read-only, and variable of each volume of a pod."""
+    (main,) = [one for one in pod["spec"]["containers"] if one["name"] == "main"]
+    claims = {
+        one["name"]: one["persistentVolumeClaim"]["claimName"]
+        for one in pod["spec"]["volumes"]
+        if "persistentVolumeClaim" in one
+    }
+    variables = {
+        one["value"]: one["name"]
+        for one in main["env"]
+        if one["name"].startswith("SEAFLOOR_VOLUME_")
+    }
+    return [
+        (
+            claims[one["name"]],
+            one["mountPath"],
+            one.get("readOnly", False),
+            variables[one["mountPath"]],
+        )
+        for one in main["volumeMounts"]
+        if one["name"] in claims
+    ]
+
+
 def test_list__of_folders_and_claims__says_which_can_be_had(
     start_server: StartServer, namespace: Namespace, tmp_path: Path
 ) -> None:

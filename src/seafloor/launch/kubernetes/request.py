@@ -84,7 +84,10 @@ def identify(request: PodRequest, policy: Policy) -> Identity:
 
 def _key(request: PodRequest, policy: Policy) -> str:
     spec, kind = request.spec, request.kind
-    content = [_content(part) for part in (spec, request.code, request.images, policy)]
+    made_of: list[object] = [spec, request.code, request.images, policy]
+    if request.claims:  # names that were given without any stay
+        made_of.append(request.claims)
+    content = [_content(part) for part in made_of]
     parts = (
         [hashlib.sha256(part).hexdigest() for part in content]
         if kind is WorkloadKind.RUN
