@@ -125,6 +125,15 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return conditions.get("Ready") == "True"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes one has the tests of the node, one by one, and one those without it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
+            has_node = "cluster" in item.fixturenames
+            item.add_marker(pytest.mark.xdist_group("node" if has_node else "no node"))
+
+
 @pytest.fixture(scope="session")
 def cluster(service: Callable[[str], Service]) -> Service:
     """A cluster with a node."""
