@@ -243,3 +243,33 @@ def test_run__secret_that_is_not_there_or_not_for_the_host__nothing_is_submitted
     removed = user.cli("secret", "rm", "forge", "--data", str(server.data))
     assert removed.returncode == 0
     assert user.json("secret", "list", "--data", str(server.data)) == {}
+
+
+def test_code_checkout__private_repository__asks_for_the_secret_of_this_machine(
+    server: LiveServer, repository: Repository, tmp_path: Path
+) -> None:
+    copy_as_served(repository, tmp_path / "served", "app.git")
+    user = Client(tmp_path / "home", server.url)
+    own = {"SEAFLOOR_DATA": str(tmp_path / "own")}
+    with GitServer(tmp_path / "served", user="ann", password=CANARY) as remote:
+        for key, value in (("hosts", "127.0.0.1"), ("username", "ann"), ("password", CANARY)):
+            set_secret(user, server.data, key, value)
+        done = user.cli("run", "--git", f"{remote.url}/app.git", "--secret", "forge", "--", "true")
+        assert done.returncode == 0, done.stderr
+
+        missing = user.cli("code", "checkout", "@last", "--to", str(tmp_path / "none"), **own)
+        for key, value in (("hosts", "example.com"), ("username", "ann"), ("password", CANARY)):
+            set_secret(user, tmp_path / "own", key, value)
+        elsewhere = user.cli("code", "checkout", "@last", "--to", str(tmp_path / "none"), **own)
+        set_secret(user, tmp_path / "own", "hosts", "127.0.0.1")
+        found = user.cli("code", "checkout", "@last", "--to", str(tmp_path / "there"), **own)
+
+    assert (missing.returncode, elsewhere.returncode) == (6, 6)
+    assert 'no secret "forge"' in missing.stderr
+    assert "seafloor secret set forge" in missing.stderr
+    assert "example.com" in elsewhere.stderr
+    assert not (tmp_path / "none/app").exists()
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "there/app/train.py").exists()
+    server.stop()
+    assert_unseen(server.data, missing.stderr, elsewhere.stderr, found.stdout, found.stderr)

@@ -31,6 +31,9 @@ from seafloor.stores.secrets.folder import SECRETS_FOLDER, FolderSecrets
 SNAPSHOT: Final = "snapshot:"
 GIT: Final = "git+"
 
+DOCUMENT: Final = "-"
+"""A source that stands on standard input as a run has it: immutable, a document in JSON."""
+
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
 _FORMS: Final = (
     "git+https://<host>/<path>[@<ref>], git+ssh://…, git+file://…, an archive "
@@ -43,7 +46,7 @@ class LocalizeCommand:
     """What was asked for.
 
     Args:
-        source: As it was written.
+        source: As it was written, or ``DOCUMENT``.
         to: The code folder.
         cache: Kept between calls.
         sha256: Of an archive.
@@ -74,13 +77,18 @@ def run(command: LocalizeCommand, variables: Mapping[str, str]) -> None:
         SeafloorError: as ``code.localize``; Conflict when something else has the folder's name.
     """
     say = _silent if command.json else _say
-    source = resolve(command, variables)
+    secret_of = _secrets().get
+    if command.source == DOCUMENT:
+        # Somebody else said what its secrets are for: one goes to the hosts that it names itself.
+        source = msgspec.json.decode(sys.stdin.buffer.read(), type=LocalizedCode)
+    else:
+        source = resolve(command, variables)
+        secret_of = _named(command).__getitem__
     code_dir = command.to.expanduser().absolute()
     check_free(code_dir, source.folder)
     opener = remote_opener(variables)
     cache_dir = command.cache.expanduser().absolute()
-    secrets = _named(command)
-    means = Means(cache_dir, _fetch_snapshot, opener, say, lambda name: secrets[name])
+    means = Means(cache_dir, _fetch_snapshot, opener, say, secret_of)
     receipt = localize(source, code_dir=code_dir, means=means)
     if command.json:
         document = {"path": str(code_dir / source.folder), "receipt": receipt, "source": source}
@@ -167,7 +175,7 @@ def _named(command: LocalizeCommand) -> dict[str, Secret]:
     Who calls this may read them himself, and says what they are for: one that names no hosts, as
     those made for Kubernetes, is for the host that it is given for. A server wants them named.
     """
-    kept = FolderSecrets(read_settings().data / SECRETS_FOLDER)
+    kept = _secrets()
     given = [*command.secrets.items()]
     if command.secret is not None:
         given.append((_split_ref(command.source.strip().removeprefix(GIT))[0], command.secret))
@@ -183,6 +191,10 @@ def _named(command: LocalizeCommand) -> dict[str, Secret]:
         else Secret(name, {**secret, HOSTS: " ".join(hosts[name]).encode()})
         for name, secret in found.items()
     }
+
+
+def _secrets() -> FolderSecrets:
+    return FolderSecrets(read_settings().data / SECRETS_FOLDER)
 
 
 def _fetch_snapshot(sha256: Sha256, path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import print_json, say
@@ -18,6 +19,7 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
     from seafloor.domain.code import ArchiveCode, LocalizedCode
+    from seafloor.domain.ids import Sha256
     from seafloor.wire.runs import RunView
 
 _HOMES = {
@@ -55,7 +57,7 @@ def checkout(given: Given, *, run: str, to: Path | None) -> None:
     found = find_run(given.client, run)
     source = _source_of(found)
     folder = (to if to is not None else Path(_folder_name(found))).absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and _is_empty(folder)):
         raise Conflict(f'"{folder}" is there already and not empty: choose another --to.')
     path = _put(given, found, source, folder)
     if given.json:
@@ -134,15 +136,25 @@ def _source_of(run: RunView) -> LocalizedCode:
     return run.code
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing, or what a checkout that failed leaves."""
+    from seafloor.code.localize import LOCK_FILE
+
+    return all(path.name == LOCK_FILE for path in folder.iterdir())
+
+
 def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:
     """Localise the code of a run; say where its folder is."""
     from seafloor.code.file_archive import open_file
     from seafloor.code.localize import Means, localize
-    from seafloor.domain.code import ArchiveCode
+    from seafloor.domain.code import ArchiveCode, GitCode
 
     cache = given.settings.data / "cache"
     if isinstance(source, ArchiveCode):
-        _put_archive(given, run, source, to, cache)
+        source = msgspec.structs.replace(source, sha256=_digest_of(given, run, source))
+        _put_by_server_packages(given, source, to, cache)
+    elif isinstance(source, GitCode) and (source.secret is not None or source.secrets):
+        _put_by_server_packages(given, source, to, cache)
     else:
 
         def fetch(sha256: str, path: Path) -> None:
@@ -153,28 +165,33 @@ def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:
     return to / source.folder
 
 
-def _put_archive(given: Given, run: RunView, source: ArchiveCode, to: Path, cache: Path) -> None:
-    """Ask the program that has the server's packages, which know the object stores."""
+def _digest_of(given: Given, run: RunView, source: ArchiveCode) -> Sha256:
+    """What the run got has a digest even when the user gave none.
+
+    Raises:
+        SourceError: it got nothing.
+    """
     from seafloor.domain.errors import SourceError
 
-    digest = source.sha256
-    if digest is None:
-        # What the run got has a digest even when the user gave none.
-        attempts = given.client.runs.attempts(run.id).items
-        receipts = [each.receipts.get(source.folder) for each in attempts]
-        digest = next((each.sha256 for each in receipts if each is not None), None)
+    attempts = given.client.runs.attempts(run.id).items
+    receipts = [each.receipts.get(source.folder) for each in attempts]
+    digests = [source.sha256, *(each.sha256 for each in receipts if each is not None)]
+    digest = next((each for each in digests if each is not None), None)
     if digest is None:
         raise SourceError(
             f'Nothing proves which archive the run "{run.name}" had: it was never fetched for it.'
         )
-    command = [sys.executable, "-m", "seafloor.boot", "localize", "--json", "--to", str(to)]
-    command += ["--cache", str(cache), "--name", source.folder, "--sha256", digest]
-    if source.secret is not None:
-        command += ["--secret", source.secret]
-    if source.strip_components:
-        command += ["--strip-components", str(source.strip_components)]
+    return digest
+
+
+def _put_by_server_packages(given: Given, source: LocalizedCode, to: Path, cache: Path) -> None:
+    """Ask the program that knows object stores, and the secrets of this machine."""
+    from seafloor.domain.errors import SourceError
+
+    command = [sys.executable, "-m", "seafloor.boot", "localize", "--json"]
     ended = subprocess.run(
-        [*command, "--", source.url],
+        [*command, "--to", str(to), "--cache", str(cache), "--", "-"],
+        input=msgspec.json.encode(source).decode(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -182,7 +199,7 @@ def _put_archive(given: Given, run: RunView, source: ArchiveCode, to: Path, cach
         env={**os.environ, "SEAFLOOR_DATA": str(given.settings.data)},  # noqa: TID251 - handed on
     )
     if ended.returncode:
-        lines = ended.stderr.strip().splitlines() or [f"The archive {source.url} cannot be had."]
+        lines = ended.stderr.strip().splitlines() or ["The code cannot be had."]
         raise SourceError(lines[-1].removeprefix("error: "))
 
 
