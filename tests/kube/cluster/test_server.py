@@ -43,6 +43,8 @@ from seafloor.launch.protocol import TaskEnded
 pytestmark = pytest.mark.timeout(1800)
 
 RUNS = int(os.environ.get("SEAFLOOR_KUBE_RUNS", "200"))
+TASKS = int(os.environ.get("SEAFLOOR_KUBE_TASKS", "1"))
+"""Of each of them."""
 KILLS = int(os.environ.get("SEAFLOOR_KUBE_KILLS", "3"))
 IDLE_CORE_MAX = 0.10
 WINDOW_S = 5.0 if RUNS < 1000 else 20.0
@@ -322,7 +324,7 @@ class Births(threading.Thread):
     def __init__(self, namespace: Namespace) -> None:
         super().__init__(daemon=True)
         self._namespace = namespace
-        self.seen: dict[tuple[str, str], set[str]] = {}
+        self.seen: dict[tuple[str, ...], set[str]] = {}
         self.start()
 
     def run(self) -> None:
@@ -331,7 +333,7 @@ class Births(threading.Thread):
             f"{self._namespace.path}/pods?" + urllib.parse.urlencode({"watch": "true"})
         ):
             labels = pod["metadata"]["labels"]
-            key = (labels["seafloor/id"], labels["seafloor/attempt"])
+            key = tuple(labels[f"seafloor/{part}"] for part in ("id", "attempt", "task"))
             self.seen.setdefault(key, set()).add(pod["metadata"]["uid"])
 
 
@@ -340,27 +342,35 @@ def test_runs__server_killed_again_and_again__each_pod_is_made_once(
 ) -> None:
     births = Births(namespace)
     with ThreadPoolExecutor(8) as pool:
-        runs = [run["id"] for run in pool.map(lambda _: server.launch("true"), range(RUNS))]
+        runs = list(pool.map(lambda _: _launch(server), range(RUNS)))
+    pods = RUNS * TASKS
     for number in range(KILLS):
-        wanted = RUNS * (number + 1) // (KILLS + 2)
+        wanted = pods * (number + 1) // (KILLS + 2)
         wait_for(
             lambda wanted=wanted: len(births.seen) >= wanted,
             timeout_s=600,
-            what=f"{wanted} pods of {RUNS}",
+            what=f"{wanted} pods of {pods}",
         )
         server.kill()
         server.start()
-    wait_for(lambda: len(births.seen) >= RUNS, timeout_s=900, what=f"{RUNS} pods")
+    wait_for(lambda: len(births.seen) >= pods, timeout_s=900, what=f"{pods} pods")
     wait_for(
         lambda: _states(server) == {"preparing": RUNS}, timeout_s=300, what="all runs to be pods"
     )
-    assert births.seen.keys() == {(run_id, "1") for run_id in runs}
+    assert {key[:2] for key in births.seen} == {(run_id, "1") for run_id in runs}
     assert all(len(uids) == 1 for uids in births.seen.values())
-    assert len(namespace.all("pods")) == RUNS
+    assert len(namespace.all("pods")) == len(births.seen) == pods
     share = _idle_share(server)
     record_property("idle share of a core", share)
-    print(f"{RUNS} pods that do not change: {share:.1%} of a core")
+    print(f"{pods} pods that do not change: {share:.1%} of a core")
     assert share <= IDLE_CORE_MAX
+
+
+def _launch(server: LiveServer) -> str:
+    if TASKS == 1:
+        return str(server.launch("true")["id"])
+    tasks = {"worker": {"replicas": TASKS, "command": "true"}}
+    return str(server.post("/api/v1/runs", {"spec": {"name": "tests", "tasks": tasks}})["id"])
 
 
 def _states(server: LiveServer) -> dict[str, int]:
