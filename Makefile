@@ -41,7 +41,7 @@ test: $(VENV)/.installed-dev lint types ## everything that needs no Kubernetes
 
 test-kubernetes: $(VENV)/.installed-dev ## what needs a cluster, which is built once, in minutes
 	@$(BIN)/python -m tests.services --check kubernetes kubernetes_api
-	@$(BIN)/pytest tests/kube/cluster -n 2 --dist loadgroup --durations=15
+	@$(BIN)/pytest tests/kube/cluster -n 2 --durations=15
 
 unit: $(VENV)/.installed-dev ## the pure rooms only, under a minute
 	@$(BIN)/pytest tests/unit -q -m 'not slow'

@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError
 
@@ -17,6 +17,8 @@ from tests.services import kubernetes as kubernetes_service
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._kubernetes_plane import PARTS_VARIABLE, Parts
 from tests.services._service import Service
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from live_server import T, wait_for
 
@@ -125,13 +127,33 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return conditions.get("Ready") == "True"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+_WITHOUT_NODE = {
+    "test_distributed",
+    "test_exec_credentials",
+    "test_launcher",
+    "test_role",
+    "test_server",
+    "test_volume_snapshots",
+    "test_volumes",
+}
+"""Modules that leave the node alone, so that they run beside those that use it or kill it."""
+
+
+class _BesideTheNode(LoadScopeScheduling):
     """Of two processes one has the tests of the node, one by one, and one those without it."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
-            has_node = "cluster" in item.fixturenames
-            item.add_marker(pytest.mark.xdist_group("node" if has_node else "no node"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = PurePosixPath(nodeid.partition("::")[0]).stem
+        return "without" if module in _WITHOUT_NODE else "node"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _BesideTheNode:
+    return _BesideTheNode(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.stem in _WITHOUT_NODE and "cluster" in getattr(item, "fixturenames", ()):
+        raise pytest.UsageError(f"{item.path.name} is of the modules that leave the node alone.")
 
 
 @pytest.fixture(scope="session")
