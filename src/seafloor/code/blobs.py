@@ -14,7 +14,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from typing import BinaryIO, NamedTuple
+from functools import partial
+from typing import BinaryIO, NamedTuple, Protocol
 
 SYMLINK_MODE = "120000"
 EXECUTABLE_MODE = "100755"
@@ -25,50 +26,60 @@ PROCESSES_MAX = 4
 _POINTER_START = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES_MAX = 1024
 _READ_BYTES = 1 << 20
+# By the length of an id in hex digits.
+_SUMS = {40: partial(hashlib.sha1, usedforsecurity=False), 64: hashlib.sha256}
+# What is no file must not hold up who opens it.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Blob(NamedTuple):
-    """A file or symlink as it should be.
+class Blob(Protocol):
+    """A file or symlink as it should be: git's mode, the id of its blob, its relative path."""
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def path(self) -> bytes: ...
+
+
+class Compared(NamedTuple):
+    """What is there, of all that was asked about.
 
     Args:
-        mode: Git's.
-        id: Of the blob.
-        path: Relative.
+        size_bytes: Sum of the sizes; what is not there has none.
+        wrong: Positions of what is not as it should be.
+        pointers: Positions of what is, and begins as a pointer of git LFS.
     """
 
-    mode: str
-    id: str
-    path: bytes
-
-
-class Found(NamedTuple):
-    """What is there.
-
-    Args:
-        same: Whether it is what should be.
-        size_bytes: Its size; 0 when it is not there.
-        is_pointer: Whether it begins as a pointer of git LFS.
-    """
-
-    same: bool
     size_bytes: int
-    is_pointer: bool = False
+    wrong: tuple[int, ...] = ()
+    pointers: tuple[int, ...] = ()
 
 
-def compare(folder: bytes, blobs: Sequence[Blob]) -> list[Found]:
+def compare(folder: bytes, blobs: Sequence[Blob]) -> Compared:
     """Compare files with what they should be, by as many processes as are worth it.
 
     Raises:
         OSError: a file cannot be read for another reason than that it is missing.
     """
     count = min(os.cpu_count() or 1, PROCESSES_MAX, len(blobs) // SHARE_MIN) or 1
-    size = -(-len(blobs) // count)
-    shares = [blobs[at : at + size] for at in range(0, len(blobs), size or 1)] or [blobs]
+    size = -(-len(blobs) // count) or 1
     with ExitStack() as stack:
-        others = [stack.enter_context(_Other(folder, share)) for share in shares[1:]]
-        found = [_examine(folder, blob) for blob in shares[0]]
-        for other in others:
-            found += other.result()
+        others = [
+            (at, stack.enter_context(_Other(folder, blobs[at : at + size])))
+            for at in range(size, len(blobs), size)
+        ]
+        found = _examine_all(folder, blobs[:size])
+        for at, other in others:
+            more = other.result()
+            found = Compared(
+                found.size_bytes + more.size_bytes,
+                (*found.wrong, *(at + place for place in more.wrong)),
+                (*found.pointers, *(at + place for place in more.pointers)),
+            )
     return found
 
 
@@ -85,7 +96,7 @@ class _Other:
 
     def __enter__(self) -> _Other:
         lines = [
-            b"%b %b %b" % (mode.encode(), id_.encode(), path) for mode, id_, path in self._blobs
+            b"%b %b %b" % (each.mode.encode(), each.id.encode(), each.path) for each in self._blobs
         ]
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         # It reads all before it says anything, so neither waits for the other. One that has ended
@@ -100,59 +111,90 @@ class _Other:
         with suppress(BrokenPipeError):  # of what it did not read
             self._process.__exit__(None, None, None)
 
-    def result(self) -> list[Found]:
+    def result(self) -> Compared:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-        said = self._process.stdout.read().split()
-        if self._process.wait() != 0 or len(said) != 3 * len(self._blobs):
+        said = self._process.stdout.read().splitlines()
+        if self._process.wait() != 0 or len(said) != 3:
             # Whatever it could not read is read here, where errors have a name.
-            return [_examine(self._folder, blob) for blob in self._blobs]
-        numbers = iter(map(int, said))
-        return [
-            Found(bool(same), size_bytes, bool(is_pointer))
-            for same, size_bytes, is_pointer in zip(numbers, numbers, numbers, strict=True)
-        ]
+            return _examine_all(self._folder, self._blobs)
+        size_bytes, wrong, pointers = (tuple(map(int, line.split())) for line in said)
+        return Compared(size_bytes[0], wrong, pointers)
 
 
-def _examine(folder: bytes, blob: Blob) -> Found:
-    # Calls of the system on bytes: with paths and files as objects this takes a third more
-    # processor time, and it is done for every file of every start.
-    path = folder + b"/" + blob.path
+def _examine_all(folder: bytes, blobs: Sequence[Blob]) -> Compared:
+    total_bytes = 0
+    wrong: list[int] = []
+    pointers: list[int] = []
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return Found(same=False, size_bytes=0)
-    digest = hashlib.sha1(usedforsecurity=False) if len(blob.id) == 40 else hashlib.sha256()
-    digest.update(b"blob %d\0" % status.st_size)
+        for place, blob in enumerate(blobs):
+            same, size_bytes, is_pointer = _examine(root, blob)
+            total_bytes += size_bytes
+            if not same:
+                wrong.append(place)
+            elif is_pointer:
+                pointers.append(place)
+    finally:
+        os.close(root)
+    return Compared(total_bytes, tuple(wrong), tuple(pointers))
+
+
+def _examine(root: int, blob: Blob) -> tuple[bool, int, bool]:
+    """Whether it is what should be, its size, whether it begins as a pointer of git LFS."""
+    # Four calls of the system for a small file, on bytes, from the root on: this is done for every
+    # file of every start.
     if blob.mode == SYMLINK_MODE:
-        if not stat.S_ISLNK(status.st_mode):
-            return Found(same=False, size_bytes=status.st_size)
-        digest.update(os.readlink(path))  # noqa: PTH115 - Path would normalise it
-        return Found(same=digest.hexdigest() == blob.id, size_bytes=status.st_size)
-    executable = bool(status.st_mode & stat.S_IXUSR)
-    if not stat.S_ISREG(status.st_mode) or executable != (blob.mode == EXECUTABLE_MODE):
-        return Found(same=False, size_bytes=status.st_size)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return _examine_link(root, blob)
     try:
-        block = start = os.read(descriptor, _READ_BYTES)
-        while block:
-            digest.update(block)
-            block = os.read(descriptor, _READ_BYTES)
+        descriptor = os.open(blob.path, _FLAGS, dir_fd=root)
+    except (FileNotFoundError, NotADirectoryError):
+        return False, 0, False
+    except OSError:  # a symlink, perhaps: those are not followed
+        status = os.stat(blob.path, dir_fd=root, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode):
+            raise
+        return False, status.st_size, False
+    try:
+        status = os.fstat(descriptor)
+        executable = bool(status.st_mode & stat.S_IXUSR)
+        if not stat.S_ISREG(status.st_mode) or executable != (blob.mode == EXECUTABLE_MODE):
+            return False, status.st_size, False
+        # One byte more than there should be: what comes back short was the end.
+        start = os.read(descriptor, min(status.st_size + 1, _READ_BYTES))
+        digest = _SUMS[len(blob.id)](b"blob %d\0%b" % (status.st_size, start))
+        if len(start) != status.st_size:
+            while block := os.read(descriptor, _READ_BYTES):
+                digest.update(block)
     finally:
         os.close(descriptor)
-    return Found(
-        same=digest.hexdigest() == blob.id,
-        size_bytes=status.st_size,
-        is_pointer=status.st_size < _POINTER_BYTES_MAX and start.startswith(_POINTER_START),
-    )
+    is_pointer = status.st_size < _POINTER_BYTES_MAX and start.startswith(_POINTER_START)
+    return digest.hexdigest() == blob.id, status.st_size, is_pointer
+
+
+def _examine_link(root: int, blob: Blob) -> tuple[bool, int, bool]:
+    try:
+        status = os.stat(blob.path, dir_fd=root, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False, 0, False
+    if not stat.S_ISLNK(status.st_mode):
+        return False, status.st_size, False
+    target = os.readlink(blob.path, dir_fd=root)
+    digest = _SUMS[len(blob.id)](b"blob %d\0%b" % (status.st_size, target))
+    return digest.hexdigest() == blob.id, status.st_size, False
+
+
+class _Asked(NamedTuple):
+    mode: str
+    id: str
+    path: bytes
 
 
 def _main(folder: str, asked: BinaryIO, answers: BinaryIO) -> None:
-    said: list[bytes] = []
-    for line in asked.read().split(b"\0"):
-        mode, name, path = line.split(b" ", 2)
-        found = _examine(os.fsencode(folder), Blob(mode.decode(), name.decode(), path))
-        said.append(b"%d %d %d" % found)
-    answers.write(b"\n".join(said))
+    lines = (line.split(b" ", 2) for line in asked.read().split(b"\0"))
+    blobs = [_Asked(mode.decode(), name.decode(), path) for mode, name, path in lines]
+    found = _examine_all(os.fsencode(folder), blobs)
+    for numbers in ((found.size_bytes,), found.wrong, found.pointers):
+        answers.write(b" ".join(b"%d" % number for number in numbers) + b"\n")
 
 
 if __name__ == "__main__":

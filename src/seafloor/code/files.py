@@ -39,20 +39,23 @@ def locked(
         os.close(descriptor)
 
 
-def write_durably(path: Path, content: bytes, *, temporary: Path) -> None:
-    """Write a small file so that it is there whole, also after a power cut, or not at all.
+def write_whole(path: Path, content: bytes, *, temporary: Path, lasts: bool) -> None:
+    """Write a small file so that it is there whole or not at all, whoever is killed.
 
     Args:
         path: Where; an older file is replaced.
         content: All of it.
         temporary: Name for it until it is whole, in the same folder.
+        lasts: Whether that holds after a power cut as well.
     """
     with temporary.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if lasts:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.rename(path)
-    sync_folder(path.parent)
+    if lasts:
+        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -22,7 +22,7 @@ from seafloor.domain.code import GitCode
 from seafloor.domain.errors import SourceError, StoreFull
 
 SUBMODULE_DEPTH_MAX: Final = 8
-_IN_PARALLEL: Final = ("-c", f"checkout.workers={min(os.cpu_count() or 1, 4)}")
+_IN_PARALLEL: Final = ("-c", f"checkout.workers={min(4 * (os.cpu_count() or 1), 16)}")
 """Making files is most of a checkout; git does it by one process unless told."""
 
 _GLOB: Final = re.compile(r"[\\*?\[\]!# ]")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seafloor.code.blobs import EXECUTABLE_MODE, SYMLINK_MODE, Blob, compare
+from seafloor.code.blobs import EXECUTABLE_MODE, SYMLINK_MODE, compare
 from seafloor.code.git_command import GitOptions, run_git
 
 SUBMODULE_MODE: Final = "160000"
@@ -77,18 +77,13 @@ def check_tree(folder: Path, commit: str, entries: Sequence[TreeEntry]) -> TreeC
         OSError: a file cannot be read for another reason than that it is missing.
     """
     files = [entry for entry in entries if entry.mode != SUBMODULE_MODE]
-    blobs = [Blob(entry.mode, entry.id, entry.path) for entry in files]
-    compared = list(zip(files, compare(os.fsencode(folder), blobs), strict=True))
-    wrong = tuple(
-        entry
-        for entry, found in compared
-        if not found.same and not _same_when_filtered(folder, commit, entry)
-    )
+    compared = compare(os.fsencode(folder), files)
+    different = (files[place] for place in compared.wrong)
     return TreeCheck(
         files=len(files),
-        size_bytes=sum(found.size_bytes for _, found in compared),
-        pointers=tuple(entry for entry, found in compared if found.same and found.is_pointer),
-        wrong=wrong,
+        size_bytes=compared.size_bytes,
+        pointers=tuple(files[place] for place in compared.pointers),
+        wrong=tuple(each for each in different if not _same_when_filtered(folder, commit, each)),
     )
 
 

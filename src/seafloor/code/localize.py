@@ -19,7 +19,7 @@ import msgspec
 from seafloor.code.archive import OpenRemote, cache_key, fetch_archive
 from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.extract import SNAPSHOT_RULES, Extracted, ExtractRules, extract
-from seafloor.code.files import disk_errors, locked, remove_leftover, sync_folder
+from seafloor.code.files import disk_errors, locked, remove_leftover
 from seafloor.code.git_access import git_access
 from seafloor.code.git_checkout import GitCheckouts
 from seafloor.code.git_url import RECEIPT_FOLDER, check_folder
@@ -29,6 +29,7 @@ from seafloor.code.receipts import (
     read_receipt,
     receipt_path,
     remove_receipt,
+    settle_names,
     snapshot_key,
     write_receipt,
 )
@@ -195,7 +196,7 @@ class _Place:
                 _remove(replaced)
         partial.rename(self._folder)
         self._point()
-        sync_folder(self.code_dir)
+        settle_names(self.code_dir)
 
     def _before(self) -> Path:
         """The folder that was localised here before, or the one that is to be now.

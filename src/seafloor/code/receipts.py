@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from seafloor.code.files import sync_folder, write_durably
+from seafloor.code.files import sync_folder, write_whole
 from seafloor.code.git_url import RECEIPT_FOLDER
 from seafloor.domain.code import CodeSource, GitCode, LocalizedCode, Receipt, SnapshotCode
 
@@ -20,9 +20,9 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 class ReceiptDocument(Receipt, frozen=True):
     """What stands in the file: the receipt, of which folder and source, and when it counts.
 
-    The receipt is durable when ``localize`` returns, the localised files are not: syncing
-    thousands of files would take longer than making them. So a receipt counts only until the
-    machine restarts; then the folder is made anew.
+    Syncing thousands of files would take longer than making them. So a receipt counts only until
+    the machine restarts, when the folder is made anew, and is not synced either, except where
+    nobody can tell that the machine was restarted.
 
     Args:
         folder: What it speaks of; empty in a document of version 1, whose name said it.
@@ -72,7 +72,7 @@ def read_document(path: Path) -> ReceiptDocument | None:
 
 
 def write_receipt(code_dir: Path, source: LocalizedCode, receipt: Receipt) -> None:
-    """Write a receipt durably; the folder it speaks of is in place."""
+    """Write a receipt, whole or not at all; the folder it speaks of is in place."""
     document = ReceiptDocument(
         **msgspec.structs.asdict(receipt),
         folder=source.folder,
@@ -81,7 +81,8 @@ def write_receipt(code_dir: Path, source: LocalizedCode, receipt: Receipt) -> No
     )
     path = receipt_path(code_dir)
     content = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    write_durably(path, content, temporary=path.with_name(f"{RECEIPT_FILE}.partial"))
+    temporary = path.with_name(f"{RECEIPT_FILE}.partial")
+    write_whole(path, content, temporary=temporary, lasts=not document.boot_id)
 
 
 def remove_receipt(code_dir: Path, folder: str) -> None:
@@ -89,7 +90,13 @@ def remove_receipt(code_dir: Path, folder: str) -> None:
     for path in (receipt_path(code_dir), old_receipt_path(code_dir, folder)):
         if path.exists():
             path.unlink()
-            sync_folder(path.parent)
+            settle_names(path.parent)
+
+
+def settle_names(folder: Path) -> None:
+    """Make names in a folder durable before a receipt is, where receipts are durable."""
+    if not boot_id():
+        sync_folder(folder)
 
 
 def snapshot_key(sha256: str) -> str:

@@ -199,17 +199,20 @@ def _fingerprint(tree: Path) -> str:
         # Packs are hard links: their status changes when another link is made or removed.
         linked = folder.endswith(_PACKS)
         known: list[tuple[object, ...]] = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
+        # By name and from the folder: the system looks up no path for every file.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in sorted(map(os.fsencode, os.listdir(descriptor))):  # noqa: PTH208
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
-                    folders.append(entry.path)
-                    known.append((entry.name, found.st_mode))
+                    folders.append(folder + b"/" + name)
+                    known.append((name, found.st_mode))
                     continue
                 changed_ns = 0 if linked else found.st_ctime_ns
                 times = found.st_mtime_ns, changed_ns
-                known.append((entry.name, found.st_mode, found.st_size, *times, found.st_ino))
-        known.sort()
+                known.append((name, found.st_mode, found.st_size, *times, found.st_ino))
+        finally:
+            os.close(descriptor)
         folders.sort()
         digest.update(msgspec.msgpack.encode((folder[len(root) :], known)))
     return digest.hexdigest()
