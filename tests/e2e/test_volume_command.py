@@ -54,6 +54,8 @@ def test_volume__through_its_life__is_what_was_asked_for(user: Client, tmp_path:
     assert "holds 1 files, 6 B" in shown
     assert "which nothing enforces on this machine" in shown
     assert name in user.cli("volume", "list").stdout
+    told = user.cli("volume", "resize", name, "2Gi").stdout
+    assert told == f"{name}  meant to hold 2.0 GiB, which nothing enforces on this machine\n"
     refused = user.cli("volume", "rm", name, "--yes")
     assert refused.returncode != 0
     assert "--with-snapshots" in refused.stderr

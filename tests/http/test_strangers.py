@@ -263,6 +263,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", "/api/v1/volumes/{name}/snapshots"): Asked(READS),
     ("POST", "/api/v1/volumes/{name}/snapshots"): Asked(ADMINISTRATES),
     ("POST", "/api/v1/volumes/{name}/restore"): Asked(ADMINISTRATES, body={"snapshot": 1}),
+    ("POST", "/api/v1/volumes/{name}/resize"): Asked(ADMINISTRATES, body={"size": "1Gi"}),
     ("HEAD", "/api/v1/snapshots/{sha256}"): Asked(READS),
     ("GET", "/api/v1/snapshots/{sha256}"): Asked(READS),
     ("PUT", "/api/v1/snapshots/{sha256}"): Asked(ADMINISTRATES, body=b"x"),

@@ -94,6 +94,22 @@ def test_volume__that_cannot_be__is_refused_by_its_field(
     assert answer.json["field"] == field
 
 
+def test_resize__of_a_folder__is_another_note(call: Call, volume: str) -> None:
+    path = f"/api/v1/volumes/{volume}/resize"
+    for size, noted in (("2Gi", 2 << 30), (1024, 1024), ("2Gi", 2 << 30)):
+        answer = call("POST", path, {"size": size})
+        assert (answer.status, answer.json["size_bytes"]) == (200, noted)
+    assert call("GET", f"/api/v1/volumes/{volume}").json["size_bytes"] == 2 << 30
+    for wrong, code in (("much", "invalid_value"), ("2000000Ti", "limit_exceeded")):
+        answer = call("POST", path, {"size": wrong})
+        assert (answer.json["code"], answer.json["field"]) == (code, "size")
+    check_envelope(
+        call("POST", "/api/v1/volumes/no-such/resize", {"size": "1Gi"}),
+        code="not_found",
+        status=404,
+    )
+
+
 def test_volume__twice__is_refused(call: Call, volume: str) -> None:
     answer = call("POST", "/api/v1/volumes", {"name": volume})
     check_envelope(answer, code="already_exists", status=409)

@@ -53,6 +53,14 @@ def note(reason: str, message: str = "") -> ObjectEvent:
 SLOW: dict[str, Any] = {"spec": {"storageClassName": "slow"}}
 BOUND = {"capacity": {"storage": "30Gi"}}
 GROWS = [{"type": "FileSystemResizePending", "status": "True", "message": "wait for a pod"}]
+LARGER: dict[str, Any] = {"spec": {"resources": {"requests": {"storage": "50Gi"}}}}
+
+
+def growing(*conditions: str, stage: str = "") -> Claim:
+    """A claim that has 30Gi and asks for more."""
+    said = [{"type": one, "status": "True", "message": "no disk"} for one in conditions]
+    status = {**BOUND, "conditions": said, "allocatedResourceStatuses": {"storage": stage}}
+    return claim("Bound", status=status, **LARGER)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +71,7 @@ GROWS = [{"type": "FileSystemResizePending", "status": "True", "message": "wait 
             claim("Bound", status={**BOUND, "conditions": GROWS}),
             [],
             "bound",
-            "Bound, 30Gi, and being made larger: wait for a pod.",
+            "Bound, 30Gi, and made larger when a run attaches it next.",
         ),
         (claim("Lost"), [], "lost", "lost its volume"),
         (claim("Bound", deleted=True), [], "removing", "being deleted"),
@@ -117,6 +125,34 @@ def test_claim__as_the_cluster_tells_of_it__is_in_the_users_words(
     assert len(view.words) <= 610
     assert view.size_bytes == (30 << 30 if state == "bound" else None)
     assert needs_events(seen) == (seen.status.phase == "Pending")
+
+
+@pytest.mark.parametrize(
+    ("seen", "events", "resize", "words"),
+    [
+        (growing(), [], "under_way", "Bound, 30Gi, and being made 50Gi."),
+        (growing("Resizing"), [note("Resizing")], "under_way", "and being made 50Gi."),
+        (growing("FileSystemResizePending"), [], "at_attach", "50Gi when a run attaches it next"),
+        (growing("ControllerResizeError"), [], "failed", "could not make it 50Gi so far: no disk."),
+        (growing("NodeResizeError"), [], "failed", "so far: no disk."),
+        (growing(), [warning("VolumeResizeFailed", "full")], "failed", "so far: full."),
+        (
+            growing("ControllerResizeError", stage="ControllerResizeInfeasible"),
+            [],
+            "failed",
+            "cannot make it 50Gi; `seafloor volume resize` asks for less: no disk.",
+        ),
+        (claim("Bound", status={"capacity": {"storage": "50Gi"}}, **LARGER), [], None, "50Gi."),
+        (claim("Pending", **LARGER), [], None, "The cluster is making it."),
+    ],
+)
+def test_claim__that_is_to_grow__tells_how_far_that_is(
+    seen: Claim, events: list[ObjectEvent], resize: str | None, words: str
+) -> None:
+    view = claim_view(seen, events)
+    assert (view.resize, view.requested_bytes) == (resize, 50 << 30)
+    assert words in view.words
+    assert needs_events(seen) == (resize is not None or seen.status.phase == "Pending")
 
 
 def test_snapshot__that_fails__says_what_is_missing() -> None:

@@ -70,6 +70,14 @@ class FolderContents:
             for one in volumes
         }
 
+    async def check_resize(self, volume: Volume, size_bytes: int) -> None:  # noqa: ARG002  # of the protocol
+        """See ``VolumeContents``: a folder has no size, what is noted of it may be any."""
+        if away := self.away(volume):
+            raise Conflict(f'The volume "{volume.name}" cannot be resized from here. {away}')
+
+    async def resize(self, volume: Volume, size_bytes: int) -> None:
+        """See ``VolumeContents``: nothing holds a folder to it."""
+
     async def count(self, volume: Volume) -> Counted:
         """See ``VolumeContents``."""
         await self.check(volume)

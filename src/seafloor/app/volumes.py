@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -33,6 +34,7 @@ from seafloor.domain.volumes import (
     VolumeSite,
     VolumeSnapshot,
     VolumeUse,
+    check_new_size,
     check_size,
     check_storage_class,
     check_volume_name,
@@ -220,7 +222,34 @@ class Volumes:
         found = await self._metadata.volume_get(project, name)
         await self._contents.check_snapshots(found, OperationKind.RESTORE)
         operation = await self._begin(found, OperationKind.RESTORE, number)
-        self._go(found, operation, self._restore)
+        # Its size cannot change any more.
+        self._go(await self._metadata.volume_get(project, name), operation, self._restore)
+        return await self.get(name, project=project)
+
+    async def resize(self, name: str, size: str | int, *, project: str) -> VolumeDetails:
+        """Give a volume another size; the cluster does it later, of which ``VolumeClaim`` tells.
+
+        Raises:
+            InvalidValue, LimitExceeded: it is no size.
+            Forbidden: the administrator or the cluster's quota does not allow it.
+            NotSupported: its storage class makes nothing larger.
+            Conflict: it has more already, or something else is under way.
+            ClusterUnavailable: unknown whether it was asked for; repeat it.
+        """
+        size_bytes = check_new_size(size)
+        found = await self._metadata.volume_get(project, name)
+        await self._contents.check_resize(found, size_bytes)
+        before = found.size_bytes
+        # The record goes first: a restore that begins now makes a content of the new size.
+        await self._metadata.volume_resize(found.id, before=before, after=size_bytes)
+        try:
+            await self._contents.resize(found, size_bytes)
+        except (StoreUnavailable, ClusterUnavailable):
+            raise  # whoever repeats it goes on; until then the claim tells of it
+        except SeafloorError:
+            with suppress(Conflict, NotFound):  # somebody came after, whose size it is now
+                await self._metadata.volume_resize(found.id, before=size_bytes, after=before)
+            raise
         return await self.get(name, project=project)
 
     async def _begin(self, found: Volume, kind: OperationKind, snapshot: int) -> VolumeOperation:

@@ -15,7 +15,7 @@ from seafloor.cli.quantities import shown_age, shown_size, shown_time
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
-    from seafloor.domain.volumes import VolumeHolder, VolumeSnapshot
+    from seafloor.domain.volumes import VolumeClaim, VolumeHolder, VolumeSnapshot
     from seafloor.wire.volumes import VolumeUnderWay, VolumeUsage, VolumeView
 
 _HOMES = {
@@ -24,6 +24,7 @@ _HOMES = {
     "show": ("seafloor.cli.volume:show", "Show a volume: its size, snapshots, and who has it."),
     "snapshot": ("seafloor.cli.volume:snapshot", "Keep the content of a volume."),
     "restore": ("seafloor.cli.volume:restore", "Give a volume the content of a snapshot."),
+    "resize": ("seafloor.cli.volume:resize", "Give a volume another size."),
     "rm": ("seafloor.cli.volume:remove", "Remove a volume and all that is in it."),
 }
 
@@ -33,7 +34,7 @@ _yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 @click.group(cls=LazyGroup, homes=_HOMES)
 def volume() -> None:
-    """Make, list, show, snapshot, restore, remove volumes."""
+    """Make, list, show, snapshot, restore, resize, remove volumes."""
 
 
 @click.command()
@@ -182,6 +183,27 @@ def restore(given: Given, name: str, number: int, *, project: str | None, yes: b
     click.echo(f"{name} is as in snapshot {number}")
 
 
+@click.command()
+@click.argument("name")
+@click.argument("size")
+@_project_option
+@server_options
+@json_option
+@pass_given
+def resize(given: Given, name: str, size: str, *, project: str | None) -> None:
+    """Give a volume another size, such as 50Gi; runs that have it go on.
+
+    On a cluster it can only become larger, if its storage class allows that, and the cluster does
+    it by and by: `seafloor volume show` says how far that is. On a machine it is a note.
+    """
+    view = given.client.volumes.resize(name, size, project=project)
+    if given.json:
+        print_json(view)
+        return
+    claim = view.claim
+    click.echo(f"{name}  {_limit(view) if claim is None else claim.words}")
+
+
 @click.command("rm")
 @click.argument("name")
 @click.option("--with-snapshots", is_flag=True, help="Remove its snapshots too.")
@@ -223,9 +245,19 @@ def _state(view: VolumeView) -> str:
     if under_way is None and view.claim is not None and view.claim.state != "bound":
         return view.claim.words.rstrip(".")
     if under_way is None:
-        return "attached" if view.holders else "free"
+        growth = _growth(view.claim)
+        return f"{'attached' if view.holders else 'free'}{growth}"
     doing = "restoring" if under_way.kind == "restore" else "making"
     return f"{doing} snapshot {under_way.snapshot}"
+
+
+def _growth(claim: VolumeClaim | None) -> str:
+    if claim is None or claim.resize is None:
+        return ""
+    size = "" if claim.requested_bytes is None else f" to {shown_size(claim.requested_bytes)}"
+    if claim.resize == "failed":
+        return f", could not grow{size}"
+    return f", grows{size}" if claim.resize == "under_way" else f", grows{size} when attached"
 
 
 def _where(view: VolumeView) -> str:
@@ -246,7 +278,8 @@ def _site(view: VolumeView, usage: VolumeUsage | None) -> Iterator[str]:
             yield f"storage class {view.storage_class} (on Kubernetes)"
         return
     yield f"claim {claim.namespace}/{claim.name}: {claim.words}"
-    asked = "" if view.size_bytes is None else f"{shown_size(view.size_bytes)} asked for"
+    wanted = claim.requested_bytes or view.size_bytes
+    asked = "" if wanted is None else f"{shown_size(wanted)} asked for"
     if claim.size_bytes is not None:
         asked = f"{shown_size(claim.size_bytes)}, {asked}"
     yield f"size {asked}"

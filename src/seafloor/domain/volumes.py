@@ -144,6 +144,18 @@ class ClaimState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class ResizeState(StrEnum):
+    """How the enlarging of a claim fares.
+
+    ``UNDER_WAY``: the cluster is to do it, or does. ``AT_ATTACH``: its file system grows when a pod
+    attaches it. ``FAILED``: the cluster could not; it may try again.
+    """
+
+    UNDER_WAY = "under_way"
+    AT_ATTACH = "at_attach"
+    FAILED = "failed"
+
+
 class VolumeClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The claim that the content of a volume is on a cluster.
 
@@ -152,6 +164,8 @@ class VolumeClaim(msgspec.Struct, frozen=True, kw_only=True):
         state: How it fares.
         words: The same, one sentence for the user.
         size_bytes: What it really has; None: nothing yet.
+        requested_bytes: What it asks the cluster for; None: nobody knows.
+        resize: How its enlarging fares; None: it has what it asks for.
         storage_class: As the cluster says; None: it does not.
     """
 
@@ -160,6 +174,8 @@ class VolumeClaim(msgspec.Struct, frozen=True, kw_only=True):
     state: ClaimState
     words: str
     size_bytes: int | None = None
+    requested_bytes: int | None = None
+    resize: ResizeState | None = None
     storage_class: str | None = None
 
 
@@ -257,8 +273,15 @@ def check_size(text: str | int | None, *, field: str = "size") -> int | None:
         InvalidValue: it is none.
         LimitExceeded: more than SIZE_BYTES_MAX.
     """
-    if text is None:
-        return None
+    return None if text is None else check_new_size(text, field=field)
+
+
+def check_new_size(text: str | int, *, field: str = "size") -> int:
+    """Read the size that a volume is to have from now on, in bytes.
+
+    Raises:
+        InvalidValue, LimitExceeded: as ``check_size``.
+    """
     size_bytes = parse_memory(text, field=field)
     if size_bytes > SIZE_BYTES_MAX:
         raise LimitExceeded("A volume has at most 1 EiB.", field=field)
@@ -357,6 +380,24 @@ def check_restore(volume: Volume, holders: Sequence[VolumeHolder]) -> None:
     _check_made(volume)
     _check_idle(volume)
     _check_free(volume, holders)
+
+
+def check_resize(volume: Volume, *, before: int | None) -> None:
+    """Refuse to give a volume another size while its content is being made, or has another.
+
+    Args:
+        before: The size that whoever asks saw, bytes.
+
+    Raises:
+        Conflict: it is not made, something is under way, or somebody was first.
+    """
+    _check_made(volume)
+    _check_idle(volume)
+    if volume.size_bytes != before:
+        raise Conflict(
+            f'The size of the volume "{volume.name}" was changed meanwhile: look at it, and repeat '
+            "what you want."
+        )
 
 
 def check_removal(volume: Volume, holders: Sequence[VolumeHolder], *, snapshots: int) -> None:

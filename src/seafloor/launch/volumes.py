@@ -140,6 +140,25 @@ class VolumeContents(Protocol):
         """Say where the current contents are and how they fare, by the ids of the volumes."""
         ...
 
+    async def check_resize(self, volume: Volume, size_bytes: int) -> None:
+        """Refuse a size that the current content cannot get.
+
+        Raises:
+            Forbidden: the administrator does not allow it; the message names the rule.
+            NotSupported: no content of its kind can be made larger.
+            Conflict: it has more, or it is not here, or cannot be made larger now.
+        """
+        ...
+
+    async def resize(self, volume: Volume, size_bytes: int) -> None:
+        """Ask for another size of the current content; it may be given later. See ``look``.
+
+        Raises:
+            Forbidden, InvalidValue, Conflict: it cannot be; it is as it was.
+            ClusterUnavailable: unknown whether it was asked for.
+        """
+        ...
+
     async def count(self, volume: Volume) -> Counted:
         """Count what the current content holds.
 

@@ -12,6 +12,7 @@ from seafloor.wire.volumes import (
     VolumeCreate,
     VolumeDeleted,
     VolumePage,
+    VolumeResize,
     VolumeRestore,
     VolumeSnapshotList,
     VolumeUnderWay,
@@ -119,6 +120,25 @@ class Volumes:
         if ended.problem:
             raise Conflict(ended.problem)
         return ended
+
+    def resize(self, name: str, size: str | int, *, project: str | None = None) -> VolumeView:
+        """Give it another size, "50Gi" or bytes; on a cluster a larger one.
+
+        A cluster does that later: ``claim.resize`` of the answer, and of ``get``, says how it
+        fares.
+
+        Raises:
+            Forbidden: the administrator's policy or a quota of the cluster is against it.
+            NotSupported: its storage class makes nothing larger.
+            Conflict: it has more, or something else is under way.
+        """
+        request = Request(
+            "POST",
+            f"{_path(name)}/resize",
+            json=VolumeResize(size),
+            query=[("project", project)],
+        )
+        return self._transport.call(request, VolumeView)
 
     def delete(
         self, name: str, *, project: str | None = None, with_snapshots: bool = False

@@ -360,6 +360,43 @@ class VolumeCases(MetadataStoreCases):
             await store.volume_end(volume.id, operation, VolumeResult(restored=True))
         assert [one.workload_id for one in await held(store, volume)] == [writer]
 
+    async def test_volume_resize__one_size_seen_by_many__one_of_them_changes_it(
+        self, store: MetadataStore
+    ) -> None:
+        volume = await store.volume_create(a_volume(size_bytes=2**30))
+        await attached(store, 1, volume)
+        sizes = [2**31 + number for number in range(8)]
+        told = await asyncio.gather(
+            *(store.volume_resize(volume.id, before=2**30, after=size) for size in sizes),
+            return_exceptions=True,
+        )
+        (won,) = [size for size, one in zip(sizes, told, strict=True) if one is None]
+        assert sum(isinstance(one, Conflict) for one in told) == 7
+        assert (await store.volume_get("default", "data-1")).size_bytes == won
+        await store.volume_resize(volume.id, before=won, after=won)
+        await store.volume_resize(volume.id, before=won, after=None)
+        assert await store.volume_get("default", "data-1") == replace(volume, size_bytes=None)
+        with pytest.raises(NotFound):
+            await store.volume_resize("f" * 32, before=None, after=1)
+
+    async def test_volume_resize__content_being_made__is_refused_until_that_is_over(
+        self, store: MetadataStore
+    ) -> None:
+        volume = await store.volume_create(a_volume(content=0, size_bytes=1))
+        with pytest.raises(Conflict, match="not made yet"):
+            await store.volume_resize(volume.id, before=1, after=2)
+        await store.volume_made(volume.id)
+        mine = await claim(store)
+        await snapshotted(store, volume, mine)
+        operation = await begun(store, volume, OperationKind.RESTORE, mine, snapshot=1)
+        with pytest.raises(Conflict, match="being restored"):
+            await store.volume_resize(volume.id, before=1, after=2)
+        await claim(store, "b", supersede=True)
+        await store.volume_resize(volume.id, before=1, after=2)
+        with pytest.raises(StaleLease):
+            await store.volume_end(volume.id, operation, VolumeResult(restored=True))
+        assert (await store.volume_get("default", "data-1")).size_bytes == 2
+
     async def test_volume_delete__in_use_or_with_snapshots__is_refused(
         self, store: MetadataStore
     ) -> None:

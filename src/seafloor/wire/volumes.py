@@ -109,6 +109,12 @@ class VolumeRestore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
+class VolumeResize(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST /api/v1/volumes/{name}/resize``: "50Gi" or bytes."""
+
+    size: str | int
+
+
 class VolumeDeleted(msgspec.Struct, frozen=True):
     """``DELETE /api/v1/volumes/{name}``: what was removed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -21,15 +21,15 @@ from tests.kube.cluster.cluster_world import (
 from tests.kube.cluster.snapshot_api import snapshot_api
 from tests.kube.cluster.test_launcher import KEY, launch, launcher_of, seen, until
 from tests.kube.cluster.test_volume_snapshots import contents_of, operation_of, volume_in
-from tests.kube.cluster.volume_world import claims
+from tests.kube.cluster.volume_world import claims, offered, storage_class
 from tests.kube.deployed import FOLDER
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._kubernetes_plane import AUDIT_VARIABLE
 from tests.services._service import Service
 
-from seafloor.domain.errors import Conflict, PodRejected, SeafloorError
+from seafloor.domain.errors import Conflict, Forbidden, PodRejected, SeafloorError
 from seafloor.domain.specs import TaskSpec
-from seafloor.domain.volumes import OperationKind
+from seafloor.domain.volumes import ClaimState, OperationKind, Volume
 from seafloor.launch.kubernetes import pod_events
 from seafloor.launch.kubernetes.cluster import (
     NEEDED_RIGHTS,
@@ -38,6 +38,7 @@ from seafloor.launch.kubernetes.cluster import (
     Cluster,
     Right,
 )
+from seafloor.launch.kubernetes.cluster_volumes import ClusterVolumes
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.protocol import TaskEnded, TaskKey, TaskPreparing
 from seafloor.launch.volumes import Progress
@@ -155,11 +156,20 @@ async def test_role__from_the_start_of_runs_to_their_end__each_right_is_used(
 async def test_role__from_a_volume_to_its_removal__each_right_is_used(
     api: Service, account: Path, namespace: Namespace
 ) -> None:
-    with snapshot_api(namespace.kubernetes) as snapshots:
+    kubernetes = namespace.kubernetes
+    with (
+        snapshot_api(kubernetes) as snapshots,
+        storage_class(kubernetes, namespace.name, "grows", at_once=True, expands=True) as grows,
+        offered(kubernetes, grows),
+    ):
         async with contents_of(account, namespace) as contents:
-            volume = volume_in(namespace)
+            volume = volume_in(namespace, grows)
             for _ in range(2):
                 await contents.make(volume, 1)
+            await until(_bound(contents, volume), what="the claim to be bound")
+            await contents.check_resize(volume, 40 << 30)
+            await contents.resize(volume, 40 << 30)
+            await contents.resize(volume, 40 << 30)
             with pytest.raises(Conflict, match="snapshot controller"):
                 await contents.keep(volume, operation_of(OperationKind.SNAPSHOT), Progress())
             await contents.check(volume)
@@ -176,6 +186,31 @@ async def test_role__from_a_volume_to_its_removal__each_right_is_used(
     await until(used, what="all rights to be used")
     codes = {code for found in asked(api, namespace.name).values() for code in found}
     assert codes <= {200, 201, 409}, "nothing was refused, or missed"
+
+
+async def test_resize__where_classes_may_not_be_read__is_refused_in_the_clusters_words(
+    account: Path, namespace: Namespace
+) -> None:
+    kubernetes = namespace.kubernetes
+    with (
+        storage_class(kubernetes, namespace.name, "fixed", at_once=True) as fixed,
+        offered(kubernetes, fixed),
+    ):
+        async with contents_of(account, namespace) as contents:
+            volume = volume_in(namespace, fixed)
+            await contents.make(volume, 1)
+            await until(_bound(contents, volume), what="the claim to be bound")
+            await contents.check_resize(volume, 40 << 30)
+            with pytest.raises(Forbidden, match="must support resize"):
+                await contents.resize(volume, 40 << 30)
+
+
+def _bound(contents: ClusterVolumes, volume: Volume) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        claim = (await contents.look([volume]))[volume.id].claim
+        return claim is not None and claim.state is ClaimState.BOUND
+
+    return look
 
 
 async def test_role__without_a_right_that_a_patch_implies__starts_nothing(

@@ -371,6 +371,82 @@ def _attached(pod: dict[str, Any]) -> list[tuple[str, str, bool, str]]:
     ]
 
 
+def test_resize__as_class_policy_and_quota_allow__is_asked_of_the_cluster_and_told_of(
+    start_server: StartServer, namespace: Namespace, tmp_path: Path
+) -> None:
+    server = start_server(storage={"volume_maximum": "100Gi"})
+    kubernetes, name = namespace.kubernetes, namespace.name
+    user = Client(tmp_path / "home", server.url)
+    with (
+        storage_class(kubernetes, name, "grows", at_once=True, expands=True) as grows,
+        storage_class(kubernetes, name, "fixed", at_once=True) as fixed,
+        offered(kubernetes, grows),
+        offered(kubernetes, fixed),
+    ):
+        create(server, "data", storage_class=grows)
+        create(server, "fixed", storage_class=fixed)
+        create(server, "unbound", storage_class=grows)
+        wait_words(server, "data", "Bound, 30Gi.")
+        wait_words(server, "fixed", "Bound, 30Gi.")
+        limit = {"metadata": {"name": "disks"}, "spec": {"hard": {"requests.storage": "110Gi"}}}
+        kubernetes.call("POST", f"{namespace.path}/resourcequotas", limit)
+        wait_for(
+            lambda: (
+                "used" in kubernetes.call("GET", f"{namespace.path}/resourcequotas/disks")["status"]
+            ),
+            timeout_s=60,
+            what="the quota to hold",
+        )
+        for volume, size, code, said in (
+            ("data", "101Gi", "forbidden", "`storage.volume_maximum`"),
+            ("data", "100Gi", "forbidden", "exceeded quota: disks"),
+            ("data", "19Gi", "conflict", "has 30Gi: none can be made smaller"),
+            ("data", "0", "invalid_value", "more than 0"),
+            ("fixed", "40Gi", "not_supported", "`allowVolumeExpansion`"),
+            ("unbound", "40Gi", "conflict", "once its claim is bound"),
+            ("nothing", "40Gi", "not_found", "no volume"),
+        ):
+            answer = refused(server, "POST", f"{VOLUMES}/{volume}/resize", {"size": size})
+            assert (answer["code"], said in answer["message"]) == (code, True), answer
+        assert {one["size_bytes"] for one in server.get(VOLUMES)["items"]} == {20 << 30}
+
+        done = user.cli("volume", "resize", "data", "50Gi")
+        assert done.stdout == "data  Bound, 30Gi, and being made 50Gi.\n", done
+        assert _requested(namespace) == "50Gi"
+        assert "free, grows to 50.0 GiB" in user.cli("volume", "list").stdout
+        _play_resizer(namespace, "FileSystemResizePending")
+        wait_words(server, "data", "and made 50Gi when a run attaches it next")
+        _play_resizer(namespace, "ControllerResizeError", "the disks are used up")
+        told = wait_words(server, "data", "could not make it 50Gi so far: the disks are used up.")
+        assert (told["state"], told["resize"]) == ("bound", "failed")
+        assert "could not grow to 50.0 GiB" in user.cli("volume", "list").stdout
+        _play_resizer(namespace, None, capacity="50Gi")
+        told = wait_words(server, "data", "Bound, 50Gi.")
+        assert (told["size_bytes"], told["requested_bytes"], told["resize"]) == (
+            50 << 30,
+            50 << 30,
+            None,
+        )
+        assert server.post(f"{VOLUMES}/data/resize", {"size": "50Gi"})["size_bytes"] == 50 << 30
+        assert "size 50.0 GiB, 50.0 GiB asked for" in user.cli("volume", "show", "data").stdout
+
+
+def _requested(namespace: Namespace) -> str:
+    (claim,) = claims(namespace, "data")
+    return claim["spec"]["resources"]["requests"]["storage"]
+
+
+def _play_resizer(
+    namespace: Namespace, condition: str | None, message: str = "", *, capacity: str = "30Gi"
+) -> None:
+    """Say of the claim what would be said by whoever makes it larger."""
+    (claim,) = claims(namespace, "data")
+    said = {"type": condition, "status": "True", "message": message}
+    status = {"conditions": [said] if condition else [], "capacity": {"storage": capacity}}
+    path = f"{namespace.path}/persistentvolumeclaims/{claim['metadata']['name']}/status"
+    namespace.kubernetes.call("PATCH", path, {"status": status}, kind="merge-patch+json")
+
+
 def test_list__of_folders_and_claims__says_which_can_be_had(
     start_server: StartServer, namespace: Namespace, tmp_path: Path
 ) -> None:

@@ -18,15 +18,20 @@ _DISKS = "/api/v1/persistentvolumes"
 
 @contextlib.contextmanager
 def storage_class(
-    kubernetes: Kubernetes, namespace: str, name: str, *, at_once: bool
+    kubernetes: Kubernetes, namespace: str, name: str, *, at_once: bool, expands: bool = False
 ) -> Iterator[str]:
-    """A storage class without a provisioner, named after a namespace."""
+    """A storage class without a provisioner, named after a namespace.
+
+    Args:
+        expands: Whether it allows claims to ask for more; nothing sees to it.
+    """
     mode = "Immediate" if at_once else "WaitForFirstConsumer"
     full = f"{namespace}-{name}"
     made = {
         "metadata": {"name": full},
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": mode,
+        "allowVolumeExpansion": expands,
     }
     kubernetes.call("POST", _CLASSES, made)
     try:

@@ -25,6 +25,7 @@ class Contents:
 
     def __init__(self) -> None:
         self.made_of: dict[str, set[int]] = {}
+        self.sizes: dict[str, int] = {}
         self.refusal: Exception | None = None
 
     def _ask(self) -> None:
@@ -40,6 +41,13 @@ class Contents:
     async def make(self, volume: Volume, content: int) -> None:
         self._ask()
         self.made_of.setdefault(volume.id, set()).add(content)
+
+    async def check_resize(self, volume: Volume, size_bytes: int) -> None:
+        """Of the protocol: nothing is against it."""
+
+    async def resize(self, volume: Volume, size_bytes: int) -> None:
+        self._ask()
+        self.sizes[volume.id] = size_bytes
 
     async def look(self, volumes: Sequence[Volume]) -> dict[str, VolumeSite]:
         return {one.id: VolumeSite() for one in volumes}
@@ -120,6 +128,23 @@ async def test_create__refused_for_good__leaves_nothing() -> None:
         with pytest.raises(NotFound):
             await volumes.get("a", project="default")
     assert contents.made_of == {made.volume.id: {1}}
+
+
+async def test_resize__refused__is_taken_back_and_one_not_answered_is_repeated() -> None:
+    metadata, contents = MemoryMetadataStore(), Contents()
+    async with volumes_of(contents, metadata) as volumes:
+        made = await volumes.create(NewVolume(name="data", size="1Gi"))
+        contents.refusal = Forbidden("exceeded quota")
+        with pytest.raises(Forbidden):
+            await volumes.resize("data", "2Gi", project="default")
+        assert (await metadata.volume_get("default", "data")).size_bytes == 1 << 30
+
+        contents.refusal = AWAY
+        with pytest.raises(ClusterUnavailable):
+            await volumes.resize("data", "2Gi", project="default")
+        contents.refusal = None
+        seen = await volumes.resize("data", "2Gi", project="default")
+    assert seen.volume.size_bytes == contents.sizes[made.volume.id] == 2 << 30
 
 
 async def test_delete__cluster_away__goes_when_it_is_back() -> None:

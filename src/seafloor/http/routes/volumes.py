@@ -16,6 +16,7 @@ from seafloor.wire.volumes import (
     VolumeCreate,
     VolumeDeleted,
     VolumePage,
+    VolumeResize,
     VolumeRestore,
     VolumeSnapshotList,
     VolumeUnderWay,
@@ -141,6 +142,24 @@ async def restore_volume(
     return _view(await volumes.restore(name, data.snapshot, project=project))
 
 
+@post(
+    "/volumes/{name:str}/resize",
+    responses=documented(403, 404, 409, 413, 501, 503),
+    status_code=200,
+    summary="Resize a volume",
+)
+async def resize_volume(
+    request: AnyRequest,
+    name: FromPath[str],
+    data: JSONBody[VolumeResize],
+    project: FromQuery[str] = "default",
+) -> VolumeView:
+    """Give a volume another size; ``claim.resize`` says how the cluster fares with it."""
+    check_administrator(request)
+    volumes = application_of(request).volumes
+    return _view(await volumes.resize(name, data.size, project=project))
+
+
 def _view(details: VolumeDetails) -> VolumeView:
     found, operation = details.volume, details.volume.operation
     under_way = None
@@ -187,4 +206,5 @@ ROUTES = [
     list_volume_snapshots,
     create_volume_snapshot,
     restore_volume,
+    resize_volume,
 ]

@@ -8,14 +8,20 @@ from typing import Final
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.quantities import parse_memory
-from seafloor.domain.volumes import ClaimState, VolumeClaim
+from seafloor.domain.volumes import ClaimState, ResizeState, VolumeClaim
 from seafloor.launch.kubernetes.observed import Claim, ObjectEvent
 from seafloor.launch.kubernetes.resources import memory_quantity
 
 _WORDS_MAX: Final = 600
 _NO_CLASS: Final = re.compile(r'storageclass\S* "([^"]+)" not found', re.IGNORECASE)
 _NO_SNAPSHOT_CLASS: Final = re.compile(r"snapshot ?class", re.IGNORECASE)
-_RESIZING: Final = ("Resizing", "FileSystemResizePending")
+_RESIZE_FAILED: Final = (
+    "ControllerResizeError",
+    "NodeResizeError",
+    "VolumeResizeFailed",
+    "FileSystemResizeFailed",
+)
+"""Conditions, and reasons of events."""
 CONSUMER: Final = "WaitForFirstConsumer"
 
 
@@ -23,22 +29,29 @@ def claim_view(claim: Claim, events: Sequence[ObjectEvent] = ()) -> VolumeClaim:
     """Say how a claim fares.
 
     Args:
-        events: Those of the claim, newest last; only one that is not bound needs them.
+        events: Those of the claim, newest last; see ``needs_events``.
     """
     state, words = _state(claim, events)
+    growth = _growth(claim, events) if state is ClaimState.BOUND else None
+    if growth is not None:
+        words = f"{words.rstrip('.')}, {growth[1]}"
     return VolumeClaim(
         namespace=claim.metadata.namespace,
         name=claim.metadata.name,
         state=state,
         words=words,
         size_bytes=size_of(claim),
+        requested_bytes=requested_by(claim),
+        resize=None if growth is None else growth[0],
         storage_class=claim.spec.storage_class_name or None,
     )
 
 
 def needs_events(claim: Claim) -> bool:
     """Whether its events say more than the claim itself."""
-    return claim.status.phase == "Pending" and claim.metadata.deletion_timestamp is None
+    if claim.metadata.deletion_timestamp is not None:
+        return False
+    return claim.status.phase == "Pending" or is_smaller(claim)
 
 
 def waits_for_consumer(events: Iterable[ObjectEvent]) -> bool:
@@ -50,6 +63,17 @@ def waits_for_consumer(events: Iterable[ObjectEvent]) -> bool:
 def size_of(claim: Claim) -> int | None:
     """What it really has; None: nothing yet."""
     return bytes_of(claim.status.capacity.get("storage"))
+
+
+def requested_by(claim: Claim) -> int | None:
+    """What it asks for; None: nobody knows."""
+    return bytes_of(claim.spec.resources.requests.get("storage"))
+
+
+def is_smaller(claim: Claim) -> bool:
+    """Whether a bound claim has less than it asks for."""
+    has, wants = size_of(claim), requested_by(claim)
+    return claim.status.phase == "Bound" and None not in (has, wants) and (has or 0) < (wants or 0)
 
 
 def bytes_of(quantity: str | int | None) -> int | None:
@@ -86,11 +110,28 @@ def _state(claim: Claim, events: Sequence[ObjectEvent]) -> tuple[ClaimState, str
 
 def _bound(claim: Claim) -> str:
     size_bytes = size_of(claim)
-    words = "Bound" if size_bytes is None else f"Bound, {memory_quantity(size_bytes)}"
-    for one in claim.status.conditions:
-        if one.type in _RESIZING and one.status == "True":
-            return _sentence(f"{words}, and being made larger", one.message)
-    return f"{words}."
+    return "Bound." if size_bytes is None else f"Bound, {memory_quantity(size_bytes)}."
+
+
+def _growth(claim: Claim, events: Sequence[ObjectEvent]) -> tuple[ResizeState, str] | None:
+    """How the enlarging of a bound claim fares; None: there is none."""
+    conditions = {one.type: one for one in claim.status.conditions if one.status == "True"}
+    if not is_smaller(claim) and not {"Resizing", "FileSystemResizePending"} & conditions.keys():
+        return None
+    wanted = requested_by(claim)
+    size = "larger" if wanted is None else memory_quantity(wanted)
+    failures = [one.message for kind, one in conditions.items() if kind in _RESIZE_FAILED]
+    failures += [one.message for one in reversed(events) if one.reason in _RESIZE_FAILED]
+    stage = claim.status.allocated_resource_statuses.get("storage", "")
+    if stage.endswith("Infeasible"):
+        words = f"and the cluster cannot make it {size}; `seafloor volume resize` asks for less"
+        return ResizeState.FAILED, _sentence(words, *failures[:1])
+    if "FileSystemResizePending" in conditions:
+        return ResizeState.AT_ATTACH, f"and made {size} when a run attaches it next."
+    if failures:
+        words = f"and the cluster could not make it {size} so far"
+        return ResizeState.FAILED, _sentence(words, failures[0])
+    return ResizeState.UNDER_WAY, f"and being made {size}."
 
 
 def _told(claim: Claim, event: ObjectEvent) -> tuple[ClaimState, str] | None:

@@ -10,10 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, Conflict, Forbidden, NotFound, SeafloorError
-from seafloor.launch.kubernetes.connection import APPLY, FIELD_MANAGER, Change, Connection
+from seafloor.launch.kubernetes.connection import (
+    APPLY,
+    FIELD_MANAGER,
+    JSON_PATCH,
+    Change,
+    Connection,
+)
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import SNAPSHOT_API
-from seafloor.launch.kubernetes.observed import ObjectEvent, PodEvent
+from seafloor.launch.kubernetes.observed import ObjectEvent, PodEvent, StorageClass
 from seafloor.launch.kubernetes.pod import MAIN
 
 _PATHS: Final = {
@@ -24,6 +30,7 @@ _PATHS: Final = {
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "VolumeSnapshot": (f"apis/{SNAPSHOT_API}", "volumesnapshots"),
 }
+_STORAGE_API: Final = "storage.k8s.io/v1"
 _PAGE: Final = "500"
 
 
@@ -53,7 +60,7 @@ NEEDED_RIGHTS: Final = (
 of volumes."""
 
 VOLUME_RIGHTS: Final = tuple(
-    Right(verb, "persistentvolumeclaims") for verb in ("get", "list", "create", "delete")
+    Right(verb, "persistentvolumeclaims") for verb in ("get", "list", "create", "patch", "delete")
 )
 """Of whoever makes volumes there."""
 
@@ -173,6 +180,33 @@ class Cluster:
     async def get(self, kind: str, namespace: str, name: str) -> bytes:
         """Read one object, or NotFound."""
         return await self._connection.request("GET", _path(kind, namespace, name))
+
+    async def exchange(
+        self, kind: str, namespace: str, name: str, field: str, *, before: object, after: object
+    ) -> None:
+        """Give a field another value, if it has the one that is expected.
+
+        Args:
+            field: Its path, ``/spec/replicas``.
+
+        Raises:
+            PodRejected: it has another, or the server does not take the new one.
+        """
+        await self._connection.request(
+            "PATCH",
+            _path(kind, namespace, name),
+            params={"fieldManager": FIELD_MANAGER},
+            body=[
+                {"op": "test", "path": field, "value": before},
+                {"op": "replace", "path": field, "value": after},
+            ],
+            content_type=JSON_PATCH,
+        )
+
+    async def storage_class(self, name: str) -> StorageClass:
+        """Read a storage class, which belongs to no namespace: not everybody may."""
+        answer = await self._connection.request("GET", f"apis/{_STORAGE_API}/storageclasses/{name}")
+        return msgspec.json.decode(answer, type=StorageClass)
 
     async def has_snapshots(self) -> bool:
         """Whether the cluster knows objects of the kind ``VolumeSnapshot``."""

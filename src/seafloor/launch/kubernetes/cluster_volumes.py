@@ -36,6 +36,7 @@ from seafloor.launch.kubernetes.claim_states import (
     bytes_of,
     claim_view,
     needs_events,
+    requested_by,
     snapshot_failure,
     waits_for_consumer,
 )
@@ -61,6 +62,7 @@ from seafloor.launch.kubernetes.observed import (
     SnapshotStatus,
 )
 from seafloor.launch.kubernetes.policy import Policy
+from seafloor.launch.kubernetes.resources import memory_quantity
 from seafloor.launch.volumes import Counted, Made, Progress
 
 _log = structlog.get_logger(__name__)
@@ -196,7 +198,8 @@ class ClusterVolumes:
                 sites |= {one.id: VolumeSite(claim=_unknown(one, error)) for one in of_it}
                 continue
             for one in of_it:
-                sites[one.id] = VolumeSite(claim=views.get(_claim_of(one)) or _gone(one))
+                view = views.get(_claim_of(one))
+                sites[one.id] = VolumeSite(claim=_gone(one) if view is None else _asked(one, view))
         return sites
 
     async def _views(self, namespace: str) -> dict[str, VolumeClaim]:
@@ -207,6 +210,86 @@ class ClusterVolumes:
         if any(needs_events(claim) for claim in claims):
             events = await self._cluster.events_of_kind(namespace, CLAIM)
         return {one.metadata.name: claim_view(one, _about(one, events)) for one in claims}
+
+    async def check_resize(self, volume: Volume, size_bytes: int) -> None:
+        """See ``VolumeContents``. What a storage class allows is asked where we may read it."""
+        if away := self.away(volume):
+            raise Conflict(f'The volume "{volume.name}" cannot be resized from here. {away}')
+        rules.volume_size(self._policy, size_bytes)
+        claim = await self._resizable(volume, size_bytes)
+        if size_bytes == requested_by(claim):
+            return
+        name = claim.spec.storage_class_name
+        if not name:
+            raise NotSupported(
+                f'The claim of the volume "{volume.name}" has no storage class, and is as large as '
+                "it is."
+            )
+        try:
+            made_by = await self._cluster.storage_class(name)
+        except Forbidden:
+            return  # the cluster itself refuses it then, in its own words
+        except NotFound as error:
+            raise NotSupported(
+                f'The storage class "{name}" is not there any more, and nothing else can make the '
+                f'volume "{volume.name}" larger.'
+            ) from error
+        if not made_by.allow_volume_expansion:
+            raise NotSupported(
+                f'The storage class "{name}" does not make volumes larger '
+                "(`allowVolumeExpansion`): its administrator allows it, or make another volume of "
+                "a class that does."
+            )
+
+    async def _resizable(self, volume: Volume, size_bytes: int) -> Claim:
+        """The claim of a volume that can get a size, as far as the claim itself is concerned."""
+        claim = await self._claim(volume)
+        if claim is None:
+            raise Conflict(f'The volume "{volume.name}" cannot be resized: {_gone(volume).words}')
+        view = claim_view(claim)
+        if view.state is not ClaimState.BOUND:
+            raise Conflict(
+                f'The volume "{volume.name}" can be resized once its claim is bound. {view.words}'
+            )
+        has, asks = view.size_bytes or 0, view.requested_bytes or 0
+        # One that did not get what it asks for may ask for less, but not for less than it has.
+        if size_bytes < asks and size_bytes <= has:
+            raise Conflict(
+                f'The volume "{volume.name}" has {memory_quantity(max(has, asks))}: none can be '
+                "made smaller."
+            )
+        return claim
+
+    async def resize(self, volume: Volume, size_bytes: int) -> None:
+        """See ``VolumeContents``: what the claim asks for is exchanged, if it is what we saw."""
+        claim = await self._resizable(volume, size_bytes)
+        before = claim.spec.resources.requests.get("storage")
+        if size_bytes == requested_by(claim):
+            return
+        try:
+            await self._cluster.exchange(
+                CLAIM,
+                claim.metadata.namespace,
+                claim.metadata.name,
+                "/spec/resources/requests/storage",
+                before=before,
+                after=memory_quantity(size_bytes),
+            )
+        except Forbidden as error:
+            raise Forbidden(
+                f"The cluster does not let Seafloor make the claim larger: {error.message}."
+            ) from error
+        except NotFound as error:
+            raise Conflict(f'The claim of the volume "{volume.name}" is gone.') from error
+        except PodRejected as error:
+            seen = await self._claim(volume)
+            if seen is None or seen.spec.resources.requests.get("storage") != before:
+                raise Conflict(
+                    f'The claim of the volume "{volume.name}" was changed meanwhile: repeat it.'
+                ) from error
+            raise InvalidValue(
+                f"The cluster does not take the size: {error.message}.", field="size"
+            ) from error
 
     async def count(self, volume: Volume) -> Counted:  # noqa: ARG002  # of the protocol
         """See ``VolumeContents``."""
@@ -429,6 +512,15 @@ def _about(claim: Claim, events: Sequence[ObjectEvent]) -> list[ObjectEvent]:
 
 def _claim_of(volume: Volume) -> str:
     return claim_name(volume.name, volume.id, volume.content or 1)
+
+
+def _asked(volume: Volume, view: VolumeClaim) -> VolumeClaim:
+    """The same, and that a resize was broken off before the cluster heard of it."""
+    wanted, asked = volume.size_bytes, view.requested_bytes
+    if wanted is None or asked is None or asked >= wanted:
+        return view
+    words = f"{view.words} It does not ask for {memory_quantity(wanted)} yet: resize it again."
+    return msgspec.structs.replace(view, words=words)
 
 
 def _gone(volume: Volume) -> VolumeClaim:

@@ -36,7 +36,7 @@ from seafloor.launch.kubernetes.exec_credentials import CredentialsError, ExecCr
 FIELD_MANAGER: Final = "seafloor"
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
-MERGE: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
 
 TIMEOUT_S: Final = 20.0
 SILENCE_S: Final = 150.0

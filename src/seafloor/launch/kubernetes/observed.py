@@ -138,18 +138,26 @@ class ObjectEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     last_timestamp: str | None = None
 
 
+class ClaimResources(msgspec.Struct, frozen=True):
+    """What a claim asks for."""
+
+    requests: dict[str, str | int] = {}
+
+
 class ClaimSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of a claim."""
 
     storage_class_name: str | None = None
+    resources: ClaimResources = ClaimResources()
 
 
-class ClaimStatus(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of a claim. ``capacity`` is what it really has."""
 
     phase: str = "Pending"
     capacity: dict[str, str | int] = {}
     conditions: tuple[Condition, ...] = ()
+    allocated_resource_statuses: dict[str, str] = {}
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -158,6 +166,12 @@ class Claim(msgspec.Struct, frozen=True):
     metadata: Metadata
     spec: ClaimSpec = ClaimSpec()
     status: ClaimStatus = ClaimStatus()
+
+
+class StorageClass(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What makes the volumes of claims."""
+
+    allow_volume_expansion: bool = False
 
 
 class SnapshotError(msgspec.Struct, frozen=True):  # the cluster's name for it

@@ -121,6 +121,19 @@ class VolumeRecords(Protocol):
         """
         ...
 
+    async def volume_resize(self, volume_id: str, *, before: int | None, after: int | None) -> None:
+        """Note another size of a volume, bytes.
+
+        Args:
+            before: The size that it has.
+            after: The size that it gets; the same one is none the worse.
+
+        Raises:
+            NotFound: no such volume.
+            Conflict: a rule of ``domain.volumes`` is against it; nothing was written.
+        """
+        ...
+
     async def volume_delete(self, volume_id: str, *, with_snapshots: bool, deleted_ns: int) -> None:
         """Take a volume out of use for good; its name is free at once.
 

@@ -19,6 +19,7 @@ from seafloor.domain.volumes import (
     broken_off,
     check_attach,
     check_removal,
+    check_resize,
     check_restore,
     check_snapshot,
     no_snapshot,
@@ -132,6 +133,13 @@ class MemoryVolumes:
         )
         if result.snapshot is not None:
             rows.snapshots[result.snapshot.number] = result.snapshot
+
+    async def volume_resize(self, volume_id: str, *, before: int | None, after: int | None) -> None:
+        """See ``VolumeRecords``."""
+        rows = volume_rows(self._rows, volume_id)
+        seen = self._seen(rows)
+        check_resize(seen, before=before)
+        rows.volume = replace(seen, size_bytes=after)
 
     async def volume_delete(self, volume_id: str, *, with_snapshots: bool, deleted_ns: int) -> None:  # noqa: ARG002 - the model keeps no such time
         """See ``VolumeRecords``."""

@@ -26,6 +26,7 @@ from seafloor.domain.volumes import (
     broken_off,
     check_attach,
     check_removal,
+    check_resize,
     check_restore,
     check_snapshot,
     no_snapshot,
@@ -170,6 +171,17 @@ class SqlVolumes:
             if result.snapshot is not None:
                 made = _snapshot_values(volume_id, result.snapshot)
                 connection.execute(insert(volume_snapshot).values(**made))
+
+        await self._database.write(write)
+
+    async def volume_resize(self, volume_id: str, *, before: int | None, after: int | None) -> None:
+        """See ``VolumeRecords``."""
+
+        def write(connection: Connection) -> None:
+            seen = _seen(connection, _row(connection, volume_id))
+            check_resize(seen, before=before)
+            # What a slow server still does must not count, see ``_check_use``.
+            _change(connection, volume_id, size_bytes=after, operation=None, problem=seen.problem)
 
         await self._database.write(write)
 
