@@ -15,6 +15,7 @@ import pytest
 
 from http_world import Answer, check_envelope
 from live_server import LiveServer, wait_for
+from seafloor.testing.log_spools import OUT, T0_NS, Record, spool
 
 Call = Callable[..., Answer]
 PRINTING = (
@@ -158,6 +159,32 @@ def test_follow__whose_reader_leaves__is_ended_by_the_server(
             )
         assert connected() >= 20  # those before may have been kept ones, which close
     wait_for(lambda: connected() <= before + 1, what="the readers' connections to be closed")
+
+
+def test_setups__of_a_task_that_something_prepared__are_listed_and_read(
+    shared_server: LiveServer, call: Call, printed: str
+) -> None:
+    path = f"/api/v1/runs/{printed}/logs"
+    assert call("GET", f"{path}/setups").json["items"] == []
+    folder = shared_server.data / "spool" / "logs" / printed / "1"
+    for number, (name, text) in enumerate((("kernel-fetch", "later"), ("git-localize", "HEAD"))):
+        record = Record(1, T0_NS - number, text.encode(), OUT, 1)
+        (folder / f"main@{name}.log").write_bytes(spool([record]))
+    (folder / "main@agent.done").touch()  # it printed nothing
+
+    listed = call("GET", f"{path}/setups").json
+
+    assert [(one["setup"], one["lines"]) for one in listed["items"]] == [
+        ("git-localize", 1),
+        ("kernel-fetch", 1),
+    ]
+    page = call("GET", f"{path}?setup=git-localize").json
+    assert (page["setup"], page["task"], page["lines"][0]["text"]) == (
+        *("git-localize", "main", "HEAD"),
+    )
+    assert call("GET", f"{path}/raw?setup=git-localize").body == b"HEAD\n"
+    assert call("GET", path).json["setup"] is None
+    check_envelope(call("GET", f"{path}?setup=../x"), code="invalid_value", status=400)
 
 
 def test_follow__while_the_server_stops__does_not_hold_it(

@@ -214,6 +214,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", f"{RUNS}/logs"): Asked(READS),
     ("GET", f"{RUNS}/logs/follow"): Asked(READS, query="?attempt=1"),
     ("GET", f"{RUNS}/logs/raw"): Asked(READS),
+    ("GET", f"{RUNS}/logs/setups"): Asked(READS),
     ("GET", f"{TASK}/tasks/{{task}}/start"): Asked(OWN),
     ("POST", f"{TASK}/tasks/{{task}}/start"): Asked(OWN, body={"time_ns": 1}),
     ("POST", f"{TASK}/tasks/{{task}}/logs"): Asked(OWN, query="?offset=0", body=b""),

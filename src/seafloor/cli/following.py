@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ _EVENTS_EVERY_S: Final = 0.5
 _STATE_EVERY_S: Final = 0.1
 _VERDICT_WITHIN_S: Final = 60.0
 _RETRY_WITHIN_S: Final = 10.0
+_SETUP_PAGE_LINES: Final = 5_000
 
 
 def print_lines(lines: Iterable[LogLine]) -> None:
@@ -38,6 +39,40 @@ def print_lines(lines: Iterable[LogLine]) -> None:
         else:
             # The task's own colours stay, also in a file.
             click.echo(text, nl=False, err=stream == "err", color=True)
+
+
+@dataclass
+class SetupPrinter:
+    """Prints on standard error what the containers that prepare a task print, each line once.
+
+    Args:
+        query: Whose: its attempt and task.
+    """
+
+    client: Client
+    run_id: str
+    query: LogQuery
+    _next: dict[str, int] = field(default_factory=dict[str, int])
+
+    def print_new(self) -> None:
+        """Print what there is now that was not printed yet."""
+        which = self.query
+        try:
+            found = self.client.logs.setups(
+                self.run_id, attempt=which.attempt, task=which.task
+            ).items
+        except NotFound:  # a server of a version before
+            return
+        for one in found:
+            begin = self._next.get(one.setup, 1)
+            if begin > one.lines:
+                continue
+            query = replace(which, setup=one.setup, stream=None, from_line=begin)
+            for view in self.client.logs.iterate(self.run_id, query, limit=_SETUP_PAGE_LINES):
+                self._next[one.setup] = view.next_line
+                for line in view.lines:
+                    said = styled(f"{one.setup}: {line.text}", "bright_black")
+                    click.echo(said, err=True)
 
 
 def say_task(spec: Mapping[str, Any], task: str | None, run_id: str) -> None:
@@ -103,9 +138,13 @@ class RunFollower:
                 return run
 
     def _print_log(self, attempt: int) -> None:
+        query = LogQuery(attempt=attempt)
+        setups = SetupPrinter(self.client, self.run.id, query)
         try:
-            for view in self.client.logs.follow(self.run.id, LogQuery(attempt=attempt)):
+            for at, view in enumerate(self.client.logs.follow(self.run.id, query)):
                 with self._printing:
+                    if at == 0 or view.finished:
+                        setups.print_new()
                     print_lines(view.lines)
                     if view.lines:
                         last = view.lines[-1]

@@ -42,6 +42,9 @@ class LogOptions:
     "--attempt", type=click.IntRange(min=0), metavar="N", help="Which; the newest without."
 )
 @click.option("--task", metavar="NAME", help="Which of several; the first without.")
+@click.option(
+    "--setup", metavar="NAME", help="Of what prepared the task in a cluster, as git-localize."
+)
 @click.option("--stream", type=click.Choice(["out", "err", "agent"]), help="Only this one.")
 @click.option("--tail", type=click.IntRange(1, 10_000), metavar="N", help="Only the last N lines.")
 @click.option(
@@ -57,14 +60,17 @@ def logs(
     *,
     attempt: int | None,
     task: str | None,
+    setup: str | None,
     tail: int | None,
     from_line: int | None,
     **how: object,
 ) -> None:
     """Print the log of a run.
 
-    What the task printed on standard error is printed on standard error. With --json: one JSON
-    document a line.
+    What the task printed on standard error is printed on standard error, and before it what the
+    containers printed that prepared its pod, each line after the container's name. --setup prints
+    one of these alone; --json, --raw, --stream, --tail and --from leave them out. With --json: one
+    JSON document a line.
     """
     from seafloor.cli.following import say_task
     from seafloor.cli.references import find_run
@@ -80,6 +86,7 @@ def logs(
     query = LogQuery(
         attempt=found.attempt if attempt is None else attempt,
         task=task,
+        setup=setup,
         stream=options.stream,
         from_line=first,
     )
@@ -95,10 +102,14 @@ def logs(
 
 
 def _print_lines(given: Given, run_id: str, query: LogQuery, options: LogOptions) -> None:
-    from seafloor.cli.following import print_lines
+    from seafloor.cli.following import SetupPrinter, print_lines
 
+    whole = query.setup is None and query.stream is None and query.from_line == 1
+    setups = SetupPrinter(given.client, run_id, query) if whole and not given.json else None
     missing = 0
-    for view in _views(given.client, run_id, query, follow=options.follow):
+    for at, view in enumerate(_views(given.client, run_id, query, follow=options.follow)):
+        if setups is not None and (at == 0 or view.finished):
+            setups.print_new()
         missing = view.lines_missing
         # A live log comes with all streams.
         lines = [line for line in view.lines if options.stream in (None, line.stream)]

@@ -12,7 +12,7 @@ import msgspec
 from seafloor.domain.errors import SeafloorError, StoreCorrupt, StoreUnavailable
 from seafloor.sdk.transport import Query, Request, Transport, quote
 from seafloor.wire.errors import ErrorBody
-from seafloor.wire.logs import LogView
+from seafloor.wire.logs import LogView, SetupLogs
 
 if TYPE_CHECKING:
     import urllib3
@@ -30,6 +30,7 @@ class LogQuery:
     Args:
         attempt: None: the newest.
         task: Which of several; None: the only one, or the first.
+        setup: Of what prepared the task, as ``git-localize``; None: the task's own.
         stream: ``out``, ``err`` or ``agent``; None: all.
         from_line: The first one, from 1; negative: that many from the end.
     """
@@ -38,10 +39,12 @@ class LogQuery:
     task: str | None = None
     stream: str | None = None
     from_line: int = 1
+    setup: str | None = None
 
     def pairs(self) -> Query:
         """The parameters of its URL, without the first line."""
-        return [("attempt", self.attempt), ("task", self.task), ("stream", self.stream)]
+        which = [("attempt", self.attempt), ("task", self.task), ("setup", self.setup)]
+        return [*which, ("stream", self.stream)]
 
 
 _WHOLE = LogQuery()
@@ -61,6 +64,19 @@ class Logs:
         """
         pairs = [*query.pairs(), ("from_line", query.from_line), ("limit", limit)]
         return self._transport.call(Request("GET", _path(run_id), query=pairs), LogView)
+
+    def setups(
+        self, run_id: str, *, attempt: int | None = None, task: str | None = None
+    ) -> SetupLogs:
+        """The logs of what prepared a task, in the order in which they began.
+
+        Raises:
+            NotFound: no such run or task.
+        """
+        pairs: Query = [("attempt", attempt), ("task", task)]
+        return self._transport.call(
+            Request("GET", f"{_path(run_id)}/setups", query=pairs), SetupLogs
+        )
 
     def iterate(
         self, run_id: str, query: LogQuery = _WHOLE, *, limit: int = 1000

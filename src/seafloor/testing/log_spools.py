@@ -12,9 +12,9 @@ OUT, ERR, AGENT = range(3)
 T0_NS = 1_700_000_000_000_000_000
 
 
-def log_key(number: int = 1, attempt: int = 1, task: str = "main") -> LogKey:
+def log_key(number: int = 1, attempt: int = 1, task: str = "main", setup: str = "") -> LogKey:
     """Name the log of the n-th workload."""
-    return LogKey(WorkloadId(f"{number:032x}"), attempt, task)
+    return LogKey(WorkloadId(f"{number:032x}"), attempt, task, setup)
 
 
 def line(number: int, text: bytes | str = b"", *, stream: int = OUT, end: int = 1) -> Record:

@@ -187,16 +187,21 @@ class LogStoreSuite(ABC):
             await store.append(KEY, offset=-1, data=b"")
         with pytest.raises(LimitExceeded):
             await store.append(KEY, offset=0, data=bytes(8 * 1024 * 1024 + 1))
-        for task in ("../other", "", "a/b", ".", "Upper"):
+        for task in ("../other", "", "a/b", ".", "Upper", "main@other"):
             with pytest.raises(InvalidValue):
                 await store.append(log_key(task=task), offset=0, data=b"S")
+        with pytest.raises(InvalidValue):
+            await store.append(log_key(setup="../other"), offset=0, data=b"S")
         with pytest.raises(InvalidValue):
             await store.append(LogKey(WorkloadId("../../etc"), 1), offset=0, data=b"S")
         with pytest.raises(InvalidValue):
             await store.append(log_key(attempt=-1), offset=0, data=b"S")
 
     async def test_append__many_logs_at_once__do_not_mix(self, store: LogStore) -> None:
-        keys = [log_key(1, 1, "main"), log_key(1, 1, "main-0"), log_key(1, 2), log_key(2)]
+        keys = [
+            *(log_key(1, 1, "main"), log_key(1, 1, "main-0"), log_key(1, 1, "main", "agent")),
+            *(log_key(1, 2), log_key(2)),
+        ]
         spools = [
             spool(line(number, f"{index}/{number}") for number in range(1, 200))
             for index, _ in enumerate(keys)
@@ -210,8 +215,8 @@ class LogStoreSuite(ABC):
         for index, key in enumerate(keys):
             printed = b"".join(b"%d/%d\n" % (index, number) for number in range(1, 200))
             assert await raw_of(store, key) == printed
-        assert await store.keys(keys[0].workload_id) == tuple(keys[:3])
-        assert await store.keys(keys[3].workload_id) == (keys[3],)
+        assert await store.keys(keys[0].workload_id) == tuple(keys[:4])
+        assert await store.keys(keys[4].workload_id) == (keys[4],)
 
     async def test_append__the_same_by_two_senders__is_one_log(self, store: LogStore) -> None:
         data = numbered(500)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.kube.cluster.conftest import Namespace
-from tests.kube.cluster.launched_world import Launching, said, wait_said, wait_state
+from tests.kube.cluster.launched_world import PATIENCE_S, Launching, said, wait_said, wait_state
 from tests.kube.coded_runs import CodedRuns
 from tests.services._kubernetes_plane import Parts
 
+from client_process import Client
 from live_server import LiveServer, wait_for
 
 pytestmark = pytest.mark.timeout(900)
+
+CANARIES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 def wait_line(server: LiveServer, run_id: str, text: str) -> None:
@@ -70,8 +75,8 @@ def test_run__kubelet_away_while_it_runs__ends_as_it_would_have(
     assert [one["text"] for one in printed] == [str(number) for number in range(1, 31)]
 
 
-def test_runs__code_that_cannot_be_had__say_why(
-    launching: Launching, namespace: Namespace, runs: CodedRuns
+def test_runs__code_that_cannot_be_had__say_why_and_keep_what_fetched_it_printed(
+    launching: Launching, namespace: Namespace, runs: CodedRuns, tmp_path: Path
 ) -> None:
     namespace.create(runs.secret())
     policy = {"git": {"localizer": "seafloor"}, "archives": {"secret": runs.secret_name}}
@@ -85,6 +90,7 @@ def test_runs__code_that_cannot_be_had__say_why(
 
     vanished = submit("git", {"kind": "git", "url": runs.git, "commit": "1" * 40})
     other = submit("s3", {"kind": "archive", "url": runs.archive, "sha256": "1" * 64})
+    well = submit("git", {"kind": "git", "url": runs.git, "commit": runs.commit})
 
     for run_id, container in ((vanished, "git-localize"), (other, "code-localize")):
         wait_state(server, run_id, "failed")
@@ -92,3 +98,24 @@ def test_runs__code_that_cannot_be_had__say_why(
         assert "Started." not in said(server, run_id)
     wait_said(server, vanished, "1" * 12)
     wait_said(server, other, "sha256")
+    wait_state(server, well, "succeeded")
+
+    user = Client(tmp_path / "home", server.url)
+    secret = runs.secret()["data"]
+    values = [base64.b64decode(secret[key]).decode() for key in (*CANARIES, "value", "token")]
+    for run_id, container, words in (
+        (vanished, "git-localize", "1" * 12),
+        (other, "code-localize", "sha256"),
+        (well, "git-localize", runs.commit),
+    ):
+        lines = wait_for(
+            lambda: server.log_lines(run_id, setup=container),  # noqa: B023
+            timeout_s=PATIENCE_S,
+            what=f"what {container} printed",
+        )
+        assert any(words in line["text"] for line in lines), lines
+        done = user.cli("logs", run_id, SEAFLOOR_TOKEN=server.token)
+        assert done.returncode == 0, done.stderr
+        for line in lines:
+            assert f"{container}: {line['text']}".strip() in done.stderr
+        assert not [value for value in values if value in done.stdout + done.stderr]

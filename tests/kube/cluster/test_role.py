@@ -134,7 +134,7 @@ async def test_role__from_the_start_of_runs_to_their_end__each_right_is_used(
 
         await until(told, what="a question about a pod that does not get on")
         connection = Connection(read_config(account), tries_max=1)
-        log = Cluster(connection).log(namespace.name, pod, follow=False, since_s=None)
+        log = Cluster(connection).log(namespace.name, pod, "main", follow=False, since_s=None)
         with pytest.raises(SeafloorError):  # there is no node that has it
             await anext(log)
         await connection.close()

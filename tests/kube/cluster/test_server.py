@@ -172,6 +172,9 @@ def test_run__code_cannot_be_fetched__fails_with_the_reason(
     server.wait_state(run_id, "failed")
     said = messages(server, run_id)
     assert "Fetching the code failed (git-localize, exit code 1): fatal: no such ref." in said
+    # There is no node that has its log: the run says so in its place.
+    (line,) = server.log_lines(run_id, setup="git-localize")
+    assert (line["stream"], "cannot be read from the cluster" in line["text"]) == ("agent", True)
     assert "Started." not in said
 
 

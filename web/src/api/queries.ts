@@ -24,6 +24,7 @@ import {
   type RunPage,
   type RunView,
   type ServerInfo,
+  type SetupLog,
 } from './types';
 
 export const POLL_MS = 2000;
@@ -95,6 +96,18 @@ export function useEvents(run: RunView) {
     queryKey: ['run', run.id, 'events'],
     queryFn: ({ signal }) =>
       getJson<{ items: RunEvent[] }>(apiUrl(`/runs/${run.id}/events`), signal),
+    refetchInterval: isFinal(run.state) ? 5 * POLL_MS : POLL_MS,
+    select: (page) => page.items,
+  });
+}
+
+/** Logs of what prepared a task, which only tasks in a cluster have. */
+export function useSetupLogs(run: RunView, attempt: number, task: string | null) {
+  return useQuery({
+    queryKey: ['run', run.id, 'setups', attempt, task],
+    queryFn: ({ signal }) =>
+      getJson<{ items: SetupLog[] }>(apiUrl(`/runs/${run.id}/logs/setups`, { attempt, task }), signal),
+    enabled: run.origin !== 'tracked',
     refetchInterval: isFinal(run.state) ? 5 * POLL_MS : POLL_MS,
     select: (page) => page.items,
   });

@@ -209,9 +209,19 @@ export interface LogLine {
   continued: boolean;
 }
 
+/** The log of a container that prepared a task's pod. */
+export interface SetupLog {
+  setup: string;
+  lines: number;
+  first_time_ns: number;
+  finished: boolean;
+}
+
 export interface LogView {
   attempt: number;
   task: string;
+  /** What prepared the task; null: the log is the task's own. */
+  setup: string | null;
   lines: LogLine[];
   next_line: number;
   total_lines: number;

@@ -27,6 +27,7 @@ function page(lines: LogLine[], rest: Partial<LogView> = {}): LogView {
   return {
     attempt: 1,
     task: 'main',
+    setup: null,
     lines,
     next_line: last + 1,
     total_lines: last,

@@ -4,6 +4,7 @@ import { useMemo, useState, type KeyboardEvent } from 'react';
 import { useSearchParams } from 'wouter';
 
 import { apiUrl, download } from '../api/client';
+import { useSetupLogs } from '../api/queries';
 import { isFinal, type RunView } from '../api/types';
 import { counted, grouped } from '../format/format';
 import { taskNamesOf } from '../run/spec';
@@ -35,6 +36,9 @@ export function LogsTab({ run }: { run: RunView }) {
   const names = taskNamesOf(run.spec);
   const [chosenTask, setChosenTask] = useState<string | null>(null);
   const task = chosenTask ?? names[0] ?? null;
+  const setups = useSetupLogs(run, attempt, task).data ?? [];
+  const [chosenSetup, setChosenSetup] = useState<string | null>(null);
+  const setup = setups.some((one) => one.setup === chosenSetup) ? chosenSetup : null;
   if (run.origin === 'tracked') {
     return (
       <Notice title="No log here">
@@ -47,10 +51,25 @@ export function LogsTab({ run }: { run: RunView }) {
   }
   return (
     <Log
-      key={`${attempt} ${task}`}
+      key={`${attempt} ${task} ${setup}`}
       run={run}
       attempt={attempt}
       task={task}
+      setup={setup}
+      setups={
+        setups.length > 0 && (
+          <Select
+            size="xs"
+            w={150}
+            aria-label="Log"
+            title="What prepared the pod has logs of its own"
+            allowDeselect={false}
+            data={[{ value: '', label: 'The command' }, ...setups.map((one) => one.setup)]}
+            value={setup ?? ''}
+            onChange={(value) => setChosenSetup(value || null)}
+          />
+        )
+      }
       tasks={
         names.length > 1 && (
           <Select
@@ -89,11 +108,13 @@ interface LogProps {
   run: RunView;
   attempt: number;
   task: string | null;
+  setup: string | null;
   attempts: React.ReactNode;
   tasks: React.ReactNode;
+  setups: React.ReactNode;
 }
 
-function Log({ run, attempt, task, attempts, tasks }: LogProps) {
+function Log({ run, attempt, task, setup, attempts, tasks, setups }: LogProps) {
   const [search, setSearch] = useSearchParams();
   const linked = Number(search.get('line')) || null;
   const [look, setLook] = useLocalStorage<Look>({
@@ -103,7 +124,7 @@ function Log({ run, attempt, task, attempts, tasks }: LogProps) {
   const [stream, setStream] = useState('all');
   const [following, setFollowing] = useState(linked === null);
   const [shown, setShown] = useState<{ line: number } | null>(linked === null ? null : { line: linked });
-  const log = useLog({ run: run.id, attempt, task }, linked ?? 'end', following);
+  const log = useLog({ run: run.id, attempt, task, setup }, linked ?? 'end', following);
   const rows = useMemo(
     () => rowsOf(log.window, { collapse: look.collapse, stream: stream === 'all' ? null : stream }),
     [log.window, look.collapse, stream],
@@ -134,7 +155,7 @@ function Log({ run, attempt, task, attempts, tasks }: LogProps) {
     setShown({ line });
   });
 
-  const fileName = [run.name, attempt, ...(task === null ? [] : [task])].join('-') + '.log';
+  const fileName = [run.name, attempt, task, setup].filter((part) => part !== null).join('-') + '.log';
 
   if (!log.loaded && log.error) return <Failure error={log.error} />;
   return (
@@ -160,6 +181,7 @@ function Log({ run, attempt, task, attempts, tasks }: LogProps) {
         />
         {attempts}
         {tasks}
+        {setups}
         <LookBoxes look={look} onChange={setLook} />
         <Text size="xs" c="dimmed" ml="auto" data-testid="log-total" role="status">
           {log.live && <span className={styles.live}>live</span>}
@@ -170,7 +192,7 @@ function Log({ run, attempt, task, attempts, tasks }: LogProps) {
           size="compact-xs"
           variant="default"
           leftSection={<Icon name="download" size={13} />}
-          onClick={() => void download(apiUrl(`/runs/${run.id}/logs/raw`, which({ attempt, task })), fileName)}
+          onClick={() => void download(apiUrl(`/runs/${run.id}/logs/raw`, which({ attempt, task, setup })), fileName)}
         >
           Raw
         </Button>

@@ -21,6 +21,8 @@ export interface LogSource {
   attempt: number;
   /** Of several; null: the only one. */
   task: string | null;
+  /** What prepared the task; null: its own log. */
+  setup: string | null;
 }
 
 export type Target = 'start' | 'end' | number;
@@ -61,8 +63,8 @@ function reduce(state: State, change: Change): State {
 }
 
 /** The parameters that name a log. */
-export function which({ attempt, task }: Omit<LogSource, 'run'>): Record<string, string | number> {
-  return task === null ? { attempt } : { attempt, task };
+export function which({ attempt, task, setup }: Omit<LogSource, 'run'>): Record<string, string | number> {
+  return { attempt, ...(task === null ? {} : { task }), ...(setup === null ? {} : { setup }) };
 }
 
 function pageUrl(source: LogSource, from: number, limit: number): string {
@@ -74,7 +76,7 @@ function pageUrl(source: LogSource, from: number, limit: number): string {
  *   false a full window stops growing, so that what is being read does not move.
  */
 export function useLog(source: LogSource, first: Target, following: boolean) {
-  const { run, attempt, task } = source;
+  const { run, attempt, task, setup } = source;
   const [state, dispatch] = useReducer(reduce, {
     window: EMPTY_WINDOW,
     loading: true,
@@ -93,9 +95,9 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
       busy.current = true;
       dispatch({ kind: 'loading' });
       try {
-        let page = await getJson<LogView>(pageUrl({ run, attempt, task }, from, limit), signal);
+        let page = await getJson<LogView>(pageUrl({ run, attempt, task, setup }, from, limit), signal);
         while (page.next_line < upTo && page.lines.length > 0) {
-          const next = pageUrl({ run, attempt, task }, page.next_line, upTo - page.next_line);
+          const next = pageUrl({ run, attempt, task, setup }, page.next_line, upTo - page.next_line);
           page = await getJson<LogView>(next, signal);
         }
         if (!signal.aborted) dispatch(change(page));
@@ -105,7 +107,7 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
         if (!signal.aborted) busy.current = false;
       }
     },
-    [run, attempt, task],
+    [run, attempt, task, setup],
   );
 
   const open = useCallback(
@@ -147,11 +149,11 @@ export function useLog(source: LogSource, first: Target, following: boolean) {
     const take = batched((page) => {
       if (!stop.signal.aborted) dispatch({ kind: 'appended', page, live: true });
     });
-    follow({ run, attempt, task }, window.current.nextLine, take, stop.signal).catch((error: unknown) => {
+    follow({ run, attempt, task, setup }, window.current.nextLine, take, stop.signal).catch((error: unknown) => {
       if (!stop.signal.aborted) dispatch({ kind: 'failed', error });
     });
     return () => stop.abort();
-  }, [live, run, attempt, task]);
+  }, [live, run, attempt, task, setup]);
 
   return { ...state, live, full, open, loadBefore, loadAfter };
 }

@@ -18,7 +18,7 @@ from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, until_stopping
 from seafloor.http.state import application_of
 from seafloor.stores.logs.protocol import LogKey, LogPage
-from seafloor.wire.logs import LogView
+from seafloor.wire.logs import LogView, SetupLog, SetupLogs
 
 LINES_MAX = 10_000
 _NAMED_MAX = 20
@@ -27,11 +27,14 @@ StreamName = Literal["out", "err", "agent"]
 LineNumber = Annotated[int, QueryParameter(ge=-LINES_MAX, le=2**62)]
 
 
-async def _key(app: Application, run_id: str, attempt: int | None, task: str | None) -> LogKey:
+async def _key(
+    app: Application, run_id: str, attempt: int | None, task: str | None, setup: str | None = None
+) -> LogKey:
     """Which log is meant.
 
     Args:
         task: None: the run's only task, or the first of several.
+        setup: What prepared that task; None: the task's own log.
 
     Raises:
         NotFound: it is a run of several tasks, and has no such one. Of others a client may have
@@ -44,13 +47,16 @@ async def _key(app: Application, run_id: str, attempt: int | None, task: str | N
         raise NotFound(
             f'The run has no task "{task}".{nearest(task, names[:_NAMED_MAX])}', field="task"
         )
-    return LogKey(workload.id, number, task or names[0])
+    if setup:
+        check_slug(setup, field="setup")
+    return LogKey(workload.id, number, task or names[0], setup or "")
 
 
 def _view(key: LogKey, page: LogPage, lines_missing: int) -> LogView:
     return LogView(
         attempt=key.attempt,
         task=key.task,
+        setup=key.setup or None,
         lines=page.lines,
         next_line=page.next_line,
         total_lines=page.total_lines,
@@ -65,13 +71,14 @@ async def read_log(
     run_id: FromPath[str],
     attempt: AttemptNumber = None,
     task: FromQuery[str | None] = None,
+    setup: FromQuery[str | None] = None,
     from_line: LineNumber = 1,
     limit: Annotated[int, QueryParameter(ge=1, le=LINES_MAX)] = 1000,
     stream: FromQuery[StreamName | None] = None,
 ) -> LogView:
     """Read lines from a number on; a negative one counts from the end."""
     app = application_of(request)
-    key = await _key(app, run_id, attempt, task)
+    key = await _key(app, run_id, attempt, task, setup)
     page = await app.stores.logs.page(key, from_line=from_line or 1, limit=limit, stream=stream)
     return _view(key, page, (await app.stores.logs.state(key)).lines_missing)
 
@@ -88,11 +95,12 @@ async def follow_log(
     run_id: FromPath[str],
     attempt: AttemptNumber = None,
     task: FromQuery[str | None] = None,
+    setup: FromQuery[str | None] = None,
     from_line: LineNumber = 1,
 ) -> Stream:
     """Server-sent events: each ``data:`` is a ``LogView``, its ``id:`` the next line number."""
     app = application_of(request)
-    key = await _key(app, run_id, attempt, task)
+    key = await _key(app, run_id, attempt, task, setup)
     begin = from_line or 1
     last_seen = request.headers.get("last-event-id", "")
     if last_seen.isascii() and last_seen.isdigit() and len(last_seen) < 19:
@@ -117,6 +125,26 @@ async def _follow(
         yield b"id: %d\ndata: %s\n\n" % (page.next_line, data)
 
 
+@get("/runs/{run_id:str}/logs/setups", responses=documented(404), summary="List setup logs")
+async def list_setup_logs(
+    request: AnyRequest,
+    run_id: FromPath[str],
+    attempt: AttemptNumber = None,
+    task: FromQuery[str | None] = None,
+) -> SetupLogs:
+    """What the containers that prepared a task printed: those that printed something."""
+    app = application_of(request)
+    key = await _key(app, run_id, attempt, task)
+    items: list[SetupLog] = []
+    for one in await app.stores.logs.keys(key.workload_id):
+        if one.setup and (one.attempt, one.task) == (key.attempt, key.task):
+            state = await app.stores.logs.state(one)
+            if state.first_time_ns is not None:
+                items.append(SetupLog(one.setup, state.lines, state.first_time_ns, state.finished))
+    items.sort(key=lambda log: log.first_time_ns)
+    return SetupLogs(key.attempt, key.task, tuple(items))
+
+
 @get(
     "/runs/{run_id:str}/logs/raw",
     responses=documented(404),
@@ -128,12 +156,13 @@ async def download_log(
     run_id: FromPath[str],
     attempt: AttemptNumber = None,
     task: FromQuery[str | None] = None,
+    setup: FromQuery[str | None] = None,
     stream: FromQuery[StreamName | None] = None,
 ) -> Stream:
     """The bytes the task printed."""
     app = application_of(request)
-    key = await _key(app, run_id, attempt, task)
-    name = f"{key.workload_id}-{key.attempt}-{key.task}.log"
+    key = await _key(app, run_id, attempt, task, setup)
+    name = f"{key.workload_id}-{key.attempt}-{key.stem.replace('@', '-')}.log"
     return Stream(
         app.stores.logs.raw(key, stream=stream),
         media_type="application/octet-stream",
@@ -141,4 +170,4 @@ async def download_log(
     )
 
 
-ROUTES = [read_log, follow_log, download_log]
+ROUTES = [read_log, follow_log, list_setup_logs, download_log]

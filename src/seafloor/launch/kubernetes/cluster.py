@@ -20,7 +20,6 @@ from seafloor.launch.kubernetes.connection import (
 from seafloor.launch.kubernetes.manifest import Manifest
 from seafloor.launch.kubernetes.names import SNAPSHOT_API
 from seafloor.launch.kubernetes.observed import ObjectEvent, PodEvent, StorageClass
-from seafloor.launch.kubernetes.pod import MAIN
 
 _PATHS: Final = {
     "Pod": ("api/v1", "pods"),
@@ -266,15 +265,15 @@ class Cluster:
         return self._connection.watch(_path(kind, namespace), params)
 
     def log(
-        self, namespace: str, pod: str, *, follow: bool, since_s: int | None
+        self, namespace: str, pod: str, container: str, *, follow: bool, since_s: int | None
     ) -> AsyncGenerator[bytes]:
-        """What the main container of a pod printed, each line after its time; see ``stream``.
+        """What a container of a pod printed, each line after its time; see ``stream``.
 
         Args:
             follow: Whether to go on with what it prints, until it ends.
             since_s: Only what is not older, seconds of the epoch.
         """
-        params = {"container": MAIN, "timestamps": "true", "follow": str(follow).lower()}
+        params = {"container": container, "timestamps": "true", "follow": str(follow).lower()}
         if since_s is not None:
             params["sinceTime"] = datetime.fromtimestamp(since_s, UTC).strftime(
                 "%Y-%m-%dT%H:%M:%SZ"

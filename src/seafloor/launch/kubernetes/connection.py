@@ -202,14 +202,18 @@ class Connection:
         """Give bytes as they come, until the server ends them or the caller has enough.
 
         Raises:
-            ClusterUnavailable: the connection failed.
+            ClusterUnavailable: the connection failed, or there are too many; when to come again
+                is said if the server said it.
             NotFound, Forbidden, PodRejected: the server's word.
         """
         timeout = httpx2.Timeout(TIMEOUT_S, read=None)
         try:
             async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
                 if not answer.is_success:
-                    raise self._refusal(answer.status_code, await answer.aread())
+                    failure = self._refusal(answer.status_code, await answer.aread())
+                    if isinstance(failure, ClusterUnavailable):
+                        failure.retry_after_s = _retry_after_s(answer.headers)
+                    raise failure
                 async for chunk in answer.aiter_bytes():
                     yield chunk
         except httpx2.TransportError as error:

@@ -28,6 +28,10 @@ _CUT: Final = b" (and more: a line of more than 4 MiB is cut)"
 _GAP: Final = b"Lines may be missing here: the cluster began its log anew before they were read."
 
 
+class NodeHasNone(ClusterUnavailable):
+    """The node tells of a problem instead of the log, as when it removed the container."""
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One line.
 
@@ -57,7 +61,7 @@ class EntryReader:
         """Take what was read; give what it completes.
 
         Raises:
-            ClusterUnavailable: the kubelet tells of a problem instead; its words.
+            NodeHasNone: the kubelet tells of a problem instead; its words.
         """
         if len(self._held) > LINE_BYTES_MAX:
             end = data.find(b"\n")
@@ -71,7 +75,7 @@ class EntryReader:
         """Give what is left when nothing follows.
 
         Raises:
-            ClusterUnavailable: see ``feed``.
+            NodeHasNone: see ``feed``.
         """
         rest = bytes(self._held)
         self._held.clear()
@@ -84,7 +88,7 @@ def _entry(line: bytes, *, ended: bool) -> Entry:
     stamp = _STAMP.match(line)
     if stamp is None:
         words = line[:300].decode(errors="replace")
-        raise ClusterUnavailable(f"The node cannot give the log: {words}")
+        raise NodeHasNone(f"The node cannot give the log: {words}")
     text, at = line[stamp.end() :], 0
     if len(text) > _PIECE_BYTES:
         parts: list[bytes] = []
@@ -173,6 +177,13 @@ class Tail:
         made += self._pack(OUT, entry.time_ns, pieces)
         for _ in pieces:
             self._note(entry.time_ns)
+        self.size_bytes += len(made)
+        return made
+
+    def said(self, text: str, *, time_ns: int) -> bytes:
+        """Say something in Seafloor's name; give what is to be appended, as ``add`` does."""
+        made = MAGIC if self.size_bytes == 0 else b""
+        made += self._pack(AGENT, time_ns, [(text.encode(), LF, 0)])
         self.size_bytes += len(made)
         return made
 

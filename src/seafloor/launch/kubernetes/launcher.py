@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
 import time
@@ -27,6 +28,7 @@ from seafloor.domain.specs import ExperimentSpec
 from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.cluster import Cluster
+from seafloor.launch.kubernetes.container_reader import ContainerReader
 from seafloor.launch.kubernetes.identity import (
     ATTEMPT_LABEL,
     ID_LABEL,
@@ -42,6 +44,7 @@ from seafloor.launch.kubernetes.pod_events import PodEvents
 from seafloor.launch.kubernetes.pod_logs import PodLogs
 from seafloor.launch.kubernetes.policy import Policy, ServerRules
 from seafloor.launch.kubernetes.request import PodRequest, identify
+from seafloor.launch.kubernetes.setup_logs import SetupLogs
 from seafloor.launch.kubernetes.status import (
     PodObservation,
     ended_at_s,
@@ -103,7 +106,8 @@ class KubernetesLauncher:
         url: Where pods reach the server, unless the policy says it.
         on_change: Called when an object changed.
         environments: Builds and stores the packages that pods fetch.
-        logs: Where the logs of pods without our agent go; None: they stay with the cluster.
+        logs: Where the logs go of pods without our agent, and of what prepares a pod; None: they
+            stay with the cluster.
     """
 
     def __init__(
@@ -146,8 +150,11 @@ class KubernetesLauncher:
         )
         self._events = PodEvents(cluster, on_change=on_change)
         self._logs: PodLogs | None = None
+        self._setups: SetupLogs | None = None
         if logs is not None:
-            self._logs = PodLogs(cluster, logs, pod_of=self._pods.get, on_change=on_change)
+            reader, pod_of = ContainerReader(cluster, logs), self._pods.get
+            self._logs = PodLogs(reader, pod_of=pod_of, on_change=on_change)
+            self._setups = SetupLogs(reader, logs, pod_of=pod_of, on_change=on_change)
         self._seen: dict[str, _Seen] = {}
         self._released_s: dict[TaskKey, float] = {}
         self._gone: dict[TaskKey, Pod] = {}
@@ -299,13 +306,16 @@ class KubernetesLauncher:
         pod = self._gone.get(key)
         seen = None if pod is None else observation_of(pod)
         if isinstance(seen, TaskEnded):
-            reading = self._logs is not None and self._logs.is_reading(key)
+            reading = any(one.is_reading(key) for one in (self._logs, self._setups) if one)
             return msgspec.structs.replace(seen, delivered=not reading)
         return seen if isinstance(seen, TaskLost) else TaskAbsent(_DELETED)
 
     def _with_log(self, key: TaskKey, pod: Pod, seen: PodObservation) -> PodObservation:
-        """Have the log of a bare pod read; it is not delivered before that is done."""
-        if self._logs is None or self._logs.follow(key, pod) or not isinstance(seen, TaskEnded):
+        """Have read what no agent delivers; the task is not delivered before that is done."""
+        if self._logs is None or self._setups is None:
+            return seen
+        read = [self._setups.follow(key, pod), self._logs.follow(key, pod)]
+        if all(read) or not isinstance(seen, TaskEnded):
             return seen
         problem = self._logs.problem(key)
         ending = seen.ending
@@ -324,12 +334,17 @@ class KubernetesLauncher:
         # Where pods have names of their own they stand for the anchor, which goes with the last.
         pods = self._pods.keys()
         several = {(one.workload_id, one.attempt) for one in pods if one.task != MAIN}
+        kept = {key for key in known if self._is_kept(key)}
+        for key in kept:  # nobody observes these
+            pod = self._pods.get(key)
+            if self._setups is not None and pod is not None:
+                self._setups.follow(key, pod)
         return tuple(
             key
             for key in known
             if (key.task != MAIN or (key.workload_id, key.attempt) not in several)
             and not self._is_released(key)
-            and not self._is_kept(key)
+            and key not in kept
         )
 
     def _is_kept(self, key: TaskKey) -> bool:
@@ -348,9 +363,9 @@ class KubernetesLauncher:
             await self._cluster.delete("Pod", pod.metadata.namespace, pod.metadata.name)
 
     async def salvage(self, key: TaskKey) -> None:
-        """Read the rest of the log of a bare pod; what else a pod had, went with it."""
-        if self._logs is not None:
-            await self._logs.finish(key, within_s=_LOG_WITHIN_S)
+        """Read the rest of what the cluster has the logs of; what else a pod had, went with it."""
+        logs = [one for one in (self._logs, self._setups) if one is not None]
+        await asyncio.gather(*(one.finish(key, within_s=_LOG_WITHIN_S) for one in logs))
 
     async def release(self, key: TaskKey) -> None:
         """Delete the anchor, and with it everything of an attempt whose other tasks ended too.
@@ -369,6 +384,8 @@ class KubernetesLauncher:
         pod, anchor = self._pods.get(key), self._anchors.get(replace(key, task=MAIN))
         if any(isinstance(one, TaskAlive | TaskPreparing) for one in others):
             family, anchor = (key,), None
+        if self._setups is not None:
+            await self._setups.close_logs(family)
         for one in family:
             self._released_s[one] = time.monotonic()
         kept = anchor or pod
@@ -380,12 +397,15 @@ class KubernetesLauncher:
                 self._released_s = {k: at for k, at in self._released_s.items() if k not in family}
                 raise
         for one in family:
-            gone = self._pods.get(one)
-            if gone is not None:
-                self._seen.pop(gone.metadata.uid, None)
-            if self._logs is not None:
-                self._logs.forget(one)
-            self._gone.pop(one, None)
+            self._forget(one)
+
+    def _forget(self, key: TaskKey) -> None:
+        gone = self._pods.get(key)
+        if gone is not None:
+            self._seen.pop(gone.metadata.uid, None)
+        if self._logs is not None:
+            self._logs.forget(key)
+        self._gone.pop(key, None)
 
     def _is_released(self, key: TaskKey) -> bool:
         since_s = time.monotonic() - self._released_s.get(key, -_RELEASE_AGAIN_S)
@@ -400,8 +420,9 @@ class KubernetesLauncher:
 
     async def close(self) -> None:
         """Stop following the cluster. Pods go on."""
-        if self._logs is not None:
-            await self._logs.close()
+        for logs in (self._logs, self._setups):
+            if logs is not None:
+                await logs.close()
         await self._pods.close()
         await self._anchors.close()
         await self._events.close()

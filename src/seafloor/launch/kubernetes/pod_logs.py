@@ -6,27 +6,21 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Final
 
 import structlog
 
 from seafloor.domain.errors import Closed, NotFound, SeafloorError
-from seafloor.launch.kubernetes.cluster import Cluster
-from seafloor.launch.kubernetes.container_log import Entry, EntryReader, Tail
+from seafloor.launch.kubernetes.container_log import Tail
+from seafloor.launch.kubernetes.container_reader import ContainerReader
 from seafloor.launch.kubernetes.observed import Pod
+from seafloor.launch.kubernetes.pod import MAIN
 from seafloor.launch.kubernetes.status import has_agent, main_began, main_is_over
 from seafloor.launch.protocol import TaskKey
-from seafloor.stores.logs.protocol import LogKey, LogStore
+from seafloor.stores.logs.protocol import LogKey
 
 _log = structlog.get_logger(__name__)
 
-AT_ONCE_MAX: Final = 100
-"""How many logs are followed at the same time; when there are more they take turns."""
-
-_TURN_S: Final = 300.0
-_SHORT_TURN_S: Final = 5.0
-_APPEND_BYTES: Final = 1 << 20
 _PAUSE_MIN_S: Final = 0.3
 _PAUSE_MAX_S: Final = 10.0
 _FORGOTTEN_AFTER_S: Final = 60.0
@@ -54,20 +48,14 @@ class PodLogs:
 
     def __init__(
         self,
-        cluster: Cluster,
-        logs: LogStore,
+        reader: ContainerReader,
         *,
         pod_of: Callable[[TaskKey], Pod | None],
         on_change: Callable[[], None],
-        at_once_max: int = AT_ONCE_MAX,
-        turn_s: float = _TURN_S,
     ) -> None:
-        self._cluster = cluster
-        self._logs = logs
+        self._reader = reader
         self._pod_of = pod_of
         self._on_change = on_change
-        self._slots = asyncio.Semaphore(at_once_max)
-        self._turn_s = turn_s
         self._followers: dict[TaskKey, _Follower] = {}
 
     def follow(self, key: TaskKey, pod: Pod) -> bool:
@@ -124,18 +112,18 @@ class PodLogs:
                 return
             over = main_is_over(pod)
             try:
-                async with self._slots:
-                    await self._read(one, pod, follow=not over)
+                tail, one.tail = one.tail, None  # what is broken off is looked at anew
+                one.tail = await self._reader.read(
+                    _log_key(one.key), pod, MAIN, follow=not over, tail=tail
+                )
                 one.problem, pause_s = None, _PAUSE_MIN_S
                 one.done = over
             except (Closed, NotFound):  # the log takes no more, or there is none any more
                 one.done = True
             except SeafloorError as error:
-                one.tail = None
                 self._note(one, error.message)
                 pause_s = min(_PAUSE_MAX_S, pause_s * 2)
             except Exception:  # noqa: BLE001  # edge: background task
-                one.tail = None
                 _log.exception("following a log failed", run_id=one.key.workload_id)
                 pause_s = _PAUSE_MAX_S
             if one.done:
@@ -151,56 +139,6 @@ class PodLogs:
                 message=message,
             )
         one.problem = message
-
-    async def _read(self, one: _Follower, pod: Pod, *, follow: bool) -> None:
-        """Read on from where the log is, until it ends or the turn is over."""
-        tail = one.tail
-        one.tail = None  # what is broken off is looked at anew
-        if tail is None:
-            tail = await self._tail_of(one.key)
-        tail.begin()
-        reader = EntryReader()
-        turn_s = _SHORT_TURN_S if self._slots.locked() else self._turn_s
-        ends_s = time.monotonic() + turn_s
-        chunks = self._cluster.log(
-            pod.metadata.namespace,
-            pod.metadata.name,
-            follow=follow,
-            since_s=None if tail.last_ns is None else tail.last_ns // 10**9,
-        )
-        async with aclosing(chunks):
-            while True:
-                try:
-                    async with asyncio.timeout(max(0.0, ends_s - time.monotonic())):
-                        data = await anext(chunks, None)
-                except TimeoutError:
-                    break
-                if data is None:
-                    break
-                await self._append(one.key, tail, reader.feed(data))
-        if not follow:
-            await self._append(one.key, tail, reader.finish())
-        one.tail = tail
-
-    async def _append(self, key: TaskKey, tail: Tail, entries: list[Entry]) -> None:
-        made = bytearray()
-        offset = tail.size_bytes
-        for entry in entries:
-            made += tail.add(entry)
-            if len(made) >= _APPEND_BYTES:
-                offset = await self._put(key, offset, made)
-                made = bytearray()
-        if made:
-            await self._put(key, offset, made)
-
-    async def _put(self, key: TaskKey, offset: int, made: bytearray) -> int:
-        return await self._logs.append(_log_key(key), offset=offset, data=bytes(made))
-
-    async def _tail_of(self, key: TaskKey) -> Tail:
-        tail = Tail()
-        async for data in self._logs.records(_log_key(key)):
-            tail.read(data)
-        return tail
 
 
 def _log_key(key: TaskKey) -> LogKey:

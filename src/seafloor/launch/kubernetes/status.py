@@ -133,6 +133,32 @@ def main_is_over(pod: Pod) -> bool:
     return main is not None and main.state.terminated is not None
 
 
+class SetupContainer(msgspec.Struct, frozen=True):
+    """A container that prepares a pod, and began.
+
+    Args:
+        over: Whether it prints nothing any more.
+    """
+
+    name: str
+    over: bool
+
+
+def setup_containers(pod: Pod) -> tuple[SetupContainer, ...]:
+    """Those of a pod that have a log, in the order in which they run."""
+    return tuple(
+        SetupContainer(one.name, one.state.terminated is not None)
+        for one in pod.status.init_container_statuses
+        if one.state.running is not None
+        or (one.state.terminated is not None and one.state.terminated.reason not in _NEVER_RAN)
+    )
+
+
+def setup_is_over(pod: Pod) -> bool:
+    """Whether no further one of them begins."""
+    return main_began(pod) or pod.status.phase in ("Succeeded", "Failed")
+
+
 def ended_at_s(pod: Pod) -> float | None:
     """When the last of its containers ended, in seconds of the epoch; None: it does not say."""
     containers = (*pod.status.init_container_statuses, *pod.status.container_statuses)

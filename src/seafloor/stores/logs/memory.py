@@ -95,10 +95,10 @@ class MemoryLogStore:
         )
 
     async def keys(self, workload_id: WorkloadId) -> tuple[LogKey, ...]:
-        """The logs of a workload by attempt and task."""
+        """The logs of a workload by attempt and stem."""
         parse_workload_id(workload_id)
         found = [key for key in self._logs if key.workload_id == workload_id]
-        return tuple(sorted(found, key=lambda key: (key.attempt, key.task)))
+        return tuple(sorted(found, key=lambda key: (key.attempt, key.stem)))
 
     async def page(
         self, key: LogKey, *, from_line: int, limit: int, stream: str | None = None

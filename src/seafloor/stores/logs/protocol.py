@@ -8,20 +8,44 @@ gap is impossible, and what is kept is exactly what the agent had.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.logs import LogLine
 
+_APART: Final = "@"
+"""Stands between a task and what prepares it; no name of either has it."""
+
 
 class LogKey(msgspec.Struct, frozen=True):
-    """Which log: of one task of one attempt of one workload."""
+    """Which log: of one task of one attempt of one workload, or of what prepared that task.
+
+    Args:
+        setup: What prepared it, such as the container ``git-localize`` of its pod; ``""``: the log
+            is the task's own.
+    """
 
     workload_id: WorkloadId
     attempt: int
     task: str = "main"
+    setup: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Its name among the logs of an attempt.
+
+        >>> LogKey(WorkloadId("0" * 32), 1, "main", "git-localize").stem
+        'main@git-localize'
+        """
+        return f"{self.task}{_APART}{self.setup}" if self.setup else self.task
+
+
+def log_key_of(workload_id: WorkloadId, attempt: int, stem: str) -> LogKey:
+    """The key of a log by its name."""
+    task, _, setup = stem.partition(_APART)
+    return LogKey(workload_id, attempt, task, setup)
 
 
 class LogState(msgspec.Struct, frozen=True):
@@ -88,7 +112,7 @@ class LogStore(Protocol):
         ...
 
     async def keys(self, workload_id: WorkloadId) -> tuple[LogKey, ...]:
-        """The logs of a workload by attempt and task."""
+        """The logs of a workload by attempt and stem."""
         ...
 
     async def page(

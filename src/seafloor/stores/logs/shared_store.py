@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.stores.logs.page import PageCollector, PageQuery, PageRead, check_stream
-from seafloor.stores.logs.protocol import LogKey, LogPage, LogState
+from seafloor.stores.logs.protocol import LogKey, LogPage, LogState, log_key_of
 from seafloor.stores.logs.record import STREAMS, BadRecord, RecordDecoder, Tally
 from seafloor.stores.logs.shared_kind import LogKind, tally_of, tally_of_mark
 from seafloor.stores.logs.shared_watch import POLL_S, Watch
@@ -62,7 +62,7 @@ class SharedLogStore:
         check_append(key, offset, data)
         try:
             return await self._streams.append(
-                key.workload_id, key.attempt, key.task, offset=offset, data=data
+                key.workload_id, key.attempt, key.stem, offset=offset, data=data
             )
         finally:
             self._watch.ring(key)
@@ -70,7 +70,7 @@ class SharedLogStore:
     async def finish(self, key: LogKey) -> None:
         """Take no more. Repeatable."""
         check_log_key(key)
-        await self._streams.finish(key.workload_id, key.attempt, key.task)
+        await self._streams.finish(key.workload_id, key.attempt, key.stem)
         self._watch.ring(key)
 
     async def state(self, key: LogKey) -> LogState:
@@ -89,12 +89,12 @@ class SharedLogStore:
 
     async def _find(self, key: LogKey) -> Stream | None:
         check_log_key(key)
-        return await self._streams.find(key.workload_id, key.attempt, key.task)
+        return await self._streams.find(key.workload_id, key.attempt, key.stem)
 
     async def keys(self, workload_id: WorkloadId) -> tuple[LogKey, ...]:
-        """The logs of a workload by attempt and task."""
+        """The logs of a workload by attempt and stem."""
         found = await self._streams.list(parse_workload_id(workload_id))
-        return tuple(LogKey(workload_id, one.key.attempt, one.key.name) for one in found)
+        return tuple(log_key_of(workload_id, one.key.attempt, one.key.name) for one in found)
 
     async def page(
         self, key: LogKey, *, from_line: int, limit: int, stream: str | None = None
@@ -184,7 +184,7 @@ class SharedLogStore:
         """Delete all logs of a workload; return the bytes freed. Repeatable."""
         found = await self._streams.delete(parse_workload_id(workload_id))
         for stream in found:
-            self._watch.ring(LogKey(workload_id, stream.key.attempt, stream.key.name))
+            self._watch.ring(log_key_of(workload_id, stream.key.attempt, stream.key.name))
         return sum(stream.size_bytes for stream in found)
 
     async def seal_due(self) -> int:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Generator
 
 from seafloor.domain.errors import StoreError
-from seafloor.stores.logs.protocol import LogKey
+from seafloor.stores.logs.protocol import LogKey, log_key_of
 from seafloor.stores.logs.signals import Signals
 from seafloor.stores.streams.streams import SharedStreams
 
@@ -85,7 +85,7 @@ class Watch:
         """Wake the followers of every log that is not as it was at the last look."""
         workload_ids = {key.workload_id for key in self._followers}
         for stream in await self._streams.list(*workload_ids):
-            key = LogKey(stream.key.workload_id, stream.key.attempt, stream.key.name)
+            key = log_key_of(stream.key.workload_id, stream.key.attempt, stream.key.name)
             if key not in self._followers:
                 continue
             now = (stream.id, stream.version)

@@ -1,6 +1,6 @@
 """The log store on a local disk.
 
-A log is the file ``<root>/<workload>/<attempt>/<task>.log``: the very bytes of the agent's spool.
+A log is the file ``<root>/<workload>/<attempt>/<stem>.log``: the very bytes of the agent's spool.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.names import check_slug
 from seafloor.stores.append_file import disk_error
 from seafloor.stores.logs.page import PageQuery, PageRead, check_stream
-from seafloor.stores.logs.protocol import LogKey, LogPage, LogState
+from seafloor.stores.logs.protocol import LogKey, LogPage, LogState, log_key_of
 from seafloor.stores.logs.signals import FOLLOW_QUIET_S, Signals, quiet
 from seafloor.stores.logs.spool_file import Snapshot, SpoolFile, stems
 from seafloor.stores.open_files import OpenFiles
@@ -35,6 +35,8 @@ def check_log_key(key: LogKey) -> LogKey:
     if key.attempt < 0:
         raise InvalidValue("Attempts are counted from 0.", field="attempt")
     check_slug(key.task, field="task")
+    if key.setup:
+        check_slug(key.setup, field="setup")
     return key
 
 
@@ -92,7 +94,7 @@ class SpoolLogStore:
         self._closed = False
 
     def _make(self, key: LogKey) -> SpoolFile:
-        return SpoolFile(self._root / key.workload_id / str(key.attempt) / key.task)
+        return SpoolFile(self._root / key.workload_id / str(key.attempt) / key.stem)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -131,7 +133,7 @@ class SpoolLogStore:
         return await self._run(work)
 
     async def keys(self, workload_id: WorkloadId) -> tuple[LogKey, ...]:
-        """The logs of a workload by attempt and task."""
+        """The logs of a workload by attempt and stem."""
         parse_workload_id(workload_id)
         return await self._run(lambda: self._keys(workload_id))
 
@@ -140,13 +142,13 @@ class SpoolLogStore:
         try:
             attempts = [path.name for path in folder.iterdir() if path.name.isdigit()]
             found = [
-                (int(attempt), task) for attempt in attempts for task in stems(folder / attempt)
+                (int(attempt), stem) for attempt in attempts for stem in stems(folder / attempt)
             ]
         except FileNotFoundError:
             return ()
         except OSError as exc:
             raise disk_error(exc, "list the logs") from exc
-        return tuple(LogKey(workload_id, attempt, task) for attempt, task in sorted(found))
+        return tuple(log_key_of(workload_id, attempt, stem) for attempt, stem in sorted(found))
 
     async def page(
         self, key: LogKey, *, from_line: int, limit: int, stream: str | None = None

@@ -1,0 +1,205 @@
+"""Logs of the containers that prepare a pod: read through the API server, each to its end once.
+
+What fetches code and packages says there what it does, and the cluster forgets it with the pod. A
+log that was read to its end is finished in the store, so that no later life of a server reads it
+again. What cannot be read is told of in the log itself, and nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from seafloor.domain.errors import Closed, Forbidden, NotFound, PodRejected, SeafloorError
+from seafloor.domain.members import MAIN
+from seafloor.launch.kubernetes.container_log import NodeHasNone, Tail
+from seafloor.launch.kubernetes.container_reader import ContainerReader
+from seafloor.launch.kubernetes.observed import Pod
+from seafloor.launch.kubernetes.status import SetupContainer, setup_containers, setup_is_over
+from seafloor.launch.protocol import TaskKey
+from seafloor.stores.logs.protocol import LogKey, LogStore
+
+_log = structlog.get_logger(__name__)
+
+LIVE_AFTER_S: Final = 3.0
+"""One that runs for longer is followed; most are over sooner, and cost one request."""
+
+_TRIES_MAX: Final = 3
+"""How often a node is asked that says it has no such log."""
+
+_PAUSE_MIN_S: Final = 0.3
+_PAUSE_MAX_S: Final = 10.0
+_FORGOTTEN_AFTER_S: Final = 60.0
+_REFUSED: Final = "What this container printed cannot be read from the cluster: {why}"
+_GONE: Final = "More may have been printed here: the pod was gone before all was read."
+
+
+class _Setup:
+    """What is known of the logs of one pod."""
+
+    def __init__(self, key: TaskKey, uid: str) -> None:
+        self.key, self.uid = key, uid
+        self.asked_s = time.monotonic()
+        self.running_since_s: dict[str, float] = {}
+        self.done: set[str] = set()
+        self.settled = False
+        self.task: asyncio.Task[None] | None = None
+
+    def due(self, pod: Pod) -> SetupContainer | None:
+        """The next container that is to be read now."""
+        for one in setup_containers(pod):
+            if one.name in self.done:
+                continue
+            now_s = time.monotonic()
+            since_s = self.running_since_s.setdefault(one.name, now_s)
+            return one if one.over or now_s - since_s >= LIVE_AFTER_S else None
+        return None
+
+    @property
+    def is_reading(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+
+class SetupLogs:
+    """Reads them. Of a pod whose logs are all read it costs a look into a dictionary.
+
+    Args:
+        pod_of: The pod of a task as it is now; None: it is gone.
+        on_change: Called when the logs of a pod are all in the store.
+    """
+
+    def __init__(
+        self,
+        reader: ContainerReader,
+        logs: LogStore,
+        *,
+        pod_of: Callable[[TaskKey], Pod | None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._reader = reader
+        self._logs = logs
+        self._pod_of = pod_of
+        self._on_change = on_change
+        self._setups: dict[TaskKey, _Setup] = {}
+
+    def follow(self, key: TaskKey, pod: Pod) -> bool:
+        """Have the logs of a pod read, and go on with that for as long as this is repeated.
+
+        Returns:
+            Whether all that was printed until now is in the store, as far as it can be had.
+        """
+        found = self._setups.get(key)
+        if found is None or found.uid != pod.metadata.uid:
+            self._drop(key)
+            found = self._setups[key] = _Setup(key, pod.metadata.uid)
+        if found.settled:
+            return True
+        found.asked_s = time.monotonic()
+        if found.is_reading:
+            return False
+        if found.due(pod) is None:
+            found.settled = setup_is_over(pod)
+            return True
+        found.task = asyncio.create_task(self._read(found), name=f"setup of {key.workload_id}")
+        return False
+
+    def is_reading(self, key: TaskKey) -> bool:
+        """Whether more may come, also of a pod that is gone."""
+        found = self._setups.get(key)
+        return found is not None and found.is_reading
+
+    async def finish(self, key: TaskKey, *, within_s: float) -> None:
+        """Wait for the rest of the logs of a pod that ended, but not for ever."""
+        found = self._setups.get(key)
+        if found is not None and found.task is not None:
+            await asyncio.wait({found.task}, timeout=within_s)
+
+    async def close_logs(self, keys: Sequence[TaskKey]) -> None:
+        """Stop reading those of some tasks of an attempt; who follows them hears that they end.
+
+        The first task, in whose name an attempt is released whose pods are gone, stands for all.
+        """
+        for key in keys:
+            self._drop(key)
+        names = {key.task for key in keys}
+        for log in await self._logs.keys(keys[0].workload_id):
+            is_theirs = log.task in names or MAIN in names
+            if log.setup and log.attempt == keys[0].attempt and is_theirs:
+                await self._logs.finish(log)
+
+    def _drop(self, key: TaskKey) -> None:
+        found = self._setups.pop(key, None)
+        if found is not None and found.task is not None:
+            found.task.cancel()
+
+    async def close(self) -> None:
+        """Stop reading."""
+        tasks = [one.task for one in self._setups.values() if one.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, one: _Setup) -> None:
+        """Read one container after the other, whatever happens to the cluster."""
+        while (pod := self._pod_of_now(one)) is not None:
+            container = one.due(pod)
+            if container is None:
+                self._on_change()
+                return
+            try:
+                await self._read_one(one, container.name)
+            except Exception:  # noqa: BLE001  # edge: background task
+                _log.exception("reading a setup's log failed", run_id=one.key.workload_id)
+                await asyncio.sleep(_PAUSE_MAX_S)
+
+    def _pod_of_now(self, one: _Setup) -> Pod | None:
+        """The pod, for as long as it is there and somebody asks for it."""
+        pod = self._pod_of(one.key)
+        if pod is None or pod.metadata.uid != one.uid:
+            return None
+        return pod if time.monotonic() - one.asked_s < _FORGOTTEN_AFTER_S else None
+
+    async def _read_one(self, one: _Setup, name: str) -> None:
+        """Read a container's log to its end, or as far as it can be had."""
+        key = LogKey(one.key.workload_id, one.key.attempt, one.key.task, name)
+        tail: Tail | None = None
+        said: str | None = None
+        pause_s, tries = _PAUSE_MIN_S, 0
+        while (pod := self._pod_of_now(one)) is not None:
+            wait_s = 0.0
+            over = any(each.over for each in setup_containers(pod) if each.name == name)
+            try:
+                if tail is None and (await self._logs.state(key)).finished:
+                    one.done.add(name)
+                    return
+                if said is None:
+                    known, tail = tail, None  # what is broken off is looked at anew
+                    tail = await self._reader.read(key, pod, name, follow=not over, tail=known)
+                    pause_s = _PAUSE_MIN_S
+                else:
+                    await self._reader.say(key, said)
+                if over or said is not None:
+                    await self._logs.finish(key)
+                    one.done.add(name)
+                    return
+            except Closed:
+                continue  # it was just finished
+            except NotFound:
+                said = _GONE
+                continue
+            except (Forbidden, PodRejected) as error:
+                said = _REFUSED.format(why=error.message)
+                continue
+            except SeafloorError as error:
+                tail = None
+                tries += isinstance(error, NodeHasNone)
+                if tries >= _TRIES_MAX:
+                    said = _REFUSED.format(why=error.message)
+                _log.info("a setup's log is read again", run_id=key.workload_id, why=error.message)
+                wait_s, pause_s = error.retry_after_s or 0.0, min(_PAUSE_MAX_S, pause_s * 2)
+            await asyncio.sleep(max(wait_s, pause_s * random.uniform(0.5, 1.0)))  # noqa: S311
