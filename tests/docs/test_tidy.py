@@ -25,6 +25,7 @@ EDGES = {
     "cli/main.py",
     "http/server.py",
     "launch/kubernetes/pod_logs.py",
+    "launch/kubernetes/setup_logs.py",
     "launch/kubernetes/watch_cache.py",
     "sdk/imports/aim/reader.py",
     "sdk/sender.py",
