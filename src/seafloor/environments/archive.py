@@ -166,15 +166,17 @@ def pack(
 class Unpacking:
     """Puts an archive, frame by frame, on top of a skeleton; frames may come in any order.
 
-    ``frame`` may be called in several threads at once, once the skeleton is there. All of it is
-    there when ``end`` has returned.
+    ``frame`` may be called in several threads at once. All of it is there when ``end`` has
+    returned.
 
     Args:
         folder: Of the environment.
         packages: Where packages of conda go.
+        waits: Whether the skeleton is still being made: what is to be written is held back until
+            ``begin``, or until ``give_up``.
     """
 
-    def __init__(self, folder: Path, packages: Path) -> None:
+    def __init__(self, folder: Path, packages: Path, *, waits: bool = False) -> None:
         self._folders = {PACKAGES: str(packages), FILES: str(folder), TEXTS: str(folder)}
         self._prefix = os.fsencode(folder)
         self._made: set[str] = set()
@@ -182,11 +184,34 @@ class Unpacking:
         self._links: list[Entry] = []
         self._missing: dict[str, int] = {}
         self._packages: set[Path] = set()
+        self._skeleton: dict[str, int] = {}
+        self._size_bytes = 0
+        self._ready = threading.Event()
+        self._given_up = False
+        if not waits:
+            self._ready.set()
 
     @property
     def packages(self) -> Sequence[Path]:
         """Files of the packages that came so far."""
         return sorted(self._packages)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the skeleton that ``begin`` was told of, and of what came so far."""
+        return self._size_bytes
+
+    def begin(self, skeleton: Listing) -> None:
+        """Say that the skeleton is there, and what it has."""
+        root = os.fsdecode(self._prefix)
+        self._skeleton = {f"{root}/{path}": size for path, (size, _, _) in skeleton.items()}
+        self._size_bytes = sum(self._skeleton.values())
+        self._ready.set()
+
+    def give_up(self) -> None:
+        """Let frames that wait, or come from now on, end without writing anything."""
+        self._given_up = True
+        self._ready.set()
 
     def frame(self, data: bytes, frame: Frame) -> None:
         """Unpack one frame; blocks.
@@ -205,12 +230,18 @@ class Unpacking:
             entries = _ENTRIES.decode(plain[_HEADING_BYTES:at])
         except msgspec.MsgspecError as error:
             raise Damaged(f"the heading of a frame cannot be read: {error}") from error
+        self._ready.wait()
+        if self._given_up:
+            return
+        size_bytes = 0
         for entry in entries:
             end = at + entry.size
             if entry.size < 0 or end > len(plain):
                 raise Damaged(f"{entry.name!r} has fewer bytes than it says")
-            self._take(entry, plain[at:end])
+            size_bytes += self._take(entry, plain[at:end])
             at = end
+        with self._lock:
+            self._size_bytes += size_bytes
 
     def end(self) -> None:
         """Make the links, now that no file can be written through one; blocks.
@@ -225,19 +256,22 @@ class Unpacking:
             check_link(entry.name, entry.link or "")
             make_link(self._path(entry.name), entry.link or "")
 
-    def _take(self, entry: Entry, data: memoryview) -> None:
+    def _take(self, entry: Entry, data: memoryview) -> int:
+        """Write an entry, a link excepted; says by how many bytes the environment grows."""
         path = self._path(entry.name)
+        replaced_bytes = self._skeleton.get(path, 0) if not entry.start else 0
         if entry.link is not None:
             with self._lock:
                 self._links.append(entry)
-            return
+            return len(os.fsencode(entry.link)) - replaced_bytes
         if entry.name.startswith(TEXTS):
             data = memoryview(bytes(data).replace(TOKEN, self._prefix))
         if entry.start is not None:
             self._fill(entry, path, entry.start, data)
-            return
-        self._note(entry.name, path)
-        write_file(path, data, executable=entry.executable)
+        else:
+            self._note(entry.name, path)
+            write_file(path, data, executable=entry.executable)
+        return len(data) - replaced_bytes
 
     def _fill(self, entry: Entry, path: str, start: int, data: memoryview) -> None:
         """Write a piece of a large file; who comes first makes the file."""

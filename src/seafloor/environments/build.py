@@ -120,11 +120,13 @@ class _Made:
     Args:
         skeleton, built: What to pack; None when it came from the object store.
         instead_of: A stored archive that turned out to be damaged.
+        size_bytes: Of all its files, where that is known.
     """
 
     skeleton: Listing | None = None
     built: Listing | None = None
     instead_of: StoredEnvironment | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -419,7 +421,7 @@ class EnvironmentCache:
                 skeleton = await settled(list_folder, folder)
                 await self._install(site)
                 made = _Made(skeleton, await settled(list_folder, folder), made and made.instead_of)
-            await settled(write_record, folder, lock, started=started)
+            await settled(write_record, folder, lock, started=started, size_bytes=made.size_bytes)
             done = True
         except OSError as error:
             raise disk_error(error) from error
@@ -448,8 +450,8 @@ class EnvironmentCache:
             await settled(site.work.mkdir, parents=True, exist_ok=True)
             if stored.format == TAR_FORMAT:
                 await self._fetch_tar(site, self._archives, stored)
-            else:
-                await self._fetch_frames(site, self._archives, stored)
+                return _Made()
+            return _Made(size_bytes=await self._fetch_frames(site, self._archives, stored))
         except (StoreError, NotFound, Damaged) as error:
             if isinstance(error, StoreFull):
                 raise
@@ -460,18 +462,20 @@ class EnvironmentCache:
             )
             site.tell("the stored archive cannot be used, so the environment is built here")
             return _Made(instead_of=stored) if _is_damage(error) else None
-        return _Made()
 
     async def _fetch_frames(
         self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment
-    ) -> None:
-        """Unpack the frames of an archive, some while others arrive."""
-        unpacking = Unpacking(site.folder, site.work / "packages")
-        if not stored.package_frames:
-            await self._skeleton(site)
+    ) -> int | None:
+        """Unpack frames while others arrive, the first while the skeleton is still being made.
+
+        Returns:
+            The size of all files; None where the skeleton is conda's, whose files nobody counted.
+        """
+        of_conda = stored.package_frames > 0
+        unpacking = Unpacking(site.folder, site.work / "packages", waits=not of_conda)
         threads = ThreadPoolExecutor(_UNPACKERS, thread_name_prefix="unpack")
-        waiting: set[asyncio.Future[None]] = set()
         loop = asyncio.get_running_loop()
+        waiting: set[asyncio.Future[None]] = set()
 
         async def wait(at_most: int) -> None:
             while len(waiting) > at_most:
@@ -480,7 +484,13 @@ class EnvironmentCache:
                 for one in done:
                     one.result()
 
+        async def begin() -> None:
+            await self._skeleton(site)
+            unpacking.begin(await settled(list_folder, site.folder))
+
         try:
+            if not of_conda:
+                waiting.add(asyncio.create_task(begin()))
             async with aclosing(archives.frames(stored)) as frames:
                 at = 0
                 async for data, frame in frames:
@@ -494,8 +504,12 @@ class EnvironmentCache:
             await settled(unpacking.end)
         finally:
             # Nothing may be written once the folder's lock is given back.
+            unpacking.give_up()
+            for one in waiting:
+                one.cancel()
             await settled(threads.shutdown, cancel_futures=True)
             await asyncio.gather(*waiting, return_exceptions=True)
+        return None if of_conda else unpacking.size_bytes
 
     async def _fetch_tar(
         self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment

@@ -103,7 +103,9 @@ def read_record(folder: Path, digest: str) -> BuildRecord | None:
     return record if known and os.access(python_path(folder), os.X_OK) else None
 
 
-def write_record(folder: Path, lock: Lock, *, started: float) -> None:
+def write_record(
+    folder: Path, lock: Lock, *, started: float, size_bytes: int | None = None
+) -> None:
     """Write the record, which makes the folder an environment.
 
     It can be used at once: a process that is killed loses nothing of what it wrote. That a crash
@@ -111,6 +113,7 @@ def write_record(folder: Path, lock: Lock, *, started: float) -> None:
 
     Args:
         started: When the build began, on the monotonic clock.
+        size_bytes: Of all files, where that is known; None: they are counted.
 
     Raises:
         OSError: it could not be written; the folder is not an environment.
@@ -122,7 +125,7 @@ def write_record(folder: Path, lock: Lock, *, started: float) -> None:
         platform=platform_tag(),
         lock=lock.lock,
         build_id=uuid.uuid4().hex,
-        size_bytes=folder_size_bytes(folder),
+        size_bytes=folder_size_bytes(folder) if size_bytes is None else size_bytes,
         built_ns=time.time_ns(),
         duration_s=round(time.monotonic() - started, 3),
         boot_id=boot_id(),

@@ -26,6 +26,7 @@ import seafloor
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import NotFound, SourceError
 from seafloor.domain.ids import Sha256
+from seafloor.environments import build
 from seafloor.environments.archive import (
     FRAME_BYTES_MAX,
     Damaged,
@@ -38,7 +39,7 @@ from seafloor.environments.archive import (
 )
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.environments.bytecode import compile_modules
-from seafloor.environments.interpreters import platform_tag
+from seafloor.environments.interpreters import Interpreter, platform_tag
 from seafloor.environments.record import RECORD_NAME
 from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, StoredEnvironment
 from seafloor.environments.tar_archive import unpack_tar
@@ -125,7 +126,8 @@ async def test_get__stored_by_another_machine__is_fetched_without_any_index(
 ) -> None:
     lock, built = await stored(tmp_path, objects, shelf)
     told: list[str] = []
-    fetched = await machine(tmp_path / "second", objects).get(lock, told.append)
+    second = machine(tmp_path / "second", objects)
+    fetched = await second.get(lock, told.append)
     assert (built.fetched, fetched.fetched, fetched.cached) == (False, True, False)
     assert printed_by(fetched.python_path, "-c", "import whale; print(whale.version)") == "2.0"
     # A script names the folder it is in, not the one that it was built in.
@@ -135,6 +137,23 @@ async def test_get__stored_by_another_machine__is_fetched_without_any_index(
     assert len(told) == 1
     assert told[0].startswith("fetching environment")
     assert set(list_folder(fetched.path)) == set(list_folder(built.path))
+    sizes = [path.lstat().st_size for path in fetched.path.rglob("*") if path.name != RECORD_NAME]
+    folders = [path.lstat().st_size for path in fetched.path.rglob("*/") if not path.is_symlink()]
+    assert await second.size_bytes(lock.digest) == sum(sizes) - sum(folders)
+
+
+async def test_get__skeleton_cannot_be_made_while_frames_arrive__says_so_and_keeps_nothing(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, _built = await stored(tmp_path, objects, shelf)
+
+    async def nowhere(*_args: object, **_kwargs: object) -> Interpreter:
+        raise SourceError("there is no Python", field="python")
+
+    monkeypatch.setattr(build, "find_interpreter", nowhere)
+    with pytest.raises(SourceError, match="no Python"):
+        await machine(tmp_path / "second", objects).get(lock)
+    assert not (tmp_path / "second" / lock.digest).exists()
 
 
 _COMPILED = """
@@ -380,6 +399,29 @@ def test_unpack__frames_in_any_order_in_threads__is_what_was_packed(
     assert os.access(into / "large.so", os.X_OK)
     assert not os.access(into / "m1.py", os.X_OK)
     assert all((into / f"m{i}.py").read_bytes() == large[i * 20_000 : i * 40_000] for i in range(9))
+
+
+def test_unpack__skeleton_still_being_made__writes_when_it_is_there_and_not_if_given_up(
+    tmp_path: Path,
+) -> None:
+    heading = msgspec.json.encode([{"name": "files/a", "size": 1}])
+    data = zstandard.compress(len(heading).to_bytes(4, "big") + heading + b"1")
+    begun, given_up = tmp_path / "begun", tmp_path / "given up"
+    begun.mkdir()
+    (begun / "a").write_bytes(b"of the skeleton")
+    given_up.mkdir()
+    first = Unpacking(begun, tmp_path, waits=True)
+    second = Unpacking(given_up, tmp_path, waits=True)
+    with ThreadPoolExecutor(2) as threads:
+        running = [threads.submit(each.frame, data, frame_of(data)) for each in (first, second)]
+        assert (begun / "a").read_bytes() == b"of the skeleton"
+        first.begin(list_folder(begun))
+        second.give_up()
+        for each in running:
+            each.result(timeout=60)
+    assert (begun / "a").read_bytes() == b"1"
+    assert first.size_bytes == 1
+    assert list(given_up.iterdir()) == []
 
 
 def split(data: bytes, packed: Packed) -> list[bytes]:
