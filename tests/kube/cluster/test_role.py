@@ -232,7 +232,10 @@ async def test_role__without_a_right_that_a_patch_implies__starts_nothing(
     await until(taken, what="the smaller role")
     await connection.close()
     async with launcher_of(account, namespace) as launcher:
-        with pytest.raises(PodRejected, match=r"configmaps .* is forbidden"):
+        with pytest.raises(
+            PodRejected,
+            match="is forbidden: no reason is given, as where the right to create is missing",
+        ):
             await launcher.start(launch())
 
 

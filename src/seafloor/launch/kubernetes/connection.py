@@ -240,7 +240,10 @@ class Connection:
             said = msgspec.json.decode(content, type=_Said)
         except msgspec.DecodeError:
             said = _Said(content[:300].decode(errors="replace").strip())
-        message = said.message or f"status {status}"
+        message = said.message.strip() or f"status {status}"
+        if status == 403 and message.endswith(":"):
+            # Kubernetes has no words for a right that a patch asks for beside its own.
+            message += " no reason is given, as where the right to create is missing beside patch"
         if status >= 500 or status == _TOO_MANY:
             return ClusterUnavailable(f"The cluster at {self.url} is not able to answer: {message}")
         if status == 401:
