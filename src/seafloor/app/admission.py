@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from seafloor.app.environments import Environments
@@ -20,12 +20,13 @@ class ClusterRules(Protocol):
         self,
         spec: ExperimentSpec,
         code: CodeSource | None,
-        environment: Environment | None,
+        environments: Mapping[str, Environment],
         volumes: Collection[str],
     ) -> tuple[str, ...]:
         """Refuse what could not be started, with the rule's name; give warnings.
 
         Args:
+            environments: Those that we have, by their references in the spec.
             volumes: Names of those that are ours, and not the cluster's.
         """
         ...
@@ -46,34 +47,43 @@ class Admission:
         self._environments = environments
         self._cluster = cluster
 
-    async def environment(self, spec: ExperimentSpec) -> Environment | None:
-        """The version that a new run would be in; None: it names none, or one of the cluster's.
+    async def environments(self, spec: ExperimentSpec) -> dict[str, Environment]:
+        """The versions that a new run and its roles would be in, by their references in the spec.
+
+        Those that only the cluster's administrator has are left out, and for roles all that he has.
 
         Raises:
             NotFound: there is none.
             NotSupported: it is only an image, which this machine cannot run.
         """
-        if spec.environment is None:
-            return None
+        own, project = spec.environment, spec.project
         if self._cluster is None:
-            return await self._environments.resolve_to_run(spec.environment, project=spec.project)
-        try:
-            return await self._environments.resolve(spec.environment, project=spec.project)
-        except NotFound:
-            if self._cluster.names_environment(spec.environment):
-                return None
-            raise
+            if own is None:
+                return {}
+            return {own: await self._environments.resolve_to_run(own, project=project)}
+        found: dict[str, Environment] = {}
+        for reference in spec.role_environments:
+            if not self._cluster.names_environment(reference):
+                found[reference] = await self._environments.resolve(reference, project=project)
+        if own is not None and own not in found:
+            try:
+                found[own] = await self._environments.resolve(own, project=project)
+            except NotFound:
+                if not self._cluster.names_environment(own):
+                    raise
+        return found
 
     def check(
         self,
         spec: ExperimentSpec,
         code: CodeSource | None,
-        environment: Environment | None,
+        environments: Mapping[str, Environment],
         volumes: Collection[str],
     ) -> tuple[str, ...]:
         """Refuse what could not be started here; give warnings.
 
         Args:
+            environments: As ``environments`` found them.
             volumes: Names of those of the spec that are ours.
 
         Raises:
@@ -84,4 +94,4 @@ class Admission:
             check_on_machine(spec)
             return ()
         check_on_cluster(spec)
-        return self._cluster.admit(spec, code, environment, volumes)
+        return self._cluster.admit(spec, code, environments, volumes)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from seafloor.app.environments import Environments
 from seafloor.app.tokens import Tokens
+from seafloor.domain.environments import Environment
 from seafloor.domain.errors import NotFound
-from seafloor.domain.specs import VolumeSpec, parse_experiment
+from seafloor.domain.specs import ExperimentSpec, VolumeSpec, parse_experiment
 from seafloor.domain.volumes import plain_path
 from seafloor.domain.workloads import Workload
 from seafloor.launch.protocol import AttachedVolume, EnvironmentLockRef, TaskKey, TaskLaunch
@@ -17,6 +19,28 @@ from seafloor.stores.metadata.volume_records import VolumeRecords
 
 _SDK: Final = re.compile(r"^seafloor *(\[[^\]]*\])? *(==|@)", re.MULTILINE)
 """The line of a lock that installs it."""
+
+
+def lock_of(found: Environment) -> EnvironmentLockRef:
+    """What a launcher needs of an environment."""
+    return EnvironmentLockRef(found.reference, found.python, found.lock, found.digest, found.image)
+
+
+def in_use(
+    spec: ExperimentSpec,
+    own: EnvironmentLockRef | None,
+    roles: Mapping[str, EnvironmentLockRef],
+) -> list[EnvironmentLockRef | None]:
+    """The environments of a run's tasks; None: we do not know one.
+
+    Args:
+        own: Of the run.
+        roles: Of roles, by their references.
+    """
+    if not spec.tasks:
+        return [own]
+    named = [task.environment for task in spec.tasks.values()]
+    return [own if one is None else roles.get(one) for one in named]
 
 
 class Launches:
@@ -58,9 +82,8 @@ class Launches:
         environment = None
         if workload.environment is not None:
             found = await self._environments.resolve(workload.environment, project=workload.project)
-            environment = EnvironmentLockRef(
-                workload.environment, found.python, found.lock, found.digest, found.image
-            )
+            environment = lock_of(found)
+        roles = await self._of_roles(spec, workload.project)
         token = self._tokens.issue(workload.id, workload.attempt) if self._with_tokens else None
         return TaskLaunch(
             key=TaskKey(workload.id, workload.attempt),
@@ -68,7 +91,11 @@ class Launches:
             command=spec.command or "",
             code=workload.code,
             environment=environment,
-            env={**self.variables(workload, token, environment), **spec.env},
+            role_environments=roles,
+            env={
+                **self.variables(workload, token, in_use(spec, environment, roles)),
+                **spec.env,
+            },
             token=token,
             cpu_count=spec.resources.cpu_count,
             memory_bytes=spec.resources.memory_bytes,
@@ -77,6 +104,17 @@ class Launches:
             spec=spec,
             volumes=await self._volumes(workload, spec.volumes),
         )
+
+    async def _of_roles(self, spec: ExperimentSpec, project: str) -> dict[str, EnvironmentLockRef]:
+        """Those of roles that we have: a run names their versions since its submission."""
+        found: dict[str, EnvironmentLockRef] = {}
+        for reference in spec.role_environments:
+            if "@" not in reference:
+                continue
+            with suppress(NotFound):  # the cluster's administrator says what it is, or refuses it
+                one = await self._environments.resolve(reference, project=project)
+                found[reference] = lock_of(one)
+        return found
 
     async def _volumes(
         self, workload: Workload, wanted: Sequence[VolumeSpec]
@@ -104,14 +142,20 @@ class Launches:
         )
 
     def variables(
-        self, workload: Workload, token: str | None, environment: EnvironmentLockRef | None
+        self,
+        workload: Workload,
+        token: str | None,
+        environments: Sequence[EnvironmentLockRef | None],
     ) -> dict[str, str]:
         """The variables that make users' tools find home.
 
-        Where the environment is known to have our SDK, mlflow logs through its plugin; elsewhere
+        Where all environments are known to have our SDK, mlflow logs through its plugin; elsewhere
         it could not load it, so that it gets the plain address.
+
+        Args:
+            environments: Of the tasks; None: we do not know one.
         """
-        has_plugin = environment is not None and _SDK.search(environment.lock) is not None
+        has_plugin = all(one is not None and _SDK.search(one.lock) for one in environments)
         made = {
             "SEAFLOOR_URL": self._url,
             "SEAFLOOR_RUN_ID": workload.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,9 +11,10 @@ from seafloor.app.admission import Admission
 from seafloor.app.code_sources import CodeSources, check_code
 from seafloor.app.environments import Environments
 from seafloor.app.experiments import Experiments
-from seafloor.app.launches import Launches
+from seafloor.app.launches import Launches, in_use, lock_of
 from seafloor.app.volumes import Attachments, Volumes
 from seafloor.domain.code import ArchiveCode, CodeSource, GitCode, ImageCode
+from seafloor.domain.environments import Environment
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.specs import ExperimentSpec, VolumeSpec, parse_experiment
 from seafloor.domain.volumes import Volume
@@ -60,16 +62,16 @@ class Plans:
         code = await self._code_sources.resolve(spec, code)
         check_code(spec, code)
         environment, cached, lock = "the Python it is given", None, None
-        found = await self._admission.environment(spec)
+        environments = await self._admission.environments(spec)
         attached = await self._volumes.attachments(spec.volumes, project=spec.project)
-        cluster_warnings = self._admission.check(spec, code, found, attached.volumes)
+        cluster_warnings = self._admission.check(spec, code, environments, attached.volumes)
+        found = environments.get(spec.environment or "")
         if found is not None:
-            reference = f"{found.name}@{found.version}"
-            details = await self._environments.get(reference, project=spec.project)
-            version = details.environment
-            environment = f"{version.name}@{version.version} ({version.digest[:12]})"
+            details = await self._environments.get(found.reference, project=spec.project)
+            environment = f"{found.reference} ({found.digest[:12]})"
             cached = details.size_bytes is not None
-            lock = EnvironmentLockRef(environment, version.python, version.lock, version.digest)
+            lock = lock_of(found)
+        roles = {name: lock_of(environments[name]) for name in _of_roles(spec, environments)}
         experiment = await self._experiments.find_usable(spec.name, project=spec.project)
         exists = experiment is not None
         sample = Workload(
@@ -84,7 +86,7 @@ class Plans:
             updated_ns=0,
             attempt=1,
         )
-        variables = self._launches.variables(sample, None, lock)
+        variables = self._launches.variables(sample, None, in_use(spec, lock, roles))
         for name in ("SEAFLOOR_RUN_ID", "MLFLOW_RUN_ID"):
             variables[name] = "<id of the run>"
         variables["MLFLOW_EXPERIMENT_ID"] = "<id of the experiment>"
@@ -105,8 +107,13 @@ class Plans:
                 exists=exists,
                 environment=environment,
                 cached=cached,
+                roles=roles,
             ),
         )
+
+
+def _of_roles(spec: ExperimentSpec, known: Mapping[str, Environment]) -> list[str]:
+    return [one for one in spec.role_environments if one in known]
 
 
 def _limits(spec: ExperimentSpec) -> dict[str, str]:
@@ -128,6 +135,7 @@ def _steps(
     exists: bool,
     environment: str,
     cached: bool | None,
+    roles: Mapping[str, EnvironmentLockRef],
 ) -> tuple[str, ...]:
     steps: list[str] = []
     if not exists:
@@ -145,15 +153,26 @@ def _steps(
         steps.append("Use the Python that the launcher is run by.")
     else:
         steps.append(f"{'Use the built' if cached else 'Build the'} environment {environment}.")
+    steps += _environments_of_roles(spec, roles)
     steps += [_attaching(one, attached.volumes.get(one.volume)) for one in spec.volumes]
     if spec.tasks:
-        roles = (f"{task.replicas} {role} ({task.command})" for role, task in spec.tasks.items())
-        steps.append(f"Run, all or none: {', '.join(roles)}")
+        said = (f"{task.replicas} {role} ({task.command})" for role, task in spec.tasks.items())
+        steps.append(f"Run, all or none: {', '.join(said)}")
     else:
         steps.append(f"Run: {spec.command}")
     if spec.retries:
         steps.append(f"On failure, try again up to {spec.retries} times.")
     return tuple(steps)
+
+
+def _environments_of_roles(
+    spec: ExperimentSpec, known: Mapping[str, EnvironmentLockRef]
+) -> list[str]:
+    named = {role: one.environment for role, one in spec.tasks.items() if one.environment}
+    return [
+        f"Use the environment {known[one].reference if one in known else one} for {role}."
+        for role, one in named.items()
+    ]
 
 
 def _attaching(one: VolumeSpec, volume: Volume | None) -> str:

@@ -18,6 +18,7 @@ from seafloor.app.tokens import CREATED_BY_TAG, Administrator, Principal
 from seafloor.app.volumes import Volumes
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import CodeSource, SnapshotCode
+from seafloor.domain.environments import Environment
 from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import WorkloadId, parse_workload_id
@@ -235,16 +236,18 @@ class Runs:
         params = {**spec.params, **new.params}
         labels = _labels(params, {**spec.tags, **new.tags}, by)
         _check_key_of_request(new.idempotency_key)
-        found = await self._rooms.admission.environment(spec)
+        environments = await self._rooms.admission.environments(spec)
         attached = await self._rooms.volumes.attachments(spec.volumes, project=spec.project)
-        allowed = self._rooms.admission.check(spec, code, found, attached.volumes)
-        environment = None if found is None else f"{found.name}@{found.version}"
+        allowed = self._rooms.admission.check(spec, code, environments, attached.volumes)
+        found = environments.get(spec.environment or "")
+        environment = None if found is None else found.reference
         name = new.name or spec.run_name
         name = check_name(name) if name else made_up_name()
         user = _checked_user(new.user)
         experiment = await self._rooms.experiments.ensure(spec.name, project=spec.project)
         warnings = (*await self._warnings(spec, code), *allowed)
         now_ns = self._clock.now_ns()
+        asked = _pinned(new.spec, environments)
         workload = Workload(
             id=new_workload_id(self._clock),
             kind=WorkloadKind.RUN,
@@ -257,7 +260,7 @@ class Runs:
             created_ns=now_ns,
             updated_ns=now_ns,
             # All that was asked for, so that the run can be had again.
-            spec={**new.spec, "params": params} if params else new.spec,
+            spec={**asked, "params": params} if params else asked,
             code=code,
             environment=environment,
             attempt=1,
@@ -565,6 +568,16 @@ class Runs:
         freed_bytes += await self._stores.logs.delete(workload_id)
         await self._metadata.workload_purge(workload_id)
         return freed_bytes
+
+
+def _pinned(spec: dict[str, Any], found: Mapping[str, Environment]) -> dict[str, Any]:
+    """A spec whose roles name the versions that were found, which later attempts get too."""
+    tasks: dict[str, dict[str, Any]] = dict(spec.get("tasks") or {})
+    for role, task in tasks.items():
+        one = found.get(task.get("environment") or "")
+        if one is not None:
+            tasks[role] = {**task, "environment": one.reference}
+    return {**spec, "tasks": tasks} if tasks else spec
 
 
 def _check_key_of_request(key: str | None) -> None:

@@ -136,8 +136,14 @@ def _differences(run: RunView, request: RenderRequest) -> Iterator[Difference]:
     before |= _flat_code(run.code)
     after |= _flat_code(request.code)
     for field in dict.fromkeys((*before, *after)):
-        if before.get(field) != after.get(field):
+        if before.get(field) != after.get(field) and not _pinned(field, before, after):
             yield Difference(field, before.get(field), after.get(field))
+
+
+def _pinned(field: str, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Whether only the version was added that a role's environment had when it was submitted."""
+    name, version, _ = before.get(field, "").partition("@")
+    return field.startswith("tasks.") and bool(version) and name == after.get(field)
 
 
 def _canonical(spec: Mapping[str, Any]) -> Any:

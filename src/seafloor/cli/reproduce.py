@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -48,7 +48,7 @@ def reproduce(given: Given, *, run: str) -> int:
     found = find_run(given.client, run)
     findings = [
         _code(given.client, found),
-        _environment(given.client, found),
+        *_environments(given.client, found),
         _command(found),
         _data(given.client, found),
     ]
@@ -108,23 +108,30 @@ def _archive(client: Client, run: RunView, code: ArchiveCode) -> Finding:
     return Finding("code", "no", f"{code.url} has changed since, and no sha256 was given.")
 
 
-def _environment(client: Client, run: RunView) -> Finding:
+def _environments(client: Client, run: RunView) -> list[Finding]:
+    """Of the run, or of its roles where they have their own."""
+    tasks: dict[str, dict[str, Any]] = run.spec.get("tasks") or {}
+    named = dict.fromkeys(task.get("environment") or run.environment for task in tasks.values())
+    return [_environment(client, one, project=run.project) for one in named or [run.environment]]
+
+
+def _environment(client: Client, reference: str | None, *, project: str) -> Finding:
     from seafloor.domain.environments import parse_lock
     from seafloor.domain.errors import NotFound
 
-    if run.environment is None:
+    if reference is None:
         why = "It ran in the Python it was given, which no record describes: name an environment."
         return Finding("environment", "no", why)
     try:
-        found = client.environments.get(run.environment, project=run.project).environment
+        found = client.environments.get(reference, project=project).environment
     except NotFound:
-        return Finding("environment", "no", f"{run.environment} was removed.")
+        return Finding("environment", "no", f"{reference} is not kept by the server.")
     packages = parse_lock(found.lock)
     loose = [one.line for one in packages if not one.is_exact]
     if loose:
         some = ", ".join(loose[:_SHOWN_MAX]) + (", …" if len(loose) > _SHOWN_MAX else "")
-        return Finding("environment", "no", f"{run.environment} has what may change: {some}")
-    why = f"{run.environment}: Python {found.python}, {len(packages)} packages in exact versions."
+        return Finding("environment", "no", f"{reference} has what may change: {some}")
+    why = f"{reference}: Python {found.python}, {len(packages)} packages in exact versions."
     return Finding("environment", "yes", why)
 
 

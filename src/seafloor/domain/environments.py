@@ -75,6 +75,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
 
     @property
+    def reference(self) -> str:
+        """``<name>@<version>``."""
+        return f"{self.name}@{self.version}"
+
+    @property
     def is_image_only(self) -> bool:
         """Whether all it has is in its image, so that it cannot be built anywhere."""
         return self.image is not None and not self.pip and not self.conda_packages

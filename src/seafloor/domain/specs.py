@@ -148,6 +148,12 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
         """Seconds, or None for no limit."""
         return None if self.timeout is None else parse_duration(self.timeout, field="timeout")
 
+    @property
+    def role_environments(self) -> tuple[str, ...]:
+        """What roles have instead of ``environment``, each once."""
+        named = (task.environment for task in self.tasks.values())
+        return tuple(dict.fromkeys(one for one in named if one is not None))
+
 
 class EnvironmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """An environment, as written under the key ``environment:``.

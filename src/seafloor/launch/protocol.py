@@ -67,6 +67,7 @@ class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
             them.
         code: What to localise, or None.
         environment: What to build, or None: the Python that the launcher is run by.
+        role_environments: What roles have instead, by its reference in the spec.
         env: Variables from the spec and from the app (tracking addresses, ids), final.
         token: Run-scoped token the agent and the user's tools present, or None.
         cpu_count, memory_bytes, timeout_s: Limits; None for none.
@@ -90,6 +91,14 @@ class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     spec: ExperimentSpec = ExperimentSpec(name="")
     volumes: tuple[AttachedVolume, ...] = ()
+    role_environments: dict[str, EnvironmentLockRef] = {}
+
+    @property
+    def environments(self) -> dict[str, EnvironmentLockRef]:
+        """All of them, by the references in the spec."""
+        own, reference = self.environment, self.spec.environment
+        named = {} if own is None or reference is None else {reference: own}
+        return {**self.role_environments, **named}
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -193,6 +193,41 @@ def test_run__one_task_fails__the_others_are_stopped_and_it_is_tried_again(
     server.wait_state(run_id, "stopped", timeout_s=PATIENCE_S)
 
 
+def test_run__a_role_with_its_own_environment__has_the_version_of_its_submission(
+    server: LiveServer, namespace: Namespace, tmp_path: Path
+) -> None:
+    packed = {"spec": {"name": "packed", "pip": []}}
+    digest = server.post("/api/v1/environments", packed)["environment"]["digest"]
+    tasks = {
+        "chief": {"command": "train"},
+        "worker": {"replicas": 2, "command": "train", "environment": "packed"},
+    }
+    plan = server.post("/api/v1/plans", {"spec": {"name": "gang", "tasks": tasks}})
+    assert "Use the environment packed@1 for worker." in plan["steps"]
+    run_id = submit(server, tasks=tasks, retries=1)
+    server.post("/api/v1/environments", {"spec": {"name": "packed", "pip": ["six==1.17.0"]}})
+
+    wait_pods(namespace, run_id, 3)
+
+    assert server.get(f"/api/v1/runs/{run_id}")["spec"]["tasks"]["worker"] == {
+        "replicas": 2,
+        "command": "train",
+        "environment": "packed@1",
+    }
+    fetched = {
+        pod["metadata"]["labels"]["seafloor/task"]: digest in json.dumps(pod["spec"])
+        for pod in namespace.all("pods")
+    }
+    assert fetched == {"chief-0": False, "worker-0": True, "worker-1": True}
+    parts = Client(tmp_path / "home", server.url).cli("reproduce", run_id).stdout
+    assert "packed@1: Python" in parts
+    unknown = {"worker": {"command": "train", "environment": "none-of-that-name"}}
+    status, answer = server.request(
+        "POST", "/api/v1/runs", {"spec": {"name": "gang", "tasks": unknown}}
+    )
+    assert (status, answer["code"]) == (404, "not_found")
+
+
 def test_run__a_pod_is_gone__is_lost_as_a_whole(server: LiveServer, namespace: Namespace) -> None:
     run_id = submit(server)
     pods = wait_pods(namespace, run_id, 3)

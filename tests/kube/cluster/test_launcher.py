@@ -329,9 +329,9 @@ async def test_admit__what_the_policy_forbids__names_the_rule(
     async with launcher_of(config, namespace, resources={"maximum": {"gpu": 1}}) as launcher:
         parsed = parse_experiment({"name": "t", "command": "true", "resources": {"gpu": 2}})
         with pytest.raises(Forbidden, match=r"resources\.maximum"):
-            launcher.admit(parsed, None, None)
+            launcher.admit(parsed, None, {})
         smaller = msgspec.structs.replace(parsed.resources, gpu=1)
-        launcher.admit(msgspec.structs.replace(parsed, resources=smaller), None, None)
+        launcher.admit(msgspec.structs.replace(parsed, resources=smaller), None, {})
 
 
 # A bad line ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -168,13 +168,13 @@ class KubernetesLauncher:
         self,
         spec: ExperimentSpec,
         code: CodeSource | None,
-        environment: Environment | None,
+        environments: Mapping[str, Environment],
         volumes: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Refuse, before anything is written, what could not be started here.
 
         Args:
-            environment: As the server knows it; None: it has none, or the policy says what it is.
+            environments: Those that the server has, by their references in the spec.
             volumes: Names of those that Seafloor made.
 
         Returns:
@@ -189,8 +189,8 @@ class KubernetesLauncher:
             spec=spec,
             code=code,
             namespace=self._namespace,
-            images=_images(spec, environment),
-            kernels=_kernels(spec, environment),
+            images=_images(environments),
+            kernels=_kernels(environments),
             claims={name: claim_name(name, start.run_id, 1) for name in volumes},
             start=start,
         )
@@ -214,11 +214,10 @@ class KubernetesLauncher:
             if why is not None:
                 progress(_NO_AGENT.format(why=why))
                 break
-        environment = launch.environment
-        kernels = _kernels(launch.spec, environment)
-        stored = rules.stored_kernel(self._policy, launch.spec.environment, kernels)
-        if environment is not None and stored is not None:
-            await self._environments.store(environment, progress)
+        kernels = _kernels(launch.environments)
+        for reference, environment in launch.environments.items():
+            if rules.stored_kernel(self._policy, reference, kernels) is not None:
+                await self._environments.store(environment, progress)
         return Prepared(None, None, time.monotonic() - begun_s, here=False)
 
     async def start(self, launch: TaskLaunch) -> None:
@@ -437,8 +436,8 @@ class KubernetesLauncher:
             spec=replace(launch.spec, run_name=launch.name or None),
             code=launch.code,
             namespace=self._namespace,
-            images=_images(launch.spec, launch.environment),
-            kernels=_kernels(launch.spec, launch.environment),
+            images=_images(launch.environments),
+            kernels=_kernels(launch.environments),
             claims={
                 one.name: claim_name(one.name, one.volume_id, one.content) for one in launch.volumes
             },
@@ -461,20 +460,18 @@ class KubernetesLauncher:
         return replace(self._policy, server=server)
 
 
-_Known = Environment | EnvironmentLockRef | None
+_Known = Mapping[str, Environment] | Mapping[str, EnvironmentLockRef]
 
 
-def _images(spec: ExperimentSpec, known: _Known) -> dict[str, str]:
-    if spec.environment is None or known is None or known.image is None:
-        return {}
-    return {spec.environment: known.image}
+def _images(known: _Known) -> dict[str, str]:
+    return {reference: one.image for reference, one in known.items() if one.image is not None}
 
 
-def _kernels(spec: ExperimentSpec, known: _Known) -> dict[str, str]:
-    """The packages of the environment; one that is only an image has none."""
-    if spec.environment is None or known is None or (known.image is not None and not known.lock):
-        return {}
-    return {spec.environment: known.digest}
+def _kernels(known: _Known) -> dict[str, str]:
+    """The packages of environments; one that is only an image has none."""
+    return {
+        reference: one.digest for reference, one in known.items() if one.image is None or one.lock
+    }
 
 
 def _main_images(rendered: Rendered) -> list[str]:
