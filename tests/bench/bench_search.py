@@ -2,8 +2,9 @@
 
 Runs with ten params, ten tags and ten metrics each are written straight into the tables, of both
 sides; then the same request is made over HTTP. Ours has 10,000, 100,000 and, with
-``SEAFLOOR_BENCH_RUNS=1000000``, as many as that says; the peer 10,000. The filled databases of ours
-stay in the cache of the benchmarks.
+``SEAFLOOR_BENCH_RUNS=1000000``, as many as that says; the peer 10,000. The filled SQLite databases
+of ours stay in the cache of the benchmarks. With ``SEAFLOOR_BENCH_DATABASES=postgresql,mariadb``
+100,000 on these, which takes minutes to fill.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import shutil
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
 from tests.bench.bench_start import CACHE, peer_best, running, seafloor
+from tests.databases import fresh_database
 from tests.searchable_runs import analyze, fill, metrics_of, params_of, tags_of
+from tests.services import mariadb, postgresql
 
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.testing.metadata_records import T0_NS, run_id
@@ -30,6 +35,7 @@ from seafloor.testing.metadata_records import T0_NS, run_id
 REQUESTS = 40
 PAGE = 1_000
 PEER_RUNS = 10_000
+SERVER_RUNS = 100_000
 AT_ONCE = 20_000
 FILTER = "metrics.m0 < 0.5 AND params.p0 = 'adam'"
 ORDER = "metrics.m1"
@@ -60,8 +66,18 @@ async def _fill(url: str, runs: int) -> None:
     for begin in range(1, runs + 1, AT_ONCE):
         some = range(begin, min(begin + AT_ONCE, runs + 1))
         await database.write(lambda connection, some=some: fill(connection, some))
-    await database.write(analyze)
+    with database.engine.connect() as connection:
+        analyze(connection)
     await database.close()
+
+
+@contextmanager
+def filled_elsewhere(kind: str) -> Iterator[str]:
+    """The URL of a database with so many runs, on a server of its kind."""
+    service = {"postgresql": postgresql, "mariadb": mariadb}[kind].service
+    with service() as server, fresh_database(server) as url:
+        asyncio.run(_fill(url, SERVER_RUNS))
+        yield url
 
 
 def _fill_peer(path: Path) -> None:
@@ -137,7 +153,20 @@ def run() -> None:
     for runs in counts():
         folder = filled(runs)
         with running(lambda port, _, folder=folder: seafloor(port, folder)) as (url, _, _):
-            _say(f"the same route, {runs:,} runs", _milliseconds(_mlflow_page(url)), peer)
-            for fields in ("", "metrics.m1", "metrics,params"):
-                title = f"native, fields={fields or 'none'}, {runs:,} runs"
-                _say(title, _milliseconds(_native_page(url, None, fields)), peer)
+            _say_ours(url, f"{runs:,} runs", peer)
+    for kind in filter(None, os.environ.get("SEAFLOOR_BENCH_DATABASES", "").split(",")):
+        with filled_elsewhere(kind) as metadata:
+            command = partial(_seafloor_on, metadata)
+            with running(command) as (url, _, _):
+                _say_ours(url, f"{SERVER_RUNS:,} runs, {kind}", peer)
+
+
+def _seafloor_on(metadata: str, port: int, folder: Path) -> list[str]:
+    return [*seafloor(port, folder), "--metadata", metadata]
+
+
+def _say_ours(url: str, where: str, peer: list[float]) -> None:
+    _say(f"the same route, {where}", _milliseconds(_mlflow_page(url)), peer)
+    for fields in ("", "metrics.m1", "metrics,params"):
+        title = f"native, fields={fields or 'none'}, {where}"
+        _say(title, _milliseconds(_native_page(url, None, fields)), peer)
