@@ -247,15 +247,57 @@ def test_observation__command_never_began__says_so() -> None:
     assert (begun.started, never.started) == (True, False)
 
 
-def test_observation__taken_off_its_node_and_not_gone__is_lost() -> None:
-    condition = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
-    status = {
-        "phase": "Running",
-        "containerStatuses": [container(running={})],
-        "conditions": [condition],
-    }
-    assert isinstance(observation_of(pod(status, deleted=True, node="n1")), TaskLost)
-    assert isinstance(observation_of(pod(status, node="n1")), TaskAlive)
+TARGET = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+RUNS: dict[str, Any] = {"phase": "Running", "containerStatuses": [container(running={})]}
+SILENT: dict[str, Any] = {
+    **RUNS,
+    "conditions": [
+        {"type": "Ready", "status": "False"},
+        {"type": "ContainersReady", "status": "True"},
+    ],
+}
+
+
+def test_observation__evicted__is_lost_once_its_command_is_over() -> None:
+    evicted = {**RUNS, "conditions": [TARGET]}
+    assert observation_of(pod(evicted, node="n1")) == TaskAlive()  # the cluster means to
+    ending = observation_of(pod(evicted, deleted=True, node="n1"))
+    assert isinstance(ending, TaskAlive)
+    assert "The pod was evicted" in ending.words
+    over = {**evicted, "containerStatuses": [container(terminated={"exitCode": 143})]}
+    for found in (
+        observation_of(pod(over, deleted=True, node="n1")),
+        observation_of(pod(evicted, deleted=True, node="n1"), gone=True),
+        unanswered(pod(evicted, deleted=True, node="n1"), NOW_S + 61),
+    ):
+        assert isinstance(found, TaskLost)
+        assert "The pod was evicted" in found.reason
+    assert unanswered(pod(evicted, deleted=True, node="n1"), NOW_S + 59) is None
+
+
+def test_observation__node_does_not_answer__is_said_and_lost_when_its_grace_is_over() -> None:
+    threatened = observation_of(pod(SILENT, node="n1"))
+    assert isinstance(threatened, TaskAlive)
+    assert "The node (n1) does not answer" in threatened.words
+    assert unanswered(pod(SILENT, node="n1"), NOW_S + 9999) is None
+    told = pod(SILENT, deleted=True, node="n1")
+    assert unanswered(told, NOW_S - 1) is None
+    found = unanswered(told, NOW_S + 1)
+    assert isinstance(found, TaskLost)
+    assert "The node (n1) is lost" in found.reason
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"},
+        {"type": "Ready", "status": "True"},
+    ],
+)
+def test_observation__node_answers__is_not_lost_with_its_grace(condition: dict[str, str]) -> None:
+    status = {**SILENT, "conditions": [condition, SILENT["conditions"][1]]}
+    assert observation_of(pod(status, node="n1")) == TaskAlive()
+    assert unanswered(pod(status, deleted=True, node="n1"), NOW_S + 1) is None
 
 
 @pytest.mark.parametrize(

@@ -373,7 +373,10 @@ class Reconciler:
             return
         observed = await self._observe(workload, key, claim)
         match observed:
-            case TaskAlive() | TaskPreparing():
+            case TaskAlive(words=words):
+                if words:
+                    await self._say(workload, words, claim, kind="warning")
+            case TaskPreparing():
                 return
             case TaskEnded() | TaskLost() | TaskAbsent():
                 self._spawn_finish(key, observed, claim)

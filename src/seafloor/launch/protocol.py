@@ -140,7 +140,13 @@ class TaskPreparing(msgspec.Struct, frozen=True, tag="preparing"):
 
 
 class TaskAlive(msgspec.Struct, frozen=True, tag="alive"):
-    """The agent lives; the command may be running or its output still be on the way."""
+    """The agent lives; the command may be running or its output still be on the way.
+
+    Args:
+        words: What threatens it, one sentence for the user; empty: nothing is known to.
+    """
+
+    words: str = ""
 
 
 class TaskEnded(msgspec.Struct, frozen=True, tag="ended"):

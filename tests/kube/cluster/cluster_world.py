@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from tests.services._kubernetes_client import Kubernetes
 
@@ -54,6 +55,16 @@ class Namespace:
         """``kubectl delete pod`` by somebody."""
         name = self.only_pod()["metadata"]["name"]
         self.kubernetes.call("DELETE", f"{self.path}/pods/{name}")
+
+    def bind(self, node: str) -> None:
+        """Put the pod on a node, unless the scheduler was first."""
+        name = self.only_pod()["metadata"]["name"]
+        binding = {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
+        try:
+            self.kubernetes.call("POST", f"{self.path}/pods/{name}/binding", binding)
+        except HTTPError as error:
+            if error.code != 409:
+                raise
 
     @contextlib.contextmanager
     def node_without_gpus(self) -> Iterator[None]:

@@ -427,6 +427,43 @@ async def test_observe__node_is_lost__is_lost_with_the_reason(
         assert "does not answer the cluster" in found.reason
 
 
+async def test_release__pod_whose_node_says_nothing__is_left_to_its_node(
+    config: str, namespace: Namespace
+) -> None:
+    kubernetes = namespace.kubernetes
+
+    def of_pod() -> str:
+        return f"{namespace.path}/pods/{namespace.only_pod()['metadata']['name']}"
+
+    async with launcher_of(config, namespace) as launcher:
+        with namespace.node_without_gpus():
+            await launcher.start(launch())
+            namespace.bind(f"{namespace.name}-node")
+            # What becomes of the pods of a node that nobody hears of.
+            ready = {"type": "Ready", "status": "False"}
+            conditions = [ready, {"type": "ContainersReady", "status": "True"}]
+            namespace.set_status({**running(), "conditions": conditions})
+
+            async def is_threatened() -> bool:
+                observed = await launcher.observe(KEY)
+                return isinstance(observed, TaskAlive) and "does not answer" in observed.words
+
+            await until(is_threatened, what="a word of it")
+            kubernetes.call("DELETE", f"{of_pod()}?gracePeriodSeconds=1")
+            found = await seen(launcher, TaskLost)
+            assert "is lost" in found.reason
+            await launcher.release(KEY)
+            # Another server, which has not released anything, leaves it alone as well.
+            async with launcher_of(config, namespace) as another:
+
+                async def is_nothing_to_do() -> bool:
+                    return await another.tasks() == ()
+
+                await until(is_nothing_to_do, what="nobody to be told of it")
+            assert namespace.only_pod()["metadata"]["deletionTimestamp"]
+            kubernetes.remove(f"{of_pod()}?gracePeriodSeconds=0")
+
+
 # Several tasks ----------------------------------------------------------------------------------
 
 TASKS = {"worker": {"replicas": 2, "command": "train"}}

@@ -303,7 +303,7 @@ class KubernetesLauncher:
 
     def _after_its_pod(self, key: TaskKey) -> TaskObservation:
         pod = self._gone.get(key)
-        seen = None if pod is None else observation_of(pod)
+        seen = None if pod is None else observation_of(pod, gone=True)
         if isinstance(seen, TaskEnded):
             reading = any(one.is_reading(key) for one in (self._logs, self._setups) if one)
             return msgspec.structs.replace(seen, delivered=not reading)
@@ -344,6 +344,7 @@ class KubernetesLauncher:
             if (key.task != MAIN or (key.workload_id, key.attempt) not in several)
             and not self._is_released(key)
             and key not in kept
+            and not self._is_left_to_its_node(key)
         )
 
     def _is_kept(self, key: TaskKey) -> bool:
@@ -354,6 +355,11 @@ class KubernetesLauncher:
             return False
         ended_s = ended_at_s(pod)
         return ended_s is not None and time.time() < ended_s + int(keep_s)
+
+    def _is_left_to_its_node(self, key: TaskKey) -> bool:
+        """Whether all was told to go, so that only its node, or that node's end, can remove it."""
+        anchor, pod = self._anchors.get(replace(key, task=MAIN)), self._pods.get(key)
+        return anchor is None and pod is not None and pod.metadata.deletion_timestamp is not None
 
     async def stop(self, key: TaskKey) -> None:
         """Have the pod end: SIGTERM to its command, after the grace SIGKILL. Returns at once."""

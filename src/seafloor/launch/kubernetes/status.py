@@ -67,7 +67,7 @@ _PYTHON_HINT: Final = (
     "from the cluster."
 )
 _UNANSWERED_S: Final = 60.0
-"""A node that lives has said long before that a pod ended."""
+"""After the grace of a pod: a node that lives has said long before that it ended."""
 
 _NEVER_RAN: Final = ("ContainerCannotRun", "StartError")
 _REFUSED_BY_NODE: Final = ("OutOf", "UnexpectedAdmissionError", "NodeAffinity", "NodePorts")
@@ -88,15 +88,23 @@ class AgentWord(msgspec.Struct, frozen=True):
     delivered: bool
 
 
-def observation_of(pod: Pod, events: Sequence[PodEvent] = ()) -> PodObservation:
+def observation_of(
+    pod: Pod, events: Sequence[PodEvent] = (), *, gone: bool = False
+) -> PodObservation:
     """Say how the task of a pod fares.
+
+    A pod that the cluster interrupts is not lost before its command is over: until then its last
+    words may be delivered, and no other attempt may begin.
 
     Args:
         events: Those of the pod, newest last; only a pod that does not get on needs them.
+        gone: Whether this is how the pod was when it was removed.
     """
     status = pod.status
+    if status.phase == "Unknown" or status.reason == "NodeLost":
+        return TaskLost(_lost_words(pod), 0, 0)
     interrupted = _interruption(pod)
-    if interrupted is not None:
+    if interrupted is not None and (gone or _is_over(pod)):
         return TaskLost(interrupted, 0, 0)
     if status.phase in ("Succeeded", "Failed"):
         return _ended(pod)
@@ -104,7 +112,7 @@ def observation_of(pod: Pod, events: Sequence[PodEvent] = ()) -> PodObservation:
     if main is not None and main.state.terminated is not None:
         return _main_ended(pod, main.state.terminated)
     if main is not None and main.state.running is not None:
-        return TaskAlive()
+        return TaskAlive(interrupted or (_silent_words(pod) if _is_silent(pod) else ""))
     return _preparing(pod, events)
 
 
@@ -173,14 +181,24 @@ def ended_at_s(pod: Pod) -> float | None:
 def unanswered(pod: Pod, now_s: float) -> TaskLost | None:
     """Say that a pod is lost whose node was to end it and never said that it did.
 
+    Its object stays for as long as the node's does. Where the cluster says that the node does not
+    answer, it is lost as soon as its grace is over: a node that came back would have ended it.
+
     Args:
         now_s: Seconds of the epoch.
     """
     by = pod.metadata.deletion_timestamp  # when its grace is over
-    if by is None or pod.status.phase in ("Succeeded", "Failed") or main_is_over(pod):
+    if by is None or _is_over(pod):
         return None
-    if now_s < datetime.fromisoformat(by).timestamp() + _UNANSWERED_S:
+    silent = _is_silent(pod)
+    patience_s = 0.0 if silent else _UNANSWERED_S
+    if now_s < datetime.fromisoformat(by).timestamp() + patience_s:
         return None
+    if silent:
+        return TaskLost(_lost_words(pod), 0, 0)
+    interrupted = _interruption(pod)
+    if interrupted is not None:
+        return TaskLost(interrupted, 0, 0)
     return TaskLost(
         f"The node ({pod.spec.node_name}) does not answer: the pod was told to end, by somebody or "
         "because its node is lost, and nobody says that it did.",
@@ -189,17 +207,43 @@ def unanswered(pod: Pod, now_s: float) -> TaskLost | None:
     )
 
 
+def _is_over(pod: Pod) -> bool:
+    """Whether its command does nothing any more."""
+    return pod.status.phase in ("Succeeded", "Failed") or main_is_over(pod)
+
+
+def _is_silent(pod: Pod) -> bool:
+    """Whether the cluster says that the pod's node does not answer.
+
+    It takes the condition ``Ready`` from the node's pods, and leaves the one that only the node
+    can know: that their containers are.
+    """
+    ready, containers = _condition(pod, "Ready"), _condition(pod, "ContainersReady")
+    if ready is None or containers is None or ready.reason == "ReadinessGatesNotReady":
+        return False
+    return (ready.status, containers.status) == ("False", "True")
+
+
+def _lost_words(pod: Pod) -> str:
+    node = f" ({pod.spec.node_name})" if pod.spec.node_name else ""
+    return f"The node{node} is lost: it does not answer the cluster any more."
+
+
+def _silent_words(pod: Pod) -> str:
+    return (
+        f"The node ({pod.spec.node_name}) does not answer the cluster. "
+        "If it stays away, the run is lost."
+    )
+
+
 def _of(statuses: Sequence[ContainerStatus], name: str) -> ContainerStatus | None:
     return next((one for one in statuses if one.name == name), None)
 
 
 def _interruption(pod: Pod) -> str | None:
-    """Why the pod is no more, when that was the cluster's doing."""
+    """Why the pod ends or has ended, when that is the cluster's doing."""
     status = pod.status
     target = _condition(pod, "DisruptionTarget")
-    if status.phase == "Unknown" or status.reason == "NodeLost":
-        node = f" ({pod.spec.node_name})" if pod.spec.node_name else ""
-        return f"The node{node} is lost: it does not answer the cluster any more."
     if status.phase != "Failed" and pod.metadata.deletion_timestamp is None:
         return None
     if target is not None and target.status == "True":
