@@ -37,8 +37,9 @@ _SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (
         b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-        b"frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
+        b"default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+        b"style-src 'self' 'unsafe-inline'; frame-ancestors 'self'; object-src 'none'; "
+        b"base-uri 'self'",
     ),
 ]
 

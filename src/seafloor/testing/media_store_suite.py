@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from seafloor.domain.bounds import INT64_MAX, INT64_MIN
@@ -81,9 +82,7 @@ async def all_of(
     found: list[MediaRecord] = []
     cursor: str | None = None
     while True:
-        asked = MediaQuery(
-            query.key, query.kind, query.step_min, query.step_max, limit=limit, cursor=cursor
-        )
+        asked = msgspec.structs.replace(query, limit=limit, cursor=cursor)
         page = await store.records(ONE, asked)
         found += page.records
         if page.next is None:
@@ -253,6 +252,8 @@ class MediaStoreSuite(ABC):
         ordered = sorted(records, key=lambda made: (made.step, made.time_ms, made.place))
         for limit in (1, 2, 7, 41, 42, 43):
             assert await all_of(store, MediaQuery("k"), limit=limit) == ordered
+            against = await all_of(store, MediaQuery("k", backwards=True), limit=limit)
+            assert against == ordered[::-1]
 
     async def test_records__kind_and_steps__narrow_them(self, store: MediaStore) -> None:
         blob = await put(store, b"b")
@@ -263,6 +264,8 @@ class MediaStoreSuite(ABC):
         assert [(made.kind, made.step) for made in only] == [("image", step) for step in (3, 4, 5)]
         assert len(await all_of(store, MediaQuery("k", None, 8), limit=3)) == 4
         assert await all_of(store, MediaQuery("k", None, 5, 4)) == []
+        last = await store.records(ONE, MediaQuery("k", "text", None, 6, limit=1, backwards=True))
+        assert [(made.kind, made.step) for made in last.records] == [("text", 6)]
         assert await all_of(store, MediaQuery("nothing")) == []
 
     async def test_series__pages__are_in_order_of_key_and_kind(self, store: MediaStore) -> None:
@@ -294,6 +297,7 @@ class MediaStoreSuite(ABC):
             MediaQuery("note", cursor="AAAA"),
             MediaQuery("other", cursor=cursor),
             MediaQuery("note", "image", cursor=cursor),
+            MediaQuery("note", cursor=cursor, backwards=True),
         ):
             with pytest.raises(InvalidValue):
                 await store.records(ONE, query)

@@ -9,7 +9,7 @@ import {
 } from '@tanstack/react-query';
 import { useEffect, useRef } from 'react';
 
-import { ApiError, apiUrl, getJson, sendJson } from './client';
+import { ApiError, apiUrl, getJson, request, sendJson } from './client';
 import {
   isFinal,
   type ArtifactEntry,
@@ -19,6 +19,8 @@ import {
   type EnvironmentView,
   type EventFile,
   type Experiment,
+  type MediaPage,
+  type MediaSeries,
   type MetricView,
   type RunEvent,
   type RunPage,
@@ -158,6 +160,73 @@ export function useCharts(sources: readonly ChartSource[], key: string, buckets:
     });
   });
   return charts;
+}
+
+const MEDIA_KEYS_PER_PAGE = 60;
+/** Records of one step that are shown before somebody asks for more. */
+const MEDIA_PER_PAGE = 12;
+
+/** Keys and kinds of what a run logged beside numbers, page by page. */
+export function useMediaKeys(run: RunView) {
+  return useInfiniteQuery({
+    queryKey: ['run', run.id, 'media'],
+    queryFn: ({ pageParam, signal }) =>
+      getJson<{ items: MediaSeries[]; next: string | null }>(
+        apiUrl(`/runs/${run.id}/media/keys`, { limit: MEDIA_KEYS_PER_PAGE, cursor: pageParam }),
+        signal,
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next,
+    refetchInterval: (query) =>
+      (isFinal(run.state) ? 5 : 1) * POLL_MS * Math.max(1, query.state.data?.pages.length ?? 1),
+  });
+}
+
+/** Where to look for a step: at the first from a number on, or at the last up to it. */
+export interface MediaPlace {
+  step: number;
+  from: 'up' | 'down';
+}
+
+/** The records of the step that is nearest to a place, page by page. */
+export function useMediaStep(run: string, series: MediaSeries, place: MediaPlace, enabled: boolean) {
+  const { key, kind } = series;
+  return useInfiniteQuery({
+    // A step that runs may get further records, which its count tells.
+    queryKey: ['run', run, 'media', key, kind, place, series.records],
+    queryFn: async ({ pageParam, signal }) => {
+      const page = (query: Record<string, string | number | null>) =>
+        getJson<MediaPage>(apiUrl(`/runs/${run}/media`, { key, kind, ...query }), signal);
+      let found = pageParam;
+      if (found === null) {
+        const where =
+          place.from === 'up' ? { step_min: place.step } : { step_max: place.step, order: 'desc' };
+        const nearest = (await page({ ...where, limit: 1 })).items[0];
+        if (nearest === undefined) return { step: null, items: [], next: null };
+        found = { step: nearest.step, cursor: null };
+      }
+      const { step, cursor } = found;
+      const items = await page({ step_min: step, step_max: step, limit: MEDIA_PER_PAGE, cursor });
+      return { step, ...items };
+    },
+    initialPageParam: null as { step: number; cursor: string | null } | null,
+    getNextPageParam: ({ step, next }) => (step === null || next === null ? null : { step, cursor: next }),
+    placeholderData: keepPreviousData,
+    staleTime: Infinity,
+    gcTime: 60_000,
+    enabled,
+  });
+}
+
+/** Bytes of media, which never change. */
+export function useMediaBlob(url: string, enabled: boolean) {
+  return useQuery({
+    queryKey: ['media-blob', url],
+    queryFn: async ({ signal }) => (await request(url, { signal })).blob(),
+    staleTime: Infinity,
+    gcTime: 0,
+    enabled,
+  });
 }
 
 export function useEnvironment(reference: string | null, project: string) {

@@ -209,6 +209,44 @@ export interface LogLine {
   continued: boolean;
 }
 
+export type MediaKind = 'histogram' | 'image' | 'table' | 'text' | 'audio';
+
+/** What is known of the records of one key and kind without reading them. */
+export interface MediaSeries {
+  key: string;
+  kind: MediaKind;
+  records: number;
+  step_min: number;
+  step_max: number;
+}
+
+export interface MediaBlob {
+  sha256: string;
+  format: string;
+  size_bytes: number;
+}
+
+export type MediaContent =
+  | { kind: 'histogram'; edges: number[]; counts: number[]; odd: number }
+  | { kind: 'image'; width: number | null; height: number | null }
+  | { kind: 'table'; columns: string[]; rows: number }
+  | { kind: 'text'; text: string | null }
+  | { kind: 'audio'; sample_rate_hz: number | null; channels: number | null; duration_ms: number | null };
+
+export interface MediaRecord {
+  key: string;
+  step: number;
+  time_ms: number;
+  content: MediaContent;
+  blob: MediaBlob | null;
+  place: number;
+}
+
+export interface MediaPage {
+  items: MediaRecord[];
+  next: string | null;
+}
+
 /** The log of a container that prepared a task's pod. */
 export interface SetupLog {
   setup: string;

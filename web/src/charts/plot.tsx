@@ -109,9 +109,7 @@ interface Settings extends PlotOptions {
 
 function options(settings: Settings): uPlot.Options {
   const { series, axis, logarithmic, smoothing, dark, widthPx, heightPx, syncKey } = settings;
-  const text = dark ? '#8fa0a8' : '#566970';
-  const grid = { stroke: dark ? '#1d2a32' : '#e8eef0', width: 1 };
-  const axes = { stroke: text, grid, ticks: { ...grid, size: 4 }, font: '11px system-ui, sans-serif' };
+  const axes = axisLook(dark);
   return {
     width: Math.max(widthPx, 50),
     height: heightPx,
@@ -144,6 +142,17 @@ function options(settings: Settings): uPlot.Options {
   };
 }
 
+/** How the axes of every plot look. */
+export function axisLook(dark: boolean): uPlot.Axis {
+  const grid = { stroke: dark ? '#1d2a32' : '#e8eef0', width: 1 };
+  return {
+    stroke: dark ? '#8fa0a8' : '#566970',
+    grid,
+    ticks: { ...grid, size: 4 },
+    font: '11px system-ui, sans-serif',
+  };
+}
+
 function drawn({ label, color, line }: PlotSeries, smooth: boolean): uPlot.Series[] {
   const hidden: uPlot.Series = { stroke: 'transparent', width: 0, points: { show: false } };
   const lonely = line.x.length === 1;
@@ -162,7 +171,7 @@ function drawn({ label, color, line }: PlotSeries, smooth: boolean): uPlot.Serie
   ];
 }
 
-function alpha(hex: string, opacity: number): string {
+export function alpha(hex: string, opacity: number): string {
   const channel = (at: number) => Number.parseInt(hex.slice(at, at + 2), 16);
   return `rgba(${channel(1)}, ${channel(3)}, ${channel(5)}, ${opacity})`;
 }

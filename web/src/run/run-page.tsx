@@ -6,6 +6,7 @@ import type { RunView } from '../api/types';
 import { ArtifactsTab } from '../artifacts/artifacts-tab';
 import { LogsTab } from '../logs/logs-tab';
 import { Failure, NotHere, PageLoader } from '../shell/notices';
+import { MediaTab } from '../media/media-tab';
 import { useTitle } from '../shell/title';
 import { ChartsTab } from './charts-tab';
 import { OverviewTab } from './overview-tab';
@@ -15,6 +16,7 @@ import styles from './run.module.css';
 const TABS = [
   ['overview', 'Overview', OverviewTab],
   ['charts', 'Charts', ChartsTab],
+  ['media', 'Media', MediaTab],
   ['logs', 'Logs', LogsTab],
   ['artifacts', 'Artifacts', ArtifactsTab],
 ] as const;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from litestar import get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -70,15 +70,18 @@ async def list_media(
     kind: FromQuery[MediaKind | None] = None,
     step_min: Step = None,
     step_max: Step = None,
+    order: FromQuery[Literal["asc", "desc"]] = "asc",
     limit: Limit = 100,
     cursor: FromQuery[str | None] = None,
 ) -> MediaList:
-    """The records of a key in order of step, time and place, paged."""
+    """The records of a key in order of step, time and place, or against it, paged."""
     app = application_of(request)
     workload_id = await _found(request, run_id)
     if step_min is not None and step_max is not None and step_min > step_max:
         raise InvalidValue("step_min is above step_max.", field="step_min")
-    query = MediaQuery(key, kind, step_min, step_max, limit=limit, cursor=cursor)
+    query = MediaQuery(
+        *(key, kind, step_min, step_max), limit=limit, cursor=cursor, backwards=order == "desc"
+    )
     page = await app.stores.media.records(workload_id, query)
     return MediaList(key, page.records, page.next)
 

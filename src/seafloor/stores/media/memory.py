@@ -124,12 +124,15 @@ class MemoryMediaStore:
         after = None if query.cursor is None else decode_position(name, query.cursor, Position)
         there = [
             record
-            for record in sorted(self._records(workload_id), key=position_of)
+            for record in sorted(
+                self._records(workload_id), key=position_of, reverse=query.backwards
+            )
             if record.key == query.key
             and query.kind in (None, record.kind)
             and (query.step_min is None or record.step >= query.step_min)
             and (query.step_max is None or record.step <= query.step_max)
-            and (after is None or position_of(record) > after)
+            and (after is None or (position_of(record) > after) is not query.backwards)
+            and position_of(record) != after
         ]
         shown = there[: query.limit]
         more = len(there) > query.limit

@@ -86,4 +86,5 @@ def decode_position(of: str, cursor: str, kind: type[_P]) -> _P:
 
 def name_of_list(workload_id: WorkloadId, query: MediaQuery) -> str:
     """What the cursors of a list of records are bound to."""
-    return f"{workload_id} {query.kind or '*'} {query.key}"
+    name = f"{workload_id} {query.kind or '*'} {query.key}"
+    return f"{name}\0backwards" if query.backwards else name

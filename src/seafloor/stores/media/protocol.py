@@ -26,7 +26,8 @@ class MediaQuery(msgspec.Struct, frozen=True):
         kind: None: of every kind.
         step_min, step_max: Only within, both inclusive; None: no bound.
         limit: 1..MEDIA_PAGE_MAX.
-        cursor: ``next`` of the page before, of the same run, key and kind.
+        cursor: ``next`` of the page before, of the same run, key, kind and direction.
+        backwards: From the last one to the first.
     """
 
     key: str
@@ -35,10 +36,11 @@ class MediaQuery(msgspec.Struct, frozen=True):
     step_max: int | None = None
     limit: int = 100
     cursor: str | None = None
+    backwards: bool = False
 
 
 class MediaPage(msgspec.Struct, frozen=True):
-    """Records in order of (step, time, place); ``next`` is None at the end."""
+    """Records in order of (step, time, place), or against it; ``next`` is None at the end."""
 
     records: tuple[MediaRecord, ...]
     next: str | None = None

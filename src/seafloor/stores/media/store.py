@@ -221,8 +221,10 @@ class ObjectMediaStore:
             wanted = wanted.where(_record.step <= query.step_max)
         order = (_record.step, _record.time_ms, _record.place, _record.digest)
         if query.cursor is not None:
-            wanted = wanted.where(_behind(order, decode_position(name, query.cursor, Position)))
-        wanted = wanted.order_by(*order).limit(query.limit + 1)
+            position = decode_position(name, query.cursor, Position)
+            wanted = wanted.where(_behind(order, position, backwards=query.backwards))
+        ordered = [one.desc() for one in order] if query.backwards else order
+        wanted = wanted.order_by(*ordered).limit(query.limit + 1)
 
         def read(connection: Connection) -> MediaPage:
             rows = connection.execute(wanted).all()
@@ -376,14 +378,18 @@ def _add_to_series(
 
 
 def _behind(
-    columns: Sequence[ColumnElement[Any]], position: Sequence[int | str]
+    columns: Sequence[ColumnElement[Any]],
+    position: Sequence[int | str],
+    *,
+    backwards: bool = False,
 ) -> ColumnElement[bool]:
     """What comes behind a position, in a form that every database follows an index by."""
     first, *others = columns
     at, *rest = position
+    beyond, from_there = (first < at, first <= at) if backwards else (first > at, first >= at)
     if not others:
-        return first > at
-    return and_(first >= at, or_(first > at, _behind(others, rest)))
+        return beyond
+    return and_(from_there, or_(beyond, _behind(others, rest, backwards=backwards)))
 
 
 def _row(digest: str, record: MediaRecord) -> Mapping[str, str | int]:
