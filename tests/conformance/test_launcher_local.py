@@ -13,19 +13,29 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent_world import is_alive, wait_until
 from git_world import Repository
 from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
+from seafloor.domain.code import CodeSource
 from seafloor.domain.environments import environment_digest
-from seafloor.domain.errors import PodRejected, StoreFull
+from seafloor.domain.errors import Conflict, PodRejected, StoreFull
+from seafloor.domain.specs import ExperimentSpec, TaskSpec
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
 from seafloor.launch.local.agents import Agents
 from seafloor.launch.local.launcher import LocalLauncher
-from seafloor.launch.protocol import EnvironmentLockRef, Launcher, TaskKey, TaskLost
+from seafloor.launch.protocol import (
+    EnvironmentLockRef,
+    Launcher,
+    TaskKey,
+    TaskLaunch,
+    TaskLost,
+    TaskPreparing,
+)
 from seafloor.testing.launcher_suite import (
     OUT,
     SECRET,
@@ -35,9 +45,10 @@ from seafloor.testing.launcher_suite import (
     launch_of,
     run_to_end,
     task_key,
+    until,
 )
 from seafloor.testing.small_disk import small_disk
-from seafloor.testing.task_receiver import TaskReceiver
+from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
 
 INHERITED = {
     "PATH": os.environ["PATH"],
@@ -340,3 +351,105 @@ async def test_start__disk_full__says_so_and_may_be_repeated(
         disk.free()
         assert (await run_to_end(launcher, launch_of("true"))).ending.exit_code == 0
         await launcher.close()
+
+
+class Gate:
+    """A server that has not let a run's tasks in yet."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+        self.is_open = False
+
+    def __call__(self, delivery: Delivery) -> Reply | None:
+        if delivery.method != "GET":
+            return None
+        self.asked.add(delivery.path.split("/")[-2])
+        return None if self.is_open else (200, {"state": "waiting"})
+
+
+def gang_of(command: str, *, code: CodeSource | None = None) -> tuple[TaskLaunch, list[TaskKey]]:
+    """A launch of two tasks, and their keys."""
+    launch = launch_of("", code=code)
+    spec = ExperimentSpec(name="gang", tasks={"worker": TaskSpec(replicas=2, command=command)})
+    launch = msgspec.structs.replace(launch, spec=spec)
+    keys = [msgspec.structs.replace(launch.key, task=f"worker-{index}") for index in (0, 1)]
+    return launch, keys
+
+
+async def test_start__several_tasks__each_has_its_own_code_and_begins_when_all_were_let_in(
+    local: LocalLauncher, launcher_world: LocalWorld, tmp_path: Path
+) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "name").write_text("nobody")
+    code = launcher_world.snapshot(tmp_path / "job")
+    launch, keys = gang_of(
+        "echo $SEAFLOOR_TASK | tee name > $SEAFLOOR_OUTPUT_DIR/who; cat name; "
+        "echo > $SEAFLOOR_EVENTS_DIR/x.tfevents.1",
+        code=code,
+    )
+    launcher_world.receiver.trouble = gate = Gate()
+    said: list[str] = []
+    prepared = await local.prepare(launch, progress=said.append)
+    assert prepared.receipt is not None
+    assert prepared.receipt.sha256 == code.sha256
+    assert len(set(said)) == len(said), "what is done again from the cache is not said again"
+    await local.start(launch)
+    await until(lambda: len(gate.asked) == 2, "both to ask")
+    assert [await local.observe(key) for key in keys] == [
+        TaskPreparing("The command is about to be started.")
+    ] * 2
+    # A server that is away lets nobody in, and one that was started anew starts nobody again.
+    launcher_world.receiver.stop()
+    again = launcher_world.open()
+    await again.start(launch)
+    launcher_world.receiver.start()
+    gate.is_open = True
+    received = launcher_world.received(launch.key)
+    for key in keys:
+        await ended(again, key)
+        assert received.printed(OUT, key.task).decode() == f"{key.task}\n"
+    assert received.artifacts == {f"{key.task}/who": f"{key.task}\n".encode() for key in keys}
+    assert set(received.events) == {f"{key.task}/x.tfevents.1" for key in keys}
+    assert len(received.starts) == len(received.ends) == 2
+    for start in received.starts:
+        assert start["receipts"]["job"]["sha256"] == code.sha256
+    assert set(await again.tasks()) == set(keys)
+    await asyncio.gather(*(again.release(key) for key in keys))
+    assert await again.tasks() == ()
+    assert not launcher_world.attempt(launch.key).exists()
+    await again.close()
+
+
+async def test_stop__task_that_waits_for_others__ends_without_its_command(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    launch, keys = gang_of("echo ran")
+    launcher_world.receiver.trouble = gate = Gate()
+    await local.prepare(launch, progress=lambda _: None)
+    await local.start(launch)
+    await until(lambda: len(gate.asked) == 2, "both to ask")
+    for key in keys:
+        await local.stop(key)
+    for key in keys:
+        observed = await ended(local, key)
+        assert observed.ending.reason == "Stopped before its command was started."
+    received = launcher_world.received(launch.key)
+    assert received.starts == []
+    assert [received.printed(OUT, key.task) for key in keys] == [b"", b""]
+
+
+async def test_release__one_of_several__leaves_the_others(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    launch, (first, second) = gang_of("[ $RANK = 0 ] || exec sleep 600")
+    await local.prepare(launch, progress=lambda _: None)
+    await local.start(launch)
+    await ended(local, first)
+    await local.release(first)
+    assert await local.tasks() == (second,)
+    with pytest.raises(Conflict):
+        await local.release(second)
+    await local.stop(second)
+    await ended(local, second)
+    await local.release(second)
+    assert not launcher_world.attempt(launch.key).exists()

@@ -111,12 +111,44 @@ def test_create__of_a_body_that_is_none__is_refused(call: Call, body: bytes, wor
     assert words in error["message"]
 
 
-def test_create__of_several_tasks_without_a_cluster__says_what_to_do(call: Call) -> None:
-    spec = {"name": "gang", "tasks": {"worker": {"replicas": 2, "command": "train"}}}
-    answer = call("POST", "/api/v1/runs", {"spec": spec})
-    error = check_envelope(answer, code="not_supported", status=501)
-    assert error["field"] == "tasks"
-    assert "torchrun --nproc-per-node" in error["message"]
+@pytest.mark.parametrize(
+    ("tasks", "field", "words"),
+    [
+        ({"worker": {"replicas": 65, "command": "train"}}, "tasks", "at most 64 tasks here"),
+        (
+            {"a": {"replicas": 40, "command": "x"}, "b": {"replicas": 40, "command": "x"}},
+            "tasks",
+            "and not 80",
+        ),
+        ({"Worker": {"command": "x"}}, "tasks.Worker", "cannot be a role"),
+        ({"worker": {"replicas": 0, "command": "x"}}, "tasks.worker.replicas", "1..1000"),
+        ({"worker": {}}, "tasks.worker.command", "needs a command"),
+        ({"worker": {"replicas": 1, "comand": "x"}}, None, 'Did you mean "command"?'),
+    ],
+)
+def test_create__of_tasks_that_cannot_be__says_which(
+    call: Call, tasks: dict[str, Any], field: str | None, words: str
+) -> None:
+    answer = call("POST", "/api/v1/runs", {"spec": {"name": "gang", "tasks": tasks}})
+    error = check_envelope(answer, code="invalid_value", status=400)
+    assert words in error["message"]
+    assert field is None or error["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("role", "field"),
+    [
+        ({"environment": "other"}, "tasks.worker.environment"),
+        ({"resources": {"gpu": 1}}, "tasks.worker.resources.gpu"),
+        ({"resources": {"pool": "fast"}}, "tasks.worker.resources.pool"),
+    ],
+)
+def test_create__of_a_role_that_wants_what_machines_have_not__names_it(
+    call: Call, role: dict[str, Any], field: str
+) -> None:
+    tasks = {"worker": {"command": "train", **role}}
+    answer = call("POST", "/api/v1/runs", {"spec": {"name": "gang", "tasks": tasks}})
+    assert check_envelope(answer, code="not_supported", status=501)["field"] == field
 
 
 def test_create__of_a_body_nested_too_deeply__is_refused(call: Call) -> None:

@@ -18,7 +18,7 @@ from .limits import Limits, arrange_limits
 from .permission import refusal
 from .processes import process
 from .spool import Spool, Syncer
-from .supervise import Running, Signals, Supervisor
+from .supervise import STOP_FILE, Running, Signals, Supervisor
 from .task import Abandoned, Task, Volume, read_task
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def execute(folder: TaskFolder, *, ready_fd: Optional[int], means: Means = _NO_M
         AlreadyStarted: and it stays with what that agent left.
         OSError: nothing can be written there. The command was not started.
         Abandoned: the command has ended and ``exit.json`` says how; the rest is not delivered. Or
-            it was told to end while it waited for other tasks: the command was not started.
+            a pod was told to end while it waited for other tasks: the command was not started.
     """
     task = read_task(folder)
     if folder.has(AGENT_FILE):
@@ -110,9 +110,8 @@ def _limits(parts: _Parts) -> Limits:
 
 def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
     """Start the command and watch it to its end; delivery goes on meanwhile."""
-    refused = refusal(parts.task, told_to_end=parts.signals.told_to_end)
-    if refused is not None:
-        reason = "The command was not started: {}".format(refused)
+    reason = _why_not(parts)
+    if reason is not None:
         parts.spool.say(reason)
         return Ending(reason), _Delivery(parts, None)
     procs = None if limits.group is None else limits.group.procs
@@ -129,6 +128,26 @@ def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
     supervisor = Supervisor(parts.folder, parts.task, limits, parts.spool, running)
     parts.signals.receive(supervisor.forward)
     return supervisor.watch(_capture(parts, pipes, delivery)), delivery
+
+
+def _why_not(parts: _Parts) -> Optional[str]:
+    """Say why the command must not be started; None when it may be.
+
+    Raises:
+        Abandoned: a pod was told to end; see ``refusal``.
+    """
+
+    def told_to_end() -> bool:
+        folder = parts.folder
+        return parts.signals.told_to_end() or folder.has(STOP_FILE) or not folder.exists()
+
+    try:
+        refused = refusal(parts.task, told_to_end=told_to_end)
+    except Abandoned:
+        if parts.task.in_pod:  # it may be started again, as another pod
+            raise
+        return "Stopped before its command was started."
+    return None if refused is None else "The command was not started: {}".format(refused)
 
 
 def _start(parts: _Parts, command: Command) -> Tuple[int, Pipes]:
@@ -239,7 +258,9 @@ class _Delivery:
         self._shipping: "Shipping" = Shipping(parts.folder, parts.task, parts.spool)
         if started is not None:
             self._shipping.command_started(
-                time_ns=started[0], pid=started[1], receipts=parts.means.receipts
+                time_ns=started[0],
+                pid=started[1],
+                receipts=parts.means.receipts or parts.task.receipts,
             )
         self._in_pod = parts.task.in_pod
         self._syncer = Syncer(parts.spool)

@@ -2,8 +2,8 @@
 
 A server that was paused may have started this agent long after another server began the run anew.
 Only a clear no keeps a command from being started: a server that is dead, slow or lost for words
-never does. A task of several is told to wait until all are there; once told so it asks until the
-answer is another one.
+never does. A task of several is told to wait until all are there; once told so, or when it was
+started as one that waits, it asks until the answer is another one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def refusal(task: Task, *, told_to_end: Callable[[], bool]) -> Optional[str]:
     Raises:
         Abandoned: it was, while it waited. Nothing was done, so there is nothing to tell of.
     """
-    waiting, pause_s = False, _PAUSE_MIN_S
+    waiting, pause_s = task.waits, _PAUSE_MIN_S
     while True:
         try:
             status, answer = _ask(task)

@@ -49,7 +49,9 @@ class Task:
             for them, empty when they are not to be at their paths; ``grace_s`` between SIGTERM
             and SIGKILL;
             ``sync_command``, which delivers what the client library left in ``sync_dir`` (``[]``:
-            there is none); ``in_pod``, whether all of this ends with a pod (missing: it does not).
+            there is none); ``in_pod``, whether all of this ends with a pod (missing: it does not);
+            ``waits``, whether the command begins only when the server says so (missing: it does
+            not); ``receipts``, reported with the start (missing: none).
 
     Raises:
         BadTask: a field is missing or of the wrong type.
@@ -82,6 +84,8 @@ class Task:
         self.sync_command: List[str] = _field(document, "sync_command", list)
         self.sync_dir: str = _field(document, "sync_dir", str)
         self.in_pod: bool = document.get("in_pod") is True
+        self.waits: bool = document.get("waits") is True
+        self.receipts: Dict[str, Any] = document.get("receipts", {})
 
     @property
     def attempt_path(self) -> str:

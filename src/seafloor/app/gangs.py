@@ -21,6 +21,7 @@ from seafloor.launch.protocol import (
     TaskAlive,
     TaskEnded,
     TaskKey,
+    TaskLost,
     TaskObservation,
     TaskPreparing,
 )
@@ -107,10 +108,16 @@ class Gangs:
         return folded
 
     async def _look(self, key: TaskKey) -> TaskObservation:
-        """Look at one task; it lives until what it left is delivered, or was once tried to be."""
+        """Look at one task; it lives until what it left is delivered, or was once tried to be.
+
+        What a task that is lost may have left running is ended by that too.
+        """
         look = await self._launcher.observe(key)
-        if not isinstance(look, TaskEnded) or look.delivered:
-            return look
+        match look:
+            case TaskEnded(delivered=False) | TaskLost():
+                pass
+            case _:
+                return look
         salvage = self._salvages.get(key)
         if salvage is None:
             work = self._launcher.salvage(key)

@@ -1,6 +1,6 @@
 """Specs that a cluster runs: experiments with all their fields, notebooks and servings.
 
-What the launcher for processes refuses (tasks, secrets, GPUs, images) is read here.
+What the launcher for processes refuses (secrets, GPUs, images) is read here.
 """
 
 from __future__ import annotations

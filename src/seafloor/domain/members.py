@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.specs import TaskSpec, task_names
+from seafloor.domain.specs import ExperimentSpec, ResourcesSpec, TaskSpec, task_names
 
 APART: Final = frozenset({"ps", "evaluator"})
 """Roles that take no part in torch's world, and whose end nobody waits for."""
@@ -73,3 +73,14 @@ def deciders_of(members: Sequence[Member]) -> tuple[Member, ...]:
     chief = tuple(one for one in members if one.role == _CHIEF)
     ending = tuple(one for one in members if one.role not in APART)
     return chief or ending or tuple(members)
+
+
+def resources_of(spec: ExperimentSpec, member: Member) -> ResourcesSpec:
+    """What a task asks for: what its role says, above what the run says."""
+    asked = member.task.resources
+    said = {
+        name: value
+        for name in asked.__struct_fields__
+        if (value := getattr(asked, name)) is not None
+    }
+    return msgspec.structs.replace(spec.resources, **said)

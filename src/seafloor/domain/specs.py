@@ -24,6 +24,9 @@ COMMAND_BYTES_MAX = 128 * 1024
 RETRIES_MAX = 100
 CODE_SECRETS_MAX = 32
 TASKS_MAX = 1000
+MACHINE_TASKS_MAX = 64
+"""How many tasks a run has where they are processes of one machine."""
+
 _ROLE = re.compile(r"[a-z](?:[a-z0-9-]{0,13}[a-z0-9])?\Z")
 
 
@@ -458,21 +461,40 @@ def check_on_machine(spec: ExperimentSpec) -> None:
     Raises:
         NotSupported: it asks for that.
     """
-    if spec.tasks:
-        raise NotSupported(
-            "Several tasks need a cluster, where each gets a host name of its own; runs on this "
-            "server are processes of one machine. Give one `command`: it may start several "
-            "processes itself, as `torchrun --nproc-per-node 2 train.py` does.",
+    count = sum(task.replicas for task in spec.tasks.values())
+    if count > MACHINE_TASKS_MAX:
+        raise InvalidValue(
+            f"A run has at most {MACHINE_TASKS_MAX} tasks here, where all are processes of one "
+            f"machine, and not {count}.",
             field="tasks",
         )
-    if spec.resources.gpu:
+    _check_on_machine(spec.resources, "resources")
+    for role, task in spec.tasks.items():
+        _check_on_machine(task.resources, f"tasks.{role}.resources")
+        if task.environment is not None:
+            raise NotSupported(
+                "All tasks of a run have one environment on this server: name it for the run, and "
+                "leave out that of the role.",
+                field=f"tasks.{role}.environment",
+            )
+    if spec.secrets:
+        raise NotSupported("Runs on this server are processes and get no secrets.", field="secrets")
+    _check_volumes(spec.volumes)
+
+
+def _check_on_machine(resources: ResourcesSpec, field: str) -> None:
+    _ = (resources.cpu_count, resources.memory_bytes)
+    if resources.gpu:
         raise NotSupported(
             "This server does not hand out GPUs: leave `gpu` out; a task sees those of its "
             "machine.",
-            field="resources.gpu",
+            field=f"{field}.gpu",
         )
-    _refuse_later(spec)
-    _check_volumes(spec.volumes)
+    for name in ("gpu_resource", "shared_memory", "size", "pool"):
+        if getattr(resources, name) is not None:
+            raise NotSupported(
+                f"`{name}` is for clusters: leave it out, or give amounts.", field=f"{field}.{name}"
+            )
 
 
 def check_env(env: dict[str, str]) -> None:
@@ -504,14 +526,3 @@ def _check_volumes(volumes: Sequence[VolumeSpec]) -> None:
                 "Volumes cannot be at the same path, or one below another.", field=field
             )
         taken.append(path)
-
-
-def _refuse_later(spec: ExperimentSpec) -> None:
-    if spec.secrets:
-        raise NotSupported("Runs on this server are processes and get no secrets.", field="secrets")
-    for field in ("gpu_resource", "shared_memory", "size", "pool"):
-        if getattr(spec.resources, field) is not None:
-            raise NotSupported(
-                f"`{field}` is for clusters: leave it out, or give amounts.",
-                field=f"resources.{field}",
-            )

@@ -29,6 +29,7 @@ from seafloor.launch.protocol import (
     TaskLaunch,
     TaskLost,
     TaskObservation,
+    TaskPreparing,
 )
 from seafloor.testing.task_receiver import Delivery, Received, Reply, TaskReceiver
 
@@ -149,7 +150,7 @@ async def observed_as(
         observed = await launcher.observe(key)
         if isinstance(observed, kind):
             return observed
-        assert isinstance(observed, TaskAlive), observed
+        assert isinstance(observed, TaskAlive | TaskPreparing), observed
         assert time.monotonic() < deadline_s, f"waited {WAIT_S} s for {kind}"
         await asyncio.sleep(0.02)
 

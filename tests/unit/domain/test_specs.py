@@ -180,7 +180,10 @@ def test_parse_experiment__with_a_bad_field__names_field_and_fix(
     ("changed", "field"),
     [
         ({"secrets": {"A": "team/a"}}, "secrets"),
-        ({"command": None, "tasks": {"w": {"command": "x"}}}, "tasks"),
+        (
+            {"command": None, "tasks": {"w": {"command": "x", "environment": "e"}}},
+            "tasks.w.environment",
+        ),
         ({"resources": {"gpu": 2}}, "resources.gpu"),
     ],
 )

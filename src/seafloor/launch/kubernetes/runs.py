@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from seafloor.domain.members import APART, Member, members_of
-from seafloor.domain.specs import ExperimentSpec, ResourcesSpec, TaskSpec
+from seafloor.domain.members import Member, members_of, resources_of
+from seafloor.domain.specs import ExperimentSpec
 from seafloor.launch.kubernetes import rules
 from seafloor.launch.kubernetes.agent_volume import agent_command, agent_parts
 from seafloor.launch.kubernetes.identity import Identity, Start
@@ -20,12 +19,12 @@ from seafloor.launch.kubernetes.pod import MAIN, PodTask, main_image, pod_spec
 from seafloor.launch.kubernetes.policy import Policy
 from seafloor.launch.kubernetes.request import PodRequest
 from seafloor.launch.kubernetes.services import PROTOCOL
+from seafloor.launch.rendezvous import Rendezvous, variables_of, world_of
 
 TORCH_PORT: Final = 29500
 TENSORFLOW_PORT: Final = 2222
 _LAST_LINES: Final = "FallbackToLogsOnError"
 _BEYOND_TIMEOUT_S: Final = 1800
-_TENSORFLOW: Final = frozenset({"chief", "master", "worker", "ps", "evaluator"})
 
 
 def run_manifests(
@@ -59,14 +58,15 @@ def run_manifests(
         what=("tasks", "tasks"),
     )
     yield _service(identity, policy)
+    rendezvous = _rendezvous(identity, members)
     for member in members:
         network: Manifest = {"hostname": member.name, "subdomain": identity.base}
         task = PodTask(
             command=member.task.command or "",
-            resources=_resources(spec, member.task),
+            resources=resources_of(spec, member),
             environment=member.task.environment or spec.environment,
             field=f"tasks.{member.role}.",
-            env=_variables(identity, members, member),
+            env=variables_of(members, member, rendezvous),
             pod={**common, **network},
         )
         name = task_object_name(identity.base, member.name)
@@ -130,53 +130,14 @@ def _pod(
     }
 
 
-def _resources(spec: ExperimentSpec, task: TaskSpec) -> ResourcesSpec:
-    """What a task says, above what the run says."""
-    said = {
-        name: value
-        for name in task.resources.__struct_fields__
-        if (value := getattr(task.resources, name)) is not None
-    }
-    return msgspec.structs.replace(spec.resources, **said)
-
-
 def _host(identity: Identity, member: Member) -> str:
     return f"{member.name}.{identity.base}.{identity.namespace}.svc"
 
 
-def _variables(identity: Identity, members: tuple[Member, ...], member: Member) -> dict[str, str]:
-    """What torch (and torchrun, whose arguments ``PET_…`` are) and TensorFlow read."""
-    made = {"SEAFLOOR_TASK": member.name}
-    world = [one for one in members if one.role not in APART]
-    if member in world:
-        rank, size = str(world.index(member)), str(len(world))
-        address, port = _host(identity, world[0]), str(TORCH_PORT)
-        made |= {
-            "MASTER_ADDR": address,
-            "MASTER_PORT": port,
-            "WORLD_SIZE": size,
-            "RANK": rank,
-            "NNODES": size,
-            "NODE_RANK": rank,
-            "PET_MASTER_ADDR": address,
-            "PET_MASTER_PORT": port,
-            "PET_NNODES": size,
-            "PET_NODE_RANK": rank,
-        }
-    if {one.role for one in members} <= _TENSORFLOW:
-        made["TF_CONFIG"] = _tensorflow(identity, members, member)
-    return made
-
-
-def _tensorflow(identity: Identity, members: tuple[Member, ...], member: Member) -> str:
-    """``TF_CONFIG``. An evaluator is told of the cluster and is no part of it."""
-    cluster: dict[str, list[str]] = {}
-    for one in members:
-        if one.role != "evaluator":
-            host = f"{_host(identity, one)}:{TENSORFLOW_PORT}"
-            cluster.setdefault(one.role, []).append(host)
-    task = {"type": member.role, "index": member.index}
-    return json.dumps({"cluster": cluster, "task": task}, separators=(",", ":"))
+def _rendezvous(identity: Identity, members: tuple[Member, ...]) -> Rendezvous:
+    world = world_of(members)
+    addresses = {one.name: f"{_host(identity, one)}:{TENSORFLOW_PORT}" for one in members}
+    return Rendezvous(_host(identity, (world or members)[0]), TORCH_PORT, addresses)
 
 
 def _service(identity: Identity, policy: Policy) -> Manifest:

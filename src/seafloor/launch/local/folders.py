@@ -9,6 +9,10 @@
                                     stage/         empty; where a root with /code is made
                                     layers/<task>/ what a task wrote into code that it shares
                                     tasks/<task>/  the agent's folder (``seafloor.agent``)
+
+Each task of a distributed run has ``code`` to ``stage`` for itself, below ``apart/<task>/``; beside
+these the attempt has ``ports.json``. What such a task leaves is below its name in ``output`` and
+``events``, so that two files of one name stay two.
 """
 
 from __future__ import annotations
@@ -22,59 +26,74 @@ from pathlib import Path
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_workload_id
+from seafloor.domain.members import MAIN
 from seafloor.domain.names import check_slug
 from seafloor.launch.protocol import TaskKey
 
 
 @dataclass(frozen=True)
 class AttemptFolders:
-    """The folders of one attempt.
+    """The folders of one task, and of its attempt.
 
     Args:
         root: ``<work_dir>/<workload>/<attempt>``.
+        task: Whose.
     """
 
     root: Path
+    task: str = MAIN
+
+    @property
+    def own(self) -> Path:
+        """What no other task of the attempt looks into."""
+        return self.root if self.task == MAIN else self.root / "apart" / self.task
 
     @property
     def code(self) -> Path:
-        """What a task sees as ``/code``."""
-        return self.root / "code"
+        """What the task sees as ``/code``."""
+        return self.own / "code"
 
     @property
     def output(self) -> Path:
         """What becomes artifacts."""
-        return self.root / "output"
+        return self.own / "output"
 
     @property
     def events(self) -> Path:
         """Where tf.events files are tailed."""
-        return self.root / "events"
+        return self.own / "events"
 
     @property
     def client(self) -> Path:
         """Where the client library of the command keeps what it has not sent."""
-        return self.root / "client"
+        return self.own / "client"
 
     @property
     def stage(self) -> Path:
         """Empty; the command's own root is made here, seen by it alone."""
-        return self.root / "stage"
+        return self.own / "stage"
 
-    def layers(self, task: str) -> Path:
+    @property
+    def layers(self) -> Path:
         """What the command writes into a tree that it shares with others."""
-        return self.root / "layers" / task
+        return self.root / "layers" / self.task
 
-    def task(self, task: str) -> Path:
+    @property
+    def agent(self) -> Path:
         """The agent's folder."""
-        return self.root / "tasks" / task
+        return self.root / "tasks" / self.task
 
-    def make(self, task: str) -> None:
+    def written_to(self, folder: Path) -> Path:
+        """Where in ``output`` or ``events`` the command writes."""
+        return folder if self.task == MAIN else folder / self.task
+
+    def make(self) -> None:
         """Make them all; none but this user may look inside."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.code, self.output, self.events, self.task(task)):
+        written = (self.written_to(self.output), self.written_to(self.events))
+        for folder in (self.code, *written, self.agent):
             folder.mkdir(parents=True, exist_ok=True)
-        self.task(task).chmod(0o700)
+        self.agent.chmod(0o700)
 
 
 def attempt_folders(work_dir: Path, key: TaskKey) -> AttemptFolders:
@@ -87,7 +106,7 @@ def attempt_folders(work_dir: Path, key: TaskKey) -> AttemptFolders:
     check_slug(key.task, field="task")
     if key.attempt < 1:
         raise InvalidValue("Attempts are numbered from 1.", field="attempt")
-    return AttemptFolders(work_dir / key.workload_id / str(key.attempt))
+    return AttemptFolders(work_dir / key.workload_id / str(key.attempt), key.task)
 
 
 def task_keys(work_dir: Path) -> Iterator[TaskKey]:
@@ -97,24 +116,28 @@ def task_keys(work_dir: Path) -> Iterator[TaskKey]:
         with suppress(InvalidValue):
             if attempt.isascii() and attempt.isdigit():
                 key = TaskKey(parse_workload_id(workload), int(attempt), task)
-                if attempt_folders(work_dir, key).task(task) == folder:
+                if attempt_folders(work_dir, key).agent == folder:
                     yield key
 
 
 def remove_task(work_dir: Path, key: TaskKey) -> None:
-    """Remove a task's folder, and its attempt's when no other task has one there.
+    """Remove a task's folders, and its attempt's when no other task has one there.
 
-    Where a task has put a link in the place of a folder of its own, the link is removed and what it
-    points to is not touched.
+    One task of an attempt at a time. Where a task has put a link in the place of a folder of its
+    own, the link is removed and what it points to is not touched.
 
     Raises:
         OSError: something cannot be removed.
     """
     folders = attempt_folders(work_dir, key)
-    for folder in (folders.root.parent, folders.root, folders.root / "tasks"):
+    inner = ("tasks", "apart", "layers")
+    for folder in (folders.root.parent, folders.root, *(folders.root / name for name in inner)):
         if folder.is_symlink():
             folder.unlink()
-    remove_tree(folders.task(key.task))
+    if folders.own != folders.root:
+        remove_tree(folders.own)
+        remove_tree(folders.layers)
+    remove_tree(folders.agent)
     tasks = folders.root / "tasks"
     if tasks.is_dir() and any(tasks.iterdir()):
         return

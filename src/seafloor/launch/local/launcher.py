@@ -6,16 +6,20 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
+
+import msgspec
 
 from seafloor.agent.bundle import build_agent
 from seafloor.agent.folder import TaskFolder
 from seafloor.code.archive import OpenRemote
 from seafloor.code.localize import TREES, Means, copy_beside, localize
+from seafloor.code.receipts import read_document, receipt_path
 from seafloor.domain.code import (
     ArchiveCode,
     GitCode,
@@ -26,6 +30,7 @@ from seafloor.domain.code import (
 )
 from seafloor.domain.errors import Conflict, PodRejected
 from seafloor.domain.ids import Sha256
+from seafloor.domain.members import MAIN
 from seafloor.domain.secrets import Secret, no_secrets
 from seafloor.domain.volumes import volume_variable
 from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
@@ -33,7 +38,9 @@ from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_wo
 from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
 from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
-from seafloor.launch.local.observation import observe_ended
+from seafloor.launch.local.gang import keys_of, launches_of, port_count
+from seafloor.launch.local.observation import has_begun, observe_ended
+from seafloor.launch.local.ports import Ports
 from seafloor.launch.local.variables import command_variables
 from seafloor.launch.protocol import (
     AttachedVolume,
@@ -43,10 +50,12 @@ from seafloor.launch.protocol import (
     TaskKey,
     TaskLaunch,
     TaskObservation,
+    TaskPreparing,
 )
 from seafloor.launch.volumes import VolumeFolders
 
 START_TIMEOUT_S: Final = 30.0
+_NOT_BEGUN: Final = "The command is about to be started."
 
 
 class LocalLauncher:
@@ -93,18 +102,20 @@ class LocalLauncher:
         # A command inherits a few by name; which ones is for this room to know, not for settings.
         self._inherited = dict(os.environ if inherited is None else inherited)  # noqa: TID251
         self._agents = Agents()
+        self._ports = Ports(self._work_dir)
         self._localizing: dict[TaskKey, asyncio.Future[Receipt]] = {}
+        self._removing: WeakValueDictionary[TaskKey, asyncio.Lock] = WeakValueDictionary()
         self._salvaging: dict[TaskKey, asyncio.Task[None]] = {}
 
     async def prepare(self, launch: TaskLaunch, *, progress: Callable[[str], None]) -> Prepared:
         """Localise code and build the environment, at the same time; see the protocol."""
         begun_s = time.monotonic()
-        folders = attempt_folders(self._work_dir, launch.key)
+        tasks = tuple(attempt_folders(self._work_dir, key) for key in keys_of(launch))
         with disk_errors("Preparing a run"):
-            await asyncio.to_thread(folders.make, launch.key.task)
+            await asyncio.to_thread(lambda: [folders.make() for folders in tasks])
             await asyncio.to_thread(self._check_volumes, launch)
-        code = asyncio.create_task(self._localize(launch, folders, progress))
-        environment = asyncio.create_task(self._environment(launch, folders, progress))
+        code = asyncio.create_task(self._localize(launch, tasks, progress))
+        environment = asyncio.create_task(self._environment(launch, tasks[0], progress))
         try:
             receipt, built = await asyncio.gather(code, environment)
         finally:
@@ -129,25 +140,34 @@ class LocalLauncher:
         return self._volumes
 
     async def _localize(
-        self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
+        self,
+        launch: TaskLaunch,
+        tasks: Sequence[AttemptFolders],
+        progress: Callable[[str], None],
     ) -> Receipt | None:
+        """Localise the code of each task; the receipt is that of the first."""
         if launch.code is None or isinstance(launch.code, ImageCode):
             return None
         means = Means(
             self._cache_dir, self._fetch_snapshot, self._open_remote, progress, self._secret_of
         )
-        work = asyncio.ensure_future(
-            asyncio.to_thread(self._make_code, launch.code, folders, means)
-        )
+        work = asyncio.ensure_future(asyncio.to_thread(self._make_code, launch.code, tasks, means))
         # A thread cannot be cancelled: its end is remembered, so that `release` can wait for it.
         self._localizing[launch.key] = work
         work.add_done_callback(lambda done: self._localized(launch.key, done))
         return await asyncio.shield(work)
 
-    def _make_code(self, code: LocalizedCode, folders: AttemptFolders, means: Means) -> Receipt:
+    def _make_code(
+        self, code: LocalizedCode, tasks: Sequence[AttemptFolders], means: Means
+    ) -> Receipt:
         if self._code_mounts.share(means.cache_dir / TREES, self._work_dir):
-            means = replace(means, shared_by=folders.root)
-        return localize(code, code_dir=folders.code, means=means)
+            means = replace(means, shared_by=tasks[0].root)
+        first, *others = tasks
+        receipt = localize(code, code_dir=first.code, means=means)
+        quiet = replace(means, progress=_say_nothing)  # the same again, from the cache
+        for folders in others:
+            localize(code, code_dir=folders.code, means=quiet)
+        return receipt
 
     def _localized(self, key: TaskKey, work: asyncio.Future[Receipt]) -> None:
         if self._localizing.get(key) is work:
@@ -164,19 +184,26 @@ class LocalLauncher:
         return await self._environments.get(launch.environment, progress, user=folders.root)
 
     async def start(self, launch: TaskLaunch) -> None:
-        """Start the agent of a prepared task; see the protocol.
+        """Start the agent of a prepared task, or of each of several; see the protocol.
+
+        The agents of several wait until the server has written down that all of them are there.
 
         Raises:
-            PodRejected: it is not prepared, or the agent cannot be started.
+            PodRejected: it is not prepared, or an agent cannot be started.
             StoreFull, StoreUnavailable: the task's folder cannot be written.
         """
         self._agents.reap()
         built = await self._built(launch)
         with disk_errors("Starting a run"):
-            work = asyncio.to_thread(self._begin, launch, built)
-            agent = await _spawned(asyncio.ensure_future(work))
-        if agent is None:
-            return
+            work = asyncio.to_thread(self._begin_all, launch, built)
+            agents = await _spawned(asyncio.ensure_future(work))
+        # Each of them is waited for whatever becomes of another: its pipe is to be closed.
+        ready = [self._ready(key, agent) for key, agent in agents.items()]
+        for said in await asyncio.gather(*ready, return_exceptions=True):
+            if said is not None:
+                raise said
+
+    async def _ready(self, key: TaskKey, agent: Spawned) -> None:
         try:
             said = await read_pipe(agent.pipe_fd, timeout_s=START_TIMEOUT_S)
         except TimeoutError as error:
@@ -184,7 +211,7 @@ class LocalLauncher:
                 f"The task's agent (process {agent.pid}) was not ready in {START_TIMEOUT_S:g} s."
             ) from error
         if not said:
-            words = last_words(self._task_folder(launch.key))
+            words = last_words(self._task_folder(key))
             raise PodRejected(f"The task's agent ended at once: {words}")
 
     async def _built(self, launch: TaskLaunch) -> BuiltEnvironment | None:
@@ -195,11 +222,32 @@ class LocalLauncher:
             raise PodRejected(f"The environment {launch.environment.reference} is not built.")
         return built
 
+    def _begin_all(
+        self, launch: TaskLaunch, built: BuiltEnvironment | None
+    ) -> dict[TaskKey, Spawned]:
+        """Start those agents of a launch that are not there yet."""
+        ports: tuple[int, ...] = ()
+        keys = keys_of(launch)
+        if launch.spec.tasks:
+            tasks = [attempt_folders(self._work_dir, key) for key in keys]
+            for folders in tasks:
+                folders.make()
+            begun = any((folders.agent / "agent.json").exists() for folders in tasks)
+            ports = self._ports.of(tasks[0], port_count(launch), begun=begun)
+        agents: dict[TaskKey, Spawned] = {}
+        with ExitStack() as undo:
+            undo.callback(_close_pipes, agents)
+            for one in launches_of(launch, ports):
+                if (agent := self._begin(one, built)) is not None:
+                    agents[one.key] = agent
+            undo.pop_all()
+        return agents
+
     def _begin(self, launch: TaskLaunch, built: BuiltEnvironment | None) -> Spawned | None:
         """Write ``task.json`` and start an agent, unless this task has or had one."""
         folders = attempt_folders(self._work_dir, launch.key)
-        folders.make(launch.key.task)
-        folder = folders.task(launch.key.task)
+        folders.make()
+        folder = folders.agent
         lock_fd = self._agents.lock(folder)
         if lock_fd is None:
             return None
@@ -239,6 +287,8 @@ class LocalLauncher:
             "grace_s": launch.grace_s,
             "memory_bytes": launch.memory_bytes,
             "cpu_count": launch.cpu_count,
+            "waits": bool(launch.spec.tasks),
+            "receipts": _receipts(launch, folders),
             # This Python has the library, whatever the command's environment has.
             "sync_command": [sys.executable, "-m", "seafloor.cli", "sync"],
             "sync_dir": str(folders.client / "spool"),
@@ -253,7 +303,7 @@ class LocalLauncher:
                 return None
             folders.stage.mkdir(exist_ok=True)
             return {"source": str(folders.code), "stage": str(folders.stage)}
-        own = folders.layers(launch.key.task)
+        own = folders.layers
         wanted = shared_mount(own, link.readlink(), link.name)
         copy_beside(folders.code, Path(wanted["view"]))
         return {**wanted, "source": str(folders.code)}
@@ -277,14 +327,16 @@ class LocalLauncher:
         """Say how a task fares, from its lock and its files."""
         self._agents.reap()
         with disk_errors("Looking at a task"):
-            return await asyncio.to_thread(self._observe, self._task_folder(key))
+            return await asyncio.to_thread(self._observe, key)
 
-    def _observe(self, folder: Path) -> TaskObservation:
+    def _observe(self, key: TaskKey) -> TaskObservation:
+        folder = self._task_folder(key)
         if not folder.is_dir():
             return TaskAbsent()
         # The lock first: what is read after it was free is final.
         if self._agents.lives(folder):
-            return TaskAlive()
+            waits = key.task != MAIN and not has_begun(folder)
+            return TaskPreparing(_NOT_BEGUN) if waits else TaskAlive()
         return observe_ended(folder)
 
     async def tasks(self) -> tuple[TaskKey, ...]:
@@ -318,25 +370,25 @@ class LocalLauncher:
 
     async def _salvage(self, key: TaskKey) -> None:
         with disk_errors("Delivering what a lost task left"):
-            work = asyncio.to_thread(self._begin_salvage, self._task_folder(key))
-            agent = await _spawned(asyncio.ensure_future(work))
-            if agent is not None:
+            work = asyncio.to_thread(self._begin_salvage, key)
+            for agent in (await _spawned(asyncio.ensure_future(work))).values():
                 await read_pipe(agent.pipe_fd, timeout_s=None)
                 await asyncio.to_thread(self._agents.wait, agent.pid)
 
-    def _begin_salvage(self, folder: Path) -> Spawned | None:
+    def _begin_salvage(self, key: TaskKey) -> dict[TaskKey, Spawned]:
+        folder = self._task_folder(key)
         task_folder = TaskFolder(str(folder))
         if not task_folder.has("agent.json"):
-            return None
+            return {}
         lock_fd = self._agents.lock(folder)
         if lock_fd is None:
-            return None
+            return {}
         try:
             end_leftovers(folder)
             if task_folder.has("done.json"):
-                return None
+                return {}
             pyz = build_agent(self._cache_dir / "agent")
-            return self._agents.spawn(pyz, "ship", folder, lock_fd=lock_fd)
+            return {key: self._agents.spawn(pyz, "ship", folder, lock_fd=lock_fd)}
         finally:
             os.close(lock_fd)
 
@@ -346,13 +398,17 @@ class LocalLauncher:
         Raises:
             Conflict: its agent lives.
         """
-        localizing = self._localizing.get(key)
+        attempt = msgspec.structs.replace(key, task=MAIN)
+        localizing = self._localizing.get(attempt)
         if localizing is not None:
             await asyncio.wait({localizing})
-        if isinstance(await self.observe(key), TaskAlive):
+        if isinstance(await self.observe(key), TaskAlive | TaskPreparing):
             raise Conflict("The task still runs: stop it first.")
+        # The last task of an attempt takes the rest along: two must not both be the last.
+        removing = self._removing.setdefault(attempt, asyncio.Lock())
         with disk_errors("Removing a task's folder"):
-            await asyncio.to_thread(remove_task, self._work_dir, key)
+            async with removing:
+                await asyncio.to_thread(remove_task, self._work_dir, key)
 
     async def close(self) -> None:
         """Stop waiting for what is under way. Tasks, and deliveries of lost ones, go on."""
@@ -363,18 +419,35 @@ class LocalLauncher:
         self._agents.reap()
 
     def _task_folder(self, key: TaskKey) -> Path:
-        return attempt_folders(self._work_dir, key).task(key.task)
+        return attempt_folders(self._work_dir, key).agent
 
 
-async def _spawned(work: asyncio.Future[Spawned | None]) -> Spawned | None:
-    """Wait for a thread that starts an agent; also when cancelled, so that it is certain whether
-    there is one afterwards."""
+def _receipts(launch: TaskLaunch, folders: AttemptFolders) -> dict[str, object]:
+    """What was localised for a task of several, by its folder; of one alone the server knows."""
+    if not launch.spec.tasks:
+        return {}
+    found = read_document(receipt_path(folders.code))
+    return {} if found is None else {found.folder: msgspec.to_builtins(found)}
+
+
+def _say_nothing(_message: str) -> None:
+    pass
+
+
+def _close_pipes(agents: Mapping[TaskKey, Spawned]) -> None:
+    for agent in agents.values():
+        os.close(agent.pipe_fd)
+
+
+async def _spawned(work: asyncio.Future[dict[TaskKey, Spawned]]) -> dict[TaskKey, Spawned]:
+    """Wait for a thread that starts agents; also when cancelled, so that it is certain whether
+    there are any afterwards."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait({work})
-        if not work.cancelled() and work.exception() is None and (found := work.result()):
-            os.close(found.pipe_fd)
+        if not work.cancelled() and work.exception() is None:
+            _close_pipes(work.result())
         raise
 
 

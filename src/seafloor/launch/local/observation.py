@@ -36,6 +36,16 @@ def observe_ended(folder: Path) -> TaskObservation:
     return _lost(folder, agent)
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether the command of an agent that lives was started, or has ended without that."""
+    documents = TaskFolder(str(folder))
+    try:
+        agent = documents.read("agent.json")
+    except ValueError:
+        return True
+    return (agent or {}).get("command_pid") is not None or documents.has("exit.json")
+
+
 def _lost(folder: Path, agent: dict[str, Any]) -> TaskLost:
     if agent.get("boot_id") != boot_id():
         reason = "The machine was restarted while the command ran."

@@ -57,8 +57,8 @@ def command_variables(
         is_conda = (prefix / "conda-meta").is_dir()
         made["CONDA_PREFIX" if is_conda else "VIRTUAL_ENV"] = str(prefix)
     made["SEAFLOOR_CODE_DIR"] = str(folders.code)
-    made["SEAFLOOR_OUTPUT_DIR"] = str(folders.output)
-    made["SEAFLOOR_EVENTS_DIR"] = str(folders.events)
+    made["SEAFLOOR_OUTPUT_DIR"] = str(folders.written_to(folders.output))
+    made["SEAFLOOR_EVENTS_DIR"] = str(folders.written_to(folders.events))
     made["SEAFLOOR_HOME"] = str(folders.client)
     return {**made, **launch.env}
 
