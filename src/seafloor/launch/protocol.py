@@ -198,7 +198,8 @@ class Launcher(Protocol):
     async def start(self, launch: TaskLaunch) -> None:
         """Start the agent of a prepared task; returns once it is certain to be found again.
 
-        A task that was started before is left alone.
+        A task that was started before is left alone. The agents of several begin their commands
+        when the server lets them, which is after this has returned.
 
         Raises:
             PodRejected: it cannot be started; the message says why.

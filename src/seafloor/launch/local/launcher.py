@@ -227,12 +227,11 @@ class LocalLauncher:
     ) -> dict[TaskKey, Spawned]:
         """Start those agents of a launch that are not there yet."""
         ports: tuple[int, ...] = ()
-        keys = keys_of(launch)
         if launch.spec.tasks:
-            tasks = [attempt_folders(self._work_dir, key) for key in keys]
+            tasks = [attempt_folders(self._work_dir, key) for key in keys_of(launch)]
             for folders in tasks:
                 folders.make()
-            begun = any((folders.agent / "agent.json").exists() for folders in tasks)
+            begun = any(self._has_agent(folders.agent) for folders in tasks)
             ports = self._ports.of(tasks[0], port_count(launch), begun=begun)
         agents: dict[TaskKey, Spawned] = {}
         with ExitStack() as undo:
@@ -242,6 +241,10 @@ class LocalLauncher:
                     agents[one.key] = agent
             undo.pop_all()
         return agents
+
+    def _has_agent(self, folder: Path) -> bool:
+        """Whether a task has or had an agent; one may hold the lock and not have written yet."""
+        return self._agents.lives(folder) or TaskFolder(str(folder)).has("agent.json")
 
     def _begin(self, launch: TaskLaunch, built: BuiltEnvironment | None) -> Spawned | None:
         """Write ``task.json`` and start an agent, unless this task has or had one."""
