@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Protocol, cast
 
 import google_crc32c
 
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 16 * 1024 * 1024
 """A multiple of 256 KiB, as the API asks for. Two are kept in memory of an upload."""
 
-_FIRST_BYTES = 256 * 1024
-"""What is kept of a small one."""
+PIECE_BYTES = 1024 * 1024
+"""What small pieces are put together to: each piece costs some time to send."""
+
+_KEPT_BYTES_MIN = 256 * 1024
+"""What is sent from where it lies; to copy less takes no longer than to send it by itself."""
 
 
 class _Crc32c(Protocol):
@@ -27,23 +31,32 @@ class Chunk:
     """A part of an object.
 
     Args:
-        data: Good until it is given back.
+        pieces: Its bytes in order, none empty; nobody writes to them.
         start: Of its first byte in the object.
+        end: Of what comes after its last byte.
         is_last: Whether the object ends with it.
     """
 
-    data: memoryview
+    pieces: tuple[memoryview, ...]
     start: int
+    end: int
     is_last: bool
 
-    @property
-    def end(self) -> int:
-        """Where it ends in the object."""
-        return self.start + len(self.data)
+    def rest(self, at: int) -> tuple[memoryview, ...]:
+        """Give what of it lies in the object at a byte and after."""
+        skipped = at - self.start
+        found: list[memoryview] = []
+        for piece in self.pieces:
+            if skipped < len(piece):
+                found.append(piece[skipped:])
+            skipped = max(0, skipped - len(piece))
+        return tuple(found)
 
 
 class ChunkSource:
     """Cuts what is put into chunks of CHUNK_BYTES; only the last is shorter.
+
+    Large pieces are not copied.
 
     Args:
         data: What is put; ``crc32c`` is of all that was given of it. It is asked for one piece
@@ -52,52 +65,67 @@ class ChunkSource:
 
     def __init__(self, data: bytes | AsyncIterable[bytes]) -> None:
         self.crc32c = 0
-        self._whole = data if isinstance(data, bytes) else None
         self._pieces = aiter(_cut(data) if isinstance(data, bytes) else data)
-        self._free: list[bytearray] = []
         self._rest = memoryview(b"")
         self._start = 0
+        self._first: Chunk | None = None
 
-    async def next(self) -> Chunk:
-        """Give the next chunk, the first even when it is empty; not to be called after the last.
+    async def is_one_chunk(self) -> bool:
+        """Whether the first chunk, which ``next`` gives, is the last; asked before it is given.
 
         Raises:
             Exception: what the stream raises.
         """
-        if self._whole is not None and len(self._whole) <= CHUNK_BYTES:
-            self.crc32c = crc32c.extend(0, self._whole)
-            return Chunk(memoryview(self._whole), 0, is_last=True)
-        if self._free:
-            buffer = self._free.pop()
-        else:
-            buffer = bytearray(CHUNK_BYTES if self._start else _FIRST_BYTES)
-        filled = 0
-        while True:
-            if not self._rest and (piece := await anext(self._pieces, None)) is not None:
-                self.crc32c = crc32c.extend(self.crc32c, piece)
-                self._rest = memoryview(piece)
-                continue
-            room = min(len(buffer) - filled, len(self._rest))
-            if not room and self._rest and len(buffer) < CHUNK_BYTES:
-                small, buffer = buffer, bytearray(CHUNK_BYTES)
-                buffer[:filled] = small
-                continue
-            if not room:
-                break
-            buffer[filled : filled + room] = self._rest[:room]
-            self._rest = self._rest[room:]
-            filled += room
-        view = memoryview(buffer)[:filled]
-        found = Chunk(view, self._start, is_last=not self._rest)
-        self._start = found.end
-        return found
+        self._first = await self._made()
+        return self._first.is_last
 
-    def give_back(self, chunk: Chunk) -> None:
-        """Let a chunk's memory be used again: nobody looks at it any more."""
-        if isinstance(chunk.data.obj, bytearray):
-            self._free.append(chunk.data.obj)
+    async def next(self) -> Chunk:
+        """Give the next chunk, the first even when it is empty; not to be called after the last.
+
+        It is kept by its caller only.
+
+        Raises:
+            Exception: what the stream raises.
+        """
+        first, self._first = self._first, None
+        return first or await self._made()
+
+    async def _made(self) -> Chunk:
+        found: list[memoryview] = []
+        small = BytesIO()
+        room = CHUNK_BYTES
+        while room and await self._has_rest():
+            piece = self._rest[:room]
+            self._rest = self._rest[len(piece) :]
+            room -= len(piece)
+            is_small = len(piece) < _KEPT_BYTES_MIN
+            if is_small:
+                small.write(piece)
+            if small.tell() and (not is_small or small.tell() >= PIECE_BYTES):
+                found.append(memoryview(small.getvalue()))
+                small = BytesIO()
+            if not is_small:
+                found.append(piece)
+        if small.tell():
+            found.append(memoryview(small.getvalue()))
+        start, self._start = self._start, self._start + CHUNK_BYTES - room
+        is_last = room > 0 or not await self._has_rest()
+        return Chunk(tuple(found), start, self._start, is_last=is_last)
+
+    async def _has_rest(self) -> bool:
+        """Whether a byte follows; the stream is asked when none is here."""
+        while not self._rest:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                return False
+            self.crc32c = crc32c.extend(self.crc32c, piece)
+            self._rest = memoryview(piece)
+        return True
 
 
 async def _cut(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), CHUNK_BYTES):
-        yield data[start : start + CHUNK_BYTES]
+    if len(data) <= CHUNK_BYTES:
+        yield data
+        return
+    for start in range(0, len(data), PIECE_BYTES):
+        yield data[start : start + PIECE_BYTES]

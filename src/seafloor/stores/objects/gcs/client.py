@@ -37,7 +37,8 @@ class Call(msgspec.Struct, frozen=True):
         url: With its query.
         right: What it needs, as roles list it.
         headers: Added.
-        body: Sent as it is, without a copy: it must not change before the answer is there.
+        body: At once or in pieces, none empty. Sent without a copy: nobody may write to it, ever,
+            for a request that failed may still be sending it.
         fine: Statuses that are answers; any other raises.
         is_of_bucket: Whether a success says that the bucket exists.
     """
@@ -46,9 +47,16 @@ class Call(msgspec.Struct, frozen=True):
     url: str
     right: str
     headers: Mapping[str, str] = {}
-    body: bytes | memoryview = b""
+    body: bytes | tuple[memoryview, ...] = b""
     fine: frozenset[int] = frozenset({200})
     is_of_bucket: bool = True
+
+    @property
+    def body_bytes(self) -> int:
+        """How long the body is."""
+        if isinstance(self.body, bytes):
+            return len(self.body)
+        return sum(map(len, self.body))
 
 
 class GcsClient:
@@ -99,7 +107,7 @@ class GcsClient:
             StoreUnavailable: no answer, or one that asks to come back.
             StoreFull, StoreError, Conflict: refused; see ``errors.refusal``.
         """
-        limit = timedelta(seconds=ANSWER_TIMEOUT_S + len(call.body) / SLOWEST_BYTES_PER_S)
+        limit = timedelta(seconds=ANSWER_TIMEOUT_S + call.body_bytes / SLOWEST_BYTES_PER_S)
         token = await self._tokens.token(self._http)
         try:
             response = await _request(self._http, call, token).timeout(limit).build().send()
@@ -178,11 +186,13 @@ def _request(http: Client, call: Call, token: str) -> RequestBuilder:
         request.headers(call.headers)
     if token:
         request.header("Authorization", f"Bearer {token}", is_sensitive=True)
-    if call.body:
+    if call.body and isinstance(call.body, bytes):
         request.body_bytes(call.body)
     elif call.method in ("POST", "PUT"):
         # Google refuses a request that does not say how long it is.
-        request.header("Content-Length", "0")
+        request.header("Content-Length", str(call.body_bytes))
+        if call.body:
+            request.body_stream(call.body)
     return request
 
 

@@ -81,9 +81,9 @@ class ResumableUpload:
         if self._url and not self._is_whole:
             await self._cancel()
 
-    async def send(self, first: Chunk, source: ChunkSource) -> Resource:
-        """Send all chunks, the first and those that follow; one is made while one is sent."""
-        chunk = first
+    async def send(self, source: ChunkSource) -> Resource:
+        """Send all chunks; one is made while one is sent."""
+        chunk = await source.next()
         while not chunk.is_last:
             following = asyncio.create_task(source.next())
             try:
@@ -103,10 +103,9 @@ class ResumableUpload:
         # The checksum of the whole: the service itself refuses what was damaged on its way.
         hashes = {"X-Goog-Hash": f"crc32c={crc32c_text(source.crc32c)}"} if chunk.is_last else {}
         reached = chunk.start
-        failures = requests = 0
+        failures = 0
         is_known = True
         while True:
-            requests += 1
             try:
                 answer = await (self._put(chunk, reached, hashes) if is_known else self._ask())
             except StoreUnavailable as error:
@@ -134,23 +133,23 @@ class ResumableUpload:
             reached = answer
             is_known = True
             if reached == chunk.end and not chunk.is_last:
-                if requests == 1:
-                    # A request that failed may still be sending it.
-                    source.give_back(chunk)
                 return None
 
     async def _put(self, chunk: Chunk, reached: int, hashes: Mapping[str, str]) -> Resource | int:
         """Send what the service has not yet of a chunk; the object, or how much it has now."""
         total = str(chunk.end) if chunk.is_last else "*"
-        data = chunk.data[reached - chunk.start :]
-        span = f"{reached}-{chunk.end - 1}" if data else "*"
-        return await self._answered({"Content-Range": f"bytes {span}/{total}", **hashes}, data)
+        span = f"{reached}-{chunk.end - 1}" if reached < chunk.end else "*"
+        return await self._answered(
+            {"Content-Range": f"bytes {span}/{total}", **hashes}, chunk.rest(reached)
+        )
 
     async def _ask(self) -> Resource | int:
         """Ask how much the service has."""
-        return await self._answered({"Content-Range": "bytes */*"}, memoryview(b""))
+        return await self._answered({"Content-Range": "bytes */*"}, ())
 
-    async def _answered(self, headers: Mapping[str, str], data: memoryview) -> Resource | int:
+    async def _answered(
+        self, headers: Mapping[str, str], data: tuple[memoryview, ...]
+    ) -> Resource | int:
         response = await self._client.call(
             Call(
                 "PUT",

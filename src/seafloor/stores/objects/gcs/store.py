@@ -214,16 +214,17 @@ class GcsObjectStore:
         """Write an object whole; see ``ObjectWrite.put``."""
         check_object_key(key)
         source = ChunkSource(data)
-        first = await source.next()
-        if first.is_last:
-            found = await self._put_whole(key, first, source.crc32c, if_absent=if_absent)
+        if await source.is_one_chunk():
+            found = await self._put_whole(
+                key, await source.next(), source.crc32c, if_absent=if_absent
+            )
         else:
             if if_absent:
                 # Looked at before gigabytes are sent for nothing; the session decides at its end.
                 await self._check_absent(key)
             async with ResumableUpload(self._client, key, self._resume) as upload:
                 await upload.begin(if_absent=if_absent)
-                found = await upload.send(first, source)
+                found = await upload.send(source)
         await self._check_arrived(found, source.crc32c)
         return found.info()
 
@@ -320,7 +321,7 @@ class GcsObjectStore:
                 self._client.upload_url(**query),
                 _WRITE,
                 headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-                body=b"".join((head, chunk.data, f"\r\n--{boundary}--\r\n".encode())),
+                body=b"".join((head, *chunk.pieces, f"\r\n--{boundary}--\r\n".encode())),
                 fine=frozenset({200, 404, 412}),
             )
         )
