@@ -91,6 +91,13 @@ class KeepPart:
 
 
 @dataclass(frozen=True)
+class CutRequest:
+    """Reset while the body is sent, after so many bytes; whole grains of them are kept."""
+
+    after_bytes: int
+
+
+@dataclass(frozen=True)
 class CutAnswer:
     """Reset after so many bytes of the answer's body."""
 
@@ -104,7 +111,7 @@ class ChangeAnswer:
     change: Callable[[Said], Said]
 
 
-Fault = Answer | LoseRequest | LoseAnswer | KeepPart | CutAnswer | ChangeAnswer
+Fault = Answer | LoseRequest | LoseAnswer | KeepPart | CutRequest | CutAnswer | ChangeAnswer
 
 
 @dataclass
@@ -138,10 +145,12 @@ class Front:
             def handle_any(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, self.rfile.read(size))
+                asked = Asked(self.command, self.path, headers, b"")
+                cut_bytes = front.cut_bytes(asked)
+                asked.body = self.rfile.read(size if cut_bytes is None else cut_bytes)
                 if len(asked.body) < size:
-                    self.close_connection = True
                     front.keep_of_cut(asked)
+                    _reset(self)
                 else:
                     front.serve(self, asked)
 
@@ -215,8 +224,18 @@ class Front:
             said = fault.change(said)
         _say(handler, said, cut=fault.after_bytes if isinstance(fault, CutAnswer) else None)
 
+    def cut_bytes(self, asked: Asked) -> int | None:
+        """How much to read of a request, whose body was not, before it is reset; None: all."""
+        with self._lock:
+            for number, (match, fault) in enumerate(self._planned):
+                if isinstance(fault, CutRequest) and match(asked):
+                    del self._planned[number]
+                    return fault.after_bytes
+        return None
+
     def keep_of_cut(self, asked: Asked) -> None:
         """Take what the service keeps of a request that was cut: whole grains of a chunk."""
+        self.asked.append(asked)
         if asked.is_chunk() and len(asked.body) >= GRAIN_BYTES:
             self._keep_part(asked, len(asked.body))
 

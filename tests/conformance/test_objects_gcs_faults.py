@@ -19,6 +19,7 @@ from gcs_front import (
     Asked,
     ChangeAnswer,
     CutAnswer,
+    CutRequest,
     Fault,
     Front,
     KeepPart,
@@ -139,6 +140,41 @@ async def test_put__service_keeps_less_than_a_chunk__the_rest_is_sent(
     front.plan(question, LoseRequest(), Answer(503))
     await store.put("a", THREE_CHUNKS)
     assert await content(store, "a") == THREE_CHUNKS
+
+
+@pytest.mark.parametrize("piece_bytes", [100_000, 3 * MIB + 1, len(THREE_CHUNKS)])
+async def test_put__cut_while_sending__goes_on_within_a_piece(
+    front: Front, store: GcsObjectStore, piece_bytes: int
+) -> None:
+    pieces = [
+        THREE_CHUNKS[at : at + piece_bytes] for at in range(0, len(THREE_CHUNKS), piece_bytes)
+    ]
+    end = 2 * CHUNK_BYTES
+    front.plan(chunk(1), CutRequest(5 * MIB + 7))
+    at = CHUNK_BYTES + 5 * MIB
+    front.plan(lambda asked: asked.span == f"bytes {at}-{end - 1}/*", CutRequest(MIB - 1))
+    await store.put("a", stream_of(pieces), if_absent=True)
+    assert await content(store, "a") == THREE_CHUNKS
+    at += MIB - GRAIN_BYTES
+    assert spans(front) == [
+        f"bytes 0-{CHUNK_BYTES - 1}/*",
+        f"bytes {CHUNK_BYTES}-{end - 1}/*",
+        f"bytes {CHUNK_BYTES + 5 * MIB}-{end - 1}/*",
+        f"bytes {at}-{end - 1}/*",
+        f"bytes {end}-{len(THREE_CHUNKS) - 1}/{len(THREE_CHUNKS)}",
+    ]
+    assert front.open_uploads == 0
+
+
+async def test_put__cut_for_ever_while_sending__is_unavailable_and_cancelled(
+    front: Front, store: GcsObjectStore
+) -> None:
+    # Less than a grain gets through each time; the question after it counts as a failure too.
+    front.plan(chunk(0), *[CutRequest(GRAIN_BYTES - 1)] * (AT_ONCE.attempts_max - 1))
+    with pytest.raises(StoreUnavailable):
+        await store.put("a", THREE_CHUNKS)
+    assert front.open_uploads == 0
+    assert await keys_of(store) == []
 
 
 async def test_put__chunk_fails_for_ever__is_unavailable_and_cancelled(
