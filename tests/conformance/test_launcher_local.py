@@ -22,7 +22,7 @@ from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.domain.code import CodeSource
 from seafloor.domain.environments import environment_digest
-from seafloor.domain.errors import Conflict, PodRejected, StoreFull
+from seafloor.domain.errors import Conflict, NotFound, PodRejected, StoreFull
 from seafloor.domain.specs import ExperimentSpec, TaskSpec
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
@@ -453,3 +453,34 @@ async def test_release__one_of_several__leaves_the_others(
     await ended(local, second)
     await local.release(second)
     assert not launcher_world.attempt(launch.key).exists()
+
+
+async def test_start__roles_with_environments__each_has_its_own(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    python = ".".join(map(str, sys.version_info[:3]))
+    digest = environment_digest(python=python, platform=platform_tag(), lock="")
+    command = 'echo "$VIRTUAL_ENV"'
+    tasks = {
+        "plain": TaskSpec(command=command),
+        "special": TaskSpec(command=command, environment="empty@1"),
+    }
+    plain = launch_of("")
+    launch = msgspec.structs.replace(plain, spec=ExperimentSpec(name="gang", tasks=tasks))
+    with pytest.raises(NotFound, match="empty@1"):
+        await local.prepare(launch, progress=lambda _: None)
+    known = {"empty@1": EnvironmentLockRef("empty@1", python, "", digest)}
+    launch = msgspec.structs.replace(launch, role_environments=known)
+    with pytest.raises(PodRejected, match="empty@1"):
+        await local.start(launch)
+    first = await local.prepare(launch, progress=lambda _: None)
+    again = await local.prepare(launch, progress=lambda _: None)
+    assert (first.environment_cached, again.environment_cached) == (False, True)
+    await local.start(launch)
+    received = launcher_world.received(launch.key)
+    for task, folder in (
+        ("plain-0", sys.prefix),
+        ("special-0", str(launcher_world.root / "environments" / digest)),
+    ):
+        await ended(local, msgspec.structs.replace(launch.key, task=task))
+        assert received.printed(OUT, task).decode() == f"{folder}\n"

@@ -138,7 +138,6 @@ def test_create__of_tasks_that_cannot_be__says_which(
 @pytest.mark.parametrize(
     ("role", "field"),
     [
-        ({"environment": "other"}, "tasks.worker.environment"),
         ({"resources": {"gpu": 1}}, "tasks.worker.resources.gpu"),
         ({"resources": {"pool": "fast"}}, "tasks.worker.resources.pool"),
     ],
@@ -149,6 +148,12 @@ def test_create__of_a_role_that_wants_what_machines_have_not__names_it(
     tasks = {"worker": {"command": "train", **role}}
     answer = call("POST", "/api/v1/runs", {"spec": {"name": "gang", "tasks": tasks}})
     assert check_envelope(answer, code="not_supported", status=501)["field"] == field
+
+
+def test_create__of_a_role_whose_environment_is_not_there__says_so(call: Call) -> None:
+    tasks = {"worker": {"command": "train", "environment": "other"}}
+    answer = call("POST", "/api/v1/runs", {"spec": {"name": "gang", "tasks": tasks}})
+    assert "other" in check_envelope(answer, code="not_found", status=404)["message"]
 
 
 def test_create__of_a_body_nested_too_deeply__is_refused(call: Call) -> None:

@@ -58,9 +58,12 @@ class Admission:
         """
         own, project = spec.environment, spec.project
         if self._cluster is None:
-            if own is None:
-                return {}
-            return {own: await self._environments.resolve_to_run(own, project=project)}
+            named = dict.fromkeys((own, *spec.role_environments))
+            return {
+                one: await self._environments.resolve_to_run(one, project=project)
+                for one in named
+                if one is not None
+            }
         found: dict[str, Environment] = {}
         for reference in spec.role_environments:
             if not self._cluster.names_environment(reference):

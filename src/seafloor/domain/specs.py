@@ -471,12 +471,6 @@ def check_on_machine(spec: ExperimentSpec) -> None:
     _check_on_machine(spec.resources, "resources")
     for role, task in spec.tasks.items():
         _check_on_machine(task.resources, f"tasks.{role}.resources")
-        if task.environment is not None:
-            raise NotSupported(
-                "All tasks of a run have one environment on this server: name it for the run, and "
-                "leave out that of the role.",
-                field=f"tasks.{role}.environment",
-            )
     if spec.secrets:
         raise NotSupported("Runs on this server are processes and get no secrets.", field="secrets")
     _check_volumes(spec.volumes)

@@ -181,8 +181,8 @@ def test_parse_experiment__with_a_bad_field__names_field_and_fix(
     [
         ({"secrets": {"A": "team/a"}}, "secrets"),
         (
-            {"command": None, "tasks": {"w": {"command": "x", "environment": "e"}}},
-            "tasks.w.environment",
+            {"command": None, "tasks": {"w": {"command": "x", "resources": {"gpu": 1}}}},
+            "tasks.w.resources.gpu",
         ),
         ({"resources": {"gpu": 2}}, "resources.gpu"),
     ],

@@ -38,7 +38,7 @@ from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_wo
 from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
 from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
-from seafloor.launch.local.gang import keys_of, launches_of, port_count
+from seafloor.launch.local.gang import environments_of, keys_of, launches_of, port_count
 from seafloor.launch.local.observation import has_begun, observe_ended
 from seafloor.launch.local.ports import Ports
 from seafloor.launch.local.variables import command_variables
@@ -115,18 +115,19 @@ class LocalLauncher:
             await asyncio.to_thread(lambda: [folders.make() for folders in tasks])
             await asyncio.to_thread(self._check_volumes, launch)
         code = asyncio.create_task(self._localize(launch, tasks, progress))
-        environment = asyncio.create_task(self._environment(launch, tasks[0], progress))
+        environments = asyncio.create_task(self._build(launch, tasks[0], progress))
         try:
-            receipt, built = await asyncio.gather(code, environment)
+            receipt, built = await asyncio.gather(code, environments)
         finally:
-            for task in (code, environment):
+            for task in (code, environments):
                 task.cancel()
-            await asyncio.gather(code, environment, return_exceptions=True)
+            await asyncio.gather(code, environments, return_exceptions=True)
+        new = [one for one in built if not one.cached]
         return Prepared(
             receipt,
-            None if built is None else built.cached,
+            not new if built else None,
             time.monotonic() - begun_s,
-            environment_fetched=built is not None and built.fetched,
+            environment_fetched=bool(new) and all(one.fetched for one in new),
         )
 
     def _check_volumes(self, launch: TaskLaunch) -> None:
@@ -175,13 +176,14 @@ class LocalLauncher:
         if not work.cancelled():
             work.exception()  # whoever waited may have been cancelled
 
-    async def _environment(
+    async def _build(
         self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
-    ) -> BuiltEnvironment | None:
-        if launch.environment is None:
-            return None
+    ) -> list[BuiltEnvironment]:
         # In use as long as the attempt's folder is there, whatever becomes of this server.
-        return await self._environments.get(launch.environment, progress, user=folders.root)
+        return [
+            await self._environments.get(one, progress, user=folders.root)
+            for one in environments_of(launch)
+        ]
 
     async def start(self, launch: TaskLaunch) -> None:
         """Start the agent of a prepared task, or of each of several; see the protocol.
@@ -214,16 +216,18 @@ class LocalLauncher:
             words = last_words(self._task_folder(key))
             raise PodRejected(f"The task's agent ended at once: {words}")
 
-    async def _built(self, launch: TaskLaunch) -> BuiltEnvironment | None:
-        if launch.environment is None:
-            return None
-        built = await self._environments.find(launch.environment.digest)
-        if built is None:
-            raise PodRejected(f"The environment {launch.environment.reference} is not built.")
-        return built
+    async def _built(self, launch: TaskLaunch) -> dict[str, BuiltEnvironment]:
+        """The environments of a prepared launch, by their digests."""
+        found: dict[str, BuiltEnvironment] = {}
+        for one in environments_of(launch):
+            built = await self._environments.find(one.digest)
+            if built is None:
+                raise PodRejected(f"The environment {one.reference} is not built.")
+            found[one.digest] = built
+        return found
 
     def _begin_all(
-        self, launch: TaskLaunch, built: BuiltEnvironment | None
+        self, launch: TaskLaunch, built: Mapping[str, BuiltEnvironment]
     ) -> dict[TaskKey, Spawned]:
         """Start those agents of a launch that are not there yet."""
         ports: tuple[int, ...] = ()
@@ -237,7 +241,8 @@ class LocalLauncher:
         with ExitStack() as undo:
             undo.callback(_close_pipes, agents)
             for one in launches_of(launch, ports):
-                if (agent := self._begin(one, built)) is not None:
+                environment = None if one.environment is None else built[one.environment.digest]
+                if (agent := self._begin(one, environment)) is not None:
                     agents[one.key] = agent
             undo.pop_all()
         return agents
