@@ -95,6 +95,14 @@ class Kubernetes:
         except OSError:
             return False
 
+    def takes_pods(self, namespace: str) -> bool:
+        """Whether a namespace has its account, and that its token: without it pods are refused."""
+        try:
+            account = self.call("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+        except OSError:
+            return False
+        return bool(account.get("secrets"))
+
     def is_there(self, path: str) -> bool:
         """Whether there is an object; also false while nobody answers."""
         try:

@@ -71,9 +71,7 @@ class Plane:
         self._write_kubeconfig()
         controllers = self.run("controllers", self._controllers())
         self.run("scheduler", self._scheduler())
-        # Until then pods of the namespace are refused.
-        account = "/api/v1/namespaces/default/serviceaccounts/default"
-        controllers.wait_until(lambda: self.kubernetes.is_there(account), timeout_s=_READY_S)
+        controllers.wait_until(lambda: self.kubernetes.takes_pods("default"), timeout_s=_READY_S)
 
     def run(self, name: str, command: Sequence[str]) -> Daemon:
         """Start a part; ``close`` ends it, with -9. However this process ends, so does the part."""

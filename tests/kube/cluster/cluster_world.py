@@ -31,8 +31,8 @@ class Namespace:
         kubernetes.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.name}})
         self.path = f"/api/v1/namespaces/{self.name}"
         wait_for(
-            lambda: kubernetes.is_there(f"{self.path}/serviceaccounts/default"),
-            what="the namespace's account",
+            lambda: kubernetes.takes_pods(self.name),
+            what="the token of the namespace's account",
         )
 
     def all(self, plural: str) -> list[dict[str, Any]]:

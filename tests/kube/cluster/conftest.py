@@ -194,8 +194,9 @@ def fresh_namespace(kubernetes: Kubernetes) -> Iterator[Namespace]:
     name = f"test-{uuid.uuid4().hex[:10]}"
     made = {"metadata": {"name": name}}
     kubernetes.call("POST", "/api/v1/namespaces", made)
-    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    wait_for(lambda: kubernetes.is_there(account), timeout_s=READY_S, what=account)
+    wait_for(
+        lambda: kubernetes.takes_pods(name), timeout_s=READY_S, what="the token of its account"
+    )
     yield Namespace(kubernetes, name)
     for pod in Namespace(kubernetes, name).pods():
         path = f"/api/v1/namespaces/{name}/pods/{pod['metadata']['name']}"
