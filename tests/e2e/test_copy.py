@@ -19,6 +19,7 @@ from tests.services._service import Service
 from client_process import Client
 from installation_world import build, differences, put, seen
 from live_server import LiveServer
+from seafloor.testing.log_spools import numbered
 
 MakeServer = Callable[..., LiveServer]
 GetService = Callable[[str], Service]
@@ -61,6 +62,9 @@ def test_copy__of_an_installation__shows_the_same_to_everyone(
     build(source, tmp_path)
     before = seen(source)
     source.stop()
+    # What a pod's containers printed before the command, as a cluster's launcher keeps it.
+    prepared = next((source.data / "spool" / "logs").glob("*/1/main.log"))
+    prepared.with_name("main@git-localize.log").write_bytes(numbered(3))
     untouched = content_of(source.data)
     with target_of(kind, service) as (options, env):
         command = ["copy", "--from", str(source.data), "--to", str(tmp_path / "target"), *options]
@@ -72,6 +76,8 @@ def test_copy__of_an_installation__shows_the_same_to_everyone(
         # The URLs are in its settings now.
         target = make_server("target", **env)
         assert differences(seen(target), before) == []
+        run = prepared.parts[-3]
+        assert len(target.log_lines(run, attempt=1, setup="git-localize")) == 3
         settings = tmp_path / "target" / "seafloor.toml"
         if options:
             stores = tomllib.loads(settings.read_text())["stores"]

@@ -215,7 +215,11 @@ function Log({ run, attempt, task, setup, attempts, tasks, setups }: LogProps) {
       {!log.loaded && <PageLoader />}
       {log.loaded && rows.length === 0 && (
         <Notice title={isFinal(run.state) ? 'Nothing was printed' : 'Nothing printed yet'}>
-          <Text c="dimmed">Lines appear here as they are printed.</Text>
+          <Text c="dimmed">
+            {setups
+              ? 'What prepared the pod has logs of its own: choose one beside “Stream”.'
+              : 'Lines appear here as they are printed.'}
+          </Text>
         </Notice>
       )}
     </section>

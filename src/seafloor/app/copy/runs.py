@@ -93,12 +93,13 @@ class RunStreams:
         except StoreCorrupt:
             is_damaged = True
             self._progress.damaged.append(
-                f"The log of task {key.task} of {key.workload_id} (attempt {key.attempt}) is "
+                f"The log of task {key.stem} of {key.workload_id} (attempt {key.attempt}) is "
                 "damaged in the source: what comes before the damage is copied."
             )
         if state.finished:
             await target.finish(key)
-            finished.add(key.attempt)
+            if not key.setup:  # what prepared a task ends before the task does
+                finished.add(key.attempt)
         if not is_damaged:
             self._check(
                 await digest_of(source.records(key)),
