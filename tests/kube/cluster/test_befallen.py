@@ -28,6 +28,17 @@ def wait_line(server: LiveServer, run_id: str, text: str) -> None:
     )
 
 
+def setup_lines(server: LiveServer, run_id: str, container: str) -> list[dict[str, Any]]:
+    """Wait until all that an init container printed is kept; give it."""
+
+    def look() -> bool:
+        found = server.get(f"/api/v1/runs/{run_id}/logs/setups")["items"]
+        return any(one["setup"] == container and one["finished"] for one in found)
+
+    wait_for(look, timeout_s=PATIENCE_S, what=f"what {container} printed")
+    return server.log_lines(run_id, setup=container)
+
+
 def wait_attempt(server: LiveServer, run_id: str, attempt: int, state: str) -> None:
     def look() -> bool:
         found = server.get(f"/api/v1/runs/{run_id}")
@@ -108,11 +119,7 @@ def test_runs__code_that_cannot_be_had__say_why_and_keep_what_fetched_it_printed
         (other, "code-localize", "sha256"),
         (well, "git-localize", runs.commit),
     ):
-        lines = wait_for(
-            lambda: server.log_lines(run_id, setup=container),  # noqa: B023
-            timeout_s=PATIENCE_S,
-            what=f"what {container} printed",
-        )
+        lines = setup_lines(server, run_id, container)
         assert any(words in line["text"] for line in lines), lines
         done = user.cli("logs", run_id, SEAFLOOR_TOKEN=server.token)
         assert done.returncode == 0, done.stderr
