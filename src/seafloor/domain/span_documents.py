@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -19,8 +20,9 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.traces import COST_KEY, TOKENS_KEY, Span
 
 SPAN_BYTES_MAX = 8 * 1024 * 1024
-TYPE_ATTRIBUTE = "mlflow.spanType"
-SUM_ATTRIBUTES = {"mlflow.chat.tokenUsage": TOKENS_KEY, "mlflow.llm.cost": COST_KEY}
+_TYPE_ATTRIBUTE = "mlflow.spanType"
+_SUM_ATTRIBUTES = {"mlflow.chat.tokenUsage": TOKENS_KEY, "mlflow.llm.cost": COST_KEY}
+_READ = (_TYPE_ATTRIBUTE, *_SUM_ATTRIBUTES)
 _STATUSES = {"STATUS_CODE_OK": "OK", "STATUS_CODE_ERROR": "ERROR"}
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -76,25 +78,36 @@ def read_span(document: bytes) -> Span:
         found = msgspec.json.decode(document, type=_Document, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"This is no span: {error}.") from error
-    attributes = {one.key: one.value for one in found.attributes}
-    kind = plain(attributes.get(TYPE_ATTRIBUTE, {}))
+    named = {one.key: one.value for one in found.attributes}
+    attributes = {name: plain(named[name]) for name in _READ if name in named}
     return Span(
         id=_id(found.span_id, name="span_id"),
         parent_id=_id(found.parent_span_id, name="parent_span_id")
         if found.parent_span_id
         else None,
         name=kept(found.name),
-        type=kept(kind) if isinstance(kind, str) else "",
+        type=type_of(attributes),
         status=_STATUSES.get(found.status.code, "UNSET"),
         start_ns=_time_ns(found.start_time_unix_nano),
         end_ns=_time_ns(found.end_time_unix_nano) or None,
         document=document,
-        sums={
-            key: numbers
-            for name, key in SUM_ATTRIBUTES.items()
-            if (numbers := numbers_in(plain(attributes.get(name, {}))))
-        },
+        sums=sums_of(attributes),
     )
+
+
+def type_of(attributes: Mapping[str, Any]) -> str:
+    """The type of a span by its attributes, which are plain data."""
+    found = attributes.get(_TYPE_ATTRIBUTE)
+    return kept(found) if isinstance(found, str) else ""
+
+
+def sums_of(attributes: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What a span adds to the numbers of its trace, likewise."""
+    return {
+        key: numbers
+        for name, key in _SUM_ATTRIBUTES.items()
+        if (numbers := _numbers_in(attributes.get(name)))
+    }
 
 
 def kept(text: str) -> str:
@@ -102,7 +115,7 @@ def kept(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def numbers_in(value: Any) -> dict[str, float]:
+def _numbers_in(value: Any) -> dict[str, float]:
     """The numbers of an object, or of a text that holds one."""
     if isinstance(value, str):
         try:

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from seafloor.domain.errors import InvalidValue
-from seafloor.domain.names import check_path
-from seafloor.sdk.artifacts import fetch_file
-from seafloor.sdk.transport import Request, Transport, quote, quote_path
+from seafloor.sdk.mlflow_files import MlflowFiles
+from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.models import LoggedModelList, LoggedModelPut, LoggedModelView, RunInputs
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    path: str
-    is_dir: bool = False
-    file_size: int = 0
-
-
-class _Listing(msgspec.Struct, frozen=True):
-    files: tuple[_Entry, ...] = ()
 
 
 class _ModelInfo(msgspec.Struct, frozen=True):
@@ -37,14 +24,11 @@ class _ModelPage(msgspec.Struct, frozen=True):
     next_page_token: str | None = None
 
 
-class Models:
-    """Inputs of runs, and the models that they logged.
-
-    A model's files are reached by the paths that MLflow's clients use, the only ones they have.
-    """
+class Models(MlflowFiles):
+    """Inputs of runs, and the models that they logged, with their files."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        super().__init__(transport, kind="models")
 
     def inputs(self, run_id: str) -> RunInputs:
         """Read what a run used and produced."""
@@ -96,39 +80,3 @@ class Models:
         """Delete a model; repeating is harmless."""
         path = f"/api/2.0/mlflow/logged-models/{quote(model_id)}"
         self._transport.send(Request("DELETE", path))
-
-    def files(self, model_id: str, folder: str = "") -> Generator[tuple[str, int]]:
-        """Read path and size of every file of a model."""
-        query = [("path", f"{_root(model_id)}/{folder}".rstrip("/"))]
-        request = Request("GET", "/api/2.0/mlflow-artifacts/artifacts", query=query)
-        for entry in self._transport.call(request, _Listing).files:
-            path = str(PurePosixPath(folder, entry.path))
-            if entry.is_dir:
-                yield from self.files(model_id, path)
-            else:
-                yield path, entry.file_size
-
-    def put_file(self, model_id: str, path: str, source: Path) -> None:
-        """Send a file of a model; it is visible when this returns, and only whole."""
-        check_path(path)
-        try:
-            with source.open("rb") as file:
-                size_bytes = source.stat().st_size
-                request = Request("PUT", _address(model_id, path), body=file, size_bytes=size_bytes)
-                self._transport.send(request)
-        except OSError as error:
-            raise InvalidValue(
-                f'"{source}" cannot be read: {error.strerror or error}.', field="source"
-            ) from error
-
-    def get_file(self, model_id: str, path: str, target: Path) -> int:
-        """Fetch a file of a model; see ``Artifacts.get``."""
-        return fetch_file(self._transport, _address(model_id, check_path(path)), target)
-
-
-def _root(model_id: str) -> str:
-    return f"0/models/{model_id}/artifacts"
-
-
-def _address(model_id: str, path: str) -> str:
-    return f"/api/2.0/mlflow-artifacts/artifacts/{_root(model_id)}/{quote_path(path)}"

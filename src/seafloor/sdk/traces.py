@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-import msgspec
 import urllib3
 
-from seafloor.domain.errors import InvalidValue, StoreUnavailable
-from seafloor.domain.names import check_path
-from seafloor.sdk.artifacts import fetch_file
-from seafloor.sdk.transport import Request, Transport, quote, quote_path
+from seafloor.domain.errors import StoreUnavailable
+from seafloor.sdk.mlflow_files import MlflowFiles
+from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.traces import SpansAdded, TraceList, TracePut, TraceView
 
 _PATH = "/api/v1/traces"
@@ -21,21 +18,11 @@ _PAGE = 200
 _WITH_FILES = re.compile(r"tr-[0-9a-f]{32}\Z")
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    path: str
-    is_dir: bool = False
-    file_size: int = 0
-
-
-class _Listing(msgspec.Struct, frozen=True):
-    files: tuple[_Entry, ...] = ()
-
-
-class Traces:
-    """What models and agents did. Files are reached by the paths that MLflow's clients use."""
+class Traces(MlflowFiles):
+    """What models and agents did, and its files."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        super().__init__(transport, kind="traces")
 
     def iterate(self, experiment_id: int, *, run_id: str | None = None) -> Generator[TraceView]:
         """Read the traces of an experiment, newest first, page by page."""
@@ -101,43 +88,7 @@ class Traces:
         request = Request("PUT", f"{_PATH}/{quote(trace.trace.id)}", json=trace)
         return self._transport.call(request, TraceView)
 
-    def files(self, trace_id: str, folder: str = "") -> Generator[tuple[str, int]]:
-        """Read path and size of every file of a trace."""
-        query = [("path", f"{_root(trace_id)}/{folder}".rstrip("/"))]
-        request = Request("GET", "/api/2.0/mlflow-artifacts/artifacts", query=query)
-        for entry in self._transport.call(request, _Listing).files:
-            path = str(PurePosixPath(folder, entry.path))
-            if entry.is_dir:
-                yield from self.files(trace_id, path)
-            else:
-                yield path, entry.file_size
-
-    def put_file(self, trace_id: str, path: str, source: Path) -> None:
-        """Send a file of a trace; it is visible when this returns, and only whole."""
-        check_path(path)
-        try:
-            with source.open("rb") as file:
-                size_bytes = source.stat().st_size
-                request = Request("PUT", _address(trace_id, path), body=file, size_bytes=size_bytes)
-                self._transport.send(request)
-        except OSError as error:
-            raise InvalidValue(
-                f'"{source}" cannot be read: {error.strerror or error}.', field="source"
-            ) from error
-
-    def get_file(self, trace_id: str, path: str, target: Path) -> int:
-        """Fetch a file of a trace; see ``Artifacts.get``."""
-        return fetch_file(self._transport, _address(trace_id, check_path(path)), target)
-
 
 def has_files(trace_id: str) -> bool:
     """Whether a trace can have files: its id is one of OpenTelemetry's."""
     return _WITH_FILES.match(trace_id) is not None
-
-
-def _root(trace_id: str) -> str:
-    return f"0/traces/{trace_id}/artifacts"
-
-
-def _address(trace_id: str, path: str) -> str:
-    return f"/api/2.0/mlflow-artifacts/artifacts/{_root(trace_id)}/{quote_path(path)}"

@@ -23,11 +23,10 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.names import KEY_CHARS_MAX, check_key
 from seafloor.domain.span_documents import (
     SPAN_BYTES_MAX,
-    SUM_ATTRIBUTES,
-    TYPE_ATTRIBUTE,
     kept,
     number_json,
-    numbers_in,
+    sums_of,
+    type_of,
 )
 from seafloor.domain.traces import (
     NAME_TAG,
@@ -157,7 +156,6 @@ class _Gathered:
 
 def _span(found: proto.Span, attributes: Mapping[str, Any], trace_id: str) -> Span:
     parent = found.parent_span_id
-    span_type = attributes.get(TYPE_ATTRIBUTE)
     document = msgspec.json.encode(_span_json(found, trace_id))
     if len(document) > SPAN_BYTES_MAX:
         raise LimitExceeded(
@@ -168,16 +166,12 @@ def _span(found: proto.Span, attributes: Mapping[str, Any], trace_id: str) -> Sp
         id=_id(found.span_id, size=8, name="span_id"),
         parent_id=_id(parent, size=8, name="parent_span_id") if parent else None,
         name=kept(found.name),
-        type=kept(span_type) if isinstance(span_type, str) else "",
+        type=type_of(attributes),
         status=_STATUSES.get(found.status.code, "UNSET"),
         start_ns=_time_ns(found.start_time_unix_nano),
         end_ns=_time_ns(found.end_time_unix_nano) or None,
         document=document,
-        sums={
-            key: numbers
-            for name, key in SUM_ATTRIBUTES.items()
-            if (numbers := numbers_in(attributes.get(name)))
-        },
+        sums=sums_of(attributes),
     )
 
 
