@@ -9,7 +9,7 @@ which is harmless; a run is created by one way only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from litestar import Request
@@ -43,7 +43,7 @@ class _Metric(
     value: float
     time_ms: int
     step: int = 0
-    model_id: str = ""
+    model_id: Literal[""] = ""
 
 
 class _OneMetric(_Metric, frozen=True, gc=False, kw_only=True):
@@ -142,7 +142,7 @@ async def _create(app: Application, principal: Principal, body: bytes) -> bytes:
 
 async def _log_metric(app: Application, principal: Principal, body: bytes) -> bytes:
     found = _METRIC.decode(body)
-    return await _log(app, principal, found.run_id, Entries(points=_points([found])))
+    return await _log(app, principal, found.run_id, Entries(points=[found]))
 
 
 async def _log_param(app: Application, principal: Principal, body: bytes) -> bytes:
@@ -163,7 +163,7 @@ async def _log_batch(app: Application, principal: Principal, body: bytes) -> byt
     if not 1 <= count <= METRICS_MAX or max(len(found.params), len(found.tags)) > LABELS_MAX:
         raise _Odd
     entries = Entries(
-        points=_points(found.metrics),
+        points=found.metrics,
         params=_labels(found.params, chars_max=PARAM_CHARS_MAX),
         tags=_labels(found.tags, chars_max=TAG_CHARS_MAX),
     )
@@ -194,14 +194,6 @@ WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = {
     )
 }
 """By path, what writes a request's body and gives the answer's."""
-
-
-def _points(metrics: Sequence[_Metric]) -> Sequence[Point]:
-    if not all(map(is_key, {metric.key for metric in metrics})):
-        raise _Odd
-    if any([metric.model_id for metric in metrics]):  # noqa: C419  # a list is quicker
-        raise _Odd
-    return metrics
 
 
 def _labels(labels: Sequence[_Label], *, chars_max: int) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +43,13 @@ def check_columns(points: PointColumns) -> None:
     Raises:
         InvalidValue: n, a key or a time is out of bounds, or they do not fit together.
     """
-    count = len(points)
-    if not 1 <= count <= POINTS_PER_APPEND_MAX:
+    rows = len(points)
+    if not 1 <= rows <= POINTS_PER_APPEND_MAX:
         raise InvalidValue(
-            f"Give 1 to {POINTS_PER_APPEND_MAX:,} points at once; these are {count:,}.",
+            f"Give 1 to {POINTS_PER_APPEND_MAX:,} points at once; these are {rows:,}.",
             field="points",
         )
-    if not len(points.key) == len(points.time_ms) == len(points.value) == count:
+    if not len(points.key) == len(points.time_ms) == len(points.value) == rows:
         raise InvalidValue("The columns differ in their lengths.", field="points")
     if len(set(points.keys)) != len(points.keys):
         raise InvalidValue("A key stands twice among the names.", field="keys")
@@ -77,8 +79,8 @@ def columns_of(points: Sequence[Point]) -> PointColumns:
     Raises:
         InvalidValue: a step or a time does not fit 64 bits.
     """
-    place: dict[str, int] = {}
-    key = [place.setdefault(point.key, len(place)) for point in points]
+    place = defaultdict[str, int](count().__next__)  # a number for each, in order of appearance
+    key = [place[point.key] for point in points]
     try:
         return PointColumns(
             keys=tuple(place),
