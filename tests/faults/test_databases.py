@@ -189,7 +189,6 @@ async def test_write__another_holds_the_lock__unavailable_and_reads_go_on(
 ) -> None:
     database = Database(url)
     store = SqlStoreUnderTest(database)
-    await create(store, run(1))
     shorter = {
         "postgresql": "SET lock_timeout = '300ms'",
         "mariadb": "SET innodb_lock_wait_timeout = 1",
@@ -199,14 +198,12 @@ async def test_write__another_holds_the_lock__unavailable_and_reads_go_on(
         "mariadb": "SELECT * FROM seafloor_writer FOR UPDATE",
     }[kind]
 
-    def shorten(connection: Connection, *_) -> None:
-        if connection.info.get("shortened") is None:
-            connection.info["shortened"] = True
-            cursor = connection.connection.cursor()
+    def shorten(connection: Any, _) -> None:
+        with connection.cursor() as cursor:
             cursor.execute(shorter)
-            cursor.close()
 
-    event.listen(database.engine, "before_cursor_execute", shorten)
+    event.listen(database.engine, "connect", shorten)
+    await create(store, run(1))
     with beside(url) as other:
         if kind == "mariadb":
             other.exec_driver_sql("START TRANSACTION")

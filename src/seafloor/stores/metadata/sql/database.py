@@ -30,6 +30,7 @@ from seafloor.stores.metadata.sql.driver_errors import (
     store_error,
 )
 from seafloor.stores.metadata.sql.open import open_backend, parse_url
+from seafloor.stores.metadata.sql.prepared import say
 from seafloor.stores.metadata.sql.texts import refuse_odd_texts
 
 READERS = 4
@@ -234,13 +235,13 @@ class Database:
             self._backend.begin_write(connection)
             run(connection, group)
             committing.set()
-            connection.exec_driver_sql("COMMIT")
+            say(connection, "COMMIT")
         except DRIVER_ERRORS:
             self._forget(connection)
             raise
         except BaseException:
             try:
-                connection.rollback()
+                say(connection, "ROLLBACK")  # SQLAlchemy was not told that it began
             except DRIVER_ERRORS:
                 self._forget(connection)
             raise
@@ -299,18 +300,18 @@ def _run_in_savepoint(connection: Connection, write: _Write[Any]) -> None:
     Some errors (a full disk, a lost connection) end the whole transaction; then that one is raised.
     """
     write.failed = None  # of an earlier try
-    connection.exec_driver_sql("SAVEPOINT piece")
+    say(connection, "SAVEPOINT piece")
     try:
         write.result = write.do(connection)
     except Exception as error:  # edge: background task; it is told to the caller
         if is_undone(error, committing=False):
             raise
         try:
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT piece")
+            say(connection, "ROLLBACK TO SAVEPOINT piece")
         except DRIVER_ERRORS:
             raise error from None
         write.failed = _in_our_words(error)
-    connection.exec_driver_sql("RELEASE SAVEPOINT piece")
+    say(connection, "RELEASE SAVEPOINT piece")
 
 
 def _in_our_words(error: Exception) -> Exception:

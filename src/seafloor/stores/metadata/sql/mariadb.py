@@ -25,9 +25,11 @@ from seafloor.stores.metadata.sql.backend import (
     IDLE_WRITER_S,
     LOCK_TIMEOUT_S,
 )
+from seafloor.stores.metadata.sql.prepared import say
 
 WRITER_TABLE = "seafloor_writer"
 """One row, which the writer changes first: it is locked until the transaction ends."""
+_TAKE_TURN = f"UPDATE {WRITER_TABLE} SET turn = turn + 1 WHERE id = 1"  # noqa: S608  # our own name
 
 _ANSWER_TIMEOUT_S = 60
 _MYSQL_IDLE_S = 10
@@ -151,8 +153,8 @@ class MariaDB:
         lock. It is a change, not a mere lock, so that a server that takes no writes says so here
         and the limit for idle writers counts from here.
         """
-        connection.exec_driver_sql("START TRANSACTION")
-        connection.exec_driver_sql(f"UPDATE {WRITER_TABLE} SET turn = turn + 1 WHERE id = 1")  # noqa: S608  # our own name
+        say(connection, "START TRANSACTION")
+        say(connection, _TAKE_TURN)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Generator[None]:

@@ -23,6 +23,7 @@ from seafloor.stores.metadata.sql.backend import (
     IDLE_WRITER_S,
     LOCK_TIMEOUT_S,
 )
+from seafloor.stores.metadata.sql.prepared import say
 
 WRITER_LOCK = 0x5EAF_100B
 """The advisory lock that the writer holds; known within one database only."""
@@ -111,7 +112,7 @@ class PostgreSQL:
         Each statement sees what was committed before it, so the first after the lock sees what
         the writer before committed.
         """
-        connection.exec_driver_sql(_BEGIN_WRITE)
+        say(connection, _BEGIN_WRITE)
 
     @contextmanager
     def migrating(self, connection: Connection) -> Generator[None]:

@@ -19,6 +19,12 @@ Values = Mapping[str, object]
 Rows = Sequence[tuple[Any, ...]]
 
 
+def say(connection: Connection, text: str) -> None:
+    """Run a text that has no values, such as what begins and ends transactions."""
+    with _Driver(connection, text) as cursor:
+        cursor.execute(text)
+
+
 class Prepared:
     """A statement whose values are all bound by name.
 

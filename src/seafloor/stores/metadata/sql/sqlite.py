@@ -23,6 +23,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.search import json_at
 from seafloor.stores.metadata.comparisons import fold
 from seafloor.stores.metadata.sql.backend import LOCK_TIMEOUT_S
+from seafloor.stores.metadata.sql.prepared import say
 
 CACHE_KIB = 32_000
 
@@ -72,11 +73,11 @@ class Sqlite:
 
     def begin_read(self, connection: Connection) -> None:
         """See ``Backend``: readers see the last commit while a writer goes on (WAL)."""
-        connection.exec_driver_sql("BEGIN")
+        say(connection, "BEGIN")
 
     def begin_write(self, connection: Connection) -> None:
         """See ``Backend``. A transaction that reads first could not get the lock later."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        say(connection, "BEGIN IMMEDIATE")
 
     @contextmanager
     def migrating(self, connection: Connection) -> Generator[None]:
