@@ -94,5 +94,7 @@ def joined(one: Aggregate | None, other: Aggregate) -> Aggregate:
 
 
 def _extreme(one: Extreme | None, other: Extreme | None, *, sign: int) -> Extreme | None:
-    found = [extreme for extreme in (one, other) if extreme is not None]
-    return min(found, key=lambda extreme: (sign * extreme.rank, extreme.step), default=None)
+    if one is None or other is None:
+        return other if one is None else one
+    is_first = (sign * one.rank, one.step) <= (sign * other.rank, other.step)
+    return one if is_first else other
