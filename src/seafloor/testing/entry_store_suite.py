@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import struct
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -88,6 +90,43 @@ class EntryStoreSuite:
         assert name == ("a new name", T0_NS)
         assert {each.key: each.points for each in summaries} == {"acc": 1, "loss": 3}
         assert of_models == (of_model(1), of_model(2))
+
+    async def test_write__texts_of_every_kind__come_back_as_they_are(
+        self, world: EntryWorld
+    ) -> None:
+        odd = [
+            "",
+            " ",
+            "a'b\"c\\d\\u0041",
+            "\t\n\r\x01\x7f\u2028",
+            "%s %(key)s :key ? {}",
+            "é😀",
+            "null",
+        ]
+        given = {f"k {at}/x.y-z:{at}": text for at, text in enumerate(odd)}
+        await world.store.write(ONE, Entries(params=given, tags=given), updated_ns=T0_NS)
+        labels, *_ = await seen(world)
+        assert labels == Labels(given, given)
+        turned = dict(zip(given, reversed(odd), strict=True))
+        await world.store.write(ONE, Entries(tags=turned), updated_ns=T0_NS)
+        labels, *_ = await seen(world)
+        assert labels == Labels(given, turned)
+
+    async def test_write__values_at_the_edges__are_summed_up_exactly(
+        self, world: EntryWorld
+    ) -> None:
+        values = [math.pi * 1e-300, 5e-324, -0.0, math.inf, -math.inf, math.nan, 1 / 3]
+        named = {f"m{at}": value for at, value in enumerate(values)}
+        for step in (-(1 << 63), (1 << 63) - 1):
+            points = [Point(key, value, step, T0_MS) for key, value in named.items()]
+            await world.store.write(ONE, Entries(points=points), updated_ns=T0_NS)
+        _, _, summaries, _ = await seen(world)
+        assert [(one.key, struct.pack("<d", one.last), one.last_step) for one in summaries] == [
+            (key, struct.pack("<d", value), (1 << 63) - 1) for key, value in named.items()
+        ]
+        assert [(one.points, one.min_step) for one in summaries if one.key != "m5"] == [
+            (2, -(1 << 63))
+        ] * 6
 
     async def test_write__tags_to_delete__are_gone(self, world: EntryWorld) -> None:
         await world.store.write(ONE, Entries(tags={"a": "1", "b": "2"}), updated_ns=T0_NS)

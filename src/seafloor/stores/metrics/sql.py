@@ -8,13 +8,13 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select
 
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point
 from seafloor.stores.metadata.sql.database import Database, Unprepared
-from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn, PreparedRows, Values
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
@@ -64,9 +64,11 @@ _WORKLOAD = Prepared(
     )
 )
 _JOURNAL_INSERT = Prepared(
-    insert(metric_journal).values(
+    insert(metric_journal)
+    .values(
         {name: bindparam(name) for name in _journal.keys() if name != "sequence"}  # noqa: SIM118  # a collection
     )
+    .inline()  # its number is not asked for
 )
 # ``+ 0`` keeps a column from being chosen as the way into an index.
 _JOURNAL_OVERLAPPING = (
@@ -88,12 +90,7 @@ _SUMMARIES_OF_KEYS = PreparedIn(
 # Rows begin with the run and the key, so that they are sorted as they are.
 _SHOWN = PreparedIn(lambda ids: select(*SHOWN).where(_summary.workload_id.in_(ids)))
 _LAST = PreparedIn(lambda ids: select(*LAST).where(_summary.workload_id.in_(ids)))
-_SUMMARY_INSERT = Prepared(insert(metric_summary))
-_SUMMARY_UPDATE = Prepared(
-    update(metric_summary)
-    .where(_summary.workload_id == bindparam("of_workload"), _summary.key == bindparam("of_key"))
-    .values({column.name: bindparam(column.name) for column in AGGREGATE[1:]})
-)
+_SUMMARIES = PreparedRows(metric_summary)
 
 
 class SqlMetricStore:
@@ -355,22 +352,14 @@ def _write_summaries(
     before: Mapping[str, Aggregate],
     added: Mapping[str, Aggregate],
 ) -> None:
-    fresh = [
-        {"workload_id": workload_id, "key": key, **row_from_aggregate(found)}
-        for key, found in added.items()
-        if key not in before
-    ]
-    _SUMMARY_INSERT.run_all(connection, fresh)
-    changed = [
-        {
-            "of_workload": workload_id,
-            "of_key": key,
-            **row_from_aggregate(joined(before[key], found)),
-        }
-        for key, found in added.items()
-        if key in before
-    ]
-    _SUMMARY_UPDATE.run_all(connection, changed)
+    fresh: list[Values] = []
+    changed: list[Values] = []
+    for key, found in added.items():
+        known = before.get(key)
+        row = {"workload_id": workload_id, "key": key, **row_from_aggregate(joined(known, found))}
+        (fresh if known is None else changed).append(row)
+    _SUMMARIES.insert(connection, fresh)
+    _SUMMARIES.replace(connection, changed)
 
 
 def _summaries(

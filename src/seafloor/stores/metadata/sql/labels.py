@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy import delete as delete_from
 
 from seafloor.domain.errors import Conflict, NotFound, nearest
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
+from seafloor.stores.metadata.sql.prepared import PreparedIn, PreparedRows
 from seafloor.stores.metadata.sql.rows import check_workload
 from seafloor.stores.metadata.sql.tables import param, tag, workload
 
@@ -43,12 +43,7 @@ def _some_of(table: Table, count: int) -> PreparedIn:
 _KNOWN = {table: _known_of(table) for table in (param, tag)}
 _ALL = {table: _all_of(table) for table in (param, tag)}
 _THERE = PreparedIn(lambda ids: select(workload.c.id).where(workload.c.id.in_(ids)))
-_INSERT = {table: Prepared(insert(table)) for table in (param, tag)}
-_UPDATE_TAG = Prepared(
-    update(tag)
-    .where(tag.c.workload_id == bindparam("owner"), tag.c.key == bindparam("of_key"))
-    .values(value=bindparam("new_value"))
-)
+_ROWS = {table: PreparedRows(table) for table in (param, tag)}
 
 
 class SqlLabels:
@@ -119,7 +114,7 @@ def change_tags(
     _delete_tags(connection, workload_id, known, delete)
     kept = known.keys() - set(delete)
     changed = {key: value for key, value in set_.items() if key in kept and value != known[key]}
-    _update_tags(connection, workload_id, changed)
+    _ROWS[tag].replace(connection, _rows(workload_id, changed))
     new = {key: value for key, value in set_.items() if key not in kept}
     add_labels(connection, tag, workload_id, new)
 
@@ -128,10 +123,13 @@ def add_labels(
     connection: Connection, table: Table, workload_id: WorkloadId, labels: Mapping[str, str]
 ) -> None:
     """Insert params or tags that are not there yet."""
-    _INSERT[table].run_all(
-        connection,
-        [{"workload_id": workload_id, "key": key, "value": value} for key, value in labels.items()],
-    )
+    _ROWS[table].insert(connection, _rows(workload_id, labels))
+
+
+def _rows(workload_id: WorkloadId, labels: Mapping[str, str]) -> list[dict[str, str]]:
+    return [
+        {"workload_id": workload_id, "key": key, "value": value} for key, value in labels.items()
+    ]
 
 
 def _labels(
@@ -197,16 +195,4 @@ def _delete_tags(
             )
     connection.execute(
         delete_from(tag).where(tag.c.workload_id == workload_id, tag.c.key.in_(keys))
-    )
-
-
-def _update_tags(
-    connection: Connection, workload_id: WorkloadId, changed: Mapping[str, str]
-) -> None:
-    _UPDATE_TAG.run_all(
-        connection,
-        [
-            {"owner": workload_id, "of_key": key, "new_value": value}
-            for key, value in changed.items()
-        ],
     )

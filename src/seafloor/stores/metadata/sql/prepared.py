@@ -8,12 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ClauseElement, Connection, Dialect, bindparam
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Connection,
+    Dialect,
+    Float,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
 
 from seafloor.stores.metadata.sql.texts import check_row
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert
 
 Values = Mapping[str, object]
 Rows = Sequence[tuple[Any, ...]]
@@ -70,6 +92,77 @@ class Prepared:
             check_row(each)
         with _Driver(connection, text) as cursor:
             cursor.executemany(text, given)
+
+
+class PreparedRows:
+    """Rows of numbers and texts that are put into a table, all of its columns given.
+
+    A server gets all in one statement, for each is a trip to it. SQLite gets them one by one: a
+    statement of several may fail midway, so it would keep a copy of every page that it changes.
+
+    Args:
+        table: Its primary key is what says whether a row is there.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def insert(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """Put rows there whose keys are new."""
+        _put(_inserting(self._table, connection.dialect.name), connection, rows)
+
+    def replace(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """Put rows in the places of those with their keys, which are there."""
+        _put(_replacing(self._table, connection.dialect.name), connection, rows)
+
+
+def _put(statement: Prepared, connection: Connection, rows: Sequence[Values]) -> None:
+    if connection.dialect.name != "postgresql":
+        # Of rows that are put into a table MariaDB's driver makes one statement by itself.
+        statement.run_all(connection, rows)
+    elif rows:
+        for row in rows:
+            check_row(row)
+        statement.run(connection, {"rows": msgspec.json.encode(rows).decode()})
+
+
+@lru_cache(maxsize=64)
+def _inserting(table: Table, database: str) -> Prepared:
+    return Prepared(_insert_json(table) if database == "postgresql" else insert(table))
+
+
+@lru_cache(maxsize=64)
+def _replacing(table: Table, database: str) -> Prepared:
+    key = [column.name for column in table.primary_key]
+    rest = [column.name for column in table.c if column.name not in key]
+    if database == "postgresql":
+        made = _insert_json(table)
+        new = {name: made.excluded[name] for name in rest}
+        return Prepared(made.on_conflict_do_update(index_elements=key, set_=new))
+    if database == "sqlite":
+        here = [table.c[name] == bindparam(name) for name in key]
+        return Prepared(update(table).where(*here).values({name: bindparam(name) for name in rest}))
+    upsert = mysql.insert(table)
+    new = {name: upsert.inserted[name] for name in rest}
+    return Prepared(upsert.on_duplicate_key_update(new))
+
+
+def _insert_json(table: Table) -> Insert:
+    """Put in what one text holds: the statement is the same for any count of rows, and short."""
+    # Imported late: only a server on such a database needs it.
+    from sqlalchemy.dialects import postgresql
+
+    columns = [column(one.name, _plain(one.type)) for one in table.c]
+    rows = func.json_to_recordset(cast(bindparam("rows", type_=Text()), postgresql.JSON()))
+    given = select(rows.table_valued(*columns).render_derived(with_types=True))
+    return postgresql.insert(table).from_select([one.name for one in table.c], given)
+
+
+def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    """A type without bounds: of what is too long the table says so."""
+    if isinstance(type_, Integer):
+        return BigInteger()
+    return type_ if isinstance(type_, Float) else Text()
 
 
 class PreparedIn:
