@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from git_world import Repository, git, tree_of
@@ -17,6 +18,7 @@ from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.domain.code import GitCode
 from seafloor.domain.ids import Sha256
+from seafloor.domain.specs import ExperimentSpec, TaskSpec
 from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.launcher import LocalLauncher
@@ -160,6 +162,29 @@ async def test_start__two_at_once__each_sees_its_own_changes(shared: World) -> N
     assert (one.ending.exit_code, two.ending.exit_code) == (0, 0)
     assert (said_one, said_two) == (["one"], ["two"])
     assert len(shared.trees) == 1
+
+
+async def test_start__tasks_of_one_run__each_sees_its_own_changes(shared: World) -> None:
+    ready = shared.root / "ready-"
+    command = (
+        f'cd /code/digits; echo $RANK > train.py; touch "{ready}$RANK"; '
+        f'until [ -e "{ready}0" ] && [ -e "{ready}1" ]; do sleep 0.02; done; cat train.py'
+    )
+    tasks = {"worker": TaskSpec(replicas=2, command=command)}
+    launch = launch_of("", code=shared.code)
+    launch = msgspec.structs.replace(launch, spec=ExperimentSpec(name="gang", tasks=tasks))
+    await shared.launcher.prepare(launch, progress=lambda _: None)
+    await shared.launcher.start(launch)
+    keys = [msgspec.structs.replace(launch.key, task=f"worker-{rank}") for rank in (0, 1)]
+    for rank, key in enumerate(keys):
+        assert (await ended(shared.launcher, key)).ending.exit_code == 0
+        received = shared.receiver.run(key.workload_id)
+        assert received.printed(OUT, key.task).decode() == f"{rank}\n"
+    (tree,) = shared.trees
+    for key in keys:
+        await shared.launcher.release(key)
+    assert not shared.folder(1).exists()
+    assert (tree / "train.py").read_text() == "as committed"
 
 
 async def test_release__run_that_changed_its_code__leaves_the_tree_and_nothing_else(
