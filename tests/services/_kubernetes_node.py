@@ -4,6 +4,8 @@ It lives in namespaces of its own for processes and mounts, whose first process 
 ends, however it does, the kernel ends every container, shim and mount of the node. On the machine
 itself there are a bridge and a group of processes of the slot's name, which whoever takes the slot
 next removes if nobody could before.
+
+A cluster has one node, and for the time of a test a second one on the same bridge.
 """
 
 from __future__ import annotations
@@ -21,15 +23,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tests.services._cluster_dns import cluster_dns
 from tests.services._debian_image import debian_image
-from tests.services._forward import forwarded
 from tests.services._kubernetes_plane import Plane
 from tests.services._podman import Podman
 from tests.services._seafloor_image import seafloor_image
 from tests.services._service import Missing, Refused, cache_folder, free_port
 
 NAME: Final = "node1"
+SECOND: Final = "node2"
+TAINT: Final = "seafloor-tests/second"
+"""Of the second node: only pods that tolerate it come there, those of other tests do not."""
+
+_SHARES: Final[Mapping[str, tuple[int, int]]] = {NAME: (2, 127), SECOND: (128, 254)}
+"""The last numbers of the addresses of a node's pods."""
+
 SLOTS: Final = 8
 _PLUGINS: Final = Path("/usr/lib/cni")
 _PREFIX: Final = "seafloor-kubernetes"
@@ -57,22 +64,26 @@ class Slot:
         self.number = number
         self.name = f"{_PREFIX}-{number}"
         self.bridge = f"sfk{number}"
-        self.pods = f"10.{200 + number}.0.0/24"
-        self.gateway = f"10.{200 + number}.0.1"
+        self._pods = f"10.{200 + number}.0"
+        self.gateway = f"{self._pods}.1"
         self.services = f"10.{220 + number}.0.0/24"
         self.api = f"10.{220 + number}.0.1"
+
+    def addresses(self, node: str) -> dict[str, str]:
+        """Of the pods of a node, as the network's programs want it: all are of one network."""
+        first, last = _SHARES[node]
+        return {
+            "subnet": f"{self._pods}.0/24",
+            "rangeStart": f"{self._pods}.{first}",
+            "rangeEnd": f"{self._pods}.{last}",
+            "gateway": self.gateway,
+        }
 
     def clear(self) -> None:
         """Remove what is there of the slot. Safe to repeat."""
         if Path("/sys/class/net", self.bridge).exists():
             _ip("link", "delete", self.bridge)
-        deadline = time.monotonic() + _GONE_S
-        while groups := list(self._groups()):
-            for group in groups:
-                _remove_group(group)
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"processes of {groups[0]} do not end")
-            time.sleep(0.05)
+        self.remove_groups(self.name)
         for left in Path(tempfile.gettempdir()).glob(f"{self.name}-*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -83,22 +94,27 @@ class Slot:
         _ip("address", "add", f"{self.api}/32", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
 
-    def make_groups(self) -> None:
-        """Make the group below which the kubelet makes its own."""
+    def make_groups(self, name: str) -> None:
+        """Make a group, below which a kubelet makes its own."""
         roots = Path("/sys/fs/cgroup")
         controllers = [roots] if (roots / "cgroup.procs").exists() else list(roots.iterdir())
         for controller in controllers:
             if controller.is_dir() and not controller.is_symlink():
                 try:
-                    (controller / self.name).mkdir(exist_ok=True)
+                    (controller / name).mkdir(parents=True, exist_ok=True)
                 except OSError as error:
                     raise Refused(f"this machine gives us no groups: {error}") from error
 
-    def _groups(self) -> Iterator[Path]:
+    def remove_groups(self, name: str) -> None:
+        """End what runs in a group, and remove it. Safe to repeat."""
+        deadline = time.monotonic() + _GONE_S
         roots = Path("/sys/fs/cgroup")
-        for found in (roots / self.name, *roots.glob(f"*/{self.name}")):
-            if found.exists():
-                yield found
+        while groups := [one for one in (roots / name, *roots.glob(f"*/{name}")) if one.exists()]:
+            for group in groups:
+                _remove_group(group)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"processes of {groups[0]} do not end")
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -130,7 +146,6 @@ def slot() -> Iterator[Slot]:
             raise Missing(f"{SLOTS} clusters run on this machine already")
         try:
             mine[0].make_network()
-            mine[0].make_groups()
             yield mine[0]
         finally:
             mine[0].clear()
@@ -139,31 +154,32 @@ def slot() -> Iterator[Slot]:
 class Node:
     """A node of a control plane, whose programs become parts of it.
 
+    The first one's are ``node``, ``containerd`` and ``kubelet``; the second one's end in ``2``.
+    Killing ``node`` is to the others as if the machine lost its power.
+
     Args:
         plane: It runs.
         slot: Whose networks it takes.
+        name: ``NAME`` or ``SECOND``.
 
     Raises:
         Missing: this machine runs no containers.
     """
 
-    def __init__(self, plane: Plane, slot: Slot) -> None:
-        self._plane, self._slot = plane, slot
-        self._folder = plane.folder / "node"
-        self._folder.mkdir()
+    def __init__(self, plane: Plane, slot: Slot, *, name: str = NAME) -> None:
+        self._plane, self._slot, self.name = plane, slot, name
+        self._folder = plane.folder / name
+        self._group = f"{slot.name}/{name}"
         self._socket = self._folder / "containerd.sock"
         self._kubelet_port = free_port()
-        self._stack = ExitStack()
         self.debian = self.bare = self.seafloor = ""
 
     def start(self) -> None:
         """Start it; return when it is ready for pods and knows the images."""
-        address = (self._slot.api, 443)
-        port = int(self._plane.kubernetes.url.rpartition(":")[2])
-        self._stack.enter_context(forwarded(address, port))
-        self._stack.enter_context(cluster_dns(self._slot.gateway, self._plane.kubernetes))
+        self._folder.mkdir()
+        self._slot.make_groups(self._group)
         self._write_settings()
-        holder = self._plane.run("node", self._holder())
+        holder = self._plane.run(self._part("node"), self._holder())
         try:
             holder.wait_until((self._folder / "mounted").exists, timeout_s=_READY_S)
         except RuntimeError as error:
@@ -173,18 +189,28 @@ class Node:
             *("nsenter", f"--mount={namespaces}/mnt", f"--pid={namespaces}/pid_for_children", "--")
         ]
         settings = self._folder / "containerd.toml"
-        containerd = self._plane.run("containerd", [*inside, "containerd", f"--config={settings}"])
+        command = [*inside, "containerd", f"--config={settings}"]
+        containerd = self._plane.run(self._part("containerd"), command)
         containerd.wait_until(self._answers, timeout_s=_READY_S)
         self._import_images()
-        kubelet = self._plane.run("kubelet", [*inside, *self._kubelet()])
+        kubelet = self._plane.run(self._part("kubelet"), [*inside, *self._kubelet()])
         kubelet.wait_until(self._is_ready, timeout_s=_READY_S)
 
     def close(self) -> None:
         """End it: the first process of its namespace, and so all others. Safe to repeat."""
-        for name in ("kubelet", "containerd", "node"):
-            if name in self._plane.parts:
-                self._plane.kill(name)
-        self._stack.close()
+        for part in map(self._part, ("kubelet", "containerd", "node")):
+            if part in self._plane.parts:
+                self._plane.kill(part)
+
+    def remove(self) -> None:
+        """End it and take it out of the cluster; nothing is left of it. Safe to repeat."""
+        self.close()
+        self._slot.remove_groups(self._group)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._plane.kubernetes.remove(f"/api/v1/nodes/{self.name}")
+
+    def _part(self, program: str) -> str:
+        return program if self.name == NAME else f"{program}{self.name[-1]}"
 
     def _holder(self) -> list[str]:
         """Its first process: makes the mounts, says which it is, and waits."""
@@ -218,7 +244,6 @@ class Node:
 
     def _network(self) -> dict[str, Any]:
         """Pods are on the bridge, and reach each other and this machine by it."""
-        addresses = {"subnet": self._slot.pods, "gateway": self._slot.gateway}
         return {
             "cniVersion": "0.4.0",
             "name": self._slot.name,
@@ -229,7 +254,7 @@ class Node:
                     "ipam": {
                         "type": "host-local",
                         "dataDir": str(self._folder / "addresses"),
-                        "ranges": [[addresses]],
+                        "ranges": [[self._slot.addresses(self.name)]],
                         "routes": [{"dst": "0.0.0.0/0"}],
                     },
                 }
@@ -247,7 +272,7 @@ class Node:
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._slot.name}",
+            "cgroupRoot": f"/{self._group}",
             "enforceNodeAllocatable": [],
             "failSwapOn": False,
             "oomScoreAdj": 0,
@@ -272,7 +297,8 @@ class Node:
             f"--root-dir={self._folder / 'kubelet'}",
             f"--cert-dir={self._folder / 'kubelet-certificates'}",
             f"--volume-plugin-dir={self._folder / 'volume-plugins'}",
-            f"--hostname-override={NAME}",
+            f"--hostname-override={self.name}",
+            *([f"--register-with-taints={TAINT}=:NoSchedule"] if self.name == SECOND else []),
             f"--node-ip={self._slot.gateway}",
             "--container-runtime=remote",
             f"--container-runtime-endpoint=unix://{self._socket}",
@@ -283,11 +309,11 @@ class Node:
 
     def _is_ready(self) -> bool:
         try:
-            node = self._plane.kubernetes.call("GET", f"/api/v1/nodes/{NAME}")
+            node = self._plane.kubernetes.call("GET", f"/api/v1/nodes/{self.name}")
         except OSError:
             return False
         conditions = {one["type"]: one["status"] for one in node["status"].get("conditions", ())}
-        taints = node["spec"].get("taints", ())
+        taints = [one for one in node["spec"].get("taints", ()) if one["key"] != TAINT]
         return conditions.get("Ready") == "True" and not taints
 
     def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -305,11 +331,11 @@ class Node:
         # What holds a pod's namespaces is any process that waits.
         _derive(podman, _SANDBOX, debian, 'CMD ["sleep", "infinity"]')
         _derive(podman, _BARE, debian, "RUN rm /usr/bin/python3*")
-        archive = self._folder / "images.tar"
+        archive = self._plane.folder / "images.tar"
         names = (debian, seafloor, _SANDBOX, _BARE)
-        podman.run("save", "--quiet", "--multi-image-archive", f"--output={archive}", *names)
+        if not archive.exists():  # else the first node left it for this one
+            podman.run("save", "--quiet", "--multi-image-archive", f"--output={archive}", *names)
         self._checked("images", "import", str(archive))
-        archive.unlink()
         named: dict[str, str] = {}
         for name in names:
             digest = self._digest(name)

@@ -1,7 +1,7 @@
 """The control plane of a Kubernetes: etcd, API server, controllers, scheduler, on loopback.
 
 Its parts can be killed and started again, also from another process: by a socket that takes
-``kill NAME`` and ``start NAME``.
+``kill NAME`` and ``start NAME``, and ``add NAME`` and ``remove NAME`` for further nodes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import secrets
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from tests.services._kubernetes_build import kubernetes_programs
 from tests.services._kubernetes_client import Kubernetes
-from tests.services._service import Daemon, accepts, free_port
+from tests.services._service import Daemon, Missing, accepts, free_port
 
 PARTS_VARIABLE: Final = "SEAFLOOR_TEST_KUBERNETES_PARTS"
 AUDIT_VARIABLE: Final = "SEAFLOOR_TEST_KUBERNETES_AUDIT"
@@ -45,9 +45,9 @@ class Plane:
         self.programs = kubernetes_programs()
         self.parts: dict[str, Daemon] = {}
         self._services = services
-        self._port = free_port()
+        self.port = free_port()
         self._authority = folder / "certificates/apiserver.crt"
-        url, token = f"https://127.0.0.1:{self._port}", secrets.token_hex(16)
+        url, token = f"https://127.0.0.1:{self.port}", secrets.token_hex(16)
         self.kubernetes = Kubernetes(url, token, self._authority)
         self.kubeconfig = folder / "kubeconfig"
         self.audit = folder / "audit.log"
@@ -151,7 +151,7 @@ class Plane:
             str(self.programs / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{etcd}",
             "--bind-address=127.0.0.1",
-            f"--secure-port={self._port}",
+            f"--secure-port={self.port}",
             "--insecure-port=0",
             "--advertise-address=127.0.0.1",
             f"--cert-dir={self.folder / 'certificates'}",
@@ -215,6 +215,14 @@ class Parts:
         """Start a part that was killed; the API server answers on return."""
         self._ask(f"start {name}")
 
+    def add_node(self, name: str) -> None:
+        """Have a further node; on return it takes pods. Whoever adds one removes it."""
+        self._ask(f"add {name}")
+
+    def remove_node(self, name: str) -> None:
+        """Take such a node out, also one that was killed. Safe to repeat."""
+        self._ask(f"remove {name}")
+
     def _ask(self, line: str) -> None:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PATIENCE_S)
@@ -227,10 +235,30 @@ class Parts:
             raise RuntimeError(f"{line}: {answer or 'no answer'}")
 
 
+class FurtherNode(Protocol):
+    """A node that is there only for a while."""
+
+    def start(self) -> None: ...
+    def remove(self) -> None: ...
+
+
+_NONE: Final[Mapping[str, FurtherNode]] = {}
+
+
 @contextmanager
-def parts_socket(plane: Plane) -> Iterator[str]:
-    """Let other processes kill and start the parts, one at a time; give the socket's path."""
-    verbs: dict[str, Callable[[str], None]] = {"kill": plane.kill, "start": plane.restart}
+def parts_socket(plane: Plane, nodes: Mapping[str, FurtherNode] = _NONE) -> Iterator[str]:
+    """Let other processes kill and start the parts, one at a time; give the socket's path.
+
+    Args:
+        plane: Whose parts.
+        nodes: Those that may be added.
+    """
+    verbs: dict[str, Callable[[str], None]] = {
+        "kill": plane.kill,
+        "start": plane.restart,
+        "add": lambda name: nodes[name].start(),
+        "remove": lambda name: nodes[name].remove(),
+    }
     path = str(plane.folder / "parts")
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
@@ -256,7 +284,7 @@ def _answer_all(listening: socket.socket, verbs: dict[str, Callable[[str], None]
             try:
                 verbs[verb](name)
                 answer = "done"
-            except (KeyError, AssertionError, RuntimeError) as error:
+            except (KeyError, AssertionError, RuntimeError, OSError, Missing) as error:
                 answer = f"{type(error).__name__}: {error}".replace("\n", " ")
             stream.write(answer + "\n")
             stream.flush()

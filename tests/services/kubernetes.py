@@ -8,8 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.services._cluster_dns import cluster_dns
+from tests.services._forward import forwarded
 from tests.services._kubernetes_build import VERSION
-from tests.services._kubernetes_node import NAME, Node, check_node_programs, slot
+from tests.services._kubernetes_node import NAME, SECOND, Node, check_node_programs, slot
 from tests.services._kubernetes_plane import (
     AUDIT_VARIABLE,
     PARTS_VARIABLE,
@@ -29,17 +31,22 @@ SEAFLOOR: Final = "SEAFLOOR_TEST_KUBERNETES_SEAFLOOR"
 
 @contextmanager
 def service() -> Iterator[Service]:
-    """Run a cluster of one node."""
+    """Run a cluster of one node; ``Parts.add_node`` adds a second one for a while."""
     check_node_programs()
     with (
         slot() as taken,
         tempfile.TemporaryDirectory(prefix=f"{taken.name}-", ignore_cleanup_errors=True) as name,
         closing(Plane(Path(name), services=taken.services)) as plane,
         closing(Node(plane, taken)) as node,
+        closing(Node(plane, taken, name=SECOND)) as second,
     ):
         plane.start()
-        node.start()
-        with parts_socket(plane) as parts:
+        with (
+            forwarded((taken.api, 443), plane.port),
+            cluster_dns(taken.gateway, plane.kubernetes),
+            parts_socket(plane, {second.name: second}) as parts,
+        ):
+            node.start()
             yield Service(
                 name=f"Kubernetes {VERSION}, {NAME}",
                 url=plane.kubernetes.url,
