@@ -164,13 +164,13 @@ def test_manifests__of_any_spec__are_valid_restricted_and_the_same_again(
 
 _SPEAKS_TO_CLUSTERS = {
     *("connection", "cluster", "cluster_volumes", "watch_cache", "pod_events", "launcher"),
-    *("container_log", "exec_credentials", "pod_logs"),
+    *("container_log", "container_reader", "exec_credentials", "pod_logs", "setup_logs"),
 }
 """Modules that no maker of manifests may import."""
 
 _PURE_ROOMS = (
     *("seafloor.domain", "seafloor.wire", "seafloor.launch.kubernetes"),
-    "seafloor.launch.protocol",
+    *("seafloor.launch.protocol", "seafloor.launch.rendezvous"),
 )
 
 
@@ -179,8 +179,8 @@ _PURE_ROOMS = (
 
 def test_rooms__that_make_manifests__can_read_nothing() -> None:
     """Values of secrets are in a cluster; nothing here can ask one, or anything else."""
-    files = Path(inspect.getfile(seafloor.launch.kubernetes)).parent.glob("*.py")
-    for file in sorted(files):
+    folder = Path(inspect.getfile(seafloor.launch.kubernetes)).parent
+    for file in (*sorted(folder.glob("*.py")), folder.parent / "rendezvous.py"):
         if file.stem in _SPEAKS_TO_CLUSTERS:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
