@@ -231,7 +231,7 @@ def test_update__of_tags__sets_and_deletes_them(call: Call) -> None:
     path = f"/api/v1/runs/{run['id']}"
     changed = call("PATCH", path, {"tags": {"a": "3"}, "delete_tags": ["b"]}).json
     assert changed["tags"] == {"a": "3"}
-    check_envelope(call("PATCH", path, {"delete_tags": ["b"]}), code="not_found", status=404)
+    check_envelope(call("PATCH", path, {"delete_tags": ["b"]}), code="no_such_tag", status=409)
     check_envelope(
         call("PATCH", path, {"tags": {"seafloor.createdBy": "x"}}), code="invalid_value", status=400
     )

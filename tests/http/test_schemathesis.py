@@ -19,7 +19,6 @@ from live_server import LiveServer
 NOT_CHECKED = {
     "positive_data_acceptance": "a schema cannot say what a name, a filter or a spec may be",
     "use_after_free": "what was deleted stays readable until it is purged, on purpose",
-    "ensure_resource_availability": "404 says also of a tag to be taken off that it is not there",
     "allow_header_conformance": "the framework's own answers to OPTIONS, which no client asks",
 }
 NEVER_ENDS = "/follow$"  # a live log; tests/http/test_logs_api.py reads it

@@ -4,6 +4,7 @@
       CallerError       the caller must change something
         InvalidValue      a field has a value that cannot be accepted
         NotFound          no such object, or one the caller may not see
+          NoSuchTag         the object is there, and has no tag that is to go
         AlreadyExists     the name is taken
         Conflict          the object's state does not allow this
           OutOfOrder        an append does not continue where the last one ended
@@ -86,6 +87,12 @@ class NotFound(CallerError):
     """There is no such object, or the caller may not see it."""
 
     code = "not_found"
+
+
+class NoSuchTag(NotFound):
+    """The object is there, and a tag of it that is to be deleted is not. Nothing was changed."""
+
+    code = "no_such_tag"
 
 
 class AlreadyExists(CallerError):

@@ -19,6 +19,7 @@ STATUSES: dict[str, int] = {
     "caller": 400,
     "invalid_value": 400,
     "not_found": 404,
+    "no_such_tag": 409,  # what the path names is there
     "already_exists": 409,
     "conflict": 409,
     "in_use": 409,

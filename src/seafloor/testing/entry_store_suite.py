@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seafloor.domain.errors import Conflict, InvalidValue, NotFound, SeafloorError
+from seafloor.domain.errors import Conflict, InvalidValue, NoSuchTag, NotFound, SeafloorError
 from seafloor.domain.metrics import TIME_MS_MAX, Point
 from seafloor.domain.models import ModelMetric
 from seafloor.stores.entries.protocol import Entries
@@ -152,7 +152,7 @@ class EntryStoreSuite:
         ("change", "kind"),
         [
             ({"params": {"new": "1", "kept": "other"}}, Conflict),
-            ({"delete_tags": ["none"]}, NotFound),
+            ({"delete_tags": ["none"]}, NoSuchTag),
             ({"model_metrics": {MODEL: [of_model(1)], NOBODYS: [of_model(1)]}}, NotFound),
             ({"points": [point(1), Point("loss", 1.0, 1, TIME_MS_MAX + 1)]}, InvalidValue),
             ({"points": [point(1), Point("../loss", 1.0, 1, 0)]}, InvalidValue),

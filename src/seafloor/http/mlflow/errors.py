@@ -33,6 +33,7 @@ CODES: dict[str, tuple[str, int]] = {
     "unauthenticated": ("UNAUTHENTICATED", 401),
     "forbidden": ("PERMISSION_DENIED", 403),
     "not_found": ("RESOURCE_DOES_NOT_EXIST", 404),
+    "no_such_tag": ("RESOURCE_DOES_NOT_EXIST", 404),
     "pod_rejected": ("INVALID_PARAMETER_VALUE", 400),
     "store": ("INTERNAL_ERROR", 500),
     "store_corrupt": ("DATA_LOSS", 500),

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from seafloor.domain.errors import AlreadyExists, NotFound, nearest
+from seafloor.domain.errors import AlreadyExists, NoSuchTag, NotFound, nearest
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.memory.rows import Rows
@@ -111,8 +111,8 @@ def lives(deleted_ns: int | None, lifecycle: Lifecycle) -> bool:
 def changed_tags(
     tags: Mapping[str, str], *, set_: Mapping[str, str], delete: Sequence[str]
 ) -> dict[str, str]:
-    """Tags after a change; NotFound when one to delete is missing."""
+    """Tags after a change; NoSuchTag when one to delete is missing."""
     for key in delete:
         if key not in tags:
-            raise NotFound(f'There is no tag "{key}".{nearest(key, tags)}', field="key")
+            raise NoSuchTag(f'There is no tag "{key}".{nearest(key, tags)}', field="key")
     return {key: value for key, value in tags.items() if key not in delete} | dict(set_)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Row, bindparam, insert, select, update
 from sqlalchemy import delete as delete_from
 
-from seafloor.domain.errors import AlreadyExists, NotFound, nearest
+from seafloor.domain.errors import AlreadyExists, NoSuchTag, NotFound, nearest
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.sql import tables
@@ -132,7 +132,7 @@ class SqlExperiments:
             found = _get(connection, experiment_id)
             for key in delete:
                 if key not in found.tags:
-                    raise NotFound(
+                    raise NoSuchTag(
                         f'The experiment has no tag "{key}".{nearest(key, found.tags)}', field=key
                     )
                 connection.execute(_tag_deletion(experiment_id, [key]))

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy import delete as delete_from
 
-from seafloor.domain.errors import Conflict, NotFound, nearest
+from seafloor.domain.errors import Conflict, NoSuchTag, nearest
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metadata.sql.database import Database
@@ -109,7 +109,7 @@ def change_tags(
     set_: Mapping[str, str],
     delete: Sequence[str] = (),
 ) -> None:
-    """Set and delete tags of a workload that is there; NotFound when one to delete is missing."""
+    """Set and delete tags of a workload that is there; NoSuchTag when one to delete is missing."""
     known = _known(connection, tag, workload_id, [*set_, *delete])
     _delete_tags(connection, workload_id, known, delete)
     kept = known.keys() - set(delete)
@@ -190,7 +190,7 @@ def _delete_tags(
         if key not in known:
             all_of_it = select(tag.c.key).where(tag.c.workload_id == workload_id)
             near = nearest(key, connection.execute(all_of_it).scalars())
-            raise NotFound(
+            raise NoSuchTag(
                 f"No tag with name: {key} in run with id {workload_id}.{near}", field=key
             )
     connection.execute(

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Row, insert, select, update
 
-from seafloor.domain.errors import AlreadyExists, Conflict, NotFound
+from seafloor.domain.errors import AlreadyExists, Conflict, NoSuchTag, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
@@ -135,7 +135,7 @@ class SqlModels:
             found = _get(connection, model_id)
             for key in delete_tags:
                 if key not in found.tags:
-                    raise NotFound(
+                    raise NoSuchTag(
                         f"No tag with key '{key}' found for model with ID '{model_id}'.",
                         field=key,
                     )
