@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
 from seafloor.agent.records import AGENT, HEADER, MAGIC, OUT, walk
 from seafloor.domain.errors import ClusterUnavailable, StoreCorrupt
-from seafloor.launch.kubernetes.container_log import LINE_BYTES_MAX, EntryReader, Tail
+from seafloor.launch.kubernetes.container_log import LINE_BYTES_MAX, Entry, EntryReader, Tail
 
 BEGIN_NS = 1_790_000_000 * 10**9
 SEEDS = range(60)
@@ -43,8 +44,8 @@ def read(log: bytes) -> list[tuple[int, int, int, bytes]]:
     return made
 
 
-def tail_of(log: bytes, chance: random.Random) -> Tail:
-    tail = Tail()
+def tail_of(log: bytes, chance: random.Random, *, keep_since_s: int | None = None) -> Tail:
+    tail = Tail(keep_since_s)
     for chunk in chunks(log, chance):
         tail.read(chunk)
     return tail
@@ -59,18 +60,14 @@ def chunks(data: bytes, chance: random.Random) -> list[bytes]:
     return made
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_log__broken_off_anywhere_and_read_again__has_each_line_once(seed: int) -> None:
-    chance = random.Random(seed)
-    time_ns, lines = BEGIN_NS, list[tuple[int, bytes]]()
-    for number in range(chance.randint(1, 60)):
-        time_ns += chance.choice([0, 0, 1, 10**6, 7 * 10**8])
-        lines.append((time_ns, b"same" if chance.random() < 0.3 else b"line %d\rx" % number))
+def read_again_and_again(lines: list[tuple[int, bytes]], chance: random.Random) -> bytes:
+    """The log as it is after it broke off anywhere seven times."""
     kept = b""
     for attempt in range(8):
         tail = tail_of(kept, chance)
+        assert tail.knows_since
+        since_s = tail.since_s
         tail.begin()
-        since_s = None if tail.last_ns is None else tail.last_ns // 10**9
         reader = EntryReader()
         upto = len(lines) if attempt == 7 else chance.randint(0, len(lines))
         for chunk in chunks(given(lines[:upto], since_s=since_s), chance):
@@ -84,11 +81,59 @@ def test_log__broken_off_anywhere_and_read_again__has_each_line_once(seed: int) 
             # Killed: what was written last may be torn.
             cut = chance.choice([0, 0, 1, 20, 300])
             kept = kept[: max(0, len(kept) - cut)]
-    records = read(kept)
+    return kept
+
+
+STEPS = {
+    "one thread": [0, 0, 1, 10**6, 7 * 10**8],
+    "two threads": [0, 1, 5 * 10**7, 5 * 10**7, -4 * 10**7, 7 * 10**8],
+}
+"""How much younger a line is than the one before."""
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_log__broken_off_anywhere_and_read_again__has_each_line_once(
+    steps: list[int], seed: int
+) -> None:
+    chance = random.Random(seed)
+    time_ns, lines = BEGIN_NS, list[tuple[int, bytes]]()
+    for number in range(chance.randint(1, 60)):
+        time_ns += chance.choice(steps)
+        lines.append((time_ns, b"same" if chance.random() < 0.3 else b"line %d\rx" % number))
+    records = read(read_again_and_again(lines, chance))
     assert [number for number, *_ in records] == list(range(1, len(records) + 1))
     wanted = [(when, part) for when, text in lines for part in text.split(b"\r")]
     assert [(when, text) for _, when, stream, text in records if stream == OUT] == wanted
     assert all(stream == OUT for _, _, stream, _ in records)
+
+
+def test_log__clock_of_the_node_set_back_while_it_is_read__has_each_line_once() -> None:
+    seconds = [*range(30), *range(10, 15)]
+    lines = [(BEGIN_NS + at * 10**9, b"line %d" % n) for n, at in enumerate(seconds)]
+    tail = Tail()
+    tail.begin()
+    kept = b"".join(tail.add(Entry(time_ns, text)) for time_ns, text in lines)
+    assert not tail.knows_since  # it would take lines of before the step for new ones
+
+    tail = tail_of(kept, random.Random(2), keep_since_s=tail.since_s)
+
+    assert tail.knows_since
+    since_s = tail.since_s
+    tail.begin()
+    lines.append((lines[-1][0] + 1, b"next"))
+    for entry in EntryReader().feed(given(lines, since_s=since_s)):
+        kept += tail.add(entry)
+    assert [text for *_, text in read(kept)] == [text for _, text in lines]
+
+
+def test_tail__many_lines__remembers_the_times_of_the_last_seconds_only() -> None:
+    tail = Tail()
+    tail.begin()
+    for number in range(10_000):
+        tail.add(Entry(BEGIN_NS + number * 10**7, b"x"))
+    assert tail.knows_since
+    assert sys.getsizeof(tail._times_ns) < 8 * 1000  # pyright: ignore[reportPrivateUsage]
 
 
 def test_log__began_anew_while_nobody_read__says_that_lines_may_be_missing() -> None:

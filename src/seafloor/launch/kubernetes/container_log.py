@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
+from collections import Counter, deque
 from typing import Final
 
 import msgspec
@@ -23,6 +24,11 @@ _PIECE_BYTES: Final = 16 * 1024
 
 LINE_BYTES_MAX: Final = 4 << 20
 """What is beyond it of a line is not kept; one such line would fill the server's memory."""
+
+_AGAIN_S: Final = 2
+"""How far before its last line a log is read again: lines are out of order by less than this."""
+
+_NEVER_NS: Final = 1 << 63
 
 _CUT: Final = b" (and more: a line of more than 4 MiB is cut)"
 _GAP: Final = b"Lines may be missing here: the cluster began its log anew before they were read."
@@ -114,19 +120,37 @@ def _time_ns(stamp: re.Match[bytes]) -> int:
 class Tail:
     """How far a log is, and what comes next to it.
 
-    A log is read from the cluster again after whatever broke off; what it has already is known by
-    the time of its last line and how many of that time it has.
+    A log is read from the cluster again after whatever broke off, from whole seconds before its
+    last line on. What of that is in the log already is known by the times of the lines, not by
+    their order: a container's two outputs are noted by two threads of the node, so that a line can
+    stand behind others that are younger.
+
+    Args:
+        keep_since_s: The times of all lines since then are kept, seconds of the epoch; None: those
+            of the last seconds are enough, as they are unless the clock of the node went back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep_since_s: int | None = None) -> None:
         self.size_bytes = 0
-        self.last_ns: int | None = None
         self._next_number = 1
-        self._of_last = 0
-        self._skip = 0
-        self._behind = False
+        self._last_ns: int | None = None
+        self._times_ns: deque[int] = deque()
+        self._dropped_ns = 0
+        self._keep_since_ns = _NEVER_NS if keep_since_s is None else keep_since_s * 10**9
+        self._since_ns = 0
+        self._known: Counter[int] = Counter()
         self._seen = False
         self._torn: bytes = b""
+
+    @property
+    def since_s(self) -> int | None:
+        """From when on the cluster is to be asked, seconds of the epoch; None: from the begin."""
+        return None if self._last_ns is None else self._last_ns // 10**9 - _AGAIN_S
+
+    @property
+    def knows_since(self) -> bool:
+        """Whether the times of all lines since ``since_s`` are known; else the log says them."""
+        return self.since_s is None or self._dropped_ns < self.since_s * 10**9
 
     def read(self, data: bytes) -> None:
         """Go over bytes that are in the log already."""
@@ -151,29 +175,31 @@ class Tail:
         self._torn = data[done:]
 
     def begin(self) -> None:
-        """Be told that the entries that follow are since ``last_ns``, in whole seconds."""
+        """Be told that the entries that follow are all since ``since_s``."""
         self._torn = b""
-        self._behind = self.last_ns is not None
-        self._skip, self._seen = self._of_last, False
+        self._since_ns = 0 if self.since_s is None else self.since_s * 10**9
+        self._known = Counter(time_ns for time_ns in self._times_ns if time_ns >= self._since_ns)
+        self._seen = False
+        self._keep_since_ns = _NEVER_NS
 
     def add(self, entry: Entry) -> bytes:
         """Take the next entry; give what is to be appended at ``size_bytes``, which moves on."""
         pieces = entry.pieces()
         made = MAGIC if self.size_bytes == 0 else b""
-        if self._behind and self.last_ns is not None:
-            if entry.time_ns < self.last_ns:
+        if self._known:
+            if entry.time_ns < self._since_ns:
                 return b""
-            if entry.time_ns == self.last_ns:
+            known = min(self._known[entry.time_ns], len(pieces))
+            if known:
                 self._seen = True
-                known = min(self._skip, len(pieces))
-                self._skip -= known
+                self._known[entry.time_ns] -= known
                 pieces = pieces[known:]
-                self._behind = self._skip > 0
                 if not pieces:
                     return b""
             elif not self._seen:
                 made += self._pack(AGENT, entry.time_ns, [(_GAP, LF, 0)])
-            self._behind = False
+            # What is known stands before what is new.
+            self._known.clear()
         made += self._pack(OUT, entry.time_ns, pieces)
         for _ in pieces:
             self._note(entry.time_ns)
@@ -193,5 +219,9 @@ class Tail:
         return made
 
     def _note(self, time_ns: int) -> None:
-        self._of_last = self._of_last + 1 if time_ns == self.last_ns else 1
-        self.last_ns = time_ns
+        self._last_ns = time_ns
+        self._times_ns.append(time_ns)
+        # Twice the seconds: the next line may be noted a little older than this one.
+        floor_ns = min(time_ns - 2 * _AGAIN_S * 10**9 - 10**9, self._keep_since_ns)
+        while self._times_ns[0] < floor_ns:
+            self._dropped_ns = max(self._dropped_ns, self._times_ns.popleft())

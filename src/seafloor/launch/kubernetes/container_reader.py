@@ -67,8 +67,9 @@ class ContainerReader:
     async def _read(
         self, key: LogKey, pod: Pod, container: str, *, follow: bool, tail: Tail | None
     ) -> Tail:
-        if tail is None:
+        if tail is None or not tail.knows_since:
             tail = await self._tail_of(key)
+        since_s = tail.since_s
         tail.begin()
         reader = EntryReader()
         turn_s = _SHORT_TURN_S if self._slots.locked() else self._turn_s
@@ -78,7 +79,7 @@ class ContainerReader:
             pod.metadata.name,
             container,
             follow=follow,
-            since_s=None if tail.last_ns is None else tail.last_ns // 10**9,
+            since_s=since_s,
         )
         async with aclosing(chunks):
             while True:
@@ -106,7 +107,11 @@ class ContainerReader:
             await self._logs.append(key, offset=offset, data=bytes(made))
 
     async def _tail_of(self, key: LogKey) -> Tail:
-        tail = Tail()
+        """What is in a log; it is gone over again where the node's clock went back."""
+        tail = await self._gone_over(key, Tail())
+        return tail if tail.knows_since else await self._gone_over(key, Tail(tail.since_s))
+
+    async def _gone_over(self, key: LogKey, tail: Tail) -> Tail:
         async for data in self._logs.records(key):
             tail.read(data)
         return tail
