@@ -19,6 +19,7 @@ from types import TracebackType
 
 _CHUNK_BYTES = 64 * 1024
 _HEAD_BYTES_MAX = 64 * 1024
+_HELD_S_MAX = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Hold back the first byte of the answer until a test lets it go."""
+
+    released: threading.Event
+
+
+@dataclass(frozen=True)
 class Silence:
     """Take the request and never answer, as a firewall does that lost its table."""
 
@@ -69,7 +77,7 @@ class Answer:
     body: bytes = b"the proxy says no"
 
 
-Fault = Cut | CutRequest | Truncate | Delay | Silence | Answer
+Fault = Cut | CutRequest | Truncate | Delay | Hold | Silence | Answer
 
 
 class FaultProxy:
@@ -262,6 +270,8 @@ def _forward(client: socket.socket, server: socket.socket, fault: Fault | None) 
             if delay_s:
                 time.sleep(delay_s)  # the fault itself, not a wait for a condition
                 delay_s = 0.0
+            if isinstance(fault, Hold):
+                fault.released.wait(_HELD_S_MAX)
             if down_left is not None and len(chunk) >= down_left:
                 client.sendall(chunk[:down_left])
                 if isinstance(fault, Cut):
