@@ -37,6 +37,7 @@ PAGE = 1_000
 PEER_RUNS = 10_000
 SERVER_RUNS = 100_000
 AT_ONCE = 20_000
+BUFFERS_MIB = int(os.environ.get("SEAFLOOR_BENCH_BUFFERS_MIB", "1024"))
 FILTER = "metrics.m0 < 0.5 AND params.p0 = 'adam'"
 ORDER = "metrics.m1"
 
@@ -73,9 +74,12 @@ async def _fill(url: str, runs: int) -> None:
 
 @contextmanager
 def filled_elsewhere(kind: str) -> Iterator[str]:
-    """The URL of a database with so many runs, on a server of its kind."""
+    """The URL of a database with so many runs, on a server of its kind.
+
+    It has the memory for its tables that ``docs/how-to/databases.md`` asks for.
+    """
     service = {"postgresql": postgresql, "mariadb": mariadb}[kind].service
-    with service() as server, fresh_database(server) as url:
+    with service(buffers_mib=BUFFERS_MIB) as server, fresh_database(server) as url:
         asyncio.run(_fill(url, SERVER_RUNS))
         yield url
 

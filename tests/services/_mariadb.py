@@ -40,8 +40,12 @@ class MariaDB:
 
 
 @contextmanager
-def mariadb() -> Iterator[MariaDB]:
-    """Run a server that keeps what it acknowledged, in a temporary folder."""
+def mariadb(*, buffers_mib: int = 128) -> Iterator[MariaDB]:
+    """Run a server that keeps what it acknowledged, in a temporary folder.
+
+    Args:
+        buffers_mib: Memory for its tables; as it comes, and as the how-to says for more runs.
+    """
     install, program = (_program(name) for name in ("mariadb-install-db", "mariadbd"))
     with tempfile.TemporaryDirectory(prefix="seafloor-mariadb-") as name:
         folder = Path(name)
@@ -64,6 +68,7 @@ def mariadb() -> Iterator[MariaDB]:
             *(program, "--no-defaults", f"--datadir={data}", "--bind-address=127.0.0.1"),
             *(f"--port={port}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"),
             *("--skip-name-resolve", "--skip-log-bin", "--max-connections=300"),
+            f"--innodb-buffer-pool-size={buffers_mib << 20}",
         )
         with daemon(command, folder / "log") as running:
             running.wait_until(lambda: _answers(port))

@@ -42,11 +42,12 @@ class PostgreSQL:
 
 
 @contextmanager
-def postgresql(programs: Path) -> Iterator[PostgreSQL]:
+def postgresql(programs: Path, *, buffers_mib: int = 128) -> Iterator[PostgreSQL]:
     """Run a server that keeps what it acknowledged, in a temporary folder.
 
     Args:
         programs: The folder with ``initdb`` and ``postgres``.
+        buffers_mib: Memory for its tables; as it comes, and as the how-to says for more runs.
     """
     with tempfile.TemporaryDirectory(
         prefix="seafloor-postgresql-", ignore_cleanup_errors=True
@@ -70,7 +71,7 @@ def postgresql(programs: Path) -> Iterator[PostgreSQL]:
             *(str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)),
             *("-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"),
             # Every worker of a test session has its own databases, each with its own readers.
-            *("-c", "max_connections=300"),
+            *("-c", "max_connections=300", "-c", f"shared_buffers={buffers_mib}MB"),
         )
         with daemon(command, folder / "log") as running:
             url = f"postgresql://postgres@127.0.0.1:{port}/postgres"

@@ -10,9 +10,9 @@ from tests.services._service import Service
 
 
 @contextmanager
-def service() -> Iterator[Service]:
+def service(*, buffers_mib: int = 128) -> Iterator[Service]:
     """Serve MariaDB 10.11; it keeps what it acknowledged."""
-    with _mariadb.mariadb() as server:
+    with _mariadb.mariadb(buffers_mib=buffers_mib) as server:
         yield Service(
             name="MariaDB 10.11",
             url=server.url,

@@ -12,9 +12,9 @@ from tests.services._service import Missing, Service
 
 
 @contextmanager
-def service() -> Iterator[Service]:
+def service(*, buffers_mib: int = 128) -> Iterator[Service]:
     """Serve PostgreSQL 18; it keeps what it acknowledged."""
-    with postgresql(programs()) as server:
+    with postgresql(programs(), buffers_mib=buffers_mib) as server:
         yield Service(
             name="PostgreSQL 18",
             url=server.url,

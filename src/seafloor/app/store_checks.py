@@ -16,7 +16,7 @@ import msgspec
 
 from seafloor.domain.errors import AlreadyExists, NotFound, NotSupported, SeafloorError
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.trial import try_database
+from seafloor.stores.metadata.sql.trial import Buffers, try_database
 from seafloor.stores.objects.identity import IDENTITY_KEY
 from seafloor.stores.objects.protocol import ObjectStore
 
@@ -74,7 +74,23 @@ async def check_metadata(database: Database) -> list[StoreCheck]:
         found.append(StoreCheck("metadata: clock", "warn", said, fix))
     else:
         found.append(StoreCheck("metadata: clock", "ok", "agrees with this machine's"))
+    if trial.buffers is not None:
+        found.append(_memory(trial.buffers))
     return found
+
+
+def _memory(buffers: Buffers) -> StoreCheck:
+    said = (
+        f"{buffers.memory_bytes / 2**20:,.0f} MiB for tables of "
+        f"{buffers.tables_bytes / 2**20:,.0f} MiB"
+    )
+    if buffers.tables_bytes <= buffers.memory_bytes:
+        return StoreCheck("metadata: memory", "ok", said)
+    fix = (
+        "Searches wait for the disk: set innodb_buffer_pool_size to more than that. "
+        "docs/how-to/databases.md"
+    )
+    return StoreCheck("metadata: memory", "warn", said, fix)
 
 
 @dataclass

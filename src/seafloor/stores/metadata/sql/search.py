@@ -27,7 +27,9 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    false,
     literal,
+    not_,
     select,
 )
 
@@ -210,7 +212,8 @@ def _gather(
         wanted = wanted.where(*_all_clauses(scope))
     else:
         wanted = wanted.select_from(way.table).join(shown, shown.c.id == way.run_id)
-        wanted = wanted.where(*_asked_for(scope, way.run_id, known=way.proves))
+        asked = _asked_for(scope, way.run_id, known=way.proves)
+        wanted = wanted.where(*_in_turn(connection, asked))
     for key in keys:
         if key.joined is not None:
             wanted = wanted.outerjoin(*key.joined)
@@ -230,8 +233,7 @@ def _asked_for(
 ) -> list[ColumnElement[bool]]:
     """Whether the run with an id is; in subqueries, so that no database begins with the runs.
 
-    Databases look at them in their order, so what costs little and few runs fulfil comes first,
-    and what needs the run itself last.
+    What costs little and few runs fulfil comes first, and what needs the run itself last.
     """
     asked = [one for one in scope.filters if one not in known]
     beside = sorted((one for one in asked if not _needs_run(one)), key=_weight)
@@ -243,6 +245,19 @@ def _asked_for(
         *_nan_clauses(scope, run_id),
         run.scalar_subquery().is_not(None),
     ]
+
+
+def _in_turn(
+    connection: Connection, asked: Sequence[ColumnElement[bool]]
+) -> Sequence[ColumnElement[bool]]:
+    """Conditions that are looked at one after the other, as long as they hold.
+
+    Databases do so by themselves, but PostgreSQL puts first what it believes to cost less.
+    """
+    if connection.dialect.name != "postgresql":
+        return asked
+    *first, last = asked
+    return [case(*((not_(one), false()) for one in first), else_=last)] if first else asked
 
 
 def _weight(part: Filter) -> int:
@@ -458,7 +473,7 @@ def _followed(
     far = max(FOLLOWED_MIN, FOLLOWED_PER_RUN * limit)
     place = _place(scope, order, _span(scope, order, beyond))
     border = connection.execute(place.limit(1).offset(far)).scalar()
-    wanted = _in_order(scope, order, _span(scope, order, beyond, border))
+    wanted = _in_order(connection, scope, order, _span(scope, order, beyond, border))
     rows = list(connection.execute(wanted.limit(limit)))
     if border is None:
         return rows
@@ -467,7 +482,7 @@ def _followed(
         if way is not None:
             return way
     if len(rows) < limit:
-        further = _in_order(scope, order, _span(scope, order, border))
+        further = _in_order(connection, scope, order, _span(scope, order, border))
         rows += connection.execute(further.limit(limit - len(rows)))
     return rows
 
@@ -526,14 +541,16 @@ def _place(scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]) -> S
     return wanted.where(workload.c.kind == str(query.kind))
 
 
-def _in_order(scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]) -> Select[Any, Any]:
+def _in_order(
+    connection: Connection, scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]
+) -> Select[Any, Any]:
     """Ids and values of what is asked for, in the order of the index."""
     by = order.by
     value = _value(by)
     if by.subject is Subject.METRIC:
         walked = _WALKED.c
         bounds = on_last_value(scope.comparisons, by.key)
-        asked = _asked_for(scope, walked.workload_id, known=bounds)
+        asked = _in_turn(connection, _asked_for(scope, walked.workload_id, known=bounds))
         wanted: Select[Any, Any] = select(walked.workload_id.label("id"), value.label("value"))
         wanted = wanted.where(walked.key == by.key, *span, *asked)
     else:

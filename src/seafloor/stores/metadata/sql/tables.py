@@ -443,7 +443,8 @@ metric_summary = Table(
     # The greatest step and time of any point: what lies above cannot be a repeat.
     Column("step_max", number(), nullable=False),
     Column("time_ms_max", number(), nullable=False),
-    Index(None, "key", "last"),
+    # The others' indexes have the run by themselves.
+    Index(None, "key", "last", postgresql_include=["workload_id"]),
     sqlite_with_rowid=False,
 )
 

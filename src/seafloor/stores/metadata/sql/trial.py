@@ -21,6 +21,23 @@ _NOW_S = {
     "mysql": "select unix_timestamp(sysdate(6))",
     "mariadb": "select unix_timestamp(sysdate(6))",
 }
+# Of the tables, and for them in memory. Only of these: others leave much to the system's cache.
+_BUFFERS = (
+    "select (select sum(data_length + index_length) from information_schema.tables "
+    "where table_schema = database()), @@innodb_buffer_pool_size"
+)
+
+
+class Buffers(msgspec.Struct, frozen=True):
+    """The memory that a database server has for tables, beside what they take.
+
+    Args:
+        tables_bytes: Of this database, as far as the server knows: it counts now and then.
+        memory_bytes: For all databases of the server.
+    """
+
+    tables_bytes: int
+    memory_bytes: int
 
 
 class DatabaseTrial(msgspec.Struct, frozen=True):
@@ -31,12 +48,14 @@ class DatabaseTrial(msgspec.Struct, frozen=True):
         round_trip_ms: Of the shortest statement, the median.
         clock_ahead_s: How far its clock is ahead of this machine's.
         migrated: Whether Seafloor's tables are there.
+        buffers: None: on this kind of database it matters little.
     """
 
     server: str
     round_trip_ms: float
     clock_ahead_s: float
     migrated: bool
+    buffers: Buffers | None = None
 
 
 def try_database(engine: Engine) -> DatabaseTrial:
@@ -56,6 +75,7 @@ def try_database(engine: Engine) -> DatabaseTrial:
             round_trip_ms=_round_trip_ms(connection),
             clock_ahead_s=_clock_ahead_s(connection),
             migrated=engine.dialect.has_table(connection, "alembic_version"),
+            buffers=_buffers(connection),
         )
 
 
@@ -84,6 +104,13 @@ def _try_rows(connection: Connection) -> None:
 def _server(connection: Connection) -> str:
     version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
     return f"{connection.dialect.name} {version}".strip()
+
+
+def _buffers(connection: Connection) -> Buffers | None:
+    if connection.dialect.name not in ("mariadb", "mysql"):
+        return None
+    tables_bytes, memory_bytes = connection.exec_driver_sql(_BUFFERS).one()
+    return Buffers(int(tables_bytes or 0), int(memory_bytes))
 
 
 def _round_trip_ms(connection: Connection) -> float:
