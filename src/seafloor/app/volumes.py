@@ -17,6 +17,8 @@ from seafloor.domain.errors import (
     AlreadyExists,
     ClusterUnavailable,
     Conflict,
+    Forbidden,
+    InvalidValue,
     NotFound,
     SeafloorError,
     StaleLease,
@@ -365,6 +367,7 @@ class Volumes:
                 await self._make(volume)
                 return
             await self._tidy(volume)
+            await self._finish_resize(volume)
         except SeafloorError as error:
             _log.warning("a volume was not tidied", volume_id=volume.id, message=error.message)
 
@@ -385,6 +388,18 @@ class Volumes:
                 [one for one in made.snapshots if one <= volume.snapshot_last and one not in kept],
             ),
         )
+
+    async def _finish_resize(self, volume: Volume) -> None:
+        """Ask for a size that was noted and not asked for; one that is refused is taken back."""
+        wanted, claim = volume.size_bytes, (await self._contents.look([volume]))[volume.id].claim
+        asked = None if claim is None else claim.requested_bytes
+        if wanted is None or asked is None or asked >= wanted:
+            return
+        try:
+            await self._contents.resize(volume, wanted)
+        except (Forbidden, InvalidValue) as error:
+            await self._metadata.volume_resize(volume.id, before=wanted, after=asked)
+            _log.warning("a resize was taken back", volume_id=volume.id, message=error.message)
 
     async def _make(self, volume: Volume) -> None:
         await self._contents.make(volume, 1)

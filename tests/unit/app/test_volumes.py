@@ -15,7 +15,7 @@ from seafloor.app.places import OwnPlace
 from seafloor.app.volumes import NewVolume, Volumes
 from seafloor.domain.errors import AlreadyExists, ClusterUnavailable, Forbidden, NotFound
 from seafloor.domain.leases import lease_of_place
-from seafloor.domain.volumes import Volume, VolumeSite
+from seafloor.domain.volumes import ClaimState, Volume, VolumeClaim, VolumeSite
 from seafloor.launch.volumes import Made, VolumeContents
 from seafloor.stores.metadata.memory.store import MemoryMetadataStore
 
@@ -50,7 +50,19 @@ class Contents:
         self.sizes[volume.id] = size_bytes
 
     async def look(self, volumes: Sequence[Volume]) -> dict[str, VolumeSite]:
-        return {one.id: VolumeSite() for one in volumes}
+        return {one.id: VolumeSite(claim=self._claim(one.id)) for one in volumes}
+
+    def _claim(self, volume_id: str) -> VolumeClaim | None:
+        size_bytes = self.sizes.get(volume_id)
+        if size_bytes is None:
+            return None
+        return VolumeClaim(
+            namespace="ml",
+            name=volume_id,
+            state=ClaimState.BOUND,
+            words="Bound.",
+            requested_bytes=size_bytes,
+        )
 
     async def made(self, volume: Volume) -> Made:
         self._ask()
@@ -145,6 +157,37 @@ async def test_resize__refused__is_taken_back_and_one_not_answered_is_repeated()
         contents.refusal = None
         seen = await volumes.resize("data", "2Gi", project="default")
     assert seen.volume.size_bytes == contents.sizes[made.volume.id] == 2 << 30
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_resize__server_killed_before_it_asked__is_ended_by_the_next_one(
+    refused: bool,
+) -> None:
+    metadata, contents = MemoryMetadataStore(), Contents()
+    async with volumes_of(contents, metadata) as volumes:
+        made = await volumes.create(NewVolume(name="data", size="1Gi"))
+        contents.sizes[made.volume.id] = 1 << 30
+        contents.refusal = AWAY
+        with pytest.raises(ClusterUnavailable):
+            await volumes.resize("data", "2Gi", project="default")
+    contents.refusal = None
+    if refused:
+
+        async def refuse(volume: Volume, size_bytes: int) -> None:  # of the protocol
+            raise Forbidden("exceeded quota")
+
+        contents.resize = refuse
+    size_bytes = (1 if refused else 2) << 30
+
+    async with volumes_of(contents, metadata) as volumes:
+
+        async def sizes() -> set[int | None]:
+            noted = (await volumes.get("data", project="default")).volume.size_bytes
+            return {noted, contents.sizes[made.volume.id]}
+
+        async with asyncio.timeout(30):
+            while await sizes() != {size_bytes}:
+                await asyncio.sleep(0.01)
 
 
 async def test_delete__cluster_away__goes_when_it_is_back() -> None:

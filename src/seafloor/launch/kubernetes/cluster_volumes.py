@@ -283,6 +283,8 @@ class ClusterVolumes:
             raise Conflict(f'The claim of the volume "{volume.name}" is gone.') from error
         except PodRejected as error:
             seen = await self._claim(volume)
+            if seen is not None and requested_by(seen) == size_bytes:
+                return  # a server that began meanwhile saw the note, and was quicker
             if seen is None or seen.spec.resources.requests.get("storage") != before:
                 raise Conflict(
                     f'The claim of the volume "{volume.name}" was changed meanwhile: repeat it.'
@@ -519,7 +521,10 @@ def _asked(volume: Volume, view: VolumeClaim) -> VolumeClaim:
     wanted, asked = volume.size_bytes, view.requested_bytes
     if wanted is None or asked is None or asked >= wanted:
         return view
-    words = f"{view.words} It does not ask for {memory_quantity(wanted)} yet: resize it again."
+    words = (
+        f"{view.words} It does not ask for {memory_quantity(wanted)} yet. Resize it again, "
+        "or the next start of a server does."
+    )
     return msgspec.structs.replace(view, words=words)
 
 
