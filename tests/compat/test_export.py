@@ -30,6 +30,7 @@ from tests.services._service import Service
 from event_file import event_file
 from exported import bits, content, query
 from installation_world import build
+from kept_log import keep_log
 from live_server import LiveServer
 from seafloor.domain.errors import CallerError, InvalidValue
 from seafloor.domain.media import Blob, Image, MediaRecord, Text
@@ -302,6 +303,10 @@ def test_export__of_a_whole_installation__comes_back_with_what_has_no_place_as_f
 ) -> None:
     here, there = make_server("here"), make_server("there")
     build(here, tmp_path)
+    setup = next(
+        run["id"] for run in here.get("/api/v1/runs")["items"] if run["origin"] == "launched"
+    )
+    keep_log(here, setup, "main@git-localize", "Cloning", "HEAD is at 1234")
     first, second = tmp_path / "first", tmp_path / "second"
     manifest = done(here, "export", str(first))
     assert manifest["counts"]["runs"] == 6
@@ -327,6 +332,10 @@ def test_export__of_a_whole_installation__comes_back_with_what_has_no_place_as_f
         assert (run_id, here_as, sha256) in kept
     lines = query(first, "SELECT count(*) FROM {log_lines} WHERE text LIKE 'line 399 größe'")
     assert lines == [(3,)]  # two runs, one of them twice
+    lines = query(first, "SELECT run_id, text FROM {log_lines} WHERE task = 'main@git-localize'")
+    assert lines == [(setup, "Cloning"), (setup, "HEAD is at 1234")]
+    kept_as = "seafloor-import/attempt-1/main@git-localize.log"
+    assert any((run_id, path) == (setup, kept_as) for run_id, path, _ in kept)
     (rest,) = query(second, "SELECT count(*) FROM {files} WHERE path = 'seafloor-import.json'")
     assert rest == (2,)
 

@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 from playwright.sync_api import Page, expect
 
+from kept_log import keep_log
 from live_server import LiveServer
-from seafloor.testing.log_spools import OUT, T0_NS, Record, spool
 
 TASKS = ("master-0", "worker-0", "worker-1")
 
@@ -19,18 +19,6 @@ def ended_run(server: LiveServer) -> str:
     run = server.launch("echo from main")["id"]
     server.wait_state(run, "succeeded")
     return run
-
-
-def keep_log(server: LiveServer, run: str, stem: str, *texts: str) -> None:
-    """Write a log where the server keeps them, which it never opened before."""
-    records = [
-        Record(number, T0_NS + number, text.encode(), OUT, 1)
-        for number, text in enumerate(texts, start=1)
-    ]
-    path = server.data / "spool" / "logs" / run / "1" / f"{stem}.log"
-    assert not path.exists()
-    path.write_bytes(spool(records))
-    path.with_suffix(".done").touch()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +355,12 @@ class _Exporter:
                 _json(attempt),
             )
             for task in task_names_of(run.spec):
-                self._export_log(run.id, LogQuery(attempt=attempt.number, task=task))
+                log = LogQuery(attempt=attempt.number, task=task)
+                self._export_log(run.id, task, log)
+                for one in self._client.logs.setups(
+                    run.id, attempt=attempt.number, task=task
+                ).items:
+                    self._export_log(run.id, f"{task}@{one.setup}", replace(log, setup=one.setup))
 
     def _export_code(self, run: RunView) -> None:
         code = run.code
@@ -367,13 +372,13 @@ class _Exporter:
             self._folder.fetch_blob(lambda target: snapshots.get(sha256, target))
         self._folder["files"].add(run.id, "code", 0, "code.tar.zst", size_bytes, sha256)
 
-    def _export_log(self, run_id: str, query: LogQuery) -> None:
+    def _export_log(self, run_id: str, name: str, query: LogQuery) -> None:
         for view in self._client.logs.iterate(run_id, query):
             for line in view.lines:
                 self._folder["log_lines"].add(
                     run_id,
                     view.attempt,
-                    view.task,
+                    name,
                     line.number,
                     line.time_ns,
                     line.stream,
@@ -387,8 +392,7 @@ class _Exporter:
                 self._client.logs.raw(run_id, file, query)
 
         sha256, size_bytes = self._folder.fetch_blob(fetch)
-        path = f"{query.task}.log"
-        self._folder["files"].add(run_id, "log", query.attempt, path, size_bytes, sha256)
+        self._folder["files"].add(run_id, "log", query.attempt, f"{name}.log", size_bytes, sha256)
 
     def _export_inputs(self, run_id: str) -> None:
         found = self._client.models.inputs(run_id)
