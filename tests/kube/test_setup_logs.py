@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.kube.cluster.cluster_world import kubeconfig
+from tests.kube.log_node import Node, printed, until
 
 from seafloor.domain.ids import WorkloadId
 from seafloor.launch.kubernetes import setup_logs
 from seafloor.launch.kubernetes.cluster import Cluster
 from seafloor.launch.kubernetes.connection import Connection, read_config
 from seafloor.launch.kubernetes.container_reader import ContainerReader
-from seafloor.launch.kubernetes.observed import Pod
+from seafloor.launch.kubernetes.observed import Metadata, Pod
 from seafloor.launch.kubernetes.setup_logs import SetupLogs
 from seafloor.launch.protocol import TaskKey
 from seafloor.stores.logs.memory import MemoryLogStore
@@ -33,85 +29,11 @@ RUNS: dict[str, Any] = {"running": {}}
 WAITS: dict[str, Any] = {"waiting": {"reason": "PodInitializing"}}
 
 
-def printed(count: int, *, start: int = 0) -> str:
-    """Lines as a node has them, two of them at each time."""
-    return "".join(
-        f"2026-11-28T10:00:{number // 2:02}.000000001Z line {number}\n"
-        for number in range(start, count)
-    )
-
-
-class Node:
-    """Answers for logs; counts who asks.
-
-    Attributes:
-        logs: What each container printed.
-        refusals: Answered first, one to a request: a status and headers.
-        cut: After how many bytes the next answers break off, one to a request.
-        live: Those whose answer stays open, until the test ends.
-    """
-
-    def __init__(self) -> None:
-        self.logs: dict[str, str] = {}
-        self.refusals: list[tuple[int, dict[str, str], str]] = []
-        self.cut: list[int] = []
-        self.live: set[str] = set()
-        self.over = threading.Event()
-        self.asked: list[str] = []
-        node = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                found = re.search(r"container=([a-z-]+)", self.path)
-                name = found[1] if found else ""
-                node.asked.append(name)
-                if node.refusals:
-                    status, headers, message = node.refusals.pop(0)
-                    self._begin(status, headers)
-                    self._piece(json.dumps({"message": message}).encode())
-                    self._piece(b"")
-                    return
-                self._begin(200, {})
-                data = node.logs[name].encode()
-                if node.cut:
-                    self._piece(data[: node.cut.pop(0)])
-                    self.close_connection = True
-                    return
-                if data:
-                    self._piece(data)
-                if name in node.live:
-                    node.over.wait(60)
-                self._piece(b"")
-
-            def _begin(self, status: int, headers: dict[str, str]) -> None:
-                self.send_response(status)
-                for header, value in {**headers, "Transfer-Encoding": "chunked"}.items():
-                    self.send_header(header, value)
-                self.end_headers()
-
-            def _piece(self, data: bytes) -> None:
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Not to the test's output."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-
 @pytest.fixture
 def node() -> Iterator[Node]:
     made = Node()
     yield made
-    made.over.set()
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def pod_of(phase: str = "Pending", **states: dict[str, Any]) -> Pod:
@@ -132,15 +54,6 @@ class World:
 
     async def all_read(self) -> None:
         await until(lambda: self.setups.follow(KEY, self.pod))
-
-
-async def until(look: Callable[[], object | Awaitable[object]]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            found = look()
-            if await found if isinstance(found, Awaitable) else found:
-                return
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -234,8 +147,9 @@ async def test_follow__one_that_runs_for_a_moment__is_not_asked_for_before_it_en
 
 @pytest.mark.parametrize("status", [400, 403, 404])
 async def test_follow__logs_that_may_not_be_read__says_so_in_the_log_and_goes_on(
-    node: Node, tmp_path: Path, status: int
+    node: Node, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(setup_logs, "MISSING_TRIES_MAX", 1)
     node.refusals = [(status, {}, 'pods "run" is forbidden: User "seafloor" cannot get pods/log')]
     node.logs = {"agent": printed(1)}
     logs = MemoryLogStore()
@@ -247,6 +161,33 @@ async def test_follow__logs_that_may_not_be_read__says_so_in_the_log_and_goes_on
     assert await lines(logs, "agent") == ["line 0"]
     assert (await logs.state(key_of("git-localize"))).finished
     assert node.asked == ["git-localize", "agent"]
+
+
+async def test_follow__kubelet_that_does_not_know_its_pods_yet__is_asked_again(
+    node: Node, tmp_path: Path
+) -> None:
+    node.refusals = [(404, {}, 'pod "run" does not exist')] * 2
+    node.logs = {"agent": printed(2)}
+    logs = MemoryLogStore()
+    async with life(tmp_path, node, logs, pod_of("Failed", agent=OVER)) as one:
+        await one.all_read()
+    assert await lines(logs, "agent") == ["line 0", "line 1"]
+    assert node.asked == ["agent"] * 3
+
+
+async def test_follow__pod_that_goes_before_its_log_was_read__says_so(
+    node: Node, tmp_path: Path
+) -> None:
+    node.refusals = [(404, {}, 'pods "run" not found')] * 100
+    logs = MemoryLogStore()
+    async with life(tmp_path, node, logs, pod_of("Failed", agent=OVER)) as one:
+        assert not one.setups.follow(KEY, one.pod)
+        await until(lambda: node.asked)
+        one.pod = msgspec.structs.replace(one.pod, metadata=Metadata(name="run", uid="another"))
+        await until(lambda: not one.setups.is_reading(KEY))
+    (said,) = await lines(logs, "agent", "agent")
+    assert "pod was gone" in said
+    assert (await logs.state(key_of("agent"))).finished
 
 
 async def test_follow__too_many_requests__comes_again_when_it_may(

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from seafloor.domain.errors import Closed, NotFound, SeafloorError
+from seafloor.domain.errors import Closed, SeafloorError
 from seafloor.launch.kubernetes.container_log import Tail
 from seafloor.launch.kubernetes.container_reader import ContainerReader
 from seafloor.launch.kubernetes.observed import Pod
@@ -118,8 +118,9 @@ class PodLogs:
                 )
                 one.problem, pause_s = None, _PAUSE_MIN_S
                 one.done = over
-            except (Closed, NotFound):  # the log takes no more, or there is none any more
+            except Closed:  # the log takes no more
                 one.done = True
+            # Also 404, which a kubelet that has only just begun says until it knows its pods.
             except SeafloorError as error:
                 self._note(one, error.message)
                 pause_s = min(_PAUSE_MAX_S, pause_s * 2)

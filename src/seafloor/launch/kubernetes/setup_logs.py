@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -31,6 +32,10 @@ LIVE_AFTER_S: Final = 3.0
 
 _TRIES_MAX: Final = 3
 """How often a node is asked that says it has no such log."""
+
+MISSING_TRIES_MAX: Final = 15
+"""How often, over a minute or more, when it says that it has no such pod, which the cluster has: a
+kubelet that has only just begun says so of every pod until it knows its own."""
 
 _PAUSE_MIN_S: Final = 0.3
 _PAUSE_MAX_S: Final = 10.0
@@ -63,6 +68,56 @@ class _Setup:
     @property
     def is_reading(self) -> bool:
         return self.task is not None and not self.task.done()
+
+
+class _Reading:
+    """What is known of the log of one container, and when it is to be read again.
+
+    Attributes:
+        tail: As the read before left it; None: there was none, or it broke off.
+        said: Why no more is read; None: it is.
+    """
+
+    def __init__(self) -> None:
+        self.tail: Tail | None = None
+        self.said: str | None = None
+        self._pause_s = _PAUSE_MIN_S
+        self._refusals = 0
+        self._missing = 0
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the cluster said last that there is no such pod."""
+        return self._missing > 0
+
+    def went_well(self) -> float:
+        """Take note; in how many seconds it is to be read on."""
+        self._pause_s, self._missing = _PAUSE_MIN_S, 0
+        return self._spread_s()
+
+    def failed(self, error: SeafloorError) -> float:
+        """Take note; in how many seconds it is to be tried again, or to be said why not."""
+        self.tail = None
+        match error:
+            case Closed():  # it was just finished
+                return 0.0
+            case Forbidden() | PodRejected():
+                self.said = _REFUSED.format(why=error.message)
+                return 0.0
+            case NotFound():
+                self._missing += 1
+                if self._missing >= MISSING_TRIES_MAX:
+                    self.said = _GONE
+                    return 0.0
+            case _:
+                self._refusals += isinstance(error, NodeHasNone)
+                if self._refusals >= _TRIES_MAX:
+                    self.said = _REFUSED.format(why=error.message)
+        self._pause_s = min(_PAUSE_MAX_S, self._pause_s * 2)
+        return max(error.retry_after_s or 0.0, self._spread_s())
+
+    def _spread_s(self) -> float:
+        return self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 class SetupLogs:
@@ -167,39 +222,33 @@ class SetupLogs:
     async def _read_one(self, one: _Setup, name: str) -> None:
         """Read a container's log to its end, or as far as it can be had."""
         key = LogKey(one.key.workload_id, one.key.attempt, one.key.task, name)
-        tail: Tail | None = None
-        said: str | None = None
-        pause_s, tries = _PAUSE_MIN_S, 0
+        reading = _Reading()
         while (pod := self._pod_of_now(one)) is not None:
-            wait_s = 0.0
             over = any(each.over for each in setup_containers(pod) if each.name == name)
             try:
-                if tail is None and (await self._logs.state(key)).finished:
+                if await self._read_once(key, pod, reading, over=over):
                     one.done.add(name)
                     return
-                if said is None:
-                    known, tail = tail, None  # what is broken off is looked at anew
-                    tail = await self._reader.read(key, pod, name, follow=not over, tail=known)
-                    pause_s = _PAUSE_MIN_S
-                else:
-                    await self._reader.say(key, said)
-                if over or said is not None:
-                    await self._logs.finish(key)
-                    one.done.add(name)
-                    return
-            except Closed:
-                continue  # it was just finished
-            except NotFound:
-                said = _GONE
-                continue
-            except (Forbidden, PodRejected) as error:
-                said = _REFUSED.format(why=error.message)
-                continue
+                wait_s = reading.went_well()
             except SeafloorError as error:
-                tail = None
-                tries += isinstance(error, NodeHasNone)
-                if tries >= _TRIES_MAX:
-                    said = _REFUSED.format(why=error.message)
                 _log.info("a setup's log is read again", run_id=key.workload_id, why=error.message)
-                wait_s, pause_s = error.retry_after_s or 0.0, min(_PAUSE_MAX_S, pause_s * 2)
-            await asyncio.sleep(max(wait_s, pause_s * random.uniform(0.5, 1.0)))  # noqa: S311
+                wait_s = reading.failed(error)
+            await asyncio.sleep(wait_s)
+        if reading.is_missing:
+            with suppress(Closed):  # its attempt was released meanwhile
+                await self._reader.say(key, _GONE)
+                await self._logs.finish(key)
+
+    async def _read_once(self, key: LogKey, pod: Pod, reading: _Reading, *, over: bool) -> bool:
+        """Read on, or say why that is not possible; whether nothing is left to do then."""
+        if reading.tail is None and (await self._logs.state(key)).finished:
+            return True
+        if reading.said is None:
+            tail, reading.tail = reading.tail, None  # what is broken off is looked at anew
+            reading.tail = await self._reader.read(key, pod, key.setup, follow=not over, tail=tail)
+        else:
+            await self._reader.say(key, reading.said)
+        if not over and reading.said is None:
+            return False
+        await self._logs.finish(key)
+        return True
