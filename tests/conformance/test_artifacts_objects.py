@@ -22,6 +22,7 @@ from seafloor.domain.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from seafloor.stores.artifacts import store as artifact_store
 from seafloor.stores.artifacts.layout import ArtifactLayout
 from seafloor.stores.artifacts.memory import MemoryManifestStore
 from seafloor.stores.artifacts.protocol import ArtifactStore, IntentView, new_intent
@@ -447,6 +448,58 @@ async def test_delete__killed_when_another_put_came_between__the_file_is_deleted
     await put_bytes(other, "a/b", b"last")
     assert await file_bytes(other, "a/b") == b"last"
     await interrupted.close()
+    await objects.close()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_put__overtaken_by_one_whose_row_a_deletion_took__waits_for_the_bytes_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    deleting, looked = asyncio.Event(), asyncio.Event()
+
+    class Slow(LocalObjectStore):
+        async def delete(self, key: str) -> bool:
+            deleting.set()
+            await looked.wait()
+            return await super().delete(key)
+
+    class Overtaken(MemoryManifestStore):
+        deletion: asyncio.Task[int] | None = None
+        looks = 0
+
+        async def intent_end(
+            self, owner: str, path: str, intent: str, row: ArtifactFile | None, *, alone: bool
+        ) -> bool:
+            if self.deletion is None and row is not None and row.sha256 == sha256_of(b"first"):
+                await put_bytes(other, "a/b", b"second")
+                self.deletion = asyncio.create_task(removing.delete(OWNER, "a/b"), name="deletion")
+                await deleting.wait()
+            return await super().intent_end(owner, path, intent, row, alone=alone)
+
+        async def intent_look(self, owner: str, path: str, intent: str) -> IntentView:
+            self.looks += deleting.is_set()
+            if self.looks == 3 and not killed:
+                looked.set()
+            return await super().intent_look(owner, path, intent)
+
+    monkeypatch.setattr(artifact_store, "_TURNS_MAX", 5)
+    manifest, objects, slow = Overtaken(), LocalObjectStore(tmp_path), Slow(tmp_path)
+    other, removing = ObjectArtifactStore(objects, manifest), ObjectArtifactStore(slow, manifest)
+    store = ObjectArtifactStore(objects, manifest)
+    if killed:
+        with pytest.raises(StoreUnavailable, match="repeat"):
+            await put_bytes(store, "a/b", b"first")
+    else:
+        await put_bytes(store, "a/b", b"first")
+    assert manifest.deletion is not None
+    looked.set()
+    await manifest.deletion
+    assert manifest.looks >= 3
+    with pytest.raises(NotFound):
+        await other.head(OWNER, "a/b")
+    await put_bytes(other, "a/b", b"last")
+    assert await assert_true_to_its_digest(other, "a/b") == b"last"
+    await slow.close()
     await objects.close()
 
 

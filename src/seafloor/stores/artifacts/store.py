@@ -23,6 +23,7 @@ any other looks which bytes are there now and writes their row, unless he is out
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_in
 from seafloor.stores.objects.protocol import LIST_LIMIT_MAX, ObjectInfo, ObjectStore
 
 _TURNS_MAX: Final = 100
+_DELETION_PAUSE_S: Final = 0.05
 """How often one looks again at a file that others replace."""
 
 
@@ -356,6 +358,11 @@ class ObjectArtifactStore:
             except _Replaced:
                 continue
             except _Unknown as error:
+                if view.deleting:
+                    # A deletion took their row, or that of the put that they came with, and they
+                    # are about to go. One that was killed in between is not waited for for long.
+                    await asyncio.sleep(_DELETION_PAUSE_S)
+                    continue
                 if await self._is_old(view, owner, path, own):
                     continue
                 raise _not_what_was_put(path) from error
