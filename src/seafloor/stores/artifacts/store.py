@@ -358,7 +358,7 @@ class ObjectArtifactStore:
             except _Replaced:
                 continue
             except _Unknown as error:
-                if view.deleting:
+                if view.row is None and view.deleting:
                     # A deletion took their row, or that of the put that they came with, and they
                     # are about to go. One that was killed in between is not waited for for long.
                     await asyncio.sleep(_DELETION_PAUSE_S)
