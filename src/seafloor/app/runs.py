@@ -495,14 +495,23 @@ class Runs:
         the grace SIGKILL.
         """
         found = await self.get(workload_id)
-        if found.state.is_final or found.state is WorkloadState.STOPPING:
-            return found
-        if found.origin == "tracked":
-            return await self.set_state(workload_id, WorkloadState.STOPPED)
+        while not (found.state.is_final or found.state is WorkloadState.STOPPING):
+            if found.origin == "tracked":
+                return await self.set_state(workload_id, WorkloadState.STOPPED)
+            try:
+                return await self._stop(found)
+            except Conflict:
+                seen = await self.get(workload_id)
+                if (seen.attempt, seen.state) == (found.attempt, found.state):
+                    raise
+                found = seen  # it went on meanwhile: started, or ended
+        return found
+
+    async def _stop(self, found: Workload) -> Workload:
         now_ns = self._clock.now_ns()
         queued = found.state is WorkloadState.QUEUED
         stopped = await self._metadata.workload_transition(
-            workload_id,
+            found.id,
             Transition(
                 expected=(found.state,),
                 state=WorkloadState.STOPPED if queued else WorkloadState.STOPPING,
@@ -513,7 +522,7 @@ class Runs:
         )
         if queued:
             for task in task_names_of(found.spec):
-                await self._stores.logs.finish(LogKey(workload_id, found.attempt, task))
+                await self._stores.logs.finish(LogKey(found.id, found.attempt, task))
         self._wakeup.ring()
         return stopped
 
