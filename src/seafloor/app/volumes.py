@@ -31,6 +31,7 @@ from seafloor.domain.volumes import (
     AccessMode,
     OperationKind,
     Volume,
+    VolumeClaim,
     VolumeHolder,
     VolumeOperation,
     VolumeSite,
@@ -355,19 +356,20 @@ class Volumes:
         while page := await self._metadata.volume_list(
             project=None, limit=VOLUMES_MAX, after=after
         ):
+            sites = await self._contents.look(page)
             for volume in page:
                 if volume.operation is None and not self._contents.away(volume):
-                    await self._mend(volume)
+                    await self._mend(volume, sites[volume.id].claim)
             after = (page[-1].project, page[-1].name)
 
-    async def _mend(self, volume: Volume) -> None:
+    async def _mend(self, volume: Volume, claim: VolumeClaim | None) -> None:
         """See to one volume; one that cannot be seen to now does not keep others from it."""
         try:
             if volume.content == 0:
                 await self._make(volume)
                 return
             await self._tidy(volume)
-            await self._finish_resize(volume)
+            await self._finish_resize(volume, claim)
         except SeafloorError as error:
             _log.warning("a volume was not tidied", volume_id=volume.id, message=error.message)
 
@@ -389,10 +391,9 @@ class Volumes:
             ),
         )
 
-    async def _finish_resize(self, volume: Volume) -> None:
+    async def _finish_resize(self, volume: Volume, claim: VolumeClaim | None) -> None:
         """Ask for a size that was noted and not asked for; one that is refused is taken back."""
-        wanted, claim = volume.size_bytes, (await self._contents.look([volume]))[volume.id].claim
-        asked = None if claim is None else claim.requested_bytes
+        wanted, asked = volume.size_bytes, None if claim is None else claim.requested_bytes
         if wanted is None or asked is None or asked >= wanted:
             return
         try:

@@ -55,8 +55,10 @@ from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_in
 from seafloor.stores.objects.protocol import LIST_LIMIT_MAX, ObjectInfo, ObjectStore
 
 _TURNS_MAX: Final = 100
-_DELETION_PAUSE_S: Final = 0.05
 """How often one looks again at a file that others replace."""
+
+_DELETION_PAUSE_S: Final = 0.05
+"""Between two looks at bytes that somebody is about to delete."""
 
 
 class ObjectArtifactStore:
@@ -359,8 +361,8 @@ class ObjectArtifactStore:
                 continue
             except _Unknown as error:
                 if view.row is None and view.deleting:
-                    # A deletion took their row, or that of the put that they came with, and they
-                    # are about to go. One that was killed in between is not waited for for long.
+                    # A deletion took their row, and they are about to go. One that was killed
+                    # in between is waited for too, but not for long.
                     await asyncio.sleep(_DELETION_PAUSE_S)
                     continue
                 if await self._is_old(view, owner, path, own):
