@@ -10,6 +10,7 @@ import math
 import os
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,24 @@ CONFIG = {
 def text(value: float) -> str:
     """A number as JSON that has no NaN."""
     return repr(float(value))
+
+
+# Sampling so often that a short run is measured too; each version has its own names of these.
+OFTEN = {
+    "x_stats_sampling_interval": 0.1,
+    "x_stats_buffer_size": 1,
+    "_stats_sample_rate_seconds": 0.1,
+    "_stats_samples_to_average": 1,
+}
+
+
+def measured(run: Any) -> None:
+    """Wait until wandb measured the machine, which a run that ends at once may not live to see."""
+    end = time.monotonic() + 60
+    while not run._system_metrics:
+        if time.monotonic() > end:
+            raise TimeoutError("wandb measured nothing in a minute")
+        time.sleep(0.05)
 
 
 class Noted:
@@ -65,6 +84,9 @@ def whole(logged: dict[str, Any]) -> None:
         notes="Notes\nin two lines",
         config=CONFIG,
         id="whole",
+        settings=wandb.Settings(
+            **{name: value for name, value in OFTEN.items() if name in dir(wandb.Settings())}
+        ),
     )
     print("a line printed")
     one.run.define_metric("loss", summary="min")
@@ -96,6 +118,7 @@ def whole(logged: dict[str, Any]) -> None:
     artifact.add_reference(Path("far.txt").resolve().as_uri())
     one.run.log_artifact(artifact)
     one.run.alert("title", "text")
+    measured(one.run)
     one.run.finish()
 
 
