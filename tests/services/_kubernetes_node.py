@@ -42,8 +42,8 @@ _PLUGINS: Final = Path("/usr/lib/cni")
 _PREFIX: Final = "seafloor-kubernetes"
 _SANDBOX: Final = "localhost/seafloor-sandbox:1"
 _BARE: Final = "localhost/seafloor-bare:1"
-_READY_S: Final = 180.0
-_GONE_S: Final = 60.0
+_READY_S: Final = 300.0
+_GONE_S: Final = 180.0
 # What a kubelet insists on, and otherwise sets for the whole machine.
 _KERNEL: Final[Mapping[str, str]] = {
     "vm/overcommit_memory": "1",
