@@ -10,6 +10,7 @@ import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,6 +21,28 @@ from live_server import wait_for
 
 IMAGE = "registry.example/team/train@sha256:" + "0" * 64
 POLICY = {"images": {"default": IMAGE}, "resources": {"default": {"cpu": "100m"}}}
+PATIENCE_S = 300.0
+"""For what the cluster's controllers see to, on a machine that does much else."""
+
+BEAT_S = 5.0
+_PROBE = {"metadata": {"name": "probe"}}
+_PROBES: dict[str, dict[str, Any]] = {
+    "pods": {
+        **_PROBE,
+        "spec": {
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "main", "image": IMAGE}],
+        },
+    },
+    "persistentvolumeclaims": {
+        **_PROBE,
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    },
+}
+"""Objects that count against quotas."""
 
 
 class Namespace:
@@ -32,6 +55,7 @@ class Namespace:
         self.path = f"/api/v1/namespaces/{self.name}"
         wait_for(
             lambda: kubernetes.takes_pods(self.name),
+            timeout_s=PATIENCE_S,
             what="the token of the namespace's account",
         )
 
@@ -66,23 +90,74 @@ class Namespace:
             if error.code != 409:
                 raise
 
+    def set_quota(self, name: str, what: str, most: str, *, of: str) -> None:
+        """Have a quota, and the API server keep to it when this returns.
+
+        It does so by a copy, which is behind the quota that one can read.
+
+        Args:
+            what, most: Such as ``pods`` and ``2``.
+            of: The plural of objects that count against it.
+        """
+        path = f"{self.path}/resourcequotas"
+        none = {"metadata": {"name": name}, "spec": {"hard": {what: "0"}}}
+        self.kubernetes.call("POST", path, none)
+        self._wait_quota(of, taken=False)
+        if most != "0":
+            self.change_quota(name, what, most)
+            self._wait_quota(of, taken=True)
+
+    def change_quota(self, name: str, what: str, most: str) -> None:
+        """Let a quota be another; the API server keeps to it soon."""
+        body = {"spec": {"hard": {what: most}}}
+        path = f"{self.path}/resourcequotas/{name}"
+        self.kubernetes.call("PATCH", path, body, kind="merge-patch+json")
+
+    def _wait_quota(self, of: str, *, taken: bool) -> None:
+        """Wait until one more of a kind would be taken, or not be."""
+
+        def look() -> bool:
+            try:
+                self.kubernetes.call("POST", f"{self.path}/{of}?dryRun=All", _PROBES[of])
+            except HTTPError as error:
+                said = error.read().decode()
+                if "exceeded quota" not in said:
+                    raise AssertionError(said) from error
+                return not taken
+            return taken
+
+        wait_for(look, timeout_s=PATIENCE_S, what="the quota to hold")
+
     @contextlib.contextmanager
     def node_without_gpus(self) -> Iterator[None]:
-        """A node that nobody runs: what the scheduler says of it is the scheduler's own word.
-
-        Nothing renews its lease, so that the cluster takes it for lost after some forty seconds.
-        """
+        """A node that nobody runs: what the scheduler says of it is the scheduler's own word."""
         name = f"{self.name}-node"
         self.kubernetes.call("POST", "/api/v1/nodes", {"metadata": {"name": name}})
-        amounts = {"cpu": "4", "memory": "8Gi", "pods": "10"}
-        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
-        status = {"capacity": amounts, "allocatable": amounts, "conditions": [condition]}
+        over = threading.Event()
+        beating = threading.Thread(target=self._beat, args=(name, over))
         try:
-            path = f"/api/v1/nodes/{name}/status"
-            self.kubernetes.call("PATCH", path, {"status": status}, kind="merge-patch+json")
+            self._say_ready(name)
+            beating.start()
             yield
         finally:
+            over.set()
+            if beating.ident is not None:
+                beating.join()
             self.kubernetes.remove(f"/api/v1/nodes/{name}")
+
+    def _beat(self, node: str, over: threading.Event) -> None:
+        """Say again and again that a node is there, or the cluster takes it for lost soon."""
+        while not over.wait(BEAT_S):
+            self._say_ready(node)
+
+    def _say_ready(self, node: str) -> None:
+        amounts = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
+        conditions = [{**condition, "lastHeartbeatTime": now}]
+        status = {"capacity": amounts, "allocatable": amounts, "conditions": conditions}
+        path = f"/api/v1/nodes/{node}/status"
+        self.kubernetes.call("PATCH", path, {"status": status}, kind="merge-patch+json")
 
     def close(self) -> None:
         """Remove it with all there is."""

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.error import HTTPError
 
+from tests.kube.cluster.cluster_world import PATIENCE_S
 from tests.services._kubernetes_client import Kubernetes
 
 from live_server import wait_for
@@ -64,7 +66,7 @@ class SnapshotApi:
         def look() -> dict[str, Any] | None:
             return next((one for one in self.all(namespace) if "status" not in one), None)
 
-        return wait_for(look, timeout_s=60, what="a snapshot to be asked for")
+        return wait_for(look, timeout_s=PATIENCE_S, what="a snapshot to be asked for")
 
     def set_status(self, asked: dict[str, Any], **status: Any) -> None:
         """Say of one what the controller would."""
@@ -165,6 +167,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _is_unknown(kubernetes: Kubernetes) -> bool:
+    """Whether the cluster knows no VolumeSnapshots; it is not enough that nobody has them."""
+    try:
+        kubernetes.call("GET", PATH)
+    except HTTPError as error:
+        return error.code == 404
+    return False
+
+
 @contextlib.contextmanager
 def snapshot_api(kubernetes: Kubernetes) -> Iterator[SnapshotApi]:
     """Have the cluster know VolumeSnapshots for a while."""
@@ -177,7 +188,8 @@ def snapshot_api(kubernetes: Kubernetes) -> Iterator[SnapshotApi]:
         command += ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
         subprocess.run(command, check=True, capture_output=True)
         tls.load_cert_chain(certificate, key)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    # A handshake is its connection's own affair: none waits for that of another.
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
     port = server.server_address[1]
@@ -196,12 +208,14 @@ def snapshot_api(kubernetes: Kubernetes) -> Iterator[SnapshotApi]:
     }
     kubernetes.call("POST", _SERVICES, {"metadata": {"name": registered}, "spec": wanted})
     try:
-        wait_for(lambda: kubernetes.is_there(PATH), timeout_s=60, what="the kind to be known")
+        wait_for(
+            lambda: kubernetes.is_there(PATH), timeout_s=PATIENCE_S, what="the kind to be known"
+        )
         yield api
     finally:
         kubernetes.remove(f"{_SERVICES}/{registered}")
         kubernetes.remove(f"{services}/{service}")
-        wait_for(lambda: not kubernetes.is_there(PATH), timeout_s=60, what="the kind to go")
+        wait_for(lambda: _is_unknown(kubernetes), timeout_s=PATIENCE_S, what="the kind to go")
         server.shutdown()
         server.server_close()
         serving.join()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.kube.cluster.cluster_world import (
     IMAGE,
+    PATIENCE_S,
     POLICY,
     Namespace,
     ended,
@@ -30,7 +31,6 @@ from live_server import LiveServer, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-PATIENCE_S = 120.0
 MET = "met [0, 1, 2]\n"
 GANGS = int(os.environ.get("SEAFLOOR_KUBE_GANGS", "6"))
 KILLS = 3
@@ -363,30 +363,21 @@ def test_run__its_agents_are_started_here__meet_and_leave_each_its_own(
 def test_run__a_quota_lets_in_some__none_stays_and_none_begins(
     server: LiveServer, namespace: Namespace
 ) -> None:
-    path = f"{namespace.path}/resourcequotas"
-    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2"}}}
-    namespace.kubernetes.call("POST", path, quota)
-
-    def enforced(pods: str) -> bool:
-        found = namespace.kubernetes.call("GET", f"{path}/few")
-        return found.get("status", {}).get("hard") == {"pods": pods}
-
-    wait_for(lambda: enforced("2"), timeout_s=PATIENCE_S, what="the quota")
+    namespace.set_quota("few", "pods", "2", of="pods")
     run_id = submit(server)
     wait_said(server, run_id, "The quota of the namespace")
     wait_for(lambda: not pods_of(namespace, run_id), timeout_s=PATIENCE_S, what="none to stay")
     # What an agent asks before it begins the command.
     question = f"/api/v1/runs/{run_id}/attempts/1/tasks/worker-0/start"
     assert server.get(question)["state"] == "waiting"
-    larger = {"spec": {"hard": {"pods": "3"}}}
-    namespace.kubernetes.call("PATCH", f"{path}/few", larger, kind="merge-patch+json")
+    namespace.change_quota("few", "pods", "3")
     wait_pods(namespace, run_id, 3)
     wait_for(
         lambda: server.get(question)["state"] == "preparing",
         timeout_s=PATIENCE_S,
         what="the tasks to be let in",
     )
-    namespace.kubernetes.call("DELETE", f"{path}/few")
+    namespace.kubernetes.call("DELETE", f"{namespace.path}/resourcequotas/few")
 
 
 def test_runs__server_killed_again_and_again__each_pod_is_made_once(
@@ -421,7 +412,13 @@ def test_runs__server_killed_again_and_again__each_pod_is_made_once(
         )
     names = ("worker-0", "worker-1", "worker-2")
     expected = {(run_id, "1", name) for run_id in runs for name in names}
-    assert {one for one in births if one[0] in runs} == expected
+    # The watch may be behind what was seen without it.
+    wait_for(
+        lambda: {one for one in tuple(births) if one[0] in runs} >= expected,
+        timeout_s=PATIENCE_S,
+        what="the births of all pods",
+    )
+    assert {one for one in tuple(births) if one[0] in runs} == expected
     assert all(len(uids) == 1 for uids in births.values())
 
 

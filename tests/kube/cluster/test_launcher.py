@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.kube.cluster.cluster_world import (
+    PATIENCE_S,
     POLICY,
     Namespace,
     PlainApi,
@@ -111,7 +112,7 @@ def launch(key: TaskKey = KEY, **spec: Any) -> TaskLaunch:
 async def until(look: Callable[[], Awaitable[object]], *, what: str) -> None:
     """Wait for a condition."""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not await look():
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
@@ -288,20 +289,12 @@ async def test_tasks__of_another_place__are_not_seen(config: str, namespace: Nam
 async def test_start__quota_is_used_up__is_tried_again_later(
     config: str, namespace: Namespace
 ) -> None:
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    path = f"{namespace.path}/resourcequotas"
-    namespace.kubernetes.call("POST", path, quota)
-
-    async def enforced() -> bool:
-        found = namespace.kubernetes.call("GET", f"{path}/none")
-        return found.get("status", {}).get("hard") == {"pods": "0"}
-
-    await until(enforced, what="the quota")
+    namespace.set_quota("none", "pods", "0", of="pods")
     async with launcher_of(config, namespace) as launcher:
         with pytest.raises(ClusterUnavailable, match="quota") as refused:
             await launcher.start(launch())
         assert refused.value.retry_after_s
-        namespace.kubernetes.call("DELETE", f"{path}/none")
+        namespace.kubernetes.call("DELETE", f"{namespace.path}/resourcequotas/none")
 
         async def started() -> bool:
             try:

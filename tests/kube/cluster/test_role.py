@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import yaml
 from tests.kube.cluster.cluster_world import (
+    PATIENCE_S,
     Namespace,
     authority_of,
     ended,
@@ -27,6 +28,7 @@ from tests.services._kubernetes_client import Kubernetes
 from tests.services._kubernetes_plane import AUDIT_VARIABLE
 from tests.services._service import Service
 
+from live_server import wait_for
 from seafloor.domain.errors import Conflict, Forbidden, PodRejected, SeafloorError
 from seafloor.domain.specs import TaskSpec
 from seafloor.domain.volumes import ClaimState, OperationKind, Volume
@@ -74,6 +76,11 @@ def account(api: Service, namespace: Namespace, tmp_path: Path) -> Path:
         elif manifest["kind"] == "RoleBinding":
             manifest["subjects"][0]["namespace"] = namespace.name
             kubernetes.call("POST", f"{_RBAC}/{namespace.name}/rolebindings", manifest)
+    wait_for(
+        lambda: is_heeded(kubernetes, namespace.name),
+        timeout_s=PATIENCE_S,
+        what="the role to be heeded",
+    )
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = kubernetes.call("POST", f"{namespace.path}/serviceaccounts/seafloor/token", asked)
     return kubeconfig(
@@ -84,10 +91,23 @@ def account(api: Service, namespace: Namespace, tmp_path: Path) -> Path:
     )
 
 
+def is_heeded(kubernetes: Kubernetes, namespace: str) -> bool:
+    """Whether the API server goes by the role of a namespace, of which it has a copy."""
+    attributes = {"namespace": namespace, "verb": "list", "resource": "pods"}
+    spec = {
+        "user": f"system:serviceaccount:{namespace}:seafloor",
+        "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
+        "resourceAttributes": attributes,
+    }
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    return bool(kubernetes.call("POST", path, {"spec": spec})["status"]["allowed"])
+
+
 def asked(api: Service, namespace: str) -> dict[Right, set[int]]:
     """What the account of a namespace asked for there, and the answers' codes."""
     found: dict[Right, set[int]] = {}
-    for line in Path(api.env[AUDIT_VARIABLE]).read_text().splitlines():
+    whole, _, _ = Path(api.env[AUDIT_VARIABLE]).read_text().rpartition("\n")
+    for line in whole.splitlines():  # what is after them is being written
         event: dict[str, Any] = json.loads(line)
         reference = event.get("objectRef", {})
         if event["user"]["username"] == f"system:serviceaccount:{namespace}:seafloor" and (
@@ -141,6 +161,11 @@ async def test_role__from_the_start_of_runs_to_their_end__each_right_is_used(
         namespace.set_status(ended(0), pod=pod)
         await seen(launcher, TaskEnded)
         await launcher.release(KEY)
+
+        async def is_quiet() -> bool:
+            return not launcher._events._asking
+
+        await until(is_quiet, what="the last answer")  # one that is cut off is noted as refused
         await launcher.stop(msgspec.structs.replace(several.key, task="worker-0"))
 
     async def used() -> bool:
@@ -175,6 +200,12 @@ async def test_role__from_a_volume_to_its_removal__each_right_is_used(
             await contents.check(volume)
             assert (await contents.look([volume]))[volume.id].claim is not None
             await contents.drop(volume, await contents.made(volume))
+
+            async def is_gone() -> bool:
+                return namespace.all("persistentvolumeclaims") == []
+
+            # The cluster takes it away by itself; asked for again just then it would be missed.
+            await until(is_gone, what="the claim to go")
             await contents.remove(volume.id)
         assert snapshots.all(namespace.name) == []
     assert claims(namespace) == []

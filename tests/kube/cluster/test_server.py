@@ -22,6 +22,7 @@ import pytest
 from tests.databases import fresh_database
 from tests.kube.cluster.cluster_world import (
     IMAGE,
+    PATIENCE_S,
     POLICY,
     Namespace,
     authority_of,
@@ -108,7 +109,16 @@ def pod_of(namespace: Namespace, run_id: str, attempt: int = 1) -> dict[str, Any
                 return pod
         return None
 
-    return wait_for(look, timeout_s=60, what=f"the pod of attempt {attempt}")
+    return wait_for(look, timeout_s=PATIENCE_S, what=f"the pod of attempt {attempt}")
+
+
+def wait_well(server: LiveServer) -> None:
+    """Wait until a server is well; one that takes a lease over is not for a moment."""
+    wait_for(
+        lambda: server.request("GET", "/health")[1]["status"] == "ok",
+        timeout_s=PATIENCE_S,
+        what=f"{server.url} to be well",
+    )
 
 
 def messages(server: LiveServer, run_id: str) -> list[str]:
@@ -124,17 +134,18 @@ def test_run__as_a_pod__goes_its_way_and_is_removed(
     pod = pod_of(namespace, run_id)
     wait_for(
         lambda: any("node" in message for message in messages(server, run_id)),
+        timeout_s=PATIENCE_S,
         what="what the run waits for",
     )
     assert server.get(f"/api/v1/runs/{run_id}")["state"] == "preparing"
     namespace.set_status(running(), pod=pod["metadata"]["name"])
-    server.wait_state(run_id, "running")
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
     namespace.set_status(ended(0), pod=pod["metadata"]["name"])
-    found = server.wait_state(run_id, "succeeded")
+    found = server.wait_state(run_id, "succeeded", timeout_s=PATIENCE_S)
     assert found["attempt"] == 1
     wait_for(
         lambda: not namespace.all("configmaps") and not namespace.all("pods"),
-        timeout_s=60,
+        timeout_s=PATIENCE_S,
         what="the objects to go",
     )
 
@@ -145,14 +156,16 @@ def test_run__pod_deleted_by_somebody__is_lost_and_tried_again(
     run_id = server.launch("python train.py", retries=1)["id"]
     first = pod_of(namespace, run_id)
     namespace.set_status(running(), pod=first["metadata"]["name"])
-    server.wait_state(run_id, "running")
+    server.wait_state(run_id, "running", timeout_s=PATIENCE_S)
     namespace.kubernetes.call("DELETE", f"{namespace.path}/pods/{first['metadata']['name']}")
     second = pod_of(namespace, run_id, attempt=2)
     assert second["metadata"]["name"] != first["metadata"]["name"]
     assert any("somebody deleted it" in message for message in messages(server, run_id))
     server.post(f"/api/v1/runs/{run_id}/stop")
-    server.wait_state(run_id, "stopped")
-    wait_for(lambda: not namespace.all("configmaps"), timeout_s=60, what="the objects to go")
+    server.wait_state(run_id, "stopped", timeout_s=PATIENCE_S)
+    wait_for(
+        lambda: not namespace.all("configmaps"), timeout_s=PATIENCE_S, what="the objects to go"
+    )
 
 
 def test_run__code_cannot_be_fetched__fails_with_the_reason(
@@ -169,7 +182,7 @@ def test_run__code_cannot_be_fetched__fails_with_the_reason(
         "state": {"terminated": {"exitCode": 1, "message": "fatal: no such ref"}},
     }
     namespace.set_status({"phase": "Failed", "initContainerStatuses": [init]}, pod=name)
-    server.wait_state(run_id, "failed")
+    server.wait_state(run_id, "failed", timeout_s=PATIENCE_S)
     said = messages(server, run_id)
     assert "Fetching the code failed (git-localize, exit code 1): fatal: no such ref." in said
     # There is no node that has its log: the run says so in its place.
@@ -197,7 +210,7 @@ def test_objects__of_a_run_that_nobody_knows__are_removed_and_others_are_not(
             == {pod["metadata"]["name"], "not-ours"}
             and len(namespace.all("pods")) == 1
         ),
-        timeout_s=150,  # what was released is looked at again after a while
+        timeout_s=PATIENCE_S,  # what was released is looked at again after a while
         what="the stranger to go",
     )
     assert pod_of(namespace, run_id)["metadata"]["uid"] == pod["metadata"]["uid"]
@@ -209,13 +222,14 @@ def test_servers__two__are_both_well_and_the_other_goes_on_where_one_was_killed(
     first, second = servers
     run_id = second.launch("python train.py")["id"]
     pod = pod_of(namespace, run_id)
-    assert [one.get("/health")["status"] for one in servers] == ["ok", "ok"]
+    for one in servers:
+        wait_well(one)
     first.kill()
     namespace.set_status(running(), pod=pod["metadata"]["name"])
-    second.wait_state(run_id, "running")
-    assert second.get("/health")["parts"]["reconciler"] == "ok"
+    second.wait_state(run_id, "running", timeout_s=PATIENCE_S)
+    wait_well(second)
     namespace.set_status(ended(0), pod=pod["metadata"]["name"])
-    assert second.wait_state(run_id, "succeeded")["attempt"] == 1
+    assert second.wait_state(run_id, "succeeded", timeout_s=PATIENCE_S)["attempt"] == 1
 
 
 def test_submission__that_the_policy_forbids__is_refused_with_the_rule(
@@ -307,7 +321,7 @@ def test_run__with_the_agent__delivers_log_outputs_and_receipt(
         cwd=code,
     )
     assert done.returncode == 3
-    found = server.wait_state(run_id, "failed")
+    found = server.wait_state(run_id, "failed", timeout_s=PATIENCE_S)
     assert [line["text"] for line in server.log_lines(run_id, stream="out")] == [f"as {run_id}"]
     (attempt,) = server.get(f"/api/v1/runs/{run_id}/attempts")["items"]
     assert attempt["receipts"]["job"]["commit"] == "1" * 40
@@ -358,7 +372,9 @@ def test_runs__server_killed_again_and_again__each_pod_is_made_once(
         server.start()
     wait_for(lambda: len(births.seen) >= pods, timeout_s=900, what=f"{pods} pods")
     wait_for(
-        lambda: _states(server) == {"preparing": RUNS}, timeout_s=300, what="all runs to be pods"
+        lambda: _states(server) == {"preparing": RUNS},
+        timeout_s=PATIENCE_S,
+        what="all runs to be pods",
     )
     assert {key[:2] for key in births.seen} == {(run_id, "1") for run_id in runs}
     assert all(len(uids) == 1 for uids in births.seen.values())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.kube.cluster.cluster_world import POLICY, Namespace, own_namespace
+from tests.kube.cluster.cluster_world import PATIENCE_S, POLICY, Namespace, own_namespace
 from tests.kube.cluster.snapshot_api import SnapshotApi, snapshot_api
 from tests.kube.cluster.volume_world import (
     claims,
@@ -90,7 +90,9 @@ def server(config: str, namespace: Namespace, disks: str, tmp_path: Path) -> Ite
     ).start()
     made.post("/api/v1/volumes", {"name": "data", "size": "20Gi"})
     wait_for(
-        lambda: made.get(DATA)["claim"]["state"] == "bound", timeout_s=90, what="it to be bound"
+        lambda: made.get(DATA)["claim"]["state"] == "bound",
+        timeout_s=PATIENCE_S,
+        what="it to be bound",
     )
     yield made
     made.stop()
@@ -99,7 +101,7 @@ def server(config: str, namespace: Namespace, disks: str, tmp_path: Path) -> Ite
 def idle(server: LiveServer) -> Any:
     return wait_for(
         lambda: None if (seen := server.get(DATA))["under_way"] else seen,
-        timeout_s=120,
+        timeout_s=PATIENCE_S,
         what="the end of what is under way",
     )
 
@@ -112,7 +114,7 @@ def begin(server: LiveServer, what: str, body: Any = None) -> None:
         assert status in (202, 503), answer
         return status == 202
 
-    wait_for(ask, timeout_s=60, what="the server to begin")
+    wait_for(ask, timeout_s=PATIENCE_S, what="the server to begin")
 
 
 def snapshotted(server: LiveServer, objects: SnapshotApi, namespace: Namespace) -> Any:
@@ -140,26 +142,26 @@ def test_snapshot__restored__is_another_claim_and_removal_takes_all(
     found = idle(server)
     assert found["problem"] == ""
     assert found["claim"]["state"] == "bound"
-    wait_for(lambda: len(claims(namespace)) == 1, timeout_s=60, what="the old claim to go")
+    wait_for(lambda: len(claims(namespace)) == 1, timeout_s=PATIENCE_S, what="the old claim to go")
     (second,) = claims(namespace)
     assert found["claim"]["name"] == second["metadata"]["name"] != first["metadata"]["name"]
     assert second["spec"]["dataSource"]["name"] == asked["metadata"]["name"]
     assert second["spec"]["resources"]["requests"] == {"storage": "25Gi"}
     attached = [{"volume": "data", "path": "/data"}]
     run = server.launch("true", volumes=attached)
-    pod = wait_for(lambda: namespace.all("pods"), timeout_s=60, what="the pod")[0]
+    pod = wait_for(lambda: namespace.all("pods"), timeout_s=PATIENCE_S, what="the pod")[0]
     assert second["metadata"]["name"] in json.dumps(pod["spec"]["volumes"])
     for what, body in (("snapshots", None), ("restore", {"snapshot": 1})):
         status, answer = server.request("POST", f"{DATA}/{what}", body)
         assert (status, run["id"] in answer["message"]) == (409, True)
     server.post(f"/api/v1/runs/{run['id']}/stop")
-    server.wait_state(run["id"], "stopped", timeout_s=60)
+    server.wait_state(run["id"], "stopped", timeout_s=PATIENCE_S)
     status, answer = server.request("DELETE", DATA)
     assert (status, "--with-snapshots" in answer["message"]) == (409, True)
     assert server.request("DELETE", f"{DATA}?with_snapshots=true")[0] == 200
     wait_for(
         lambda: not claims(namespace) and not objects.all(namespace.name),
-        timeout_s=60,
+        timeout_s=PATIENCE_S,
         what="all of it to go",
     )
 
@@ -173,7 +175,11 @@ def test_server__killed_in_a_snapshot_and_in_a_restore__leaves_the_volume_as_it_
     server.start()
     seen = idle(server)
     assert "went away while making snapshot 1" in seen["problem"]
-    wait_for(lambda: not objects.all(namespace.name), timeout_s=60, what="the half snapshot to go")
+    wait_for(
+        lambda: not objects.all(namespace.name),
+        timeout_s=PATIENCE_S,
+        what="the half snapshot to go",
+    )
     assert server.get(f"{DATA}/snapshots")["items"] == []
     snapshotted(server, objects, namespace)
     (kept,) = server.get(f"{DATA}/snapshots")["items"]
@@ -182,11 +188,13 @@ def test_server__killed_in_a_snapshot_and_in_a_restore__leaves_the_volume_as_it_
     (disk,) = _free_disks(namespace)
     namespace.kubernetes.call("DELETE", f"/api/v1/persistentvolumes/{disk}")  # nothing to bind to
     begin(server, "restore", {"snapshot": 2})
-    wait_for(lambda: len(claims(namespace)) == 2, timeout_s=60, what="the second claim")
+    wait_for(lambda: len(claims(namespace)) == 2, timeout_s=PATIENCE_S, what="the second claim")
     server.kill()
     server.start()
     assert "went away while restoring snapshot 2" in idle(server)["problem"]
-    wait_for(lambda: len(claims(namespace)) == 1, timeout_s=60, what="the second claim to go")
+    wait_for(
+        lambda: len(claims(namespace)) == 1, timeout_s=PATIENCE_S, what="the second claim to go"
+    )
     found = server.get(DATA)
     assert (found["claim"]["name"], found["claim"]["state"]) == (before, "bound")
     assert len(objects.all(namespace.name)) == 1
@@ -281,17 +289,11 @@ async def test_restore__that_cannot_be__says_why(
 async def test_make__what_the_cluster_does_not_take__is_refused_with_its_words(
     config: str, namespace: Namespace
 ) -> None:
-    limit = {"metadata": {"name": "few"}, "spec": {"hard": {"persistentvolumeclaims": "1"}}}
     async with contents_of(config, namespace) as contents:
         with pytest.raises(InvalidValue, match="does not take the claim"):
             await contents.make(replace(volume_in(namespace), size_bytes=0), 1)
-        namespace.kubernetes.call("POST", f"{namespace.path}/resourcequotas", limit)
-        path = f"{namespace.path}/resourcequotas/few"
-        wait_for(
-            lambda: "hard" in namespace.kubernetes.call("GET", path).get("status", {}),
-            timeout_s=60,
-            what="the quota to hold",
-        )
+        counted = "persistentvolumeclaims"
+        namespace.set_quota("few", counted, "1", of=counted)
         await contents.make(volume_in(namespace), 1)
         await contents.make(volume_in(namespace), 1)
         with pytest.raises(Forbidden, match="exceeded quota"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import urllib3
-from tests.kube.cluster.cluster_world import POLICY, Namespace, own_namespace
+from tests.kube.cluster.cluster_world import PATIENCE_S, POLICY, Namespace, own_namespace
 from tests.kube.cluster.volume_world import claims, offered, storage_class, take_away
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._service import Service
@@ -87,7 +87,7 @@ def wait_words(server: LiveServer, name: str, words: str) -> Any:
         claim = server.get(f"{VOLUMES}/{name}")["claim"]
         return claim if words in claim["words"] else None
 
-    return wait_for(look, timeout_s=90, what=f'"{words}" of {name}')
+    return wait_for(look, timeout_s=PATIENCE_S, what=f'"{words}" of {name}')
 
 
 def test_create__as_the_policy_says__is_a_claim_of_ours(
@@ -140,6 +140,7 @@ def test_claim__however_it_fares__is_told_in_the_users_words(
         assert wait_words(server, "nowhere", 'no storage class "no-such')["state"] == "failing"
         wait_for(
             lambda: server.get(f"{VOLUMES}/full")["claim"]["state"] in ("failing", "waiting"),
+            timeout_s=PATIENCE_S,
             what="a word on it",
         )
         with offered(namespace.kubernetes, now) as disk:
@@ -173,7 +174,7 @@ def test_run__with_volumes__mounts_their_claims_and_one_writes(
     assert any("scratch (RWX" in one and "/scratch, read-only" in one for one in steps)
 
     writer = server.post("/api/v1/runs", wanted)
-    pod = wait_for(lambda: namespace.all("pods"), timeout_s=60, what="the pod")[0]
+    pod = wait_for(lambda: namespace.all("pods"), timeout_s=PATIENCE_S, what="the pod")[0]
 
     volumes = {one["name"]: one for one in pod["spec"]["volumes"]}
     (main,) = pod["spec"]["containers"]
@@ -203,10 +204,10 @@ def test_run__with_volumes__mounts_their_claims_and_one_writes(
     other = server.post("/api/v1/runs", spec_with(at("scratch")))
     for run in (writer, reader, other):
         server.post(f"/api/v1/runs/{run['id']}/stop")
-        server.wait_state(run["id"], "stopped", timeout_s=60)
+        server.wait_state(run["id"], "stopped", timeout_s=PATIENCE_S)
     for name in ("team-data", "scratch"):
         assert server.request("DELETE", f"{VOLUMES}/{name}")[0] == 200
-    wait_for(lambda: claims(namespace) == [], what="the claims to go")
+    wait_for(lambda: claims(namespace) == [], timeout_s=PATIENCE_S, what="the claims to go")
     assert server.get(VOLUMES)["items"] == []
 
 
@@ -226,7 +227,7 @@ def test_claim__that_others_made__is_attached_by_its_name_and_never_deleted(
 
     run = server.post("/api/v1/runs", spec_with(at("given"), at("ours", "/ours")))
 
-    pod = wait_for(lambda: namespace.all("pods"), timeout_s=60, what="the pod")[0]
+    pod = wait_for(lambda: namespace.all("pods"), timeout_s=PATIENCE_S, what="the pod")[0]
     mounted = {
         one["persistentVolumeClaim"]["claimName"]
         for one in pod["spec"]["volumes"]
@@ -238,10 +239,11 @@ def test_claim__that_others_made__is_attached_by_its_name_and_never_deleted(
     for other in ("nothing", name):
         assert refused(server, "POST", "/api/v1/runs", spec_with(at(other)))
     server.post(f"/api/v1/runs/{run['id']}/stop")
-    server.wait_state(run["id"], "stopped", timeout_s=60)
+    server.wait_state(run["id"], "stopped", timeout_s=PATIENCE_S)
     assert server.request("DELETE", f"{VOLUMES}/ours")[0] == 200
     wait_for(
         lambda: [one["metadata"]["name"] for one in claims(namespace)] == ["a-copy-of-somebody"],
+        timeout_s=PATIENCE_S,
         what="ours to go, and the copy to stay",
     )
     server.stop()
@@ -267,16 +269,16 @@ def test_volumes__server_killed_again_and_again__each_has_one_claim_and_removed_
     def until_done(name: str) -> None:
         """Create, and of some remove, repeating what was not answered."""
         body = {"name": name, "size": "1Gi"}
-        wait_for(lambda: _asked(server, "POST", VOLUMES, body), timeout_s=300, what=name)
+        wait_for(lambda: _asked(server, "POST", VOLUMES, body), timeout_s=PATIENCE_S, what=name)
         if name in removed:
             path = f"{VOLUMES}/{name}"
-            wait_for(lambda: _asked(server, "DELETE", path), timeout_s=300, what=name)
+            wait_for(lambda: _asked(server, "DELETE", path), timeout_s=PATIENCE_S, what=name)
 
     with ThreadPoolExecutor(4) as pool:
         work = [pool.submit(until_done, name) for name in names]
         for kill in range(KILLS):
             least = (kill + drawn.random()) * len(names) / (KILLS + 1)
-            wait_for(lambda least=least: len(claims(namespace)) >= least, timeout_s=120)
+            wait_for(lambda least=least: len(claims(namespace)) >= least, timeout_s=PATIENCE_S)
             server.kill()
             server.start()
         for one in work:
@@ -285,7 +287,7 @@ def test_volumes__server_killed_again_and_again__each_has_one_claim_and_removed_
     assert sorted(one["name"] for one in server.get(VOLUMES)["items"]) == kept
     wait_for(
         lambda: sorted(_volumes_of(namespace)) == kept,
-        timeout_s=60,
+        timeout_s=PATIENCE_S,
         what="one claim for each volume, and no more",
     )
 
@@ -325,7 +327,7 @@ def test_render__of_volumes_of_the_server__attaches_what_its_launcher_does(
     assert done.returncode == 0, done
     rendered = json.loads(done.stdout)["items"][1]
     server.post("/api/v1/runs", {"spec": spec})
-    launched = wait_for(lambda: namespace.all("pods"), timeout_s=60, what="the pod")[0]
+    launched = wait_for(lambda: namespace.all("pods"), timeout_s=PATIENCE_S, what="the pod")[0]
 
     assert rendered["metadata"]["namespace"] == namespace.name
     assert len(_attached(rendered)) == 3
@@ -385,18 +387,10 @@ def test_resize__as_class_policy_and_quota_allow__is_asked_of_the_cluster_and_to
     ):
         create(server, "data", storage_class=grows)
         create(server, "fixed", storage_class=fixed)
-        create(server, "unbound", storage_class=grows)
         wait_words(server, "data", "Bound, 30Gi.")
         wait_words(server, "fixed", "Bound, 30Gi.")
-        limit = {"metadata": {"name": "disks"}, "spec": {"hard": {"requests.storage": "110Gi"}}}
-        kubernetes.call("POST", f"{namespace.path}/resourcequotas", limit)
-        wait_for(
-            lambda: (
-                "used" in kubernetes.call("GET", f"{namespace.path}/resourcequotas/disks")["status"]
-            ),
-            timeout_s=60,
-            what="the quota to hold",
-        )
+        create(server, "unbound", storage_class=grows)  # which has one disk only
+        namespace.set_quota("disks", "requests.storage", "110Gi", of="persistentvolumeclaims")
         for volume, size, code, said in (
             ("data", "101Gi", "forbidden", "`storage.volume_maximum`"),
             ("data", "100Gi", "forbidden", "exceeded quota: disks"),

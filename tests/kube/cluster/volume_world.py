@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
 
-from tests.kube.cluster.cluster_world import Namespace
+from tests.kube.cluster.cluster_world import PATIENCE_S, Namespace
 from tests.services._kubernetes_client import Kubernetes
 
 from live_server import wait_for
@@ -74,7 +74,7 @@ def take_away(kubernetes: Kubernetes, disk: str) -> None:
     except HTTPError as error:  # the cluster may take it away by itself, at any moment
         if error.code != 404:
             raise
-    wait_for(lambda: not kubernetes.is_there(path), what="the disk to go")
+    wait_for(lambda: not kubernetes.is_there(path), timeout_s=PATIENCE_S, what="the disk to go")
 
 
 def claims(namespace: Namespace, volume: str | None = None) -> list[dict[str, Any]]:
