@@ -31,7 +31,7 @@ _PLURALS = {
     "Service": "api/v1",
     "StatefulSet": "apis/apps/v1",
 }
-READY_S = 180.0
+READY_S = 300.0
 """For a pod on a machine that does much else."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.services._service import Service, free_port
 
 from live_server import LiveServer, wait_for
 
-PATIENCE_S = 240.0
+PATIENCE_S = 480.0
 
 
 class TokenServer(LiveServer):
@@ -32,6 +33,30 @@ class TokenServer(LiveServer):
         return super().request(method, path, body, headers=sent)
 
 
+class Gate:
+    """What a command in a pod waits at, however long its beginning took to be seen.
+
+    Args:
+        host: Address by which pods reach this machine.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._listening = socket.create_server((host, 0))
+        self._listening.settimeout(PATIENCE_S)
+
+    def wait(self) -> str:
+        """Python's words for it, for the command."""
+        return f"__import__('socket').create_connection({self._listening.getsockname()!r}).recv(1)"
+
+    def open(self) -> None:
+        """Let the command go on, which comes to it at some time."""
+        self._listening.accept()[0].close()
+
+    def close(self) -> None:
+        """Have none any more."""
+        self._listening.close()
+
+
 class Launching:
     """Starts servers.
 
@@ -45,6 +70,10 @@ class Launching:
     def __init__(self, cluster: Service, namespace: str, folder: Path, stack: ExitStack) -> None:
         self.env, self.namespace = cluster.env, namespace
         self._folder, self._stack = folder, stack
+
+    def gate(self) -> Gate:
+        """What commands of the test can wait at."""
+        return self._stack.enter_context(closing(Gate(self.env[kubernetes_service.GATEWAY])))
 
     def start(
         self,

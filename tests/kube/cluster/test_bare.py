@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.kube.cluster.launched_world import Launching, said, wait_said, wait_state
+from tests.kube.cluster.launched_world import PATIENCE_S, Launching, said, wait_said, wait_state
 from tests.services import kubernetes as kubernetes_service
 from tests.services._kubernetes_plane import Parts
 
@@ -45,7 +45,7 @@ def printed(server: LiveServer, run_id: str) -> list[str]:
 def wait_lines(server: LiveServer, run_id: str, count: int) -> None:
     wait_for(
         lambda: len(printed(server, run_id)) >= count,
-        timeout_s=240,
+        timeout_s=PATIENCE_S,
         what=f"{count} lines ({said(server, run_id)})",
     )
 

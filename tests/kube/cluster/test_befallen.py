@@ -23,7 +23,7 @@ CANARIES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 def wait_line(server: LiveServer, run_id: str, text: str) -> None:
     wait_for(
         lambda: any(one["text"] == text for one in server.log_lines(run_id)),
-        timeout_s=240,
+        timeout_s=PATIENCE_S,
         what=f"{text!r} in the log ({said(server, run_id)})",
     )
 
@@ -44,7 +44,7 @@ def wait_attempt(server: LiveServer, run_id: str, attempt: int, state: str) -> N
         found = server.get(f"/api/v1/runs/{run_id}")
         return (found["attempt"], found["state"]) == (attempt, state)
 
-    wait_for(look, timeout_s=240, what=f"attempt {attempt} to be {state}")
+    wait_for(look, timeout_s=PATIENCE_S, what=f"attempt {attempt} to be {state}")
 
 
 @pytest.mark.parametrize("agent", [True, False], ids=["agent", "bare"])
@@ -72,15 +72,23 @@ def test_run__pod_deleted_by_somebody__says_so_and_is_tried_again(
 def test_run__kubelet_away_while_it_runs__ends_as_it_would_have(
     launching: Launching, parts: Parts
 ) -> None:
-    server = launching.start()
-    command = "for i in $(seq 30); do echo $i; sleep 0.3; done; exit 4"
-    run_id = server.launch(command)["id"]
+    server, gate = launching.start(), launching.gate()
+    script = (
+        "import time\n"
+        "for number in range(1, 31):\n"
+        "    print(number, flush=True)\n"
+        "    time.sleep(0.3)\n"
+        f"    number == 10 and {gate.wait()}\n"
+        "raise SystemExit(4)\n"
+    )
+    run_id = server.launch(["python3", "-c", script])["id"]
     wait_line(server, run_id, "5")
     parts.kill("kubelet")
     try:
         assert server.get(f"/api/v1/runs/{run_id}")["state"] == "running"
     finally:
         parts.start("kubelet")
+    gate.open()
     assert wait_state(server, run_id, "failed")["ending"]["exit_code"] == 4
     printed = server.log_lines(run_id, stream="out")
     assert [one["text"] for one in printed] == [str(number) for number in range(1, 31)]

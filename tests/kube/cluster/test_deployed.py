@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from tests.kube.cluster.applied import Manifest, apply, read
-from tests.kube.cluster.conftest import Namespace
+from tests.kube.cluster.conftest import READY_S, Namespace
 from tests.kube.cluster.shared_stores import SharedStores, secret, shared_stores
 from tests.kube.deployed import FOLDER
 from tests.kube.golden import FOLDER as WORKLOADS
@@ -62,6 +63,25 @@ def priority(place: Place) -> Iterator[None]:
     path = "/apis/scheduling.k8s.io/v1/priorityclasses"
     body = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 1}
     place.administrator.call("POST", path, {**body, "metadata": {"name": "research"}})
+    spec = {
+        "priorityClassName": "research",
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "main", "image": "localhost/none:1"}],
+    }
+    pod = {"metadata": {"name": "probe"}, "spec": spec}
+    probe = f"/api/v1/namespaces/{place.namespace}/pods?dryRun=All"
+
+    def is_known() -> bool:
+        """Also to what takes pods, which goes by copies of it and of the namespace's account."""
+        try:
+            place.administrator.call("POST", probe, pod)
+        except HTTPError as error:
+            if error.code != 403:
+                raise
+            return False
+        return True
+
+    wait_for(is_known, timeout_s=READY_S, what="the priority to be known")
     yield
     place.administrator.remove(f"{path}/research")
 
@@ -132,8 +152,9 @@ class Deployed:
             pods = [one["metadata"]["uid"] for one in self._namespace.pods() if _is_server(one)]
             return len(pods) == 1 and pods != [before["uid"]]
 
-        wait_for(look, timeout_s=180, what="another pod of the server")
-        self.wait()
+        wait_for(look, timeout_s=READY_S, what="another pod of the server")
+        # What the Deployment says may still be of the one that is gone.
+        self._namespace.wait_pods(1, but=before["uid"])
 
     def use(self, name: str, script: str) -> str:
         """Run a script in a pod as a user, who finds the server by its address."""
@@ -203,7 +224,7 @@ def digits(stores: SharedStores, tmp_path: Path) -> Path:
             assert done.returncode == 0, done
         wait_for(
             lambda: asyncio.run(_stored(stores)),
-            timeout_s=120,
+            timeout_s=READY_S,
             what="the environment to be stored",
         )
     finally:

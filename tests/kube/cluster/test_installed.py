@@ -49,7 +49,7 @@ SERVERS = 2
 EPOCHS = 10
 TOKEN = "of-the-test"
 METRICS_TOKEN = "of-prometheus"
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0
 _FINAL = ("succeeded", "failed", "lost", "stopped")
 KERNEL = "digits-kernel-1"
 """Another number whenever what is in it changes."""

@@ -15,7 +15,7 @@ from tests.services._kubernetes_plane import Parts
 pytestmark = pytest.mark.timeout(900)
 
 AWAY_S = float(os.environ.get("SEAFLOOR_KUBE_AWAY_S", "6"))
-"""How long the API server is away; the command ends meanwhile or after it."""
+"""How long the API server is away."""
 
 ABSENT = "localhost/absent@sha256:" + "0" * 64
 
@@ -54,8 +54,8 @@ def test_run__no_node_has_what_it_asks_for__says_what(launching: Launching) -> N
 def test_run__api_server_away_while_it_runs__ends_as_it_would_have(
     launching: Launching, parts: Parts
 ) -> None:
-    server = launching.start()
-    run_id = server.launch("sleep 20; exit 4")["id"]
+    server, gate = launching.start(), launching.gate()
+    run_id = server.launch(["python3", "-c", f"{gate.wait()}; raise SystemExit(4)"])["id"]
     wait_state(server, run_id, "running")
     parts.kill("api")
     back_s = time.monotonic() + AWAY_S
@@ -66,4 +66,5 @@ def test_run__api_server_away_while_it_runs__ends_as_it_would_have(
             time.sleep(0.2)
     finally:
         parts.start("api")
+    gate.open()
     assert wait_state(server, run_id, "failed")["ending"]["exit_code"] == 4

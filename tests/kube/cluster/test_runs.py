@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from tests.kube.cluster.conftest import Namespace
+from tests.kube.cluster.conftest import READY_S, Namespace
 from tests.kube.coded_runs import EXIT_CODE, GIVEN, SOURCES, CodedRuns
 from tests.kube.restricted import violations
 
 from live_server import wait_for
 
 pytestmark = pytest.mark.timeout(900)
+
+OWNED = ("Pod", "Service")
 
 # Each task says its rank to all that ask, and asks all others by their names.
 TALK = """
@@ -87,6 +89,8 @@ def test_run__anchor_deleted__everything_of_it_goes(runs: CodedRuns, namespace: 
 
     namespace.kubernetes.call("DELETE", namespace.path("ConfigMap", name))
 
-    wait_for(lambda: not namespace.pods(), timeout_s=180, what="the pods to go")
-    services = namespace.kubernetes.call("GET", namespace.path("Service"))
-    assert services["items"] == []
+    def left() -> list[str]:
+        found = [namespace.kubernetes.call("GET", namespace.path(kind)) for kind in OWNED]
+        return [one["metadata"]["name"] for listed in found for one in listed["items"]]
+
+    wait_for(lambda: not left(), timeout_s=READY_S, what="the pods and the service to go")

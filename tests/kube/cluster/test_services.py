@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.kube.cluster.conftest import READY_S
 from tests.services import kubernetes_api
 from tests.services._kubernetes_client import Kubernetes
 from tests.services._kubernetes_node import NAME, slot
@@ -87,13 +88,14 @@ def test_cluster__node_killed__is_not_ready_until_it_is_back(
             for one in node["status"]["conditions"]
         )
 
-    assert is_ready()
+    # A busy one may have been missed for a moment.
+    wait_for(is_ready, timeout_s=READY_S, what="the node to be ready")
     parts.kill("kubelet")
     try:
-        wait_for(lambda: not is_ready(), timeout_s=180, what="the node to be missed")
+        wait_for(lambda: not is_ready(), timeout_s=READY_S, what="the node to be missed")
     finally:
         parts.start("kubelet")
-        wait_for(is_ready, timeout_s=180, what="the node to be back")
+        wait_for(is_ready, timeout_s=READY_S, what="the node to be back")
 
 
 def test_cluster__whose_tests_are_killed__leaves_nothing_that_the_next_does_not_remove(
@@ -112,12 +114,12 @@ def test_cluster__whose_tests_are_killed__leaves_nothing_that_the_next_does_not_
         )
         wait_for(
             lambda: kubernetes.call("GET", f"{PODS}/runs")["status"]["phase"] == "Running",
-            timeout_s=180,
+            timeout_s=READY_S,
             what="the pod",
         )
         tests.kill()
     folder = str(Path(kubeconfig).parent)
-    wait_for(lambda: not _processes_of(folder), timeout_s=60, what="the end of all")
+    wait_for(lambda: not _processes_of(folder), timeout_s=READY_S, what="the end of all")
     assert folder not in Path("/proc/self/mountinfo").read_text()
     with slot():
         assert not Path(folder).exists()  # and all that is removed before it

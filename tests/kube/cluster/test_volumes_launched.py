@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.kube.cluster.conftest import Disk, Namespace
+from tests.kube.cluster.launched_world import PATIENCE_S
 from tests.kube.cluster.volume_world import offered, storage_class
 from tests.services._service import Service
 from tests.services.kubernetes import DEBIAN
@@ -16,7 +17,6 @@ from live_server import LiveServer, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
-PATIENCE_S = 240.0
 VOLUME = "/api/v1/volumes/data"
 
 
