@@ -172,6 +172,7 @@ def _is_unknown(kubernetes: Kubernetes) -> bool:
     try:
         kubernetes.call("GET", PATH)
     except HTTPError as error:
+        error.close()
         return error.code == 404
     return False
 

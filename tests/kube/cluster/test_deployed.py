@@ -76,6 +76,7 @@ def priority(place: Place) -> Iterator[None]:
         try:
             place.administrator.call("POST", probe, pod)
         except HTTPError as error:
+            error.close()
             if error.code != 403:
                 raise
             return False

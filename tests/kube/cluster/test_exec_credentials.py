@@ -22,6 +22,8 @@ from seafloor.domain.errors import ClusterUnavailable, Forbidden, InvalidValue, 
 from seafloor.launch.kubernetes.cluster import Cluster
 from seafloor.launch.kubernetes.connection import Connection, read_config
 
+pytestmark = pytest.mark.timeout(900)
+
 PROGRAM = """\
 #!{python}
 import json, os, pathlib, sys, time
