@@ -132,11 +132,12 @@ class Namespace:
     def node_without_gpus(self) -> Iterator[None]:
         """A node that nobody runs: what the scheduler says of it is the scheduler's own word.
 
-        Pods that other tests left without a node are waited for to go, or they would come to it.
+        Only pods that tolerate every taint are for it, so that those of other tests stay away.
         """
-        wait_for(self._has_no_waiting_others, timeout_s=PATIENCE_S, what="others' pods to go")
         name = f"{self.name}-node"
-        self.kubernetes.call("POST", "/api/v1/nodes", {"metadata": {"name": name}})
+        taint = {"key": "example.com/test", "value": self.name, "effect": "NoSchedule"}
+        node = {"metadata": {"name": name}, "spec": {"taints": [taint]}}
+        self.kubernetes.call("POST", "/api/v1/nodes", node)
         over = threading.Event()
         beating = threading.Thread(target=self._beat, args=(name, over))
         try:
@@ -148,12 +149,6 @@ class Namespace:
             if beating.ident is not None:
                 beating.join()
             self.kubernetes.remove(f"/api/v1/nodes/{name}")
-
-    def _has_no_waiting_others(self) -> bool:
-        pods = self.kubernetes.call("GET", "/api/v1/pods")["items"]
-        return all(
-            one["spec"].get("nodeName") or one["metadata"]["namespace"] == self.name for one in pods
-        )
 
     def _beat(self, node: str, over: threading.Event) -> None:
         """Say again and again that a node is there, or the cluster takes it for lost soon."""

@@ -167,7 +167,8 @@ async def test_start__by_another_life_of_the_server__finds_what_is_there(
 async def test_observe__while_the_pod_goes_its_way__says_so(
     config: str, namespace: Namespace
 ) -> None:
-    async with launcher_of(config, namespace) as launcher:
+    pools = {"any": {"tolerations": [{"operator": "Exists"}]}}
+    async with launcher_of(config, namespace, node_pools=pools, default_pool="any") as launcher:
         with namespace.node_without_gpus():
             await launcher.start(launch(resources={"gpu": 2}))
             assert isinstance(await launcher.observe(KEY), TaskPreparing)
