@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -113,15 +114,17 @@ class Refusing:
 
     Args:
         marker: The bytes.
+        verb: What is delivered so: the same digits may stand in the times of other reports.
     """
 
-    def __init__(self, marker: bytes) -> None:
+    def __init__(self, marker: bytes, *, verb: Literal["logs", "end"]) -> None:
         self._marker = marker
+        self._verb = verb
         self.seen = False
 
     def __call__(self, delivery: Delivery) -> Reply | None:
         """Refuse for now."""
-        if self._marker not in delivery.body:
+        if not delivery.path.endswith(f"/{self._verb}") or self._marker not in delivery.body:
             return None
         self.seen = True
         return 503, {"code": "store_unavailable", "message": "Later."}
@@ -244,16 +247,23 @@ class LauncherSuite:
         assert await again.tasks() == (launch.key,)
         assert await again.observe(launch.key) == TaskAlive()
         await again.start(launch)
+        received = launcher_world.received(launch.key)
+        await until(lambda: received.printed(OUT) == b"ready\n", "the line")
         await again.stop(launch.key)
         observed = await ended(again, launch.key)
         assert observed.ending.signal == "SIGTERM"
-        assert launcher_world.received(launch.key).printed(OUT) == b"ready\n"
+        assert received.printed(OUT) == b"ready\n"
         await again.close()
 
-    async def test_stop__ignored_sigterm__killed_after_the_grace(self, launcher: Launcher) -> None:
+    async def test_stop__ignored_sigterm__killed_after_the_grace(
+        self, launcher: Launcher, launcher_world: LauncherWorld
+    ) -> None:
         launch = launch_of("trap '' TERM; echo ready; while :; do sleep 0.1; done", grace_s=0.5)
         await launcher.prepare(launch, progress=lambda _: None)
         await launcher.start(launch)
+        # A shell that did not get to its trap yet would end by the first signal.
+        received = launcher_world.received(launch.key)
+        await until(lambda: received.printed(OUT) == b"ready\n", "the trap")
         begun_s = time.monotonic()
         await launcher.stop(launch.key)
         assert time.monotonic() - begun_s < 5.0
@@ -374,7 +384,7 @@ class LauncherSuite:
     async def test_killed_agent__log_was_not_taken__undelivered_is_counted_then_salvaged(
         self, launcher: Launcher, launcher_world: LauncherWorld
     ) -> None:
-        refusing = Refusing(b"1000")
+        refusing = Refusing(b"1000", verb="logs")
         launcher_world.receiver.trouble = refusing
         launch = launch_of("seq 1 1000; exec sleep 600")
         await launcher.prepare(launch, progress=lambda _: None)
@@ -393,7 +403,7 @@ class LauncherSuite:
     async def test_salvage__ended_but_undelivered__delivered_with_its_ending(
         self, launcher: Launcher, launcher_world: LauncherWorld
     ) -> None:
-        refusing = Refusing(b'"exit_code": 4')
+        refusing = Refusing(b'"exit_code": 4', verb="end")
         launcher_world.receiver.trouble = refusing
         launch = launch_of("echo x; exit 4")
         await launcher.prepare(launch, progress=lambda _: None)
