@@ -18,6 +18,7 @@ from seafloor.domain.errors import Closed, NotFound, StoreCorrupt, StoreUnavaila
 from seafloor.stores.logs.protocol import LogPage
 from seafloor.stores.logs.record import MAGIC
 from seafloor.stores.logs.shared_store import SharedLogStore
+from seafloor.stores.logs.signals import FOLLOW_QUIET_S
 from seafloor.stores.metadata.sql.tables import byte_stream
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.objects.wrap.count import CountObjectStore
@@ -47,7 +48,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @asynccontextmanager
 async def server(
-    folder: Path, *, limits: SealLimits = SMALL, objects: ObjectStore | None = None
+    folder: Path,
+    *,
+    limits: SealLimits = SMALL,
+    objects: ObjectStore | None = None,
+    quiet_s: float = FOLLOW_QUIET_S,
 ) -> AsyncIterator[SharedLogStore]:
     """What one server has of a log store: nothing in common with another but what is below."""
     async with AsyncExitStack() as stack:
@@ -55,7 +60,7 @@ async def server(
         stack.push_async_callback(database.close)
         stack.push_async_callback(below.close)
         await database.migrate()
-        store = SharedLogStore(database, objects or below, limits=limits)
+        store = SharedLogStore(database, objects or below, limits=limits, quiet_s=quiet_s)
         stack.push_async_callback(store.close)
         yield store
 
@@ -145,8 +150,10 @@ async def test_finish__races_with_appends_elsewhere__none_is_lost(place: Path) -
             assert (await two.state(key)).finished
 
 
-async def test_follow__another_server_appends__is_seen_soon(place: Path) -> None:
-    async with server(place) as one, server(place) as two:
+async def test_follow__another_server_appends__is_seen_without_waiting_for_quiet(
+    place: Path,
+) -> None:
+    async with server(place) as one, server(place, quiet_s=3_600) as two:
         await one.append(KEY, offset=0, data=numbered(1))
         pages: list[LogPage] = []
 
@@ -157,7 +164,7 @@ async def test_follow__another_server_appends__is_seen_soon(place: Path) -> None
                 numbers += [shown.number for shown in page.lines]
             return numbers
 
-        async with asyncio.timeout(10):  # nobody is woken by time alone: that takes 15 s
+        async with asyncio.timeout(120):  # nobody is woken by time alone: that takes an hour
             following = asyncio.create_task(follow())
             data = numbered(50)
             while not pages:
@@ -184,22 +191,26 @@ async def test_follow__many_logs__one_query_looks_at_all(folder: Path) -> None:
             async for _ in store.follow(log_key(number), from_line=1):
                 pass
 
-        following = [asyncio.create_task(follow(number)) for number in range(1, 41)]
-        await asyncio.sleep(0.2)  # they have looked for themselves and wait
-
         @event.listens_for(database.engine, "before_cursor_execute")
         def note(*arguments: object) -> None:
-            looks.append(str(arguments[2]))
+            if "byte_stream" in str(arguments[2]):
+                looks.append("at many" if " IN (" in str(arguments[2]) else "at one")
 
-        while len([look for look in looks if "byte_stream" in look]) < 10:
-            await asyncio.sleep(0.01)
-        assert all(" IN (" in look for look in looks if "byte_stream" in look)
+        following = [asyncio.create_task(follow(number)) for number in range(1, 41)]
+        async with asyncio.timeout(120):
+            while looks.count("at one") < 40:  # then all looked for themselves, and wait
+                await asyncio.sleep(0.01)
+            looks.clear()
+            while looks.count("at many") < 10:
+                await asyncio.sleep(0.01)
+        assert "at one" not in looks
         for task in following:
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
-        looks.clear()
-        await asyncio.sleep(0.1)
-        assert looks == []
+        async with asyncio.timeout(60):
+            while looks:  # one may have been under way
+                looks.clear()
+                await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("is_finished", [True, False])
@@ -421,13 +432,15 @@ def count_rows(connection: Connection) -> int:
 
 async def test_close__while_followed__leaves_no_task(folder: Path) -> None:
     async with server(folder) as store:
+        begun = asyncio.Event()
 
         async def follow() -> None:
             async for _ in store.follow(KEY, from_line=1):
-                pass
+                begun.set()
 
+        await store.append(KEY, offset=0, data=numbered(1))
         following = asyncio.create_task(follow())
-        await asyncio.sleep(0.05)
+        await begun.wait()
         await store.close()
-        await asyncio.wait_for(following, 5)
+        await asyncio.wait_for(following, 60)
     assert [task for task in asyncio.all_tasks() if task.get_name() == "followed logs"] == []

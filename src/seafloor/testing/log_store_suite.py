@@ -32,7 +32,7 @@ from seafloor.testing.log_spools import AGENT, ERR, OUT, T0_NS, line, log_key, l
 from seafloor.testing.small_disk import small_disk
 
 KEY = log_key()
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 async def append_all(store: LogStore, key: LogKey, data: bytes, *, pieces_bytes: int) -> None:
@@ -369,11 +369,12 @@ class LogStoreSuite(ABC):
             await store.finish(KEY)
             assert await asyncio.gather(*followers) == [list(range(1, 3_001))] * 2
 
-    async def test_follow__waiting__wakes_on_append(self, store: LogStore) -> None:
-        """The append comes only after the follower waits, and nothing else wakes it for 15 s."""
+    async def test_follow__waiting__wakes_on_append(self, tmp_path: Path) -> None:
+        """The append comes only after the follower waits, and nothing else wakes it in time."""
+        store = self.make_store(tmp_path / "waiting", quiet_s=10 * WAIT_S)
         await store.append(KEY, offset=0, data=spool([line(1)]))
         pages = aiter(store.follow(KEY, from_line=1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             assert [shown.number for shown in (await anext(pages)).lines] == [1]
             waiting = asyncio.ensure_future(anext(pages))
             await asyncio.sleep(0)
@@ -386,6 +387,7 @@ class LogStoreSuite(ABC):
             assert (await waiting) == LogPage((), 3, 2, finished=True)
             with pytest.raises(StopAsyncIteration):
                 await anext(pages)
+        await store.close()
 
     async def test_follow__nothing_happens__yields_an_empty_page(self, tmp_path: Path) -> None:
         store = self.make_store(tmp_path / "quiet", quiet_s=0.02)
