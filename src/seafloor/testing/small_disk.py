@@ -5,11 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from seafloor.testing.process_facts import open_files_below
+
+_OTHERS_END_S = 60.0
+"""How long processes that were started on the disk may take to be gone."""
 
 
 class SmallDisk:
@@ -65,8 +71,15 @@ def small_disk(path: Path, *, size_bytes: int) -> Generator[SmallDisk]:
         yield SmallDisk(path)
         passed = True
     finally:
-        # Not lazy: a file that a store still holds open fails the test.
-        ended = subprocess.run(["umount", str(path)], check=False)
+        # Not lazy: a file that a store still holds open fails the test. One that a process of its
+        # own holds is waited for: it ends a moment after its work is known to be done.
+        deadline_s = time.monotonic() + _OTHERS_END_S
+        while (
+            (ended := subprocess.run(["umount", str(path)], check=False)).returncode != 0
+            and open_files_below(path) == []
+            and time.monotonic() < deadline_s
+        ):
+            time.sleep(0.05)
         if ended.returncode != 0:
             subprocess.run(["umount", "--lazy", str(path)], check=True)
     if passed and ended.returncode != 0:
