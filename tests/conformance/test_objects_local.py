@@ -226,7 +226,7 @@ async def test_pipe__read__does_not_wait_for_its_other_end(
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(NotFound):
-        await asyncio.wait_for(content(store, "pipe"), timeout=10)
+        await asyncio.wait_for(content(store, "pipe"), timeout=60)
     assert await keys_of(store) == []
 
 
@@ -363,8 +363,8 @@ async def test_put__cancelled_at_any_moment__is_whole_or_not_there(
     store: LocalObjectStore, tmp_path: Path
 ) -> None:
     pieces = [bytes(MIB)] * 3
-    ended = False
-    for turns in range(400):
+    turns, ended = 0, False
+    while not ended:
         task = asyncio.create_task(store.put("f/a", stream_of(pieces)))
         for _ in range(turns):
             await asyncio.sleep(0.0005)
@@ -375,9 +375,7 @@ async def test_put__cancelled_at_any_moment__is_whole_or_not_there(
             assert (await store.head("f/a")).size_bytes == 3 * MIB
         await store.delete("f/a")
         ended = not task.cancelled()
-        if ended:
-            break
-    assert ended
+        turns += 1 + turns // 100  # a disk that is busy is given more time, soon enough
     assert tree(tmp_path) == []
 
 
