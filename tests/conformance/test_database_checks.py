@@ -17,8 +17,10 @@ from seafloor.stores.metadata.sql.trial import Buffers, DatabaseTrial
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_check__database_that_works__is_told_of_and_left_as_it_was(
-    kind: str, service: Callable[[str], Service]
+    kind: str, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # How far away it seems is said of a busy machine, not of the database.
+    monkeypatch.setattr(store_checks, "ROUND_TRIP_WARN_MS", 10_000.0)
     with fresh_database_of(kind, service) as url:
         database = Database(url)
         before = inspect(database.engine).get_table_names()
@@ -32,6 +34,19 @@ async def test_check__database_that_works__is_told_of_and_left_as_it_was(
     assert kind in found["reach"].said
     assert ("memory" in found) is (kind == "mariadb")
     assert sorted(after) == sorted(before)
+
+
+async def test_check__database_is_far_away__says_how_far(
+    service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = DatabaseTrial("PostgreSQL 14", 50.0, 0.0, True)
+    monkeypatch.setattr(store_checks, "try_database", lambda _: trial)
+    with fresh_database_of("sqlite", service) as url:
+        database = Database(url)
+        found = {check.name: check for check in await check_metadata(database)}
+        await database.close()
+    assert found["metadata: distance"].state == "warn"
+    assert found["metadata: distance"].said == "50.0 ms for a round trip"
 
 
 async def test_check__tables_larger_than_the_memory_for_them__says_which_setting(
