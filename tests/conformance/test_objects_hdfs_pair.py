@@ -112,8 +112,10 @@ async def test_writers__active_namenode_is_killed__nothing_acknowledged_is_lost(
         reader = asyncio.create_task(reading(second, stop))
         while min(len(writer.acknowledged) for writer in writers) < 3:
             await asyncio.sleep(0.05)
+        begun = time.monotonic()
         await asyncio.to_thread(running.kill, active)
         await asyncio.to_thread(running.make_active, other)
+        nobody_s = time.monotonic() - begun  # a busy machine takes its time for that
         stop.set()
         await asyncio.gather(*tasks)
         await reader
@@ -121,7 +123,7 @@ async def test_writers__active_namenode_is_killed__nothing_acknowledged_is_lost(
         assert await keys_of(store) == sorted([*acknowledged, "steady"])
         for key, body in acknowledged.items():
             assert await content(store, key) == body
-        assert max(writer.longest_s for writer in writers) < 45
+        assert max(writer.longest_s for writer in writers) < nobody_s + 30
         # What was begun and not acknowledged leaves no file but in the staging folder.
         await asyncio.to_thread(running.restart, active)
 
@@ -129,20 +131,21 @@ async def test_writers__active_namenode_is_killed__nothing_acknowledged_is_lost(
 async def test_writer__active_namenode_falls_silent__goes_on_at_the_other(
     running: Pair, fs: Fs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "CALL_TIMEOUT_S", 1.5)
     active = running.active()
     other = running.other(active)
     async with opened(fs, fs.fresh()) as store:
         await store.put("a", b"before")
         await asyncio.to_thread(running.pause, active)
         try:
-            with pytest.raises(StoreUnavailable, match="did not answer in time"):
-                await store.head("a")
-            # Begun before: the other steps in while we ask on.
-            taking_over = asyncio.create_task(asyncio.to_thread(running.make_active, other))
-            writer = Writer(store, "w")
-            await writer.one()
-            await taking_over
+            with monkeypatch.context() as impatient:
+                impatient.setattr(remote, "CALL_TIMEOUT_S", 1.5)
+                with pytest.raises(StoreUnavailable, match="did not answer in time"):
+                    await store.head("a")
+                # Begun before: the other steps in while we ask on.
+                taking_over = asyncio.create_task(asyncio.to_thread(running.make_active, other))
+                writer = Writer(store, "w")
+                await writer.one()
+                await taking_over
             assert await content(store, "w/1") == writer.acknowledged["w/1"]
         finally:
             await asyncio.to_thread(running.resume, active)
@@ -160,7 +163,7 @@ async def test_open_file__forgotten_while_the_namenode_is_silent__nobody_waits_f
         await store.remote.write(files[0], b"content")
         await asyncio.to_thread(running.pause, active)
         try:
-            await asyncio.wait_for(asyncio.to_thread(files.clear), timeout=5)
+            await asyncio.wait_for(asyncio.to_thread(files.clear), timeout=60)
         finally:
             await asyncio.to_thread(running.resume, active)
 
