@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+from tests.services._service import free_port
 from uv import find_uv_bin
 
 from live_server import wait_for
@@ -243,9 +243,7 @@ def mlflow_server(folder: Path, *more: str, store: str | None = None) -> Iterato
 
     ``store`` is where its runs are; None: a database in the folder. ``more`` are options.
     """
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()  # it listens there only after seconds: it must be nobody's meanwhile
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SEAFLOOR_"))}
     command = [
         *(str(server_python()), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),

@@ -7,6 +7,7 @@ answered alike, so that a client reaches a pod at the port that it listens on.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import struct
 import threading
@@ -56,7 +57,7 @@ def _answer(query: bytes, kubernetes: Kubernetes) -> bytes:
     flags, addresses = _ANSWER, list[str]()
     try:
         found = _look_up(labels, kubernetes)
-    except OSError:
+    except (OSError, http.client.HTTPException):  # killed in the middle of its answer, too
         flags = _FAILED
     else:
         if found is None:

@@ -134,7 +134,7 @@ def jmx(port: int, bean: str) -> dict[str, Any]:
     """What a daemon says of itself; empty while it does not answer."""
     url = f"http://127.0.0.1:{port}/jmx?qry=Hadoop:{bean}"
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             beans: list[dict[str, Any]] = json.load(answer)["beans"]
     except (OSError, http.client.HTTPException, ValueError):
         return {}

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,14 +72,22 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 _OUTGOING_MIN = 32_768
 """From here on Linux gives ports to connections that go out, at any moment."""
 
+_given: set[int] = set()
+_giving = threading.Lock()
+
 
 def free_port(*, offsets: Sequence[int] = (0,)) -> int:
-    """A port that is free on loopback, with those at the given distances from it."""
-    for _ in range(500):
-        port = random.randint(12_000, _OUTGOING_MIN - 1 - max(offsets))
-        with_offsets = [port + offset for offset in offsets]
-        if all(_is_free(each) for each in with_offsets):
-            return port
+    """A port that is free on loopback, with those at the given distances from it.
+
+    A process gets none of them a second time: the first who asked may not listen there yet.
+    """
+    with _giving:
+        for _ in range(500):
+            port = random.randint(12_000, _OUTGOING_MIN - 1 - max(offsets))
+            with_offsets = {port + offset for offset in offsets}
+            if _given.isdisjoint(with_offsets) and all(_is_free(each) for each in with_offsets):
+                _given.update(with_offsets)
+                return port
     raise Missing("no free port was found")
 
 
@@ -120,7 +129,7 @@ class Daemon:
                 start_new_session=True,
             )
 
-    def wait_until(self, answers: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
+    def wait_until(self, answers: Callable[[], bool], *, timeout_s: float = 180.0) -> None:
         """Return once it answers; fail with the end of its log when it ended or took too long."""
         deadline = time.monotonic() + timeout_s
         while not answers():
@@ -144,7 +153,10 @@ class Daemon:
     def _is_stopped(self) -> bool:
         # A signal is on its way for a while: what still runs answers.
         threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        states = [(thread / "stat").read_text().rpartition(") ")[2][0] for thread in threads]
+        try:
+            states = [(thread / "stat").read_text().rpartition(") ")[2][0] for thread in threads]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # one ended between the look and the reading: not all are stopped
         return set(states) == {"T"}
 
     def kill(self) -> None:

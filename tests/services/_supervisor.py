@@ -24,6 +24,7 @@ from tests.services._service import Missing, Refused, Service
 SOCKET_VARIABLE = "SEAFLOOR_TEST_SERVICES"
 START_TIMEOUT_S = 3600.0
 """What the first start may take: one of them is compiled."""
+READY_TIMEOUT_S = 60.0
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -112,6 +113,7 @@ def ask(path: str, name: str) -> Service:
         Missing: this machine cannot run it; ``Refused``, whatever were installed.
         RuntimeError: it did not start.
     """
+    _wait_for(path)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(START_TIMEOUT_S)
         connection.connect(path)
@@ -126,6 +128,15 @@ def ask(path: str, name: str) -> Service:
     if answer.service is None:
         raise RuntimeError(answer.failed)
     return answer.service
+
+
+def _wait_for(path: str) -> None:
+    """Return once there is a socket: a session may ask before its supervisor is up."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the supervisor of the services is silent")
+        time.sleep(0.02)
 
 
 class Supervisor:
@@ -144,7 +155,7 @@ class Supervisor:
 
     def wait_ready(self) -> None:
         """Return once it can be asked."""
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + READY_TIMEOUT_S
         while not Path(self.socket).exists():
             assert self._process.poll() is None, "the supervisor of the services ended"
             assert time.monotonic() < deadline, "the supervisor of the services is silent"

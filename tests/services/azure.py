@@ -38,7 +38,7 @@ def service() -> Iterator[Service]:
             "--disableTelemetry",
         ]
         with daemon(command, folder / "log") as server:
-            server.wait_until(lambda: accepts(port), timeout_s=120)
+            server.wait_until(lambda: accepts(port))
             endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
             make_container(endpoint, CONTAINER)
             yield Service(

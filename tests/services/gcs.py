@@ -51,7 +51,7 @@ def make_bucket(endpoint: str, name: str) -> None:
 
 
 @contextmanager
-def running(*arguments: str, ready_s: float = 60.0) -> Iterator[str]:
+def running(*arguments: str, ready_s: float = 180.0) -> Iterator[str]:
     """Run a server with some arguments; gives its endpoint."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"

@@ -42,9 +42,9 @@ def service() -> Iterator[Service]:
         ]
         endpoint = f"http://127.0.0.1:{port}"
         with daemon(command, folder / "log") as server:
-            server.wait_until(lambda: _is_healthy(endpoint), timeout_s=120)
+            server.wait_until(lambda: _is_healthy(endpoint))
             # A bucket is made by the first object that an administrator puts there.
-            server.wait_until(lambda: _makes_bucket(endpoint), timeout_s=60)
+            server.wait_until(lambda: _makes_bucket(endpoint))
             yield Service(
                 name="SeaweedFS (S3)",
                 url=f"s3://{BUCKET}",
