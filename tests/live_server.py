@@ -17,7 +17,7 @@ import urllib3
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], *, timeout_s: float = 30.0, what: str = "it") -> T:
+def wait_for(look: Callable[[], T | None], *, timeout_s: float = 90.0, what: str = "it") -> T:
     """Look again and again until there is something to see; fail with the last thing seen."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -37,7 +37,7 @@ class LiveServer:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self._env = env or {}
-        self._pool = urllib3.PoolManager(retries=False, timeout=30.0)
+        self._pool = urllib3.PoolManager(retries=False, timeout=60.0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ class LiveServer:
         if self.process is None:
             return 0
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=90)
         self.process = None
         return code
 
@@ -139,7 +139,7 @@ class LiveServer:
         body = {"name": "tests", "command": command, **spec}
         return self.post("/api/v1/runs", {"spec": body})
 
-    def wait_state(self, run_id: str, *states: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_state(self, run_id: str, *states: str, timeout_s: float = 120.0) -> dict[str, Any]:
         """Wait until a run is in one of some states."""
 
         def look() -> dict[str, Any] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def held_by(server: LiveServer) -> dict[str, Any]:
 
 def files_below(folder: Path) -> list[str]:
     """Every file and folder but locks, caches of packages and what changes by itself."""
-    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    found = (path.relative_to(folder) for path in everything_below(folder))
     return sorted(
         str(path)
         for path in found
@@ -32,6 +34,13 @@ def files_below(folder: Path) -> list[str]:
         and path.suffix != ".lock"
         and path.parts[:2] != ("cache", "environments")
     )
+
+
+def everything_below(folder: Path) -> Iterator[Path]:
+    """Every file and folder, however a server that runs makes and removes others meanwhile."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield Path(place, name)
 
 
 def _ids(server: LiveServer, path: str) -> list[Any]:
