@@ -25,6 +25,7 @@ from seafloor.boot.listening import check_host, listen
 from seafloor.boot.log_stream import LogStream
 from seafloor.boot.settings import Settings
 from seafloor.boot.wiring import open_application
+from seafloor.http.mlflow.batch_reader import BatchReader
 from seafloor.http.server import create_asgi
 
 # A client that is told to keep its connection may think for minutes between two calls; mlflow's
@@ -114,9 +115,12 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
     log = structlog.get_logger(__name__)
     port = bound.getsockname()[1]
     url = settings.server.url or f"http://{_shown_host(settings.server.host)}:{port}"
-    async with open_application(settings, folder, url=url) as application:
+    async with (
+        open_application(settings, folder, url=url) as application,
+        BatchReader() as reader,
+    ):
         folder.write_server_file(ServerFile(url, os.getpid(), port, __version__, time.time_ns()))
-        asgi = create_asgi(application)
+        asgi = create_asgi(application, reader)
         config = uvicorn.Config(
             asgi,
             loop="none",

@@ -17,6 +17,7 @@ from seafloor.http.gate import Gate
 from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.http.mlflow import otlp
+from seafloor.http.mlflow.batch_reader import BatchReader
 from seafloor.http.mlflow.metric_path import MetricPath
 from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.openapi import make_document
@@ -86,12 +87,16 @@ def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Er
     return answer
 
 
-def create_asgi(application: Application) -> Gate:
-    """Make the ASGI application of the server."""
+def create_asgi(application: Application, reader: BatchReader | None = None) -> Gate:
+    """Make the ASGI application of the server.
+
+    Args:
+        reader: Reads large batches beside it; it is not closed with it.
+    """
     meter = RequestMeter()
     framework = create_framework(application)
     framework.state["meter"] = meter
-    inner = metric_batches.BatchPath(MetricPath(framework, application), application)
+    inner = metric_batches.BatchPath(MetricPath(framework, application, reader), application)
     identity = application.identity
     return Gate(
         inner, token=identity.token, url=identity.url, tokens=application.tokens, meter=meter

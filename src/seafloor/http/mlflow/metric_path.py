@@ -9,7 +9,7 @@ which is harmless; a run is created by one way only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 from litestar import Request
@@ -24,46 +24,18 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.names import is_key
 from seafloor.http.bodies import answer_json, whole_body
+from seafloor.http.mlflow.batch_process import ReadBatch
+from seafloor.http.mlflow.batch_reader import BYTES_MIN, BatchReader
 from seafloor.http.mlflow.errors import respond
+from seafloor.http.mlflow.logged import UNDECODED, Label, LoggedBatch, OneLabel, OneMetric
 from seafloor.http.mlflow.runs import LABELS_MAX, METRICS_MAX, NAME_TAG, Create, created
 from seafloor.http.mlflow.workspaces import home_of
 from seafloor.stores.entries.protocol import Entries
+from seafloor.stores.metrics.batch import Batch
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 _HEX = frozenset("0123456789abcdef")
 _OWN_TAGS = frozenset({NAME_TAG, CREATED_BY_TAG})
-
-
-class _Metric(
-    Point, frozen=True, array_like=False, kw_only=True, gc=False, rename={"time_ms": "timestamp"}
-):
-    """A point as MLflow's clients write it."""
-
-    key: str
-    value: float
-    time_ms: int
-    step: int = 0
-    model_id: Literal[""] = ""
-
-
-class _OneMetric(_Metric, frozen=True, gc=False, kw_only=True):
-    run_id: str
-
-
-class _Label(msgspec.Struct, frozen=True, gc=False):
-    key: str
-    value: str
-
-
-class _OneLabel(_Label, frozen=True, gc=False, kw_only=True):
-    run_id: str
-
-
-class _Batch(msgspec.Struct, frozen=True):
-    run_id: str
-    metrics: list[_Metric] = []
-    params: list[_Label] = []
-    tags: list[_Label] = []
 
 
 class _Odd(Exception):
@@ -71,10 +43,9 @@ class _Odd(Exception):
 
 
 _CREATE = msgspec.json.Decoder(Create)
-_METRIC = msgspec.json.Decoder(_OneMetric)
-_LABEL = msgspec.json.Decoder(_OneLabel)
-_BATCH = msgspec.json.Decoder(_Batch)
-_UNDECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_METRIC = msgspec.json.Decoder(OneMetric)
+_LABEL = msgspec.json.Decoder(OneLabel)
+_BATCH = msgspec.json.Decoder(LoggedBatch)
 
 
 class MetricPath:
@@ -83,11 +54,16 @@ class MetricPath:
     Args:
         inner: The framework's application.
         application: Whose runs are written.
+        reader: Reads large batches while others wait; None: they are read here.
     """
 
-    def __init__(self, inner: ASGIApp, application: Application) -> None:
+    def __init__(
+        self, inner: ASGIApp, application: Application, reader: BatchReader | None
+    ) -> None:
         self._inner = inner
         self._app = application
+        self._reader = reader
+        self._serving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -97,10 +73,14 @@ class MetricPath:
             await self._inner(scope, receive, send)
             return
         messages: list[HTTPReceiveMessage] = []
-        body = await whole_body(receive, messages)
+        self._serving += 1
         try:
-            answer = await way(self._app, principal, body or b"")
-        except (_Odd, CallerError, *_UNDECODED):
+            body = await whole_body(receive, messages) or b""
+            if way is _log_batch and (read := await self._read_beside(body)) is not None:
+                answer = await _log_read(self._app, principal, read)
+            else:
+                answer = await way(self._app, principal, body)
+        except (_Odd, CallerError, *UNDECODED):
             await self._inner(scope, _again(messages, receive), send)
         except SeafloorError as error:
             request = Request[Any, Any, Any](scope)
@@ -108,6 +88,14 @@ class MetricPath:
             await refusal.to_asgi_response(None, request)(scope, receive, send)
         else:
             await answer_json(send, answer)
+        finally:
+            self._serving -= 1
+
+    async def _read_beside(self, body: bytes) -> ReadBatch | None:
+        """Have a large batch read elsewhere when others wait for this thread."""
+        if self._reader is None or self._serving < 2 or len(body) < BYTES_MIN:
+            return None
+        return await self._reader.read(body)
 
 
 def _is_simple(scope: dict[str, Any]) -> bool:
@@ -159,15 +147,31 @@ async def _set_tag(app: Application, principal: Principal, body: bytes) -> bytes
 
 async def _log_batch(app: Application, principal: Principal, body: bytes) -> bytes:
     found = _BATCH.decode(body)
-    count = len(found.metrics) + len(found.params) + len(found.tags)
-    if not 1 <= count <= METRICS_MAX or max(len(found.params), len(found.tags)) > LABELS_MAX:
-        raise _Odd
-    entries = Entries(
-        points=found.metrics,
-        params=_labels(found.params, chars_max=PARAM_CHARS_MAX),
-        tags=_labels(found.tags, chars_max=TAG_CHARS_MAX),
-    )
+    _check_counts(len(found.metrics), found.params, found.tags)
+    entries = _entries(found.metrics, found.params, found.tags)
     return await _log(app, principal, found.run_id, entries)
+
+
+async def _log_read(app: Application, principal: Principal, found: ReadBatch) -> bytes:
+    _check_counts(found.metrics, found.params, found.tags)
+    entries = _entries(found.points, found.params, found.tags)
+    return await _log(app, principal, found.run_id, entries)
+
+
+def _check_counts(metrics: int, params: Sequence[Label], tags: Sequence[Label]) -> None:
+    count = metrics + len(params) + len(tags)
+    if not 1 <= count <= METRICS_MAX or max(len(params), len(tags)) > LABELS_MAX:
+        raise _Odd
+
+
+def _entries(
+    points: Sequence[Point] | Batch, params: Sequence[Label], tags: Sequence[Label]
+) -> Entries:
+    return Entries(
+        points=points,
+        params=_labels(params, chars_max=PARAM_CHARS_MAX),
+        tags=_labels(tags, chars_max=TAG_CHARS_MAX),
+    )
 
 
 async def _log(app: Application, principal: Principal, run_id: str, entries: Entries) -> bytes:
@@ -196,7 +200,7 @@ WAYS: dict[str, Callable[[Application, Principal, bytes], Awaitable[bytes]]] = {
 """By path, what writes a request's body and gives the answer's."""
 
 
-def _labels(labels: Sequence[_Label], *, chars_max: int) -> dict[str, str]:
+def _labels(labels: Sequence[Label], *, chars_max: int) -> dict[str, str]:
     """Labels by their keys; one that is cut, stands twice or means something else is odd."""
     made = {label.key: label.value for label in labels}
     if (

@@ -7,6 +7,7 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.stores.entries.protocol import Entries
 from seafloor.stores.metadata.memory.experiments import changed_tags
 from seafloor.stores.metadata.memory.store import MemoryMetadataStore
+from seafloor.stores.metrics.batch import Batch
 from seafloor.stores.metrics.columns import points_of
 from seafloor.stores.metrics.memory import MemoryMetricStore
 from seafloor.stores.metrics.points import triples_by_key
@@ -24,16 +25,18 @@ class MemoryEntryStore:
         found = await self._metadata.workload_get(workload_id)
         if found.deleted_ns is not None:
             raise Conflict("The run was deleted: restore it before writing to it.")
-        if len(entries.points):
-            triples_by_key(points_of(entries.points))
+        given = entries.points
+        points = given.singles() if isinstance(given, Batch) else given
+        if len(points):
+            triples_by_key(points_of(points))
         for model_id in entries.model_metrics:
             await self._metadata.model_get(model_id)
         labels = (await self._metadata.labels_get([workload_id]))[workload_id]
         changed_tags(labels.tags, set_=entries.tags, delete=entries.delete_tags)
         # Of what follows only params can still be refused, so they come first.
         await self._metadata.params_log(workload_id, entries.params)
-        if len(entries.points):
-            await self._metrics.append(workload_id, entries.points, attempt=None)
+        if len(points):
+            await self._metrics.append(workload_id, points, attempt=None)
         for model_id, metrics in entries.model_metrics.items():
             await self._metadata.model_metrics_add(model_id, metrics)
         await self._metadata.tags_change(workload_id, set_=entries.tags, delete=entries.delete_tags)

@@ -10,6 +10,7 @@ import msgspec
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import ModelMetric
+from seafloor.stores.metrics.batch import Batch
 from seafloor.stores.metrics.columns import PointColumns
 
 
@@ -17,14 +18,14 @@ class Entries(msgspec.Struct, frozen=True, kw_only=True):
     """What is logged at once.
 
     Args:
-        points: Of any keys; each kept once, as ``MetricAppend`` says.
+        points: Of any keys; each kept once, as ``MetricAppend`` says. A batch was checked already.
         params, tags: As ``LabelRecords`` says.
         delete_tags: Which tags go; each must be there.
         name: The workload's new name, or None.
         model_metrics: What it measured of logged models, by their ids.
     """
 
-    points: Sequence[Point] | PointColumns = ()
+    points: Sequence[Point] | PointColumns | Batch = ()
     params: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
     delete_tags: Sequence[str] = ()

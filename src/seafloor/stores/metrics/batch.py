@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seafloor.domain.metrics import Point
 from seafloor.stores.metrics.columns import PointColumns, check_columns
 from seafloor.stores.metrics.journal import decode_key, encode_columns, encode_points
-from seafloor.stores.metrics.points import Triple, rank_of_bits
+from seafloor.stores.metrics.points import Triple, rank_of_bits, value_of
 from seafloor.stores.metrics.summary import Aggregate, Extreme, aggregate
 
 _SIGN = np.uint64(1 << 63)
@@ -44,9 +45,20 @@ class Batch:
         """How many there are."""
         return sum(found.points for found in self.sums.values())
 
+    def __len__(self) -> int:
+        return self.points
+
     def triples(self, key: str) -> list[Triple]:
         """The points of one key, in order."""
         return decode_key(self.payload, key)
+
+    def singles(self) -> list[Point]:
+        """The points one by one."""
+        return [
+            Point(key, value_of(rank), step, time_ms)
+            for key in self.sums
+            for step, time_ms, rank in self.triples(key)
+        ]
 
     def suspects(self, before: Mapping[str, Aggregate]) -> dict[str, set[Triple]]:
         """The points that may be stored already, going by what is known of their series."""

@@ -140,8 +140,10 @@ class SqlMetricStore:
         )
         return AppendReceipt(written, len(points) - written)
 
-    async def batch_of(self, points: Sequence[Point] | PointColumns) -> Batch:
+    async def batch_of(self, points: Sequence[Point] | PointColumns | Batch) -> Batch:
         """Make what ``append_within`` takes; InvalidValue as in ``append``."""
+        if isinstance(points, Batch):
+            return points
         if len(points) < _THREAD_POINTS_MIN:
             return _batch_of(points)
         return await asyncio.to_thread(_batch_of, points)
