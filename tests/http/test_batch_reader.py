@@ -154,7 +154,9 @@ async def client(tmp_path: Path, reader: BatchReader) -> AsyncIterator[httpx.Asy
         async with (
             open_application(settings, folder, url=URL) as application,
             httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=cast(Any, create_asgi(application, reader))),
+                transport=httpx.ASGITransport(
+                    app=cast(Any, create_asgi(application, reader=reader))
+                ),
                 timeout=WAIT_S,
             ) as client,
         ):

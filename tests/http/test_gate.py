@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -112,3 +113,17 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+def test_log__of_requests__has_a_line_for_each_at_level_info_only(tmp_path: Path) -> None:
+    for level, count in (("info", 1), ("warning", 0)):
+        env = {"SEAFLOOR_SERVER__LOG_LEVEL": level}
+        server = LiveServer(tmp_path / level, env=env).start()
+        try:
+            answer = ask(server.url, "GET", "/api/v1/nothing")
+        finally:
+            server.stop()
+        log = (server.data / "server.log").read_text().splitlines()
+        lines = [one for one in map(json.loads, log) if one.get("path") == "/api/v1/nothing"]
+        noted = [(one["event"], one["status"], one["request_id"]) for one in lines]
+        assert noted == [("request", 404, answer.headers["x-request-id"])] * count

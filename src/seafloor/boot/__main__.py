@@ -232,8 +232,8 @@ def _up(settings: Settings, *, port_given: bool) -> None:
     gc.disable()
     with _server_packages():
         from seafloor.boot.serve import configure_logs, serve
-    configure_logs(settings.server.log_level)
-    serve(settings, port_given=port_given)
+    access_log = configure_logs(settings.server.log_level)
+    serve(settings, port_given=port_given, access_log=access_log)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from seafloor.boot.listening import check_host, listen
 from seafloor.boot.log_stream import LogStream
 from seafloor.boot.settings import Settings
 from seafloor.boot.wiring import open_application
+from seafloor.http.access_log import AccessLog
 from seafloor.http.mlflow.batch_reader import BatchReader
 from seafloor.http.server import create_asgi
 
@@ -40,8 +41,12 @@ SWITCH_S = 0.0005
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure_logs(level: str) -> None:
-    """Log JSON lines to standard output, ours and those of the libraries."""
+def configure_logs(level: str) -> AccessLog | None:
+    """Log JSON lines to standard output, ours and those of the libraries.
+
+    Returns:
+        Where requests are noted; None: the level leaves them out.
+    """
     stream = LogStream(sys.stdout.fileno())
     structlog.configure(
         processors=[
@@ -61,13 +66,14 @@ def configure_logs(level: str) -> None:
         format='{"level": "%(levelname)s", "logger": "%(name)s", "event": "%(message)s"}',
         force=True,
     )
+    return AccessLog(stream.write) if _LEVELS.get(level, 20) <= _LEVELS["info"] else None
 
 
 def _json(value: object, **_: object) -> str:
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def serve(settings: Settings, *, port_given: bool) -> None:
+def serve(settings: Settings, *, port_given: bool, access_log: AccessLog | None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
@@ -79,7 +85,7 @@ def serve(settings: Settings, *, port_given: bool) -> None:
     try:
         bound = listen(settings.server, port_last=folder.port_last(), port_given=port_given)
         with bound:
-            uvloop.run(_serve(settings, folder, bound))
+            uvloop.run(_serve(settings, folder, bound, access_log))
     finally:
         folder.close()
 
@@ -111,7 +117,9 @@ class _Server(uvicorn.Server):
         self.handle_exit(number, None)
 
 
-async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -> None:
+async def _serve(
+    settings: Settings, folder: DataFolder, bound: socket.socket, access_log: AccessLog | None
+) -> None:
     log = structlog.get_logger(__name__)
     port = bound.getsockname()[1]
     url = settings.server.url or f"http://{_shown_host(settings.server.host)}:{port}"
@@ -120,7 +128,7 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
         BatchReader() as reader,
     ):
         folder.write_server_file(ServerFile(url, os.getpid(), port, __version__, time.time_ns()))
-        asgi = create_asgi(application, reader)
+        asgi = create_asgi(application, reader=reader, access_log=access_log)
         config = uvicorn.Config(
             asgi,
             loop="none",
@@ -131,6 +139,7 @@ async def _serve(settings: Settings, folder: DataFolder, bound: socket.socket) -
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # nothing asks who the client is or what the proxy spoke
         )
         gc.freeze()
         gc.enable()

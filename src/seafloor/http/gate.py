@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import random
 import time
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,12 +20,11 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from seafloor.app.tokens import Administrator, Principal, Tokens
 from seafloor.domain.errors import Forbidden, InvalidValue, SeafloorError, Unauthenticated
+from seafloor.http.access_log import AccessLog
 from seafloor.http.errors import STATUSES
 from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.wire.errors import ErrorBody
-
-_log = structlog.get_logger("seafloor.http.request")
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _CLOSED_PATHS = ("/api/", "/v1/")
@@ -53,6 +53,7 @@ class Gate:
         url: The server's own address; pages from there may ask.
         tokens: Checks the tokens of tasks.
         meter: Counts them.
+        access_log: Told of each that was answered.
 
     Attributes:
         stopping: Set by whoever runs the server when it is to stop: answers without an end, such
@@ -60,13 +61,21 @@ class Gate:
     """
 
     def __init__(
-        self, inner: ASGIApp, *, token: str, url: str, tokens: Tokens, meter: RequestMeter
+        self,
+        inner: ASGIApp,
+        *,
+        token: str,
+        url: str,
+        tokens: Tokens,
+        meter: RequestMeter,
+        access_log: AccessLog | None,
     ) -> None:
         self._inner = inner
         self._token = token.encode()
         self._own = urlsplit(url).netloc
         self._tokens = tokens
         self._meter = meter
+        self._access_log = access_log
         self._random = random.Random()  # noqa: S311  # ids of requests are no secrets
         self.stopping = asyncio.Event()
 
@@ -100,25 +109,26 @@ class Gate:
             await send(message)
 
         try:
-            with structlog.contextvars.bound_contextvars(request_id=mark):
-                try:
-                    state["principal"] = await self._admit(scope)
-                except SeafloorError as error:
-                    await _refuse(error, scope["path"], mark, send_noting)
-                else:
-                    await self._inner(scope, receive, send_noting)
+            # Of the request's own task, so that it ends with it.
+            structlog.contextvars.bind_contextvars(request_id=mark)
+            try:
+                state["principal"] = await self._admit(scope)
+            except SeafloorError as error:
+                await _refuse(error, scope["path"], mark, send_noting)
+            else:
+                await self._inner(scope, receive, send_noting)
         finally:
-            duration_s = time.perf_counter() - begun
+            path, method, duration_s = scope["path"], scope["method"], time.perf_counter() - begun
             self._meter.running -= 1
-            self._meter.note(scope["path"], scope["method"], status, duration_s)
-            _log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                duration_ms=round(duration_s * 1000, 2),
-                request_id=mark,
-            )
+            self._meter.note(path, method, status, duration_s)
+            if self._access_log is not None:
+                self._access_log.note(
+                    method=method,
+                    path=path,
+                    status=status,
+                    duration_s=duration_s,
+                    request_id=mark,
+                )
 
     async def _admit(self, scope: Scope) -> Principal | None:
         """Say who asks.
@@ -178,6 +188,7 @@ def _check_host(headers: dict[bytes, bytes]) -> None:
         )
 
 
+@lru_cache(maxsize=256)
 def _host_name(host: bytes) -> str | None:
     try:
         return urlsplit(f"//{host.decode('latin-1')}").hostname

@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException
 from seafloor.app.application import Application
 from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.http import errors
+from seafloor.http.access_log import AccessLog
 from seafloor.http.gate import Gate
 from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
@@ -87,11 +88,17 @@ def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Er
     return answer
 
 
-def create_asgi(application: Application, reader: BatchReader | None = None) -> Gate:
+def create_asgi(
+    application: Application,
+    *,
+    reader: BatchReader | None = None,
+    access_log: AccessLog | None = None,
+) -> Gate:
     """Make the ASGI application of the server.
 
     Args:
         reader: Reads large batches beside it; it is not closed with it.
+        access_log: Gets a line for each request.
     """
     meter = RequestMeter()
     framework = create_framework(application)
@@ -99,7 +106,12 @@ def create_asgi(application: Application, reader: BatchReader | None = None) -> 
     inner = metric_batches.BatchPath(MetricPath(framework, application, reader), application)
     identity = application.identity
     return Gate(
-        inner, token=identity.token, url=identity.url, tokens=application.tokens, meter=meter
+        inner,
+        token=identity.token,
+        url=identity.url,
+        tokens=application.tokens,
+        meter=meter,
+        access_log=access_log,
     )
 
 
