@@ -511,9 +511,16 @@ class Reconciler:
             found = await self._metadata.workload_get(key.workload_id)
         except NotFound:  # the records were brought back from before it
             return True
-        if found.state.is_final and (not begun or key.task != MAIN):
+        if found.attempt != key.attempt or found.state is WorkloadState.LOST:
+            return True
+        if not found.state.is_final:
+            return False
+        if not begun or key.task != MAIN:
             return True  # nothing comes of it any more; of several tasks none outlives the whole
-        return found.attempt != key.attempt or found.state is WorkloadState.LOST
+        # One that began delivers what is left. One whose beginning nobody noted was stopped at the
+        # moment of its start, and nobody waits for it.
+        newest = (await self._metadata.attempts_newest([key.workload_id])).get(key.workload_id)
+        return newest is None or newest.started_ns is None
 
     async def _is_newest(self, key: TaskKey) -> bool:
         found = await self._metadata.workload_get(key.workload_id)

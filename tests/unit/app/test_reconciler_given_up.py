@@ -1,0 +1,82 @@
+"""Tasks that live though their run has ended: which are stopped, and which may finish."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from seafloor.app.clock import SystemClock
+from seafloor.app.reconciler import Reconciler
+from seafloor.app.wakeup import Wakeup
+from seafloor.domain.members import MAIN
+from seafloor.domain.workloads import WorkloadState
+from seafloor.launch.protocol import TaskAlive, TaskKey, TaskPreparing
+from seafloor.stores.metadata.memory.store import MemoryMetadataStore
+from seafloor.testing.metadata_records import T0_NS, create, entering, launched
+
+Observed = TaskAlive | TaskPreparing
+QUEUED, PREPARING = WorkloadState.QUEUED, WorkloadState.PREPARING
+RUNNING, STOPPING, STOPPED = WorkloadState.RUNNING, WorkloadState.STOPPING, WorkloadState.STOPPED
+
+
+class OneTask:
+    """A launcher that sees one task, and notes which are stopped."""
+
+    def __init__(self, key: TaskKey, observed: Observed) -> None:
+        self._key, self._observed = key, observed
+        self.stopped: list[TaskKey] = []
+        self.released: list[TaskKey] = []
+
+    async def tasks(self) -> tuple[TaskKey, ...]:
+        return (self._key,)
+
+    async def observe(self, key: TaskKey) -> Observed:
+        assert key == self._key
+        return self._observed
+
+    async def stop(self, key: TaskKey) -> None:
+        self.stopped.append(key)
+
+    async def release(self, key: TaskKey) -> None:
+        self.released.append(key)
+
+
+@pytest.mark.parametrize(
+    ("way", "observed", "stopped"),
+    [
+        # It was stopped while its pod was being made, and the pod runs all the same.
+        ([PREPARING, STOPPING, STOPPED], TaskAlive(), True),
+        ([PREPARING, STOPPING, STOPPED], TaskPreparing("The node has no GPU."), True),
+        # It ran and was stopped: what it printed last is still on its way.
+        ([PREPARING, RUNNING, STOPPING, STOPPED], TaskAlive(), False),
+        ([PREPARING, RUNNING, WorkloadState.SUCCEEDED], TaskAlive(), False),
+        ([PREPARING, RUNNING, WorkloadState.LOST], TaskAlive(), True),
+        ([PREPARING, RUNNING], TaskAlive(), False),
+    ],
+)
+async def test_task__that_lives_after_its_run__is_stopped_if_nobody_waits_for_it(
+    way: list[WorkloadState], observed: Observed, stopped: bool
+) -> None:
+    metadata = MemoryMetadataStore()
+    made = await create(metadata, launched())
+    before = QUEUED
+    for state in way:
+        more = {"started_ns": T0_NS + 5} if state is RUNNING else {}
+        await metadata.workload_transition(made.id, entering(state, before, **more))
+        before = state
+    key = TaskKey(made.id, 1, MAIN)
+    launcher, nothing = OneTask(key, observed), cast("Any", None)
+    reconciler = Reconciler(
+        metadata,
+        nothing,
+        nothing,
+        cast("Any", launcher),
+        Wakeup(),
+        SystemClock(),
+        place=nothing,
+        lost_places=nothing,
+    )
+    await reconciler._release(key)
+    assert launcher.stopped == ([key] if stopped else [])
+    assert launcher.released == []
