@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ _SUM_ATTRIBUTES = {"mlflow.chat.tokenUsage": TOKENS_KEY, "mlflow.llm.cost": COST
 _READ = (_TYPE_ATTRIBUTE, *_SUM_ATTRIBUTES)
 _STATUSES = {"STATUS_CODE_OK": "OK", "STATUS_CODE_ERROR": "ERROR"}
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_DIGITS = re.compile(r"-?[0-9]{1,19}\Z")
 
 
 class _Pair(msgspec.Struct):
@@ -35,16 +37,6 @@ class _Pair(msgspec.Struct):
 class _Status(msgspec.Struct):
     code: str = ""
     message: str = ""
-
-
-class _Document(msgspec.Struct):
-    span_id: str
-    name: str = ""
-    parent_span_id: str = ""
-    start_time_unix_nano: int = 0
-    end_time_unix_nano: int = 0
-    attributes: list[_Pair] = []
-    status: _Status = msgspec.field(default_factory=_Status)
 
 
 class _Event(msgspec.Struct):
@@ -59,8 +51,15 @@ class _Link(msgspec.Struct):
     attributes: list[_Pair] = []
 
 
-class _Searched(_Document):
+class _Document(msgspec.Struct):
+    span_id: str
     trace_id: str = ""
+    name: str = ""
+    parent_span_id: str = ""
+    start_time_unix_nano: int = 0
+    end_time_unix_nano: int = 0
+    attributes: list[_Pair] = []
+    status: _Status = msgspec.field(default_factory=_Status)
     events: list[_Event] = []
     links: list[_Link] = []
 
@@ -69,13 +68,14 @@ def read_span(document: bytes) -> Span:
     """The span of a document, which it keeps as it is.
 
     Raises:
-        InvalidValue: it is no document of a span.
+        InvalidValue: it is no document of a span, or one that a search could not read.
         LimitExceeded: it is larger than ``SPAN_BYTES_MAX``.
     """
     if len(document) > SPAN_BYTES_MAX:
         raise LimitExceeded(f"A span has at most {SPAN_BYTES_MAX} bytes, not {len(document)}.")
     try:
         found = msgspec.json.decode(document, type=_Document, strict=False)
+        _shown(found)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"This is no span: {error}.") from error
     named = {one.key: one.value for one in found.attributes}
@@ -129,8 +129,7 @@ def _numbers_in(value: Any) -> dict[str, float]:
         for key, number in cast(dict[Any, Any], value).items()
         if isinstance(number, int | float)
         and not isinstance(number, bool)
-        and math.isfinite(number)
-        and abs(number) <= INT64_MAX
+        and abs(number) <= INT64_MAX  # neither does NaN
     }
 
 
@@ -140,17 +139,23 @@ def plain(value: dict[str, Any]) -> Any:
         if kind == "array_value":
             return [plain(one) for one in _values(found)]
         if kind == "kvlist_value":
-            return {str(one.get("key", "")): plain(one.get("value", {})) for one in _values(found)}
+            return {
+                str(one.get("key", "")): plain(_object(one.get("value"))) for one in _values(found)
+            }
         if kind == "double_value" and isinstance(found, str):
             return _NUMBERS.get(found, found)
         if kind == "int_value" and isinstance(found, str):
-            return int(found) if found.lstrip("-").isdigit() else found
+            return int(found) if _DIGITS.match(found) else found
         return found
     return None
 
 
+def _object(found: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+
+
 def _values(found: Any) -> list[dict[str, Any]]:
-    listed = cast(dict[str, Any], found).get("values") if isinstance(found, dict) else None
+    listed = _object(found).get("values")
     every: list[Any] = cast(list[Any], listed) if isinstance(listed, list) else []
     return [cast(dict[str, Any], one) for one in every if isinstance(one, dict)]
 
@@ -160,7 +165,10 @@ def searched_text(document: bytes) -> str:
 
     An attribute's value is JSON within a text there.
     """
-    found = msgspec.json.decode(document, type=_Searched, strict=False)
+    return _shown(msgspec.json.decode(document, type=_Document, strict=False))
+
+
+def _shown(found: _Document) -> str:
     made = {
         "trace_id": found.trace_id,
         "span_id": found.span_id,

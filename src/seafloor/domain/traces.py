@@ -281,6 +281,8 @@ def check_trace(trace: Trace) -> None:
         raise LimitExceeded(
             f"A trace has at most {ASSESSMENTS_MAX} assessments.", field="assessments"
         )
+    if len({one.id for one in trace.assessments}) < len(trace.assessments):
+        raise InvalidValue("Two assessments have the same id.", field="assessments.id")
     for one in trace.assessments:
         _check_assessment(one, trace.id)
 
