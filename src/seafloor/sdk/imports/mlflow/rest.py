@@ -361,7 +361,11 @@ class RestSource(Source):
         for found in self._traces_of(experiment):
             if links is None:  # there are traces
                 links = self._links(experiment)
-            trace = trace_of(found)
+            try:
+                trace = trace_of(found)
+            except (SourceError, ValueError) as error:
+                report.fail(f"trace {found.trace_id}", f"it cannot be read: {error}")
+                continue
             note_archived(trace.tags, trace.id, report)
             yield TraceRecord(
                 trace=trace,
@@ -408,7 +412,8 @@ class RestSource(Source):
             return
         query = {"trace_id": trace.trace.id, "allow_partial": "true"}
         found = self._api.get(f"{_API_3}/traces/get", query, _WholeTrace)
-        yield from map(bytes, found.trace.spans)
+        for span in found.trace.spans:
+            yield msgspec.json.format(bytes(span), indent=-1)  # MLflow 3.9 breaks its lines
 
     def trace_files(self, trace: TraceRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``; behind another store than the server's only the spans can be had."""

@@ -342,32 +342,38 @@ class SqliteSource(Source):
             int(experiment.source_id),
         )
         for row in rows:
-            trace_id = str(row["request_id"])
-            tags = self._trace_labels("trace_tags", trace_id)
-            if row.get("trace_name") is not None:
-                tags[NAME_TAG] = row["trace_name"]
-            note_archived(tags, trace_id, report)
-            spans = self._rows_if(
-                "spans", "SELECT count(*) AS count FROM spans WHERE trace_id = ?", trace_id
-            )
-            yield TraceRecord(
-                trace=Trace(
-                    id=trace_id,
-                    experiment_id=0,
-                    time_ms=row["timestamp_ms"],
-                    duration_ms=row["execution_time_ms"],
-                    state=state_of(row["status"]),
-                    client_request_id=row.get("client_request_id"),
-                    request_preview=row.get("request_preview"),
-                    response_preview=row.get("response_preview"),
-                    tags=without_place(tags),
-                    metadata=self._trace_metadata(row),
-                    assessments=tuple(self._assessments(trace_id, report)),
-                ),
-                runs=tuple(self._linked_runs(trace_id)),
-                spans=sum(one["count"] for one in spans),
-                location=tags.get(ARTIFACTS_TAG, ""),
-            )
+            try:
+                yield self._trace(row, report)
+            except ValueError as error:  # of a kind that is not known, or JSON that is none
+                report.fail(f"trace {row['request_id']}", f"it cannot be read: {error}")
+
+    def _trace(self, row: _Row, report: Report) -> TraceRecord:
+        trace_id = str(row["request_id"])
+        tags = self._trace_labels("trace_tags", trace_id)
+        if row.get("trace_name") is not None:
+            tags[NAME_TAG] = row["trace_name"]
+        note_archived(tags, trace_id, report)
+        spans = self._rows_if(
+            "spans", "SELECT count(*) AS count FROM spans WHERE trace_id = ?", trace_id
+        )
+        return TraceRecord(
+            trace=Trace(
+                id=trace_id,
+                experiment_id=0,
+                time_ms=row["timestamp_ms"],
+                duration_ms=row["execution_time_ms"],
+                state=state_of(row["status"]),
+                client_request_id=row.get("client_request_id"),
+                request_preview=row.get("request_preview"),
+                response_preview=row.get("response_preview"),
+                tags=without_place(tags),
+                metadata=self._trace_metadata(row),
+                assessments=tuple(self._assessments(trace_id, report)),
+            ),
+            runs=tuple(self._linked_runs(trace_id)),
+            spans=sum(one["count"] for one in spans),
+            location=tags.get(ARTIFACTS_TAG, ""),
+        )
 
     def _trace_labels(self, table: str, trace_id: str) -> dict[str, str]:
         rows = self._rows_if(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.errors import SourceError
+from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.domain.span_documents import pair
 from seafloor.domain.traces import (
     ARTIFACTS_TAG,
@@ -78,7 +78,11 @@ class ToldTrace(msgspec.Struct):
 
 
 def trace_of(found: ToldTrace) -> Trace:
-    """A trace as it is told; SourceError."""
+    """A trace as it is told.
+
+    Raises:
+        SourceError, ValueError: something of it cannot be read.
+    """
     trace_id = found.trace_id or found.request_id
     if found.request_id and not found.trace_id:
         time_ms, duration_ms, state = found.timestamp_ms, found.execution_time_ms, found.status
@@ -182,13 +186,13 @@ def document_of(content: str) -> bytes:
     """The document of a span that a database or file of MLflow holds.
 
     Raises:
-        SourceError: it is none.
+        InvalidValue: it is none.
     """
     try:
         found = msgspec.json.decode(content, type=_Span, strict=False)
         return msgspec.json.encode(_document(found))
     except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError) as error:
-        raise SourceError(f"A span of MLflow's cannot be read: {error!r}") from error
+        raise InvalidValue(f"A span of MLflow's cannot be read: {error!r}") from error
 
 
 def _document(found: _Span) -> Json:
