@@ -278,7 +278,6 @@ class Volumes:
         except ClusterUnavailable as error:
             # It is out of use for good; its claim goes when the cluster is back.
             _log.warning("a claim is removed later", volume_id=found.id, message=error.message)
-            self._left.add(found.id)
 
     async def attachments(self, wanted: Sequence[VolumeSpec], *, project: str) -> Attachments:
         """Find the volumes that a spec names; one at several paths is written if one of them is.
@@ -342,16 +341,22 @@ class Volumes:
                 if not tidied:
                     await self._tidy_all()
                     tidied = True
-                for volume_id in list(self._left):
-                    await self._remove(volume_id)
             except SeafloorError as error:
                 _log.warning("volumes were not tidied", error=error.code, message=error.message)
-                tidied = tidied or not error.retryable
+                tidied = not error.retryable
+            await self._remove_left()
             await asyncio.sleep(self._again_s)
 
+    async def _remove_left(self) -> None:
+        """Remove what is out of use; one that cannot be removed now keeps no other from it."""
+        for volume_id in list(self._left):
+            try:
+                await self._remove(volume_id)
+            except SeafloorError as error:
+                _log.warning("a volume was not removed", volume_id=volume_id, message=error.message)
+
     async def _tidy_all(self) -> None:
-        for volume_id in await self._metadata.volumes_deleted():
-            await self._remove(volume_id)
+        self._left.update(await self._metadata.volumes_deleted())
         after: tuple[str, str] | None = None
         while page := await self._metadata.volume_list(
             project=None, limit=VOLUMES_MAX, after=after
@@ -426,6 +431,7 @@ class Volumes:
         await self._metadata.volume_delete(
             volume.id, with_snapshots=with_snapshots, deleted_ns=self._clock.now_ns()
         )
+        self._left.add(volume.id)
         await self._remove(volume.id)
 
     async def _remove(self, volume_id: str) -> None:

@@ -206,6 +206,41 @@ async def test_delete__cluster_away__goes_when_it_is_back() -> None:
     assert contents.made_of == {}
 
 
+async def test_delete__failed_halfway__is_ended_later() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    async with volumes_of(contents, metadata) as volumes:
+        await volumes.create(NewVolume(name="a"))
+        contents.refusal = Forbidden("no")
+        with pytest.raises(Forbidden):
+            await volumes.delete("a", project="default", with_snapshots=False)
+        contents.refusal = None
+        await until(lambda: contents.made_of == {}, "the rest to go")
+
+
+async def test_delete__one_refused__is_tried_again_and_keeps_no_other_from_going() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    async with volumes_of(contents, metadata) as volumes:
+        names = ("a", "b", "c")
+        ids = [(await volumes.create(NewVolume(name=name))).volume.id for name in names]
+        contents.refusal = AWAY
+        for name in ("a", "b"):
+            await volumes.delete(name, project="default", with_snapshots=False)
+    contents.refusal = None
+    contents.made_of[ids[2]] = {1, 2}  # what a restore left
+    remove = contents.remove
+
+    async def refuse_one(volume_id: str) -> None:
+        if volume_id == ids[0]:
+            raise Forbidden("no")
+        await remove(volume_id)
+
+    contents.remove = refuse_one
+    async with volumes_of(contents, metadata):
+        await until(lambda: contents.made_of == {ids[0]: {1}, ids[2]: {1}}, "the others to be done")
+        contents.remove = remove
+        await until(lambda: contents.made_of == {ids[2]: {1}}, "the first to go too")
+
+
 async def test_tidy__content_that_the_record_does_not_know__stays_if_the_current_is_gone() -> None:
     contents, metadata = Contents(), MemoryMetadataStore()
     async with volumes_of(contents, metadata) as volumes:
