@@ -463,3 +463,23 @@ def test_assessment__changed_by_many_at_once__keeps_what_each_said(
         assert list(threads.map(say, range(40))) == [200] * 40
     found = shared_server.get(f"{path}/{made}")["assessment"]
     assert found["metadata"] == {f"k{number}": "v" for number in range(40)}
+
+
+def test_trace__brought_in_a_form_that_cannot_be_kept__is_refused_and_nothing_is_kept(
+    shared_server: LiveServer,
+) -> None:
+    trace_id = f"tr-{secrets.token_hex(16)}"
+    path = f"/api/v1/traces/{trace_id}"
+    span = {"span_id": base64.b64encode(bytes(7) + b"\1").decode(), "name": "a"}
+    lines = b"\n".join(json.dumps(one).encode() for one in (span, {**span, "events": None}))
+    answer = ask(shared_server.url, "POST", f"{path}/spans?experiment_id=0", body=lines)
+    assert (answer.status, answer.json["code"]) == (400, "invalid_value")
+    said = {"id": "a-1", "trace_id": trace_id, "name": "good", "kind": "feedback"}
+    said |= {"value": True, "source_type": "HUMAN", "created_ms": 1, "updated_ms": 1}
+    whole = {"id": trace_id, "experiment_id": 0, "time_ms": 1, "state": "OK"}
+    twice = {"trace": {**whole, "assessments": [said, {**said, "name": "other"}]}}
+    answer = ask(shared_server.url, "PUT", path, body=twice)
+    assert (answer.status, answer.json["code"]) == (400, "invalid_value")
+    assert ask(shared_server.url, "GET", path).status == 404
+    once = {"trace": {**whole, "assessments": [said]}}
+    assert ask(shared_server.url, "PUT", path, body=once).status == 200

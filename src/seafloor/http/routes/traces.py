@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
@@ -108,6 +109,13 @@ async def add_spans(
     check_administrator(request)
     app = application_of(request)
     raw = await body_bytes(request, size_bytes_max=SPANS_BYTES_MAX)
+    spans = await asyncio.to_thread(_read, raw)  # as much as it may be takes a second
+    batch = SpanBatch(trace_id=check_id(trace_id), experiment_id=experiment_id, spans=spans)
+    await app.stores.metadata.spans_add([batch])
+    return SpansAdded(len(spans))
+
+
+def _read(raw: bytes) -> tuple[Span, ...]:
     spans: dict[str, Span] = {}
     for line in raw.split(b"\n"):
         if line.strip():
@@ -117,11 +125,7 @@ async def add_spans(
         raise InvalidValue("There is no span in the body: one document a line is expected.")
     if len(spans) > SPANS_PER_CALL_MAX:
         raise LimitExceeded(f"A request has at most {SPANS_PER_CALL_MAX} spans.")
-    batch = SpanBatch(
-        trace_id=check_id(trace_id), experiment_id=experiment_id, spans=tuple(spans.values())
-    )
-    await app.stores.metadata.spans_add([batch])
-    return SpansAdded(len(spans))
+    return tuple(spans.values())
 
 
 @put("/traces/{trace_id:str}", responses=documented(400, 404, 409, 413), summary="Bring a trace")
