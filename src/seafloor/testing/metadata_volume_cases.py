@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from seafloor.domain.errors import AlreadyExists, Conflict, NotFound, StaleLease
+from seafloor.domain.errors import AlreadyExists, Conflict, InUse, NotFound, StaleLease
 from seafloor.domain.ids import Sha256, WorkloadId
 from seafloor.domain.leases import Claim, lease_of_place
 from seafloor.domain.volumes import (
@@ -145,6 +145,22 @@ class VolumeCases(MetadataStoreCases):
         kept = replace(a_snapshot(operation), sha256=None)
         await store.volume_end(made.id, operation, VolumeResult(snapshot=kept))
         assert await store.volume_snapshots(made.id) == (kept,)
+
+    async def test_project_delete__volumes_out_of_use__are_not_in_the_way_and_stay_so(
+        self, store: MetadataStore
+    ) -> None:
+        await store.project_create("vision", created_ns=T0_NS)
+        for made in (a_volume(1, project="vision"), a_volume(2, name="data-1")):
+            await store.volume_create(made)
+        with pytest.raises(InUse, match="table 'volumes' still contains 1 resource"):
+            await store.project_delete("vision", with_experiments=True)
+        await store.volume_delete(a_volume(1).id, with_snapshots=False, deleted_ns=T0_NS)
+        await store.project_delete("vision", with_experiments=True)
+        assert await store.volumes_deleted() == (a_volume(1).id,)
+        (kept,) = await store.volume_list(project="default", limit=10)
+        assert kept.id == a_volume(2).id
+        await store.volume_forget(a_volume(1).id)
+        assert await store.volumes_deleted() == ()
 
     async def test_volume_create__name_taken__only_in_its_project(
         self, store: MetadataStore

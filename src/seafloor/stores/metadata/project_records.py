@@ -33,6 +33,8 @@ class ProjectRecords(Protocol):
     async def project_delete(self, name: str, *, with_experiments: bool) -> None:
         """Delete a project with its deleted environments, in one transaction.
 
+        Volumes that were deleted and are not forgotten yet go on being so.
+
         Args:
             with_experiments: Its experiments and their logged models go with it. What has files
                 never does: workloads, traces, volumes and living environments are in the way.

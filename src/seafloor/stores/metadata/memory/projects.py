@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from seafloor.domain.errors import AlreadyExists
-from seafloor.domain.experiments import Project
+from seafloor.domain.experiments import DEFAULT_PROJECT, Project
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.project_records import both_have, still_contains, still_going
 
@@ -57,6 +57,9 @@ class MemoryProjects:
         for experiment_id in own:
             del rows.experiments[experiment_id]
         rows.environments[:] = [one for one in rows.environments if one.project != name]
+        for volume in rows.volumes.values():
+            if volume.volume.project == name:
+                volume.volume = replace(volume.volume, project=DEFAULT_PROJECT)
         del rows.projects[name]
 
     async def project_hand_over(self, name: str, *, to: str) -> None:
@@ -100,7 +103,8 @@ class MemoryProjects:
         yield "traces", sum(one.experiment_id in own for one in rows.traces.values())
         living = [one for one in rows.environments if one.deleted_ns is None]
         yield "environments", sum(one.project == name for one in living)
-        yield "volumes", sum(one.volume.project == name for one in rows.volumes.values())
+        in_use = [one.volume for one in rows.volumes.values() if not one.deleted]
+        yield "volumes", sum(one.project == name for one in in_use)
 
     def _conflicts(self, name: str, other: str) -> Iterator[tuple[str, str]]:
         rows = self._rows

@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from seafloor.domain.errors import AlreadyExists, NotFound, nearest
-from seafloor.domain.experiments import Project
+from seafloor.domain.experiments import DEFAULT_PROJECT, Project
 from seafloor.domain.workloads import FINAL_STATES
 from seafloor.stores.metadata.project_records import both_have, still_contains, still_going
 from seafloor.stores.metadata.sql.database import Database
@@ -88,6 +88,9 @@ class SqlProjects:
             connection.execute(delete(logged_model).where(logged_model.c.experiment_id.in_(own)))
             for table in (experiment, environment):
                 connection.execute(delete(table).where(table.c.project == name))
+            # What is left of volumes out of use goes when their cluster is back.
+            gone = update(volume).where(volume.c.project == name)
+            connection.execute(gone.values(project=DEFAULT_PROJECT))
             connection.execute(delete(project).where(project.c.name == name))
 
         await self._database.write(write)
@@ -126,7 +129,8 @@ def _in_the_way(
     yield "traces", _count(connection, trace, trace.c.experiment_id.in_(own))
     living = (environment.c.project == name) & environment.c.deleted_ns.is_(None)
     yield "environments", _count(connection, environment, living)
-    yield "volumes", _count(connection, volume, volume.c.project == name)
+    in_use = (volume.c.project == name) & volume.c.deleted_ns.is_(None)
+    yield "volumes", _count(connection, volume, in_use)
 
 
 def _count(connection: Connection, table: Any, where: Any) -> int:
