@@ -93,11 +93,17 @@ def news_of(
     first = _news(members, rows, seen, now_ns=now_ns, stopping=stopping)
     after = {**rows, **{task.name: rows.get(task.name, task).told(task) for task in first}}
     # What decided the whole may have been among them: for the others that is news too.
-    return first + _news(members, after, seen, now_ns=now_ns, stopping=stopping)
+    return first + _news(members, after, seen, now_ns=now_ns, stopping=stopping, is_last=True)
 
 
 def _news(
-    members: Sequence[Member], rows: Rows, seen: Seen, *, now_ns: int, stopping: bool
+    members: Sequence[Member],
+    rows: Rows,
+    seen: Seen,
+    *,
+    now_ns: int,
+    stopping: bool,
+    is_last: bool = False,
 ) -> tuple[Task, ...]:
     told: list[Task] = []
     complete = is_complete(members, rows)
@@ -116,8 +122,8 @@ def _news(
             task = _over(number, name, state, look.ending, now_ns, started=look.started)
         elif isinstance(look, TaskLost) or (isinstance(look, TaskAbsent) and begun):
             task = _over(number, name, end, Ending(look.reason), now_ns, started=begun)
-        elif isinstance(look, TaskAbsent) and decided:
-            words = "Stopped before its command was started."
+        elif isinstance(look, TaskAbsent) and (decided or is_last):
+            words = "Stopped before its command was started." if decided else look.reason
             task = _over(number, name, end, Ending(words), now_ns, started=False)
         else:
             continue

@@ -154,6 +154,19 @@ def test_fold__two_fail__the_first_one_is_named() -> None:
     )
 
 
+def test_fold__removed_before_it_began__is_lost_as_a_whole_and_not_waited_for() -> None:
+    members, seen = of(ALIVE, GONE, NODE)
+    rows = let_in(members)
+    folded = look(members, rows, seen)
+    words = "worker-1: The pod is gone."
+    assert folded == Folded(ALIVE, stop=True, words=f"{words} Stopping the other tasks.")
+    _, seen = of(ended(None, signal="SIGTERM"), GONE, GONE)
+    folded = look(members, rows, seen)
+    assert folded.observation == TaskLost(f"{words} The other tasks were stopped.", 0, 0)
+    assert [rows[one.name].state for one in members] == ["stopped", "lost", "stopped"]
+    assert rows["worker-1"].started_ns is None
+
+
 def test_fold__never_begun__has_not_started() -> None:
     members, seen = of(NEVER, NODE)
     rows = let_in(members)
