@@ -409,7 +409,11 @@ class Volumes:
 
     async def _make(self, volume: Volume) -> None:
         await self._contents.make(volume, 1)
-        await self._metadata.volume_made(volume.id)
+        try:
+            await self._metadata.volume_made(volume.id)
+        except NotFound:  # deleted meanwhile by somebody who did not see what was just made
+            await self._contents.remove(volume.id)
+            raise
 
     async def close(self) -> None:
         """Break off what is under way: volumes stay as they are."""

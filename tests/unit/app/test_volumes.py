@@ -142,6 +142,21 @@ async def test_create__refused_for_good__leaves_nothing() -> None:
     assert contents.made_of == {made.volume.id: {1}}
 
 
+async def test_create__deleted_at_that_moment__leaves_nothing() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    async with volumes_of(contents, metadata) as volumes:
+        make = contents.make
+
+        async def make_late(volume: Volume, content: int) -> None:
+            await volumes.delete("a", project="default", with_snapshots=False)
+            await make(volume, content)
+
+        contents.make = make_late
+        with pytest.raises(NotFound):
+            await volumes.create(NewVolume(name="a"))
+    assert contents.made_of == {}
+
+
 async def test_resize__refused__is_taken_back_and_one_not_answered_is_repeated() -> None:
     metadata, contents = MemoryMetadataStore(), Contents()
     async with volumes_of(contents, metadata) as volumes:
