@@ -32,7 +32,7 @@ from exported import bits, content, query
 from installation_world import build
 from kept_log import keep_log
 from live_server import LiveServer
-from seafloor.domain.errors import CallerError, InvalidValue
+from seafloor.domain.errors import CallerError, InvalidValue, NotFound
 from seafloor.domain.media import Blob, Image, MediaRecord, Text
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.models import DatasetInput
@@ -338,6 +338,38 @@ def test_export__of_a_whole_installation__comes_back_with_what_has_no_place_as_f
     assert any((run_id, path) == (setup, kept_as) for run_id, path, _ in kept)
     (rest,) = query(second, "SELECT count(*) FROM {files} WHERE path = 'seafloor-import.json'")
     assert rest == (2,)
+
+
+def test_export__of_several_tasks__has_the_log_of_each(
+    shared_server: LiveServer, tmp_path: Path
+) -> None:
+    tasks = {"worker": {"replicas": 2, "command": "echo I am $SEAFLOOR_TASK"}}
+    spec = {"name": "several", "tasks": tasks, "params": {"lr": "0.1"}}
+    run_id = shared_server.post("/api/v1/runs", {"spec": spec})["id"]
+    shared_server.wait_state(run_id, "succeeded", timeout_s=100)
+    folder = tmp_path / "export"
+    done(shared_server, "export", str(folder), "--experiment", "several")
+    lines = query(folder, "SELECT task, text FROM {log_lines} WHERE stream = 'out' ORDER BY task")
+    assert lines == [("worker-0", "I am worker-0"), ("worker-1", "I am worker-1")]
+    logs = query(folder, "SELECT path FROM {files} WHERE kind = 'log' ORDER BY path")
+    assert logs == [("worker-0.log",), ("worker-1.log",)]
+    assert query(folder, "SELECT run_id, key, value FROM {params}") == [(run_id, "lr", "0.1")]
+
+
+def test_export__of_a_run_that_is_not_given_whole__fails_and_does_not_call_it_gone(
+    shared_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = shared_server.post("/api/v1/runs", {"experiment": "half given"})["id"]
+    client = Client(shared_server.url, "")
+
+    def refuse(run_id: str) -> RunInputs:
+        raise NotFound(f"There are no inputs of {run_id}.")
+
+    # As of a server that does not know the route: there is no such one to be started.
+    monkeypatch.setattr(client.models, "inputs", refuse)
+    options = ExportOptions(experiments=("half given",))
+    with pytest.raises(NotFound, match=run_id):
+        export(client, tmp_path / "export", options, lambda _: None)
 
 
 def test_export__of_named_experiments_and_runs__has_these_alone(

@@ -297,11 +297,15 @@ class _Exporter:
         spec: str | None = None
         try:
             if run.origin == LAUNCHED:
-                spec = _json(self._client.runs.get(run.id).spec)
-                self._export_attempts(run)
+                whole = self._client.runs.get(run.id)  # in a list a run has no spec
+                spec = _json(whole.spec)
+                self._export_attempts(whole)
                 self._export_code(run)
             self._export_parts(run)
-        except NotFound:  # purged meanwhile; what was read stays
+        except NotFound:
+            if self._is_there(run.id):
+                raise
+            # Purged meanwhile; what was read stays.
             self.done.vanished.append(f"run {run.id}")
         after = self._folder.rows()
         counts = [after[name] - before[name] for name in OF_A_RUN]
@@ -330,6 +334,13 @@ class _Exporter:
         self._folder["metrics"].end_of_run()
         self.done.runs += 1
         self._told(self.done)
+
+    def _is_there(self, run_id: str) -> bool:
+        try:
+            self._client.runs.get(run_id)
+        except NotFound:
+            return False
+        return True
 
     def _export_parts(self, run: RunView) -> None:
         for table, labels in (("params", run.params), ("tags", run.tags)):
