@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from seafloor.app.clock import Clock
-from seafloor.app.folding import end_state
+from seafloor.app.folding import end_state, state_of
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import Receipt
 from seafloor.domain.errors import Conflict, LimitExceeded, NotFound, StaleLease
@@ -110,11 +110,14 @@ class Tasks:
             raise Conflict(f"Attempt {attempt} is over: attempt {found.attempt} took its place.")
         if found.state.is_final:
             raise Conflict(f"The run is {found.state} already.")
-        if self._members(found, task):
-            rows = await self._metadata.task_list([workload_id], newest=True)
-            if all(one.name != task for one in rows.get(workload_id, ())):
-                return WAITING
+        if self._members(found, task) and task not in await self._rows(workload_id, name=task):
+            return WAITING
         return str(found.state)
+
+    async def _rows(self, workload_id: WorkloadId, *, name: str | None = None) -> dict[str, Task]:
+        """What is known of the tasks of the newest attempt, or of one of them."""
+        found = await self._metadata.task_list([workload_id], newest=True, name=name)
+        return {one.name: one for one in found.get(workload_id, ())}
 
     def _members(self, workload: Workload, task: str) -> tuple[Member, ...]:
         """The tasks of a distributed run; none: it is not, and its one task is no row.
@@ -181,8 +184,9 @@ class Tasks:
             return await self.ended(workload_id, attempt, report)
         if attempt != found.attempt or found.state.is_final:
             return found
-        listed = await self._metadata.task_list([workload_id], newest=True)
-        rows = {one.name: one for one in listed.get(workload_id, ())}
+        # One that ended well did so whatever the others did, and they may be a thousand.
+        well = state_of(report.ending) is WorkloadState.SUCCEEDED
+        rows = await self._rows(workload_id, name=task if well else None)
         if task in rows and rows[task].state.is_final:
             return found
         key = LogKey(workload_id, attempt, task)

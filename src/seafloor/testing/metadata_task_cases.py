@@ -78,6 +78,9 @@ class TaskCases(MetadataStoreCases):
         )
         found = await store.task_list([run_id(1)], newest=True)
         assert [task.name for task in found[run_id(1)]] == sorted(names)
+        one = await store.task_list([run_id(1)], newest=True, name="worker-1")
+        assert [task.name for task in one[run_id(1)]] == ["worker-1"]
+        assert await store.task_list([run_id(1)], newest=True, name="worker") == {}
 
     async def test_tasks_record__missing_or_stale__writes_nothing(
         self, store: MetadataStore

@@ -35,11 +35,12 @@ class TaskRecords(Protocol):
         ...
 
     async def task_list(
-        self, workload_ids: Sequence[WorkloadId], *, newest: bool
+        self, workload_ids: Sequence[WorkloadId], *, newest: bool, name: str | None = None
     ) -> dict[WorkloadId, tuple[Task, ...]]:
         """Tasks of workloads, by attempt and name; workloads without any are left out.
 
         Args:
             newest: Only of the newest attempt of each.
+            name: Only those of this name; None: all, of which there may be a thousand.
         """
         ...

@@ -37,7 +37,7 @@ class MemoryTasks:
         return tuple(made)
 
     async def task_list(
-        self, workload_ids: Sequence[WorkloadId], *, newest: bool
+        self, workload_ids: Sequence[WorkloadId], *, newest: bool, name: str | None = None
     ) -> dict[WorkloadId, tuple[Task, ...]]:
         """See ``TaskRecords``."""
         found: dict[WorkloadId, tuple[Task, ...]] = {}
@@ -48,7 +48,7 @@ class MemoryTasks:
             tasks = tuple(
                 task
                 for (number, _), task in sorted(rows.tasks.items())
-                if not newest or number == rows.workload.attempt
+                if (not newest or number == rows.workload.attempt) and name in (None, task.name)
             )
             if tasks:
                 found[workload_id] = tasks

@@ -37,10 +37,12 @@ class SqlTasks:
         return await self._database.write(write) if tasks else ()
 
     async def task_list(
-        self, workload_ids: Sequence[WorkloadId], *, newest: bool
+        self, workload_ids: Sequence[WorkloadId], *, newest: bool, name: str | None = None
     ) -> dict[WorkloadId, tuple[Task, ...]]:
         """See ``TaskRecords``."""
         wanted = select(tables.task).where(_TASK.workload_id.in_(workload_ids), _TASK.name != MAIN)
+        if name is not None:
+            wanted = wanted.where(_TASK.name == name)
         if newest:
             of_newest = and_(
                 tables.workload.c.id == _TASK.workload_id,
