@@ -29,6 +29,9 @@ from seafloor.stores.metadata.protocol import MetadataStore
 
 _log = structlog.get_logger(__name__)
 
+SALVAGES_MAX: Final = 5
+"""How often what a task left is tried to be delivered before its run ends without."""
+
 _ASKED_AGAIN_S: Final = 5.0
 """After so long what agents told is read again, though nothing is seen to have changed."""
 
@@ -57,6 +60,7 @@ class Gangs:
         self._members: dict[WorkloadId, tuple[Member, ...]] = {}
         self._stops_asked: set[TaskKey] = set()
         self._salvages: dict[TaskKey, asyncio.Task[None]] = {}
+        self._tries: dict[TaskKey, int] = {}
 
     def members(self, workload: Workload) -> tuple[Member, ...]:
         """The tasks of a run; none: it is not distributed."""
@@ -77,6 +81,7 @@ class Gangs:
         self._stops_asked -= over
         for key in [one for one in self._salvages if driven.get(one.workload_id) != one.attempt]:
             self._salvages.pop(key).cancel()
+            del self._tries[key]
 
     async def observe(self, workload: Workload, claim: Claim) -> Folded:
         """Say how the newest attempt of a distributed run fares; stop its rest when it is decided.
@@ -108,27 +113,33 @@ class Gangs:
         return folded
 
     async def _look(self, key: TaskKey) -> TaskObservation:
-        """Look at one task; it lives until what it left is delivered, or was once tried to be.
+        """Look at one task; it lives until what it left is delivered, or was often tried to be.
 
         What a task that is lost may have left running is ended by that too.
         """
         look = await self._launcher.observe(key)
         match look:
-            case TaskEnded(delivered=False) | TaskLost():
-                pass
+            case TaskEnded(delivered=False):
+                tries_max = SALVAGES_MAX
+            case TaskLost(undelivered_bytes=left):
+                tries_max = SALVAGES_MAX if left else 1
             case _:
                 return look
-        salvage = self._salvages.get(key)
-        if salvage is None:
+        salvage, tries = self._salvages.get(key), self._tries.get(key, 0)
+        if salvage is None or salvage.done():
+            if tries >= tries_max:
+                return look
             work = self._launcher.salvage(key)
             salvage = self._salvages[key] = asyncio.create_task(work, name=f"salvage {key.task}")
             salvage.add_done_callback(_noted)
-        return look if salvage.done() else TaskAlive()
+            self._tries[key] = tries + 1
+        return TaskAlive()
 
     async def close(self) -> None:
         """End what is under way in the background."""
         salvages = tuple(self._salvages.values())
         self._salvages.clear()
+        self._tries.clear()
         for task in salvages:
             task.cancel()
         await asyncio.gather(*salvages, return_exceptions=True)

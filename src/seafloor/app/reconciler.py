@@ -19,7 +19,7 @@ import structlog
 
 from seafloor.app.clock import Clock
 from seafloor.app.folding import waiting_mark
-from seafloor.app.gangs import Gangs
+from seafloor.app.gangs import SALVAGES_MAX, Gangs
 from seafloor.app.launches import Launches
 from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
@@ -53,9 +53,6 @@ from seafloor.launch.protocol import (
 from seafloor.stores.metadata.protocol import MetadataStore, NewEvent, Transition
 
 _log = structlog.get_logger(__name__)
-
-SALVAGES_MAX = 5
-"""How often what a task left is tried to be delivered before its run ends without."""
 
 _DRIVEN = WorkloadQuery(
     states=(
