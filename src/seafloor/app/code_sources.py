@@ -117,16 +117,21 @@ _KINDS_OF: Mapping[SyncMode, type] = {
 
 
 def names_code_folder(spec: ExperimentSpec) -> bool:
-    """Whether the command, or a variable of it, names the absolute path ``/code``.
+    """Whether a command, or a variable, names the absolute path ``/code``.
 
-    >>> from seafloor.domain.specs import ExperimentSpec
+    >>> from seafloor.domain.specs import ExperimentSpec, TaskSpec
     >>> names_code_folder(ExperimentSpec(name="x", command="python /code/digits/train.py"))
     True
     >>> names_code_folder(ExperimentSpec(name="x", command="python ./code/train.py /codes"))
     False
+    >>> tasks = {"worker": TaskSpec(command=["python", "/code/train.py"])}
+    >>> names_code_folder(ExperimentSpec(name="x", tasks=tasks))
+    True
     """
-    words = spec.command if isinstance(spec.command, list) else [spec.command or ""]
-    return any(_CODE_FOLDER.search(word) for word in (*words, *spec.env.values()))
+    words = list(spec.env.values())
+    for command in (spec.command, *(task.command for task in spec.tasks.values())):
+        words += command if isinstance(command, list) else [command or ""]
+    return any(map(_CODE_FOLDER.search, words))
 
 
 def check_code(spec: ExperimentSpec, code: CodeSource | None) -> None:
