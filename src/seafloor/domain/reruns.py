@@ -1,8 +1,8 @@
 """The same run again, with some of its values changed: from the spec of one to that of the other.
 
-A value is changed where the run has it: an option of its command (``--lr 0.01``, ``--lr=0.01``,
-``lr=0.01``), a param or a variable of its spec. Nothing else of the command is touched, not even
-its spaces.
+A value is changed where the run has it: an option of its command, or of those of its tasks
+(``--lr 0.01``, ``--lr=0.01``, ``lr=0.01``), a param or a variable of its spec. Nothing else of a
+command is touched, not even its spaces.
 """
 
 from __future__ import annotations
@@ -31,20 +31,29 @@ def rerun_spec(spec: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str,
     """
     made = dict(spec)
     for name, value in changes.items():
-        command: object = made.get("command")
-        changed = _in_command(command, name, value)
         places = [place for place in ("params", "env") if name in (made.get(place) or {})]
-        if changed == command and not places and not _has(command, name):
+        if not places and not any(_has(command, name) for command in _commands(made)):
             raise InvalidValue(
                 f'The run has no option, param or variable "{name}" to change.'
                 f"{nearest(name, _names(made))}",
                 field="--with",
             )
-        if command is not None:
-            made["command"] = changed
+        if "command" in made:
+            made["command"] = _in_command(made["command"], name, value)
+        if made.get("tasks"):
+            made["tasks"] = {
+                role: {**task, "command": _in_command(task.get("command"), name, value)}
+                for role, task in made["tasks"].items()
+            }
         for place in places:
             made[place] = {**made[place], name: value}
     return made
+
+
+def _commands(spec: Mapping[str, Any]) -> list[object]:
+    """The command of a run, and those of its tasks."""
+    tasks: Mapping[str, Any] = spec.get("tasks") or {}
+    return [spec.get("command"), *(task.get("command") for task in tasks.values())]
 
 
 def _has(command: object, name: str) -> bool:
@@ -89,7 +98,8 @@ def _in_words(words: list[str], name: str, value: str) -> list[str]:
 
 def _names(spec: Mapping[str, Any]) -> list[str]:
     """What could have been meant."""
-    command: str | list[str] = spec.get("command") or ""
-    words = command if isinstance(command, str) else "\n".join(command)
-    options = [a or b for a, b in _OPTION_NAME.findall(words)]
+    lines: list[str] = []
+    for command in _commands(spec):
+        lines += command if isinstance(command, list) else [str(command or "")]
+    options = [a or b for a, b in _OPTION_NAME.findall("\n".join(lines))]
     return [*options, *(spec.get("params") or {}), *(spec.get("env") or {})]

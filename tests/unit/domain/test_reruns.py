@@ -78,6 +78,25 @@ def test_rerun_spec__nothing_of_that_name__is_refused(spec: dict[str, Any]) -> N
     assert refused.value.message.endswith(("?", "Known: lrate."))
 
 
+def test_rerun_spec__of_several_tasks__changes_each_command_that_has_it() -> None:
+    tasks = {
+        "worker": {"replicas": 2, "command": "python t.py --lr 0.1"},
+        "ps": {"replicas": 1, "command": ["python", "ps.py", "--port=1"]},
+    }
+    spec = {"name": "x", "tasks": tasks, "params": {"lr": "0.1"}}
+    assert rerun_spec(spec, {"lr": "0.2", "port": "2"}) == {
+        "name": "x",
+        "tasks": {
+            "worker": {"replicas": 2, "command": "python t.py --lr 0.2"},
+            "ps": {"replicas": 1, "command": ["python", "ps.py", "--port=2"]},
+        },
+        "params": {"lr": "0.2"},
+    }
+    with pytest.raises(InvalidValue, match="Did you mean"):
+        rerun_spec({"tasks": tasks}, {"prt": "2"})
+    assert tasks["worker"]["command"] == "python t.py --lr 0.1"
+
+
 def test_rerun_spec__same_value__is_fine() -> None:
     assert command({"command": "t --lr 0.5"}, lr="0.5") == "t --lr 0.5"
 
