@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from seafloor.app.charts import Chart
 from seafloor.app.clock import Clock
@@ -72,7 +72,7 @@ class Views:
             "user": [run.workload.user for run in runs],
             "code": [shown_code(run.workload.code) for run in runs],
             "environment": [run.workload.environment for run in runs],
-            "command": [shown_command(run.workload.spec.get("command")) for run in runs],
+            "command": [shown_commands(run.workload.spec) for run in runs],
         }
         params = sorted({key for run in runs for key in run.labels.params})
         metrics = sorted({summary.key for run in runs for summary in run.metrics})
@@ -105,8 +105,24 @@ def shown_code(code: CodeSource | None) -> str | None:
     return f"{code.folder} snapshot {code.sha256[:12]}"
 
 
-def shown_command(command: object) -> str | None:
-    """One text for a command, be it a line or a list."""
+def shown_commands(spec: Mapping[str, Any]) -> str | None:
+    """One text for the command of a run, be it a line or a list; or for those of its tasks.
+
+    >>> shown_commands({"command": ["python", "train.py"]})
+    'python train.py'
+    >>> shown_commands({"tasks": {"worker": {"replicas": 2, "command": "train"}}})
+    '2 worker: train'
+    """
+    tasks: Mapping[str, Any] = spec.get("tasks") or {}
+    if tasks:
+        return "; ".join(
+            f"{task.get('replicas', 1)} {role}: {_shown_command(task.get('command'))}"
+            for role, task in tasks.items()
+        )
+    return _shown_command(spec.get("command"))
+
+
+def _shown_command(command: object) -> str | None:
     if isinstance(command, list):
         return " ".join(str(part) for part in cast(list[object], command))
     return command if isinstance(command, str) else None
