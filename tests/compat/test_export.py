@@ -354,6 +354,9 @@ def test_export__of_several_tasks__has_the_log_of_each(
     logs = query(folder, "SELECT path FROM {files} WHERE kind = 'log' ORDER BY path")
     assert logs == [("worker-0.log",), ("worker-1.log",)]
     assert query(folder, "SELECT run_id, key, value FROM {params}") == [(run_id, "lr", "0.1")]
+    ((record,),) = query(folder, "SELECT record FROM {attempts}")
+    ends = {one["name"]: one["ending"]["exit_code"] for one in json.loads(record)["tasks"]}
+    assert ends == {"worker-0": 0, "worker-1": 0}
 
 
 def test_export__of_a_run_that_is_not_given_whole__fails_and_does_not_call_it_gone(

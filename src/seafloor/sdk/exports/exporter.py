@@ -354,7 +354,10 @@ class _Exporter:
             self.done.points += self._series.write(run.id, key)
 
     def _export_attempts(self, run: RunView) -> None:
-        for attempt in self._client.runs.attempts(run.id).items:
+        page = self._client.runs.attempts(run.id)
+        for attempt in page.items:
+            record = msgspec.to_builtins(attempt)
+            tasks = [task for task in page.tasks if task.attempt == attempt.number]
             self._folder["attempts"].add(
                 run.id,
                 attempt.number,
@@ -363,7 +366,7 @@ class _Exporter:
                 attempt.started_ns,
                 attempt.ended_ns,
                 attempt.environment,
-                _json(attempt),
+                _json({**record, "tasks": tasks} if tasks else record),
             )
             for task in task_names_of(run.spec):
                 log = LogQuery(attempt=attempt.number, task=task)
