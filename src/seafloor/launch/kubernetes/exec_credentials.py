@@ -46,8 +46,15 @@ class _Token(msgspec.Struct, frozen=True):
     ends_s: float
 
 
+class _Failure(msgspec.Struct, frozen=True):
+    words: str
+    at_s: float
+
+
 class ExecCredentials(httpx2.Auth):
     """Adds the token to requests: one program runs, however many requests wait for its token.
+
+    When it gives none, all of those have their answer.
 
     Args:
         program: What the kubeconfig says of it.
@@ -67,6 +74,7 @@ class ExecCredentials(httpx2.Auth):
         self._program = program
         self._folder = folder
         self._token: _Token | None = None
+        self._failure: _Failure | None = None
         self._asking = asyncio.Lock()
 
     async def async_auth_flow(
@@ -86,9 +94,12 @@ class ExecCredentials(httpx2.Auth):
             yield request
 
     async def _current(self, refused: _Token | None) -> _Token:
+        since_s = time.monotonic()
         async with self._asking:
-            known = self._token
+            known, failure = self._token, self._failure
             if known is None or known is refused or time.time() > known.ends_s - _EARLY_S:
+                if failure is not None and failure.at_s >= since_s:
+                    raise CredentialsError(failure.words)
                 known = self._token = await self._ask()
             return known
 
@@ -150,4 +161,6 @@ class ExecCredentials(httpx2.Auth):
         return str(self._folder / command)
 
     def _failed(self, why: str) -> CredentialsError:
-        return CredentialsError(f'"{self._program.command}" of the kubeconfig failed: {why}')
+        words = f'"{self._program.command}" of the kubeconfig failed: {why}'
+        self._failure = _Failure(words, time.monotonic())
+        return CredentialsError(words)
