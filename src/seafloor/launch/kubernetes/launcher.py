@@ -155,7 +155,7 @@ class KubernetesLauncher:
             reader, pod_of = ContainerReader(cluster, logs), self._pods.get
             self._logs = PodLogs(reader, pod_of=pod_of, on_change=on_change)
             self._setups = SetupLogs(reader, logs, pod_of=pod_of, on_change=on_change)
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[TaskKey, _Seen] = {}
         self._released_s: dict[TaskKey, float] = {}
         self._gone: dict[TaskKey, Pod] = {}
 
@@ -284,11 +284,10 @@ class KubernetesLauncher:
         if pod is None:
             return self._after_its_pod(key)
         events = self._events.of(pod)
-        uid, version = pod.metadata.uid, pod.metadata.resource_version
-        seen = self._seen.get(uid)
+        version = pod.metadata.resource_version  # which no other pod has either
+        seen = self._seen.get(key)
         if seen is None or (seen.version, seen.told) != (version, len(events)):
-            seen = _Seen(version, len(events), observation_of(pod, events))
-            self._seen[uid] = seen
+            seen = self._seen[key] = _Seen(version, len(events), observation_of(pod, events))
         observation = seen.observation
         if isinstance(observation, TaskAlive | TaskPreparing):
             observation = unanswered(pod, time.time()) or observation
@@ -330,6 +329,11 @@ class KubernetesLauncher:
         await self._anchors.synced()
         known = {*self._pods.keys(), *self._anchors.keys()}
         self._released_s = {key: at for key, at in self._released_s.items() if key in known}
+        # Of what was looked at once more when it was released, or went without that.
+        self._seen = {key: seen for key, seen in self._seen.items() if key in known}
+        for logs in (self._logs, self._setups):
+            if logs is not None:
+                logs.keep(known)
         # Where pods have names of their own they stand for the anchor, which goes with the last.
         pods = self._pods.keys()
         several = {(one.workload_id, one.attempt) for one in pods if one.task != MAIN}
@@ -405,9 +409,7 @@ class KubernetesLauncher:
             self._forget(one)
 
     def _forget(self, key: TaskKey) -> None:
-        gone = self._pods.get(key)
-        if gone is not None:
-            self._seen.pop(gone.metadata.uid, None)
+        self._seen.pop(key, None)
         if self._logs is not None:
             self._logs.forget(key)
         self._gone.pop(key, None)

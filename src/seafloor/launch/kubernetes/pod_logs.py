@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 import structlog
@@ -95,6 +95,12 @@ class PodLogs:
         found = self._followers.pop(key, None)
         if found is not None and found.task is not None:
             found.task.cancel()
+
+    def keep(self, keys: Container[TaskKey]) -> None:
+        """Forget all others, but for those that are being read."""
+        for key in [one for one in self._followers if one not in keys]:
+            if not self.is_reading(key):
+                del self._followers[key]
 
     async def close(self) -> None:
         """Stop following."""

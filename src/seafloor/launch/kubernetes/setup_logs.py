@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -186,6 +186,12 @@ class SetupLogs:
             is_theirs = log.task in names or MAIN in names
             if log.setup and log.attempt == keys[0].attempt and is_theirs:
                 await self._logs.finish(log)
+
+    def keep(self, keys: Container[TaskKey]) -> None:
+        """Forget all others, but for those that are being read."""
+        for key in [one for one in self._setups if one not in keys]:
+            if not self.is_reading(key):
+                del self._setups[key]
 
     def _drop(self, key: TaskKey) -> None:
         found = self._setups.pop(key, None)
