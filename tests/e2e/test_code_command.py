@@ -148,6 +148,20 @@ def test_code_diff__same_content_of_two_kinds__says_so(
     assert user.json("code", "diff", first, second)["files"] == []
 
 
+def test_code_diff__one_commit_of_which_a_run_had_a_part__shows_the_rest(
+    user: Client, repository: Repository, tmp_path: Path
+) -> None:
+    whole = launched(user, repository.path, "--git", str(repository.path))
+    spec = tmp_path / "part.yaml"
+    code = f"{{sync_mode: git, url: '{repository.path}', sparse: [train.py, lib]}}"
+    spec.write_text(f"experiment:\n  name: part\n  command: 'true'\n  code: {code}\n")
+    part = user.json("run", "-f", str(spec), cwd=tmp_path)["id"]
+
+    found = user.json("code", "diff", whole, part)
+
+    assert found["files"] == [{"path": "old.py", "added": 0, "removed": 1}]
+
+
 def test_code_diff__run_without_code__says_so(user: Client, repository: Repository) -> None:
     first = launched(user, repository.path)
     made = user.run_script(

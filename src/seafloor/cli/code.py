@@ -209,7 +209,7 @@ def _is_same(one: LocalizedCode, other: LocalizedCode) -> bool:
 
     match one, other:
         case GitCode(), GitCode():
-            return one.commit == other.commit
+            return (one.commit, one.sparse) == (other.commit, other.sparse)
         case SnapshotCode(), SnapshotCode():
             return one.sha256 == other.sha256
         case _:
