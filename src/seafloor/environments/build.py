@@ -43,6 +43,7 @@ from seafloor.domain.errors import (
     StoreCorrupt,
     StoreError,
     StoreFull,
+    StoreUnavailable,
 )
 from seafloor.domain.ids import Sha256, parse_sha256
 from seafloor.environments.archive import (
@@ -196,6 +197,7 @@ class EnvironmentCache:
         self._usage = Usage(self._root)
         self._builds: dict[Sha256, _Build] = {}
         self._afterwards: set[asyncio.Task[None]] = set()
+        self._unstored: dict[str, SeafloorError] = {}
 
     @property
     def root(self) -> Path:
@@ -273,13 +275,11 @@ class EnvironmentCache:
             await self.settle()
             if built.cached:  # whoever built it did not come to store it: once more
                 await self._remove_here(digest)
+            elif (error := self._unstored.get(digest)) is not None:
+                raise error
         stored = await self._archives.find(digest)
         if stored is None:
-            raise SourceError(
-                f"The environment {digest[:12]} cannot be brought to other machines: packages of "
-                "it name the folder that they were installed in. The server's log says which.",
-                field="environment",
-            )
+            raise StoreUnavailable(f"The environment {digest[:12]} was not stored in the end.")
         return stored
 
     async def archive_file(self, digest: str, name: str) -> StoredFile:
@@ -584,19 +584,24 @@ class EnvironmentCache:
     async def _afterwards_of(self, lock: Lock, made: _Made) -> None:
         """Have it on the disk, store what was built, and make room.
 
-        What fails is written to the log, nowhere else.
+        What fails is written to the log, and told to whoever asked for it to be stored.
         """
         await self._settle_on_disk(Sha256(lock.digest))
+        self._unstored.pop(lock.digest, None)
         try:
             if made.built is not None and made.skeleton is not None:
                 await self._store(lock, made.skeleton, made.built, instead_of=made.instead_of)
-            await self._make_room()
         except (NotMovable, SeafloorError) as error:
+            self._unstored[lock.digest] = _not_stored(lock.digest, error)
             _log.warning(
                 "an environment was not stored for other machines",
                 digest=lock.digest,
                 error=str(error),
             )
+        try:
+            await self._make_room()
+        except SeafloorError as error:
+            _log.warning("no room was made for environments", error=str(error))
 
     async def _settle_on_disk(self, digest: Sha256) -> None:
         try:
@@ -759,6 +764,16 @@ def _checked(lock: Lock) -> Sha256:
 def _contents(lock: Lock) -> str:
     count = len(lock.lock.splitlines())
     return f"Python {lock.python} and {count} package{'' if count == 1 else 's'}"
+
+
+def _not_stored(digest: str, error: NotMovable | SeafloorError) -> SeafloorError:
+    """Say why an environment cannot be had on other machines."""
+    if isinstance(error, SeafloorError):
+        return error
+    return SourceError(
+        f"The environment {digest[:12]} cannot be brought to other machines: {error}.",
+        field="environment",
+    )
 
 
 def _is_damage(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -24,7 +25,7 @@ import zstandard
 
 import seafloor
 from seafloor.domain.environments import EnvironmentLock, environment_digest
-from seafloor.domain.errors import NotFound, SourceError
+from seafloor.domain.errors import NotFound, SourceError, StoreUnavailable
 from seafloor.domain.ids import Sha256
 from seafloor.environments import build
 from seafloor.environments.archive import (
@@ -47,6 +48,7 @@ from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.local.store import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
+from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Operation
 
 GOLDEN = Path(__file__).parent / "golden" / "environment-1.tar.zst"
 """What the version that wrote format 1 stored."""
@@ -634,8 +636,22 @@ async def test_store__cannot_be_moved__says_so(
 
     monkeypatch.setattr("seafloor.environments.build.pack", refuse)
     shelf.add("whale", "2.0")
-    with pytest.raises(SourceError, match="cannot be brought to other machines"):
+    words = "cannot be brought to other machines: its binary names the folder"
+    with pytest.raises(SourceError, match=words):
         await machine(tmp_path / "first", objects, shelf.source).store(lock_of("whale==2.0"))
+
+
+async def test_store__object_store_takes_nothing__says_so_and_is_stored_when_it_does(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf
+) -> None:
+    shelf.add("whale", "2.0")
+    lock = lock_of("whale==2.0")
+    faulty = FaultObjectStore(objects)
+    server = machine(tmp_path / "first", faulty, shelf.source)
+    faulty.plant(Fault(StoreUnavailable("It is read-only just now."), operation=Operation.PUT))
+    tries = await asyncio.gather(*(server.store(lock) for _ in range(2)), return_exceptions=True)
+    assert [str(one) for one in tries] == ["It is read-only just now."] * 2
+    assert (await server.store(lock)).digest == lock.digest
 
 
 async def test_file__of_a_stored_environment__is_record_or_archive_and_nothing_else(
