@@ -50,7 +50,7 @@ def refusal(task: Task, *, told_to_end: Callable[[], bool]) -> Optional[str]:
     while True:
         try:
             status, answer = _ask(task)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError):  # also of what is no answer of ours
             status, answer = 0, {}
         if status in _REFUSALS and "code" in answer:
             return str(answer.get("message", "the server gives no reason"))
