@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from seafloor.domain.errors import NotFound, SeafloorError, StoreCorrupt
+from seafloor.domain.errors import NotFound, SeafloorError, StoreCorrupt, StoreUnavailable
 from seafloor.domain.ids import parse_sha256
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.stored import RECORD_FILE, EnvironmentArchives, archive_name
@@ -82,8 +82,8 @@ async def _fetch(command: FetchCommand) -> tuple[int, float]:
             raise StoreCorrupt(f"The record of environment {digest[:12]} is of a later version.")
         try:
             await bring(archive_name(stored))
-        except NotFound as error:  # it was replaced at this moment
-            raise StoreCorrupt(f"The archive of environment {digest[:12]} is gone.") from error
+        except NotFound as error:  # it was replaced at this moment, by one of another name
+            raise StoreUnavailable(f"The archive of environment {digest[:12]} is gone.") from error
         cache = EnvironmentCache(root, archives=archives, builds=False)
         await cache.get(stored)
         await cache.close()
