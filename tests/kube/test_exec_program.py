@@ -10,6 +10,9 @@ import httpx2
 import pytest
 from lightkube.config.models import UserExec
 
+from live_server import wait_for
+from seafloor.agent.processes import process
+from seafloor.launch.kubernetes import exec_credentials
 from seafloor.launch.kubernetes.exec_credentials import VERSIONS, CredentialsError, ExecCredentials
 
 PROGRAM = """
@@ -39,3 +42,22 @@ async def test_auth__program_gives_nothing_to_many_who_wait__ran_once_for_all_of
     assert runs.read_text() == "x"
     await ask()  # somebody who comes later may find it mended
     assert runs.read_text() == "xx"
+
+
+async def test_auth__script_whose_child_hangs__is_ended_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exec_credentials, "TIMEOUT_S", 0.5)
+    child = tmp_path / "child"
+    script = f"sleep 300 & echo $! > {child}; wait"
+    asked = UserExec(apiVersion=VERSIONS[0], command="sh", args=["-c", script])
+    credentials = ExecCredentials(asked, None)
+    async with asyncio.timeout(60):
+        with pytest.raises(CredentialsError, match="did not end within"):
+            await anext(credentials.async_auth_flow(httpx2.Request("GET", "https://cluster/")))
+
+    def is_over() -> bool:
+        found = process(int(child.read_text()))
+        return found is None or found.state == "Z"
+
+    wait_for(is_over, what="the end of the child")

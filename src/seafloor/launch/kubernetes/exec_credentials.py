@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -135,6 +137,7 @@ class ExecCredentials(httpx2.Auth):
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
             )
         except OSError as error:
             hint = f" {program.installHint.strip()}" if program.installHint else ""
@@ -146,7 +149,9 @@ class ExecCredentials(httpx2.Auth):
             raise self._failed(f"it did not end within {TIMEOUT_S:.0f} s") from error
         finally:
             if process.returncode is None:
-                process.kill()
+                # With what it started, as a script does: that holds its pipes, too.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode:
             words = errors.decode(errors="replace").strip()[-_SAID_MAX:] or "without a word"
