@@ -9,7 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.errors import AlreadyExists, Conflict, Forbidden, NotFound, SeafloorError
+from seafloor.domain.errors import (
+    AlreadyExists,
+    ClusterUnavailable,
+    Conflict,
+    Forbidden,
+    NotFound,
+    SeafloorError,
+)
 from seafloor.launch.kubernetes.connection import (
     APPLY,
     FIELD_MANAGER,
@@ -31,6 +38,7 @@ _PATHS: Final = {
 }
 _STORAGE_API: Final = "storage.k8s.io/v1"
 _PAGE: Final = "500"
+_CREATE_TRIES_MAX: Final = 3
 
 
 class Right(msgspec.Struct, frozen=True):
@@ -164,17 +172,22 @@ class Cluster:
         """
         kind, metadata = manifest["kind"], manifest["metadata"]
         path = _path(kind, metadata["namespace"])
-        try:
-            return await self._connection.request(
-                "POST", path, params={"fieldManager": FIELD_MANAGER}, body=manifest
-            )
-        except AlreadyExists:
-            return await self._connection.request("GET", f"{path}/{metadata['name']}")
-        except Forbidden:
-            # A quota that is used up refuses also what is there already, which used it.
-            with suppress(NotFound, Forbidden):
-                return await self._connection.request("GET", f"{path}/{metadata['name']}")
-            raise
+        for _ in range(_CREATE_TRIES_MAX):
+            try:
+                return await self._connection.request(
+                    "POST", path, params={"fieldManager": FIELD_MANAGER}, body=manifest
+                )
+            except AlreadyExists:
+                with suppress(NotFound):  # one that was on its way out is gone by now
+                    return await self._connection.request("GET", f"{path}/{metadata['name']}")
+            except Forbidden:
+                # A quota that is used up refuses also what is there already, which used it.
+                with suppress(NotFound, Forbidden):
+                    return await self._connection.request("GET", f"{path}/{metadata['name']}")
+                raise
+        raise ClusterUnavailable(
+            f"The {kind} {metadata['name']} of before was there, and gone, again and again."
+        )
 
     async def get(self, kind: str, namespace: str, name: str) -> bytes:
         """Read one object, or NotFound."""
