@@ -123,6 +123,7 @@ def _news(
         elif isinstance(look, TaskLost) or (isinstance(look, TaskAbsent) and begun):
             task = _over(number, name, end, Ending(look.reason), now_ns, started=begun)
         elif isinstance(look, TaskAbsent) and (decided or is_last):
+            # Let in and gone: nobody can say that it has not begun, so it is not begun once more.
             words = "Stopped before its command was started." if decided else look.reason
             task = _over(number, name, end, Ending(words), now_ns, started=False)
         else:

@@ -122,6 +122,16 @@ def test_fold__begun_before_all_were_let_in_and_then_gone__is_not_begun_twice() 
     assert isinstance(look(members, begun, seen).observation, TaskLost)
 
 
+def test_fold__let_in_and_gone_before_it_began__is_lost_and_the_others_are_stopped() -> None:
+    members, seen = of(ALIVE, GONE, WAITS)
+    rows = let_in(members)
+    words = "worker-1: The pod is gone. Stopping the other tasks."
+    assert look(members, rows, seen) == Folded(ALIVE, stop=True, words=words)
+    _, seen = of(ended(None, signal="SIGTERM"), GONE, GONE)
+    reason = "worker-1: The pod is gone. The other tasks were stopped."
+    assert look(members, rows, seen).observation == TaskLost(reason, 0, 0)
+
+
 def test_fold__one_fails__the_others_are_stopped_and_it_is_named() -> None:
     members, seen = of(ALIVE, ended(3), ALIVE)
     rows = all_begun(members)
@@ -243,6 +253,7 @@ def test_fold__any_looks_one_after_another__all_or_none(
 ) -> None:
     members, _ = of(GONE, GONE, GONE, roles=roles)
     rows = all_begun(members) if begun else let_in(members)
+    folded = Folded(TaskAbsent())
     for seen_list in [*looks, [GONE] * 3]:
         _, seen = of(*seen_list, roles=roles)
         before = dict(rows)
@@ -269,3 +280,5 @@ def test_fold__any_looks_one_after_another__all_or_none(
             assert not row.state.is_final or rows[name] == row
         # The same look again teaches nothing.
         assert look(members, dict(rows), seen, stopping=stopping) == folded
+    # When nothing is there any more, nothing is waited for.
+    assert isinstance(folded.observation, TaskEnded | TaskLost)
