@@ -337,7 +337,7 @@ class KubernetesLauncher:
         # Where pods have names of their own they stand for the anchor, which goes with the last.
         pods = self._pods.keys()
         several = {(one.workload_id, one.attempt) for one in pods if one.task != MAIN}
-        kept = {key for key in known if self._is_kept(key)}
+        kept = self._kept(known)
         for key in kept:  # nobody observes these
             pod = self._pods.get(key)
             if self._setups is not None and pod is not None:
@@ -351,14 +351,22 @@ class KubernetesLauncher:
             and not self._is_left_to_its_node(key)
         )
 
-    def _is_kept(self, key: TaskKey) -> bool:
-        """Whether its time after its end is not over yet."""
-        anchor, pod = self._anchors.get(replace(key, task=MAIN)), self._pods.get(key)
-        keep_s = "" if anchor is None else anchor.metadata.annotations.get(KEEP_ANNOTATION, "")
-        if pod is None or not keep_s.isdecimal():
-            return False
-        ended_s = ended_at_s(pod)
-        return ended_s is not None and time.time() < ended_s + int(keep_s)
+    def _kept(self, known: Collection[TaskKey]) -> set[TaskKey]:
+        """Those that ended, of attempts whose time after the end of the last is not over yet."""
+        ended_s: dict[TaskKey, float] = {}
+        keep_s: dict[TaskKey, float] = {}
+        for key in known:
+            anchor, pod = self._anchors.get(replace(key, task=MAIN)), self._pods.get(key)
+            said = "" if anchor is None else anchor.metadata.annotations.get(KEEP_ANNOTATION, "")
+            at_s = None if pod is None or not said.isdecimal() else ended_at_s(pod)
+            if at_s is not None:
+                ended_s[key], keep_s[key] = at_s, float(said)
+        last_s: dict[TaskKey, float] = {}
+        for key, at_s in ended_s.items():
+            attempt = replace(key, task=MAIN)
+            last_s[attempt] = max(at_s, last_s.get(attempt, at_s))
+        now_s = time.time()
+        return {key for key in keep_s if now_s < last_s[replace(key, task=MAIN)] + keep_s[key]}
 
     def _is_left_to_its_node(self, key: TaskKey) -> bool:
         """Whether all was told to go, so that only its node, or that node's end, can remove it."""

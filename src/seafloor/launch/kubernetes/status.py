@@ -168,7 +168,12 @@ def setup_is_over(pod: Pod) -> bool:
 
 
 def ended_at_s(pod: Pod) -> float | None:
-    """When the last of its containers ended, in seconds of the epoch; None: it does not say."""
+    """When the last of its containers ended, in seconds of the epoch.
+
+    None: it does not say, or its command goes on or is yet to begin.
+    """
+    if not _is_over(pod):
+        return None
     containers = (*pod.status.init_container_statuses, *pod.status.container_statuses)
     times = [
         datetime.fromisoformat(one.state.terminated.finished_at).timestamp()

@@ -1,4 +1,4 @@
-"""What the launcher of a cluster keeps of pods: nothing, once they are gone."""
+"""What the launcher of a cluster lets go, and when; and that it keeps nothing of it in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import pytest
 from tests.kube.cluster.cluster_world import POLICY
 from tests.kube.log_node import printed, until
 
@@ -26,28 +27,39 @@ RUN = WorkloadId("0123456789abcdef" * 2)
 TASKS = ("worker-0", "worker-1", "worker-2")
 
 
-def described(kind: str, name: str, task: str | None = None) -> dict[str, Any]:
+LONG_AGO, NEVER = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+
+
+def described(name: str, **more: Any) -> dict[str, Any]:
     labels = {"seafloor/place": "p", "seafloor/id": RUN, "seafloor/attempt": "1"}
-    if task is not None:
-        labels["seafloor/task"] = task
-    ended = {"terminated": {"exitCode": 0}}
-    return {
-        "kind": kind,
-        "metadata": {"name": name, "uid": name, "namespace": "ml", "labels": labels},
-        "status": {
-            "phase": "Succeeded",
-            "initContainerStatuses": [{"name": "git-localize", "state": ended}],
-            "containerStatuses": [{"name": "main", "state": ended}],
-        },
+    metadata = {"name": name, "uid": name, "namespace": "ml", "labels": labels, **more}
+    return {"metadata": metadata}
+
+
+def pod(task: str, *, ended: str | None, prepared: str = LONG_AGO) -> dict[str, Any]:
+    """A task's; None: it runs."""
+    made = described(f"run-{task}")
+    made["metadata"]["labels"]["seafloor/task"] = task
+    before = {"terminated": {"exitCode": 0, "finishedAt": prepared}}
+    state = {"running": {}} if ended is None else {"terminated": {"finishedAt": ended}}
+    made["status"] = {
+        "phase": "Running" if ended is None else "Succeeded",
+        "initContainerStatuses": [{"name": "git-localize", "state": before}],
+        "containerStatuses": [{"name": "main", "state": state}],
     }
+    return made
 
 
-class EndedRun:
-    """A cluster in which all tasks of a run have ended; what is deleted is gone when told so."""
+class OneRun:
+    """A cluster with the pods of one run; what is deleted is gone when told so.
 
-    def __init__(self) -> None:
-        self.objects = {"Pod": [described("Pod", f"run-{one}", one) for one in TASKS]}
-        self.objects["ConfigMap"] = [described("ConfigMap", "run")]
+    Args:
+        keep: What its anchor says of how long it is kept.
+    """
+
+    def __init__(self, *pods: dict[str, Any], keep: str = "") -> None:
+        anchor = described("run", annotations={"seafloor/delete-after-end-s": keep})
+        self.objects = {"Pod": list(pods), "ConfigMap": [anchor]}
         self.deleted: list[str] = []
         self.over = asyncio.Event()
 
@@ -77,9 +89,8 @@ def kept() -> list[str]:
     return sorted(name for name in names if name in {"_Follower", "_Seen", "_Setup"})
 
 
-async def test_release__of_all_tasks_at_once__forgets_all_of_them() -> None:
-    cluster = EndedRun()
-    launcher = KubernetesLauncher(
+def launcher_of(cluster: OneRun) -> KubernetesLauncher:
+    return KubernetesLauncher(
         cast("Cluster", cluster),
         read_policy(json.dumps({**POLICY, "namespaces": ["ml"]})),
         place="p",
@@ -88,6 +99,31 @@ async def test_release__of_all_tasks_at_once__forgets_all_of_them() -> None:
         environments=EnvironmentCache(Path("/nowhere")),
         logs=MemoryLogStore(),
     )
+
+
+@pytest.mark.parametrize(
+    ("pods", "due"),
+    [
+        ([pod("worker-0", ended=LONG_AGO), pod("worker-1", ended=NEVER)], []),
+        ([pod("worker-0", ended=LONG_AGO), pod("worker-1", ended=LONG_AGO)], list(TASKS[:2])),
+        # It has not ended, so that it is stopped when its run has.
+        ([pod("worker-0", ended=NEVER), pod("worker-1", ended=None, prepared=NEVER)], [TASKS[1]]),
+    ],
+    ids=["until the last one's time is over", "not for ever", "not one that runs"],
+)
+async def test_tasks__to_be_kept_after_their_end__are_for_as_long_as_the_run_is(
+    pods: list[dict[str, Any]], due: list[str]
+) -> None:
+    launcher = launcher_of(OneRun(*pods, keep="3600"))
+    try:
+        assert sorted(key.task for key in await launcher.tasks()) == due
+    finally:
+        await launcher.close()
+
+
+async def test_release__of_all_tasks_at_once__forgets_all_of_them() -> None:
+    cluster = OneRun(*(pod(one, ended=LONG_AGO) for one in TASKS))
+    launcher = launcher_of(cluster)
     assert kept() == []
 
     async def let_go(key: TaskKey) -> None:
