@@ -133,7 +133,9 @@ class Gangs:
             salvage = self._salvages[key] = asyncio.create_task(work, name=f"salvage {key.task}")
             salvage.add_done_callback(_noted)
             self._tries[key] = tries + 1
-        return TaskAlive()
+        if isinstance(look, TaskEnded) and look.started:
+            return TaskAlive()
+        return TaskPreparing("It is over, and what it left is being delivered.")
 
     async def close(self) -> None:
         """End what is under way in the background."""
