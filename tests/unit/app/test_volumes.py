@@ -265,3 +265,34 @@ async def test_tidy__content_that_the_record_does_not_know__stays_if_the_current
     async with volumes_of(contents, metadata):
         await until(lambda: contents.made_of[half] == {1}, "the half restore to go")
     assert contents.made_of[newer] == {2}  # a database put back to an earlier state
+
+
+async def test_tidy__removal_of_one_refused__sees_to_all_others() -> None:
+    contents, metadata = Contents(), MemoryMetadataStore()
+    contents.refusal = AWAY
+    async with volumes_of(contents, metadata) as volumes:
+        for name in ("a", "b", "unfinished"):
+            with pytest.raises(ClusterUnavailable):
+                await volumes.create(NewVolume(name=name))
+        refused = (await metadata.volume_get("default", "a")).id
+        contents.refusal = Forbidden("no")  # told to whoever asks, and for the next start to try
+        for name in ("a", "b"):
+            with pytest.raises(Forbidden):
+                await volumes.delete(name, project="default", with_snapshots=False)
+    remove = contents.remove
+
+    async def refuse(volume_id: str) -> None:  # of the protocol
+        if volume_id == refused:
+            raise Forbidden("no")
+        await remove(volume_id)
+
+    contents.remove, contents.refusal = refuse, None
+    async with volumes_of(contents, metadata):
+        await until(lambda: contents.made_of, "the unfinished one to be made")
+
+        async def others_gone() -> bool:
+            return set(await metadata.volumes_deleted()) == {refused}
+
+        async with asyncio.timeout(30):
+            while not await others_gone():
+                await asyncio.sleep(0.01)
