@@ -222,8 +222,8 @@ class LimitRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         timeout_default, timeout_maximum: Of runs; None: none.
         tasks_maximum: Of a run.
         replicas_maximum: Of a serving.
-        clean_up_after: How long a run's objects stay when it has ended; None: until somebody
-            deletes them.
+        clean_up_after: How long a run's objects stay when its last task has ended; None: a server
+            removes them at once, and those of no server stay.
     """
 
     timeout_default: int | float | str | None = None
