@@ -239,6 +239,21 @@ def test_observation__of_a_pod_that_ended__has_how(status: dict[str, Any], endin
     assert observation_of(pod(status)) == TaskEnded(ending, delivered=True)
 
 
+@pytest.mark.parametrize(("code", "timed_out"), [(0, False), (143, True)])
+def test_observation__deadline_met_an_agent_that_delivered__is_no_timeout_of_what_ended_well(
+    code: int, timed_out: bool
+) -> None:
+    """The agent's pod ends its command with SIGTERM, of which it never says that it ended well."""
+    word = {**AGENT, "ending": {"exit_code": code}, "delivered": False}
+    status = failed(137, message=json.dumps(word))
+    observed = observation_of(pod({**status, "reason": "DeadlineExceeded"}))
+    assert isinstance(observed, TaskEnded)
+    assert observed.ending.timed_out == timed_out
+    assert observed.ending.exit_code == (None if timed_out else 0)
+    words = "longer than its timeout" if timed_out else "logs or outputs may be missing"
+    assert words in observed.ending.reason
+
+
 def test_observation__command_never_began__says_so() -> None:
     begun = observation_of(pod(failed(1)))
     never = observation_of(pod(INIT_FAILED))

@@ -267,7 +267,11 @@ def _ended(pod: Pod) -> TaskEnded:
     status = pod.status
     main = _of(status.container_statuses, MAIN)
     ended = None if main is None else main.state.terminated
-    if status.reason == "DeadlineExceeded":
+    word = None if ended is None else _agent_word(ended.message)
+    # What the deadline ended is never said to have exit code 0: such a command ended before, and
+    # its agent was about to deliver what it left.
+    ended_well = word is not None and word.ending.exit_code == 0
+    if status.reason == "DeadlineExceeded" and not ended_well:
         limit = pod.spec.active_deadline_seconds
         after = "" if limit is None else f" of {limit} s"
         return _ending(
