@@ -72,6 +72,7 @@ from seafloor.environments.stored import (
     EnvironmentArchives,
     StoredEnvironment,
     StoredFile,
+    not_stored,
 )
 from seafloor.environments.tar_archive import unpack_tar, unpack_tar_packages
 from seafloor.environments.usage import Usage, used_bytes
@@ -273,8 +274,10 @@ class EnvironmentCache:
                 return stored
             built = await self.get(lock, progress)
             await self.settle()
-            if built.cached:  # whoever built it did not come to store it: once more
-                await self._remove_here(digest)
+            if built.cached:
+                if await self._archives.find(digest) is None:
+                    # Whoever built it did not come to store it: once more.
+                    await self._remove_here(digest)
             elif (error := self._unstored.get(digest)) is not None:
                 raise error
         stored = await self._archives.find(digest)
@@ -592,7 +595,7 @@ class EnvironmentCache:
             if made.built is not None and made.skeleton is not None:
                 await self._store(lock, made.skeleton, made.built, instead_of=made.instead_of)
         except (NotMovable, SeafloorError) as error:
-            self._unstored[lock.digest] = _not_stored(lock.digest, error)
+            self._unstored[lock.digest] = not_stored(lock.digest, error)
             _log.warning(
                 "an environment was not stored for other machines",
                 digest=lock.digest,
@@ -764,16 +767,6 @@ def _checked(lock: Lock) -> Sha256:
 def _contents(lock: Lock) -> str:
     count = len(lock.lock.splitlines())
     return f"Python {lock.python} and {count} package{'' if count == 1 else 's'}"
-
-
-def _not_stored(digest: str, error: NotMovable | SeafloorError) -> SeafloorError:
-    """Say why an environment cannot be had on other machines."""
-    if isinstance(error, SeafloorError):
-        return error
-    return SourceError(
-        f"The environment {digest[:12]} cannot be brought to other machines: {error}.",
-        field="environment",
-    )
 
 
 def _is_damage(error: Exception) -> bool:

@@ -19,9 +19,15 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.errors import AlreadyExists, NotFound, StoreCorrupt
+from seafloor.domain.errors import (
+    AlreadyExists,
+    NotFound,
+    SeafloorError,
+    SourceError,
+    StoreCorrupt,
+)
 from seafloor.domain.ids import Sha256
-from seafloor.environments.archive import FRAME_BYTES_MAX, Frame, Packed
+from seafloor.environments.archive import FRAME_BYTES_MAX, Frame, NotMovable, Packed
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.record import Lock
@@ -208,6 +214,16 @@ def archive_name(stored: StoredEnvironment) -> str:
 
 def _archive_key(stored: StoredEnvironment) -> str:
     return f"environments/{stored.digest}/{archive_name(stored)}"
+
+
+def not_stored(digest: str, error: NotMovable | SeafloorError) -> SeafloorError:
+    """Say why an environment cannot be had on other machines."""
+    if isinstance(error, SeafloorError):
+        return error
+    return SourceError(
+        f"The environment {digest[:12]} cannot be brought to other machines: {error}.",
+        field="environment",
+    )
 
 
 def _damaged(stored: StoredEnvironment, why: str) -> StoreCorrupt:

@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -626,6 +627,29 @@ async def test_store__built_by_who_did_not_come_to_store_it__is_stored(
     record = await machine(tmp_path / "first", objects, shelf.source).store(lock)
     assert record.digest == lock.digest
     assert (await machine(tmp_path / "second", objects).get(lock)).fetched
+
+
+async def test_store__asked_for_while_it_is_being_stored__waits_and_leaves_it_here(
+    tmp_path: Path, objects: ObjectStore, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packing, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **named: Any) -> Packed:
+        packing.set()
+        assert go_on.wait(60)
+        return pack(*arguments, **named)
+
+    monkeypatch.setattr("seafloor.environments.build.pack", slow)
+    shelf.add("whale", "2.0")
+    lock = lock_of("whale==2.0")
+    server = machine(tmp_path / "first", objects, shelf.source)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(server.store(lock))
+        assert await asyncio.to_thread(packing.wait, 60)
+        both.create_task(server.store(lock))
+        await asyncio.sleep(0)  # it has begun to ask
+        go_on.set()
+    assert await server.find(lock.digest) is not None
 
 
 async def test_store__cannot_be_moved__says_so(
