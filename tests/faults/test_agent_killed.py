@@ -30,6 +30,13 @@ def printer() -> list[str]:
     return [sys.executable, "-c", PRINTER]
 
 
+def start_quiet(task: AgentTask) -> None:
+    """Start a command that printed and then is silent: a kill meets no write."""
+    task.start("seq 1000; exec sleep 600")
+    printed = b"".join(b"%d\n" % number for number in range(1, 1001))
+    wait_until(lambda: task.printed_on_disk() == printed, what="all lines")
+
+
 def kill(task: AgentTask) -> None:
     """kill -9 of the agent; wait for what the kernel does to its command."""
     pid = task.command_pid()
@@ -91,8 +98,7 @@ def test_killed__at_any_moment__what_arrived_is_what_was_spooled(
 
 
 def test_ship__torn_tail__cut_off_and_numbers_go_on(agent_task: AgentTask) -> None:
-    agent_task.start(printer())
-    wait_until(lambda: spooled_bytes(agent_task) > 10_000, what="some lines")
+    start_quiet(agent_task)
     kill(agent_task)
     whole = agent_task.spooled()
     with (agent_task.task_dir / "log.spool").open("ab") as stream:
@@ -105,8 +111,7 @@ def test_ship__torn_tail__cut_off_and_numbers_go_on(agent_task: AgentTask) -> No
 
 
 def test_ship__damaged_tail__cut_off_and_said(agent_task: AgentTask) -> None:
-    agent_task.start(printer())
-    wait_until(lambda: spooled_bytes(agent_task) > 10_000, what="some lines")
+    start_quiet(agent_task)
     kill(agent_task)
     whole = agent_task.spooled()
     with (agent_task.task_dir / "log.spool").open("ab") as stream:

@@ -13,6 +13,7 @@ import pytest
 
 from agent_world import AgentTask, wait_until
 from seafloor.stores.logs.record import FLAG_CONTINUED
+from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
 
 OUT, ERR = 0, 1
 MEMORY_BYTES_MAX = 60 << 20
@@ -128,10 +129,18 @@ while not os.path.exists("go"):
 
 
 @pytest.mark.slow
-def test_exec__flood__pipe_holds_it_back_and_nothing_is_lost(agent_task: AgentTask) -> None:
+def test_exec__flood__pipe_holds_it_back_and_nothing_is_lost(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    def hold_end(delivery: Delivery) -> Reply | None:
+        away = (503, {"code": "store_unavailable", "message": "Away."})
+        return away if delivery.path.endswith("/end") else None
+
+    receiver.trouble = hold_end
     process = agent_task.start("yes 2>/dev/null | head -n 1000000")
     wait_until(lambda: agent_task.document("exit.json"), timeout_s=120, what="the end")
     peak = peak_bytes(process.pid)
+    receiver.trouble = lambda _: None
     assert process.wait(180) == 0, agent_task.errors
     assert peak < MEMORY_BYTES_MAX
     assert agent_task.end["lines"] == 1_000_000
