@@ -11,7 +11,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ import urllib3
 from live_server import LiveServer, wait_for
 from seafloor.testing.log_spools import line, spool
 
-CURED_WITHIN_S = 30.0
+CURED_WITHIN_S = 60.0
 """An error that repeating at any server does not cure within this is one too many."""
+
+STEPS_MIN = 4
+"""Of each work: fewer say nothing of what was done to the servers meanwhile."""
 
 
 class Servers:
@@ -108,6 +111,15 @@ class Work:
 
     def check(self, fresh: Servers) -> None:
         """Compare what was acknowledged with what a reader sees."""
+
+
+def wait_for_steps(works: Sequence[Work], stop: threading.Event) -> None:
+    """Let all get through some steps, however busy the machine is; unless one failed."""
+    wait_for(
+        lambda: stop.is_set() or all(each.done >= STEPS_MIN for each in works),
+        timeout_s=90,
+        what=f"{[(each.name, each.done) for each in works]} to get through",
+    )
 
 
 class PointWriter(Work):
