@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tensorboardX import SummaryWriter  # noqa: F401  # the scripts below need it to be there
 
+from agent_world import is_alive
 from live_server import LiveServer, wait_for
 
 LINES = 3000
@@ -130,7 +131,7 @@ def test_agent__killed__run_is_lost_with_the_count_of_what_is_known(
     kept = len(server.log_lines(run_id))
     last = server.get(f"/api/v1/runs/{run_id}/events")["items"][-1]["message"]
     assert f"{kept:,} lines were kept" in last, last
-    wait_for(lambda: not _is_alive(agent["command_pid"]), what="the command to be ended too")
+    wait_for(lambda: not is_alive(agent["command_pid"]), what="the command to be ended too")
 
 
 def test_task__killed__run_failed_and_the_signal_is_shown(
@@ -151,7 +152,7 @@ def test_machine__all_processes_killed__run_is_lost_and_what_was_printed_is_ther
     agent = _agent(server, run_id)
     server.kill()
     os.kill(agent["pid"], signal.SIGKILL)
-    wait_for(lambda: not _is_alive(agent["command_pid"]), what="the command to end with its agent")
+    wait_for(lambda: not is_alive(agent["command_pid"]), what="the command to end with its agent")
     server.start()
     assert server.wait_state(run_id, "succeeded", "failed", "lost")["state"] == "lost"
     lines = [line["text"] for line in server.log_lines(run_id, stream="out")]
@@ -180,12 +181,3 @@ def test_queued_runs__server_killed_while_it_prepares__all_of_them_run(
     for run in runs:
         assert server.wait_state(run["id"], "succeeded", "failed", "lost")["state"] == "succeeded"
         assert [line["text"] for line in server.log_lines(run["id"], stream="out")] == ["ran"]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with Path(f"/proc/{pid}/stat").open() as stream:
-        return stream.read().rsplit(")", 1)[1].split()[0] != "Z"

@@ -63,7 +63,7 @@ def proxy(server: ThreadingHTTPServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def pool() -> Iterator[urllib3.PoolManager]:
-    with urllib3.PoolManager(retries=False, timeout=2.0) as pool:
+    with urllib3.PoolManager(retries=False, timeout=60.0) as pool:
         yield pool
 
 
@@ -90,14 +90,16 @@ def test_a_request_that_is_cut_does_not_arrive_whole(proxy, pool, server) -> Non
     proxy.plan(CutRequest(1_000))
     with pytest.raises(urllib3.exceptions.HTTPError):
         pool.request("PUT", f"http://127.0.0.1:{proxy.port}/", body=BODY)
+    assert len(BODY) not in server.received
     assert pool.request("PUT", f"http://127.0.0.1:{proxy.port}/", body=BODY).status == 204
-    assert server.received[-1] == len(BODY)
+    assert server.received.count(len(BODY)) == 1  # what came of the first may be noted after it
 
 
-def test_silence_times_out(proxy, pool) -> None:
+def test_silence_times_out(proxy) -> None:
     proxy.plan(Silence())
-    with pytest.raises(urllib3.exceptions.TimeoutError):
-        _get(pool, proxy)
+    impatient = urllib3.PoolManager(retries=False, timeout=2.0)
+    with impatient, pytest.raises(urllib3.exceptions.TimeoutError):
+        _get(impatient, proxy)
 
 
 def test_a_delay_holds_the_answer_back(proxy) -> None:
@@ -106,7 +108,7 @@ def test_a_delay_holds_the_answer_back(proxy) -> None:
     with impatient, pytest.raises(urllib3.exceptions.TimeoutError):
         _get(impatient, proxy)
     proxy.plan(Delay(0.2))
-    with urllib3.PoolManager(retries=False, timeout=5.0) as patient:
+    with urllib3.PoolManager(retries=False, timeout=60.0) as patient:
         assert _get(patient, proxy).data == BODY
 
 

@@ -58,14 +58,14 @@ with open(os.path.join(os.environ["SEAFLOOR_OUTPUT_DIR"], "sum.txt"), "w") as fi
     file.write(f"{rank} of {total}")
 """
 
-# Goes on when a file is there; first it says that it is there, by a file and by a line.
+# Goes on when a file is there; first it says that it is there, by a line and then by a file.
 WAIT = """
 import os, pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
 name = os.environ["SEAFLOOR_TASK"]
+print("began", flush=True)
 with open(folder / f"began-{name}", "a") as file:
     file.write(os.environ["SEAFLOOR_ATTEMPT"] + " ")
-print("began", flush=True)
 while not (folder / "go-on").exists():
     time.sleep(0.02)
 print("went on", flush=True)
