@@ -35,7 +35,7 @@ def ask(
 ) -> Answer:
     """Make one request whose path goes over the wire exactly as given."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
     sent = dict(headers or {})
     if isinstance(body, dict | list):
         body = json.dumps(body).encode()

@@ -229,7 +229,11 @@ async def test_any_call__as_another_user__says_who_may_not_what(
         assert await content(store, "a/b") == b"1"
 
 
-async def test_any_call__nobody_listens__is_told_at_once(fs: Fs) -> None:
+async def test_any_call__nobody_listens__is_told_at_once(
+    fs: Fs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("CALL_TIMEOUT_S", "DATA_TIMEOUT_S"):
+        monkeypatch.setattr(remote, limit, 120.0)
     async with opened(f"hdfs://127.0.0.1:{free_port()}/x") as store:
         calls: list[Callable[[], object]] = [
             lambda: store.head("a"),
@@ -243,19 +247,19 @@ async def test_any_call__nobody_listens__is_told_at_once(fs: Fs) -> None:
             with pytest.raises(StoreUnavailable, match="does not answer") as told:
                 await call()  # type: ignore[misc]
             assert told.value.retry_after_s
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 60, "the time limit told it"
 
 
 async def test_any_call__server_is_silent__is_told_in_time_and_others_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "CALL_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(remote, "CALL_TIMEOUT_S", limit_s := 2.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         async with opened(f"hdfs://127.0.0.1:{mute.getsockname()[1]}/x") as store:
             for _ in range(3):
                 begun = time.monotonic()
                 ends = await outcomes(store.head(f"{number}") for number in range(RACERS))
-                assert time.monotonic() - begun < 10
+                assert time.monotonic() - begun < RACERS * limit_s, "one waited for the other"
                 assert [type(end) for end in ends] == [StoreUnavailable] * RACERS
             hanging = sum(thread.name == "seafloor-hdfs" for thread in threading.enumerate())
             assert hanging <= 2 * RACERS, "only one call at a time tries a server that fell silent"

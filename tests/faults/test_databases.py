@@ -302,7 +302,7 @@ async def test_paused__while_it_writes__others_go_on_and_it_writes_all_or_nothin
     try:
         assert await asyncio.to_thread(child.stdout.readline) == "holding\n"
         child.send_signal(signal.SIGSTOP)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):  # who waits for the lock for 10 s is told that it is taken
             for number in range(3):
                 await store.project_create(f"other-{number}", created_ns=1)
         names = {found.name for found in await store.project_list()}
@@ -363,7 +363,7 @@ async def test_restart__under_load__nothing_acknowledged_is_lost_nor_anything_do
                 for worker in workers:
                     assert not worker.done(), worker.exception()
 
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             for _ in range(3):
                 await until_more(len(acknowledged) + 100)
                 await asyncio.to_thread(server.crash)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -265,11 +267,12 @@ def test_put__of_any_path__never_leaves_the_folder(
 
 def assert_marks_are_inside(data: Path, run: str) -> None:
     inside = data / "objects" / "runs" / run / "artifacts"
-    marked = [
-        file
-        for file in data.parent.rglob("*")
-        if file.is_file() and file.stat().st_size == len(MARK) and file.read_bytes() == MARK
-    ]
+    marked: list[Path] = []
+    for folder, _, names in os.walk(data.parent):
+        for file in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):  # the server works there
+                if file.stat().st_size == len(MARK) and file.read_bytes() == MARK:
+                    marked.append(file)
     outside = [file for file in marked if not file.resolve().is_relative_to(inside.resolve())]
     assert not outside
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.services._service import free_port
 
 from http_world import TOKEN, Answer, ask, check_envelope
 from live_server import LiveServer
@@ -90,7 +90,7 @@ def test_server__on_every_address_without_a_token__does_not_start(tmp_path: Path
 
 
 def test_server__on_every_address_with_a_token__asks_for_it(tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     here = f"http://127.0.0.1:{port}"
     env = {"SEAFLOOR_SERVER__TOKEN": TOKEN, "SEAFLOOR_SERVER__URL": here}
     server = LiveServer(tmp_path / "data", env=env)
@@ -107,12 +107,6 @@ def test_server__on_every_address_with_a_token__asks_for_it(tmp_path: Path) -> N
         assert ask(here, "GET", "/api/v1/runs", headers=other).status == 403
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def test_log__of_requests__has_a_line_for_each_at_level_info_only(tmp_path: Path) -> None:
