@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,9 +196,7 @@ def test_follow__while_the_server_stops__does_not_hold_it(
     server = make_server()
     run = server.post("/api/v1/runs", {"experiment": "stopping"})["id"]
     with following(server.url, f"/api/v1/runs/{run}/logs/follow"):
-        begun = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begun < 15
     log = (server.data / "server.log").read_text()
-    assert "Traceback" not in log
+    assert "Traceback" not in log  # which a request leaves that is cut off after its grace
     assert '"server has stopped"' in log
