@@ -61,6 +61,17 @@ def digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def begin(server: LiveServer, what: str, body: Any = None) -> None:
+    """Begin something with it; a server that has only just started asks to have it repeated."""
+
+    def look() -> tuple[int, Any] | None:
+        answer = server.request("POST", f"{VOLUME}/{what}", body)
+        return None if answer[0] == 503 else answer
+
+    status, said = wait_for(look, what=f"{what} to be taken")
+    assert status == 202, said
+
+
 def idle(server: LiveServer) -> Any:
     """Wait until nothing is under way."""
     return wait_for(
@@ -99,7 +110,7 @@ def test_kill__while_a_snapshot_is_made__there_is_a_whole_one_or_none(
     fill(folder, drawn)
     objects = server.data / "objects/volumes" / volume(server)["id"] / "snapshots"
     for _ in range(KILLS):
-        assert server.request("POST", f"{VOLUME}/snapshots")[0] == 202
+        begin(server, "snapshots")
         at_bytes = drawn.randrange(8_000_000)
         wait_for(lambda at=at_bytes: _staged(server) >= at or _is_idle(server), what="the middle")
         server.kill()
@@ -111,7 +122,7 @@ def test_kill__while_a_snapshot_is_made__there_is_a_whole_one_or_none(
         for one in kept:
             content = (objects / str(one["number"])).read_bytes()
             assert hashlib.sha256(content).hexdigest() == one["sha256"]
-    assert server.request("POST", f"{VOLUME}/snapshots")[0] == 202
+    begin(server, "snapshots")
     assert idle(server)["problem"] == ""
 
 
@@ -120,12 +131,12 @@ def test_kill__while_a_snapshot_is_restored__content_is_old_or_new(
 ) -> None:
     drawn = random.Random(seed)
     new = fill(Path(volume(server)["path"]), drawn)
-    server.request("POST", f"{VOLUME}/snapshots")
+    begin(server, "snapshots")
     assert idle(server)["problem"] == ""
     for _ in range(KILLS):
         before = Path(volume(server)["path"])
         old = fill(before, drawn)
-        assert server.request("POST", f"{VOLUME}/restore", {"snapshot": 1})[0] == 202
+        begin(server, "restore", {"snapshot": 1})
         files = drawn.randrange(FILES)
         wait_for(
             lambda before=before, files=files: _restored(before) >= files or _is_idle(server),
@@ -137,7 +148,7 @@ def test_kill__while_a_snapshot_is_restored__content_is_old_or_new(
         now = Path(seen["path"])
         assert digest(now) == (old if now == before else new)
         wait_for(lambda now=now: list(now.parent.iterdir()) == [now], what="the half to go")
-    assert server.request("POST", f"{VOLUME}/restore", {"snapshot": 1})[0] == 202
+    begin(server, "restore", {"snapshot": 1})
     assert idle(server)["problem"] == ""
     assert digest(Path(volume(server)["path"])) == new
 
