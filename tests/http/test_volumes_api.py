@@ -59,9 +59,20 @@ def idle(call: Call, volume: str) -> Any:
     )
 
 
+def begin(call: Call, volume: str, what: str, body: Any = None) -> None:
+    """Begin something with it; a server that has only just started asks to have it repeated."""
+
+    def look() -> Answer | None:
+        answer = call("POST", f"/api/v1/volumes/{volume}/{what}", body)
+        return None if answer.status == 503 else answer
+
+    begun = wait_for(look, what=f"{what} to be taken")
+    assert begun.status == 202, begun
+
+
 def snapshotted(call: Call, volume: str) -> Any:
     """Make a snapshot."""
-    assert call("POST", f"/api/v1/volumes/{volume}/snapshots").status == 202
+    begin(call, volume, "snapshots")
     assert idle(call, volume)["problem"] == ""
     return call("GET", f"/api/v1/volumes/{volume}/snapshots").json["items"][-1]
 
@@ -201,8 +212,7 @@ def test_restore__after_changes__is_as_it_was(call: Call, volume: str) -> None:
     (path / "inner/tool").write_bytes(b"other")
     (path / "later").touch()
 
-    begun = call("POST", f"/api/v1/volumes/{volume}/restore", {"snapshot": 1})
-    assert begun.status == 202, begun
+    begin(call, volume, "restore", {"snapshot": 1})
 
     found = idle(call, volume)
     assert found["problem"] == ""
@@ -230,7 +240,7 @@ def test_restore__altered_object__is_refused_and_the_volume_as_it_was(
     kept.write_bytes(content)
     (path / "file").write_text("newer")
 
-    call("POST", f"/api/v1/volumes/{volume}/restore", {"snapshot": 1})
+    begin(call, volume, "restore", {"snapshot": 1})
 
     after = idle(call, volume)
     assert "altered" in after["problem"]
