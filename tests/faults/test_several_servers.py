@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,34 @@ class Installation:
 
     def start(self, name: str, **more: str) -> LiveServer:
         return self.make(name, **more).start()
+
+    def pause(self, server: LiveServer) -> None:
+        """Pause one, at a moment at which it does not hold what SQLite gives to one alone."""
+        assert server.process is not None
+        threads = Path(f"/proc/{server.process.pid}/task")
+
+        def stands_still() -> bool:
+            stats = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            return {stat.rpartition(") ")[2][0] for stat in stats} == {"T"}
+
+        while True:
+            server.process.send_signal(signal.SIGSTOP)
+            wait_for(stands_still, what="all threads to stand still")
+            if self._is_writable():
+                return
+            server.process.send_signal(signal.SIGCONT)
+            wait_for(self._is_writable, what="what it had begun to be over")
+
+    def _is_writable(self) -> bool:
+        kind, _, path = self.url.partition(":///")
+        if kind != "sqlite":
+            return True  # a database server ends the transaction of who is silent in it
+        with closing(sqlite3.connect(path, timeout=2.0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def close(self) -> None:
         for gate in self.folder.glob("gate-*"):
@@ -189,8 +219,8 @@ def test_server__paused_while_it_prepares__goes_on_and_starts_nothing(
     run = submit(a, repository, tmp_path / "ledger")
     wait_for(installation.waiting("a").exists, what="a to prepare")
     b = installation.start("b")
+    installation.pause(a)
     assert a.process is not None
-    a.process.send_signal(signal.SIGSTOP)
     wait_for(lambda: len(attempts_of(b, run)) == 2, what="a further attempt")
     installation.gate("a").unlink()  # its git goes on, so all is prepared when it wakes up
     a.process.send_signal(signal.SIGCONT)
@@ -427,7 +457,7 @@ def test_lease__of_a_server_that_is_stopped__is_free_at_once(
     installation: Installation, tmp_path: Path
 ) -> None:
     a = installation.start("a")
-    wait_for(lambda: a.get("/health")["status"] == "ok", what="a to be well")
+    a.wait_state(a.launch("true")["id"], *FINAL)  # for which it has the lease
     a.stop()
     use_database(tmp_path, installation.url)
 

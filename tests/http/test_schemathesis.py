@@ -37,7 +37,7 @@ def test_native_api__under_schemathesis__keeps_what_its_document_says(
         *("--exclude-path-regex", NEVER_ENDS),
         *("--max-examples", os.environ.get("SEAFLOOR_SCHEMATHESIS_EXAMPLES", "12")),
         *("--seed", os.environ.get("SEAFLOOR_SCHEMATHESIS_SEED", "20240521")),
-        *("--request-timeout", "30", "--generation-database", "none", "--no-color"),
+        *("--request-timeout", "120", "--generation-database", "none", "--no-color"),
     ]
     ended = subprocess.run(
         command,

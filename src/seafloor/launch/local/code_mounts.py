@@ -13,7 +13,8 @@ from typing import Final
 
 from seafloor.agent import code_mount
 
-_WITHIN_S: Final = 10.0
+_WITHIN_S: Final = 60.0
+"""Far more than a busy machine needs: what came of it is kept for as long as the server lives."""
 _NOT_IN_LAYERS: Final = frozenset(":,\\")
 """What has a meaning of its own where layers are named."""
 
