@@ -77,7 +77,7 @@ def test_server__on_every_address_without_a_token__does_not_start(tmp_path: Path
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
