@@ -18,7 +18,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from http_world import TOKEN, Answer, ask
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 from seafloor.app.tokens import Tokens
 from seafloor.domain.metrics import Point
 from seafloor.http.server import create_framework
@@ -404,11 +404,16 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(guarded_server: LiveServer) -> Iterator[World]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
     def made(path: str, body: Any) -> Any:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
         answer = ask(guarded_server.url, "POST", path, body=body, headers=headers)
         assert answer.status in (200, 201), answer
         return answer.json
+
+    def is_over(run: str) -> bool:
+        answer = ask(guarded_server.url, "GET", f"/api/v1/runs/{run}", headers=headers)
+        return answer.json["ended_ns"] is not None
 
     runs, models = [], []
     for _ in range(2):
@@ -423,6 +428,8 @@ def world(guarded_server: LiveServer) -> Iterator[World]:
     yield World(runs[0], runs[1], models[0], models[1], token)
     for run in runs:
         made(f"/api/v1/runs/{run}/stop", None)
+        # Its agent would wait for a server that is gone.
+        wait_for(lambda run=run: is_over(run), what="its end")
 
 
 def asked_by_task(
