@@ -179,7 +179,7 @@ class PluginUser:
         }
 
     def script(self, code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Start a script."""
+        """Start a script, with more patience at its end than a user's: the machine may be busy."""
         return subprocess.Popen(
             [str(plugin_python()), "-W", "ignore", "-c", code, *arguments],
             stdin=subprocess.PIPE,
@@ -187,7 +187,7 @@ class PluginUser:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.work,
-            env={**self.environment, **env},
+            env={**self.environment, "SEAFLOOR_EXIT_WAIT_S": "100", **env},
         )
 
     def sync(self) -> list[str]:
@@ -196,7 +196,7 @@ class PluginUser:
             [sys.executable, "-m", "seafloor.cli", "--json", "sync"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             env=self.environment,
             check=False,
         )

@@ -108,6 +108,7 @@ while len(client.get_metric_history(sys.argv[1], "loss")) < int(sys.argv[2]):
     assert time.monotonic() < deadline
     time.sleep(0.05)
 tell(client.get_run(sys.argv[1]).info.status)
+wait()
 """
 )
 
@@ -126,22 +127,40 @@ def test_log__the_process_is_killed__the_next_process_brings_every_point(
     following = user.script(NEXT, run_id, str(acknowledged + 1))
     # As with mlflow itself, a run that was never ended goes on.
     assert answers(following) == "RUNNING"
-    following.communicate()
+    # The server has it before the one that brought it has cleared it away.
+    wait_for(lambda: not user.waiting, what="the spool to be cleared", timeout_s=60)
+    following.communicate("end\n")
     found = steps(shared_server, run_id)
     assert found == list(range(len(found)))
     assert len(found) in (acknowledged + 1, acknowledged + 2)
-    assert not user.waiting
 
 
 TRAINING = (
     TELL
     + """
+import threading
+
+class Beside(threading.Thread):
+    # Does next to nothing; all that takes longer is the machine's doing, not the server's.
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.late = 0.0
+        self.file = open("beside", "ab", buffering=0)
+    def run(self):
+        while True:
+            begun = time.perf_counter()
+            self.file.write(b".")
+            time.sleep(0.01)
+            self.late += max(0.0, time.perf_counter() - begun - 0.05)
+
 slowest = 0.0
 with mlflow.start_run() as run:
     mlflow.log_param("before", 1)
     mlflow.log_metric("loss", 0.0, step=0)
     tell(run.info.run_id)
     wait()
+    beside = Beside()
+    beside.start()
     for step in range(1, 2000):
         begun = time.perf_counter()
         mlflow.log_metric("loss", step * 0.5, step=step)
@@ -151,10 +170,18 @@ with mlflow.start_run() as run:
     mlflow.set_tag("t", "v")
     labels = time.perf_counter() - begun
     begun = time.perf_counter()
-tell([slowest, labels, time.perf_counter() - begun])
+tell([slowest, labels, time.perf_counter() - begun, beside.late])
 wait()
 """
 )
+
+
+def check_pace(process: subprocess.Popen[str], *, labels_s: float) -> None:
+    """Compare how long calls took with what they may, and what a busy machine adds to that."""
+    slowest, labels, end, late = answers(process)
+    assert slowest < 1.0 + late, (slowest, late)
+    assert labels < labels_s + late, (labels, late)
+    assert end < 3.0 + late, (end, late)
 
 
 def check_run(server: LiveServer, run_id: str) -> None:
@@ -175,8 +202,7 @@ def test_training__the_server_is_killed__goes_on_and_all_arrives_when_it_is_back
     run_id = answers(process)
     server.kill()
     print("go on", file=process.stdin, flush=True)
-    slowest, labels, end = answers(process)
-    assert (slowest < 1.0, labels < 6.0, end < 3.0) == (True, True, True), (slowest, labels, end)
+    check_pace(process, labels_s=6.0)
     server.start()
     # The process that logged it brings it itself, though its run has ended.
     wait_for(lambda: not user.waiting, what="the spool to be sent", timeout_s=60)
@@ -197,13 +223,8 @@ def test_training__the_server_hangs__goes_on_and_sync_brings_what_is_left(
     server.process.send_signal(signal.SIGSTOP)
     try:
         print("go on", file=process.stdin, flush=True)
-        slowest, labels, end = answers(process)
-        assert (slowest < 1.0, labels < 7.0, end < 3.0) == (True, True, True), (
-            slowest,
-            labels,
-            end,
-        )
-        _, err = process.communicate("end\n", timeout=60)
+        check_pace(process, labels_s=7.0)
+        _, err = process.communicate("end\n", timeout=120)
         assert process.returncode == 0
         assert err.count("seafloor sync") == 1
     finally:
@@ -223,7 +244,7 @@ def test_training__the_disk_of_the_client_is_full__loses_nothing(
         assert process.stdin is not None
         print("go on", file=process.stdin, flush=True)
         answers(process)
-        _, err = process.communicate("end\n", timeout=60)
+        _, err = process.communicate("end\n", timeout=120)
         assert process.returncode == 0
         assert err.count("cannot be written") == 1
         check_run(shared_server, run_id)
