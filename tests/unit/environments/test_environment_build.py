@@ -172,6 +172,7 @@ async def test_get__asked_twice_at_once__is_built_once(
     asking = [asyncio.create_task(cache.get(lock_of("slow==1.0"), told.append)) for _ in range(3)]
     await until((gate / "started").exists)
     late = asyncio.create_task(cache.get(lock_of("slow==1.0"), told.append))
+    await until(lambda: len(told) == 4)  # so all four wait before it can end
     (gate / "go").touch()
     built = await asyncio.gather(*asking, late)
     assert {environment.path for environment in built} == {built[0].path}
