@@ -324,11 +324,12 @@ def test_resolve_git__web_page_that_is_no_repository__says_so(server: GitServer)
 
 @pytest.mark.parametrize("scheme", ["http", "https", "ssh", "git"])
 def test_resolve_git__nobody_listens__is_unreachable(scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    with socket.socket() as bound:  # so that nobody else can begin to listen there
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
 
-    with pytest.raises(SourceError, match="cannot be reached") as raised:
-        resolve_git(f"{scheme}://127.0.0.1:{port}/digits.git", None)
+        with pytest.raises(SourceError, match="cannot be reached") as raised:
+            resolve_git(f"{scheme}://127.0.0.1:{port}/digits.git", None)
 
     assert raised.value.field == "code.url"
 
@@ -346,7 +347,7 @@ def test_resolve_git__server_that_never_answers__ends_at_the_timeout() -> None:
         with pytest.raises(SourceError, match="did not answer within"):
             resolve_git(f"http://127.0.0.1:{port}/digits.git", None, timeout_s=0.5)
 
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30  # half of what it waits when nobody says how long
 
 
 def test_resolve_git__git_not_installed__says_so(

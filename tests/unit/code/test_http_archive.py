@@ -194,11 +194,11 @@ def test_facts__wrong_password__is_told_apart_from_not_found(
 
 
 def test_facts__host_or_port_that_is_not_there__says_so_with_the_address() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(SourceError, match=f"127.0.0.1:{port}/a.tar.*cannot be reached"):
-        remote(f"http://127.0.0.1:{port}/a.tar").facts()
+    with socket.socket() as bound:  # so that nobody else can begin to listen there
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with pytest.raises(SourceError, match=f"127.0.0.1:{port}/a.tar.*cannot be reached"):
+            remote(f"http://127.0.0.1:{port}/a.tar").facts()
     with pytest.raises(SourceError, match=r"There is no host no-such-host\.invalid"):
         remote("http://no-such-host.invalid/a.tar").facts()
 

@@ -25,7 +25,7 @@ from seafloor.sdk.transport import Request, Transport, TransportOptions
 from seafloor.wire.environments import EnvironmentDeleted
 from seafloor.wire.runs import RunCreate
 
-IMPATIENT = TransportOptions(connect_s=2.0, read_s=2.0, repeat_s=0.0)
+IMPATIENT = TransportOptions(connect_s=60.0, read_s=60.0, repeat_s=0.0)
 HEALTHY = {"status": "ok", "version": "1", "parts": {}}
 
 
@@ -95,11 +95,11 @@ def test_call__json_of_something_else__is_refused(scripted: ScriptedServer) -> N
 
 
 def test_call__nobody_listens__says_so_in_words() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(StoreUnavailable, match="connection refused"):
-        Client(url, "", options=IMPATIENT).health()
+    with socket.socket() as bound:  # so that nobody else can begin to listen there
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match="connection refused"):
+            Client(url, "", options=IMPATIENT).health()
 
 
 def test_call__busy_at_first__is_repeated(scripted: ScriptedServer) -> None:

@@ -86,7 +86,7 @@ def url(certificate: Path) -> Iterator[str]:
 
 
 def _ask(url: str, tls: Tls, token: str = "") -> dict[str, str]:
-    options = TransportOptions(connect_s=5, read_s=5, repeat_s=0, tls=tls)
+    options = TransportOptions(connect_s=60, read_s=60, repeat_s=0, tls=tls)
     transport = Transport(url, token, options=options)
     try:
         return transport.send(Request("GET", "/"))
