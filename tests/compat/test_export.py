@@ -51,6 +51,9 @@ from seafloor.wire.models import LoggedModelPut, ModelUse, RunInputs
 from seafloor.wire.runs import RunCreate, RunUpdate
 from seafloor.wire.traces import TracePut
 
+# Commands are begun again and again, each a new Python: on a busy machine that takes minutes.
+pytestmark = pytest.mark.timeout(900)
+
 T0_NS = 1_700_000_000_123_456_789
 EVENTS = event_file([(0, "scalar", 0.5), (1, "scalar", math.nan)])
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -519,7 +522,7 @@ def test_export__without_pyarrow__names_the_fix(shared_server: LiveServer, tmp_p
     (tmp_path / "pyarrow.py").write_text("raise ImportError('none')")
     made, env = command(shared_server, "export", str(tmp_path / "x"))
     env["PYTHONPATH"] = str(tmp_path)
-    found = subprocess.run(made, env=env, capture_output=True, text=True, check=False, timeout=60)
+    found = subprocess.run(made, env=env, capture_output=True, text=True, check=False, timeout=250)
     assert found.returncode != 0
     assert found.stderr.splitlines()[-1] == (
         "error: Exports are Parquet files, and pyarrow is not installed: "

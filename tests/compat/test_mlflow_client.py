@@ -247,7 +247,7 @@ def test_launched_script__that_uses_mlflow__logs_to_its_own_run(
         "print('id', run.info.run_id)\n"
     )
     run = shared_server.launch([str(mlflow_python), "-W", "ignore", "-c", code])
-    ended = shared_server.wait_state(run["id"], "succeeded", "failed", "lost", timeout_s=120)
+    ended = shared_server.wait_state(run["id"], "succeeded", "failed", "lost", timeout_s=240)
     lines = [line["text"] for line in shared_server.log_lines(run["id"])]
     assert ended["state"] == "succeeded", lines
     assert f"id {run['id']}" in lines

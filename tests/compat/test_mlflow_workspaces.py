@@ -745,7 +745,7 @@ def test_client__unmodified_in_two_workspaces__sees_its_own(
             text=True,
             cwd=tmp_path,
             check=False,
-            timeout=120,
+            timeout=400,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         assert json.loads(done.stdout.strip().splitlines()[-1]) == {
