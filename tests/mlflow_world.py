@@ -249,6 +249,8 @@ def mlflow_server(folder: Path, *more: str, store: str | None = None) -> Iterato
         *(str(server_python()), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", store or f"sqlite:///{folder}/mlflow.db"),
         *("--artifacts-destination", str(folder / "artifacts")),
+        # It would close a connection that was idle for five seconds, maybe as a request comes.
+        *("--uvicorn-opts", "--timeout-keep-alive 600"),
         *more,
     ]
     with (folder / "server.log").open("wb") as log:
@@ -276,7 +278,7 @@ def mlflow_server(folder: Path, *more: str, store: str | None = None) -> Iterato
             return False
 
     try:
-        wait_for(answers, what="the mlflow server", timeout_s=120)
+        wait_for(answers, what="the mlflow server", timeout_s=300)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -55,7 +55,7 @@ class Credentials:
 
 
 class MlflowApi:
-    """One MLflow server. Reads only; every call is repeated while the server is busy.
+    """One MLflow server. Reads only; every call is repeated while the server is busy or hangs up.
 
     Args:
         url: Of the server, without a user in it.
@@ -126,27 +126,35 @@ class MlflowApi:
             ) from error
 
     def _send(self, method: str, address: str, body: bytes | None) -> urllib3.BaseHTTPResponse:
+        import urllib3
+
         headers = dict(self._headers)
         if body is not None:
             headers["Content-Type"] = "application/json"
         wait_s = _BACK_OFF_FIRST_S
         repeats = 0
         while True:
-            response = self._pool.urlopen(
-                method,
-                self.url + address,
-                body=body,
-                headers=headers,
-                preload_content=False,
-                redirect=False,
-                retries=False,
-                timeout=_TIMEOUT_S,
-            )
-            if response.status == 200:
-                return response
-            if response.status not in _BUSY or repeats == _REPEATS_MAX:
-                raise self._refusal(response, address.partition("?")[0])
-            response.close()
+            try:
+                response = self._pool.urlopen(
+                    method,
+                    self.url + address,
+                    body=body,
+                    headers=headers,
+                    preload_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=_TIMEOUT_S,
+                )
+            except urllib3.exceptions.ProtocolError:
+                # It closes connections that were idle for some seconds: maybe this one, just now.
+                if repeats == _REPEATS_MAX:
+                    raise
+            else:
+                if response.status == 200:
+                    return response
+                if response.status not in _BUSY or repeats == _REPEATS_MAX:
+                    raise self._refusal(response, address.partition("?")[0])
+                response.close()
             time.sleep(wait_s)
             wait_s, repeats = wait_s * 2, repeats + 1
 
