@@ -47,6 +47,6 @@ def _get(service: Service, path: str, query: dict[str, str]) -> str:
                 f"SignedHeaders={names}, Signature={signature}",
             },
         ),
-        timeout=30,
+        timeout=120,
     ) as answer:
         return answer.read().decode()

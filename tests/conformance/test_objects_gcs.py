@@ -223,7 +223,7 @@ async def test_list__marks_of_folders__are_not_objects_and_go_with_the_folder(
 ) -> None:
     endpoint = endpoint_of(service)
     bucket = fresh_bucket(endpoint)
-    async with store_at(endpoint, bucket) as store, httpx.AsyncClient() as http:
+    async with store_at(endpoint, bucket) as store, httpx.AsyncClient(timeout=120) as http:
         await store.put("a/b/c", b"1")
         for name in ("a/", "a/b/", "a/empty/"):
             await _put_raw(http, endpoint, bucket, name)
