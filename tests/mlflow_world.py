@@ -34,7 +34,7 @@ AUTOLOG_REQUIREMENTS = ROOT / "tests" / "compat" / "autolog.txt"
 TORCH_REQUIREMENTS = ROOT / "tests" / "compat" / "autolog-torch.txt"
 SCENARIOS = Path(__file__).with_name("mlflow_scenarios.py")
 BUILD_TIMEOUT_S = 600
-PROGRAMS_TIMEOUT_S = 600
+PROGRAMS_TIMEOUT_S = 1500
 
 
 def client_python() -> Path:

@@ -24,7 +24,7 @@ from mlflow_programs.outcomes import agree, apart
 from mlflow_world import mlflow_server, run_programs
 
 # The peer's environment may have to be fetched and built first.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 _OWN = {
     "creation_time",
