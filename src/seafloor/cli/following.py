@@ -220,20 +220,23 @@ def follow_with_interrupts(follower: RunFollower) -> RunView | None:
         The run as it ended, or None when it was left to go on.
     """
     try:
-        return follower.follow()
-    except KeyboardInterrupt:
-        pass
-    run_id = follower.run.id[-8:]
-    click.echo(
-        f"\nNot following any more; the run goes on. Follow it again: `seafloor logs -f {run_id}`. "
-        f"Stop it: Ctrl-C again now, or `seafloor runs stop {run_id}`.",
-        err=True,
-    )
-    try:
-        if sys.stdin.isatty() or sys.stderr.isatty():
-            threading.Event().wait(2.0)
+        try:
+            return follower.follow()
+        except KeyboardInterrupt:
+            # Whoever reads it may answer before the next line begins.
+            _say_left(follower.run.id[-8:])
+            if sys.stdin.isatty() or sys.stderr.isatty():
+                threading.Event().wait(2.0)
     except KeyboardInterrupt:
         click.echo("\nStopping the run …", err=True)
         follower.client.runs.stop(follower.run.id)
         return follower.await_end()
     return None
+
+
+def _say_left(run_id: str) -> None:
+    click.echo(
+        f"\nNot following any more; the run goes on. Follow it again: `seafloor logs -f {run_id}`. "
+        f"Stop it: Ctrl-C again now, or `seafloor runs stop {run_id}`.",
+        err=True,
+    )
