@@ -25,7 +25,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 90_000
+"""For what takes moments, on a machine that does many other things."""
 
 
 def _missing(what: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +18,11 @@ import urllib3
 
 T = TypeVar("T")
 
+PATIENCE_S = 120.0
+"""For what takes moments, on a machine that does many other things."""
 
-def wait_for(look: Callable[[], T | None], *, timeout_s: float = 90.0, what: str = "it") -> T:
+
+def wait_for(look: Callable[[], T | None], *, timeout_s: float = PATIENCE_S, what: str = "it") -> T:
     """Look again and again until there is something to see; fail with the last thing seen."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -37,7 +42,7 @@ class LiveServer:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self._env = env or {}
-        self._pool = urllib3.PoolManager(retries=False, timeout=60.0)
+        self._pool = urllib3.PoolManager(retries=False, timeout=PATIENCE_S)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,7 +56,7 @@ class LiveServer:
         self.data.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "seafloor.boot", "up", "--data", str(self.data)]
         if first and "--port" not in arguments:
-            command += ["--port", "0"]
+            command += ["--port", str(self._hold_port())]
         (self.data / "server.json").unlink(missing_ok=True) if first else None
         started_ns = time.time_ns()
         with (self.data / "server.log").open("ab") as log:
@@ -65,11 +70,22 @@ class LiveServer:
             )
         self.url = wait_for(
             lambda: self._address(started_ns),
-            timeout_s=90.0,  # its first start on a busy machine compiles and migrates
+            timeout_s=PATIENCE_S,  # its first start on a busy machine compiles and migrates
             what=f"the server ({self.data}/server.log)",
         )
         wait_for(self._is_well, what=f"/health ({self.data}/server.log)")
         return self
+
+    def _hold_port(self) -> int:
+        """Find a port that nobody else is given, also while the server is down.
+
+        A socket that does not listen keeps it from others, and not from a server, which reuses it.
+        """
+        held = socket.socket()
+        weakref.finalize(self, held.close)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
 
     def _address(self, started_ns: int) -> str | None:
         assert self.process is not None
@@ -100,7 +116,7 @@ class LiveServer:
         if self.process is None:
             return 0
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=90)
+        code = self.process.wait(timeout=PATIENCE_S)
         self.process = None
         return code
 
@@ -139,7 +155,9 @@ class LiveServer:
         body = {"name": "tests", "command": command, **spec}
         return self.post("/api/v1/runs", {"spec": body})
 
-    def wait_state(self, run_id: str, *states: str, timeout_s: float = 120.0) -> dict[str, Any]:
+    def wait_state(
+        self, run_id: str, *states: str, timeout_s: float = PATIENCE_S
+    ) -> dict[str, Any]:
         """Wait until a run is in one of some states."""
 
         def look() -> dict[str, Any] | None:

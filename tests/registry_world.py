@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 
 import httpx
+
+from live_server import PATIENCE_S
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -14,9 +17,10 @@ def push(registry: str, repository: str, tag: str, content: bytes) -> str:
     """Put the smallest image there is into a registry; its digest."""
     base = f"http://{registry}/v2/{repository}"
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    upload = httpx.post(f"{base}/blobs/uploads/").headers["Location"]
+    upload = httpx.post(f"{base}/blobs/uploads/", timeout=PATIENCE_S).headers["Location"]
     joint = "&" if "?" in upload else "?"
-    httpx.put(f"{upload}{joint}digest={digest}", content=content).raise_for_status()
+    put = partial(httpx.put, timeout=PATIENCE_S)
+    put(f"{upload}{joint}digest={digest}", content=content).raise_for_status()
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -27,7 +31,7 @@ def push(registry: str, repository: str, tag: str, content: bytes) -> str:
         },
         "layers": [],
     }
-    done = httpx.put(
+    done = put(
         f"{base}/manifests/{tag}",
         content=json.dumps(manifest).encode(),
         headers={"Content-Type": MANIFEST},

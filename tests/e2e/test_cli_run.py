@@ -310,7 +310,7 @@ class Terminal:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             return [status] if pid else []
 
-        (status,) = wait_for(ended, timeout_s=60, what="the command to end")
+        (status,) = wait_for(ended, what="the command to end")
         self._read()
         os.close(self._fd)
         return os.waitstatus_to_exitcode(status)

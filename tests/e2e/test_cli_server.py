@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from client_process import Client
-from live_server import wait_for
+from live_server import PATIENCE_S, wait_for
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_up__in_the_foreground__ends_on_ctrl_c(user: Client) -> None:
     # The server took the place of the command: no process stands between.
     assert json.loads(file.read_bytes())["pid"] == process.pid
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) in (0, 130, -signal.SIGINT)
+    assert process.wait(timeout=PATIENCE_S) in (0, 130, -signal.SIGINT)
 
 
 def test_up__the_port_is_in_use__names_the_process_and_another_port(user: Client) -> None:

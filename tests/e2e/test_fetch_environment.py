@@ -39,11 +39,11 @@ def stored(server: LiveServer) -> str:
     spec = {"name": "empty", "pip": []}
     server.post("/api/v1/environments", {"spec": spec})
     run_id = server.launch("true", environment="empty")["id"]
-    server.wait_state(run_id, "succeeded", timeout_s=120)
+    server.wait_state(run_id, "succeeded")
     (attempt,) = server.get(f"/api/v1/runs/{run_id}/attempts")["items"]
     digest: str = attempt["environment_digest"]
     record = f"/api/v1/environment-archives/{digest}/environment.json"
-    wait_for(lambda: server.request("GET", record)[0] == 200, timeout_s=60, what="its archive")
+    wait_for(lambda: server.request("GET", record)[0] == 200, what="its archive")
     return digest
 
 

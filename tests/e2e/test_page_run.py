@@ -115,7 +115,7 @@ def test_overview__run_from_git__shows_commit_receipt_lock_and_events(
             "params": {"lr": "0.1"},
         },
     )["id"]
-    server.wait_state(run, "succeeded", timeout_s=120)
+    server.wait_state(run, "succeeded")
     page.goto(f"{server.url}/runs/{run}")
     code = page.get_by_role("region", name="Code")
     expect(code.get_by_title(commit)).to_have_text(commit[:12])

@@ -101,7 +101,7 @@ def test_run__private_repository__the_secret_is_seen_nowhere(
     def hold() -> None:
         """Let the clone take long enough to be looked at."""
         asked.set()
-        slow.wait(20)
+        slow.wait(200)
 
     with GitServer(tmp_path / "served", user="ann", password=CANARY) as remote:
         remote.on_request = hold
