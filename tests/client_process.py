@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+EXIT_WAIT_S = 150
+"""How long a script waits for what it logged to be sent: a busy machine may need more than 10 s."""
+_PATIENCE_S = 600
+"""For a command, which may build an environment; the time limit of a test is less."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -32,14 +37,15 @@ class Client:
         return kept
 
     def script(self, code: str, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Start a Python script."""
+        """Start a Python script, with more patience at its end than a user's."""
+        waits = {"SEAFLOOR_EXIT_WAIT_S": str(EXIT_WAIT_S)}
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-c", code, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**self.environment, **env},
+            env={**self.environment, **waits, **env},
         )
 
     def run_script(
@@ -47,7 +53,7 @@ class Client:
     ) -> subprocess.CompletedProcess[str]:
         """Run a Python script to its end."""
         process = self.script(code, *arguments, **env)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=_PATIENCE_S)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def cli(
@@ -59,7 +65,7 @@ class Client:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=_PATIENCE_S,
             cwd=cwd,
             env={**self.environment, **env},
             check=False,

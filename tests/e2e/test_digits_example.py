@@ -36,12 +36,13 @@ def test_requirements__of_the_example__are_pinned() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 async def test_train__without_seafloor__keeps_everything_and_warns_of_nothing(
     tmp_path: Path,
 ) -> None:
     cache = EnvironmentCache(tmp_path / "environments")
     lock = await lock_pip(
-        python=None, pip=requirements(), cache_dir=cache.uv_cache_dir, timeout_s=240
+        python=None, pip=requirements(), cache_dir=cache.uv_cache_dir, timeout_s=600
     )
     built = await cache.get(lock)
     work = tmp_path / "work"
@@ -61,7 +62,7 @@ async def test_train__without_seafloor__keeps_everything_and_warns_of_nothing(
         },
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stderr
     assert "warning" not in ended.stderr.lower()

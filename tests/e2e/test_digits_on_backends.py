@@ -54,7 +54,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("database", "objects", "code"),
     [("postgresql", "s3", "git"), ("mariadb", "hdfs", "git"), ("sqlite", "azure", "archive")],
@@ -96,7 +96,7 @@ def test_digits__by_changing_two_urls__everything_is_there(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_rerun__of_the_digits__same_metrics_bit_for_bit(
     repository: Path, downloads: Path, tmp_path: Path
 ) -> None:

@@ -144,7 +144,11 @@ def vitest() -> Callable[[], subprocess.CompletedProcess[str]]:
     if npx is None or not (ROOT / "web" / "node_modules").is_dir():
         pytest.skip("the page's packages are not installed here: make web")
     return lambda: subprocess.run(
-        [npx, "vitest", "run"], cwd=ROOT / "web", check=False, capture_output=True, text=True
+        [npx, "vitest", "run", "--testTimeout=120000"],
+        cwd=ROOT / "web",
+        check=False,
+        capture_output=True,
+        text=True,
     )
 
 

@@ -73,7 +73,7 @@ def test_log__every_kind_in_the_light_installation__is_all_there_and_nothing_wai
 ) -> None:
     svg = tmp_path / "drawing.svg"
     svg.write_text("<svg>" + " " * 3_000_000 + "</svg>")  # too large for a record of the file
-    done = user.run_script(EVERYTHING, str(svg), SEAFLOOR_EXIT_WAIT_S="60")
+    done = user.run_script(EVERYTHING, str(svg))
     assert (done.returncode, done.stderr) == (0, "")
     run_id = done.stdout.split()[0]
     keys = shared_server.get(f"/api/v1/runs/{run_id}/media/keys")["items"]
@@ -175,7 +175,7 @@ def test_log__the_server_is_killed_and_comes_back__nothing_is_missing(
 ) -> None:
     server = make_server()
     user = Client(tmp_path / "home", server.url)
-    process = user.script(SLOWLY, SEAFLOOR_EXIT_WAIT_S="100")
+    process = user.script(SLOWLY)
     assert process.stdout is not None
     run_id = process.stdout.readline().strip()
     wait_for(lambda: server.request("GET", f"/api/v1/runs/{run_id}")[0] == 200)
@@ -183,7 +183,7 @@ def test_log__the_server_is_killed_and_comes_back__nothing_is_missing(
     for _ in range(20):
         process.stdout.readline()
     server.start()
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=200)
     assert (process.returncode, err) == (0, "")
     check_all(server, run_id, 60)
     assert not user.waiting
@@ -207,7 +207,7 @@ seafloor.end_run()
 def test_log__the_disk_takes_nothing__all_that_memory_holds_arrives_and_the_rest_is_counted(
     user: Client, shared_server: LiveServer
 ) -> None:
-    done = user.run_script(FULL, SEAFLOOR_EXIT_WAIT_S="60")
+    done = user.run_script(FULL)
     assert done.returncode == 0
     run_id = done.stdout.strip()
     found = records(shared_server, run_id, "small")
@@ -248,7 +248,7 @@ def test_log__one_record_is_refused__the_others_go_and_it_is_said(
 def test_page__its_example__does_what_it_says(user: Client, shared_server: LiveServer) -> None:
     page = Path(__file__).parents[2] / "docs" / "how-to" / "log-media.md"
     first, second = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    done = user.run_script(first, SEAFLOOR_EXIT_WAIT_S="60")
+    done = user.run_script(first)
     assert (done.returncode, done.stderr) == (0, "")
     run_id = done.stdout.strip()
     read = user.run_script(f"run_id = {run_id!r}\n{second}")
