@@ -17,6 +17,8 @@ from live_server import LiveServer
 # Generous: the machine that runs this may be busy. What it takes on a quiet one is measured by
 # `make bench`, and stands in the README.
 WARM_START_S = 5.0
+WARM_START_COMMANDS = 6
+"""Where one command that asks the server takes long already, a start takes a few times as long."""
 
 
 @pytest.fixture
@@ -47,6 +49,18 @@ def _run(server: LiveServer, repository: Repository, *arguments: str) -> tuple[f
     return float(line["text"].split()[0]) - begun, run["id"]
 
 
+def _ask_s(server: LiveServer) -> float:
+    """The seconds that a command takes which only asks the server."""
+    begun = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "seafloor.cli", "--json", "runs", "list"],
+        env={**server.environment, "SEAFLOOR_URL": server.url},
+        capture_output=True,
+        check=True,
+    )
+    return time.monotonic() - begun
+
+
 @pytest.mark.slow
 def test_runs__two_with_one_environment__build_it_once_and_the_second_starts_quickly(
     server: LiveServer, repository: Repository
@@ -54,19 +68,22 @@ def test_runs__two_with_one_environment__build_it_once_and_the_second_starts_qui
     server.post("/api/v1/environments", {"spec": {"name": "one", "pip": ["six==1.17.0"]}})
     _, first = _run(server, repository, "--env", "one")
     record = _only_record(server)
+    before_s = _ask_s(server)
     began_s, second = _run(server, repository, "--env", "one")
+    ask_s = max(before_s, _ask_s(server))
     assert _only_record(server) == record
     attempts = [
         server.get(f"/api/v1/runs/{run_id}/attempts")["items"][0] for run_id in (first, second)
     ]
     assert attempts[0]["environment_digest"] == attempts[1]["environment_digest"]
     assert [attempt["receipts"]["training"]["cached"] for attempt in attempts] == [False, True]
-    assert began_s < WARM_START_S
+    assert began_s < max(WARM_START_S, WARM_START_COMMANDS * ask_s), ask_s
 
 
 def _only_record(server: LiveServer) -> tuple[str, Any]:
     """The one record of a built environment: its path, and all it says (when it was built too)."""
-    records = list((server.data / "cache" / "environments").rglob("seafloor-environment.json"))
+    # Not deeper: what the server stores it from comes and goes beside it.
+    records = list((server.data / "cache" / "environments").glob("*/seafloor-environment.json"))
     assert len(records) == 1
     record = json.loads(records[0].read_text())
     del record["boot_id"]  # gone as soon as all is on the disk
