@@ -29,7 +29,7 @@ seafloor.end_run()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_runs__twenty_at_once__every_line_and_point_is_there_once(
     server: LiveServer, tmp_path: Path
 ) -> None:
@@ -41,7 +41,7 @@ def test_runs__twenty_at_once__every_line_and_point_is_there_once(
     ]
     for run in runs:
         ended = server.wait_state(
-            run["id"], "succeeded", "failed", "lost", "stopped", timeout_s=800
+            run["id"], "succeeded", "failed", "lost", "stopped", timeout_s=1200
         )
         assert ended["state"] == "succeeded", server.get(f"/api/v1/runs/{run['id']}/events")
     for run in runs:
