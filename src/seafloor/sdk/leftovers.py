@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -59,11 +60,16 @@ def bring_segments(segments: list[Segment], courier: Courier) -> SegmentDelivery
 
 
 def remove_folder_if_empty(folder: Path) -> None:
-    """Remove the folder of a run of which nothing waits.
+    """Remove the folder of a run of which nothing waits; another process may do so as well.
 
     Raises:
         OSError: it could not be removed.
     """
     for path in (folder / "files", folder):
-        if path.is_dir() and not any(path.iterdir()):
+        try:
             path.rmdir()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise

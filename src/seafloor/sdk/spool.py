@@ -26,6 +26,7 @@ from seafloor.sdk.wal import MAGIC, Begin, Dropped, Points, Record, encode, fram
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 """What is kept in memory while the disk takes nothing."""
+_MAKE_TRIES: Final = 10
 
 _NAME = re.compile(r"(?P<writer>\d{13}-\d+-[0-9a-f]{6})\.(?P<segment>\d{4,})\.wal\Z")
 
@@ -69,9 +70,11 @@ class Sent(msgspec.Struct, frozen=True):
 
 def list_segments(folder: Path) -> list[Segment]:
     """Read which segments a run has, in the order of their writers' starts."""
-    if not folder.is_dir():
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    matches = (_NAME.match(path.name) for path in folder.iterdir())
+    matches = (_NAME.match(name) for name in names)
     return sorted(
         Segment(folder, match["writer"], int(match["segment"])) for match in matches if match
     )
@@ -124,7 +127,14 @@ def lock_segment(segment: Segment) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    if _is_removed(descriptor):  # by whoever had the lock at this moment, and sent it
+        os.close(descriptor)
+        return None
     return descriptor
+
+
+def _is_removed(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_nlink == 0
 
 
 def make_writer_name(*, time_ms: int, pid: int) -> str:
@@ -180,6 +190,7 @@ class SpoolWriter:
         self._pending_bytes = 0
         self._pending_bytes_max = pending_bytes_max
         self._descriptor: int | None = None
+        self._before: int | None = None
         self._closed = False
         self._synced_bytes = 0
         self._dropped_noted = self.dropped
@@ -268,9 +279,10 @@ class SpoolWriter:
 
     def abandon(self) -> None:
         """Let go of the file without touching it: in a process that was forked."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        for descriptor in (self._descriptor, self._before):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._before = None
 
     def _write(self, payload: bytes) -> bool:
         # A closed segment may be another's by now: it is never opened again.
@@ -306,15 +318,14 @@ class SpoolWriter:
 
     def _open(self) -> bool:
         try:
-            self.segment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            descriptor = os.open(self.segment.path, flags, 0o600)
+            descriptor = self._make()
+        except BlockingIOError:
+            return False  # another process took it for one whose writer is gone, and will remove it
         except OSError as error:
             self.problem = error
             return False
         start = MAGIC + frame(encode(self.begin), 1)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
             written = os.write(descriptor, start)
         except OSError as error:
@@ -327,10 +338,38 @@ class SpoolWriter:
             return False
         self._descriptor, self._number, self.size_bytes = descriptor, 1, written
         self._synced_bytes = 0
+        if self._before is not None:
+            os.close(self._before)
+            self._before = None
         return True
+
+    def _make(self) -> int:
+        """Make the file and lock it.
+
+        Other processes of the run remove its folder when they find it empty, and a file that
+        nobody has locked yet: then it is made again.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        for _ in range(_MAKE_TRIES):
+            self.segment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                descriptor = os.open(self.segment.path, flags, 0o600)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                raise
+            if not _is_removed(descriptor):
+                return descriptor
+            os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.segment.path))
 
     def _begin_next_segment(self) -> None:
         self.sync()
-        self.abandon()
+        # Its lock says that the writer lives, until the next one is there and locked.
+        self._before, self._descriptor = self._descriptor, None
         self.segment = self.segment.next
         self.size_bytes = 0
+        self._open()

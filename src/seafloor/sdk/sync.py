@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +79,11 @@ def count_waiting(settings: Settings) -> Waiting:
     runs = waiting_runs(settings)
     size_bytes = 0
     for run_id in runs:
-        for path in (settings.spool / run_id).rglob("*"):
-            try:
-                size_bytes += path.stat().st_size if path.is_file() else 0
-            except FileNotFoundError:
-                continue  # its process has just sent it
+        # What its process has just sent is gone, folders too.
+        for folder, _, names in os.walk(settings.spool / run_id):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    size_bytes += Path(folder, name).stat().st_size
     return Waiting(len(runs), size_bytes)
 
 

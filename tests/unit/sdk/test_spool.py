@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from seafloor.domain.metrics import Point
 from seafloor.sdk import spool
+from seafloor.sdk.leftovers import remove_folder_if_empty
 from seafloor.sdk.spool import (
     Segment,
     Sent,
@@ -96,6 +98,88 @@ def test_read_sent__none_or_torn__means_from_the_beginning(tmp_path: Path) -> No
     assert read_sent(segment) == Sent(10, 2)
     segment.sent_path.write_bytes(b'{"offset": 1')
     assert read_sent(segment) == Sent()
+
+
+def test_list_segments__folder_is_removed_meanwhile__are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)
+    assert list_segments(tmp_path / "removed") == []
+
+
+def test_remove_folder__another_process_does_or_begins__is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(()))  # as it was when it was looked at
+    remove_folder_if_empty(tmp_path / "removed")
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    file = begun / "0000000000000-1-abcdef.0001.wal"
+    file.touch()
+    remove_folder_if_empty(begun)
+    assert file.exists()
+
+
+def test_lock_segment__who_had_it_removes_it__is_not_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = Segment(tmp_path, "0000000000000-1-abcdef", 1)
+    segment.path.touch()
+    flock = fcntl.flock
+
+    def removed_before(descriptor: int, how: int) -> None:
+        segment.path.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_before)
+    assert lock_segment(segment) is None
+
+
+def test_open__another_process_removes_what_nobody_has_locked__is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SpoolWriter(tmp_path / "run", BEGIN)
+    flock, opened = fcntl.flock, os.open
+    left = ["file", "folder"]
+
+    def without_the_file(descriptor: int, how: int) -> None:
+        if "file" in left:
+            left.remove("file")
+            writer.segment.path.unlink()
+        flock(descriptor, how)
+
+    def without_the_folder(path: Path, flags: int, mode: int = 0o777) -> int:
+        if "folder" in left:
+            left.remove("folder")
+            writer.segment.folder.rmdir()
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(fcntl, "flock", without_the_file)
+    monkeypatch.setattr(os, "open", without_the_folder)
+    writer.append(Tags({"a": "b"}))
+    assert left == []
+    assert writer.problem is None
+    assert read(writer.segment) == [BEGIN, Tags({"a": "b"})]
+    assert lock_segment(writer.segment) is None
+    writer.close()
+
+
+def test_append__a_segment_is_full__its_writer_is_never_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES_MAX", 400)
+    writer = SpoolWriter(tmp_path, BEGIN)
+    while writer.segment.number == 1:
+        writer.append(Tags({"n": "1"}))
+        assert lock_segment(list_segments(tmp_path)[-1]) is None
+    writer.append(Tags({"n": "2"}))
+    assert read(writer.segment) == [BEGIN, Tags({"n": "2"})]
+    writer.close()
+    for segment in list_segments(tmp_path):
+        lock = lock_segment(segment)
+        assert lock is not None
+        os.close(lock)
 
 
 def test_list_segments__other_files__are_left_alone(tmp_path: Path) -> None:
