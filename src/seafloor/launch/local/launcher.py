@@ -54,7 +54,8 @@ from seafloor.launch.protocol import (
 )
 from seafloor.launch.volumes import VolumeFolders
 
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 120.0
+"""Far more than a busy machine needs: a run whose agent is not ready by then fails."""
 _NOT_BEGUN: Final = "The command is about to be started."
 
 
