@@ -23,6 +23,7 @@ from seafloor.http.server import create_asgi
 URL = "http://localhost:7340"
 API = f"{URL}/api/2.0/mlflow/runs"
 WAIT_S = 60.0
+CANARY = "a-secret-of-the-server"
 
 
 async def until(look: Callable[[], object]) -> None:
@@ -44,12 +45,19 @@ def body(**more: Any) -> bytes:
 
 
 @pytest.fixture
-async def reader() -> AsyncIterator[BatchReader]:
+async def reader(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BatchReader]:
     """One that reads."""
-    async with BatchReader() as reader:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    async with BatchReader(os.environ) as reader:
         assert await reader.read(body()) is None  # it starts by that, and nobody waits for it
         await until(lambda: reader.pid)
         yield reader
+
+
+def test_process__of_a_server_with_secrets__has_none_of_them(reader: BatchReader) -> None:
+    environment = Path(f"/proc/{reader.pid}/environ").read_bytes()
+    assert b"PATH=" in environment
+    assert CANARY.encode() not in environment
 
 
 def is_alive(pid: int) -> bool:
@@ -130,7 +138,7 @@ async def test_close__ends_the_process(reader: BatchReader) -> None:
 
 
 async def test_close__while_it_starts__leaves_nothing() -> None:
-    async with BatchReader() as reader:
+    async with BatchReader(os.environ) as reader:
         assert await reader.read(body()) is None
     assert reader.pid is None
 
@@ -139,7 +147,7 @@ async def test_start__where_it_cannot__is_said_and_the_server_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch_reader.sys, "executable", "/absent/python")
-    async with BatchReader() as reader:
+    async with BatchReader(os.environ) as reader:
         for _ in range(3):
             assert await reader.read(body()) is None
             await asyncio.sleep(0.01)

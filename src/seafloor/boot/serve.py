@@ -23,7 +23,7 @@ from seafloor import __version__
 from seafloor.boot.data_folder import DataFolder, ServerFile
 from seafloor.boot.listening import check_host, listen
 from seafloor.boot.log_stream import LogStream
-from seafloor.boot.settings import Settings
+from seafloor.boot.settings import Settings, environment
 from seafloor.boot.wiring import open_application
 from seafloor.http.access_log import AccessLog
 from seafloor.http.mlflow.batch_reader import BatchReader
@@ -125,7 +125,7 @@ async def _serve(
     url = settings.server.url or f"http://{_shown_host(settings.server.host)}:{port}"
     async with (
         open_application(settings, folder, url=url) as application,
-        BatchReader() as reader,
+        BatchReader(environment()) as reader,
     ):
         folder.write_server_file(ServerFile(url, os.getpid(), port, __version__, time.time_ns()))
         asgi = create_asgi(application, reader=reader, access_log=access_log)

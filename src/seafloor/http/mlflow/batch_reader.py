@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
@@ -32,6 +32,9 @@ START_S = 60.0
 START_PAUSE_S = 10.0
 """Between two starts, so that one that cannot live is not started all the time."""
 
+_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+"""Secrets of the server are none of its business."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -39,9 +42,13 @@ class BatchReader:
     """The process, started when it is first of use.
 
     Use it as an async context manager, within the loop that calls it.
+
+    Args:
+        environment: The server's variables, of which it gets those that it needs to start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._variables = {name: environment[name] for name in _VARIABLES if name in environment}
         self._link: _Link | None = None
         self._starting: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -94,6 +101,7 @@ class BatchReader:
                     "seafloor.http.mlflow.batch_process",
                     stdin=its.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
+                    env=self._variables,
                     start_new_session=True,  # signals of a terminal are meant for the server
                 )
             loop = asyncio.get_running_loop()
