@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from seafloor.domain.search_grammar import parse_filter, parse_order
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.comparisons import fold
 from seafloor.stores.metadata.protocol import MetadataStore
-from seafloor.stores.metadata.sql.database import GROUP_MAX
+from seafloor.stores.metadata.sql.database import GROUP_MAX, Database
 from seafloor.stores.metadata.sql.folding import folded
 from seafloor.stores.metadata.sql.open import parse_url
 from seafloor.stores.metadata.sql.tables import METADATA, project, tag
@@ -164,6 +166,56 @@ class TestGroupCommit:
         await asyncio.gather(*(store.event_append(run_id(1), note()) for _ in range(count)))
         events = await store.event_list(run_id(1), limit=10_000)
         assert [event.sequence for event in events] == list(range(1, count + 2))
+
+    @pytest.mark.parametrize("error", [StopIteration(), BaseException()], ids=["stop", "base"])
+    async def test_write__raises_what_nobody_should__the_writer_goes_on(
+        self, store: SqlStoreUnderTest, error: BaseException
+    ) -> None:
+        await create(store, run(1))
+
+        def broken(_connection: Connection) -> None:
+            raise error
+
+        async with asyncio.timeout(60):
+            told = await asyncio.gather(
+                store.database.write(broken),
+                store.event_append(run_id(1), note()),
+                return_exceptions=True,
+            )
+            assert isinstance(told[0], BaseException)
+            await store.event_append(run_id(1), note())
+
+    async def test_write__is_done__nothing_of_it_is_kept(self, store: SqlStoreUnderTest) -> None:
+        class Large:
+            """What a piece of writing holds."""
+
+        held = Large()
+        gone = weakref.ref(held)
+
+        def write(_connection: Connection, held: Large = held) -> None:
+            assert held is not None
+
+        await store.database.write(write)
+        del held, write
+        async with asyncio.timeout(60):
+            while gone() is not None:  # the writer's thread is about to let go of it
+                await asyncio.sleep(0.01)
+
+    async def test_write__thread_is_refused__the_next_tries_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        database = Database(f"sqlite:///{tmp_path}/refused.db")
+        await database.migrate()
+
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="start new thread"):
+                await database.write(lambda _connection: None)
+        assert await database.write(lambda _connection: 7) == 7
+        await database.close()
 
     async def test_write__some_fail__the_others_are_kept(self, store: SqlStoreUnderTest) -> None:
         await create(store, run(1), params={"p": "old"})

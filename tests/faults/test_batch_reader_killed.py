@@ -20,8 +20,9 @@ POINTS = 500
 
 def readers_of(server: LiveServer) -> list[int]:
     """The processes that have read batches for it so far, by their order."""
-    lines = [json.loads(line) for line in (server.data / "server.log").read_text().splitlines()]
-    return [one["pid"] for one in lines if one["event"].endswith("read by another process")]
+    log = (server.data / "server.log").read_text().splitlines()
+    said = [json.loads(line) for line in log if "read by another process" in line]
+    return [one["pid"] for one in said]
 
 
 def reader_of(server: LiveServer, number: int = 0) -> int | None:

@@ -48,6 +48,8 @@ def body(**more: Any) -> bytes:
 async def reader(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BatchReader]:
     """One that reads."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    monkeypatch.setattr(batch_reader, "ANSWER_S", WAIT_S)
+    monkeypatch.setattr(batch_reader.os, "sched_getaffinity", lambda _pid: {0, 1})
     async with BatchReader(os.environ) as reader:
         assert await reader.read(body()) is None  # it starts by that, and nobody waits for it
         await until(lambda: reader.pid)
@@ -143,6 +145,27 @@ async def test_close__while_it_starts__leaves_nothing() -> None:
     assert reader.pid is None
 
 
+async def test_start__in_a_folder_with_modules_of_their_names__imports_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batch_reader.os, "sched_getaffinity", lambda _pid: {0, 1})
+    async with BatchReader(os.environ) as reader:
+        assert await reader.read(body()) is None
+        await until(lambda: reader.pid)
+
+
+async def test_start__of_another_version__is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_reader, "__version__", "0.0.0")
+    monkeypatch.setattr(batch_reader.os, "sched_getaffinity", lambda _pid: {0, 1})
+    async with BatchReader(os.environ) as reader:
+        assert await reader.read(body()) is None
+        await until(lambda: reader._starting is None)
+        assert await reader.read(body()) is None
+        assert reader.pid is None
+
+
 async def test_start__where_it_cannot__is_said_and_the_server_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -179,14 +202,14 @@ async def new_run(client: httpx.AsyncClient) -> str:
 
 
 @pytest.fixture
-def read(reader: BatchReader, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def read(reader: BatchReader, monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bool]:
     """Of each batch that was given to the process, whether it was read there."""
-    asked: list[bool] = []
+    asked: dict[bytes, bool] = {}
     ask = reader.read
 
     async def noting(sent: bytes) -> object:
         found = await ask(sent)
-        asked.append(found is not None)
+        asked[sent] = found is not None
         return found
 
     monkeypatch.setattr(reader, "read", noting)
@@ -194,7 +217,7 @@ def read(reader: BatchReader, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 async def test_log_batch__by_several_at_once__every_point_is_there_once(
-    client: httpx.AsyncClient, read: list[bool]
+    client: httpx.AsyncClient, read: dict[bytes, bool]
 ) -> None:
     run = await new_run(client)
     labels = [{"key": "p", "value": "1"}]
@@ -203,7 +226,7 @@ async def test_log_batch__by_several_at_once__every_point_is_there_once(
         *(client.post(f"{API}/log-batch", json=each) for each in sent * 2)
     ):
         assert (one.status_code, one.json()) == (200, {})
-    assert any(read)
+    assert any(read.values())
     found = (await client.get(f"{API}/get", params={"run_id": run})).json()["run"]["data"]
     assert found["params"] == labels
     assert {"key": "p", "value": "1"} in found["tags"]
@@ -243,27 +266,28 @@ ODD: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("odd", ODD)
 async def test_log_batch__that_is_odd__is_answered_as_without_the_process(
-    client: httpx.AsyncClient, reader: BatchReader, read: list[bool], odd: str
+    client: httpx.AsyncClient, reader: BatchReader, read: dict[bytes, bool], odd: str
 ) -> None:
     run, other = await new_run(client), await new_run(client)
     alone = await client.post(f"{API}/log-batch", json=ODD[odd](run))
-    assert read == []  # nobody waited
-    beside, *_ = await asyncio.gather(
-        client.post(f"{API}/log-batch", json=ODD[odd](other)),
-        *(client.post(f"{API}/log-batch", json=batch(other, first=10_000)) for _ in range(2)),
+    assert read == {}  # nobody waited
+    asked = client.build_request("POST", f"{API}/log-batch", json=ODD[odd](other))
+    *_, beside = await asyncio.gather(  # the first of them is alone, and read here
+        client.post(f"{API}/log-batch", json=batch(other, first=10_000)),
+        client.send(asked),
     )
-    assert read
+    assert asked.content in read
     told = [one.text.replace(run, "RUN").replace(other, "RUN") for one in (alone, beside)]
     assert beside.status_code == alone.status_code
     assert told[0] == told[1]
 
 
 async def test_log_batch__that_is_small_or_alone__is_read_here(
-    client: httpx.AsyncClient, read: list[bool]
+    client: httpx.AsyncClient, read: dict[bytes, bool]
 ) -> None:
     run = await new_run(client)
     await client.post(f"{API}/log-batch", json=batch(run))
     small = batch(run, count=10)
     assert len(json.dumps(small)) < BYTES_MIN
     await asyncio.gather(*(client.post(f"{API}/log-batch", json=small) for _ in range(4)))
-    assert read == []
+    assert read == {}

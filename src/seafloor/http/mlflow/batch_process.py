@@ -2,7 +2,8 @@
 
 ``python -m seafloor.http.mlflow.batch_process`` with a socket as its standard input: each frame
 that comes is the body of a ``log-batch``, each that goes is what ``reading`` makes of it, in the
-same order. It ends when the server does. What it does is pure, so nothing is lost with it.
+same order; the first that goes is the version. It ends when the server does. What it does is pure,
+so nothing is lost with it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 
 import msgspec
 
+from seafloor import __version__
 from seafloor.domain.errors import InvalidValue
 from seafloor.http.mlflow.logged import UNDECODED, Label, LoggedBatch
 from seafloor.stores.metrics.batch import Batch, batch_of_columns
@@ -79,7 +81,8 @@ def main() -> int:
     peer = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     peer.setblocking(True)
     try:
-        peer.sendall(LENGTH.pack(0))  # here, and done with importing
+        said = __version__.encode()
+        peer.sendall(LENGTH.pack(len(said)) + said)  # here, and done with importing
         while (head := _received(peer, LENGTH.size)) is not None:
             body = _received(peer, *LENGTH.unpack(head))
             if body is None:

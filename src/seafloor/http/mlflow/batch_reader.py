@@ -15,10 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from typing import cast
 
 import structlog
 
+from seafloor import __version__
 from seafloor.http.mlflow.batch_process import LENGTH, ReadBatch, read_again
 
 BYTES_MIN = 16 * 1024
@@ -82,13 +84,17 @@ class BatchReader:
         return read_again(await link.ask(body))
 
     def _ready(self) -> _Link | None:
-        return self._link if self._link is not None and self._link.here.done() else None
+        return self._link if self._link is not None and self._link.is_ready else None
 
     def _start(self) -> None:
         if self._off or self._starting is not None or time.monotonic() < self._start_at:
             return
         self._start_at = time.monotonic() + START_PAUSE_S
-        self._starting = asyncio.create_task(self._bring_up(), name="batch reader")
+        self._starting = asyncio.create_task(
+            self._bring_up(),
+            name="batch reader",
+            context=Context(),  # it is of no request
+        )
 
     async def _bring_up(self) -> None:
         """Start the process; it is of use from its first word on."""
@@ -97,6 +103,7 @@ class BatchReader:
             with its:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
+                    "-P",  # what lies in the folder where the server was started is not imported
                     "-m",
                     "seafloor.http.mlflow.batch_process",
                     stdin=its.fileno(),
@@ -141,7 +148,8 @@ class _Link(asyncio.Protocol):
         gone: Called when nothing more will come.
 
     Attributes:
-        here: Done when the process has said that it is there.
+        here: Done when the process has said that it is there, and of our version.
+        is_ready: Whether it can be asked.
         waiting: Who waits for an answer and since when, in the order in which they come.
     """
 
@@ -151,7 +159,10 @@ class _Link(asyncio.Protocol):
         self._came = bytearray()
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self.here: asyncio.Future[bytes] = self._loop.create_future()
+        self._dropped = False
+        self.is_ready = False
+        self.here: asyncio.Future[None] = self._loop.create_future()
+        self.here.add_done_callback(_looked_at)
         self.waiting: deque[tuple[float, asyncio.Future[bytes]]] = deque()
 
     async def ask(self, body: bytes) -> bytes:
@@ -167,6 +178,7 @@ class _Link(asyncio.Protocol):
 
     def drop(self) -> None:
         """Wait for nothing more; the process ends by it."""
+        self._dropped = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -183,9 +195,22 @@ class _Link(asyncio.Protocol):
                 return
             content = bytes(self._came[LENGTH.size : end])
             del self._came[:end]
-            told = self.waiting.popleft()[1] if self.here.done() else self.here
+            if not self.is_ready:
+                self._meet(content.decode())
+                continue
+            _, told = self.waiting.popleft()
             if not told.done():  # else who asked was cancelled
                 told.set_result(content)
+
+    def _meet(self, version: str) -> None:
+        """Take the first word, which says what the process is of: a server may be replaced."""
+        if self.here.done():
+            return
+        self.is_ready = version == __version__
+        if self.is_ready:
+            self.here.set_result(None)
+        else:
+            self.here.set_exception(OSError(f"it is of version {version}, not {__version__}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``. Who waits reads by himself."""
@@ -194,6 +219,8 @@ class _Link(asyncio.Protocol):
             self._watch.cancel()
         if not self.here.done():
             self.here.set_exception(exc or ConnectionResetError("the process ended"))
+        elif not self._dropped:
+            _log.warning("batches are read by the server alone", reason="the process ended")
         for _, told in self.waiting:
             if not told.done():
                 told.set_result(b"")
@@ -211,3 +238,9 @@ class _Link(asyncio.Protocol):
         else:
             _log.warning("batches are read by the server alone", reason="no answer")
             self.drop()
+
+
+def _looked_at(here: asyncio.Future[None]) -> None:
+    """Have an error of it that nobody waits for any more said by nobody."""
+    if not here.cancelled():
+        here.exception()

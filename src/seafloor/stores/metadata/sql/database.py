@@ -190,12 +190,13 @@ class Database:
         write = _Write(do, loop, loop.create_future())
         with self._lock:  # so that nothing comes after what ends it
             self._check_open()
-            self._waiting.put(write)
             if self._writer is None:
-                self._writer = threading.Thread(
+                writer = threading.Thread(
                     target=self._write_all, name="database-writer", daemon=True
                 )
-                self._writer.start()
+                writer.start()  # it may be refused, and is tried again by the next
+                self._writer = writer
+            self._waiting.put(write)
         return await write.told
 
     def _check_open(self) -> None:
@@ -204,18 +205,24 @@ class Database:
 
     def _write_all(self) -> None:
         """Write what waits, again and again, until the database is closed."""
-        closing = False
-        while not closing:
-            group, closing = self._next_group()
-            if not group:
-                return
-            try:
+        while self._write_group():
+            pass
+
+    def _write_group(self) -> bool:
+        """Write what waits; False: nothing comes after it.
+
+        A frame of its own: what a group holds must not stay until there is another.
+        """
+        group, closing = self._next_group()
+        try:
+            if group:
                 self._commit(group)
-            except Exception as error:  # noqa: BLE001  # edge: background task; all are told
-                failure = _in_our_words(error)
-                for write in group:
-                    write.failed = failure
-            _tell(group)
+        except BaseException as error:  # noqa: BLE001  # edge: background task; all are told
+            failure = _in_our_words(error)
+            for write in group:
+                write.failed = failure
+        _tell(group)
+        return not closing
 
     def _next_group(self) -> tuple[list[_Write[Any]], bool]:
         """Wait for a piece and take all that wait beside it; say whether they are the last."""
@@ -341,7 +348,11 @@ def _run_in_savepoint(connection: Connection, write: _Write[Any]) -> None:
     say(connection, "RELEASE SAVEPOINT piece")
 
 
-def _in_our_words(error: Exception) -> Exception:
+def _in_our_words(error: BaseException) -> BaseException:
+    if isinstance(error, StopIteration):  # no future takes it
+        translated = RuntimeError("A piece of writing raised StopIteration.")
+        translated.__cause__ = error
+        return translated
     if not isinstance(error, DRIVER_ERRORS):
         return error
     translated = store_error(error)
