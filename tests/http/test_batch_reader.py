@@ -156,8 +156,10 @@ async def test_start__in_a_folder_with_modules_of_their_names__imports_its_own(
         await until(lambda: reader.pid)
 
 
-async def test_start__of_another_version__is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_reader, "__version__", "0.0.0")
+async def test_start__of_one_that_writes_other_formats__is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch_reader, "FORMATS", b"frames 0, journal 0")
     monkeypatch.setattr(batch_reader.os, "sched_getaffinity", lambda _pid: {0, 1})
     async with BatchReader(os.environ) as reader:
         assert await reader.read(body()) is None

@@ -2,7 +2,7 @@
 
 ``python -m seafloor.http.mlflow.batch_process`` with a socket as its standard input: each frame
 that comes is the body of a ``log-batch``, each that goes is what ``reading`` makes of it, in the
-same order; the first that goes is the version. It ends when the server does. What it does is pure,
+same order; the first that goes is ``FORMATS``. It ends when the server does. What it does is pure,
 so nothing is lost with it.
 """
 
@@ -15,14 +15,17 @@ import sys
 
 import msgspec
 
-from seafloor import __version__
 from seafloor.domain.errors import InvalidValue
 from seafloor.http.mlflow.logged import UNDECODED, Label, LoggedBatch
 from seafloor.stores.metrics.batch import Batch, batch_of_columns
 from seafloor.stores.metrics.columns import columns_of
+from seafloor.stores.metrics.journal import VERSION_COLUMNS
 
 LENGTH = struct.Struct("!I")
 """What stands before the content of a frame: its length."""
+
+FORMATS = b"frames 1, journal %d" % VERSION_COLUMNS
+"""The process's first word: what it writes, since its package may be replaced under a server."""
 
 _BATCH = msgspec.json.Decoder(LoggedBatch)
 
@@ -81,8 +84,7 @@ def main() -> int:
     peer = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     peer.setblocking(True)
     try:
-        said = __version__.encode()
-        peer.sendall(LENGTH.pack(len(said)) + said)  # here, and done with importing
+        peer.sendall(LENGTH.pack(len(FORMATS)) + FORMATS)  # here, and done with importing
         while (head := _received(peer, LENGTH.size)) is not None:
             body = _received(peer, *LENGTH.unpack(head))
             if body is None:

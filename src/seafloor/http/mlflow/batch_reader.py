@@ -20,8 +20,7 @@ from typing import cast
 
 import structlog
 
-from seafloor import __version__
-from seafloor.http.mlflow.batch_process import LENGTH, ReadBatch, read_again
+from seafloor.http.mlflow.batch_process import FORMATS, LENGTH, ReadBatch, read_again
 
 BYTES_MIN = 16 * 1024
 """What is smaller is read sooner than it is sent there."""
@@ -148,7 +147,7 @@ class _Link(asyncio.Protocol):
         gone: Called when nothing more will come.
 
     Attributes:
-        here: Done when the process has said that it is there, and of our version.
+        here: Done when the process has said that it is there, and writes what we read.
         is_ready: Whether it can be asked.
         waiting: Who waits for an answer and since when, in the order in which they come.
     """
@@ -196,21 +195,21 @@ class _Link(asyncio.Protocol):
             content = bytes(self._came[LENGTH.size : end])
             del self._came[:end]
             if not self.is_ready:
-                self._meet(content.decode())
+                self._meet(content)
                 continue
             _, told = self.waiting.popleft()
             if not told.done():  # else who asked was cancelled
                 told.set_result(content)
 
-    def _meet(self, version: str) -> None:
-        """Take the first word, which says what the process is of: a server may be replaced."""
+    def _meet(self, formats: bytes) -> None:
+        """Take the first word of the process."""
         if self.here.done():
             return
-        self.is_ready = version == __version__
+        self.is_ready = formats == FORMATS
         if self.is_ready:
             self.here.set_result(None)
         else:
-            self.here.set_exception(OSError(f"it is of version {version}, not {__version__}"))
+            self.here.set_exception(OSError(f"it writes {formats!r}, not {FORMATS!r}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``. Who waits reads by himself."""
