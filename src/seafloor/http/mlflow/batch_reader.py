@@ -24,7 +24,7 @@ from seafloor.http.mlflow.batch_process import FORMATS, LENGTH, ReadBatch, read_
 
 BYTES_MIN = 16 * 1024
 """What is smaller is read sooner than it is sent there."""
-WAITING_MAX = 2
+WAITING_MAX = 4
 """Of more it would be the one that is waited for."""
 ANSWER_S = 2.0
 """After so long it hangs: it is ended, and what it had is read here."""
