@@ -73,7 +73,9 @@ def is_alive(pid: int) -> bool:
 async def test_read__of_several_at_once__gives_each_his_own(reader: BatchReader) -> None:
     asked = [reader.read(body(count=400 + at)) for at in range(WAITING_MAX)]
     found = await asyncio.gather(*asked)
-    assert [one.metrics for one in found if one is not None] == [400 + at for at in range(WAITING_MAX)]
+    assert [one.metrics for one in found if one is not None] == [
+        400 + at for at in range(WAITING_MAX)
+    ]
 
 
 async def test_read__while_as_many_wait_as_may__is_left_to_the_server(reader: BatchReader) -> None:
