@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.settings import load
@@ -141,10 +142,15 @@ async def test_close__ends_the_process(reader: BatchReader) -> None:
     await reader.__aexit__()
 
 
-async def test_close__while_it_starts__leaves_nothing() -> None:
+async def test_close__while_it_starts__leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_reader.os, "sched_getaffinity", lambda _pid: {0, 1})
     async with BatchReader(os.environ) as reader:
         assert await reader.read(body()) is None
-    assert reader.pid is None
+        await until(lambda: reader._process)
+        assert reader._process is not None
+        pid = reader._process.pid
+        assert is_alive(pid)
+    assert not is_alive(pid)
 
 
 async def test_start__in_a_folder_with_modules_of_their_names__imports_its_own(
@@ -170,14 +176,20 @@ async def test_start__of_one_that_writes_other_formats__is_not_used(
         assert reader.pid is None
 
 
-async def test_start__where_it_cannot__is_said_and_the_server_reads(
+async def test_start__where_it_cannot__is_said_once_and_the_server_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch_reader.sys, "executable", "/absent/python")
-    async with BatchReader(os.environ) as reader:
-        for _ in range(3):
+    monkeypatch.setattr(batch_reader.os, "sched_getaffinity", lambda _pid: {0, 1})
+    with capture_logs() as said:
+        async with BatchReader(os.environ) as reader:
             assert await reader.read(body()) is None
-            await asyncio.sleep(0.01)
+            await until(lambda: said)
+            assert await reader.read(body()) is None  # the next start is not due
+            assert reader._starting is None
+    (only,) = said
+    assert only["event"] == "batches are read by the server alone"
+    assert "/absent/python" in only["reason"]
 
 
 @pytest.fixture
