@@ -37,8 +37,8 @@ class Call(msgspec.Struct, frozen=True):
         url: With its query.
         right: What it needs, as roles list it.
         headers: Added.
-        body: At once or in pieces, none empty. Sent without a copy: nobody may write to it, ever,
-            for a request that failed may still be sending it.
+        body: At once or in pieces, none empty. Nobody may write to it, ever, for a request that
+            failed may still be sending it.
         fine: Statuses that are answers; any other raises.
         is_of_bucket: Whether a success says that the bucket exists.
     """
@@ -186,13 +186,14 @@ def _request(http: Client, call: Call, token: str) -> RequestBuilder:
         request.headers(call.headers)
     if token:
         request.header("Authorization", f"Bearer {token}", is_sensitive=True)
-    if call.body and isinstance(call.body, bytes):
-        request.body_bytes(call.body)
+    pieces = (call.body,) if isinstance(call.body, bytes) else call.body
+    if len(pieces) == 1 and pieces[0]:
+        request.body_bytes(pieces[0])  # sent from where it lies; of several each is copied
     elif call.method in ("POST", "PUT"):
         # Google refuses a request that does not say how long it is.
         request.header("Content-Length", str(call.body_bytes))
-        if call.body:
-            request.body_stream(call.body)
+        if call.body_bytes:
+            request.body_stream(pieces)
     return request
 
 
