@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import select
 import socket
 import ssl
 import threading
@@ -216,22 +217,38 @@ class PlainApi:
             socket.create_connection((host, port)) as plain,
             self._tls.wrap_socket(plain, server_hostname=host) as server,
         ):
-            # One thread reads what the other writes; a TLS socket allows one of each.
-            threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-            _pump(server, client)
+            _pump(client, server)
 
     def close(self) -> None:
         """Take no more connections."""
         self._listening.close()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    for end in (source, target):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+def _pump(client: socket.socket, server: ssl.SSLSocket) -> None:
+    """Carry bytes both ways until one end closes.
+
+    In one thread: OpenSSL loses bytes of a connection that one thread reads while another writes.
+    """
+    while True:
+        # What was decrypted already makes no socket readable.
+        readable = [server] if server.pending() else select.select([client, server], [], [])[0]
+        if client in readable:
+            data = client.recv(65536)
+            if not data:
+                return
+            server.sendall(data)
+        if server in readable:
+            # What came may be nothing to pass on, such as a ticket for another session.
+            server.setblocking(False)
+            try:
+                data = server.recv(65536)
+            except ssl.SSLWantReadError:
+                continue
+            finally:
+                server.setblocking(True)
+            if not data:
+                return
+            client.sendall(data)
 
 
 def kubeconfig(path: Path, *, url: str, token: str, authority: Path | None = None) -> Path:
