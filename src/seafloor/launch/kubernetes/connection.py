@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +48,13 @@ TRIES_MAX: Final = 6
 _PAUSE_MIN_S: Final = 0.2
 _PAUSE_MAX_S: Final = 10.0
 _RETRY_AFTER_MAX_S: Final = 60.0
+_FORBIDDEN: Final = 403
 _TOO_MANY: Final = 429
+_RIGHT_MISSING: Final = 'forbidden: User "'
+"""So a server begins to say whose right it is; quotas, policies and webhooks have other words."""
+_UNTOLD_MAX_S: Final = 60.0
+"""How long one counts as not ready that forbids to ask it: until it has read who may do what each
+does, and where administrators want it so, always."""
 
 
 class Expired(ClusterError):
@@ -123,6 +131,7 @@ class Connection:
     def __init__(self, config: SingleConfig, *, tries_max: int = TRIES_MAX) -> None:
         self.url = config.cluster.server
         self._tries_max = tries_max
+        self._untold_since_s: float | None = None
         timeout = httpx2.Timeout(TIMEOUT_S)
         try:
             self._client = AsyncClient(config, _Params(timeout=timeout))
@@ -152,21 +161,32 @@ class Connection:
 
         A connection that fails, 429 and 5xx are repeated after a pause, the server's own if it says
         how long. Requests for objects may thus be answered by what an earlier try did: 409, 404.
+        So is a change for which a right is missing while the server is not ready: one that has just
+        begun grants nothing to anybody before it has read who may do what.
 
         Raises:
-            ClusterUnavailable: no try was answered, or the credentials are not accepted.
+            ClusterUnavailable: no try was answered, or by a server that is not ready, or the
+                credentials are not accepted.
             NotFound, AlreadyExists, Conflict, Forbidden, PodRejected, Expired: the server's word.
         """
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if body is None else {"Content-Type": content_type}
+        send = partial(
+            self._client.request,
+            *(method, path),
+            params=dict(params or {}),
+            content=content,
+            headers=headers,
+        )
         pause_s = _PAUSE_MIN_S
         for left in range(self._tries_max - 1, -1, -1):
             try:
-                answer = await self._client.request(
-                    method, path, params=dict(params or {}), content=content, headers=headers
-                )
+                answer = await (send() if method == "GET" else self._change_sent(send))
             except (httpx2.TransportError, ConfigError) as error:
                 failure = self._away(error)
+                wait_s = None
+            except ClusterUnavailable as error:
+                failure = error
                 wait_s = None
             else:
                 if answer.is_success:
@@ -219,6 +239,35 @@ class Connection:
         except httpx2.TransportError as error:
             raise self._away(error) from error
 
+    async def _change_sent(self, send: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        """Give what a server that is ready says to a change, at least where it names a right.
+
+        Raises:
+            ClusterUnavailable: it is not ready.
+        """
+        answer = await send()
+        if answer.status_code != _FORBIDDEN:
+            return answer
+        message = self._refusal(answer.status_code, answer.content).message
+        if _RIGHT_MISSING not in message:
+            return answer
+        if not await self._is_ready():
+            raise ClusterUnavailable(
+                f"The cluster at {self.url} is not ready, and may not know yet who may do what: "
+                f"{message}."
+            )
+        return await send()  # it may have become ready since it refused
+
+    async def _is_ready(self) -> bool:
+        answer = await self._client.request("GET", "readyz")
+        if answer.status_code != _FORBIDDEN:
+            self._untold_since_s = None
+            return answer.status_code < 500 and answer.status_code != _TOO_MANY
+        now_s = time.monotonic()
+        if self._untold_since_s is None:
+            self._untold_since_s = now_s
+        return now_s >= self._untold_since_s + _UNTOLD_MAX_S
+
     def _change(self, line: str) -> Change:
         try:
             found = msgspec.json.decode(line, type=_WatchLine)
@@ -232,6 +281,7 @@ class Connection:
     def _away(self, error: Exception) -> ClusterUnavailable:
         if isinstance(error, CredentialsError):
             return _NotAccepted(f"There are no credentials for {self.url}: {error}.")
+        self._untold_since_s = None  # whoever comes back begins anew
         why = str(error) or type(error).__name__
         return ClusterUnavailable(f"The cluster at {self.url} does not answer: {why}.")
 
@@ -241,7 +291,7 @@ class Connection:
         except msgspec.DecodeError:
             said = _Said(content[:300].decode(errors="replace").strip())
         message = said.message.strip() or f"status {status}"
-        if status == 403 and message.endswith(":"):
+        if status == _FORBIDDEN and message.endswith(":"):
             # Kubernetes has no words for a right that a patch asks for beside its own.
             message += " no reason is given, as where the right to create is missing beside patch"
         if status >= 500 or status == _TOO_MANY:
@@ -251,7 +301,7 @@ class Connection:
         if status == 409 and said.reason == "AlreadyExists":
             return AlreadyExists(message)
         classes: dict[int, type[SeafloorError]] = {
-            403: Forbidden,
+            _FORBIDDEN: Forbidden,
             404: NotFound,
             409: Conflict,
             410: Expired,
