@@ -278,6 +278,46 @@ def test_exec__grandchild_keeps_the_pipes__ended_after_a_while_and_said(
     wait_until(lambda: pids_below(marker) == [], what="its death")
 
 
+AGENT_OF_DRAIN = """
+import sys
+sys.path.insert(0, {pyz!r})
+from seafloor_agent import command, supervise
+supervise.DRAIN_S = {drain_s!r}
+sys.exit(command.main())
+"""
+
+
+def with_drain_s(task: AgentTask, drain_s: float) -> None:
+    """Have another time for the end of the output; 0: as if the agent did not run for as long."""
+    script = task.folder / "agent.py"
+    script.write_text(AGENT_OF_DRAIN.format(pyz=str(task.pyz), drain_s=drain_s))
+    task.pyz = script
+
+
+def test_exec__agent_stalled_at_the_end__says_nothing_of_open_output(agent_task: AgentTask) -> None:
+    with_drain_s(agent_task, 0.0)
+    process = agent_task.start("while [ ! -e go ]; do sleep 0.05; done; echo done")
+    command = agent_task.command_pid()
+    process.send_signal(signal.SIGSTOP)
+    (agent_task.folder / "work" / "go").touch()
+    wait_until(lambda: not is_alive(command), what="the end of the command")
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(60) == 0, agent_task.errors
+    assert agent_task.received.printed(0) == b"done\n"
+    assert agent_task.received.said() == []
+
+
+def test_exec__process_of_another_session_prints_on__is_said_and_not_awaited(
+    agent_task: AgentTask,
+) -> None:
+    with_drain_s(agent_task, 0.3)
+    endless = "while printf xxxxxxxxxxxxxxxx; do :; done"
+    code = f"import subprocess; subprocess.Popen(['sh', '-c', {endless!r}], start_new_session=True)"
+    agent_task.run(python(code))
+    (said,) = agent_task.received.said()
+    assert "a process outside its session keeps its output open" in said
+
+
 def test_exec__output_closed_early__its_end_is_still_awaited(agent_task: AgentTask) -> None:
     code = "import os, time; print('x', flush=True); os.close(1); os.close(2); time.sleep(1)"
     code += "; os._exit(4)"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import select
 import selectors
+import termios
 import time
 from typing import Callable, Dict, Optional
 
@@ -81,6 +84,19 @@ class Capture:
             select.select([self._wake_fd], [], [], GATHER_S)
         return woken
 
+    def look(self) -> None:
+        """Take what is in the pipes now, and no more: afterwards they are at their end, if that had
+        come by then, however long nobody has read them.
+        """
+        for stream in list(self._streams.values()):
+            left_bytes = _waiting_bytes(stream.fd)
+            while left_bytes >= 0 and stream.fd in self._streams:
+                read_bytes = self._read(stream)
+                self._commit()
+                if not read_bytes:
+                    break
+                left_bytes -= read_bytes
+
     def give_up(self) -> None:
         """Close the pipes though somebody could still write into them."""
         for stream in list(self._streams.values()):
@@ -123,3 +139,10 @@ class Capture:
             if stream.return_due_s is not None and stream.return_due_s <= now_s:
                 self._spool.add(stream.number, time.time_ns(), stream.splitter.release())
                 stream.return_due_s = None
+
+
+def _waiting_bytes(fd: int) -> int:
+    """How much is in a pipe."""
+    found = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, found)
+    return found[0]

@@ -173,6 +173,7 @@ class Supervisor:
         due_s = time.monotonic() + DRAIN_S
         while not (capture.at_end and self._nothing_to_await()):
             if time.monotonic() >= (due_s if self._kill_due_s is None else self._kill_due_s):
+                capture.look()  # that much time is over, in which the agent may not have run
                 break
             capture.step(TICK_S)
             self._reap()
@@ -185,8 +186,10 @@ class Supervisor:
         while not capture.at_end and time.monotonic() < due_s:
             capture.step(TICK_S)
             self._reap()
+        capture.look()
+        held = not capture.at_end
         capture.give_up()
-        if self._cause is None:
+        if self._cause is None and (count or held):
             self._spool.say(
                 "The command ended and left {} processes running that kept its output open for "
                 "{:g} s; they were ended.".format(count, DRAIN_S)
