@@ -98,13 +98,15 @@ def logs(
         say("Seafloor did not start this run, so it has no log of it.")
         return
     say_task(found.spec, task, found.id)
-    _print_lines(given, found.id, query, options)
+    whole = (setup, options.stream, tail, from_line) == (None, None, None, None)
+    _print_lines(given, found.id, query, options, whole=whole)
 
 
-def _print_lines(given: Given, run_id: str, query: LogQuery, options: LogOptions) -> None:
+def _print_lines(
+    given: Given, run_id: str, query: LogQuery, options: LogOptions, *, whole: bool
+) -> None:
     from seafloor.cli.following import SetupPrinter, print_lines
 
-    whole = query.setup is None and query.stream is None and query.from_line == 1
     setups = SetupPrinter(given.client, run_id, query) if whole and not given.json else None
     missing = 0
     for at, view in enumerate(_views(given.client, run_id, query, follow=options.follow)):

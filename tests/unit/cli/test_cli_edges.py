@@ -186,6 +186,44 @@ def test_find_run__no_runs_yet__says_how_to_start_one(scripted_runs: ScriptedSer
         find_run(Client(scripted_runs.url, ""), "@last")
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [([], True), (["--from", "1"], False), (["--from", "2"], False), (["--stream", "out"], False)],
+    ids=["whole", "from the first line", "from the second", "one stream"],
+)
+def test_logs__only_some_lines_asked_for__what_prepared_the_pod_is_left_out(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    scripted_runs: ScriptedServer,
+    options: list[str],
+    shown: bool,
+) -> None:
+    def log(*texts: str) -> dict[str, object]:
+        lines = [
+            {"number": at, "time_ns": 1, "stream": "out", "text": text}
+            for at, text in enumerate(texts, 1)
+        ]
+        which = {"attempt": 1, "task": "main", "next_line": len(texts) + 1}
+        counts = {"total_lines": len(texts), "lines_missing": 0, "finished": True}
+        return {**which, **counts, "lines": lines}
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.partition("?")[0].endswith("/logs/setups"):
+            one = {"setup": "git-localize", "lines": 1, "first_time_ns": 1, "finished": True}
+            return Answer(200, {"attempt": 1, "task": "main", "items": [one]})
+        if "setup=git-localize" in asked.path:
+            return Answer(200, log("commit 1f2e"))
+        if "/logs" in asked.path:
+            return Answer(200, log("epoch 1"))
+        return Answer(200, run("a" * 32) | {"origin": "launched", "attempt": 1})
+
+    scripted_runs.answer = answer
+    assert edge.main(["logs", "a" * 32, "--url", scripted_runs.url, *options]) == 0
+    out, err = capsys.readouterr()
+    assert out == "epoch 1\n"
+    assert err == ("git-localize: commit 1f2e\n" if shown else "")
+
+
 def test_outline__extremes__are_all_on_the_line() -> None:
     buckets = [
         BucketOut(0, 9, 0, 0, 1.0, 2.0, -5.0, 7.0, 10, 0),
