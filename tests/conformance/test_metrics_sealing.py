@@ -199,6 +199,34 @@ class _HookedPut(_Hooked):
         return await self._inner.put(key, data, if_absent=if_absent)
 
 
+async def test_purge__of_a_run_with_segments__its_objects_go_and_no_others(
+    world: SqlMetricWorld,
+) -> None:
+    store = sealing(world, EIGHT)
+    for workload_id in (ONE, TWO):
+        await store.append(workload_id, [point(step) for step in range(20)])
+    await store.seal_due()
+    of_two = {key for key in await keys_of(world) if TWO in key}
+    assert len(await keys_of(world)) > len(of_two) > 0
+    await world.workload_delete(1)
+    await store.seal_due()
+    assert await keys_of(world) == of_two
+    page = await store.series_columns(TWO, "loss")
+    assert page.points.step.tolist() == list(range(20))
+
+
+async def test_read__the_run_is_purged_meanwhile__finds_no_points(world: SqlMetricWorld) -> None:
+    store = sealing(world, EIGHT)
+    await store.append(ONE, [point(step) for step in range(8)])
+    await store.seal_due()
+
+    async def purge() -> None:
+        await world.workload_delete(1)
+        await store.seal_due()
+
+    assert await all_of(sealing(world, EIGHT, _Hooked(world.objects, purge))) == []
+
+
 async def test_read__an_object_is_gone__is_told(world: SqlMetricWorld) -> None:
     store = sealing(world, EIGHT)
     await store.append(ONE, [point(step) for step in range(8)])

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
+from seafloor.stores.metadata.sql import metric_objects
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import SeriesColumns
@@ -90,9 +91,9 @@ class Compaction:
     async def _join(self, group: Sequence[SegmentRow]) -> SegmentRow:
         cursors = [_Cursor(self._objects, row, await self._objects.index(row)) for row in group]
         name, workload_id = new_segment_id(), group[0].workload_id
-        keys = segment_rows.object_keys(workload_id, name)
+        keys = metric_objects.object_keys(workload_id, name)
         await self._database.write(
-            partial(segment_rows.remove_later, keys=keys, after_ns=segment_rows.UNFINISHED_NS)
+            partial(metric_objects.remove_later, keys=keys, after_ns=segment_rows.UNFINISHED_NS)
         )
         with tempfile.TemporaryFile() as file:
             receipt = await _encode(file, cursors)
@@ -195,4 +196,4 @@ def _replace(connection: Connection, *, group: Sequence[SegmentRow], made: Segme
         raise segment_rows.OvertakenError
     segment_rows.name_objects(connection, made)
     keys = [key for row in group for key in (row.data_key, row.index_key)]
-    segment_rows.remove_later(connection, keys, after_ns=segment_rows.READERS_NS)
+    metric_objects.remove_later(connection, keys, after_ns=segment_rows.READERS_NS)

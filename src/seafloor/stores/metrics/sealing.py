@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
 from seafloor.domain.errors import StoreError
 from seafloor.domain.ids import WorkloadId
+from seafloor.stores.metadata.sql import metric_objects
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import metric_journal, workload
 from seafloor.stores.metrics import segment_rows
@@ -320,7 +321,7 @@ class MetricSealing:
             return
         keys = [key for one in made for key in (one.row.data_key, one.row.index_key)]
         await self._database.write(
-            partial(segment_rows.remove_later, keys=keys, after_ns=UNFINISHED_NS)
+            partial(metric_objects.remove_later, keys=keys, after_ns=UNFINISHED_NS)
         )
         for one in made:
             if one.segment is not None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.sql.leases import database_now_ns
+from seafloor.stores.metadata.sql.metric_objects import object_keys
 from seafloor.stores.metadata.sql.tables import metric_removal, metric_segment
 from seafloor.stores.metrics.window import Reach, Window
 
@@ -89,12 +90,6 @@ def new_segment_id() -> str:
     return secrets.token_hex(_ID_BYTES)
 
 
-def object_keys(workload_id: WorkloadId, segment_id: str) -> tuple[str, str]:
-    """The keys of the data and of the index of a segment."""
-    base = f"runs/{workload_id}/metrics/{segment_id}"
-    return f"{base}.parquet", f"{base}.index"
-
-
 def of_workload(
     connection: Connection, workload_id: WorkloadId, window: Window
 ) -> list[SegmentRow]:
@@ -164,14 +159,6 @@ def remove(connection: Connection, some: Sequence[SegmentRow]) -> int:
 
 def _slices(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (ids[at : at + _IDS_PER_QUERY] for at in range(0, len(ids), _IDS_PER_QUERY))
-
-
-def remove_later(connection: Connection, keys: Sequence[str], *, after_ns: int) -> None:
-    """Have objects removed when so much time has passed."""
-    due_ns = database_now_ns(connection) + after_ns
-    connection.execute(
-        insert(metric_removal), [{"object_key": key, "due_ns": due_ns} for key in keys]
-    )
 
 
 def name_objects(connection: Connection, row: SegmentRow) -> None:

@@ -20,7 +20,7 @@ from seafloor.stores.metadata.protocol import (
     WorkloadPage,
     check_attempt,
 )
-from seafloor.stores.metadata.sql import tables
+from seafloor.stores.metadata.sql import metric_objects, tables
 from seafloor.stores.metadata.sql.attempts import (
     add_attempt,
     add_event,
@@ -202,6 +202,7 @@ class SqlWorkloads:
                 raise Conflict("The run is not deleted: delete it before purging it.")
             for table in (tables.artifact, tables.artifact_intent):
                 connection.execute(delete(table).where(table.c.owner == found.id))
+            metric_objects.remove_those_of(connection, found.id)
             # The rest goes with it by its foreign keys.
             connection.execute(delete(tables.workload).where(tables.workload.c.id == found.id))
 
