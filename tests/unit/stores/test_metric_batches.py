@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,7 @@ def test_journal__columns_with_one_bit_wrong__is_seen(
         decode_key(bytes(payload), next(iter(batch.sums)))
 
 
-@pytest.mark.parametrize("step", [STEP_MAX + 1, STEP_MIN - 1])
-def test_columns__step_beyond_64_bits__is_refused(step: int) -> None:
+@pytest.mark.parametrize("step", [STEP_MAX + 1, STEP_MIN - 1, 1.5, "1", None])
+def test_columns__step_that_is_no_integer_of_64_bits__is_refused(step: Any) -> None:
     with pytest.raises(InvalidValue, match="64 bits"):
         columns_of([Point("a", 1.0, step, 0)])
