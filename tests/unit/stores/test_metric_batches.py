@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from seafloor.domain.errors import InvalidValue, StoreCorrupt
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
+from seafloor.stores.metrics import journal
 from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
-from seafloor.stores.metrics.columns import columns_of
-from seafloor.stores.metrics.journal import decode_key
-from seafloor.stores.metrics.points import triples_by_key
+from seafloor.stores.metrics.columns import columns_of, triples_of
+from seafloor.stores.metrics.journal import decode_key, decode_rows
+from seafloor.stores.metrics.points import Triple, triples_by_key
 
 _bits = st.one_of(
     st.integers(0, 2**64 - 1),
@@ -49,6 +50,46 @@ def test_columns__any_points__are_what_they_are_one_by_one(points: list[Point]) 
     assert stored(many) == stored(few)
     assert many.points == few.points
     assert many.triples("absent") == []
+
+
+@given(st.lists(st.tuples(_points, st.booleans()), min_size=1, max_size=6), st.integers(1, 2_000))
+def test_rows__decoded_together__are_what_each_is_alone(
+    rows: list[tuple[list[Point], bool]], at_once_bytes: int
+) -> None:
+    batches = [
+        batch_of_columns(columns_of(some)) if many else one_by_one(some) for some, many in rows
+    ]
+    found: dict[str, list[Triple]] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(journal, "_AT_ONCE_BYTES", at_once_bytes)
+        for series in decode_rows([batch.payload for batch in batches], attempt=3):
+            for key, points in series.items():
+                assert points.attempt.tolist() == [3] * len(points)
+                found.setdefault(key, []).extend(triples_of(points))
+    wanted: dict[str, list[Triple]] = {}
+    for batch in batches:
+        for key in batch.sums:
+            wanted.setdefault(key, []).extend(batch.triples(key))
+    assert {key: sorted(triples) for key, triples in found.items()} == {
+        key: sorted(triples) for key, triples in wanted.items()
+    }
+
+
+def test_rows__of_one_training__come_in_the_order_of_their_steps() -> None:
+    rows = [[Point(key, 1.0, step, 0) for key in "ab"] for step in (3, 1, 2)]
+    payloads = [
+        one_by_one(rows[0]).payload,
+        *(batch_of_columns(columns_of(some)).payload for some in rows[1:]),
+    ]
+    [found] = decode_rows(payloads, attempt=0)
+    assert {key: points.step.tolist() for key, points in found.items()} == {
+        "a": [1, 2, 3],
+        "b": [1, 2, 3],
+    }
+
+
+def test_rows__none__are_no_series() -> None:
+    assert list(decode_rows([], attempt=0)) == []
 
 
 @given(_points, _points)

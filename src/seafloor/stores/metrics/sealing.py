@@ -24,7 +24,7 @@ from seafloor.stores.metadata.sql.tables import metric_journal, workload
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.compaction import Compaction
-from seafloor.stores.metrics.journal import decode_row, encode_columns
+from seafloor.stores.metrics.journal import decode_rows, encode_columns
 from seafloor.stores.metrics.pyramid import in_order, joined_columns
 from seafloor.stores.metrics.segment import EncodedSegment, encode_segment
 from seafloor.stores.metrics.segment_objects import SegmentObjects
@@ -336,8 +336,8 @@ class MetricSealing:
 
 def _merged(part: _Part) -> dict[str, SeriesColumns]:
     pieces: dict[str, list[SeriesColumns]] = {}
-    for payload in part.payloads:
-        for key, points in decode_row(payload, attempt=part.attempt).items():
+    for some in decode_rows(part.payloads, attempt=part.attempt):
+        for key, points in some.items():
             pieces.setdefault(key, []).append(points)
     return {key: in_order(pieces[key]) for key in sorted(pieces)}
 
