@@ -23,6 +23,13 @@ ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 API_VERSION = "2023-11-03"
+# Azurite closes a connection that was idle for 5 s, even while a request is on its way, and no
+# client can know whether that took effect. Its option for the time has no effect (3.37).
+KEEP_ALIVE = """
+const http = require("http"), create = http.createServer;
+const time = { get: () => 600_000, set: () => {} };
+http.createServer = (...given) => Object.defineProperty(create(...given), "keepAliveTimeout", time);
+"""
 
 
 @contextmanager
@@ -32,8 +39,11 @@ def service() -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="seafloor-azure-") as name:
         folder = Path(name)
         port = free_port()
+        patience = folder / "patience.js"
+        patience.write_text(KEEP_ALIVE)
         command = [
-            *("node", str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port)),
+            *("node", "--require", str(patience)),
+            *(str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port)),
             *("--location", str(folder / "data"), "--silent", "--skipApiVersionCheck"),
             "--disableTelemetry",
         ]
