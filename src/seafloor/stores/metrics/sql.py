@@ -83,13 +83,13 @@ _JOURNAL_OVERLAPPING = (
     .execution_options(yield_per=_ROWS_PER_FETCH)
 )
 _SUMMARIES_OF_KEYS = PreparedIn(
-    lambda keys: select(*AGGREGATE).where(
-        _summary.workload_id == bindparam("workload_id"), _summary.key.in_(keys)
+    lambda asked: select(*AGGREGATE).where(
+        _summary.workload_id == bindparam("workload_id"), asked(_summary.key)
     )
 )
 # Rows begin with the run and the key, so that they are sorted as they are.
-_SHOWN = PreparedIn(lambda ids: select(*SHOWN).where(_summary.workload_id.in_(ids)))
-_LAST = PreparedIn(lambda ids: select(*LAST).where(_summary.workload_id.in_(ids)))
+_SHOWN = PreparedIn(lambda asked: select(*SHOWN).where(asked(_summary.workload_id)))
+_LAST = PreparedIn(lambda asked: select(*LAST).where(asked(_summary.workload_id)))
 _SUMMARIES = PreparedRows(metric_summary)
 
 
@@ -395,5 +395,5 @@ def _by_owner(
 
 @lru_cache(maxsize=64)
 def _shown_of_keys(count: int) -> PreparedIn:
-    asked = _summary.key.in_([bindparam(f"asked_{at}") for at in range(count)])
-    return PreparedIn(lambda ids: select(*SHOWN).where(_summary.workload_id.in_(ids), asked))
+    of_key = _summary.key.in_([bindparam(f"asked_{at}") for at in range(count)])
+    return PreparedIn(lambda asked: select(*SHOWN).where(asked(_summary.workload_id), of_key))

@@ -20,15 +20,15 @@ from seafloor.stores.metadata.sql.tables import param, tag, workload
 
 def _known_of(table: Table) -> PreparedIn:
     return PreparedIn(
-        lambda keys: select(table.c.key, table.c.value).where(
-            table.c.workload_id == bindparam("owner"), table.c.key.in_(keys)
+        lambda asked: select(table.c.key, table.c.value).where(
+            table.c.workload_id == bindparam("owner"), asked(table.c.key)
         )
     )
 
 
 def _all_of(table: Table) -> PreparedIn:
     columns = table.c.workload_id, table.c.key, table.c.value
-    return PreparedIn(lambda ids: select(*columns).where(table.c.workload_id.in_(ids)))
+    return PreparedIn(lambda asked: select(*columns).where(asked(table.c.workload_id)))
 
 
 @lru_cache(maxsize=64)
@@ -36,13 +36,13 @@ def _some_of(table: Table, count: int) -> PreparedIn:
     """As ``_all_of``, of so many keys."""
     columns = table.c.workload_id, table.c.key, table.c.value
     keys: list[Any] = [bindparam(f"asked_{at}") for at in range(count)]
-    asked = table.c.key.in_(keys)
-    return PreparedIn(lambda ids: select(*columns).where(table.c.workload_id.in_(ids), asked))
+    of_key = table.c.key.in_(keys)
+    return PreparedIn(lambda asked: select(*columns).where(asked(table.c.workload_id), of_key))
 
 
 _KNOWN = {table: _known_of(table) for table in (param, tag)}
 _ALL = {table: _all_of(table) for table in (param, tag)}
-_THERE = PreparedIn(lambda ids: select(workload.c.id).where(workload.c.id.in_(ids)))
+_THERE = PreparedIn(lambda asked: select(workload.c.id).where(asked(workload.c.id)))
 _ROWS = {table: PreparedRows(table) for table in (param, tag)}
 
 

@@ -32,9 +32,9 @@ _CONTEXT_TAG = "mlflow.data.context"
 
 _input = tables.workload_input.c
 _INPUTS = PreparedIn(
-    lambda ids: (
+    lambda asked: (
         select(_input.workload_id, _input.kind, _input.document)
-        .where(_input.workload_id.in_(ids))
+        .where(asked(_input.workload_id))
         .order_by(_input.id)
     )
 )

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ClauseElement,
+    ColumnElement,
     Connection,
     Dialect,
     Float,
     Integer,
     Table,
     Text,
+    any_,
     bindparam,
     cast,
     column,
@@ -165,28 +168,43 @@ def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     return type_ if isinstance(type_, Float) else Text()
 
 
+Asked = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""Whether a column is one of the keys that are asked for."""
+
+
 class PreparedIn:
     """A query about some keys: ``column IN (…)``, one text for each count of a few of them.
 
     Of more keys the last is said again until there are as many as of the next power of two: it
-    changes nothing, and the ids of pages of any size are a handful of texts.
+    changes nothing, and the ids of pages of any size are a handful of texts. PostgreSQL gets them
+    as one value, an array: of a thousand values its driver and itself would read each place anew.
 
     Args:
-        make: Builds the statement for the names that the keys are bound by.
+        make: Builds the statement around what asks for the keys.
     """
 
-    def __init__(self, make: Callable[[list[Any]], ClauseElement]) -> None:
+    def __init__(self, make: Callable[[Asked], ClauseElement]) -> None:
         self._make = make
         self._of_count = lru_cache(maxsize=64)(self._prepared)
+        self._of_array = lru_cache(maxsize=1)(self._prepared_array)
 
     def _prepared(self, count: int) -> Prepared:
-        return Prepared(self._make([bindparam(f"key_{at}") for at in range(count)]))
+        keys: list[Any] = [bindparam(f"key_{at}") for at in range(count)]
+        return Prepared(self._make(lambda column: column.in_(keys)))
+
+    def _prepared_array(self) -> Prepared:
+        keys = any_(bindparam("keys", type_=ARRAY(Text())))
+        return Prepared(self._make(lambda column: column == keys))
 
     def rows(self, connection: Connection, values: Values, keys: Sequence[str]) -> Rows:
         """Run it, ``KEYS_MAX`` keys at a time; all of its rows."""
         found: list[tuple[Any, ...]] = []
         for begin in range(0, len(keys), KEYS_MAX):
             some = keys[begin : begin + KEYS_MAX]
+            if connection.dialect.name == "postgresql":
+                check_row(some)
+                found += self._of_array().rows(connection, {**values, "keys": [*some]})
+                continue
             count = len(some) if len(some) <= _COUNTED_MAX else 1 << (len(some) - 1).bit_length()
             bound = {**values, **{f"key_{at}": key for at, key in enumerate(some)}}
             bound |= {f"key_{at}": some[-1] for at in range(len(some), count)}

@@ -104,7 +104,7 @@ PLANNING = "; ".join(
     )
 )
 
-_BY_IDS = PreparedIn(lambda ids: select(tables.workload).where(tables.workload.c.id.in_(ids)))
+_BY_IDS = PreparedIn(lambda asked: select(tables.workload).where(asked(tables.workload.c.id)))
 
 
 _WALKED: Any = tables.metric_summary.alias("walked")
