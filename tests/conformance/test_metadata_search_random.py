@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,14 @@ from tests.databases import database_in
 from conftest import real_service
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.models import DatasetInput
-from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.search import (
+    Comparison,
+    Identifier,
+    Operator,
+    Order,
+    Subject,
+    WorkloadQuery,
+)
 from seafloor.domain.search_grammar import parse_filter
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.memory import MemoryMetadataStore
@@ -148,6 +156,34 @@ def test_search__any_query__finds_what_the_model_finds(
         assert found == expected
 
     check()
+
+
+@pytest.mark.parametrize("followed", [1, 9, 10_000])
+@pytest.mark.parametrize("block", [1, 2, 7])
+def test_search__a_text_in_the_order_of_a_metric__is_the_same_by_blocks_of_any_size(
+    world: tuple[str, World], followed: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many runs have the same value, so blocks end beside it, and some hold no other."""
+    _, both = world
+    monkeypatch.setattr(ways, "FEW", -1)
+    monkeypatch.setattr(ways, "MANY", -1)
+    monkeypatch.setattr(search, "FOLLOWED_MIN", followed)
+    monkeypatch.setattr(search, "FOLLOWED_PER_RUN", 1)
+    monkeypatch.setattr(search, "BLOCK_MIN", block)
+    monkeypatch.setattr(search, "BLOCK_PER_RUN", 0)
+    monkeypatch.setattr(search, "BLOCK_MAX", 2 * block)
+    found_any = 0
+    for text, down in product((*TEXTS, *DOCUMENTS), (False, True)):
+        text_is = Comparison(Identifier(Subject.PARAM, KEYS[0]), Operator.EQ, text)
+        query = WorkloadQuery(
+            filter=text_is,
+            order=(Order(Identifier(Subject.METRIC, KEYS[0]), descending=down),),
+            limit=2,
+        )
+        found, expected = both.pages(query)
+        assert found == expected, query
+        found_any += sum(map(len, found))
+    assert found_any > 10
 
 
 @settings(max_examples=300, deadline=None)

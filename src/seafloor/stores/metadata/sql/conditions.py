@@ -110,20 +110,16 @@ def _of_rows(found: Comparison, run_id: Column) -> Condition:
     if found.operator is Operator.IS_NOT_NULL:
         return has_row(left, there, table, run_id)
     also = and_(there, compared(found, value))
-    return has_row(left, also, table, run_id, index=_dense_index(found))
+    return has_row(left, also, table, run_id, by_text=is_of_text(found))
 
 
-def _dense_index(found: Comparison) -> str | None:
-    """The index in which the runs with one text lie side by side.
-
-    Their rows are each on another page: by the primary key ten thousand runs are as many pages,
-    by this index a hundred. Of our indexes only SQLite's has the whole text and the run.
-    """
+def is_of_text(found: Filter) -> bool:
+    """Whether it asks for one whole text of a param or tag, which the index of values can find."""
+    if not isinstance(found, Comparison):
+        return False
     left = found.left
     is_text = left.subject in (Subject.PARAM, Subject.TAG) and not left.path
-    if not is_text or found.operator is not Operator.EQ or compares_numbers(found):
-        return None
-    return tables.values_index(KEYED[left.subject])
+    return is_text and found.operator is Operator.EQ and not compares_numbers(found)
 
 
 def _may_lack(left: Identifier) -> bool:

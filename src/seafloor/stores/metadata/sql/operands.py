@@ -86,16 +86,21 @@ def has_row(
     table: Any,
     run_id: ColumnElement[Any],
     *,
-    index: str | None = None,
+    by_text: bool = False,
 ) -> ColumnElement[bool]:
     """Whether a run's row for the identifier fulfils a condition on the table; never NULL.
 
     Args:
-        index: By which SQLite is to look; without one it takes the primary key.
+        by_text: It says which text it is: it is looked up in the index of values, in which the
+            runs that have it lie side by side. By the primary key each is on another page.
     """
     found: Select[Any] = select(literal(1)).where(row_of(left, table, run_id), also)
-    if index is not None:
-        found = found.with_hint(table, f"INDEXED BY {index}", "sqlite")
+    if by_text:
+        keyed = KEYED[left.subject]
+        found = found.with_hint(table, f"INDEXED BY {tables.values_index(keyed)}", "sqlite")
+        for name in ("mariadb", "mysql"):
+            index = tables.values_index_by_run(keyed)
+            found = found.with_hint(table, f"FORCE INDEX ({index})", name)
     if left.subject is Subject.DATASET:
         found = found.limit(1)
     return found.scalar_subquery().is_not(None)

@@ -26,8 +26,10 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    any_,
     case,
     false,
+    func,
     literal,
     not_,
     select,
@@ -63,11 +65,12 @@ from seafloor.stores.metadata.sort_keys import (
     compare_sort_keys,
 )
 from seafloor.stores.metadata.sql import tables, ways
-from seafloor.stores.metadata.sql.conditions import compared, condition
+from seafloor.stores.metadata.sql.conditions import compared, condition, is_of_text
 from seafloor.stores.metadata.sql.keyset import Key, comes_after
-from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, value_in_row
+from seafloor.stores.metadata.sql.operands import KEYED, as_number, has_row, head_of, value_in_row
 from seafloor.stores.metadata.sql.prepared import IDS_AT_ONCE, PreparedIn
 from seafloor.stores.metadata.sql.rows import workload_of
+from seafloor.stores.metadata.sql.tables import HEAD_CHARS
 from seafloor.stores.metadata.sql.ways import (
     Scope,
     Way,
@@ -82,6 +85,8 @@ FOLLOWED_MIN, FOLLOWED_PER_RUN = 10_000, 20
 """How far an index is followed before it is asked whether that is worth while."""
 _WORTH_WHILE = 0.1
 """The share of a page that it must have brought."""
+BLOCK_MIN, BLOCK_PER_RUN, BLOCK_MAX = 500, 4, 20_000
+"""Of so many runs at once PostgreSQL looks up a text."""
 _LOWER, _UPPER = (Operator.GT, Operator.GE), (Operator.LT, Operator.LE)
 
 _NEWEST = Order(Identifier(Subject.ATTRIBUTE, "created_ns"), descending=True)
@@ -229,22 +234,54 @@ def _gather(
 
 
 def _asked_for(
-    scope: Scope, run_id: ColumnElement[Any], *, known: Sequence[Filter]
+    scope: Scope,
+    run_id: ColumnElement[Any],
+    *,
+    known: Sequence[Filter],
+    block: Select[Any] | None = None,
 ) -> list[ColumnElement[bool]]:
     """Whether the run with an id is; in subqueries, so that no database begins with the runs.
 
     What costs little and few runs fulfil comes first, and what needs the run itself last.
+
+    Args:
+        block: The ids among which it is, to look their texts up at once; on PostgreSQL.
     """
+
+    def beside_it(one: Filter) -> ColumnElement[bool]:
+        if block is not None and isinstance(one, Comparison) and is_of_text(one):
+            return _is_among(one, run_id, block)
+        return condition(one, run_id=run_id)
+
     asked = [one for one in scope.filters if one not in known]
     beside = sorted((one for one in asked if not _needs_run(one)), key=_weight)
     of_it = tables.workload.c.id == run_id
     needed = [condition(one) for one in asked if _needs_run(one)]
     run = select(literal(1)).where(of_it, *_clauses(scope.query), *needed)
     return [
-        *(condition(one, run_id=run_id) for one in beside),
+        *(beside_it(one) for one in beside),
         *_nan_clauses(scope, run_id),
         run.scalar_subquery().is_not(None),
     ]
+
+
+def _is_among(
+    one: Comparison, run_id: ColumnElement[Any], block: Select[Any]
+) -> ColumnElement[bool]:
+    """Whether a run of a block has a text; PostgreSQL looks all up and hashes those with it.
+
+    It takes half as long as a subquery a run, most of which is the subquery.
+    """
+    table: Any = KEYED[one.left.subject].alias()
+    ids: Any = func.array(block.scalar_subquery())
+    # Of a longer text too its head is one place in the index, where a range would be read whole.
+    having: Select[Any] = select(table.c.workload_id).where(
+        table.c.key == one.left.key,
+        head_of(table.c.value) == str(one.value)[:HEAD_CHARS],
+        compared(one, table.c.value),
+        table.c.workload_id == any_(ids),
+    )
+    return run_id.in_(having)
 
 
 def _in_turn(
@@ -471,20 +508,87 @@ def _followed(
     too far; when next to nothing was found up to it, the ways are counted once more, further.
     """
     far = max(FOLLOWED_MIN, FOLLOWED_PER_RUN * limit)
-    place = _place(scope, order, _span(scope, order, beyond))
-    border = connection.execute(place.limit(1).offset(far)).scalar()
-    wanted = _in_order(connection, scope, order, _span(scope, order, beyond, border))
-    rows = list(connection.execute(wanted.limit(limit)))
-    if border is None:
+    blocks = _in_blocks(connection, scope, order, beyond, limit, far)
+    rows, since, followed = blocks.rows, blocks.since, blocks.followed
+    if blocks.are_all or len(rows) == limit:
         return rows
+    rest = [*_span(scope, order, beyond), *since]
+    if followed < far:
+        place = _place(scope, order, rest)
+        border = connection.execute(place.limit(1).offset(far - followed)).scalar()
+        wanted = _in_order(connection, scope, order, [*_span(scope, order, beyond, border), *since])
+        rows += connection.execute(wanted.limit(limit - len(rows)))
+        if border is None:
+            return rows
+        rest = _span(scope, order, border)
     if len(rows) < limit * _WORTH_WHILE:
         way = narrowest(connection, scope, most=ways.MANY)
         if way is not None:
             return way
     if len(rows) < limit:
-        further = _in_order(connection, scope, order, _span(scope, order, border))
+        further = _in_order(connection, scope, order, rest)
         rows += connection.execute(further.limit(limit - len(rows)))
     return rows
+
+
+@dataclass(slots=True)
+class _Blocks:
+    """What an index was followed block by block.
+
+    Args:
+        rows: The ids and values of what was found.
+        since: Where the next block begins.
+        followed: How many entries there were, at most.
+        are_all: None come after them.
+    """
+
+    rows: list[Row[Any, Any]]
+    since: tuple[ColumnElement[bool], ...] = ()
+    followed: int = 0
+    are_all: bool = False
+
+
+def _in_blocks(
+    connection: Connection, scope: Scope, order: Order, beyond: Any, limit: int, far: int
+) -> _Blocks:
+    """Follow the index of a metric as far as that, or until so many are found, if by blocks.
+
+    A block ends before a value, so however many have that value, it has no more than it was to.
+    Where one value takes all of it, it is of no use: the rest is followed run by run.
+    """
+    made = _Blocks([])
+    if not _has_blocks(connection, scope, order):
+        return made
+    value, begin = _value(order.by), None
+    size: int = max(BLOCK_MIN, BLOCK_PER_RUN * limit)
+    while made.followed < far and len(made.rows) < limit:
+        size = min(size, BLOCK_MAX, far - made.followed)
+        span = [*_span(scope, order, beyond), *made.since]
+        border = connection.execute(_place(scope, order, span).limit(1).offset(size)).scalar()
+        if border is not None and border == begin:
+            break
+        if border is not None:
+            span.append(value > border if order.descending else value < border)
+        wanted = _in_order(connection, scope, order, span, in_block=True)
+        made.rows += connection.execute(wanted.limit(limit - len(made.rows)))
+        made.followed += size
+        if border is None:
+            made.are_all = True
+            break
+        begin = border
+        made.since = (value <= border if order.descending else value >= border,)
+        # A tenth more than what is lacking has taken so far.
+        lacking = limit - len(made.rows)
+        size = max(size, made.followed * lacking * 11 // (10 * max(1, len(made.rows))))
+    return made
+
+
+def _has_blocks(connection: Connection, scope: Scope, order: Order) -> bool:
+    return (
+        connection.dialect.name == "postgresql"
+        and order.by.subject is Subject.METRIC
+        and any(is_of_text(one) for one in scope.filters)
+    )
 
 
 def _value(by: Identifier) -> ColumnElement[Any]:
@@ -542,17 +646,28 @@ def _place(scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]) -> S
 
 
 def _in_order(
-    connection: Connection, scope: Scope, order: Order, span: Sequence[ColumnElement[bool]]
+    connection: Connection,
+    scope: Scope,
+    order: Order,
+    span: Sequence[ColumnElement[bool]],
+    *,
+    in_block: bool = False,
 ) -> Select[Any, Any]:
-    """Ids and values of what is asked for, in the order of the index."""
+    """Ids and values of what is asked for, in the order of the index.
+
+    Args:
+        in_block: There are so few in the span that what is asked is asked of all at once.
+    """
     by = order.by
     value = _value(by)
     if by.subject is Subject.METRIC:
         walked = _WALKED.c
         bounds = on_last_value(scope.comparisons, by.key)
-        asked = _in_turn(connection, _asked_for(scope, walked.workload_id, known=bounds))
+        here = and_(walked.key == by.key, *span)
+        block = select(walked.workload_id).where(here).correlate(None) if in_block else None
+        asked = _asked_for(scope, walked.workload_id, known=bounds, block=block)
         wanted: Select[Any, Any] = select(walked.workload_id.label("id"), value.label("value"))
-        wanted = wanted.where(walked.key == by.key, *span, *asked)
+        wanted = wanted.where(here, *_in_turn(connection, asked))
     else:
         wanted = select(tables.workload.c.id, value.label("value"))
         wanted = wanted.where(*_all_clauses(scope), *span)

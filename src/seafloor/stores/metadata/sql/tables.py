@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -192,8 +193,13 @@ HEAD_CHARS = 64
 
 
 def values_index(table: Table) -> str:
-    """The name of a table's index of values; of PostgreSQL's, which is of heads, it begins so."""
+    """The name of SQLite's index of a table's values; those of the others begin so."""
     return f"ix_{table.name}_key_value"
+
+
+def values_index_by_run(table: Table) -> str:
+    """The name of MariaDB's and MySQL's index of the values of params or tags."""
+    return f"{values_index(table)}_run"
 
 
 def _index_values(table: Table) -> None:
@@ -201,12 +207,27 @@ def _index_values(table: Table) -> None:
     length = {"value": HEAD_CHARS}
     whole = Index(name, table.c.key, table.c.value, mariadb_length=length, mysql_length=length)
     whole.ddl_if(dialect=("sqlite", "mariadb", "mysql"))  # pyright: ignore[reportArgumentType]  # takes several
-    head = func.left(table.c.value, literal_column(str(HEAD_CHARS)))
-    Index(f"{name}_head", table.c.key, head).ddl_if(dialect="postgresql")
+    Index(f"{name}_head", table.c.key, _head(table)).ddl_if(dialect="postgresql")
 
 
-_index_values(param)
-_index_values(tag)
+def _index_values_by_run(table: Table) -> None:
+    """As ``_index_values``; the runs that have one text lie side by side, in the order of ids."""
+    key, value, run = table.c.key, table.c.value, table.c.workload_id
+    # It has the run by itself.
+    Index(values_index(table), key, value).ddl_if(dialect="sqlite")
+    length = {"value": HEAD_CHARS}
+    name = values_index_by_run(table)
+    beside = Index(name, key, value, run, mariadb_length=length, mysql_length=length)
+    beside.ddl_if(dialect=("mariadb", "mysql"))  # pyright: ignore[reportArgumentType]  # takes several
+    Index(f"{values_index(table)}_head", key, _head(table), run).ddl_if(dialect="postgresql")
+
+
+def _head(table: Table) -> ColumnElement[str]:
+    return func.left(table.c.value, literal_column(str(HEAD_CHARS)))
+
+
+_index_values_by_run(param)
+_index_values_by_run(tag)
 
 environment = Table(
     "environment",
