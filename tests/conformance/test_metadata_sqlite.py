@@ -44,6 +44,27 @@ class TestDatabase:
         assert await store.database.read(settings) == ["wal", 2, 1]
         assert await store.database.write(settings) == ["wal", 2, 1]
 
+    async def test_open__new_file_that_another_opens_too__waits_for_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waited: list[float] = []
+        with closing(sqlite3.connect(tmp_path / "new.db", check_same_thread=False)) as other:
+            other.execute("CREATE TABLE there (x)")
+            other.execute("BEGIN IMMEDIATE")
+
+            def pause(seconds: float) -> None:
+                waited.append(seconds)
+                other.rollback()
+
+            monkeypatch.setattr("seafloor.stores.metadata.sql.sqlite.time.sleep", pause)
+            database = Database(f"sqlite:///{tmp_path}/new.db")
+            mode = await database.read(
+                lambda connection: connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            )
+            await database.close()
+        assert mode == "wal"
+        assert len(waited) == 1
+
     async def test_read__a_writer_holds_the_lock__reads_go_on(
         self, store: SqlStoreUnderTest, tmp_path: Path
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from seafloor.stores.metadata.sql.backend import LOCK_TIMEOUT_S
 from seafloor.stores.metadata.sql.prepared import say
 
 CACHE_KIB = 32_000
+_SWITCH_PAUSE_S = 0.01
 
 _PRIMARY_MASK = 0xFF  # an extended code holds its primary one in the low byte
 _FULL = frozenset(
@@ -96,8 +98,8 @@ class _Compiler(SQLiteCompiler):
 
 def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     """Set a new connection up: durable at every commit, foreign keys held."""
+    _keep_a_log(connection)
     for statement in (
-        "PRAGMA journal_mode=WAL",
         "PRAGMA synchronous=FULL",
         "PRAGMA foreign_keys=ON",
         f"PRAGMA cache_size=-{CACHE_KIB}",
@@ -108,6 +110,21 @@ def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     # SQLite's own `lower` knows ASCII only.
     connection.create_function("fold", 1, _fold, deterministic=True)
     connection.create_function("seafloor_json_at", 2, _json_at, deterministic=True)
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Have a new file keep its log beside it; SQLite does not wait for who does so at once."""
+    due_s = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & _PRIMARY_MASK in _BUSY
+            if not is_busy or time.monotonic() >= due_s:
+                raise
+            time.sleep(_SWITCH_PAUSE_S)
+        else:
+            return
 
 
 def _fold(text: str | float | bytes | None) -> str | float | bytes | None:
