@@ -227,7 +227,7 @@ class PlainApi:
 def _pump(client: socket.socket, server: ssl.SSLSocket) -> None:
     """Carry bytes both ways until one end closes.
 
-    In one thread: OpenSSL loses bytes of a connection that one thread reads while another writes.
+    In one thread: OpenSSL forbids that two use a connection at once, and Python does not lock it.
     """
     while True:
         # What was decrypted already makes no socket readable.
