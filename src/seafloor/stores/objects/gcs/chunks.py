@@ -16,7 +16,7 @@ PIECE_BYTES = 1024 * 1024
 """What small pieces are put together to: each piece costs some time to send."""
 
 _KEPT_BYTES_MIN = 256 * 1024
-"""What is sent from where it lies; to copy less takes no longer than to send it by itself."""
+"""What is passed on as it came; to put less together takes no longer than to send it by itself."""
 
 
 class _Crc32c(Protocol):
