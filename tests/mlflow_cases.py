@@ -119,13 +119,13 @@ def _experiment_searches() -> list[Case]:
             {"max_results": 50_001},
             {"max_results": "x"},
             {"max_results": 5, "page_token": "garbage"},
+            {"max_results": 5, "filter": "foo = '1'"},
+            {"max_results": 5, "order_by": ["foo"]},
         ),
         *_posts(
             path,
             {"max_results": 5, "filter": "nonsense"},
-            {"max_results": 5, "filter": "foo = '1'"},
             {"max_results": 5, "filter": "name = 'a' OR name = 'b'"},
-            {"max_results": 5, "order_by": ["foo"]},
             differs=FILTER_WORDS,
         ),
         *_posts(path, {"max_results": 5, "view_type": "NONE"}, differs=STAGES),
@@ -439,13 +439,13 @@ _REFUSED_FILTERS = (
     "metrics.m > 'a'",
     "metrics.m",
     "foo.bar = '1'",
+    "attributes.foo = '1'",
     "params.p = 1",
 )
 _REFUSED_IN_OTHER_WORDS = (
     "params.p > 1",
     "nonsense",
     "metrics.m ==",
-    "attributes.foo = '1'",
 )
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from http_world import ask
 from live_server import LiveServer
+from mlflow_agreement import answers_agree
 from mlflow_cases import CASES, Case, T
 from mlflow_programs import PROGRAMS
 from mlflow_programs.outcomes import agree, apart
@@ -131,15 +132,6 @@ def answers(sides: tuple[Side, Side]) -> list[tuple[tuple[int, Any], tuple[int, 
     return [(peer.answer(case), own.answer(case)) for case in CASES]
 
 
-def _agree(theirs: tuple[int, Any], ours: tuple[int, Any]) -> bool:
-    """Whether they say the same; an error may go on after MLflow's sentence."""
-    if theirs[0] < 400 or ours[0] < 400:
-        return theirs == ours
-    told, said = theirs[1].get("message", ""), ours[1].get("message", "")
-    codes = theirs[1].get("error_code"), ours[1].get("error_code")
-    return theirs[0] == ours[0] and codes[0] == codes[1] and said.startswith(told.rstrip("."))
-
-
 @pytest.mark.parametrize("at", range(len(CASES)), ids=lambda at: f"{at}-{CASES[at].path[:60]}")
 def test_answer__to_the_same_request__is_mlflows_or_differs_on_purpose(
     answers: list[tuple[tuple[int, Any], tuple[int, Any]]], at: int
@@ -149,9 +141,9 @@ def test_answer__to_the_same_request__is_mlflows_or_differs_on_purpose(
     shown = f"{case}\nmlflow:   {theirs}\nseafloor: {ours}"
     assert ours[0] < 500, shown
     if case.differs:
-        assert not _agree(theirs, ours), f"no difference any more: {shown}"
+        assert not answers_agree(theirs, ours), f"no difference any more: {shown}"
     else:
-        assert _agree(theirs, ours), shown
+        assert answers_agree(theirs, ours), shown
 
 
 def test_cases__there_are_enough_of_them() -> None:
@@ -246,3 +238,12 @@ def test_agree__of_what_differs__is_false() -> None:
         assert not agree(refusal, {**refusal, **other})
     for theirs, ours in (([1], [1, 2]), ({"a": None}, {}), (1, "1")):
         assert not agree(theirs, ours)
+
+
+def test_answers__with_sets_in_another_order__agree() -> None:
+    told = {"error_code": "B", "message": "Valid keys are '{'name', 'a', 'b c'}'"}
+    said = {"error_code": "B", "message": "Valid keys are '{'b c', 'name', 'a'}'"}
+    assert answers_agree((400, told), (400, said))
+    for other in ("{'b c', 'name'}", "{'b c', 'name', 'x'}", "{'b', 'name', 'a'}"):
+        differs = {**said, "message": f"Valid keys are '{other}'"}
+        assert not answers_agree((400, told), (400, differs))

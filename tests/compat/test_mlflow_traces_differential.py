@@ -11,6 +11,7 @@ import pytest
 
 from http_world import ask
 from live_server import LiveServer
+from mlflow_agreement import answers_agree
 from mlflow_trace_cases import CASES, OTLP, Case
 from mlflow_world import mlflow_server
 
@@ -98,15 +99,6 @@ def answers(
         ours.stop()
 
 
-def _agree(theirs: tuple[int, Any], ours: tuple[int, Any]) -> bool:
-    """Whether they say the same; an error may go on after MLflow's sentence."""
-    if theirs[0] < 400 or ours[0] < 400:
-        return theirs == ours
-    told, said = theirs[1].get("message", ""), ours[1].get("message", "")
-    codes = theirs[1].get("error_code"), ours[1].get("error_code")
-    return theirs[0] == ours[0] and codes[0] == codes[1] and said.startswith(told.rstrip("."))
-
-
 @pytest.mark.parametrize("at", range(len(CASES)), ids=lambda at: f"{at}-{CASES[at].path[:60]}")
 def test_answer__to_the_same_request__is_mlflows_or_differs_on_purpose(
     answers: list[tuple[tuple[int, Any], tuple[int, Any]]], at: int
@@ -116,9 +108,9 @@ def test_answer__to_the_same_request__is_mlflows_or_differs_on_purpose(
     shown = f"{case}\nmlflow:   {theirs}\nseafloor: {ours}"
     assert ours[0] < 500, shown
     if case.differs:
-        assert not _agree(theirs, ours), f"no difference any more: {shown}"
+        assert not answers_agree(theirs, ours), f"no difference any more: {shown}"
     else:
-        assert _agree(theirs, ours), shown
+        assert answers_agree(theirs, ours), shown
 
 
 def test_cases__there_are_enough_of_them() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlflow_agreement import in_order
+
 _REFUSAL = {"class", "code", "message"}
 
 
@@ -17,7 +19,7 @@ def apart(theirs: Any, ours: Any, place: str = "") -> list[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict) and theirs.keys() == ours.keys():
         if theirs.keys() != _REFUSAL:
             return [one for k in theirs for one in apart(theirs[k], ours[k], f"{place}.{k}")]
-        begins = ours["message"].startswith(theirs["message"].rstrip("."))
+        begins = in_order(ours["message"]).startswith(in_order(theirs["message"]).rstrip("."))
         if begins and all(theirs[name] == ours[name] for name in ("class", "code")):
             return []
     elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
