@@ -12,12 +12,14 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -127,15 +129,21 @@ class Front:
 
     Args:
         endpoint: Of fake-gcs-server.
+        certificate: With its key: what is spoken is encrypted. Without, it is a proxy too.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, certificate: Path | None = None) -> None:
         self._server = endpoint
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
         self._planned: list[tuple[Callable[[Asked], bool], Fault]] = []
         self.asked: list[Asked] = []
         self.tokens: set[str] | None = None
+        self._scheme = "http" if certificate is None else "https"
+        trust = None
+        if certificate is not None:
+            trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            trust.load_cert_chain(certificate)
         front = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -145,7 +153,8 @@ class Front:
             def handle_any(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, b"")
+                target = urlsplit(self.path)._replace(scheme="", netloc="").geturl()
+                asked = Asked(self.command, target, headers, b"")
                 cut_bytes = front.cut_bytes(asked)
                 asked.body = self.rfile.read(size if cut_bytes is None else cut_bytes)
                 if len(asked.body) < size:
@@ -163,11 +172,18 @@ class Front:
             daemon_threads = True
             request_queue_size = 128
 
+            def get_request(self) -> tuple[socket.socket, Any]:
+                link, address = super().get_request()
+                if trust is not None:
+                    # Whoever reads shakes hands: another connection waits for nobody.
+                    link = trust.wrap_socket(link, server_side=True, do_handshake_on_connect=False)
+                return link, address
+
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Say nothing: connections end in the middle on purpose."""
 
         self._listening = Listening(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._listening.server_address[1]}"
+        self.url = f"{self._scheme}://127.0.0.1:{self._listening.server_address[1]}"
 
     @contextmanager
     def running(self) -> Iterator[Front]:
@@ -264,6 +280,8 @@ class Front:
                 return self._forward(asked)
         said = self._forward(asked)
         if asked.query.get("uploadType") == "resumable" and said.status == 200:
+            address = urlsplit(said.headers["Location"])
+            said.headers["Location"] = address._replace(scheme=self._scheme).geturl()
             begun = parse_qs(urlsplit(said.headers["Location"]).query)["upload_id"][0]
             only_new = asked.query.get("ifGenerationMatch") == "0"
             name = asked.target.partition("name=")[2].partition("&")[0]

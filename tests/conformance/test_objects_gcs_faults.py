@@ -315,8 +315,10 @@ async def test_read__cut_in_the_middle__goes_on_from_there(
     asked = [asked for asked in front.asked if download(asked)]
     assert len(asked) == 4
     assert {each.query["generation"] for each in asked[1:]} == {generation}
-    at = start + 2 * MIB
-    assert all(each.headers["range"].startswith(f"bytes={at}-") for each in asked[1:])
+    began = {int(each.headers["range"].removeprefix("bytes=").split("-")[0]) for each in asked[1:]}
+    # What was read ahead when the connection broke may be lost with it.
+    assert len(began) == 1
+    assert start + 2 * MIB - READ_AHEAD_BYTES <= min(began) <= start + 2 * MIB
 
 
 @pytest.mark.parametrize("end", ["replaced", "deleted"])
@@ -340,7 +342,9 @@ async def test_read__cut_and_replaced__is_corrupt_never_a_mixture(
 
 async def test_read__cut_for_ever__is_unavailable(front: Front, store: GcsObjectStore) -> None:
     await store.put("a", THREE_CHUNKS)
-    front.plan(download, *[CutAnswer(2 * READ_AHEAD_BYTES)] * AT_ONCE.attempts_max)
+    # The first gives something; no other one does.
+    cuts = [CutAnswer(READ_AHEAD_BYTES + 5), *[CutAnswer(100)] * (AT_ONCE.attempts_max - 1)]
+    front.plan(download, *cuts)
     with pytest.raises(StoreUnavailable):
         await content(store, "a")
 

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 import google_crc32c
 
-CHUNK_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 8 * 1024 * 1024
 """A multiple of 256 KiB, as the API asks for. Two are kept in memory of an upload."""
 
 PIECE_BYTES = 1024 * 1024

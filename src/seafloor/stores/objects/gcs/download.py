@@ -12,10 +12,9 @@ from pyreqwest.response import Response
 
 from seafloor.domain.errors import NotFound, StoreCorrupt, StoreUnavailable
 from seafloor.stores.objects.gcs.chunks import crc32c
-from seafloor.stores.objects.gcs.client import Call, GcsClient
-from seafloor.stores.objects.gcs.errors import unreachable
+from seafloor.stores.objects.gcs.client import READ_AHEAD_BYTES, Call, GcsClient
+from seafloor.stores.objects.gcs.errors import told, unreachable
 from seafloor.stores.objects.gcs.resource import crc32c_text
-from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 from seafloor.stores.objects.wrap.retry import RetryPolicy
 
 _RIGHT = "storage.objects.get and storage.objects.list"
@@ -73,7 +72,7 @@ class Download:
                     f'"{self._key}" ended early: read it again.'
                 )
             except RequestError as broken:
-                error = unreachable(broken, self._client.bucket)
+                error = unreachable(told(broken), self._client.bucket)
             except StoreUnavailable as refused:
                 if self._pinned is None:
                     raise
@@ -103,7 +102,7 @@ class Download:
             elif response.headers.get("X-Goog-Generation") != self._pinned.generation:
                 raise self._replaced()
             body = response.body_reader
-            while (piece := await body.read(READ_CHUNK_BYTES)) is not None:
+            while (piece := await body.read(READ_AHEAD_BYTES)) is not None:
                 chunk = piece.to_bytes()
                 if self._at + len(chunk) > self._pinned.end:
                     raise StoreCorrupt(f'"{self._key}" came with more bytes than it has.')

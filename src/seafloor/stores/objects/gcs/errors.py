@@ -68,8 +68,8 @@ class _Failed(msgspec.Struct, frozen=True):
     error: _Failure
 
 
-def unreachable(error: RequestError, bucket: str) -> StoreUnavailable:
-    """Say that no answer came.
+def unreachable(why: str, bucket: str) -> StoreUnavailable:
+    """Say that no answer came, and why.
 
     To be raised without its cause, which tells the address: whoever has that of an upload may
     write.
@@ -77,7 +77,7 @@ def unreachable(error: RequestError, bucket: str) -> StoreUnavailable:
     return StoreUnavailable(
         f'Google Cloud Storage does not answer for the bucket "{bucket}": '
         "look at the network between it and this server, then repeat.",
-        detail=told(error),
+        detail=why,
         retry_after_s=SILENT_RETRY_AFTER_S,
     )
 

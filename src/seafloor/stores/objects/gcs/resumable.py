@@ -148,7 +148,7 @@ class ResumableUpload:
         return await self._answered({"Content-Range": "bytes */*"}, ())
 
     async def _answered(
-        self, headers: Mapping[str, str], data: tuple[memoryview, ...]
+        self, headers: Mapping[str, str], pieces: tuple[memoryview, ...]
     ) -> Resource | int:
         response = await self._client.call(
             Call(
@@ -156,7 +156,7 @@ class ResumableUpload:
                 self._url,
                 _RIGHT,
                 headers=headers,
-                body=data,
+                pieces=pieces,
                 fine=frozenset({200, 201, 308, 404, 410, 412}),
             )
         )

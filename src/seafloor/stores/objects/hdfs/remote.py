@@ -19,7 +19,7 @@ from seafloor.domain.errors import InvalidValue, NotSupported, StoreError, Store
 from seafloor.stores.objects.hdfs.errors import RETRY_AFTER_S, translated
 from seafloor.stores.objects.hdfs.naming import times_of
 from seafloor.stores.objects.hdfs.pairs import Pairs
-from seafloor.stores.objects.hdfs.threads import Threads
+from seafloor.stores.objects.threads import Threads
 
 if TYPE_CHECKING:
     from hdfs_native._internal import RawFileWriter

@@ -88,7 +88,7 @@ def _run(future: Future[Any], step: Callable[[], Any]) -> None:
     finally:
         if not future.done():
             # A bug, or hdfs-native panicked. It ends this thread, and Python logs it.
-            future.set_exception(StoreError("A call to HDFS broke: see the server's log."))
+            future.set_exception(StoreError("A call to the store broke: see the server's log."))
 
 
 _ALL: WeakSet[Threads] = WeakSet()

@@ -1,0 +1,188 @@
+"""Ways by which large objects go to Google Cloud Storage: encrypted, by a proxy, broken off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.services._service import Service
+
+from certificates import make_certificate
+from gcs_front import GRAIN_BYTES, Answer, Asked, Fault, Front, KeepPart, LoseAnswer, LoseRequest
+from gcs_world import endpoint_of, fresh_bucket
+from seafloor.stores.objects.gcs import sender as sender_module
+from seafloor.stores.objects.gcs.auth import Anonymous
+from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES
+from seafloor.stores.objects.gcs.client import GcsClient
+from seafloor.stores.objects.gcs.sender import NotSent, Sender
+from seafloor.stores.objects.gcs.store import GcsObjectStore
+from seafloor.stores.objects.wrap.retry import RetryPolicy
+from seafloor.testing.object_cases import content
+
+AT_ONCE = RetryPolicy(attempts_max=4, delay_first_s=0.0, delay_max_s=0.0)
+THREE_CHUNKS = b"".join(number.to_bytes(4) for number in range((2 * CHUNK_BYTES + 4000) // 4))
+ELSEWHERE = "http://storage.test"
+"""Where a name server would say that nothing is."""
+
+Services = Callable[[str], Service]
+
+
+@pytest.fixture(params=["encrypted", "by a proxy"])
+def front(
+    request: pytest.FixtureRequest,
+    service: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Front]:
+    certificate = make_certificate(tmp_path) if request.param == "encrypted" else None
+    with Front(endpoint_of(service), certificate).running() as front:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+        if certificate is None:
+            monkeypatch.setenv("http_proxy", front.url)
+        else:
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        yield front
+        assert front.planned == 0, "a fault did not happen"
+
+
+@pytest.fixture
+async def store(front: Front, service: Services) -> AsyncIterator[GcsObjectStore]:
+    endpoint = front.url if front.url.startswith("https:") else ELSEWHERE
+    client = GcsClient(
+        fresh_bucket(endpoint_of(service)), Anonymous(), endpoint=endpoint, trust_env=True
+    )
+    store = GcsObjectStore(client, resume=AT_ONCE)
+    yield store
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [None, Answer(503), LoseRequest(), LoseAnswer(), KeepPart(3 * GRAIN_BYTES)],
+    ids=["none", "503", "lost", "answer lost", "cut"],
+)
+async def test_put__in_chunks_of_which_one_fails__is_what_was_sent(
+    front: Front, store: GcsObjectStore, fault: Fault | None
+) -> None:
+    def is_second(asked: Asked) -> bool:
+        return asked.span.startswith(f"bytes {CHUNK_BYTES}-")
+
+    if fault is not None:
+        front.plan(is_second, fault)
+    await store.put("a/b", THREE_CHUNKS)
+    assert await content(store, "a/b") == THREE_CHUNKS
+    assert sum(asked.is_chunk() for asked in front.asked) in (3, 4)
+
+
+async def test_put__certificate_is_not_trusted__is_unavailable(
+    service: Services, tmp_path: Path
+) -> None:
+    with Front(endpoint_of(service), make_certificate(tmp_path)).running() as front:
+        sender = Sender(front.url)
+        with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
+            await sender.send("PUT", f"{front.url}/a", {}, (memoryview(b"1"),))
+        sender.close()
+        assert front.asked == []
+
+
+class Silent:
+    """Takes connections and what the system buffers of them, and reads nothing until told."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._reads = threading.Event()
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.is_connected = threading.Event()
+        self.came_bytes: list[int] = []
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Read what came until the other side ends it."""
+        self._reads.set()
+        self._thread.join()
+        self._listening.close()
+
+    def _take(self) -> None:
+        link, _ = self._listening.accept()
+        self.is_connected.set()
+        self._reads.wait()
+        count = 0
+        with link, contextlib.suppress(ConnectionError):
+            while came := link.recv(1 << 20):
+                count += len(came)
+        self.came_bytes.append(count)
+
+
+BODY = memoryview(bytes(64 * 2**20))
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    silent = Silent()
+    yield silent
+    silent.end()
+
+
+async def test_send__caller_is_cancelled__the_body_stays_unfinished(silent: Silent) -> None:
+    sender = Sender(silent.url)
+    task = asyncio.create_task(sender.send("PUT", f"{silent.url}/a", {}, (BODY,)))
+    await asyncio.to_thread(silent.is_connected.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    silent.end()
+    assert silent.came_bytes[0] < len(BODY)
+    sender.close()
+
+
+async def test_send__nothing_is_taken__ends(
+    silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "SLICE_TIMEOUT_S", 1)
+    sender = Sender(silent.url)
+    with pytest.raises(NotSent):
+        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
+    sender.close()
+
+
+async def test_send__idle_connection_was_closed__another_is_made() -> None:
+    closed = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer_and_close() -> None:
+            for _ in range(2):
+                link, _ = listening.accept()
+                came = b""
+                while not came.endswith(b"\r\n\r\nbody"):
+                    came += link.recv(4096)
+                link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                link.close()
+                closed.set()
+
+        thread = threading.Thread(target=answer_and_close)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        sender = Sender(url)
+        for _ in range(2):
+            answer = await sender.send("PUT", f"{url}/a", {}, (memoryview(b"body"),))
+            assert answer.status == 200
+            await asyncio.to_thread(closed.wait)
+        thread.join()
+        sender.close()
+
+
+async def test_send__nobody_listens__says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    sender = Sender(url)
+    with pytest.raises(NotSent, match="refused"):
+        await sender.send("PUT", f"{url}/a", {}, (memoryview(b"1"),))
+    sender.close()
