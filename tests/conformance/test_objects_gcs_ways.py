@@ -153,6 +153,15 @@ async def test_send__nothing_is_taken__ends(
     sender.close()
 
 
+async def test_send__too_slowly__ends(silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "ANSWER_TIMEOUT_S", 0)
+    monkeypatch.setattr(sender_module, "SLOWEST_BYTES_PER_S", 1 << 60)
+    sender = Sender(silent.url)
+    with pytest.raises(NotSent, match="not sent within 0 s"):
+        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
+    sender.close()
+
+
 async def test_send__idle_connection_was_closed__another_is_made() -> None:
     closed = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:

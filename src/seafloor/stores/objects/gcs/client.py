@@ -18,12 +18,15 @@ from pyreqwest.response import Response
 from seafloor.domain.errors import InvalidValue
 from seafloor.stores.objects.gcs.auth import Tokens
 from seafloor.stores.objects.gcs.errors import Answer, no_bucket, refusal, told, unreachable
-from seafloor.stores.objects.gcs.sender import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, NotSent, Sender
+from seafloor.stores.objects.gcs.sender import (
+    ANSWER_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    SLOWEST_BYTES_PER_S,
+    NotSent,
+    Sender,
+)
 
 GOOGLE = "https://storage.googleapis.com"
-SLOWEST_BYTES_PER_S = 64 * 1024
-"""What is sent slower is given up."""
-
 READ_AHEAD_BYTES = 512 * 1024
 """What of an answer is taken before it is asked for. An answer that ends before is none."""
 

@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -30,6 +31,9 @@ SLICE_BYTES: Final = 1024 * 1024
 """What the system is given at once, and has to take within SLICE_TIMEOUT_S."""
 
 SLICE_TIMEOUT_S: Final = 16
+
+SLOWEST_BYTES_PER_S: Final = 64 * 1024
+"""What is sent slower is given up."""
 
 
 THREADS_MAX: Final = 32
@@ -74,13 +78,12 @@ class Sender:
             NotSent: no answer came.
         """
         target = url.removeprefix(self._origin)
+        headers = {**headers, "Content-Length": str(sum(map(len, pieces)))}
         is_given_up = threading.Event()
 
         def sent() -> Answer:
             try:
-                size_bytes = str(sum(map(len, pieces)))
-                sized = {**headers, "Content-Length": size_bytes}
-                return self._sent(method, target, sized, _slices(pieces, is_given_up))
+                return self._sent(method, target, headers, _slices(pieces, is_given_up))
             except (OSError, HTTPException) as error:
                 raise NotSent(f"{type(error).__name__}: {error}") from None
 
@@ -150,11 +153,15 @@ class Sender:
         return connection
 
 
-def _slices(pieces: Iterable[memoryview], is_given_up: threading.Event) -> Iterator[memoryview]:
+def _slices(pieces: tuple[memoryview, ...], is_given_up: threading.Event) -> Iterator[memoryview]:
+    limit_s = ANSWER_TIMEOUT_S + sum(map(len, pieces)) / SLOWEST_BYTES_PER_S
+    until_s = time.monotonic() + limit_s
     for piece in pieces:
         for start in range(0, len(piece), SLICE_BYTES):
             if is_given_up.is_set():
                 raise ConnectionAbortedError("nobody waits for an answer any more")
+            if time.monotonic() > until_s:
+                raise TimeoutError(f"it was not sent within {limit_s:.0f} s")
             yield piece[start : start + SLICE_BYTES]
 
 
