@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,9 +38,11 @@ from seafloor.domain.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from seafloor.stores.objects.gcs import chunks as chunks_module
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES
 from seafloor.stores.objects.gcs.client import READ_AHEAD_BYTES, GcsClient
+from seafloor.stores.objects.gcs.sender import Sending
 from seafloor.stores.objects.gcs.store import GcsObjectStore
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
@@ -164,6 +167,27 @@ async def test_put__cut_while_sending__goes_on_within_a_piece(
         f"bytes {end}-{len(THREE_CHUNKS) - 1}/{len(THREE_CHUNKS)}",
     ]
     assert front.open_uploads == 0
+
+
+async def test_put__in_many_chunks__those_that_were_sent_are_forgotten(
+    store: GcsObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks_module, "CHUNK_BYTES", GRAIN_BYTES)
+    alive: list[int] = []
+
+    def sendings() -> int:
+        return sum(isinstance(one, Sending) for one in gc.get_objects())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(24):
+            yield bytes([number]) * GRAIN_BYTES
+            alive.append(sendings())
+
+    gc.collect()
+    before = sendings()  # of tests that ended with an error, which a report keeps
+    await store.put("a", pieces())
+    assert (await store.head("a")).size_bytes == 24 * GRAIN_BYTES
+    assert max(alive) <= before + 4, (before, alive)
 
 
 async def test_put__cut_for_ever_while_sending__is_unavailable_and_cancelled(

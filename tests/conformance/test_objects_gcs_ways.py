@@ -19,7 +19,7 @@ from seafloor.stores.objects.gcs import sender as sender_module
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES
 from seafloor.stores.objects.gcs.client import GcsClient
-from seafloor.stores.objects.gcs.sender import NotSent, Sender
+from seafloor.stores.objects.gcs.sender import After, NotBegun, NotSent, Sender
 from seafloor.stores.objects.gcs.store import GcsObjectStore
 from seafloor.stores.objects.wrap.retry import RetryPolicy
 from seafloor.testing.object_cases import content
@@ -87,7 +87,7 @@ async def test_put__certificate_is_not_trusted__is_unavailable(
     with Front(endpoint_of(service), make_certificate(tmp_path)).running() as front:
         sender = Sender(front.url)
         with pytest.raises(NotSent, match="CERTIFICATE_VERIFY_FAILED"):
-            await sender.send("PUT", f"{front.url}/a", {}, (memoryview(b"1"),))
+            await sender.send("PUT", f"{front.url}/a", {}, (memoryview(b"1"),)).answer()
         sender.close()
         assert front.asked == []
 
@@ -133,7 +133,7 @@ def silent() -> Iterator[Silent]:
 
 async def test_send__caller_is_cancelled__the_body_stays_unfinished(silent: Silent) -> None:
     sender = Sender(silent.url)
-    task = asyncio.create_task(sender.send("PUT", f"{silent.url}/a", {}, (BODY,)))
+    task = asyncio.create_task(sender.send("PUT", f"{silent.url}/a", {}, (BODY,)).answer())
     await asyncio.to_thread(silent.is_connected.wait)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -143,13 +143,30 @@ async def test_send__caller_is_cancelled__the_body_stays_unfinished(silent: Sile
     sender.close()
 
 
+async def test_send__the_one_before_is_given_up__what_follows_is_not_begun(silent: Silent) -> None:
+    sender = Sender(silent.url)
+    before = sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
+    after = After(before, lambda _: True)
+    following = sender.send("PUT", f"{silent.url}/a", {}, (BODY,), after=after)
+    await asyncio.to_thread(silent.is_connected.wait)
+    before.give_up()
+    await asyncio.to_thread(silent.end)
+    with pytest.raises(NotSent, match="nobody waits"):
+        await before.answer()
+    with pytest.raises(NotBegun):
+        await following.answer()
+    with pytest.raises(NotBegun):  # it is over, so what comes now has a turn of its own
+        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,), after=after).answer()
+    sender.close()
+
+
 async def test_send__nothing_is_taken__ends(
     silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender_module, "SLICE_TIMEOUT_S", 1)
     sender = Sender(silent.url)
     with pytest.raises(NotSent):
-        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
+        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,)).answer()
     sender.close()
 
 
@@ -158,7 +175,7 @@ async def test_send__too_slowly__ends(silent: Silent, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sender_module, "SLOWEST_BYTES_PER_S", 1 << 60)
     sender = Sender(silent.url)
     with pytest.raises(NotSent, match="not sent within 0 s"):
-        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
+        await sender.send("PUT", f"{silent.url}/a", {}, (BODY,)).answer()
     sender.close()
 
 
@@ -181,7 +198,7 @@ async def test_send__idle_connection_was_closed__another_is_made() -> None:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         sender = Sender(url)
         for _ in range(2):
-            answer = await sender.send("PUT", f"{url}/a", {}, (memoryview(b"body"),))
+            answer = await sender.send("PUT", f"{url}/a", {}, (memoryview(b"body"),)).answer()
             assert answer.status == 200
             await asyncio.to_thread(closed.wait)
         thread.join()
@@ -193,5 +210,5 @@ async def test_send__nobody_listens__says_so() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     sender = Sender(url)
     with pytest.raises(NotSent, match="refused"):
-        await sender.send("PUT", f"{url}/a", {}, (memoryview(b"1"),))
+        await sender.send("PUT", f"{url}/a", {}, (memoryview(b"1"),)).answer()
     sender.close()

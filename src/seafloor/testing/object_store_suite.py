@@ -739,4 +739,4 @@ class DurableObjectStoreSuite(ObjectStoreSuite):
         finally:
             tracemalloc.stop()
         assert size_bytes == self.stream_bytes
-        assert grown_bytes < self.stream_memory_bytes_max
+        assert grown_bytes < self.stream_memory_bytes_max, grown_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -22,8 +23,11 @@ from seafloor.stores.objects.gcs.sender import (
     ANSWER_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
     SLOWEST_BYTES_PER_S,
+    After,
+    NotBegun,
     NotSent,
     Sender,
+    Sending,
 )
 
 GOOGLE = "https://storage.googleapis.com"
@@ -107,15 +111,29 @@ class GcsClient:
         """The address that takes content."""
         return _with_query(self._upload_url, query)
 
-    async def call(self, call: Call) -> Answer:
+    async def begin(self, call: Call, after: After | None) -> Sending | None:
+        """Have the body of a request sent as soon as the one before it was answered as hoped.
+
+        Returns:
+            What ``call`` is told of it; None: bodies do not go that way here.
+        """
+        if self._sender is None or not call.pieces or not self._sender.serves(call.url):
+            return None
+        headers = _authorized(call, await self._tokens.token(self._http))
+        return self._sender.send(call.method, call.url, headers, call.pieces, after=after)
+
+    async def call(self, call: Call, begun: Sending | None = None) -> Answer:
         """Make a request and read its whole answer.
+
+        Args:
+            begun: What ``begin`` gave for it.
 
         Raises:
             StoreUnavailable: no answer, or one that asks to come back.
             StoreFull, StoreError, Conflict: refused; see ``errors.refusal``.
         """
         token = await self._tokens.token(self._http)
-        answer = await self._answered(call, token)
+        answer = await self._answered(call, token, begun)
         if answer.status == 401 and token:
             answer = await self._answered(call, await self._renewed(token))
         self._check(answer, call)
@@ -175,11 +193,14 @@ class GcsClient:
         self._tokens.refuse(token)
         return await self._tokens.token(self._http)
 
-    async def _answered(self, call: Call, token: str) -> Answer:
+    async def _answered(self, call: Call, token: str, begun: Sending | None = None) -> Answer:
         try:
-            if call.pieces and self._sender is not None and self._sender.serves(call.url):
-                headers = {**call.headers, "User-Agent": _AGENT, **_authorized(token)}
-                return await self._sender.send(call.method, call.url, headers, call.pieces)
+            if begun is not None:
+                with contextlib.suppress(NotBegun):
+                    return await begun.answer()
+            begun = await self.begin(call, None)
+            if begun is not None:
+                return await begun.answer()
             limit = timedelta(seconds=ANSWER_TIMEOUT_S + call.body_bytes / SLOWEST_BYTES_PER_S)
             request = _request(self._http, call, token).timeout(limit).build()
             response = await request.send()
@@ -212,8 +233,9 @@ def _request(http: Client, call: Call, token: str) -> RequestBuilder:
     return request
 
 
-def _authorized(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def _authorized(call: Call, token: str) -> dict[str, str]:
+    right = {"Authorization": f"Bearer {token}"} if token else {}
+    return {**call.headers, "User-Agent": _AGENT, **right}
 
 
 def _streaming(http: Client, call: Call, token: str) -> StreamRequest:

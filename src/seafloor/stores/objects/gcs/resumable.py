@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 
 import msgspec
@@ -15,11 +16,27 @@ from seafloor.stores.objects.gcs.chunks import Chunk, ChunkSource
 from seafloor.stores.objects.gcs.client import Call, GcsClient
 from seafloor.stores.objects.gcs.errors import Answer
 from seafloor.stores.objects.gcs.resource import FIELDS, Resource, crc32c_text, decoded
+from seafloor.stores.objects.gcs.sender import After, Sending
 from seafloor.stores.objects.wrap.retry import RetryPolicy
 
 CANCEL_TIMEOUT_S = 5.0
 _GONE = -1
 _RIGHT = "storage.objects.create and storage.objects.delete"
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A chunk that is sent, or will be.
+
+    Args:
+        chunk: What is sent.
+        hashes: The headers with its checksums.
+        sending: On its way, if it goes by itself.
+    """
+
+    chunk: Chunk
+    hashes: Mapping[str, str]
+    sending: Sending | None
 
 
 class ResumableUpload:
@@ -83,31 +100,49 @@ class ResumableUpload:
 
     async def send(self, source: ChunkSource) -> Resource:
         """Send all chunks; one is made while one is sent."""
-        chunk = await source.next()
-        while not chunk.is_last:
-            following = asyncio.create_task(source.next())
+        sent = await self._begun(source, None)
+        while not sent.chunk.is_last:
+            following = asyncio.create_task(self._begun(source, sent))
             try:
-                await self._send(chunk, source)
-                chunk = await following
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-        found = await self._send(chunk, source)
+                await self._send(sent)
+                sent = await following
+            except BaseException:
+                await _given_up(following)
+                raise
+        found = await self._send(sent)
         if found is None:
             raise self._lost("Google Cloud Storage does not end it")
         self._is_whole = True
         return found
 
-    async def _send(self, chunk: Chunk, source: ChunkSource) -> Resource | None:
-        """Send one chunk until the service has all of it; None: it waits for the next."""
+    async def _begun(self, source: ChunkSource, before: _Begun | None) -> _Begun:
+        """Make the next chunk, and have it sent once the one before it was taken.
+
+        After one that was not, each waits until this task has seen to the one before it.
+        """
+        chunk = await source.next()
         # The checksum of the whole: the service itself refuses what was damaged on its way.
         hashes = {"X-Goog-Hash": f"crc32c={crc32c_text(source.crc32c)}"} if chunk.is_last else {}
+        after = None
+        if before is not None and before.sending is not None:
+            end = before.chunk.end
+            after = After(before.sending, lambda answer: _reached(answer) == end)
+        elif before is not None:
+            return _Begun(chunk, hashes, None)
+        sending = await self._client.begin(self._put(chunk, chunk.start, hashes), after)
+        return _Begun(chunk, hashes, sending)
+
+    async def _send(self, begun: _Begun) -> Resource | None:
+        """Send one chunk until the service has all of it; None: it waits for the next."""
+        chunk, hashes, sending = begun.chunk, begun.hashes, begun.sending
         reached = chunk.start
         failures = 0
         is_known = True
         while True:
             try:
-                answer = await (self._put(chunk, reached, hashes) if is_known else self._ask())
+                call = self._put(chunk, reached, hashes) if is_known else self._question()
+                sending, first = None, sending
+                answer = await self._answered(call, first)
             except StoreUnavailable as error:
                 failures += 1
                 if failures >= self._policy.attempts_max:
@@ -135,38 +170,29 @@ class ResumableUpload:
             if reached == chunk.end and not chunk.is_last:
                 return None
 
-    async def _put(self, chunk: Chunk, reached: int, hashes: Mapping[str, str]) -> Resource | int:
-        """Send what the service has not yet of a chunk; the object, or how much it has now."""
+    def _put(self, chunk: Chunk, reached: int, hashes: Mapping[str, str]) -> Call:
+        """Send what the service has not yet of a chunk."""
         total = str(chunk.end) if chunk.is_last else "*"
         span = f"{reached}-{chunk.end - 1}" if reached < chunk.end else "*"
-        return await self._answered(
-            {"Content-Range": f"bytes {span}/{total}", **hashes}, chunk.rest(reached)
-        )
+        headers = {"Content-Range": f"bytes {span}/{total}", **hashes}
+        return self._call(headers, chunk.rest(reached))
 
-    async def _ask(self) -> Resource | int:
+    def _question(self) -> Call:
         """Ask how much the service has."""
-        return await self._answered({"Content-Range": "bytes */*"}, ())
+        return self._call({"Content-Range": "bytes */*"}, ())
 
-    async def _answered(
-        self, headers: Mapping[str, str], pieces: tuple[memoryview, ...]
-    ) -> Resource | int:
-        response = await self._client.call(
-            Call(
-                "PUT",
-                self._url,
-                _RIGHT,
-                headers=headers,
-                pieces=pieces,
-                fine=frozenset({200, 201, 308, 404, 410, 412}),
-            )
-        )
+    def _call(self, headers: Mapping[str, str], pieces: tuple[memoryview, ...]) -> Call:
+        fine = frozenset({200, 201, 308, 404, 410, 412})
+        return Call("PUT", self._url, _RIGHT, headers=headers, pieces=pieces, fine=fine)
+
+    async def _answered(self, call: Call, begun: Sending | None) -> Resource | int:
+        """The object, or how much the service has now."""
+        response = await self._client.call(call, begun)
         self._check_absent(response)
         if response.status in (404, 410):
             return _GONE
-        if response.status == 308:
-            _, _, last = response.headers.get("Range", "").rpartition("-")
-            return int(last) + 1 if last.isdecimal() else 0
-        return decoded(response, Resource)
+        reached = _reached(response)
+        return decoded(response, Resource) if reached is None else reached
 
     def _check_absent(self, response: Answer) -> None:
         if response.status == 412:
@@ -183,3 +209,18 @@ class ResumableUpload:
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(CANCEL_TIMEOUT_S):
                 await self._client.call(call)
+
+
+def _reached(answer: Answer) -> int | None:
+    """How much the service says that it has; None: the answer is another one."""
+    if answer.status != 308:
+        return None
+    _, _, last = answer.headers.get("Range", "").rpartition("-")
+    return int(last) + 1 if last.isdecimal() else 0
+
+
+async def _given_up(following: asyncio.Task[_Begun]) -> None:
+    following.cancel()
+    (begun,) = await asyncio.gather(following, return_exceptions=True)
+    if isinstance(begun, _Begun) and begun.sending is not None:
+        begun.sending.give_up()

@@ -16,7 +16,9 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
@@ -46,6 +48,82 @@ class NotSent(ConnectionError):
     """No answer came. Its text has no address: whoever has that of an upload may write."""
 
 
+class NotBegun(NotSent):
+    """Nothing was sent, since what was to come before it was not answered as hoped."""
+
+
+class Sending:
+    """A body on its way. The thread that sends it goes on with the one that follows.
+
+    Args:
+        send: Sends it, and gives the answer; told when to leave it unfinished.
+    """
+
+    def __init__(self, send: Callable[[threading.Event], Answer]) -> None:
+        self._send: Callable[[threading.Event], Answer] | None = send
+        self._future: Future[Answer] = Future()
+        self._is_given_up = threading.Event()
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._next: Sending | None = None
+
+    async def answer(self) -> Answer:
+        """Wait for the answer. A caller that is cancelled gives the body up.
+
+        Raises:
+            NotSent: no answer came.
+        """
+        try:
+            return await asyncio.wrap_future(self._future)
+        finally:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Leave what is not yet sent unsent, so that the body counts for nothing."""
+        self._is_given_up.set()
+        self._future.cancel()
+
+    def is_followed_by(self, following: Sending) -> bool:
+        """Have another one sent by the same thread, unless this one is over."""
+        with self._lock:
+            if self._is_over:
+                return False
+            self._next = following
+            return True
+
+    def was_answered(self, as_hoped: Callable[[Answer], bool]) -> bool:
+        """Of one that is over: whether an answer came and is as hoped."""
+        is_answered = not self._future.cancelled() and self._future.exception() is None
+        return is_answered and as_hoped(self._future.result())
+
+    def run(self) -> Sending | None:
+        """Send it, once, and give the one that follows."""
+        # Not kept: it knows the one before, and that one knew the one before it.
+        send, self._send = self._send, None
+        if send is not None and self._future.set_running_or_notify_cancel():
+            try:
+                self._future.set_result(send(self._is_given_up))
+            except Exception as error:  # noqa: BLE001 whoever waits gets it
+                self._future.set_exception(error)
+        with self._lock:
+            self._is_over = True
+            following, self._next = self._next, None
+            return following
+
+
+@dataclass(frozen=True)
+class After:
+    """What has to be answered before a body is sent.
+
+    Args:
+        sending: The body before.
+        as_hoped: Whether its answer lets the next one be sent; asked in a thread.
+    """
+
+    sending: Sending
+    as_hoped: Callable[[Answer], bool]
+
+
 class Sender:
     """Connections to one host, with nothing between.
 
@@ -63,34 +141,39 @@ class Sender:
         """Whether an address is of this host."""
         return url.startswith(f"{self._origin}/")
 
-    async def send(
-        self, method: str, url: str, headers: Mapping[str, str], pieces: tuple[memoryview, ...]
-    ) -> Answer:
-        """Send a body and read the whole answer.
-
-        A caller that is cancelled leaves the body unfinished, so that it counts for nothing.
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        pieces: tuple[memoryview, ...],
+        *,
+        after: After | None = None,
+    ) -> Sending:
+        """Have a body sent.
 
         Args:
             url: One that is served.
             pieces: The body in order. Nobody may write to it, ever.
-
-        Raises:
-            NotSent: no answer came.
+            after: Sent before, and by the same thread: between two of them nothing waits for the
+                loop.
         """
         target = url.removeprefix(self._origin)
         headers = {**headers, "Content-Length": str(sum(map(len, pieces)))}
-        is_given_up = threading.Event()
+        rest = deque(pieces)  # what was sent is kept by the caller only, who may need it again
 
-        def sent() -> Answer:
+        def sent(is_given_up: threading.Event) -> Answer:
+            if after is not None and not after.sending.was_answered(after.as_hoped):
+                raise NotBegun("what was to come before it was not taken")
             try:
-                return self._sent(method, target, headers, _slices(pieces, is_given_up))
+                return self._sent(method, target, headers, _slices(rest, is_given_up))
             except (OSError, HTTPException) as error:
                 raise NotSent(f"{type(error).__name__}: {error}") from None
 
-        try:
-            return await asyncio.wrap_future(self._threads.submit(sent))
-        finally:
-            is_given_up.set()
+        sending = Sending(sent)
+        if after is None or not after.sending.is_followed_by(sending):
+            self._threads.submit(lambda: _run_all(sending))
+        return sending
 
     def close(self) -> None:
         """Send nothing more. Safe to repeat."""
@@ -106,9 +189,13 @@ class Sender:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, text in headers.items():
                 connection.putheader(name, text)
+            # A socket that blocks takes a fifth less time than one that Python asks before each
+            # slice whether it has room. The system has the limit then: for a slice of which none
+            # is taken, where Python's is for a whole one.
+            connection.sock.settimeout(None if self._trust is None else SLICE_TIMEOUT_S)
             connection.endheaders()
             for piece in body:
-                connection.send(piece)
+                connection.sock.sendall(piece)
             connection.sock.settimeout(ANSWER_TIMEOUT_S)
             answer = connection.getresponse()
             content = answer.read()
@@ -127,7 +214,7 @@ class Sender:
             while True:
                 connection = self._idle.pop()
                 if not _is_readable(connection.sock):
-                    return self._limited(connection)
+                    return connection
                 connection.close()  # the other side closed it
         place = urlsplit(self._origin)
         make = (
@@ -137,26 +224,22 @@ class Sender:
         )
         connection = make(place.hostname or "", place.port, timeout=CONNECT_TIMEOUT_S)
         connection.connect()
-        return self._limited(connection)
-
-    def _limited(self, connection: HTTPConnection) -> HTTPConnection:
-        if self._trust is None:
-            # A socket that blocks takes a fifth less time than one that Python asks before each
-            # slice whether it has room. The system has the limit: for a slice of which none is
-            # taken, where Python's is for a whole one.
-            connection.sock.setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SLICE_TIMEOUT_S, 0)
-            )
-            connection.sock.settimeout(None)
-        else:
-            connection.sock.settimeout(SLICE_TIMEOUT_S)
+        limit = struct.pack("ll", SLICE_TIMEOUT_S, 0)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         return connection
 
 
-def _slices(pieces: tuple[memoryview, ...], is_given_up: threading.Event) -> Iterator[memoryview]:
+def _run_all(first: Sending) -> None:
+    sending: Sending | None = first
+    while sending is not None:
+        sending = sending.run()
+
+
+def _slices(pieces: deque[memoryview], is_given_up: threading.Event) -> Iterator[memoryview]:
     limit_s = ANSWER_TIMEOUT_S + sum(map(len, pieces)) / SLOWEST_BYTES_PER_S
     until_s = time.monotonic() + limit_s
-    for piece in pieces:
+    while pieces:
+        piece = pieces.popleft()
         for start in range(0, len(piece), SLICE_BYTES):
             if is_given_up.is_set():
                 raise ConnectionAbortedError("nobody waits for an answer any more")
