@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -39,6 +40,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.stores.objects.gcs import chunks as chunks_module
+from seafloor.stores.objects.gcs import resumable as resumable_module
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES
 from seafloor.stores.objects.gcs.client import READ_AHEAD_BYTES, GcsClient
@@ -169,10 +171,32 @@ async def test_put__cut_while_sending__goes_on_within_a_piece(
     assert front.open_uploads == 0
 
 
+def cut_into(chunk_bytes: int, near_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have uploads in other chunks."""
+    for module in (chunks_module, resumable_module):
+        monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(resumable_module, "NEAR_CHUNK_BYTES", near_bytes)
+
+
+@pytest.mark.parametrize("is_near", [True, False])
+async def test_put__in_chunks__has_smaller_ones_when_the_service_is_near(
+    front: Front, store: GcsObjectStore, monkeypatch: pytest.MonkeyPatch, *, is_near: bool
+) -> None:
+    cut_into(4 * GRAIN_BYTES, GRAIN_BYTES, monkeypatch)
+    monkeypatch.setattr(resumable_module, "NEAR_S", math.inf if is_near else 0.0)
+    data = THREE_CHUNKS[: 11 * GRAIN_BYTES + 1]
+    await store.put("a", stream_of([data]))
+    assert await content(store, "a") == data
+    ends = [int(span.partition("-")[2].partition("/")[0]) + 1 for span in spans(front)]
+    # The second is made while the first is sent.
+    grains = [4, 8, 9, 10, 11] if is_near else [4, 8]
+    assert ends == [*(each * GRAIN_BYTES for each in grains), len(data)]
+
+
 async def test_put__in_many_chunks__those_that_were_sent_are_forgotten(
     store: GcsObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks_module, "CHUNK_BYTES", GRAIN_BYTES)
+    cut_into(GRAIN_BYTES, GRAIN_BYTES, monkeypatch)
     alive: list[int] = []
 
     def sendings() -> int:

@@ -9,8 +9,11 @@ from typing import Protocol, cast
 
 import google_crc32c
 
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 16 * 1024 * 1024
 """A multiple of 256 KiB, as the API asks for. Two are kept in memory of an upload."""
+
+NEAR_CHUNK_BYTES = 8 * 1024 * 1024
+"""To a service that is near these are sent faster; farther away each waits for its answer."""
 
 PIECE_BYTES = 1024 * 1024
 """What small pieces are put together to: each piece costs some time to send."""
@@ -59,12 +62,17 @@ class ChunkSource:
     Large pieces are not copied.
 
     Args:
-        data: What is put; ``crc32c`` is of all that was given of it. It is asked for one piece
-            more than a chunk needs: only so it is known which chunk is the last.
+        data: What is put. It is asked for one piece more than a chunk needs: only so it is known
+            which chunk is the last.
+
+    Attributes:
+        crc32c: Of all that was given of it.
+        chunk_bytes: What the chunks are to have that are made from now on.
     """
 
     def __init__(self, data: bytes | AsyncIterable[bytes]) -> None:
         self.crc32c = 0
+        self.chunk_bytes = CHUNK_BYTES
         self._pieces = aiter(_cut(data) if isinstance(data, bytes) else data)
         self._rest = memoryview(b"")
         self._start = 0
@@ -93,7 +101,7 @@ class ChunkSource:
     async def _made(self) -> Chunk:
         found: list[memoryview] = []
         small = BytesIO()
-        room = CHUNK_BYTES
+        room = chunk_bytes = self.chunk_bytes
         while room and await self._has_rest():
             piece = self._rest[:room]
             self._rest = self._rest[len(piece) :]
@@ -108,7 +116,7 @@ class ChunkSource:
                 found.append(piece)
         if small.tell():
             found.append(memoryview(small.getvalue()))
-        start, self._start = self._start, self._start + CHUNK_BYTES - room
+        start, self._start = self._start, self._start + chunk_bytes - room
         is_last = room > 0 or not await self._has_rest()
         return Chunk(tuple(found), start, self._start, is_last=is_last)
 

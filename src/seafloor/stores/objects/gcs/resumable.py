@@ -12,7 +12,7 @@ from types import TracebackType
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, StoreError, StoreUnavailable
-from seafloor.stores.objects.gcs.chunks import Chunk, ChunkSource
+from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES, NEAR_CHUNK_BYTES, Chunk, ChunkSource
 from seafloor.stores.objects.gcs.client import Call, GcsClient
 from seafloor.stores.objects.gcs.errors import Answer
 from seafloor.stores.objects.gcs.resource import FIELDS, Resource, crc32c_text, decoded
@@ -20,6 +20,8 @@ from seafloor.stores.objects.gcs.sender import After, Sending
 from seafloor.stores.objects.wrap.retry import RetryPolicy
 
 CANCEL_TIMEOUT_S = 5.0
+NEAR_S = 0.02
+"""A service that takes a chunk and answers in less is near."""
 _GONE = -1
 _RIGHT = "storage.objects.create and storage.objects.delete"
 
@@ -105,6 +107,8 @@ class ResumableUpload:
             following = asyncio.create_task(self._begun(source, sent))
             try:
                 await self._send(sent)
+                is_near = sent.sending is not None and sent.sending.took_s < NEAR_S
+                source.chunk_bytes = NEAR_CHUNK_BYTES if is_near else CHUNK_BYTES
                 sent = await following
             except BaseException:
                 await _given_up(following)

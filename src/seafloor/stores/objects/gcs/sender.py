@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import select
 import socket
 import ssl
@@ -57,9 +58,13 @@ class Sending:
 
     Args:
         send: Sends it, and gives the answer; told when to leave it unfinished.
+
+    Attributes:
+        took_s: How long it took until it was answered; infinitely long before that.
     """
 
     def __init__(self, send: Callable[[threading.Event], Answer]) -> None:
+        self.took_s = math.inf
         self._send: Callable[[threading.Event], Answer] | None = send
         self._future: Future[Answer] = Future()
         self._is_given_up = threading.Event()
@@ -101,8 +106,11 @@ class Sending:
         # Not kept: it knows the one before, and that one knew the one before it.
         send, self._send = self._send, None
         if send is not None and self._future.set_running_or_notify_cancel():
+            begun_s = time.monotonic()
             try:
-                self._future.set_result(send(self._is_given_up))
+                answer = send(self._is_given_up)
+                self.took_s = time.monotonic() - begun_s
+                self._future.set_result(answer)
             except Exception as error:  # noqa: BLE001 whoever waits gets it
                 self._future.set_exception(error)
         with self._lock:
