@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -79,6 +80,23 @@ async def test_put__in_chunks_of_which_one_fails__is_what_was_sent(
     await store.put("a/b", THREE_CHUNKS)
     assert await content(store, "a/b") == THREE_CHUNKS
     assert sum(asked.is_chunk() for asked in front.asked) in (3, 4)
+
+
+async def test_put__python_knows_no_authority__goes_by_the_other_client(
+    service: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    known = ssl.get_default_verify_paths()
+    nothing = known._replace(cafile=None, capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
+    monkeypatch.setattr(Sender, "send", None)  # what is called breaks
+    with Front(endpoint_of(service), certificate).running() as front:
+        client = GcsClient(fresh_bucket(endpoint_of(service)), Anonymous(), endpoint=front.url)
+        store = GcsObjectStore(client)
+        await store.put("a", THREE_CHUNKS)
+        assert await content(store, "a") == THREE_CHUNKS
+        await store.close()
 
 
 async def test_put__certificate_is_not_trusted__is_unavailable(

@@ -28,6 +28,7 @@ from seafloor.stores.objects.gcs.sender import (
     NotSent,
     Sender,
     Sending,
+    can_trust,
 )
 
 GOOGLE = "https://storage.googleapis.com"
@@ -96,8 +97,10 @@ class GcsClient:
         # The time between two pieces of an answer is bounded apart: it would also bound how long
         # a chunk of an upload may take.
         self._streams = _http(trust_env=trust_env, read_timeout_s=ANSWER_TIMEOUT_S)
-        # A way through a proxy is the other client's: it speaks with all kinds of them.
-        self._sender = None if trust_env and _has_proxy(endpoint) else Sender(endpoint)
+        # A way through a proxy is the other client's, which speaks with all kinds of them; and so
+        # is one whose end Python could not trust: some come without the system's authorities.
+        is_direct = not (trust_env and _has_proxy(endpoint))
+        self._sender = Sender(endpoint) if is_direct and can_trust(endpoint) else None
 
     def objects_url(self, **query: str) -> str:
         """The address of all objects."""

@@ -45,6 +45,12 @@ THREADS_MAX: Final = 32
 _IDLE_MAX: Final = 8
 
 
+def can_trust(url: str) -> bool:
+    """Whether Python knows authorities that vouch for an address, if it needs any."""
+    known = ssl.get_default_verify_paths()
+    return not url.startswith("https:") or bool(known.cafile or known.capath)
+
+
 class NotSent(ConnectionError):
     """No answer came. Its text has no address: whoever has that of an upload may write."""
 
