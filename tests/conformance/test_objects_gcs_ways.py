@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.services._service import Service
@@ -16,6 +17,7 @@ from tests.services._service import Service
 from certificates import make_certificate
 from gcs_front import GRAIN_BYTES, Answer, Asked, Fault, Front, KeepPart, LoseAnswer, LoseRequest
 from gcs_world import endpoint_of, fresh_bucket
+from seafloor.domain.errors import StoreError
 from seafloor.stores.objects.gcs import sender as sender_module
 from seafloor.stores.objects.gcs.auth import Anonymous
 from seafloor.stores.objects.gcs.chunks import CHUNK_BYTES
@@ -176,6 +178,31 @@ async def test_send__the_one_before_is_given_up__what_follows_is_not_begun(silen
     with pytest.raises(NotBegun):  # it is over, so what comes now has a turn of its own
         await sender.send("PUT", f"{silent.url}/a", {}, (BODY,), after=after).answer()
     sender.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_send__breaks_by_a_bug__nobody_waits_for_ever(
+    silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_told = threading.Event()
+
+    def broken(*_: object) -> None:
+        is_told.wait()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Sender, "_sent", broken)
+    sender = Sender(silent.url)
+    before = sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
+    after = After(before, lambda _: True)
+    following = sender.send("PUT", f"{silent.url}/a", {}, (BODY,), after=after)
+    is_told.set()
+    with pytest.raises(StoreError, match="server's log"):
+        await before.answer()
+    with pytest.raises(NotBegun):
+        await following.answer()
+    sender.close()
+    with socket.create_connection(("127.0.0.1", urlsplit(silent.url).port or 0)):
+        pass  # whom the fixture waits for
 
 
 async def test_send__nothing_is_taken__ends(

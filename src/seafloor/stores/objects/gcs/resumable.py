@@ -103,16 +103,17 @@ class ResumableUpload:
     async def send(self, source: ChunkSource) -> Resource:
         """Send all chunks; one is made while one is sent."""
         sent = await self._begun(source, None)
-        while not sent.chunk.is_last:
-            following = asyncio.create_task(self._begun(source, sent))
-            try:
+        coming: asyncio.Task[_Begun] | None = None
+        try:
+            while not sent.chunk.is_last:
+                coming = asyncio.create_task(self._begun(source, sent))
                 await self._send(sent)
                 is_near = sent.sending is not None and sent.sending.took_s < NEAR_S
                 source.chunk_bytes = NEAR_CHUNK_BYTES if is_near else CHUNK_BYTES
-                sent = await following
-            except BaseException:
-                await _given_up(following)
-                raise
+                sent, coming = await coming, None
+        finally:
+            if coming is not None:
+                await _give_up(coming)
         found = await self._send(sent)
         if found is None:
             raise self._lost("Google Cloud Storage does not end it")
@@ -223,8 +224,8 @@ def _reached(answer: Answer) -> int | None:
     return int(last) + 1 if last.isdecimal() else 0
 
 
-async def _given_up(following: asyncio.Task[_Begun]) -> None:
-    following.cancel()
-    (begun,) = await asyncio.gather(following, return_exceptions=True)
+async def _give_up(coming: asyncio.Task[_Begun]) -> None:
+    coming.cancel()
+    (begun,) = await asyncio.gather(coming, return_exceptions=True)
     if isinstance(begun, _Begun) and begun.sending is not None:
         begun.sending.give_up()

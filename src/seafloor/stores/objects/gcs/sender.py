@@ -24,6 +24,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
+from seafloor.domain.errors import StoreError
 from seafloor.stores.objects.gcs.errors import Answer
 from seafloor.stores.objects.threads import Threads
 
@@ -107,18 +108,26 @@ class Sending:
         is_answered = not self._future.cancelled() and self._future.exception() is None
         return is_answered and as_hoped(self._future.result())
 
-    def run(self) -> Sending | None:
-        """Send it, once, and give the one that follows."""
+    def run(self) -> None:
+        """Send it, once."""
         # Not kept: it knows the one before, and that one knew the one before it.
         send, self._send = self._send, None
-        if send is not None and self._future.set_running_or_notify_cancel():
-            begun_s = time.monotonic()
-            try:
-                answer = send(self._is_given_up)
-                self.took_s = time.monotonic() - begun_s
-                self._future.set_result(answer)
-            except Exception as error:  # noqa: BLE001 whoever waits gets it
-                self._future.set_exception(error)
+        if send is None or not self._future.set_running_or_notify_cancel():
+            return
+        begun_s = time.monotonic()
+        try:
+            answer = send(self._is_given_up)
+            self.took_s = time.monotonic() - begun_s
+            self._future.set_result(answer)
+        except NotSent as error:
+            self._future.set_exception(error)
+        finally:
+            if not self._future.done():
+                # A bug. It ends this thread, and Python logs it.
+                self._future.set_exception(StoreError("A body was not sent: see the server's log."))
+
+    def end(self) -> Sending | None:
+        """Be over, and give the one that follows."""
         with self._lock:
             self._is_over = True
             following, self._next = self._next, None
@@ -186,7 +195,7 @@ class Sender:
 
         sending = Sending(sent)
         if after is None or not after.sending.is_followed_by(sending):
-            self._threads.submit(lambda: _run_all(sending))
+            self._threads.submit(functools.partial(self._run, sending))
         return sending
 
     def close(self) -> None:
@@ -195,10 +204,25 @@ class Sender:
         while self._idle:
             self._idle.pop().close()
 
+    def _run(self, sending: Sending) -> None:
+        """Send a body, and then those that follow."""
+        following: Sending | None = sending
+        while following is not None:
+            running = following
+            is_sound = False
+            try:
+                running.run()
+                is_sound = True
+            finally:
+                following = running.end()
+                if not is_sound and following is not None:
+                    self._threads.submit(functools.partial(self._run, following))
+
     def _sent(
         self, method: str, target: str, headers: Mapping[str, str], body: Iterable[memoryview]
     ) -> Answer:
         connection = self._connected()
+        is_kept = False
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, text in headers.items():
@@ -213,13 +237,12 @@ class Sender:
             connection.sock.settimeout(ANSWER_TIMEOUT_S)
             answer = connection.getresponse()
             content = answer.read()
-        except BaseException:
-            connection.close()
-            raise
-        if answer.will_close or len(self._idle) >= _IDLE_MAX:
-            connection.close()
-        else:
-            self._idle.append(connection)
+            is_kept = not answer.will_close and len(self._idle) < _IDLE_MAX
+        finally:
+            if is_kept:
+                self._idle.append(connection)
+            else:
+                connection.close()
         return Answer(answer.status, answer.headers, content)
 
     def _connected(self) -> HTTPConnection:
@@ -241,12 +264,6 @@ class Sender:
         limit = struct.pack("ll", SLICE_TIMEOUT_S, 0)
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         return connection
-
-
-def _run_all(first: Sending) -> None:
-    sending: Sending | None = first
-    while sending is not None:
-        sending = sending.run()
 
 
 def _slices(pieces: deque[memoryview], is_given_up: threading.Event) -> Iterator[memoryview]:
