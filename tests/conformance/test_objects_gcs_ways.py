@@ -250,6 +250,22 @@ async def test_send__idle_connection_was_closed__another_is_made() -> None:
         sender.close()
 
 
+async def test_close__while_a_body_is_sent__its_connection_does_not_stay() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        sender = Sender(url)
+        sending = sender.send("PUT", f"{url}/a", {}, (memoryview(b"body"),))
+        link, _ = await asyncio.to_thread(listening.accept)
+        with link:
+            sender.close()
+            came = b""
+            while not came.endswith(b"\r\n\r\nbody"):
+                came += await asyncio.to_thread(link.recv, 4096)
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert (await sending.answer()).status == 200
+            assert await asyncio.to_thread(link.recv, 1) == b"", "it is still open"
+
+
 async def test_send__nobody_listens__says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"

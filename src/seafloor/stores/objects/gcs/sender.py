@@ -39,7 +39,6 @@ SLICE_TIMEOUT_S: Final = 16
 SLOWEST_BYTES_PER_S: Final = 64 * 1024
 """What is sent slower is given up."""
 
-
 THREADS_MAX: Final = 32
 """How many bodies are sent at once; others wait for their turn."""
 
@@ -158,6 +157,7 @@ class Sender:
         self._origin = origin
         self._threads = Threads(THREADS_MAX, name="seafloor-gcs")
         self._idle = deque[HTTPConnection]()
+        self._is_closed = False
         self._trust = ssl.create_default_context() if origin.startswith("https:") else None
 
     def serves(self, url: str) -> bool:
@@ -199,7 +199,8 @@ class Sender:
         return sending
 
     def close(self) -> None:
-        """Send nothing more. Safe to repeat."""
+        """Take no more; what is being sent is, and its connection closed. Safe to repeat."""
+        self._is_closed = True
         self._threads.close()
         while self._idle:
             self._idle.pop().close()
@@ -237,7 +238,8 @@ class Sender:
             connection.sock.settimeout(ANSWER_TIMEOUT_S)
             answer = connection.getresponse()
             content = answer.read()
-            is_kept = not answer.will_close and len(self._idle) < _IDLE_MAX
+            has_room = not self._is_closed and len(self._idle) < _IDLE_MAX
+            is_kept = has_room and not answer.will_close
         finally:
             if is_kept:
                 self._idle.append(connection)
