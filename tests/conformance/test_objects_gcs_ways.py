@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from urllib.parse import urlsplit
 
 import pytest
@@ -180,17 +181,19 @@ async def test_send__the_one_before_is_given_up__what_follows_is_not_begun(silen
     sender.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_send__breaks_by_a_bug__nobody_waits_for_ever(
     silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_told = threading.Event()
+    logged: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def broken(*_: object) -> None:
         is_told.wait()
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Sender, "_sent", broken)
+    # What ends a thread is told after those who wait were: often in the test that comes next.
+    monkeypatch.setattr(threading, "excepthook", lambda told: logged.put(told.exc_value))
     sender = Sender(silent.url)
     before = sender.send("PUT", f"{silent.url}/a", {}, (BODY,))
     after = After(before, lambda _: True)
@@ -200,6 +203,8 @@ async def test_send__breaks_by_a_bug__nobody_waits_for_ever(
         await before.answer()
     with pytest.raises(NotBegun):
         await following.answer()
+    bug = await asyncio.to_thread(logged.get, timeout=60)
+    assert isinstance(bug, RuntimeError)
     sender.close()
     with socket.create_connection(("127.0.0.1", urlsplit(silent.url).port or 0)):
         pass  # whom the fixture waits for
