@@ -12,10 +12,13 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from seafloor.domain.search import WorkloadQuery
+from seafloor.domain.search import Filter, WorkloadQuery
 from seafloor.domain.search_grammar import parse_filter, parse_order
 from seafloor.domain.workloads import WorkloadState
-from seafloor.stores.metadata.sql import search, ways
+from seafloor.stores.metadata.sql import search, tables, ways
+from seafloor.stores.metadata.sql.store import SqlMetadataStore
+from seafloor.stores.metadata.sql.ways import Scope, Way
+from seafloor.testing.metadata_records import run_id
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
 from searchable_runs import analyze, fill
 from sql_statements import statements_of
@@ -203,3 +206,71 @@ async def test_search__parts_that_are_rare_together__are_gathered_soon(
     assert 10 < len(page.items) < 100
     assert ["AS walked" in statement for statement, _ in said].count(True) == 2  # border and walk
     assert ["AS shown" in statement for statement, _ in said].count(True) == 1
+
+
+COMMON = WorkloadQuery(
+    filter=parse_filter("metrics.m0 < 0.5 AND params.p0 = 'adam'"),
+    order=(parse_order("metrics.m1"),),
+    limit=20,
+)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Filter, ...]]:
+    """The filters of the scopes of which the ways were counted, to find a few."""
+    made: list[tuple[Filter, ...]] = []
+
+    def narrowest(connection: Connection, scope: Scope, *, most: int) -> Way | None:
+        if most == ways.FEW and not scope.nans:
+            made.append(scope.filters)
+        return ways.narrowest(connection, scope, most=most)
+
+    monkeypatch.setattr(search, "narrowest", narrowest)
+    return made
+
+
+async def test_search__its_ways_are_wide__they_are_not_counted_for_the_next_page(
+    store: SqlStoreUnderTest, counted: list[tuple[Filter, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "FEW", 100)
+    page = await store.workload_search(COMMON)
+    following = await store.workload_search(replace(COMMON, cursor=page.next))
+    both = await store.workload_search(replace(COMMON, limit=40))
+    assert counted.count(ways.flattened(COMMON.filter)) == 1
+    assert page.items + following.items == both.items
+
+
+async def test_search__a_way_is_narrow__is_counted_each_time(
+    store: SqlStoreUnderTest, counted: list[tuple[Filter, ...]]
+) -> None:
+    rare = replace(COMMON, filter=parse_filter("params.p9 = 'value 3'"))
+    for _ in range(2):
+        await store.workload_search(rare)
+    assert counted == [ways.flattened(rare.filter)] * 2
+
+
+async def test_search__what_was_wide_became_narrow__finds_the_same(
+    store: SqlStoreUnderTest, counted: list[tuple[Filter, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "FEW", 100)
+    assert len((await store.workload_search(COMMON)).items) == 20
+    is_gone = tables.param.c.workload_id > run_id(40)
+    await store.database.write(
+        lambda connection: connection.execute(tables.param.delete().where(is_gone))
+    )
+    page = await store.workload_search(COMMON)
+    assert counted.count(ways.flattened(COMMON.filter)) == 1
+    assert 0 < len(page.items) < 20
+    assert page == await SqlMetadataStore(store.database).workload_search(COMMON)
+
+
+async def test_search__a_way_is_to_a_few__the_others_are_not_counted_far(
+    store: SqlStoreUnderTest,
+) -> None:
+    query = replace(COMMON, filter=parse_filter("metrics.m0 < 0.9 AND params.p9 = 'value 3'"))
+    with statements_of(store.database) as said:
+        page = await store.workload_search(query)
+    assert page.items
+    (counting,) = [str(parameters) for statement, parameters in said if "count(" in statement]
+    assert str(ways.FEW_ENOUGH + 1) in counting
+    assert str(ways.FEW + 1) not in counting

@@ -80,6 +80,7 @@ from seafloor.stores.metadata.sql.ways import (
     on_last_value,
     one_of,
 )
+from seafloor.stores.metadata.sql.wide_scopes import WideScopes
 
 FOLLOWED_MIN, FOLLOWED_PER_RUN = 10_000, 20
 """How far an index is followed before it is asked whether that is worth while."""
@@ -128,8 +129,11 @@ class _Found:
     before: SortKeys = ()
 
 
-def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
+def search(connection: Connection, query: WorkloadQuery, *, wide: WideScopes) -> WorkloadPage:
     """Find a page of workloads, in a few statements, however many there are.
+
+    Args:
+        wide: What is known of earlier searches in this database; added to.
 
     Raises:
         InvalidValue, LimitExceeded: as ``check_query`` says, or the cursor is not of this query.
@@ -143,7 +147,7 @@ def search(connection: Connection, query: WorkloadQuery) -> WorkloadPage:
         connection.exec_driver_sql(PLANNING)
     scope = Scope(query, flattened(query.filter))
     orders = (*query.order, _NEWEST, _ID)
-    found = _page(connection, scope, orders, after, query.limit + 1)
+    found = _page(connection, scope, orders, after, query.limit + 1, wide=wide)
     page = found[: query.limit]
     more = len(found) > query.limit
     return WorkloadPage(
@@ -165,11 +169,17 @@ def _page(
     orders: Sequence[Order],
     after: SortKeys | None,
     limit: int,
+    *,
+    wide: WideScopes | None = None,
 ) -> list[_Found]:
     """The first runs of a scope after a position, in order."""
     if _is_empty(scope):
         return []
-    way = narrowest(connection, scope, most=ways.FEW)
+    way = None
+    if wide is None or scope not in wide:
+        way = narrowest(connection, scope, most=ways.FEW)
+        if way is None and wide is not None:
+            wide.add(scope)
     if way is None and _can_be_walked(orders[0]):
         found = _walk(connection, scope, orders, after, limit)
         if not isinstance(found, Way):
@@ -517,7 +527,7 @@ def _followed(
         place = _place(scope, order, rest)
         border = connection.execute(place.limit(1).offset(far - followed)).scalar()
         wanted = _in_order(connection, scope, order, [*_span(scope, order, beyond, border), *since])
-        rows += connection.execute(wanted.limit(limit - len(rows)))
+        rows += connection.execute(wanted.limit(limit - len(rows))).all()
         if border is None:
             return rows
         rest = _span(scope, order, border)
@@ -527,7 +537,7 @@ def _followed(
             return way
     if len(rows) < limit:
         further = _in_order(connection, scope, order, rest)
-        rows += connection.execute(further.limit(limit - len(rows)))
+        rows += connection.execute(further.limit(limit - len(rows))).all()
     return rows
 
 
@@ -570,7 +580,7 @@ def _in_blocks(
         if border is not None:
             span.append(value > border if order.descending else value < border)
         wanted = _in_order(connection, scope, order, span, in_block=True)
-        made.rows += connection.execute(wanted.limit(limit - len(made.rows)))
+        made.rows += connection.execute(wanted.limit(limit - len(made.rows))).all()
         made.followed += size
         if border is None:
             made.are_all = True

@@ -18,6 +18,7 @@ from seafloor.stores.metadata.sql.projects import SqlProjects
 from seafloor.stores.metadata.sql.tasks import SqlTasks
 from seafloor.stores.metadata.sql.traces import SqlTraces
 from seafloor.stores.metadata.sql.volumes import SqlVolumes
+from seafloor.stores.metadata.sql.wide_scopes import WideScopes
 from seafloor.stores.metadata.sql.workloads import SqlWorkloads
 
 _LIVING = (
@@ -54,6 +55,7 @@ class SqlMetadataStore(
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._wide = WideScopes()
 
     async def check(self) -> None:
         """See ``MetadataStore``: one read, and one write that changes nothing."""

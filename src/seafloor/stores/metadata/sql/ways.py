@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    ScalarSelect,
     and_,
     func,
     literal,
@@ -44,6 +45,8 @@ FEW = 10_000
 """So many runs are looked at one by one; of more, an index is followed in the order asked for."""
 MANY = 100_000
 """So many, when that index has shown nothing for long."""
+FEW_ENOUGH = 100
+"""A way to so many is taken without asking how wide the others are."""
 
 LISTED_MAX = 100
 """Of longer lists an index is not asked."""
@@ -104,17 +107,19 @@ def narrowest(connection: Connection, scope: Scope, *, most: int) -> Way | None:
     ways = list(_ways(scope))
     if not ways:
         return None
-    counts = [
-        select(func.count()).select_from(_some_of(way, most + 1)).scalar_subquery() for way in ways
-    ]
-    found = list(connection.execute(select(*counts)).one())
-    least = min(found)
-    return ways[found.index(least)] if least <= most else None
+    for enough in sorted({min(FEW_ENOUGH, most), most}):
+        counts = [_count(way, enough + 1) for way in ways]
+        found = list(connection.execute(select(*counts)).one())
+        least = min(found)
+        if least <= enough:
+            return ways[found.index(least)]
+    return None
 
 
-def _some_of(way: Way, count: int) -> FromClause:
+def _count(way: Way, most: int) -> ScalarSelect[Any]:
+    """How many rows there are, so many at most."""
     some = select(literal(1).label("one")).select_from(way.table).where(way.where)
-    return some.limit(count).subquery()
+    return select(func.count()).select_from(some.limit(most).subquery()).scalar_subquery()
 
 
 def flattened(found: Filter | None) -> tuple[Filter, ...]:

@@ -41,6 +41,7 @@ from seafloor.stores.metadata.sql.rows import (
 )
 from seafloor.stores.metadata.sql.search import search
 from seafloor.stores.metadata.sql.volumes import attach
+from seafloor.stores.metadata.sql.wide_scopes import WideScopes
 
 FOUND_MAX = 10
 
@@ -72,6 +73,7 @@ class SqlWorkloads:
     """``WorkloadRecords`` in SQL."""
 
     _database: Database
+    _wide: WideScopes
 
     async def workload_create(
         self,
@@ -125,7 +127,9 @@ class SqlWorkloads:
 
     async def workload_search(self, query: WorkloadQuery) -> WorkloadPage:
         """See ``WorkloadRecords``."""
-        return await self._database.read(lambda connection: search(connection, query))
+        return await self._database.read(
+            lambda connection: search(connection, query, wide=self._wide)
+        )
 
     async def workload_update(
         self,
