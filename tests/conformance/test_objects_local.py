@@ -379,6 +379,38 @@ async def test_put__cancelled_at_any_moment__is_whole_or_not_there(
     assert tree(tmp_path) == []
 
 
+async def test_put__cancelled_again_while_all_threads_are_busy__leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    begun, is_busy, go_on = asyncio.Event(), threading.Event(), threading.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield bytes(2 * MIB)
+        begun.set()
+        await asyncio.Event().wait()
+
+    def blocked() -> None:
+        is_busy.set()
+        go_on.wait()
+
+    store = LocalObjectStore(tmp_path, threads=1)
+    task = asyncio.create_task(store.put("a", slow()))
+    await begun.wait()
+    blocking = asyncio.create_task(store._run(blocked, "b"))
+    await asyncio.to_thread(is_busy.wait)
+    for _ in range(3):  # what is staged waits for a thread to be discarded
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(unfinished(tmp_path)) == 1
+    go_on.set()
+    await asyncio.wait([task, blocking])
+    assert task.cancelled()
+    assert unfinished(tmp_path) == []
+    await store.close()
+    assert open_files_below(tmp_path) == []
+
+
 # -- two processes, or two stores, on one root
 
 

@@ -439,9 +439,11 @@ class CloudObjectStore:
                     await self._calls.run(self._bucket.delete_async(list(keys)))
         except NotFound:
             # Some were missing, and it is unknown how far the rest came.
-            async with asyncio.TaskGroup() as group:
-                for key in keys:
-                    group.create_task(self.delete(key))
+            # The errors one by one, not as a group: a caller asks what each of them is.
+            ended = await asyncio.gather(*map(self.delete, keys), return_exceptions=True)
+            for error in ended:
+                if isinstance(error, BaseException):
+                    raise error from None
 
 
 def _info(answer: GetResult) -> ObjectInfo:

@@ -146,7 +146,7 @@ class LocalObjectStore:
                     await self._write_stream(staged, data, key)
                 return await self._run(lambda: self._commit(staged, key, if_absent=if_absent), key)
         finally:
-            await self._run(staged.discard, key)
+            await self._run(staged.discard, key, is_owed=True)
 
     async def append(self, key: str, *, offset: int, data: bytes) -> int:
         """Add bytes at an object's end; see ``ObjectWrite.append``.
@@ -192,7 +192,7 @@ class LocalObjectStore:
         finally:
             for fd in opened:
                 os.close(fd)
-            await self._run(staged.discard, target)
+            await self._run(staged.discard, target, is_owed=True)
 
     async def delete(self, key: str) -> bool:
         """Delete one object; see ``ObjectWrite.delete``."""
@@ -245,11 +245,16 @@ class LocalObjectStore:
         if waiting:
             await self._run(lambda: staged.write(b"".join(waiting)), key)
 
-    async def _run(self, step: Callable[[], _Result], key: str) -> _Result:
+    async def _run(
+        self, step: Callable[[], _Result], key: str, *, is_owed: bool = False
+    ) -> _Result:
         """Run a blocking step in a thread.
 
         A step that runs cannot be stopped. When the caller is cancelled we wait for its end, so
         that the descriptors it uses are not closed, and given to someone else, in its middle.
+
+        Args:
+            is_owed: It is run even if the caller is cancelled before it begins.
         """
         if self._closed:
             raise StoreError("The object store is closed.")
@@ -266,7 +271,8 @@ class LocalObjectStore:
                 await asyncio.wait((waiter,))
             except asyncio.CancelledError as error:
                 cancelled = error
-                future.cancel()
+                if not is_owed:
+                    future.cancel()
         if cancelled is None:
             return waiter.result()
         if not waiter.cancelled():
