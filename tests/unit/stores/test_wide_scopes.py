@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from msgspec.structs import replace
 
 from seafloor.domain.search import WorkloadQuery
@@ -69,3 +71,16 @@ def test_add__more_than_are_kept__the_first_is_forgotten() -> None:
     assert scopes[0] in wide
     assert scopes[1] not in wide
     assert scopes[2] in wide
+
+
+def test_add__queries_that_name_thousands_of_experiments__take_little_memory() -> None:
+    wide = WideScopes(Clock())
+    tracemalloc.start()
+    try:
+        for number in range(SCOPES_MAX):
+            ids = tuple(range(number * 2_000, number * 2_000 + 2_000))
+            wide.add(scope_of(replace(ADAM, experiment_ids=ids)))
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 100 * SCOPES_MAX + 1_000_000

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final
+
+import msgspec
 
 from seafloor.stores.metadata.sql.ways import Scope
 
@@ -30,7 +33,7 @@ class WideScopes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._until_s = OrderedDict[Hashable, float]()
+        self._until_s = OrderedDict[bytes, float]()
 
     def __contains__(self, scope: Scope) -> bool:
         with self._lock:
@@ -47,7 +50,11 @@ class WideScopes:
                 self._until_s.popitem(last=False)
 
 
-def _told_apart_by(scope: Scope) -> Hashable:
-    """What its ways come from: not the order, nor the page."""
+def _told_apart_by(scope: Scope) -> bytes:
+    """A digest of what its ways come from: not the order, nor the page.
+
+    A query itself may name thousands of experiments.
+    """
     query = scope.query
-    return (query.kind, query.experiment_ids, query.states, scope.filters, scope.nans)
+    found = (query.kind, query.experiment_ids, query.states, scope.filters, scope.nans)
+    return hashlib.blake2b(msgspec.json.encode(found), digest_size=16).digest()
