@@ -15,7 +15,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
-from seafloor.domain.errors import Conflict, NotFound, StoreUnavailable
+from seafloor.domain.errors import Conflict, NotFound, StoreCorrupt, StoreUnavailable
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.stores.events.protocol import EventFileKey
@@ -263,4 +263,25 @@ async def test_read__while_it_is_finished__has_every_byte(tmp_path: Path) -> Non
     readers = [asyncio.create_task(gather_all(world.store.read(KEY))) for _ in range(8)]
     await world.store.finish(ONE, 1)
     assert set(await asyncio.gather(*readers)) == {len(data)}
+    await world.close()
+
+
+async def test_read__an_object_that_was_cut__is_told_after_what_is_left(tmp_path: Path) -> None:
+    world = SpoolEventWorld(tmp_path)
+    await world.open()
+    data = scalar_file(50)
+    await send(world.store, KEY, data, pieces_bytes=500)
+    await world.store.finish(ONE, 1)
+    await world.objects.put(f"runs/{ONE}/events/1/events.out", data[:1_000])
+    reading = world.store.read(KEY)
+    assert await anext(reading) == data[:1_000]
+    with pytest.raises(StoreCorrupt, match="shorter"):
+        await anext(reading)
+    assert await bytes_of(world.store, KEY, start=100, length=900) == data[100:1_000]
+    with pytest.raises(StoreCorrupt):
+        await bytes_of(world.store, KEY, start=100, length=901)
+    with pytest.raises(StoreCorrupt):
+        await bytes_of(world.store, KEY, start=1_500)
+    for start, length in ((len(data), None), (len(data) + 5, 10), (500, 0)):
+        assert await bytes_of(world.store, KEY, start=start, length=length) == b""
     await world.close()

@@ -19,6 +19,7 @@ from tests.services._service import Service
 from client_process import Client
 from installation_world import build, differences, put, seen
 from live_server import LiveServer
+from seafloor.testing.event_records import scalar_file
 from seafloor.testing.log_spools import numbered
 
 MakeServer = Callable[..., LiveServer]
@@ -242,6 +243,87 @@ def test_copy__of_a_damaged_file__can_be_ended_without_it(
         assert [file["path"] for file in files] == ["good.bin"]
     finally:
         target.stop()
+
+
+def with_event_file(server: LiveServer, folder: Path) -> tuple[str, Path]:
+    """A launched run with an event file of 49 scalars; its id, and its object's file."""
+    events = folder / "events.out.tfevents.1"
+    events.write_bytes(scalar_file(49))
+    run = server.launch(["sh", "-c", f'echo said; cp "{events}" "$SEAFLOOR_EVENTS_DIR"/'])
+    server.wait_state(run["id"], "succeeded")
+    server.stop()
+    return run["id"], server.data / "objects" / "runs" / run["id"] / "events" / "1" / events.name
+
+
+def event_bytes(data: Path, run_id: str) -> list[bytes]:
+    """The event files of a run, as a server on a data folder gives them."""
+    server = LiveServer(data).start()
+    try:
+        path = f"/api/v1/runs/{run_id}/event-files"
+        files = server.get(path)["items"]
+        return [server.request("GET", f"{path}/1/{file['path']}")[1] for file in files]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("left_bytes", [1_000, None])
+def test_copy__of_a_damaged_event_file__tells_it_and_can_be_ended_without_the_rest(
+    server: LiveServer, user: Client, tmp_path: Path, left_bytes: int | None
+) -> None:
+    run_id, file = with_event_file(server, tmp_path)
+    content = file.read_bytes()
+    if left_bytes is None:
+        file.unlink()
+    else:
+        file.write_bytes(content[:left_bytes])
+    said = copied(user, server.data, tmp_path / "target", code=8)
+    assert file.name in said
+    assert run_id in said
+    assert "--skip-damaged" in said
+    result = copied(user, server.data, tmp_path / "target", "--skip-damaged")
+    (told,) = result["damaged"]
+    assert file.name in told
+    left = [] if left_bytes is None else [content[:left_bytes]]
+    assert event_bytes(tmp_path / "target", run_id) == left
+
+
+@pytest.mark.parametrize("left_bytes", [1_000, None])
+def test_copy__of_a_damaged_event_file_that_is_brought_back__is_whole(
+    server: LiveServer, user: Client, tmp_path: Path, left_bytes: int | None
+) -> None:
+    run_id, file = with_event_file(server, tmp_path)
+    content = file.read_bytes()
+    if left_bytes is None:
+        file.unlink()
+    else:
+        file.write_bytes(content[:left_bytes])
+    copied(user, server.data, tmp_path / "target", code=8)
+    file.write_bytes(content)
+    assert copied(user, server.data, tmp_path / "target")["damaged"] == []
+    assert event_bytes(tmp_path / "target", run_id) == [content]
+
+
+def test_copy__of_an_event_file_that_is_lost_between_two_goes__tells_it(
+    server: LiveServer, user: Client, tmp_path: Path
+) -> None:
+    tracked = server.post("/api/v1/runs", {"experiment": "small", "name": "one"})["id"]
+    put(server, tracked, "file.bin", b"content")
+    run_id, file = with_event_file(server, tmp_path)
+    artifact = server.data / "objects" / "runs" / tracked / "artifacts" / "file.bin"
+    content = file.read_bytes()
+    log = next((server.data / "spool" / "logs").glob(f"{run_id}/1/main.log"))
+    kept = log.read_bytes()
+    log.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))  # so that the run is looked at again
+    copied(user, server.data, tmp_path / "target", code=8)
+    log.write_bytes(kept)
+    artifact.unlink()
+    file.unlink()
+    said = copied(user, server.data, tmp_path / "target", code=8)
+    assert file.name in said
+    file.write_bytes(content)
+    artifact.write_bytes(b"content")
+    assert copied(user, server.data, tmp_path / "target")["damaged"] == []
+    assert event_bytes(tmp_path / "target", run_id) == [content]
 
 
 def test_copy__of_a_source_that_changed_meanwhile__is_refused(

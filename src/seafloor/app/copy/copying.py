@@ -236,7 +236,8 @@ class Copy:
         progress.doing = "files"
         await files.copy_artifacts()
         progress.doing = "logs and event files"
-        await RunStreams(source, target, journal, progress).copy()
+        skip_damaged = self._options.skip_damaged
+        await RunStreams(source, target, journal, progress, skip_damaged=skip_damaged).copy()
         progress.doing = "objects"
         await files.copy_objects()
         progress.doing = "comparing every row"

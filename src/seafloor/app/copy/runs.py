@@ -10,13 +10,17 @@ from seafloor.app.copy.journal import Journal
 from seafloor.app.copy.progress import Progress
 from seafloor.app.copy.sides import AHEAD, AT_ONCE, Side, digest_of
 from seafloor.app.copy.window import in_order
-from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.errors import NotFound, StoreCorrupt
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.events.protocol import EventFile, EventFileKey
 from seafloor.stores.logs.protocol import LogKey
 from seafloor.stores.metadata.sql.copy import pages, workload_rows
 
 RUNS: Final = "runs"
+
+
+class _Damaged(Exception):
+    """The source does not give all of an event file."""
 
 
 class RunStreams:
@@ -26,13 +30,24 @@ class RunStreams:
         source, target: From where to where.
         journal: Of this copy.
         progress: Where it is counted.
+        skip_damaged: Whether what is damaged ends where its damage begins. Else it is left open
+            at the target, so that the rest can follow when the source has it again.
     """
 
-    def __init__(self, source: Side, target: Side, journal: Journal, progress: Progress) -> None:
+    def __init__(
+        self,
+        source: Side,
+        target: Side,
+        journal: Journal,
+        progress: Progress,
+        *,
+        skip_damaged: bool,
+    ) -> None:
         self._source = source
         self._target = target
         self._journal = journal
         self._progress = progress
+        self._skip_damaged = skip_damaged
 
     async def copy(self) -> None:
         """Copy those of every workload. Their rows must be there.
@@ -64,21 +79,37 @@ class RunStreams:
         finished: set[int] = set()
         for key in await self._source.logs.keys(workload_id):
             size_bytes += await self._copy_log(key, finished)
-        files = await self._source.event_files.list(workload_id)
+        return size_bytes + await self._copy_event_files(workload_id, finished)
+
+    async def _copy_event_files(self, workload_id: WorkloadId, finished: set[int]) -> int:
+        """Copy those of one run, and finish those of the attempts that are; return the bytes."""
+        files = {
+            EventFileKey(workload_id, file.attempt, file.path): file
+            for file in await self._source.event_files.list(workload_id)
+        }
         there = {
             (file.attempt, file.path): file.size_bytes
             for file in await self._target.event_files.list(workload_id)
         }
-        for file in files:
-            key = EventFileKey(workload_id, file.attempt, file.path)
-            await self._copy_events(key, file, there.get((file.attempt, file.path), 0))
-            size_bytes += file.size_bytes
+        damaged: set[EventFileKey] = set()
+        for key, file in files.items():
+            try:
+                await self._copy_events(key, file, there.get((file.attempt, file.path), 0))
+            except _Damaged:
+                self._tell_damage(key)
+                damaged.add(key)
         # A run's last words finish its log and its event files together.
-        for attempt in finished & {file.attempt for file in files}:
+        open_ = set[int]() if self._skip_damaged else {key.attempt for key in damaged}
+        for attempt in (finished - open_) & {key.attempt for key in files}:
             await self._target.event_files.finish(workload_id, attempt)
-        for file in files:
-            await self._compare_events(EventFileKey(workload_id, file.attempt, file.path))
-        return size_bytes
+        for key, file in files.items():
+            if key in damaged:
+                continue
+            try:
+                await self._compare_events(key, file)
+            except _Damaged:  # since an earlier go copied it
+                self._tell_damage(key)
+        return sum(file.size_bytes for file in files.values())
 
     async def _copy_log(self, key: LogKey, finished: set[int]) -> int:
         source, target = self._source.logs, self._target.logs
@@ -97,7 +128,8 @@ class RunStreams:
                 "damaged in the source: what comes before the damage is copied."
             )
         if state.finished:
-            await target.finish(key)
+            if self._skip_damaged or not is_damaged:
+                await target.finish(key)
             if not key.setup:  # what prepared a task ends before the task does
                 finished.add(key.attempt)
         if not is_damaged:
@@ -112,18 +144,38 @@ class RunStreams:
     async def _copy_events(self, key: EventFileKey, file: EventFile, at: int) -> None:
         if at >= file.size_bytes:
             return
-        async for data in self._source.event_files.read(key, start=at):
+        async for data in self._event_bytes(key, file, start=at):
             await self._target.event_files.append(key, offset=at, data=data)
             at += len(data)
             self._progress.runs.add(len(data), items=0)
 
-    async def _compare_events(self, key: EventFileKey) -> None:
+    async def _event_bytes(
+        self, key: EventFileKey, file: EventFile, *, start: int = 0
+    ) -> AsyncIterator[bytes]:
+        """Read an event file of the source; _Damaged where it ends too early."""
+        at = start
+        try:
+            async for data in self._source.event_files.read(key, start=start):
+                yield data
+                at += len(data)
+        except (NotFound, StoreCorrupt) as error:
+            raise _Damaged from error
+        if at < file.size_bytes:  # it may have more: a crash left its row behind
+            raise _Damaged
+
+    async def _compare_events(self, key: EventFileKey, file: EventFile) -> None:
         self._check(
-            await digest_of(self._source.event_files.read(key)),
+            await digest_of(self._event_bytes(key, file)),
             await digest_of(self._target.event_files.read(key)),
             what=f'the event file "{key.path}" of {key.workload_id}',
         )
         self._progress.event_files += 1
+
+    def _tell_damage(self, key: EventFileKey) -> None:
+        self._progress.damaged.append(
+            f'The event file "{key.path}" of {key.workload_id} (attempt {key.attempt}) is damaged '
+            "in the source, or gone from it: what comes before the damage is copied."
+        )
 
     def _check(self, put: str, found: str, *, what: str) -> None:
         if put != found:

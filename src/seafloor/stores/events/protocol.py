@@ -70,7 +70,11 @@ class EventFileStore(Protocol):
     def read(
         self, key: EventFileKey, *, start: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
-        """Stream the bytes of a file; NotFound at the first step."""
+        """Stream the bytes of a file; NotFound at the first step.
+
+        Raises:
+            StoreCorrupt: what is left of a finished file ends too early; it was given before.
+        """
         ...
 
     async def finish(self, workload_id: WorkloadId, attempt: int) -> int:

@@ -220,14 +220,23 @@ class SpoolEventFileStore:
         """Stream the bytes of a file; NotFound at the first step."""
         check_event_file_key(key)
         check_range(start, length)
+        # A row never tells of more than is durable; so what is read after it has at least that.
         row = await self._records.get(key)
         if row is None:
             raise NotFound(f'There is no event file "{key.path}".', field="path")
         file = await self._run(lambda: AppendFile(self._path(key)), "read the event file")
         try:
             if not file.exists and row.size_bytes > 0:
+                end = row.size_bytes if length is None else min(row.size_bytes, start + length)
+                at = start
                 async for chunk in self._objects.read(object_key(key), start=start, length=length):
                     yield chunk
+                    at += len(chunk)
+                if at < end:
+                    raise StoreCorrupt(
+                        f'The object "{object_key(key)}" is shorter than it was: restore it from a '
+                        "backup of the object store."
+                    )
                 return
             end = file.size_bytes if length is None else min(file.size_bytes, start + length)
             for at in range(start, end, READ_CHUNK_BYTES):
