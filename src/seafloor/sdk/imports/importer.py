@@ -334,9 +334,9 @@ class Importer:
             self._report.datasets += 1
 
     def _bring_files(self, run_id: str, files: Iterable[FileRecord], *, is_new: bool) -> None:
-        there: dict[str, int] = {}
+        there: dict[str, str] = {}
         if not is_new:
-            there = {file.path: file.size_bytes for file in self._client.artifacts.iterate(run_id)}
+            there = {file.path: file.sha256 for file in self._client.artifacts.iterate(run_id)}
         for file, local in fetched(files, owner=f"run {run_id}", there=there, report=self._report):
             kept = self._client.artifacts.put(run_id, file.path, local)
             self._report.files += 1

@@ -76,10 +76,10 @@ class ModelImporter:
         return put
 
     def _bring_files(self, model_id: str, model: ModelRecord) -> None:
-        there = dict(self._client.models.files(model_id))
+        """Bring all of them, also again: the listing here tells no digests to compare with."""
         files = self._source.model_files(model, self._report)
         owner = f"model {model_id}"
-        for file, local in fetched(files, owner=owner, there=there, report=self._report):
+        for file, local in fetched(files, owner=owner, report=self._report):
             self._client.models.put_file(model_id, file.path, local)
             self._report.files += 1
             self._report.file_bytes += local.stat().st_size

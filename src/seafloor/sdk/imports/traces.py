@@ -82,15 +82,12 @@ class TraceImporter:
         return self._runs[run_id]
 
     def _bring_files(self, trace_id: str, files: Iterable[FileRecord]) -> None:
-        there: dict[str, int] | None = None
-        for file in files:
-            if there is None:
-                there = dict(self._client.traces.files(trace_id))
-            owner = f"trace {trace_id}"
-            for found, local in fetched([file], owner=owner, there=there, report=self._report):
-                self._client.traces.put_file(trace_id, found.path, local)
-                self._report.files += 1
-                self._report.file_bytes += local.stat().st_size
+        """Bring all of them, also again: the listing here tells no digests to compare with."""
+        owner = f"trace {trace_id}"
+        for file, local in fetched(files, owner=owner, report=self._report):
+            self._client.traces.put_file(trace_id, file.path, local)
+            self._report.files += 1
+            self._report.file_bytes += local.stat().st_size
 
 
 def _in_calls(documents: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 OF_ONE_OBJECT: Final = (InvalidValue, NotFound, AlreadyExists, Conflict, LimitExceeded)
 """What stands in the way of one run, model or file; everything else ends the import."""
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def pieces(items: Iterable[T], count: int) -> Iterator[list[T]]:
@@ -40,25 +42,26 @@ def pieces(items: Iterable[T], count: int) -> Iterator[list[T]]:
 
 
 def fetched(
-    files: Iterable[FileRecord], *, owner: str, there: Mapping[str, int], report: Report
+    files: Iterable[FileRecord], *, owner: str, report: Report, there: Mapping[str, str] = _NONE
 ) -> Iterator[tuple[FileRecord, Path]]:
-    """Fetch files that are not there yet; each is gone when the next one is asked for.
+    """Fetch files that are not there as they are; each is gone when the next one is asked for.
 
     A file that cannot be had, or whose path cannot stand here, is noted as a failure.
 
     Args:
         files: Which.
         owner: Whose, for the report.
-        there: Path to size of those that an earlier import brought: only whole ones are seen.
         report: Told of failures.
+        there: Path to sha256 of those that an earlier import brought. Their sizes say too little:
+            a run that goes on may write a file anew, and as long as it was.
     """
     for file in files:
-        if file.path in there and there[file.path] == file.size_bytes:
-            continue
         with tempfile.TemporaryDirectory(prefix="seafloor-import-") as folder:
             try:
                 check_path(file.path)
                 local = file.fetch(Path(folder, "file"))
+                if file.path in there and _sha256_of(local) == there[file.path]:
+                    continue
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise StoreFull(f"No space is left in {folder} for what is fetched.") from error
@@ -68,3 +71,8 @@ def fetched(
                 report.fail(f"file {file.path} of {owner}", str(error))
                 continue
             yield file, local
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
