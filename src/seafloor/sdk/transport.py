@@ -281,7 +281,16 @@ class Transport:
         )
 
     def _error(self, response: urllib3.BaseHTTPResponse) -> SeafloorError:
-        content = response.read(_ERROR_BYTES_MAX)
+        import urllib3
+
+        try:
+            content = response.read(_ERROR_BYTES_MAX)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return StoreUnavailable(
+                f"{self.url} gave an answer {response.status} that cannot be read "
+                f"({_why(error)}): the server, or what stands before it, broke off.",
+                detail=repr(error),
+            )
         try:
             body = msgspec.json.decode(content, type=ErrorBody)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -117,6 +117,22 @@ def test_call__a_connection_cut_in_the_answer__is_repeated_when_harmless(
         Client(scripted.url, "", options=IMPATIENT).health()
 
 
+@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize(
+    ("headers", "cut_after"), [({}, 7), ({"Content-Encoding": "gzip"}, None)], ids=["cut", "gzip"]
+)
+def test_call__an_error_that_cannot_be_read__is_a_server_that_is_away(
+    scripted: ScriptedServer, status: int, headers: dict[str, str], cut_after: int | None
+) -> None:
+    body = b'{"code": "internal", "message": "No."}'
+    broken = Answer(status, body, headers, cut_after=cut_after)
+    scripted.answer = lambda _asked: broken
+    with pytest.raises(StoreUnavailable, match=f"an answer {status} that cannot be read"):
+        Client(scripted.url, "", options=IMPATIENT).health()
+    scripted.answer = in_turn(broken, Answer(200, HEALTHY))
+    assert Client(scripted.url, "").health().status == "ok"
+
+
 def test_call__a_post_that_may_not_be_repeated__is_sent_once(scripted: ScriptedServer) -> None:
     scripted.answer = lambda _asked: Answer(503, {"code": "store_unavailable", "message": "Busy."})
     with pytest.raises(StoreUnavailable):
