@@ -14,6 +14,7 @@ import msgspec
 
 from seafloor.domain.errors import (
     Forbidden,
+    LimitExceeded,
     NotFound,
     OutOfOrder,
     SeafloorError,
@@ -286,6 +287,9 @@ class Transport:
         try:
             content = response.read(_ERROR_BYTES_MAX)
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if response.status == 413:
+                # What hangs up on a body that is too large may cut its own answer off by that.
+                return self._foreign_error(response.status)
             return StoreUnavailable(
                 f"{self.url} gave an answer {response.status} that cannot be read "
                 f"({_why(error)}): the server, or what stands before it, broke off.",
@@ -317,6 +321,11 @@ class Transport:
             return SeafloorError(f"{said}: it is somewhere else now. Correct SEAFLOOR_URL.")
         if status == 404:
             return NotFound(f"{said}: is this the address of a Seafloor server?", field="url")
+        if status == 413:
+            return LimitExceeded(
+                f"{said}: that is too large for what stands before the server. Raise the limit of "
+                "that proxy (of nginx: client_max_body_size), and send it again."
+            )
         return SeafloorError(f"{said}, and not as a Seafloor server does.")
 
 

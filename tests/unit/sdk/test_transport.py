@@ -12,6 +12,7 @@ from seafloor.domain.errors import (
     Closed,
     Forbidden,
     InvalidValue,
+    LimitExceeded,
     NotFound,
     OutOfOrder,
     SeafloorError,
@@ -72,6 +73,7 @@ def test_call__out_of_order__says_where_to_go_on(scripted: ScriptedServer) -> No
         (401, Unauthenticated),
         (403, Forbidden),
         (404, NotFound),
+        (413, LimitExceeded),
         (500, SeafloorError),
         (502, StoreUnavailable),
     ],
@@ -131,6 +133,14 @@ def test_call__an_error_that_cannot_be_read__is_a_server_that_is_away(
         Client(scripted.url, "", options=IMPATIENT).health()
     scripted.answer = in_turn(broken, Answer(200, HEALTHY))
     assert Client(scripted.url, "").health().status == "ok"
+
+
+def test_call__too_large_for_a_proxy_that_hangs_up__is_not_a_server_that_is_away(
+    scripted: ScriptedServer,
+) -> None:
+    scripted.answer = lambda _asked: Answer(413, b"<html>Too large</html>", cut_after=3)
+    with pytest.raises(LimitExceeded):
+        Client(scripted.url, "").health()
 
 
 def test_call__a_post_that_may_not_be_repeated__is_sent_once(scripted: ScriptedServer) -> None:

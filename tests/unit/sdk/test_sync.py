@@ -1,0 +1,126 @@
+"""Sync: what a process left is brought, counted, and cleared away; one trouble stops no other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripted_server import Answer, Asked, ScriptedServer
+from seafloor.domain.metrics import Point
+from seafloor.sdk.client import Client
+from seafloor.sdk.settings import Settings, read_settings
+from seafloor.sdk.spool import Segment, SpoolWriter
+from seafloor.sdk.sync import sync_run
+from seafloor.sdk.transport import TransportOptions
+from seafloor.sdk.wal import Begin, End, LoggedFile, Points, Record
+from seafloor.wire.runs import RunCreate
+
+RUN_ID = "0" * 31 + "1"
+END = End("succeeded", "", 5)
+IMPATIENT = TransportOptions(connect_s=60.0, read_s=60.0, repeat_s=0.0)
+
+
+class RunServer:
+    """A server that has one run and takes all; ``artifacts`` are answered as the test says."""
+
+    def __init__(self, scripted: ScriptedServer) -> None:
+        self.tags: dict[str, str] = {}
+        self.points = 0
+        self.ended: str | None = None
+        self.artifact: Callable[[Asked], Answer] = lambda _asked: Answer(404)
+        self.client = Client(scripted.url, "", options=IMPATIENT)
+        scripted.answer = self._answer
+
+    def _answer(self, asked: Asked) -> Answer:
+        if "/artifacts/" in asked.path:
+            return self.artifact(asked)
+        if asked.path.endswith("/batches"):
+            self.points += 1
+            return Answer(200, {"points_written": 1, "points_repeated": 0})
+        if asked.method == "PATCH":
+            self.tags |= asked.json.get("tags", {})
+            self.ended = asked.json.get("state") or self.ended
+        return Answer(200, _view())
+
+
+def _view() -> dict[str, Any]:
+    of_no_concern = ("started_ns", "ended_ns", "deleted_ns", "duration_s", "code", "environment")
+    return {
+        "id": RUN_ID,
+        "kind": "run",
+        "project": "default",
+        "experiment": {"id": 1, "name": "e"},
+        "name": "n",
+        "user": "",
+        "state": "running",
+        "origin": "tracked",
+        "created_ns": 1,
+        "updated_ns": 1,
+        "attempt": 0,
+        "url": "",
+        **dict.fromkeys(of_no_concern),
+    }
+
+
+@pytest.fixture
+def server(scripted: ScriptedServer) -> RunServer:
+    return RunServer(scripted)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings({"SEAFLOOR_HOME": str(tmp_path / "home")})
+
+
+def leave(settings: Settings, *records: Record, run_id: str = RUN_ID) -> Segment:
+    """Leave records in the spool, as a process that is gone."""
+    begin = Begin(RunCreate(id=run_id), True, False, False, os.getpid(), "host")
+    writer = SpoolWriter(settings.spool / run_id, begin)
+    for record in records:
+        writer.append(record)
+    writer.close()
+    return writer.segment
+
+
+def point(key: str) -> Points:
+    return Points([Point(key, 1.0, 0, 1)])
+
+
+def copy_of(settings: Settings, path: str, content: bytes) -> LoggedFile:
+    """The record of a file that was logged, and its copy."""
+    copy = settings.spool / RUN_ID / "files" / f"copy-of-{path}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(content)
+    return LoggedFile(path, copy.name, True, len(content), 1)
+
+
+def kept(asked: Asked) -> Answer:
+    sha256 = asked.headers["x-content-sha256"]
+    path = asked.path.rpartition("/")[2]
+    return Answer(
+        200, {"path": path, "size_bytes": len(asked.body), "sha256": sha256, "created_ns": 1}
+    )
+
+
+def test_sync__a_proxy_takes_no_large_files__what_is_behind_goes_and_the_file_is_refused(
+    server: RunServer, settings: Settings
+) -> None:
+    nginx = Answer(413, b"<html>413 Request Entity Too Large</html>")
+    server.artifact = lambda asked: nginx if len(asked.body) > 100 else kept(asked)
+    leave(
+        settings,
+        copy_of(settings, "large", b"x" * 101),
+        copy_of(settings, "small", b"x"),
+        point("later"),
+        END,
+    )
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.points, report.files) == ("sent", 1, 1)
+    assert [(refusal.kind, refusal.what) for refusal in report.refused] == [("file", "large")]
+    assert "Raise the limit" in report.refused[0].reason
+    assert list(server.tags.values()) == ["1"]
+    assert server.ended == "succeeded"
