@@ -27,6 +27,7 @@ from seafloor.sdk.wal import (
     Begin,
     Dropped,
     End,
+    FoundRecord,
     LoggedFile,
     LoggedMedia,
     Params,
@@ -400,12 +401,12 @@ class SegmentDelivery:
             return 0
         writer = f"{self.segment.writer}.{self.segment.number:04d}"
         parcel, count, lost, sent = Parcel(writer), 0, 0, self._sent
+        end: FoundRecord | None = None
         with self.segment.path.open("rb") as file:
             reader = WalReader(file, offset=sent.offset, number=sent.number, limit=limit)
             for found in reader.records():
                 if isinstance(found.record, End):
-                    self.end = found.record
-                    self._sent_with_end = Sent(found.end, found.number)
+                    end = found
                     break
                 parcel.add(found.record, found.number)
                 count += 1
@@ -414,13 +415,21 @@ class SegmentDelivery:
                 if count >= _RECORDS_PER_STEP_MAX or parcel.is_full:
                     break
             self.torn_bytes = reader.torn_bytes
-        if count == 0:
-            return 0
-        courier.bring(parcel)
-        courier.account.records_lost += lost
-        self._note(sent)
+        if count > 0:
+            courier.bring(parcel)
+            courier.account.records_lost += lost
+            self._note(sent)
+        if end is not None:
+            self._take_end(courier, end)
         courier.discard(parcel)
         return count
+
+    def _take_end(self, courier: Courier, found: FoundRecord) -> None:
+        # It is read again at every attempt to bring it; what is lost before it, is so once.
+        if self.end is None and isinstance(found.record, End):
+            courier.account.records_lost += found.lost
+            self.end = found.record
+            self._sent_with_end = Sent(found.end, found.number)
 
     def finish(self, courier: Courier) -> None:
         """Say what was lost, and how the run ended if that is the writer's to say.

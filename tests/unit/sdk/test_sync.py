@@ -12,11 +12,12 @@ import pytest
 from scripted_server import Answer, Asked, ScriptedServer
 from seafloor.domain.metrics import Point
 from seafloor.sdk.client import Client
+from seafloor.sdk.courier import Account, Courier, SegmentDelivery
 from seafloor.sdk.settings import Settings, read_settings
-from seafloor.sdk.spool import Segment, SpoolWriter
+from seafloor.sdk.spool import Segment, Sent, SpoolWriter, write_sent
 from seafloor.sdk.sync import sync_run
 from seafloor.sdk.transport import TransportOptions
-from seafloor.sdk.wal import Begin, End, LoggedFile, Points, Record
+from seafloor.sdk.wal import Begin, End, LoggedFile, Points, Record, WalReader
 from seafloor.wire.runs import RunCreate
 
 RUN_ID = "0" * 31 + "1"
@@ -124,3 +125,44 @@ def test_sync__a_proxy_takes_no_large_files__what_is_behind_goes_and_the_file_is
     assert "Raise the limit" in report.refused[0].reason
     assert list(server.tags.values()) == ["1"]
     assert server.ended == "succeeded"
+
+
+def damage(segment: Segment, text: bytes) -> None:
+    content = bytearray(segment.path.read_bytes())
+    content[content.index(text)] ^= 1
+    segment.path.write_bytes(content)
+
+
+def test_sync__the_last_record_before_the_end_is_damaged__is_counted_once(
+    server: RunServer, settings: Settings
+) -> None:
+    damage(leave(settings, point("first"), point("last"), END), b"last")
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.points, report.records_lost) == ("sent", 1, 1)
+    assert list(server.tags.values()) == ["1"]
+    assert server.ended == "succeeded"
+
+
+def test_sync__all_but_the_end_was_sent_before_and_the_last_is_damaged__is_counted(
+    server: RunServer, settings: Settings
+) -> None:
+    segment = leave(settings, point("first"), point("last"), END)
+    with segment.path.open("rb") as file:
+        first = list(WalReader(file).records())[1]
+    write_sent(segment, Sent(first.end, first.number))
+    damage(segment, b"last")
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.points, report.records_lost) == ("sent", 0, 1)
+    assert list(server.tags.values()) == ["1"]
+
+
+def test_step__the_end_is_read_again_and_again__what_was_lost_before_it_is_counted_once(
+    server: RunServer, settings: Settings
+) -> None:
+    segment = leave(settings, point("first"), point("last"), END)
+    damage(segment, b"last")
+    account = Account()
+    courier = Courier(server.client, RUN_ID, segment.folder / "files", account)
+    delivery = SegmentDelivery(segment)
+    assert [delivery.step(courier) for _ in range(3)] == [2, 0, 0]
+    assert account.records_lost == 1
