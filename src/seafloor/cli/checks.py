@@ -18,7 +18,7 @@ import msgspec
 from seafloor.cli.ports import is_free
 from seafloor.cli.quantities import shown_size
 from seafloor.cli.server_process import is_open
-from seafloor.domain.errors import SeafloorError
+from seafloor.domain.errors import SeafloorError, StoreError
 from seafloor.sdk.discovery import find_server, read_server_file
 from seafloor.sdk.settings import Settings, read_server_variables
 from seafloor.sdk.sync import count_waiting
@@ -232,7 +232,10 @@ def _check_clock(date: str | None) -> Check:
 
 def check_spool(settings: Settings) -> Check:
     """Whether something waits to be sent."""
-    waiting = count_waiting(settings)
+    try:
+        waiting = count_waiting(settings)
+    except StoreError as error:
+        return Check("spool", "fail", error.message)
     if not waiting.runs:
         return Check("spool", "ok", "nothing waits to be sent")
     return Check(

@@ -79,11 +79,12 @@ class Takeover:
         return not any(report.retryable for report in reports)
 
     def _is_ours(self, run_id: str) -> bool:
-        segments = list_segments(self._settings.spool / run_id)
         try:
+            segments = list_segments(self._settings.spool / run_id)
             begins = [read_begin(segment.path) for segment in segments]
-        except OSError:
-            return False  # somebody has just sent it
+        except (OSError, SeafloorError):
+            # Somebody has just sent it; or it is another user's, or of another version.
+            return False
         return bool(begins) and all(
             begin is not None and begin.adopted == self._settings.url for begin in begins
         )

@@ -68,22 +68,43 @@ class Waiting:
 
 
 def waiting_runs(settings: Settings) -> list[str]:
-    """Name the runs of which something is in the spool, the oldest first."""
-    if not settings.spool.is_dir():
+    """Name the runs of which something is in the spool, or may be, the oldest first.
+
+    Raises:
+        StoreError: the spool cannot be read.
+    """
+    try:
+        return sorted(path.name for path in settings.spool.iterdir() if _may_wait(path))
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(path.name for path in settings.spool.iterdir() if list_segments(path))
+    except OSError as error:
+        raise StoreError(
+            f"{settings.spool} cannot be read: {error.strerror or error}. "
+            "Set SEAFLOOR_HOME to a folder of your own."
+        ) from error
+
+
+def _may_wait(folder: Path) -> bool:
+    try:
+        return bool(list_segments(folder))
+    except OSError:
+        return True  # another user's, say: whoever sends it says what is wrong
 
 
 def count_waiting(settings: Settings) -> Waiting:
-    """Say how much is in the spool."""
+    """Say how much is in the spool.
+
+    Raises:
+        StoreError: as ``waiting_runs``.
+    """
     runs = waiting_runs(settings)
     size_bytes = 0
     for run_id in runs:
-        # What its process has just sent is gone, folders too.
+        # What its process has just sent is gone, folders too; what is another user's is not seen.
         for folder, _, names in os.walk(settings.spool / run_id):
             for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    size_bytes += Path(folder, name).stat().st_size
+                with contextlib.suppress(OSError):
+                    size_bytes += Path(folder, name).lstat().st_size
     return Waiting(len(runs), size_bytes)
 
 
@@ -114,8 +135,9 @@ def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:
     account = Account()
     courier = Courier(client, run_id, folder / "files", account)
     problem: SeafloorError | None = None
-    with leftovers(folder) as writers:
-        try:
+    left: list[Segment] = []
+    try:
+        with leftovers(folder) as writers:
             deliveries = [bring_segments(segments, courier) for segments in writers]
             is_alone = len(writers) == len({found.writer for found in list_segments(folder)})
             for delivery in deliveries:
@@ -124,11 +146,13 @@ def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:
                 remove_segment(delivery.segment)
             remove_folder_if_empty(folder)
             _keep_refused(settings.home, run_id, account.refused)
-        except SeafloorError as error:
-            problem = error
-        except OSError as error:
-            problem = StoreError(f"{error.filename or folder}: {error.strerror or error}")
-    return _report(run_id, account, folder, problem)
+        left = list_segments(folder)
+    except SeafloorError as error:
+        problem = error
+    except OSError as error:
+        problem = StoreError(f"{error.filename or folder}: {error.strerror or error}")
+    state = "left" if problem is not None else "live" if left else "sent"
+    return _report(run_id, account, state, problem)
 
 
 def _end(delivery: SegmentDelivery, courier: Courier, *, is_alone: bool) -> None:
@@ -152,11 +176,7 @@ def _keep_refused(home: Path, run_id: str, refused: list[Refusal]) -> None:
             file.write(msgspec.json.encode(refusal) + b"\n")
 
 
-def _report(
-    run_id: str, account: Account, folder: Path, problem: SeafloorError | None
-) -> RunReport:
-    left: list[Segment] = list_segments(folder)
-    state = "left" if problem is not None else "live" if left else "sent"
+def _report(run_id: str, account: Account, state: str, problem: SeafloorError | None) -> RunReport:
     return RunReport(
         run_id=run_id,
         state=state,

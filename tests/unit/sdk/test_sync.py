@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from live_server import wait_for
 from scripted_server import Answer, Asked, ScriptedServer
+from seafloor.cli.checks import check_spool
+from seafloor.domain.errors import StoreError
 from seafloor.domain.metrics import Point
+from seafloor.mlflow_plugin.takeover import Takeover
 from seafloor.sdk.client import Client
 from seafloor.sdk.courier import Account, Courier, SegmentDelivery
 from seafloor.sdk.settings import Settings, read_settings
 from seafloor.sdk.spool import Segment, Sent, SpoolWriter, write_sent
-from seafloor.sdk.sync import sync_run
+from seafloor.sdk.sync import RunReport, Waiting, count_waiting, sync_all, sync_run, waiting_runs
 from seafloor.sdk.transport import TransportOptions
-from seafloor.sdk.wal import Begin, End, LoggedFile, Points, Record, WalReader
+from seafloor.sdk.wal import MAGIC, Begin, End, LoggedFile, Points, Record, WalReader
 from seafloor.wire.runs import RunCreate
 
 RUN_ID = "0" * 31 + "1"
@@ -77,9 +82,11 @@ def settings(tmp_path: Path) -> Settings:
     return read_settings({"SEAFLOOR_HOME": str(tmp_path / "home")})
 
 
-def leave(settings: Settings, *records: Record, run_id: str = RUN_ID) -> Segment:
+def leave(
+    settings: Settings, *records: Record, run_id: str = RUN_ID, adopted: str | None = None
+) -> Segment:
     """Leave records in the spool, as a process that is gone."""
-    begin = Begin(RunCreate(id=run_id), True, False, False, os.getpid(), "host")
+    begin = Begin(RunCreate(id=run_id), True, False, False, os.getpid(), "host", adopted)
     writer = SpoolWriter(settings.spool / run_id, begin)
     for record in records:
         writer.append(record)
@@ -166,3 +173,63 @@ def test_step__the_end_is_read_again_and_again__what_was_lost_before_it_is_count
     delivery = SegmentDelivery(segment)
     assert [delivery.step(courier) for _ in range(3)] == [2, 0, 0]
     assert account.records_lost == 1
+
+
+def loop(path: Path) -> None:
+    """Make what nobody can read, not even the machine's administrator."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(path.name)
+
+
+OTHERS = tuple(f"{number:032x}" for number in (2, 3, 4))
+SEGMENT = f"{1:013d}-1-abcdef.0001.wal"
+
+
+def test_sync_all__runs_that_cannot_be_read__are_left_and_the_others_go(
+    server: RunServer, settings: Settings
+) -> None:
+    folder, file, later = OTHERS
+    loop(settings.spool / folder)
+    loop(settings.spool / file / SEGMENT)
+    leave(settings, point("loss"), run_id=later).path.write_bytes(MAGIC[:7] + b"\x02")
+    leave(settings, point("loss"), END)
+    told: list[RunReport] = []
+    reports = {
+        report.run_id: report for report in sync_all(server.client, settings, told=told.append)
+    }
+    assert [report.run_id for report in told] == [RUN_ID, *OTHERS]
+    assert reports[RUN_ID].state == "sent"
+    assert [reports[run_id].state for run_id in OTHERS] == ["left"] * 3
+    assert str(settings.spool / folder) in str(reports[folder].problem)
+    assert SEGMENT in str(reports[file].problem)
+    assert "Upgrade seafloor" in str(reports[later].problem)
+    assert not (settings.spool / RUN_ID).exists()
+
+
+def test_count_waiting__a_run_that_cannot_be_read__is_counted(settings: Settings) -> None:
+    loop(settings.spool / OTHERS[0])
+    segment = leave(settings, point("loss"))
+    assert count_waiting(settings) == Waiting(2, segment.path.stat().st_size)
+    check = check_spool(settings)
+    assert (check.state, check.fix) == ("warn", "seafloor sync")
+
+
+def test_waiting_runs__the_spool_cannot_be_read__says_so(settings: Settings) -> None:
+    loop(settings.spool)
+    with pytest.raises(StoreError, match="SEAFLOOR_HOME"):
+        waiting_runs(settings)
+    assert check_spool(settings).state == "fail"
+
+
+def test_takeover__runs_that_cannot_be_read__stop_no_other(
+    server: RunServer, settings: Settings
+) -> None:
+    url = server.client.url
+    folder, file, later = OTHERS
+    loop(settings.spool / folder)
+    loop(settings.spool / file / SEGMENT)
+    leave(settings, point("loss"), run_id=later).path.write_bytes(MAGIC[:7] + b"\x02")
+    leave(settings, point("loss"), adopted=url)
+    Takeover(replace(settings, url=url)).look()
+    wait_for(lambda: not (settings.spool / RUN_ID).exists(), what="the run to be brought")
+    assert server.points == 1
