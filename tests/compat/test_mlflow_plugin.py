@@ -13,6 +13,7 @@ import pytest
 
 from live_server import LiveServer, wait_for
 from mlflow_world import PluginUser
+from scripted_server import Answer, ScriptedServer
 from seafloor.testing.small_disk import small_disk
 
 pytestmark = pytest.mark.slow
@@ -268,6 +269,36 @@ def test_training__the_disk_of_the_server_is_full__goes_on_and_all_arrives_when_
         assert process.returncode == 0
         check_run(server, run_id)
         server.stop()
+
+
+TOLD_TO_WAIT = (
+    TELL
+    + """
+client = mlflow.MlflowClient()
+for step in range(3):
+    client.log_metric(sys.argv[1], "loss", step, step=step)
+client.log_param(sys.argv[1], "lr", 0.1)
+client.set_tag(sys.argv[1], "t", "v")
+tell("went on")
+"""
+)
+
+
+@pytest.mark.parametrize("status", [429, 504])
+def test_log__what_stands_before_the_server_is_busy__goes_on_and_sync_brings_it(
+    tmp_path: Path, shared_server: LiveServer, status: int
+) -> None:
+    run_id = shared_server.post("/api/v1/runs", {"experiment": "plugin"})["id"]
+    with ScriptedServer().running() as busy:
+        busy.answer = lambda _asked: Answer(status, b"<html>Not now</html>")
+        user = PluginUser(tmp_path, busy.url)
+        process = user.script(TOLD_TO_WAIT, run_id, SEAFLOOR_EXIT_WAIT_S="0")
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, "went on" in out) == (0, True), err
+    assert PluginUser(tmp_path, shared_server.url).sync() == ["sent"]
+    assert steps(shared_server, run_id) == [0, 1, 2]
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert (run["params"], run["tags"]["t"]) == ({"lr": "0.1"}, "v")
 
 
 TOGETHER = (

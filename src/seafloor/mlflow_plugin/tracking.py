@@ -45,8 +45,14 @@ _STATES: Final[dict[int, EndState]] = {
     RunStatus.FAILED: "failed",
     RunStatus.KILLED: "stopped",
 }
-_AWAY_CODES: Final = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"})
-"""The first is also what mlflow makes of a connection that fails."""
+_AWAY_CODES: Final = frozenset(
+    {
+        *("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"),
+        *("REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"),
+    }
+)
+"""The first is also what mlflow makes of a connection that fails, and the last three of what a
+proxy answers that is busy: which of the last two stands for 429 depends on mlflow's version."""
 _BLIND: Final = frozenset(
     {
         *("CreateExperiment", "GetExperiment", "GetExperimentByName", "SearchExperiments"),
