@@ -111,6 +111,16 @@ class Artifacts:
         address = f"{_path(run_id)}/{quote_path(check_path(path))}"
         return fetch_file(self._transport, address, target, progress)
 
+    def size_bytes(self, run_id: str, path: str) -> int | None:
+        """Ask how large a file is; None: what stands before the server leaves that out.
+
+        Raises:
+            NotFound: there is no such artifact, or no such run.
+        """
+        request = Request("HEAD", f"{_path(run_id)}/{quote_path(check_path(path))}")
+        size = self._transport.send(request).get("content-length")
+        return None if size is None else int(size)
+
     def delete(self, run_id: str, path: str) -> ArtifactDeleted:
         """Delete a file, or a folder with all below it."""
         request = Request("DELETE", f"{_path(run_id)}/{quote_path(check_path(path))}")

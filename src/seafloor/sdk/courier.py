@@ -15,6 +15,7 @@ from seafloor.domain.errors import (
     Conflict,
     InvalidValue,
     LimitExceeded,
+    NotFound,
     NotSupported,
     SeafloorError,
     StoreCorrupt,
@@ -187,8 +188,9 @@ class Courier:
         for points, batch in parcel.batches():
             self._append(points, batch)
         self._describe(parcel)
+        last = {file.path: file for file in parcel.files}
         for file in parcel.files:
-            self._put(file)
+            self._put(file, is_last=last[file.path] is file)
         if parcel.media:
             self._bring_media(parcel.media)
         self.account.reached = True
@@ -288,17 +290,28 @@ class Courier:
             return False
         return True
 
-    def _put(self, file: LoggedFile) -> None:
+    def _put(self, file: LoggedFile, *, is_last: bool) -> None:
+        """Bring a file; ``is_last``: none of the same path comes behind it."""
         source = self._files / file.source if file.copied else Path(file.source)
         try:
             if not file.copied:
                 _check_unchanged(source, file)
+            elif not source.exists() and (not is_last or self._is_there(file)):
+                # Brought before, and the note of that was lost.
+                self.account.files += 1
+                return
             self._client.artifacts.put(self._run_id, file.path, source)
         except (*_FINAL_REFUSALS, StoreCorrupt) as error:
             self._check_run(error)
             self._refuse("file", file.path, error)
         else:
             self.account.files += 1
+
+    def _is_there(self, file: LoggedFile) -> bool:
+        try:
+            return self._client.artifacts.size_bytes(self._run_id, file.path) == file.size_bytes
+        except NotFound:
+            return False
 
     def _bring_media(self, media: list[LoggedMedia]) -> None:
         records = [one.record for one in media if self._put_blob(one)]

@@ -233,3 +233,61 @@ def test_takeover__runs_that_cannot_be_read__stop_no_other(
     Takeover(replace(settings, url=url)).look()
     wait_for(lambda: not (settings.spool / RUN_ID).exists(), what="the run to be brought")
     assert server.points == 1
+
+
+def there_with(*, size_bytes: int) -> Callable[[Asked], Answer]:
+    """Answer as a server that has every artifact, of so many bytes."""
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(200, b"x" * size_bytes) if asked.method == "HEAD" else kept(asked)
+
+    return answer
+
+
+def gone(settings: Settings, path: str, content: bytes) -> LoggedFile:
+    """The record of a file whose copy was brought and removed, though the disk took no note."""
+    record = copy_of(settings, path, content)
+    (settings.spool / RUN_ID / "files" / record.source).unlink()
+    return record
+
+
+def test_sync__a_copy_is_gone_and_the_artifact_is_there__was_brought_before(
+    server: RunServer, settings: Settings
+) -> None:
+    server.artifact = there_with(size_bytes=5)
+    leave(settings, gone(settings, "f.txt", b"hello"), END)
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.files, report.refused) == ("sent", 1, ())
+    assert not server.tags
+
+
+def test_sync__a_copy_is_gone_and_its_path_was_logged_again__the_last_one_counts(
+    server: RunServer, settings: Settings
+) -> None:
+    server.artifact = there_with(size_bytes=5)
+    leave(settings, gone(settings, "f.txt", b"hi"), gone(settings, "f.txt", b"hello"), END)
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.files, report.refused) == ("sent", 2, ())
+
+
+@pytest.mark.parametrize(
+    "artifact", [there_with(size_bytes=4), lambda _asked: Answer(404)], ids=["other", "none"]
+)
+def test_sync__a_copy_is_gone_and_so_is_the_artifact__is_lost(
+    server: RunServer, settings: Settings, artifact: Callable[[Asked], Answer]
+) -> None:
+    server.artifact = artifact
+    leave(settings, gone(settings, "f.txt", b"hello"), point("later"), END)
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.points, report.files) == ("sent", 1, 0)
+    assert [refusal.what for refusal in report.refused] == ["f.txt"]
+    assert list(server.tags.values()) == ["1"]
+
+
+def test_sync__a_copy_is_gone_and_the_server_goes_away__waits(
+    server: RunServer, settings: Settings
+) -> None:
+    server.artifact = lambda _asked: Answer(503)
+    leave(settings, gone(settings, "f.txt", b"hello"), END)
+    report = sync_run(server.client, settings, RUN_ID)
+    assert (report.state, report.retryable, report.refused) == ("left", True, ())
