@@ -24,11 +24,12 @@ def sync(given: Given) -> int:
     and said. Exits with 1 when something is left or lost, with 5 when the server went away.
     """
     from seafloor.cli.exit_codes import ANSWER_IS_NO, OK, UNREACHABLE
-    from seafloor.sdk.sync import sync_all, waiting_runs
+    from seafloor.sdk.sync import remove_abandoned_copies, sync_all, waiting_runs
 
     settings = given.settings
     waiting = len(waiting_runs(settings))
     if not waiting:
+        remove_abandoned_copies(settings)
         if given.json:
             print_json({"items": []})
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from seafloor.sdk.spool import Segment, list_segments, remove_segment
 from seafloor.sdk.wal import End, read_begin
 
 ABANDONED: Final = "The process that logged this run ended without saying how."
+COPY_ABANDONED_S: Final = 60.0
+"""A forked child has no write-ahead file while it copies the first thing that it logs: a copy that
+was written to within so long may be its."""
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +130,29 @@ def sync_all(
         report = sync_run(client, settings, run_id)
         told(report)
         reports.append(report)
+    remove_abandoned_copies(settings)
     return reports
+
+
+def remove_abandoned_copies(settings: Settings) -> None:
+    """Remove copies of logged files that no record names, since their process was killed.
+
+    Only of runs of which nothing waits: a record that does may name any of them.
+    """
+    with contextlib.suppress(OSError):
+        for folder in settings.spool.iterdir():
+            with contextlib.suppress(OSError):  # another user's
+                _remove_abandoned_copies(folder)
+
+
+def _remove_abandoned_copies(folder: Path) -> None:
+    if list_segments(folder):
+        return
+    abandoned_s = time.time() - COPY_ABANDONED_S
+    for copy in (folder / "files").iterdir():
+        if copy.lstat().st_mtime < abandoned_s:
+            copy.unlink()
+    remove_folder_if_empty(folder)
 
 
 def sync_run(client: Client, settings: Settings, run_id: str) -> RunReport:

@@ -291,3 +291,30 @@ def test_sync__a_copy_is_gone_and_the_server_goes_away__waits(
     leave(settings, gone(settings, "f.txt", b"hello"), END)
     report = sync_run(server.client, settings, RUN_ID)
     assert (report.state, report.retryable, report.refused) == ("left", True, ())
+
+
+def test_sync_all__a_copy_that_no_record_names__goes_unless_somebody_may_still_write_it(
+    server: RunServer, settings: Settings
+) -> None:
+    files = settings.spool / RUN_ID / "files"
+    copy_of(settings, "abandoned", b"x")
+    os.utime(files / "copy-of-abandoned", (0, 0))
+    copy_of(settings, "being-written", b"x")
+    leave(settings, point("loss"), END)
+    (report,) = sync_all(server.client, settings, told=lambda _report: None)
+    assert report.state == "sent"
+    assert [copy.name for copy in files.iterdir()] == ["copy-of-being-written"]
+    os.utime(files / "copy-of-being-written", (0, 0))
+    assert sync_all(server.client, settings, told=lambda _report: None) == []
+    assert list(settings.spool.iterdir()) == []
+
+
+def test_sync_all__copies_of_a_run_that_waits__stay(server: RunServer, settings: Settings) -> None:
+    record = copy_of(settings, "f.txt", b"x")
+    copy = settings.spool / RUN_ID / "files" / record.source
+    os.utime(copy, (0, 0))
+    leave(settings, record, END)
+    server.artifact = lambda _asked: Answer(503)
+    (report,) = sync_all(server.client, settings, told=lambda _report: None)
+    assert report.state == "left"
+    assert copy.exists()
