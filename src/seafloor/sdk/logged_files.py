@@ -91,6 +91,8 @@ class LoggedFiles:
             self._folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         except OSError:
-            copy.unlink(missing_ok=True)
+            # Where no folder can be made, none can be looked into either.
+            with contextlib.suppress(OSError):
+                copy.unlink(missing_ok=True)
             return False
         return True

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_workload_id
+
+_log = logging.getLogger("seafloor")
 
 VARIABLES: Final = {
     "url": "SEAFLOOR_URL",
@@ -113,13 +118,13 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """
     variables = os.environ if environment is None else environment  # noqa: TID251 - the one place
     found = {name: variables.get(variable, "") for name, variable in VARIABLES.items()}
-    home = Path(found["home"]).expanduser() if found["home"] else Path.home() / ".seafloor"
+    home = _folder(found["home"], field="SEAFLOOR_HOME") if found["home"] else _own_home()
     run_id = found["run_id"]
     return Settings(
         url=_url(found["url"]),
         token=found["token"] or None,
-        home=home.absolute(),
-        data=(Path(found["data"]).expanduser() if found["data"] else home / "data").absolute(),
+        home=home,
+        data=_folder(found["data"], field="SEAFLOOR_DATA") if found["data"] else home / "data",
         project=found["project"] or "default",
         experiment=found["experiment"] or None,
         run_id=parse_workload_id(run_id, field="SEAFLOOR_RUN_ID") if run_id else None,
@@ -127,6 +132,54 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         exit_wait_s=_seconds(found["exit_wait_s"], default_s=10.0),
         origins={name: VARIABLES[name] if text else "default" for name, text in found.items()},
     )
+
+
+def _folder(text: str, *, field: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise InvalidValue(
+            f'"{text}": that user has no home here. Set {field} to a whole path.', field=field
+        ) from error
+
+
+def _own_home() -> Path:
+    try:
+        return (Path.home() / ".seafloor").absolute()
+    except RuntimeError:
+        return temporary_home()
+
+
+@cache
+def temporary_home() -> Path:
+    """Make a folder for a user of whom no home is known, as of a container's without a name.
+
+    Raises:
+        InvalidValue: there is none that is this user's alone.
+    """
+    import tempfile  # few need it
+
+    uid = os.getuid()
+    home = Path(tempfile.gettempdir(), f"seafloor-{uid}").absolute()
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        status = home.lstat()
+        # Anybody may make folders there: one of another user's could name a server of his.
+        is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == uid
+        problem = "" if is_own and not status.st_mode & 0o022 else "it is not this user's alone"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise InvalidValue(
+            f"This user has no home, and {home} cannot be used instead: {problem}. "
+            "Set SEAFLOOR_HOME to a folder.",
+            field="SEAFLOOR_HOME",
+        )
+    _log.warning(
+        "seafloor: this user has no home: %s is used instead, and may not last; set SEAFLOOR_HOME",
+        home,
+    )
+    return home
 
 
 def check_url(text: str, *, field: str) -> str:

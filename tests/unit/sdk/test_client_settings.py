@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from seafloor.domain.errors import InvalidValue, StoreUnavailable
 from seafloor.sdk.discovery import find_server, read_server_file, require_server
-from seafloor.sdk.settings import VARIABLES, read_settings
+from seafloor.sdk.settings import VARIABLES, read_settings, temporary_home
 
 
 def test_read_settings__nothing_set__is_the_default() -> None:
@@ -92,3 +94,46 @@ def test_variables__compared_with_the_reference__are_all_described() -> None:
     page = Path(__file__).parents[3] / "docs" / "reference" / "client-settings.md"
     rows = [line.split("`")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(VARIABLES.values())
+
+
+@pytest.fixture
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user whose home nobody knows, as a user id without a name has none; the folder for all."""
+
+    def unknown(_path: str) -> str:
+        return "~"
+
+    monkeypatch.setattr(os.path, "expanduser", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    temporary_home.cache_clear()
+    yield tmp_path
+    temporary_home.cache_clear()
+
+
+def test_read_settings__no_home_is_known__is_a_folder_of_this_user_and_said_once(
+    homeless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = read_settings({})
+    assert read_settings({}) == settings
+    assert settings.home == homeless / f"seafloor-{os.getuid()}"
+    assert settings.home.stat().st_mode & 0o777 == 0o700
+    assert [("SEAFLOOR_HOME" in record.message) for record in caplog.records] == [True]
+    temporary_home.cache_clear()
+    assert read_settings({}) == settings
+
+
+def test_read_settings__no_home_is_known_and_the_folder_is_anothers__names_the_variable(
+    homeless: Path,
+) -> None:
+    (homeless / f"seafloor-{os.getuid()}").symlink_to(homeless)
+    with pytest.raises(InvalidValue, match="Set SEAFLOOR_HOME") as caught:
+        read_settings({})
+    assert caught.value.field == "SEAFLOOR_HOME"
+
+
+@pytest.mark.parametrize("variable", ["SEAFLOOR_HOME", "SEAFLOOR_DATA"])
+@pytest.mark.usefixtures("homeless")
+def test_read_settings__below_a_home_that_nobody_knows__names_the_variable(variable: str) -> None:
+    with pytest.raises(InvalidValue, match="has no home") as caught:
+        read_settings({"SEAFLOOR_HOME": "/x", variable: "~/here"})
+    assert caught.value.field == variable

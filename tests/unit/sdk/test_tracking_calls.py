@@ -9,6 +9,8 @@ import pytest
 
 import seafloor
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
+from seafloor.sdk.logged_files import LoggedFiles
+from seafloor.sdk.settings import read_settings
 from seafloor.sdk.spool import list_segments
 from seafloor.sdk.wal import (
     Begin,
@@ -188,3 +190,17 @@ def test_log_artifacts__a_tree__keeps_its_shape_and_skips_what_is_no_file(
     assert paths == ["top/a.txt", "top/deep/ü b.txt"]
     with pytest.raises(InvalidValue, match="is not a folder"):
         seafloor.log_artifacts(tree / "a.txt")
+
+
+def test_log_artifact__the_home_cannot_be_one__is_sent_from_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.touch()
+    monkeypatch.setenv("SEAFLOOR_HOME", str(blocked / "home"))
+    file = tmp_path / "f.txt"
+    file.write_text("hello")
+    (taken,) = LoggedFiles(read_settings().spool / "run" / "files").take(file, "")
+    assert (taken.copied, taken.source) == (False, str(file))
+    run = seafloor.start_run()
+    run.log_artifact(file)  # does not raise
