@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -196,12 +197,22 @@ def check_url(text: str, *, field: str) -> str:
     """
     url = text.strip().rstrip("/")
     scheme, separator, rest = url.partition("://")
-    if scheme not in {"http", "https"} or not separator or not rest or " " in rest:
+    is_plain = scheme in {"http", "https"} and bool(separator) and rest.split() == [rest]
+    if not is_plain or not _has_host(url):
         raise InvalidValue(
             f'"{text}" is not the address of a server: write it like "http://127.0.0.1:5000".',
             field=field,
         )
     return url
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        parts.port  # noqa: B018 - looks whether it is a number, and one that a port can be
+    except ValueError:
+        return False
+    return bool(parts.hostname)
 
 
 def _url(text: str) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 
 from seafloor.domain.errors import InvalidValue, StoreUnavailable
 from seafloor.sdk.discovery import find_server, read_server_file, require_server
-from seafloor.sdk.settings import VARIABLES, read_settings, temporary_home
+from seafloor.sdk.settings import VARIABLES, check_url, read_settings, temporary_home
 
 
 def test_read_settings__nothing_set__is_the_default() -> None:
@@ -46,6 +46,12 @@ def test_read_settings__variables__say_where_values_are_from(tmp_path: Path) -> 
     [
         ("SEAFLOOR_URL", "localhost:7340"),
         ("SEAFLOOR_URL", "ftp://x"),
+        ("SEAFLOOR_URL", "http://[::1"),
+        ("SEAFLOOR_URL", "http://[x]:1"),
+        ("SEAFLOOR_URL", "http://127.0.0.1:99999"),
+        ("SEAFLOOR_URL", "http://localhost:port"),
+        ("SEAFLOOR_URL", "http://:80"),
+        ("SEAFLOOR_URL", "http://local\nhost"),
         ("SEAFLOOR_RUN_ID", "abc"),
         ("SEAFLOOR_ATTEMPT", "0"),
         ("SEAFLOOR_ATTEMPT", "one"),
@@ -63,6 +69,11 @@ def test_read_settings__a_value_that_cannot_be__names_the_variable(
 
 def test_read_settings__every_variable__is_named_after_its_field() -> None:
     assert all(name == f"SEAFLOOR_{field.upper()}" for field, name in VARIABLES.items())
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:7340", "https://user@h.example/below"])
+def test_check_url__an_address__is_as_it_is(url: str) -> None:
+    assert check_url(f" {url}/ ", field="url") == url
 
 
 def test_find_server__a_server_file_of_a_living_process__is_believed(tmp_path: Path) -> None:
