@@ -18,6 +18,7 @@ from seafloor.code.git import resolve_git
 from seafloor.code.git_access import HOSTS
 from seafloor.code.git_url import check_folder
 from seafloor.code.localize import CURRENT, Means, is_code_dir, localize
+from seafloor.domain.addresses import without_secrets
 from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
@@ -137,7 +138,8 @@ def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> Localized
         digest = parse_sha256(text.removeprefix(SNAPSHOT), field="SOURCE")
         source = SnapshotCode(sha256=digest, size_bytes=0, folder="code")
     else:
-        raise InvalidValue(f'"{text[:80]}" is no source of code. Give {_FORMS}.', field="SOURCE")
+        shown = without_secrets(text)[:80]
+        raise InvalidValue(f'"{shown}" is no source of code. Give {_FORMS}.', field="SOURCE")
     if command.name is None:
         return source
     return msgspec.structs.replace(source, folder=check_folder(command.name, field="--name"))

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import yaml
 
 from seafloor.cli.spec_files import read_spec_file, read_text
+from seafloor.domain.addresses import without_secrets
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.specs import EnvironmentSpec
 
@@ -200,8 +201,8 @@ def _pinned(path: Path, package: Table, source: Table) -> str:
             return f"{name} @ {source['url']}#{sums[0].replace(':', '=')}"
     where = next((f"{kind} {value}" for kind, value in source.items()), "nowhere")
     raise InvalidValue(
-        f"{path}: {name} comes from {where}, which no other machine has. Put it into the code of "
-        "the run, or build a wheel of it and name that.",
+        f"{path}: {name} comes from {without_secrets(where)}, which no other machine has. Put it "
+        "into the code of the run, or build a wheel of it and name that.",
         field="-f",
     )
 
@@ -318,6 +319,7 @@ def _table(path: Path, value: object, what: str) -> Table:
 
 
 def _refused(path: Path, line: int, what: str, why: str) -> InvalidValue:
+    what = without_secrets(what)
     shown = what if len(what) <= 120 else what[:117] + "…"
     return InvalidValue(f'{path}:{line}: "{shown}" is refused: {why}.', field="-f")
 

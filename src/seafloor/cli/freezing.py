@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import click
 
 from seafloor.cli.output import Column, print_json, print_table, say
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.addresses import without_secrets
 
 if TYPE_CHECKING:
     from seafloor.wire.environments import EnvironmentView
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 60.0
 # What every environment has by itself; pip leaves them out of its own `freeze` as well.
 _TOOLS: Final = frozenset({"pip", "setuptools", "wheel", "distribute"})
+# In the address of a channel; the server reads private ones with a named secret.
+_TOKEN: Final = re.compile(r"/t/[^/]+(?=/)")
 # Runs in the other Python, so it must be old Python's words, and needs nothing installed there.
 _ASKING: Final = """
 import glob, json, os, platform, sys
@@ -163,16 +167,21 @@ def _from_conda(record: Mapping[str, str]) -> Frozen:
 def _from_pip(one: Mapping[str, Any]) -> Frozen:
     name, version = str(one["name"]), str(one["version"])
     direct: Mapping[str, Any] = one["direct"] or {}
-    url = str(direct.get("url", ""))
+    told = str(direct.get("url", ""))
+    url = _without_user(told)
     if not direct:
         note = ""
         if "+" in version:
             note = "a local version: only the index it was built for has it"
         return Frozen(name, version, f"{name}=={version}", note=note)
+    note = "" if url == told else "the user in its address is left out: a named secret gives it"
+    shown = without_secrets(url)
+    if shown != url and not url.startswith("ssh:"):
+        return Frozen(name, version, "", note=f"its address holds what may be a secret: {shown}")
     if "vcs_info" in direct:
         vcs, commit = direct["vcs_info"].get("vcs"), direct["vcs_info"].get("commit_id")
         if vcs == "git" and commit and not url.startswith("file:"):
-            return Frozen(name, version, f"{name} @ git+{url}@{commit}")
+            return Frozen(name, version, f"{name} @ git+{url}@{commit}", note=note)
         return Frozen(name, version, "", note=f"from a repository of this machine or of {vcs}")
     if "dir_info" in direct:
         edited = direct["dir_info"].get("editable")
@@ -182,13 +191,22 @@ def _from_pip(one: Mapping[str, Any]) -> Frozen:
     hashes: Mapping[str, str] = archive.get("hashes") or {}
     sha256 = hashes.get("sha256") or str(archive.get("hash", "")).removeprefix("sha256=")
     if url.startswith("https://") and len(sha256) == 64:
-        return Frozen(name, version, f"{name} @ {url}#sha256={sha256}")
+        return Frozen(name, version, f"{name} @ {url}#sha256={sha256}", note=note)
     return Frozen(name, version, "", note=f"from a file without a known sha256: {url}")
 
 
+def _without_user(url: str) -> str:
+    """Take off an address what no server takes: a password, and over http the user."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    kept = f"{user.partition(':')[0]}@" if scheme == "ssh" and user else ""
+    return f"{scheme}{separator}{kept}{host}{slash}{path}"
+
+
 def _channel(record: Mapping[str, str]) -> str:
-    """The address of a channel without the folder of the platform."""
-    address = record["channel"].rstrip("/")
+    """The address of a channel without the folder of the platform, and without a token."""
+    address = _TOKEN.sub("", _without_user(record["channel"].rstrip("/")))
     last = address.rpartition("/")[2]
     return address.rpartition("/")[0] if last == "noarch" or "-64" in last else address
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from seafloor.code.git_url import URL_CHARS_MAX, check_folder, without_secret
+from seafloor.domain.addresses import without_secrets
 from seafloor.domain.code import ArchiveCode, SyncMode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError, nearest
 from seafloor.domain.ids import Sha256, parse_sha256
@@ -234,8 +235,9 @@ def _parse(text: str, mode: SyncMode | None) -> SplitResult:
     schemes = everything if mode is None else SCHEMES[mode]
     if parts.scheme not in schemes:
         known = " or ".join(f"{scheme}://" for scheme in schemes)
+        shown = without_secrets(text)
         raise InvalidValue(
-            f'The address of the archive begins with {known}, not with "{text[:40]}".'
+            f'The address of the archive begins with {known}, not with "{shown[:40]}".'
             f"{nearest(parts.scheme, schemes)}",
             field="code.url",
         )

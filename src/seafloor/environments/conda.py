@@ -29,6 +29,7 @@ from rattler.networking.middleware import AuthenticationMiddleware
 from rattler.package_streaming import download_to_path
 from rattler.repo_data.record import RepoDataRecord
 
+from seafloor.domain.addresses import without_secrets
 from seafloor.domain.environments import LockedPackage
 from seafloor.domain.errors import (
     InvalidValue,
@@ -301,15 +302,15 @@ def _channel(address: str, *, field: str) -> rattler.Channel:
     relative = not parts.scheme and (not address or address[0] in ".~" or "\\" in address)
     if relative or parts.scheme not in ("", "https", "http", "file"):
         raise InvalidValue(
-            f'Channel "{address[:120]}" is refused: write a name such as conda-forge, an '
-            "https:// or file:// address, or an absolute path.",
+            f'Channel "{without_secrets(address)[:120]}" is refused: write a name such '
+            "as conda-forge, an https:// or file:// address, or an absolute path.",
             field=field,
         )
     try:
         return rattler.Channel(address)
     except _NO_CHANNEL as error:
         raise InvalidValue(
-            f'Channel "{address[:120]}" is refused: {error}.', field=field
+            f'Channel "{without_secrets(address)[:120]}" is refused: {error}.', field=field
         ) from error
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from seafloor.code.private_folder import private_folder, write_private
+from seafloor.domain.addresses import without_secrets
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.secrets import Secret
 
@@ -100,7 +101,7 @@ def check_addresses(secrets_of: SecretsOf, texts: Iterable[str]) -> None:
         for found in _IN_THE_CLEAR.finditer(text):
             if urlsplit(found[0]).hostname in hosts:
                 raise InvalidValue(
-                    f"{found[0]} would carry a secret in the clear: use https://.",
+                    f"{without_secrets(found[0])} would carry a secret in the clear: use https://.",
                     field="environment",
                 )
 

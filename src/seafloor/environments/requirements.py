@@ -22,6 +22,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from seafloor.domain.addresses import without_secrets
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 
 REQUIREMENTS_MAX: Final = 1_000
@@ -155,5 +156,8 @@ def _file_sha256(path: Path, line: str, *, field: str) -> str:
 
 
 def _refused(line: str, reason: str, field: str) -> InvalidValue:
+    line = without_secrets(line)
     shown = line if len(line) <= 120 else line[:117] + "…"
-    return InvalidValue(f"Requirement {shown!r} is refused: {reason}.", field=field)
+    return InvalidValue(
+        f"Requirement {shown!r} is refused: {without_secrets(reason)}.", field=field
+    )

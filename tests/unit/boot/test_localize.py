@@ -100,3 +100,14 @@ def test_run__secret_that_goes_with_nothing_there__is_refused(
         command = LocalizeCommand(source, tmp_path / "code", tmp_path / "cache", secret="team")
         with pytest.raises(InvalidValue, match=words):
             run(command, {})
+
+
+@pytest.mark.parametrize(
+    "source", ["htps://user:canary@host/x.tar.gz", "xyz://host/x.tar?token=canary"]
+)
+def test_run__no_source_with_a_secret_in_it__is_shown_without_it(
+    tmp_path: Path, source: str
+) -> None:
+    with pytest.raises(InvalidValue, match="is no source of code") as caught:
+        run(LocalizeCommand(source, tmp_path / "code", tmp_path / "cache"), {})
+    assert "canary" not in str(caught.value)

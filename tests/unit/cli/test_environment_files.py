@@ -212,3 +212,16 @@ def test_file__missing_or_no_text__is_refused(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidValue, match="not UTF-8"):
         read_environment_file(tmp_path / "requirements.txt")
+
+
+@pytest.mark.parametrize(
+    "line", ["--index-url http://user:canary@x/", "-e git+https://user:canary@x/y.git"]
+)
+def test_read__a_refused_line_with_a_password__is_shown_without_it(
+    tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text(f"{line}\nsix\n")
+    with pytest.raises(InvalidValue, match="is refused") as caught:
+        read_environment_file(path)
+    assert "canary" not in str(caught.value)

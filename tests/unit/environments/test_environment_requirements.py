@@ -124,3 +124,21 @@ def test_parse__any_text__is_read_or_refused(text: str) -> None:
     except InvalidValue:
         return
     assert parse_requirements([line]) == (line,)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "https://user:canary@host/six-1.0-py3-none-any.whl",
+        "git+https://user:canary@host/x.git",
+        "six @ https://user:canary@host/six.whl garbage",
+        "--index-url=https://user:canary@host/simple",
+        "six @ https://host/six.whl?token=canary#sha256=00",
+        "six @ https://user:canary@[host/six.whl",
+        f"{'x' * 100} @ https://user:canarycanarycanary@host/six.whl garbage",
+    ],
+)
+def test_parse__refused_with_a_secret_in_its_address__is_shown_without_it(line: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        parse_requirements([line])
+    assert "canary" not in str(caught.value)
