@@ -13,7 +13,13 @@ from typing import Final
 from seafloor.domain.errors import NotFound, SeafloorError, StoreCorrupt, StoreUnavailable
 from seafloor.domain.ids import parse_sha256
 from seafloor.environments.build import EnvironmentCache
-from seafloor.environments.stored import RECORD_FILE, EnvironmentArchives, archive_name
+from seafloor.environments.stored import (
+    RECORD_FILE,
+    EnvironmentArchives,
+    StoredEnvironment,
+    Unusable,
+    archive_name,
+)
 from seafloor.sdk.client import Client
 from seafloor.sdk.discovery import require_server
 from seafloor.sdk.settings import read_settings
@@ -77,9 +83,12 @@ async def _fetch(command: FetchCommand) -> tuple[int, float]:
     try:
         await bring(RECORD_FILE)
         archives = EnvironmentArchives(objects)
-        stored = await archives.find(digest)
-        if stored is None:
-            raise StoreCorrupt(f"The record of environment {digest[:12]} is of a later version.")
+        stored = await archives.look(digest)
+        if not isinstance(stored, StoredEnvironment):
+            why = Unusable.DAMAGED if stored is None else stored
+            raise StoreCorrupt(
+                f"The record of environment {digest[:12]} is of no use here: {why.value}."
+            )
         try:
             await bring(archive_name(stored))
         except NotFound as error:  # it was replaced at this moment, by one of another name

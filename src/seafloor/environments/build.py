@@ -261,7 +261,8 @@ class EnvironmentCache:
 
         Raises:
             SourceError: it cannot be had, or cannot be moved to another machine.
-            InvalidValue, StoreFull, StoreUnavailable, NotSupported: see ``get``.
+            NotSupported: a later version of Seafloor has stored it, or there is no uv.
+            InvalidValue, StoreFull, StoreUnavailable: see ``get``.
 
         Cost: one small read of the object store when it is there.
         """
@@ -269,7 +270,7 @@ class EnvironmentCache:
             raise NotSupported("Nothing is stored here for other machines.")
         digest = _checked(lock)
         for _ in range(2):
-            stored = await self._archives.find(digest)
+            stored = await self._archives.usable(digest)
             if stored is not None:
                 return stored
             built = await self.get(lock, progress)
@@ -280,7 +281,7 @@ class EnvironmentCache:
                     await self._remove_here(digest)
             elif (error := self._unstored.get(digest)) is not None:
                 raise error
-        stored = await self._archives.find(digest)
+        stored = await self._archives.usable(digest)
         if stored is None:
             raise StoreUnavailable(f"The environment {digest[:12]} was not stored in the end.")
         return stored

@@ -10,10 +10,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ import msgspec
 from seafloor.domain.errors import (
     AlreadyExists,
     NotFound,
+    NotSupported,
     SeafloorError,
     SourceError,
     StoreCorrupt,
@@ -64,7 +67,23 @@ class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NAME: Final = re.compile(r"(?:environment\.json|[0-9a-f]{64}\.(?:frames|tar\.zst))\Z")
+
+
+class Unusable(Enum):
+    """Why a record that is there says nothing."""
+
+    DAMAGED = "it cannot be read"
+    LATER = "it is of a later version of Seafloor"
+
+
+class _Version(msgspec.Struct, frozen=True):
+    """What is the same in the records of all versions."""
+
+    format: int
+
+
 _RECORD: Final = msgspec.json.Decoder(StoredEnvironment)
+_VERSION: Final = msgspec.json.Decoder(_Version)
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -85,18 +104,40 @@ class EnvironmentArchives:
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
 
-    async def find(self, digest: str) -> StoredEnvironment | None:
-        """Say which archive is good; None when there is none, or one of a later version."""
+    async def look(self, digest: str) -> StoredEnvironment | Unusable | None:
+        """Read the record of an environment; None when there is none."""
         try:
             data = b"".join([chunk async for chunk in self._objects.read(_record_key(digest))])
         except NotFound:
             return None
-        try:
+        except StoreCorrupt:
+            return Unusable.DAMAGED
+        with contextlib.suppress(msgspec.MsgspecError):
+            if _VERSION.decode(data).format > FORMAT:
+                return Unusable.LATER
             record = _RECORD.decode(data)
-        except msgspec.MsgspecError:
-            return None
-        known = record.format in (FORMAT, TAR_FORMAT) and record.digest == digest
-        return record if known else None
+            if record.format in (FORMAT, TAR_FORMAT) and record.digest == digest:
+                return record
+        return Unusable.DAMAGED
+
+    async def find(self, digest: str) -> StoredEnvironment | None:
+        """Say which archive is good; None when no record that can be used says so."""
+        found = await self.look(digest)
+        return found if isinstance(found, StoredEnvironment) else None
+
+    async def usable(self, digest: str) -> StoredEnvironment | None:
+        """Say which archive is good, as far as a glance can tell; None: it is to be stored anew.
+
+        Raises:
+            NotSupported: the record is of a later version, which is not replaced.
+        """
+        found = await self.look(digest)
+        if found is Unusable.LATER:
+            raise NotSupported(
+                f"The environment {digest[:12]} was stored by a later version of Seafloor, which "
+                "this one cannot read: update this server."
+            )
+        return found if isinstance(found, StoredEnvironment) else None
 
     async def file(self, digest: Sha256, name: str) -> StoredFile:
         """Give a file of an environment by its name.
@@ -156,9 +197,9 @@ class EnvironmentArchives:
     async def keep(
         self, lock: Lock, archive: Path, packed: Packed, *, instead_of: StoredEnvironment | None
     ) -> bool:
-        """Store an archive, unless there is a good one.
+        """Store an archive, unless there is a good one, or one of a later version.
 
-        All or nothing: it counts once its record is there. Of several who store the same
+        A record that cannot be read is replaced. All or nothing: it counts once its record is there. Of several who store the same
         environment at once, one wins and the others leave nothing.
 
         Args:
@@ -167,8 +208,11 @@ class EnvironmentArchives:
         Returns:
             Whether this one was stored.
         """
-        found = await self.find(lock.digest)
-        if found is not None and (instead_of is None or found.sha256 != instead_of.sha256):
+        found = await self.look(lock.digest)
+        if found is Unusable.LATER:
+            return False
+        before = found if isinstance(found, StoredEnvironment) else None
+        if before is not None and (instead_of is None or before.sha256 != instead_of.sha256):
             return False
         record = StoredEnvironment(
             format=FORMAT,
@@ -192,8 +236,8 @@ class EnvironmentArchives:
             if winner is None or winner.sha256 != packed.sha256:
                 await self._objects.delete(_archive_key(record))
             return False
-        if found is not None and found.sha256 != packed.sha256:
-            await self._objects.delete(_archive_key(found))
+        if before is not None and before.sha256 != packed.sha256:
+            await self._objects.delete(_archive_key(before))
         return True
 
     async def remove(self, digest: str) -> None:
