@@ -79,3 +79,16 @@ def test_fetch__of_one_that_is_not_stored__says_so(server: LiveServer, tmp_path:
     done = fetch(server, "0" * 64, tmp_path / "environment")
     assert done.returncode == 3
     assert done.stderr.startswith("error: ")
+
+
+def test_fetch__of_a_damaged_archive__is_withdrawn_and_says_so(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    digest = stored(server)
+    (archive,) = (tmp_path / "data" / "objects" / "environments" / digest).glob("*.frames")
+    archive.write_bytes(archive.read_bytes()[:-1] + b"?")
+    done = fetch(server, digest, tmp_path / "environment")
+    assert done.returncode == 3, done.stderr
+    assert "was damaged and was withdrawn: start the run again" in done.stderr
+    record = f"/api/v1/environment-archives/{digest}/environment.json"
+    assert server.request("GET", record)[0] == 404

@@ -33,14 +33,12 @@ from typing import Final
 
 import structlog
 
-from seafloor.domain.environments import LockedPackage, environment_digest, parse_lock
+from seafloor.domain.environments import LockedPackage, parse_lock
 from seafloor.domain.errors import (
-    InvalidValue,
     NotFound,
     NotSupported,
     SeafloorError,
     SourceError,
-    StoreCorrupt,
     StoreError,
     StoreFull,
     StoreUnavailable,
@@ -56,12 +54,14 @@ from seafloor.environments.archive import (
 )
 from seafloor.environments.bytecode import compile_modules, modules_of
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
-from seafloor.environments.interpreters import find_interpreter, platform_tag
+from seafloor.environments.interpreters import find_interpreter
 from seafloor.environments.package_access import check_addresses
 from seafloor.environments.record import (
     RECORD_NAME,
     BuildRecord,
     Lock,
+    checked_digest,
+    contents_of,
     python_path,
     read_record,
     settle_record,
@@ -72,6 +72,7 @@ from seafloor.environments.stored import (
     EnvironmentArchives,
     StoredEnvironment,
     StoredFile,
+    is_damage,
     not_stored,
 )
 from seafloor.environments.tar_archive import unpack_tar, unpack_tar_packages
@@ -235,7 +236,7 @@ class EnvironmentCache:
         Cost: a few file system calls when it is there.
         """
         started = time.monotonic()
-        digest = _checked(lock)
+        digest = checked_digest(lock)
         if await asyncio.to_thread(self._ask, digest, user) is not None:
             return self._built(digest, cached=True, started=started)
         build = self._builds.get(digest) or self._begin(digest, lock)
@@ -264,11 +265,11 @@ class EnvironmentCache:
             NotSupported: a later version of Seafloor has stored it, or there is no uv.
             InvalidValue, StoreFull, StoreUnavailable: see ``get``.
 
-        Cost: one small read of the object store when it is there.
+        Cost: one small read of the object store and one question when it is there.
         """
         if self._archives is None:
             raise NotSupported("Nothing is stored here for other machines.")
-        digest = _checked(lock)
+        digest = checked_digest(lock)
         for _ in range(2):
             stored = await self._archives.usable(digest)
             if stored is not None:
@@ -276,9 +277,8 @@ class EnvironmentCache:
             built = await self.get(lock, progress)
             await self.settle()
             if built.cached:
-                if await self._archives.find(digest) is None:
-                    # Whoever built it did not come to store it: once more.
-                    await self._remove_here(digest)
+                # Whoever built it did not come to store it, or what was stored was withdrawn.
+                await self._store_again(lock, progress or _nobody)
             elif (error := self._unstored.get(digest)) is not None:
                 raise error
         stored = await self._archives.usable(digest)
@@ -417,14 +417,7 @@ class EnvironmentCache:
         try:
             made = await self._fetch(site)
             if made is None or made.instead_of is not None:
-                self._check_builds(lock)
-                tell(f"building an environment of {_contents(lock)}")
-                addresses = (lock.lock, *self._packages.addresses())
-                await asyncio.to_thread(check_addresses, self._packages.secrets, addresses)
-                await self._skeleton(site)
-                skeleton = await settled(list_folder, folder)
-                await self._install(site)
-                made = _Made(skeleton, await settled(list_folder, folder), made and made.instead_of)
+                made = await self._build_new(site, instead_of=made and made.instead_of)
             await settled(write_record, folder, lock, started=started, size_bytes=made.size_bytes)
             done = True
         except OSError as error:
@@ -433,13 +426,21 @@ class EnvironmentCache:
             await settled(_tidy, work, None if done else folder)
         return made
 
-    def _check_builds(self, lock: Lock) -> None:
+    async def _build_new(self, site: _Site, *, instead_of: StoredEnvironment | None) -> _Made:
+        """Fill the folder from an interpreter and packages."""
         if not self._builds_here:
             raise SourceError(
-                f"The environment {lock.digest[:12]} cannot be fetched: what is stored of it is "
-                "not whole.",
+                f"The environment {site.lock.digest[:12]} cannot be fetched: what is stored of it "
+                "is not whole.",
                 field="environment",
             )
+        site.tell(f"building an environment of {contents_of(site.lock)}")
+        addresses = (site.lock.lock, *self._packages.addresses())
+        await asyncio.to_thread(check_addresses, self._packages.secrets, addresses)
+        await self._skeleton(site)
+        skeleton = await settled(list_folder, site.folder)
+        await self._install(site)
+        return _Made(skeleton, await settled(list_folder, site.folder), instead_of)
 
     async def _fetch(self, site: _Site) -> _Made | None:
         """Make the folder from a stored archive; None when there is none within reach."""
@@ -465,7 +466,7 @@ class EnvironmentCache:
                 error=str(error),
             )
             site.tell("the stored archive cannot be used, so the environment is built here")
-            return _Made(instead_of=stored) if _is_damage(error) else None
+            return _Made(instead_of=stored) if is_damage(error) else None
 
     async def _fetch_frames(
         self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment
@@ -593,8 +594,8 @@ class EnvironmentCache:
         await self._settle_on_disk(Sha256(lock.digest))
         self._unstored.pop(lock.digest, None)
         try:
-            if made.built is not None and made.skeleton is not None:
-                await self._store(lock, made.skeleton, made.built, instead_of=made.instead_of)
+            if made.built is not None and self._archives is not None:
+                await self._store(lock, made)
         except (NotMovable, SeafloorError) as error:
             self._unstored[lock.digest] = not_stored(lock.digest, error)
             _log.warning(
@@ -619,41 +620,61 @@ class EnvironmentCache:
                 error=str(error),
             )
 
-    async def _store(
-        self,
-        lock: Lock,
-        skeleton: Listing,
-        built: Listing,
-        *,
-        instead_of: StoredEnvironment | None,
-    ) -> None:
-        if self._archives is None:
-            return
+    async def _store(self, lock: Lock, made: _Made) -> None:
         digest = Sha256(lock.digest)
-        folder, work = self._root / digest, self._work(digest)
+        work = self._work(digest)
         async with self._exclusive(digest, waiting=_nothing):
             try:
                 await settled(work.mkdir, parents=True, exist_ok=True)
-                archive = work / "environment.frames"
-                conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
-                files = await self._conda_files(conda, _nobody)
-                brought = [path for path in built if skeleton.get(path) != built[path]]
-                packed = await settled(
-                    pack,
-                    folder,
-                    archive,
-                    skeleton=skeleton,
-                    built=built,
-                    packages=files,
-                    compiled=await compile_modules(
-                        python_path(folder), folder, modules_of(brought), into=work / "compiled"
-                    ),
-                )
-                await self._archives.keep(lock, archive, packed, instead_of=instead_of)
+                await self._keep(lock, made, self._root / digest, work)
             except OSError as error:
                 raise disk_error(error) from error
             finally:
                 await settled(_tidy, work, None)
+
+    async def _store_again(self, lock: Lock, tell: Progress) -> None:
+        """Store an environment that was built before, unless it is stored.
+
+        Runs may use its folder and may have changed it: another one is built beside, and goes.
+        """
+        digest = Sha256(lock.digest)
+        work = self._work(digest)
+        async with self._exclusive(digest, waiting=_nothing) as held_fd:
+            if self._archives is None or await self._archives.find(digest) is not None:
+                return
+            site = _Site(lock, work / "again", work, held_fd=held_fd, tell=tell)
+            try:
+                await settled(work.mkdir, parents=True, exist_ok=True)
+                made = await self._build_new(site, instead_of=None)
+                await self._keep(lock, made, site.folder, work)
+            except OSError as error:
+                raise disk_error(error) from error
+            except NotMovable as error:
+                raise not_stored(digest, error) from error
+            finally:
+                await settled(_tidy, work, None)
+
+    async def _keep(self, lock: Lock, made: _Made, folder: Path, work: Path) -> None:
+        """Pack a folder as it was when it was built, and store that."""
+        skeleton, built = made.skeleton, made.built
+        if self._archives is None or skeleton is None or built is None:
+            return
+        archive = work / "environment.frames"
+        conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
+        files = await self._conda_files(conda, _nobody)
+        brought = [path for path in built if skeleton.get(path) != built[path]]
+        packed = await settled(
+            pack,
+            folder,
+            archive,
+            skeleton=skeleton,
+            built=built,
+            packages=files,
+            compiled=await compile_modules(
+                python_path(folder), folder, modules_of(brought), into=work / "compiled"
+            ),
+        )
+        await self._archives.keep(lock, archive, packed, instead_of=made.instead_of)
 
     async def _make_room(self) -> None:
         """Remove what was not used for longest until the rest fits; never what is in use."""
@@ -752,27 +773,6 @@ class EnvironmentCache:
             raise disk_error(error) from error
         records = [record for name in names if (record := self._record(name)) is not None]
         return tuple(sorted(records, key=lambda record: (record.built_ns, record.digest)))
-
-
-def _checked(lock: Lock) -> Sha256:
-    digest = environment_digest(python=lock.python, platform=platform_tag(), lock=lock.lock)
-    if digest != lock.digest:
-        raise InvalidValue(
-            f"This environment was locked for another kind of machine than this one "
-            f"({platform_tag()}): create it again on this server.",
-            field="environment",
-        )
-    return digest
-
-
-def _contents(lock: Lock) -> str:
-    count = len(lock.lock.splitlines())
-    return f"Python {lock.python} and {count} package{'' if count == 1 else 's'}"
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether the archive itself is bad, rather than the way to it."""
-    return isinstance(error, Damaged | StoreCorrupt | NotFound)
 
 
 def _write_requirements(work: Path, lines: Sequence[str]) -> Path:

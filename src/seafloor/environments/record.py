@@ -10,6 +10,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from seafloor.domain.environments import environment_digest
+from seafloor.domain.errors import InvalidValue
+from seafloor.domain.ids import Sha256
 from seafloor.environments.disk import (
     boot_id,
     disk_error,
@@ -70,6 +73,28 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _RECORD: Final = msgspec.json.Decoder(BuildRecord)
+
+
+def checked_digest(lock: Lock) -> Sha256:
+    """Name the environment of a lock.
+
+    Raises:
+        InvalidValue: the lock is of another kind of machine.
+    """
+    digest = environment_digest(python=lock.python, platform=platform_tag(), lock=lock.lock)
+    if digest != lock.digest:
+        raise InvalidValue(
+            f"This environment was locked for another kind of machine than this one "
+            f"({platform_tag()}): create it again on this server.",
+            field="environment",
+        )
+    return digest
+
+
+def contents_of(lock: Lock) -> str:
+    """Say in a few words what a lock holds."""
+    count = len(lock.lock.splitlines())
+    return f"Python {lock.python} and {count} package{'' if count == 1 else 's'}"
 
 
 def python_path(folder: Path) -> Path:

@@ -16,10 +16,12 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from seafloor.domain.errors import (
     AlreadyExists,
@@ -30,10 +32,11 @@ from seafloor.domain.errors import (
     StoreCorrupt,
 )
 from seafloor.domain.ids import Sha256
-from seafloor.environments.archive import FRAME_BYTES_MAX, Frame, NotMovable, Packed
+from seafloor.environments.archive import FRAME_BYTES_MAX, Damaged, Frame, NotMovable, Packed
 from seafloor.environments.disk import disk_error, settled
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.record import Lock
+from seafloor.environments.verified import verified
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES, ObjectStore
 
 FORMAT: Final = 2
@@ -66,6 +69,7 @@ class StoredEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     package_frames: int = 0
 
 
+_log = structlog.get_logger(__name__)
 _NAME: Final = re.compile(r"(?:environment\.json|[0-9a-f]{64}\.(?:frames|tar\.zst))\Z")
 
 
@@ -128,8 +132,12 @@ class EnvironmentArchives:
     async def usable(self, digest: str) -> StoredEnvironment | None:
         """Say which archive is good, as far as a glance can tell; None: it is to be stored anew.
 
+        One that is gone, or has not the size that was stored, is withdrawn.
+
         Raises:
             NotSupported: the record is of a later version, which is not replaced.
+
+        Cost: the record is read, and the store is asked for the archive's size.
         """
         found = await self.look(digest)
         if found is Unusable.LATER:
@@ -137,19 +145,57 @@ class EnvironmentArchives:
                 f"The environment {digest[:12]} was stored by a later version of Seafloor, which "
                 "this one cannot read: update this server."
             )
-        return found if isinstance(found, StoredEnvironment) else None
+        if not isinstance(found, StoredEnvironment):
+            return None
+        with contextlib.suppress(NotFound):
+            if (await self._objects.head(_archive_key(found))).size_bytes == found.size_bytes:
+                return found
+        await self.withdraw(found)
+        return None
+
+    async def withdraw(self, stored: StoredEnvironment) -> None:
+        """Take back an archive that was found to be bad, unless another one is stored meanwhile.
+
+        From then on its environment is one that was never stored. Whoever stores it in the very
+        moment may lose what it stored, and finds that out by ``usable``.
+        """
+        if await self.look(stored.digest) != stored:
+            return
+        _log.warning(
+            "a stored environment is damaged and was withdrawn",
+            digest=stored.digest,
+            sha256=stored.sha256,
+        )
+        await self._objects.delete(_record_key(stored.digest))  # first: nobody begins to fetch it
+        await self._objects.delete(_archive_key(stored))
 
     async def file(self, digest: Sha256, name: str) -> StoredFile:
         """Give a file of an environment by its name.
 
+        An archive is checked while it is read (``verified``), and withdrawn when it is bad.
+
         Raises:
-            NotFound: there is none of that name.
+            NotFound: there is none of that name, or it has not the size that was stored.
         """
         if not _NAME.match(name):
             raise NotFound(f'A stored environment has no file "{name[:80]}".')
         key = f"environments/{digest}/{name}"
         info = await self._objects.head(key)
-        return StoredFile(info.size_bytes, self._objects.read(key))
+        if name == RECORD_FILE:
+            return StoredFile(info.size_bytes, self._objects.read(key))
+        stored = await self.find(digest)
+        named = stored is not None and archive_name(stored) == name
+
+        async def damaged() -> None:
+            if stored is not None and named:
+                await self.withdraw(stored)
+
+        if stored is not None and named and info.size_bytes != stored.size_bytes:
+            await damaged()
+            raise NotFound(f"The stored archive of environment {digest[:12]} was damaged.")
+        sha256 = name.partition(".")[0]
+        read = partial(self._objects.read, key)
+        return StoredFile(info.size_bytes, verified(read, sha256=sha256, damaged=damaged))
 
     async def frames(self, stored: StoredEnvironment) -> AsyncGenerator[tuple[bytes, Frame]]:
         """Give the frames of an archive in their order, none of them checked.
@@ -199,8 +245,9 @@ class EnvironmentArchives:
     ) -> bool:
         """Store an archive, unless there is a good one, or one of a later version.
 
-        A record that cannot be read is replaced. All or nothing: it counts once its record is there. Of several who store the same
-        environment at once, one wins and the others leave nothing.
+        A record that cannot be read is replaced. All or nothing: it counts once its record is
+        there. Of several who store the same environment at once, one wins and the others leave
+        nothing.
 
         Args:
             instead_of: One that was found to be damaged: it is replaced.
@@ -258,6 +305,11 @@ def archive_name(stored: StoredEnvironment) -> str:
 
 def _archive_key(stored: StoredEnvironment) -> str:
     return f"environments/{stored.digest}/{archive_name(stored)}"
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the archive itself is bad, rather than the way to it."""
+    return isinstance(error, Damaged | StoreCorrupt | NotFound)
 
 
 def not_stored(digest: str, error: NotMovable | SeafloorError) -> SeafloorError:
