@@ -237,6 +237,7 @@ def bring(
         The exit code: 1 when something should have come and did not.
     """
     from seafloor.cli.exit_codes import ANSWER_IS_NO, OK
+    from seafloor.domain.errors import SeafloorError
     from seafloor.sdk.imports.importer import Importer, ImportOptions
     from seafloor.sdk.imports.report import Report
 
@@ -252,12 +253,16 @@ def bring(
     )
     say(f"Importing {source.label} to {client.url} …")
     progress = _Progress(told)
+    first = ""
     try:
         Importer(client, source, told, options, progress.told).bring_all()
+    except SeafloorError as error:
+        first = "" if error.retryable else "mend what is said below, and "
+        raise
     finally:
         progress.end()
         if not told.whole:
-            say("Not all of it was brought: the same command goes on where this one stopped.")
+            say(f"Not all of it was brought: {first}the same command goes on where it stopped.")
         told.write(path)
     if given.json:
         print_json(told)

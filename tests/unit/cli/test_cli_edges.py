@@ -240,3 +240,30 @@ def test_outline__extremes__are_all_on_the_line() -> None:
 
 def test_is_free__an_address_that_is_none_of_ours__is_left_for_the_server_to_say() -> None:
     assert is_free("192.0.2.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (404, "not_found", "mend what is said below, and the same command goes on"),
+        (503, "store_unavailable", "brought: the same command goes on"),
+    ],
+)
+def test_import__refused_as_a_whole__says_that_the_same_again_is_only_for_what_passes(
+    home: Path, capsys: pytest.CaptureFixture[str], status: int, code: str, said: str
+) -> None:
+    logs = home / "logs"
+    logs.mkdir()
+    (logs / "events.out.tfevents.1.host").touch()
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/health":
+            return Answer(200, {"status": "ok", "version": "1", "parts": {}})
+        return Answer(status, {"code": code, "message": 'There is no project "x".'})
+
+    with ScriptedServer().running() as server:
+        server.answer = answer
+        assert edge.main(["import", "tensorboard", str(logs), "--url", server.url]) != 0
+    *_, hint, error = capsys.readouterr().err.splitlines()
+    assert said in hint
+    assert 'There is no project "x".' in error
