@@ -14,14 +14,15 @@ MODULE_LINES_MAX = 800
 TEST_LINES_MAX = 1200
 FUNCTION_LINES_MAX = 100
 
-# Where everything may be caught: a request, a background task, the CLI's main, a sender's thread,
-# and what Aim does in a process of its own.
+# Where everything may be caught: a request, a background task, the mains of the CLI and of what it
+# starts, a sender's thread, and what Aim does in a process of its own.
 EDGES = {
     "agent/outputs.py",
     "app/leases.py",
     "app/reconciler.py",
     "app/sealer.py",
     "app/volumes.py",
+    "boot/__main__.py",
     "cli/main.py",
     "http/server.py",
     "launch/kubernetes/pod_logs.py",

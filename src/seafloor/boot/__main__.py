@@ -39,6 +39,7 @@ _EXIT_CODES: tuple[tuple[type[SeafloorError], int], ...] = (
     (StoreError, 8),
 )
 _EXIT_FAILED = 1
+_EXIT_BUG = 9
 _EXIT_INTERRUPTED = 130
 
 
@@ -67,24 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command in _ALONE:
             _ALONE[given.command](given)
-            return 0
-        settings = load(
-            data_dir=given.data,
-            flags={
-                "server.host": given.host,
-                "server.port": given.port,
-                "stores.metadata": given.metadata,
-                "stores.objects": given.objects,
-            },
-            variables=environment(),
-        )
-        if given.command == "config":
-            json.dump(settings.shown(), sys.stdout, indent=2)
-            sys.stdout.write("\n")
-        elif given.command == "check":
-            _check(settings, code=given.code)
         else:
-            _up(settings, port_given="server.port" in settings.origins)
+            _of_server(given)
     except SeafloorError as error:
         # The log may be on a disk that is full; the exit code says it all the same.
         with contextlib.suppress(OSError):
@@ -94,7 +79,40 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "copy":
             sys.stderr.write("Interrupted: the same command goes on where it stopped.\n")
         return _EXIT_INTERRUPTED
+    except Exception as error:
+        if given.command == "up":  # its log is where a server's details are looked for
+            raise
+        return _bug(error)
     return 0
+
+
+def _bug(error: Exception) -> int:
+    from seafloor.sdk.crashes import keep_details
+
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), f"error: {keep_details(error)}\n".encode())
+    return _EXIT_BUG
+
+
+def _of_server(given: argparse.Namespace) -> None:
+    """Run a command that needs the settings of a server."""
+    settings = load(
+        data_dir=given.data,
+        flags={
+            "server.host": given.host,
+            "server.port": given.port,
+            "stores.metadata": given.metadata,
+            "stores.objects": given.objects,
+        },
+        variables=environment(),
+    )
+    if given.command == "config":
+        json.dump(settings.shown(), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    elif given.command == "check":
+        _check(settings, code=given.code)
+    else:
+        _up(settings, port_given="server.port" in settings.origins)
 
 
 def _add_copy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name

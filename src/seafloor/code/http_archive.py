@@ -221,10 +221,16 @@ class HttpArchive:
             ) from None
 
     def _redirected(self, url: str, location: str | None) -> str:
-        target = urljoin(url, location or "")
-        schemes = urlsplit(url).scheme, urlsplit(target).scheme
-        if location is None or schemes[1] not in {"http", "https"}:
-            raise SourceError(f"{self._shown} redirects to no address.", field="code.url")
+        nowhere = SourceError(f"{self._shown} redirects to no address.", field="code.url")
+        try:
+            target = urljoin(url, location or "")
+            parts = urlsplit(target)
+            _ = parts.port
+        except ValueError as error:
+            raise nowhere from error
+        schemes = urlsplit(url).scheme, parts.scheme
+        if location is None or parts.scheme not in {"http", "https"}:
+            raise nowhere
         if schemes == ("https", "http"):
             raise SourceError(
                 f"{self._shown} redirects to an address without encryption, which is not followed.",

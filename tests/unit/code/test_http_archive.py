@@ -169,6 +169,8 @@ def test_copy__redirects__are_followed_and_passwords_stay_where_they_are_for(
         ("/round", "redirects more than 5 times"),
         ("ftp://example.com/a.tar", "redirects to no address"),
         ("file:///etc/passwd", "redirects to no address"),
+        ("http://[bad/x", "redirects to no address"),
+        ("http://host:99999/x", "redirects to no address"),
     ],
 )
 def test_facts__redirects_that_lead_nowhere__are_refused(

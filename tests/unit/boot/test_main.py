@@ -1,0 +1,27 @@
+"""The edge of what the CLI starts: one line for every error, and what a bug leaves behind."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from seafloor.boot import __main__ as edge
+
+
+def broken(_given: argparse.Namespace) -> None:
+    raise RuntimeError("a bug\nwith two lines")
+
+
+def test_main__a_bug__is_one_line_with_an_id_and_a_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAFLOOR_HOME", str(tmp_path))
+    monkeypatch.setitem(edge._ALONE, "localize", broken)
+    assert edge.main(["localize", "x", "--to", "y", "--cache", "z"]) == 9
+    (line,) = capfd.readouterr().err.splitlines()
+    (file,) = (tmp_path / "crashes").iterdir()
+    assert line.startswith("error: ")
+    assert line.endswith(str(file))
+    assert "RuntimeError: a bug" in file.read_text()
