@@ -25,6 +25,8 @@ _KNOWN: Final = (
     "spec with `environment:` on top"
 )
 _EXACT_PYTHON: Final = re.compile(r"==\s*(3\.\d+(\.\d+)?)(\.\*)?")
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*")
+_HASHES: Final = re.compile(r"\s--hash")
 
 Table = Mapping[str, Any]
 
@@ -65,14 +67,29 @@ def read_requirements(path: Path) -> list[str]:
     Raises:
         InvalidValue: a line is an option of pip, which a lock cannot keep.
     """
-    lines = read_text(path).replace("\\\n", " ").splitlines()
-    return list(_requirements(path, enumerate(lines, start=1)))
+    text = read_text(path).removeprefix("\ufeff")
+    return list(_requirements(path, _joined(text.splitlines())))
+
+
+def _joined(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
+    """Join lines that end with a backslash, as pip does; each has the number of its first line."""
+    first, begun = 0, ""
+    for number, line in enumerate(lines, start=1):
+        first = first if begun else number
+        # What goes on ends with a comment, whatever that ends with.
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            begun += f"{line[:-1]} "
+            continue
+        yield first, begun + line
+        begun = ""
+    if begun:
+        yield first, begun
 
 
 def _requirements(path: Path, lines: Iterable[tuple[int, str]]) -> Iterable[str]:
     for number, line in lines:
-        requirement = line.split(" #")[0].split(" --hash")[0].strip()
-        if not requirement or requirement.startswith("#"):
+        requirement = _HASHES.split(_COMMENT.sub("", line))[0].strip()
+        if not requirement:
             continue
         if requirement.startswith("-"):
             raise _refused(path, number, requirement, _option_fix(requirement))
@@ -95,6 +112,8 @@ def _read_toml(path: Path) -> EnvironmentFile:
         data = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise InvalidValue(f"{path}: this is not TOML: {error}.", field="-f") from error
+    except RecursionError as error:
+        raise _too_deep(path) from error
     if isinstance(data.get("package"), list) and "version" in data:
         try:
             return _from_uv_lock(path, data)
@@ -102,7 +121,7 @@ def _read_toml(path: Path) -> EnvironmentFile:
             raise InvalidValue(f"{path} is not as uv writes it: {error!r}.", field="-f") from error
     if isinstance(data.get("project"), dict):
         return _from_pyproject(path, data)
-    if "poetry" in data.get("tool", {}):
+    if "poetry" in _table(path, data.get("tool"), "tool"):
         raise InvalidValue(
             f"{path}: its dependencies are written for Poetry only. Export them first "
             "(`poetry export -o requirements.txt`) and give that file.",
@@ -215,6 +234,12 @@ def _read_yaml(path: Path) -> EnvironmentFile:
     except yaml.YAMLError:
         read_spec_file(path)  # says where and why
         raise
+    except RecursionError as error:
+        raise _too_deep(path) from error
+    except ValueError as error:  # as of a date that there is not
+        raise InvalidValue(
+            f"{path}: a value cannot be read ({error}): put it in quotes.", field="-f"
+        ) from error
     if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
         raise _unknown(path)
     table = cast("Table", data)
@@ -261,7 +286,7 @@ def _from_submarine(path: Path, table: Table) -> EnvironmentFile:
 def _from_conda(path: Path, table: Table, node: yaml.MappingNode) -> EnvironmentFile:
     made = EnvironmentFile("environment.yml", {})
     pairs = cast("Sequence[tuple[yaml.Node, yaml.Node]]", node.value)
-    listed = next(value for key, value in pairs if key.value == "dependencies")
+    listed = next((value for key, value in pairs if key.value == "dependencies"), node)
     if not isinstance(listed, yaml.SequenceNode):
         raise InvalidValue(
             f"{path}:{listed.start_mark.line + 1}: `dependencies` must be a list.", field="-f"
@@ -273,7 +298,7 @@ def _from_conda(path: Path, table: Table, node: yaml.MappingNode) -> Environment
         if isinstance(item, yaml.ScalarNode):
             packages.append(str(item.value))
         elif isinstance(item, yaml.MappingNode) and [key.value for key, _ in item.value] == ["pip"]:
-            pip += _requirements(path, _texts_of(item.value[0][1]))
+            pip += _requirements(path, _texts_of(path, item.value[0][1]))
         else:
             raise _refused(path, line, "a list", "only `pip:` may hold one")
     channels = _texts(path, table.get("channels"), "channels")
@@ -295,9 +320,25 @@ def _from_conda(path: Path, table: Table, node: yaml.MappingNode) -> Environment
     return made
 
 
-def _texts_of(node: yaml.Node) -> Iterable[tuple[int, str]]:
-    """The items of a list with their lines."""
+def _texts_of(path: Path, node: yaml.Node) -> Iterable[tuple[int, str]]:
+    """The items of what stands under ``pip:``, with their lines."""
+    if isinstance(node, yaml.ScalarNode) and not node.value:
+        return
+    line = node.start_mark.line + 1
+    if not isinstance(node, yaml.SequenceNode):
+        raise InvalidValue(
+            f"{path}:{line}: `pip` must be a list: write each package on a line of its own, after "
+            '"- ".',
+            field="-f",
+        )
     for item in cast("Sequence[yaml.Node]", node.value):
+        if not isinstance(item, yaml.ScalarNode):
+            raise _refused(
+                path,
+                item.start_mark.line + 1,
+                "a list or mapping",
+                'a package under `pip:` is a text, as in "- six"',
+            )
         yield item.start_mark.line + 1, str(item.value)
 
 
@@ -322,6 +363,14 @@ def _refused(path: Path, line: int, what: str, why: str) -> InvalidValue:
     what = without_secrets(what)
     shown = what if len(what) <= 120 else what[:117] + "…"
     return InvalidValue(f'{path}:{line}: "{shown}" is refused: {why}.', field="-f")
+
+
+def _too_deep(path: Path) -> InvalidValue:
+    return InvalidValue(
+        f"{path} is nested too deeply: no file that says what an environment holds needs more than "
+        "a few levels.",
+        field="-f",
+    )
 
 
 def _unknown(path: Path) -> InvalidValue:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from seafloor.cli.environment_files import read_environment_file
+from seafloor.cli.environment_files import read_environment_file, read_requirements
 from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
 from seafloor.domain.specs import parse_environment
 
@@ -171,7 +171,17 @@ def test_submarine__kernel_spec__is_taken_word_for_word(tmp_path: Path, name: st
         ("pyproject.toml", "[tool.poetry.dependencies]\nsix='*'\n", "poetry export"),
         ("pyproject.toml", '[project]\ndependencies="six"\n', "must be a list of texts"),
         ("pyproject.toml", "[project]\n[tool.uv.sources]\nx={path='y'}\n", r"takes x.*uv lock"),
+        ("requirements.txt", "six \\\n  --hash=a\n-e .\n", r"requirements\.txt:3: "),
+        ("requirements.txt", "six\n-r \\\n\\\n  more.txt\n", r"requirements\.txt:2: "),
         ("pyproject.toml", "[project", "is not TOML"),
+        ("pyproject.toml", "tool=3\n", "`tool` must be a mapping"),
+        ("pyproject.toml", f"a={'[' * 5000}{']' * 5000}\n", "nested too deeply"),
+        ("environment.yml", f"a: {'[' * 5000}{']' * 5000}\n", "nested too deeply"),
+        ("environment.yml", "dependencies:\n  - pip: x\n", ":2: `pip` must be a list: write each"),
+        ("environment.yml", "dependencies:\n  - pip: {x: y}\n", ":2: `pip` must be a list"),
+        ("environment.yml", "dependencies:\n  - pip: [[six]]\n", r':2: "a list.*is a text, as'),
+        ("environment.yml", "dependencies: [six]\nname: 2001-99-99\n", "put it in quotes"),
+        ("environment.yml", "<<: {dependencies: [six]}\n", ":1: `dependencies` must be a list"),
         ("pyproject.toml", "[build-system]\n", "is no file that says"),
         (
             "uv.lock",
@@ -225,3 +235,16 @@ def test_read__a_refused_line_with_a_password__is_shown_without_it(
     with pytest.raises(InvalidValue, match="is refused") as caught:
         read_environment_file(path)
     assert "canary" not in str(caught.value)
+
+
+def test_requirements__as_pip_reads_them__are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    text = "\ufeffsix\t# a comment\n#c \\\nx==1 \\\r\n ; python_version > '3'\n\ta#b\ny\t--hash=z\n"
+    text += "last \\"
+    path.write_bytes(text.encode())
+    assert read_requirements(path) == ["six", "x==1   ; python_version > '3'", "a#b", "y", "last"]
+
+
+def test_conda__pip_of_nothing__is_nothing(tmp_path: Path) -> None:
+    body, _ = read(tmp_path, "environment.yml", "dependencies:\n  - six\n  - pip:\n")
+    assert body["pip"] == []
