@@ -30,6 +30,19 @@ _TOKEN: Final = re.compile(r"/t/[^/]+(?=/)")
 _ASKING: Final = """
 import glob, json, os, platform, sys
 import importlib.metadata as metadata
+
+def read(path, reading, tables=()):
+    try:
+        made = json.loads(reading() or "null")
+        if made is not None and not (
+            isinstance(made, dict) and all(isinstance(made.get(key, {}), dict) for key in tables)
+        ):
+            raise ValueError("it holds something else")
+        return made
+    except (OSError, ValueError) as error:
+        print(json.dumps({"broken": str(path), "why": str(error)}))
+        sys.exit(0)
+
 found, seen = [], set()
 for one in metadata.distributions():
     name = one.metadata["Name"]
@@ -39,12 +52,16 @@ for one in metadata.distributions():
             "name": name,
             "version": one.version,
             "installer": (one.read_text("INSTALLER") or "").strip(),
-            "direct": json.loads(one.read_text("direct_url.json") or "null"),
+            "direct": read(
+                one.locate_file(getattr(getattr(one, "_path", None), "name", name))
+                / "direct_url.json",
+                lambda: one.read_text("direct_url.json"),
+                ("vcs_info", "dir_info", "archive_info"),
+            ),
         })
 conda = []
 for path in glob.glob(os.path.join(sys.prefix, "conda-meta", "*.json")):
-    with open(path) as file:
-        record = json.load(file)
+    record = read(path, lambda: open(path, encoding="utf-8").read()) or {}
     conda.append({key: record.get(key) or "" for key in ("name", "version", "build", "channel")})
 print(json.dumps({"python": platform.python_version(), "found": found, "conda": conda}))
 """
@@ -116,7 +133,8 @@ def ask_python(program: Path) -> tuple[str, list[Frozen], list[str]]:
     """Ask a Python for its version, its packages, and the channels of conda they came from.
 
     Raises:
-        click.ClickException: it cannot be started, or says something else.
+        click.ClickException: it cannot be started, says something else, or has a file that says
+            where a package is from and cannot be read.
     """
     try:
         done = subprocess.run(
@@ -132,6 +150,11 @@ def ask_python(program: Path) -> tuple[str, list[Frozen], list[str]]:
         raise click.ClickException(
             f"{program} does not answer as a Python of 3.8 or later does: {error}"
         ) from error
+    if "broken" in answer:
+        raise click.ClickException(
+            f"{answer['broken']} cannot be read ({answer['why']}): install that package anew, or "
+            "remove it."
+        )
     conda = {str(one["name"]) for one in answer["conda"]}
     packages = [_from_conda(one) for one in answer["conda"]]
     packages += [
@@ -181,7 +204,9 @@ def _from_pip(one: Mapping[str, Any]) -> Frozen:
     if "vcs_info" in direct:
         vcs, commit = direct["vcs_info"].get("vcs"), direct["vcs_info"].get("commit_id")
         if vcs == "git" and commit and not url.startswith("file:"):
-            return Frozen(name, version, f"{name} @ git+{url}@{commit}", note=note)
+            below = direct.get("subdirectory")
+            part = f"#subdirectory={below}" if below else ""
+            return Frozen(name, version, f"{name} @ git+{url}@{commit}{part}", note=note)
         return Frozen(name, version, "", note=f"from a repository of this machine or of {vcs}")
     if "dir_info" in direct:
         edited = direct["dir_info"].get("editable")
@@ -191,7 +216,9 @@ def _from_pip(one: Mapping[str, Any]) -> Frozen:
     hashes: Mapping[str, str] = archive.get("hashes") or {}
     sha256 = hashes.get("sha256") or str(archive.get("hash", "")).removeprefix("sha256=")
     if url.startswith("https://") and len(sha256) == 64:
-        return Frozen(name, version, f"{name} @ {url}#sha256={sha256}", note=note)
+        below = direct.get("subdirectory")
+        part = f"&subdirectory={below}" if below else ""
+        return Frozen(name, version, f"{name} @ {url}#sha256={sha256}{part}", note=note)
     return Frozen(name, version, "", note=f"from a file without a known sha256: {url}")
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from seafloor.cli.freezing import Frozen, ask_python
@@ -100,3 +101,48 @@ def test_ask__a_channel_with_a_token__is_given_without_it(python: Path) -> None:
         record["channel"] = f"https://{host}/team/linux-64"
         conda_meta(python, name, json.dumps(record))
     assert ask_python(python)[2] == ["https://host/team"]
+
+
+@pytest.mark.parametrize(
+    ("direct", "requirement"),
+    [
+        (
+            {
+                "url": "https://host/x.git",
+                "subdirectory": "python/x",
+                "vcs_info": {"vcs": "git", "commit_id": "a" * 40},
+            },
+            f"x @ git+https://host/x.git@{'a' * 40}#subdirectory=python/x",
+        ),
+        (
+            {
+                "url": "https://host/x.zip",
+                "subdirectory": "x",
+                "archive_info": {"hashes": {"sha256": SHA256}},
+            },
+            f"x @ https://host/x.zip#sha256={SHA256}&subdirectory=x",
+        ),
+    ],
+)
+def test_ask__a_package_in_a_folder_of_its_source__is_asked_for_there(
+    python: Path, direct: dict[str, Any], requirement: str
+) -> None:
+    install(python, "x", direct)
+    found = only(ask_python(python)[1], "x")
+    assert (found.requirement, found.note) == (requirement, "")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"url": "x", "vcs_info": []}'])
+def test_ask__a_file_that_cannot_be_read__is_named(python: Path, text: str) -> None:
+    path = install(python, "x", text)
+    with pytest.raises(click.ClickException, match="cannot be read") as caught:
+        ask_python(python)
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_ask__a_record_of_conda_that_cannot_be_read__is_named(python: Path, text: str) -> None:
+    path = conda_meta(python, "x", text)
+    with pytest.raises(click.ClickException, match="cannot be read") as caught:
+        ask_python(python)
+    assert str(path) in caught.value.message
