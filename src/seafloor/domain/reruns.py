@@ -15,6 +15,8 @@ from typing import Any
 from seafloor.domain.errors import InvalidValue, nearest
 
 _WORD = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s"'\\;&|<>()])+"""
+_PROGRAM = re.compile("-[A-Za-z]?c")
+"""What is followed by a program of one word, for a shell (``-c``, ``-lc``) or for Python."""
 _OPTION_NAME = re.compile(r"(?<!\S)(?:--?)?([A-Za-z][\w.-]*)(?==)|(?<!\S)--?([A-Za-z][\w.-]*)")
 
 
@@ -83,13 +85,17 @@ def _in_line(line: str, name: str, value: str) -> str:
 
 
 def _in_words(words: list[str], name: str, value: str) -> list[str]:
-    joined = re.compile(rf"(-{{0,2}}{_option(name)}=).*", re.DOTALL)
+    joined = re.compile(rf"(--?{_option(name)}=).*", re.DOTALL)
+    # Without a dash it may as well be the beginning of a program, `x=3; print(x)`.
+    bare = re.compile(rf"({_option(name)}=)[^\s;]*")
     alone = re.compile(rf"--?{_option(name)}\Z")
     made: list[str] = []
     for word in words:
         if made and alone.match(made[-1]) and not re.match("-[A-Za-z-]", word):
             made.append(value)
-        elif found := joined.fullmatch(word):
+        elif made and _PROGRAM.fullmatch(made[-1]):
+            made.append(word)
+        elif found := joined.fullmatch(word) or bare.fullmatch(word):
             made.append(found[1] + value)
         else:
             made.append(word)

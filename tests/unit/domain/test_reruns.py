@@ -34,7 +34,7 @@ def command(spec: dict[str, Any], **changes: str) -> object:
         ("python t.py --lr \\\n  0.1\n--x y", "python t.py --lr \\\n  0.5\n--x y"),
         ("python t.py --lr\n  0.1\n--x y", "python t.py --lr\n  0.5\n--x y"),
         (["python", "t.py", "--lr", "0.1"], ["python", "t.py", "--lr", "0.5"]),
-        (["t", "--lr=0.1", "lr=1\n2", "x"], ["t", "--lr=0.5", "lr=0.5", "x"]),
+        (["t", "--lr=0.1 2\n3", "lr=1", "x"], ["t", "--lr=0.5", "lr=0.5", "x"]),
         (["t", "--lr", "-1e-3"], ["t", "--lr", "0.5"]),
     ],
 )
@@ -68,6 +68,11 @@ def test_rerun_spec__params_and_variables__are_changed_where_they_stand() -> Non
         {"command": ["t", "--lr", "--lrate", "1"]},
         {"command": ["t", "x.lr=1"], "params": {"lrate": "1"}},
         {"env": {"lrate": "1"}},
+        {"command": ["python", "-c", 'lr=3; print("lrate", lr)']},
+        {"command": ["python", "-c", "lr=3"], "env": {"lrate": "1"}},
+        {"command": ["bash", "-lc", "lr=3"], "env": {"lrate": "1"}},
+        {"command": ["t", "lr=1\n2"], "env": {"lrate": "1"}},
+        {"command": ["t", "lr=1;2"], "env": {"lrate": "1"}},
     ],
 )
 def test_rerun_spec__nothing_of_that_name__is_refused(spec: dict[str, Any]) -> None:
