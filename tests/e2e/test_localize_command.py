@@ -175,3 +175,9 @@ def test_localize__receipt__reads_as_documented(tmp_path: Path) -> None:
         assert f"| `{name}` |" in page, name
     for name in user.names():
         assert f"`{name}" in page or name == "digits"
+
+
+def test_localize__value_that_begins_with_a_dash__is_refused_in_our_words(tmp_path: Path) -> None:
+    said = User(tmp_path).localize("file:///etc/passwd", "--name=-x", code=2)
+    assert "cannot be the name of a folder" in said
+    assert "usage:" not in said

@@ -63,14 +63,14 @@ def localize(
     is written last: a folder without it is not whole. The same source again is there at once;
     another one replaces it.
     """
-    command = [sys.executable, "-m", "seafloor.boot", "localize", "--to", str(to)]
-    command += ["--cache", str(cache if cache is not None else given.settings.data / "cache")]
+    command = [sys.executable, "-m", "seafloor.boot", "localize", f"--to={to}"]
+    # In one word with its option, a value that begins with a dash is a value.
+    command.append(f"--cache={cache if cache is not None else given.settings.data / 'cache'}")
     told_options = {"--name": name, "--sha256": sha256, "--etag": etag, "--secret": secret}
     for option, value in told_options.items():
         if value is not None:
-            command += [option, value]
-    for pair in secrets:
-        command += ["--secret-for", pair]
+            command.append(f"{option}={value}")
+    command += [f"--secret-for={pair}" for pair in secrets]
     if strip_components:
         command += ["--strip-components", str(strip_components)]
     if given.json:
