@@ -32,6 +32,16 @@ for step in range(300, 400):
     writer.add_scalar("loss", 1 / (step + 1), step)
 writer.close()
 """
+DEEP = """
+import os, sys
+base = os.path.join(os.environ[sys.argv[1]], "a")
+os.mkdir(base)
+os.chdir(base)
+for _ in range(int(sys.argv[2])):
+    os.mkdir("d")
+    os.chdir("d")
+open("tfevents", "w").write("x")
+"""
 
 
 def python(code: str, *arguments: str) -> list[str]:
@@ -342,6 +352,36 @@ def test_outputs__links_out_of_the_folder__skipped_and_said(agent_task: AgentTas
         f"The output file {name} was not kept: a link to a folder, or out of the output folder."
         for name in ("folder", "out")
     ]
+
+
+@pytest.mark.parametrize(("depth", "files"), [(1100, 2), (3000, 1)])
+def test_outputs__deeper_than_calls_may_nest__what_can_be_reached_arrives(
+    agent_task: AgentTask, depth: int, files: int
+) -> None:
+    (agent_task.output / "model.pt").write_text("weights")
+    end = agent_task.run(python(DEEP, "OUT", str(depth)))
+    assert end["output_files"] == files
+    assert agent_task.received.artifacts["model.pt"] == b"weights"
+    assert len(end["output_failed"]) == 2 - files  # beyond the longest path there is
+    subprocess.run(["rm", "-r", agent_task.output], check=True)
+
+
+def test_outputs__chain_of_a_thousand_links__said_and_the_rest_arrives(
+    agent_task: AgentTask,
+) -> None:
+    (agent_task.output / "0").write_text("weights")
+    for number in range(1, 1200):
+        (agent_task.output / str(number)).symlink_to(str(number - 1))
+    end = agent_task.run("true")
+    assert end["output_files"] + len(end["output_failed"]) == 1200
+    assert agent_task.received.artifacts["0"] == b"weights"
+
+
+def test_events__deeper_than_calls_may_nest__the_rest_is_delivered(agent_task: AgentTask) -> None:
+    (agent_task.output / "model.pt").write_text("weights")
+    end = agent_task.run(python(DEEP, "EVENTS", "1100"))
+    assert (end["output_files"], end["event_files"]) == (1, 1)
+    subprocess.run(["rm", "-r", agent_task.events], check=True)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
@@ -11,6 +12,7 @@ import urllib.parse
 from typing import Callable, Iterator, List, NamedTuple, Tuple
 
 from .server import Refused, Request, Server, ServerAway
+from .tree import walk
 
 PARALLEL = 3
 TRIES_AFTER_A_BUG = 20
@@ -90,13 +92,16 @@ class Outputs:
         if os.path.islink(self._folder):
             self._failed.append((".", "the output folder was replaced by a link"))
             return
-        for parent, folders, names in os.walk(root, onerror=self._skip_folder):
-            for folder in sorted(folders):
+        for parent, folders, names in walk(root, onerror=self._skip_folder):
+            for folder in folders:
                 if os.path.islink(os.path.join(parent, folder)):
                     self._skip(os.path.relpath(os.path.join(parent, folder), root))
-            for name in sorted(names):
+            for name in names:
                 path = os.path.join(parent, name)
                 relative = os.path.relpath(path, root)
+                if _is_endless(path):
+                    self._failed.append((relative, "it leads through too many links"))
+                    continue
                 real = os.path.realpath(path)
                 if real != path and not real.startswith(root + os.sep):
                     self._skip(relative)
@@ -164,6 +169,15 @@ class Outputs:
                 self._failed.append((name, "it cannot be read: {}".format(error.strerror)))
                 return
         self._failed.append((name, "it was still being written"))
+
+
+def _is_endless(path: str) -> bool:
+    """Whether no program can follow a link; ``realpath`` would call itself for each of a chain."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _is_file(path: str) -> bool:

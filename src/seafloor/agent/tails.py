@@ -12,6 +12,7 @@ import urllib.parse
 from typing import Callable, Dict, Iterator, List, Optional
 
 from .server import Refused, Request, Server
+from .tree import walk
 
 PIECE_BYTES = 1 << 20
 _BINARY = {"Content-Type": "application/octet-stream"}
@@ -126,9 +127,8 @@ class EventFiles:
     def _found(self) -> Iterator["tuple[str, int]"]:
         if os.path.islink(self._folder):  # put there by the command: nothing outside is sent
             return
-        for parent, folders, names in os.walk(self._folder):
-            folders.sort()
-            for name in sorted(names):
+        for parent, _, names in walk(self._folder):
+            for name in names:
                 if _MARK not in name:
                     continue
                 path = os.path.join(parent, name)
