@@ -31,6 +31,7 @@ from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.launch.protocol import (
     EnvironmentLockRef,
     Launcher,
+    TaskEnded,
     TaskKey,
     TaskLaunch,
     TaskLost,
@@ -41,6 +42,7 @@ from seafloor.testing.launcher_suite import (
     SECRET,
     LauncherSuite,
     LauncherWorld,
+    Refusing,
     ended,
     launch_of,
     run_to_end,
@@ -307,6 +309,26 @@ async def test_observe__machine_was_restarted__lost_and_said_so(
     again = await local.observe(launch.key)
     assert isinstance(again, TaskLost)
     await local.salvage(launch.key)
+
+
+async def test_keep__ended_and_undelivered__folder_stays_and_is_named_no_more(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    refusing = Refusing(b'"exit_code": 0', verb="end")
+    launcher_world.receiver.trouble = refusing
+    launch = launch_of("echo x > $SEAFLOOR_OUTPUT_DIR/model.pt")
+    await local.prepare(launch, progress=lambda _: None)
+    await local.start(launch)
+    await until(lambda: refusing.seen, "the report")
+    launcher_world.kill_agent(launch.key)
+    observed = await local.observe(launch.key)
+    assert isinstance(observed, TaskEnded)
+    assert (observed.delivered, observed.left) == (False, True)
+    words = await local.keep(launch.key)
+    (model,) = launcher_world.work_dir.rglob("model.pt")
+    assert words == f"; it is kept in {model.parents[1]}"
+    assert await local.tasks() == ()
+    await local.release(launch.key)
 
 
 async def test_release__links_and_closed_folders__removed_and_nothing_outside(

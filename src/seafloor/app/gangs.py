@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from seafloor.app.clock import Clock
 from seafloor.app.folding import Folded, Rows, Seen, fold, news_of
+from seafloor.app.leavings import Leavings, is_left
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
 from seafloor.domain.members import Member, members_of_spec
@@ -61,6 +62,8 @@ class Gangs:
         self._stops_asked: set[TaskKey] = set()
         self._salvages: dict[TaskKey, asyncio.Task[None]] = {}
         self._tries: dict[TaskKey, int] = {}
+        self._leavings = Leavings(metadata, launcher, clock)
+        self._given_up: set[TaskKey] = set()
 
     def members(self, workload: Workload) -> tuple[Member, ...]:
         """The tasks of a run; none: it is not distributed."""
@@ -82,6 +85,7 @@ class Gangs:
         for key in [one for one in self._salvages if driven.get(one.workload_id) != one.attempt]:
             self._salvages.pop(key).cancel()
             del self._tries[key]
+            self._given_up.discard(key)
 
     async def observe(self, workload: Workload, claim: Claim) -> Folded:
         """Say how the newest attempt of a distributed run fares; stop its rest when it is decided.
@@ -93,7 +97,7 @@ class Gangs:
         """
         members = self.members(workload)
         key = TaskKey(workload.id, workload.attempt)
-        seen = {one.name: await self._look(replace(key, task=one.name)) for one in members}
+        seen = {one.name: await self._look(replace(key, task=one.name), claim) for one in members}
         last, now_s = self._looked.pop(key, None), time.monotonic()
         same = last is not None and (last.state, last.seen) == (workload.state, seen)
         if last is not None and same and now_s - last.at_s < _ASKED_AGAIN_S:
@@ -112,7 +116,7 @@ class Gangs:
             self._looked[key] = _Looked(now_s, workload.state, seen, folded)
         return folded
 
-    async def _look(self, key: TaskKey) -> TaskObservation:
+    async def _look(self, key: TaskKey, claim: Claim) -> TaskObservation:
         """Look at one task; it lives until what it left is delivered, or was often tried to be.
 
         What a task that is lost may have left running is ended by that too.
@@ -121,13 +125,16 @@ class Gangs:
         match look:
             case TaskEnded(delivered=False):
                 tries_max = SALVAGES_MAX
-            case TaskLost(undelivered_bytes=left):
-                tries_max = SALVAGES_MAX if left else 1
+            case TaskLost():
+                tries_max = SALVAGES_MAX if is_left(look) else 1
             case _:
                 return look
         salvage, tries = self._salvages.get(key), self._tries.get(key, 0)
         if salvage is None or salvage.done():
             if tries >= tries_max:
+                if is_left(look) and key not in self._given_up:
+                    await self._leavings.give_up(key, claim=claim)
+                    self._given_up.add(key)
                 return look
             work = self._launcher.salvage(key)
             salvage = self._salvages[key] = asyncio.create_task(work, name=f"salvage {key.task}")

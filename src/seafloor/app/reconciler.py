@@ -21,6 +21,7 @@ from seafloor.app.clock import Clock
 from seafloor.app.folding import waiting_mark
 from seafloor.app.gangs import SALVAGES_MAX, Gangs
 from seafloor.app.launches import Launches
+from seafloor.app.leavings import Leavings, is_left
 from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
 from seafloor.app.wakeup import Wakeup
@@ -98,6 +99,7 @@ class Reconciler:
         self._wakeup = wakeup
         self._clock = clock
         self._gangs = Gangs(metadata, launcher, clock)
+        self._leavings = Leavings(metadata, launcher, clock)
         self._place = place
         self._lost_places = lost_places
         self._fence: int | None = None
@@ -412,7 +414,7 @@ class Reconciler:
         if isinstance(observed, TaskAbsent):
             await self._tasks.lost(workload_id, attempt, observed.reason, claim=claim)
             return
-        if not await self._is_delivered(key, observed):
+        if not await self._is_settled(key, observed, claim):
             return
         if isinstance(observed, TaskEnded):
             report = TaskReport(
@@ -422,8 +424,8 @@ class Reconciler:
         else:
             await self._tasks.lost(workload_id, attempt, observed.reason, claim=claim)
 
-    async def _is_delivered(self, key: TaskKey, observed: TaskEnded | TaskLost) -> bool:
-        """Have what a task left delivered; say False when that must be tried again.
+    async def _is_settled(self, key: TaskKey, observed: TaskEnded | TaskLost, claim: Claim) -> bool:
+        """Have what a task left delivered, or kept; say False when that must be tried again.
 
         An end closes the log, and the folder goes after it: so what cannot be delivered now (a
         full disk) is tried again at later passes, a bounded number of times.
@@ -431,17 +433,17 @@ class Reconciler:
         if isinstance(observed, TaskEnded) and observed.delivered:
             return True
         await self._launcher.salvage(key)
-        left = await self._launcher.observe(key)
-        if isinstance(left, TaskEnded):
-            delivered = left.delivered
-        else:
-            delivered = not (isinstance(left, TaskLost) and left.undelivered_bytes)
-        self._salvages[key] = self._salvages.get(key, 0) + 1
-        if not delivered and self._salvages[key] < SALVAGES_MAX:
-            _log.warning("what a task left is not delivered yet", run_id=key.workload_id)
-            return False
-        self._salvages.pop(key)
+        if is_left(await self._launcher.observe(key)):
+            if self._is_to_be_tried_again(key):
+                return False
+            await self._leavings.give_up(key, claim=claim)
+        self._salvages.pop(key, None)
         return True
+
+    def _is_to_be_tried_again(self, key: TaskKey) -> bool:
+        self._salvages[key] = self._salvages.get(key, 0) + 1
+        _log.warning("what a task left is not delivered", run_id=key.workload_id)
+        return self._salvages[key] < SALVAGES_MAX
 
     async def _see_to_stop(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
         starting = self._starting.get(workload.id)
@@ -490,10 +492,30 @@ class Reconciler:
         if isinstance(observed, TaskAlive | TaskPreparing):
             await self._stop_if_given_up(key, begun=isinstance(observed, TaskAlive))
             return
-        if isinstance(observed, TaskEnded) and not observed.delivered:
-            await self._launcher.salvage(key)
+        if isinstance(observed, TaskEnded | TaskLost) and await self._is_kept(key, observed):
+            return
+        self._salvages.pop(key, None)
         self._stops_asked.discard(key)
         await self._launcher.release(key)
+
+    async def _is_kept(self, key: TaskKey, observed: TaskEnded | TaskLost) -> bool:
+        """Whether the folder of a task that is over stays: something in it was not delivered.
+
+        What the server refused of one that nobody waited for any more is not kept: that it may be
+        missing was said when the attempt was given up.
+        """
+        if not (observed.left or (isinstance(observed, TaskEnded) and not observed.delivered)):
+            return False
+        await self._launcher.salvage(key)
+        now = await self._launcher.observe(key)
+        if not isinstance(now, TaskEnded | TaskLost):
+            return isinstance(now, TaskAlive)
+        if now.left:
+            return self._is_to_be_tried_again(key) or await self._leavings.give_up(key)
+        refused = isinstance(now, TaskEnded) and not now.delivered
+        if not refused or await self._is_given_up(key, begun=True):
+            return False
+        return await self._leavings.give_up(key)
 
     async def _stop_if_given_up(self, key: TaskKey, *, begun: bool) -> None:
         """Stop a task that lives though its run goes on, or ended, without it."""

@@ -156,11 +156,13 @@ class TaskEnded(msgspec.Struct, frozen=True, tag="ended"):
         ending: How.
         delivered: Whether the agent has delivered all it captured.
         started: Whether the command ever began.
+        left: Whether nobody has come to the end of delivering; else the server refused some of it.
     """
 
     ending: Ending
     delivered: bool
     started: bool = True
+    left: bool = False
 
 
 class TaskLost(msgspec.Struct, frozen=True, tag="lost"):
@@ -170,11 +172,13 @@ class TaskLost(msgspec.Struct, frozen=True, tag="lost"):
         reason: One sentence for the user with what is known.
         lines: Whole lines in its spool.
         undelivered_bytes: Of the spool, not yet accepted by the server.
+        left: Whether nobody has come to the end of delivering, output files and all.
     """
 
     reason: str
     lines: int
     undelivered_bytes: int
+    left: bool = False
 
 
 TaskObservation = TaskAbsent | TaskPreparing | TaskAlive | TaskEnded | TaskLost
@@ -211,7 +215,7 @@ class Launcher(Protocol):
         ...
 
     async def tasks(self) -> tuple[TaskKey, ...]:
-        """The tasks that have a working folder here, whatever became of them."""
+        """The tasks that have a working folder here, whatever became of them; none that is kept."""
         ...
 
     async def stop(self, key: TaskKey) -> None:
@@ -220,6 +224,14 @@ class Launcher(Protocol):
 
     async def salvage(self, key: TaskKey) -> None:
         """Deliver what a lost agent left behind, and end what still lives of its command."""
+        ...
+
+    async def keep(self, key: TaskKey) -> str:
+        """Leave what a task could not deliver where it is: ``tasks`` does not name it any more.
+
+        Returns:
+            Why, and where it is, as the end of a sentence; empty: there is no such place.
+        """
         ...
 
     async def release(self, key: TaskKey) -> None:

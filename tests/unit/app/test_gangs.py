@@ -40,6 +40,9 @@ class Leaving:
         if self.tries != self.tries_needed:
             raise StoreUnavailable("The disk is full.")
 
+    async def keep(self, key: TaskKey) -> str:
+        return " (The disk is full); it is kept in /there"
+
 
 @pytest.mark.parametrize(
     ("launcher", "tries", "state"),
@@ -72,3 +75,9 @@ async def test_observe__what_a_task_left_is_not_delivered_at_once__it_is_tried_a
             await asyncio.sleep(0)
     assert (launcher.tries, (await row()).state) == (tries, state)
     await gangs.close()
+    events = await metadata.event_list(run_id(1))
+    said = [event.message for event in events if event.kind == "warning"]
+    words = (
+        "worker-0: What it left could not be delivered (The disk is full); it is kept in /there."
+    )
+    assert said == ([words] if launcher.tries_needed is None else [])

@@ -38,6 +38,9 @@ class Delivering:
     async def salvage(self, _key: TaskKey) -> None:
         await self.let.wait()
 
+    async def keep(self, _key: TaskKey) -> str:
+        return ""
+
     async def stop(self, _key: TaskKey) -> None:
         """Take it."""
 

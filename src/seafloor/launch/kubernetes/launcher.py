@@ -384,6 +384,10 @@ class KubernetesLauncher:
         logs = [one for one in (self._logs, self._setups) if one is not None]
         await asyncio.gather(*(one.finish(key, within_s=_LOG_WITHIN_S) for one in logs))
 
+    async def keep(self, key: TaskKey) -> str:  # noqa: ARG002  # of the protocol
+        """Keep nothing: what a pod had, went with it."""
+        return ""
+
     async def release(self, key: TaskKey) -> None:
         """Delete the anchor, and with it everything of an attempt whose other tasks ended too.
 

@@ -39,7 +39,7 @@ from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
 from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
 from seafloor.launch.local.gang import environments_of, keys_of, launches_of, port_count
-from seafloor.launch.local.observation import has_begun, observe_ended
+from seafloor.launch.local.observation import has_begun, observe_ended, why_undelivered
 from seafloor.launch.local.ports import Ports
 from seafloor.launch.local.variables import command_variables
 from seafloor.launch.protocol import (
@@ -56,6 +56,9 @@ from seafloor.launch.volumes import VolumeFolders
 
 START_TIMEOUT_S: Final = 120.0
 """Far more than a busy machine needs: a run whose agent is not ready by then fails."""
+_KEPT_FILE: Final = "kept"
+"""In the folder of a task whose folders nobody removes."""
+
 _NOT_BEGUN: Final = "The command is about to be started."
 
 
@@ -349,10 +352,16 @@ class LocalLauncher:
         return observe_ended(folder)
 
     async def tasks(self) -> tuple[TaskKey, ...]:
-        """The tasks that have a folder here."""
+        """The tasks that have a folder here, and not one that is kept."""
         self._agents.reap()
         with disk_errors("Listing tasks"):
-            return await asyncio.to_thread(lambda: tuple(task_keys(self._work_dir)))
+            return await asyncio.to_thread(
+                lambda: tuple(
+                    key
+                    for key in task_keys(self._work_dir)
+                    if not (self._task_folder(key) / _KEPT_FILE).exists()
+                )
+            )
 
     async def stop(self, key: TaskKey) -> None:
         """Leave word for the agent; one that lives no more will not read it."""
@@ -400,6 +409,24 @@ class LocalLauncher:
             return {key: self._agents.spawn(pyz, "ship", folder, lock_fd=lock_fd)}
         finally:
             os.close(lock_fd)
+
+    async def keep(self, key: TaskKey) -> str:
+        """Leave an attempt's folder to its user, for good.
+
+        Returns:
+            Why it was not delivered, and where it is, as the end of a sentence.
+
+        Raises:
+            StoreFull: not even a name can be written.
+        """
+        with disk_errors("Keeping what a task left"):
+            return await asyncio.to_thread(self._keep, key)
+
+    def _keep(self, key: TaskKey) -> str:
+        folders = attempt_folders(self._work_dir, key)
+        (folders.agent / _KEPT_FILE).touch()  # an empty file: the disk may be what is full
+        why = why_undelivered(folders.agent)
+        return f"{why and f' ({why})'}; it is kept in {folders.root}"
 
     async def release(self, key: TaskKey) -> None:
         """Remove the task's working folders, and nothing outside the launcher's own.

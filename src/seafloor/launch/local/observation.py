@@ -12,6 +12,7 @@ import msgspec
 from seafloor.agent.folder import TaskFolder, boot_id
 from seafloor.agent.spool import survey
 from seafloor.domain.workloads import Ending
+from seafloor.launch.local.agents import last_words
 from seafloor.launch.protocol import TaskAbsent, TaskEnded, TaskLost, TaskObservation
 
 
@@ -27,13 +28,13 @@ def observe_ended(folder: Path) -> TaskObservation:
         done = documents.read("done.json") or {}
         if ended is not None:
             ending = msgspec.convert(ended.get("ending"), Ending)
-            return TaskEnded(ending, delivered=done.get("delivered") is True)
+            return TaskEnded(ending, delivered=done.get("delivered") is True, left=not done)
     except (ValueError, msgspec.ValidationError):
         # Only a crash of the machine leaves such: nothing else can cut a document short.
-        agent = {}
+        agent, done = {}, {}
     if agent is None:
         return TaskAbsent()
-    return _lost(folder, agent)
+    return _lost(folder, agent, left=not done)
 
 
 def has_begun(folder: Path) -> bool:
@@ -46,13 +47,23 @@ def has_begun(folder: Path) -> bool:
     return (agent or {}).get("command_pid") is not None or documents.has("exit.json")
 
 
-def _lost(folder: Path, agent: dict[str, Any]) -> TaskLost:
+def why_undelivered(folder: Path) -> str:
+    """Say what stood in the way of delivering, in the agent's or the server's words."""
+    try:
+        done = TaskFolder(str(folder)).read("done.json") or {}
+    except ValueError:
+        done = {}
+    words = str(done.get("reason") or last_words(folder))
+    return words.strip().removeprefix("agent: ").rstrip(".")
+
+
+def _lost(folder: Path, agent: dict[str, Any], *, left: bool) -> TaskLost:
     if agent.get("boot_id") != boot_id():
         reason = "The machine was restarted while the command ran."
     else:
         reason = "The agent that watched the command disappeared, so nobody knows how it ended."
     lines, size_bytes = _spooled(folder / "log.spool")
-    return TaskLost(reason, lines, max(0, size_bytes - _shipped(folder / "shipped")))
+    return TaskLost(reason, lines, max(0, size_bytes - _shipped(folder / "shipped")), left)
 
 
 def _spooled(path: Path) -> tuple[int, int]:
