@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -252,8 +251,10 @@ def _folder_name(run: RunView) -> str:
 
 
 def _remove(path: Path) -> None:
+    from seafloor.code.removal import remove_tree
+
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink()
 

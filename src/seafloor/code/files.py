@@ -6,10 +6,10 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from seafloor.code.removal import remove_tree
 from seafloor.domain.errors import SeafloorError, SourceError, StoreFull
 
 
@@ -73,7 +73,8 @@ def remove_leftover(path: Path) -> None:
     What cannot be removed now, because a process that outlived its parent still writes in it, is
     left: it has a name of its own, disturbs nothing, and the next one who comes tries again.
     """
-    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(path)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.archive_entry import shown
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_cache import GitCache
 from seafloor.code.git_command import GitOptions, GitResult, run_git
@@ -18,6 +19,8 @@ from seafloor.code.git_errors import error_of
 from seafloor.code.git_lfs import LFS_OFF, LargeFiles, fetch_large_files
 from seafloor.code.git_submodules import Submodule, submodules_of
 from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
+from seafloor.code.removal import remove_tree
+from seafloor.code.tree_writer import DEPTH_MAX
 from seafloor.domain.code import GitCode
 from seafloor.domain.errors import SourceError, StoreFull
 
@@ -100,7 +103,7 @@ class GitCheckouts:
         try:
             built, entries = self._build(cache, source, folder)
         except _Damaged:
-            shutil.rmtree(folder)
+            remove_tree(folder)
             cache.rebuild(source.commit, source.ref, generation=generation)
             fetched = True
             built, entries = self._build_or_fail(cache, source, folder)
@@ -143,6 +146,7 @@ class GitCheckouts:
             entries = _chosen(source, entries)
             patterns = ["/" + _GLOB.sub(r"\\\g<0>", path) for path in source.sparse]
             self._git(["sparse-checkout", "set", "--no-cone", *patterns], folder)
+        _check_depth(source, entries)
         _check_space(source, folder, entries)
         self._git([*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit], folder)
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
@@ -248,6 +252,18 @@ def _check_real_folders(folder: Path, place: Path) -> None:
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise SourceError(
                 f'The submodule "{place.relative_to(folder)}" lies behind a symlink.',
+                field="code.url",
+            )
+
+
+def _check_depth(source: GitCode, entries: Sequence[TreeEntry]) -> None:
+    """Refuse what is nested too deep, as ``parts_of`` does of an archive."""
+    for entry in entries:
+        if entry.path.count(b"/") >= DEPTH_MAX:
+            raise SourceError(
+                f"{source.url} has a file more than {DEPTH_MAX} folders deep at "
+                f'{source.commit[:12]}: "{shown(entry.path[:80])}…". Name what the run needs in '
+                "code.sparse.",
                 field="code.url",
             )
 

@@ -13,6 +13,9 @@ from seafloor.code.archive_entry import ArchiveEntry, EntryKind, Malformed, show
 from seafloor.domain.names import PATH_PART_BYTES_MAX
 
 PATH_BYTES_MAX: Final = 4096
+DEPTH_MAX: Final = 256
+"""Parts of a path of code: programs that call themselves for each level end at some 1,000."""
+
 DOUBTFUL_LINKS_MAX: Final = 10_000
 _HOLE_BYTES_MIN: Final = 4096
 
@@ -24,16 +27,21 @@ _FILE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O
 _MISPLACED: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR})
 
 
-def parts_of(path: bytes) -> Parts:
+def parts_of(path: bytes, *, depth_max: int | None = DEPTH_MAX) -> Parts:
     """Split the path of an entry; ``./`` and doubled slashes mean nothing.
 
+    Args:
+        depth_max: How many parts it may have; None: any number.
+
     Raises:
-        Malformed: it is absolute, leads upwards, is too long or holds a NUL.
+        Malformed: it is absolute, leads upwards, is too long, too deep or holds a NUL.
     """
     parts = tuple(part for part in path.split(b"/") if part not in {b"", b"."})
     too_long = len(path) > PATH_BYTES_MAX or any(len(part) > PATH_PART_BYTES_MAX for part in parts)
     if too_long or b"\0" in path:
         raise Malformed(f'the path "{shown(path[:80])}…" is too long, or holds a NUL')
+    if depth_max is not None and len(parts) > depth_max:
+        raise Malformed(f'the path "{shown(path[:80])}…" is more than {depth_max} folders deep')
     if path.startswith(b"/"):
         raise Malformed(f'"{shown(path)}" is an absolute path')
     if b".." in parts:

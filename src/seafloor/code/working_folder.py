@@ -12,6 +12,7 @@ from typing import Final
 
 from seafloor.code.git_command import GitResult, run_git
 from seafloor.code.git_url import url_for_people
+from seafloor.code.tree_writer import DEPTH_MAX
 from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.domain.ids import GitCommit, parse_git_commit
 
@@ -202,6 +203,12 @@ class _Listing:
             path = prefix + name.rstrip(b"/")
             if path == prefix or not self._is_in_real_folder(path):
                 continue
+            if path.count(b"/") >= DEPTH_MAX:
+                raise InvalidValue(
+                    f'"{_shown(path[:80])}…" is more than {DEPTH_MAX} folders deep: leave it out '
+                    f"in {IGNORE_FILE}.",
+                    field="code.path",
+                )
             try:
                 status = os.lstat(self._root + path)
             except FileNotFoundError:
@@ -216,14 +223,15 @@ class _Listing:
     def _is_in_real_folder(self, path: bytes) -> bool:
         """Whether no part of the way to a file is a symlink; git counts such a file as deleted."""
         parent = path.rpartition(b"/")[0]
-        known = self._real_folders.get(parent)
-        if known is None:
-            on_disk = self._root + parent
-            known = self._is_in_real_folder(parent) and (
-                os.path.isdir(on_disk) and not os.path.islink(on_disk)  # noqa: PTH112, PTH114 - bytes
-            )
-            self._real_folders[parent] = known
-        return known
+        above: list[bytes] = []
+        while (real := self._real_folders.get(parent)) is None:
+            above.append(parent)
+            parent = parent.rpartition(b"/")[0]
+        for folder in reversed(above):
+            on_disk = self._root + folder
+            real = real and os.path.isdir(on_disk) and not os.path.islink(on_disk)  # noqa: PTH112, PTH114 - bytes
+            self._real_folders[folder] = real
+        return real
 
     def _add_nested(self, path: bytes) -> None:
         """Take the files of a submodule or of a repository inside the repository."""

@@ -311,3 +311,9 @@ def test_extract__large_archive__takes_little_memory(tmp_path: Path) -> None:
 
     assert int(done.stdout) < 40_000  # KiB
     assert (tmp_path / "out/large").stat().st_size == size_bytes
+
+
+@pytest.mark.parametrize("name", ["/".join(["d"] * 257), "./" + "d/" * 256 + "x"])
+def test_extract__deeper_than_code_may_be__is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidValue, match="more than 256 folders deep"):
+        unpack(tmp_path, tar_of(entry(name)))

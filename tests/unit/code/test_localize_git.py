@@ -719,3 +719,18 @@ def _with_large_file(repository: Repository, content: bytes) -> Path:
     git(repository.path, "push", "--quiet", "origin", "main")
     git(origin, "symbolic-ref", "HEAD", "refs/heads/main")
     return origin
+
+
+def test_localize__file_too_deep__is_refused_and_nothing_is_left(
+    repository: Repository, place: Place
+) -> None:
+    deep = "/".join(["d"] * 257)
+    repository.commit({deep: "x", "train.py": "y"})
+    source = resolve(repository)
+
+    with pytest.raises(SourceError, match="more than 256 folders deep"):
+        place.localize(source)
+    assert not (place.code / source.folder).exists()
+
+    place.localize(msgspec.structs.replace(source, sparse=("train.py",)))
+    assert (place.code / source.folder / "train.py").read_text() == "y"

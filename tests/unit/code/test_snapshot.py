@@ -21,8 +21,10 @@ from seafloor.code import snapshot, snapshot_memory
 from seafloor.code.extract import extract
 from seafloor.code.file_archive import open_file
 from seafloor.code.localize import Means, localize
+from seafloor.code.removal import remove_tree
 from seafloor.code.snapshot import take_snapshot
 from seafloor.code.snapshot_memory import SnapshotMemory
+from seafloor.code.working_folder import read_working_folder
 from seafloor.domain.code import SnapshotCode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError
 from seafloor.domain.ids import Sha256
@@ -859,3 +861,16 @@ def _make(folder: Path, content: dict[bytes, object]) -> None:
                 path.chmod(0o755 if kind == "executable" else 0o644)
             case _:
                 raise AssertionError(what)
+
+
+def test_read_working_folder__file_too_deep__is_refused(tmp_path: Path) -> None:
+    at = tmp_path / "project"
+    at.mkdir()
+    for _ in range(1100):
+        at = at / "d"
+        at.mkdir()
+    (at / "file").write_text("x")
+
+    with pytest.raises(InvalidValue, match="more than 256 folders deep"):
+        read_working_folder(tmp_path / "project", warn=lambda _: None)
+    remove_tree(tmp_path / "project")

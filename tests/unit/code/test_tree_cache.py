@@ -240,3 +240,16 @@ def test_get__many_at_once_with_no_room__each_has_a_whole_tree_until_it_is_done(
     world.get(OTHER)
     assert OTHER in world.names
     assert not any(name.startswith(("partial-", "removed-")) for name in world.names)
+
+
+def test_get__leftover_deeper_than_calls_may_nest__is_cleared(world: World) -> None:
+    leftover = world.folder / "trees" / f"partial-{KEY}-0000"
+    leftover.mkdir(parents=True)
+    at = leftover
+    for _ in range(1100):
+        at = at / "d"
+        at.mkdir()
+
+    world.get()
+
+    assert world.names == {KEY}

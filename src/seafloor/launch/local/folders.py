@@ -17,13 +17,12 @@ these the attempt has ``ports.json``. What such a task leaves is below its name 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from seafloor.code.removal import remove_tree
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_workload_id
 from seafloor.domain.members import MAIN
@@ -144,27 +143,3 @@ def remove_task(work_dir: Path, key: TaskKey) -> None:
     remove_tree(folders.root)
     with suppress(OSError):  # other attempts are there, or it is gone already
         folders.root.parent.rmdir()
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder, whatever rights to it a task has taken away."""
-    if folder.is_symlink():
-        folder.unlink()
-        return
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        if folder.exists():
-            raise
-    except PermissionError:
-        _open_up(folder)
-        shutil.rmtree(folder)
-
-
-def _open_up(folder: Path) -> None:
-    folder.chmod(0o700)
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if not path.is_symlink():
-                path.chmod(0o700)

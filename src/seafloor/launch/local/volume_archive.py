@@ -120,10 +120,11 @@ def _unpack(source: Bytes, writer: TreeWriter, progress: Callable[[int], None]) 
             yield block
 
     for entry, blocks in tar_members(decompressed(ArchiveKind.TAR_ZST, source)):
-        parts = parts_of(entry.path)
+        parts = parts_of(entry.path, depth_max=None)  # whatever a volume has, it gets back
         if not parts:
             raise Malformed("an entry has no name")
-        target: Parts = parts_of(entry.target) if entry.kind is EntryKind.HARDLINK else ()
+        is_link = entry.kind is EntryKind.HARDLINK
+        target: Parts = parts_of(entry.target, depth_max=None) if is_link else ()
         writer.make(parts, entry, target, told(blocks))
         progress(done_bytes)
 

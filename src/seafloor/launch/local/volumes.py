@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from seafloor.code.removal import remove_tree
 from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import Sha256, parse_workload_id
 from seafloor.launch.local.disk import disk_errors
-from seafloor.launch.local.folders import remove_tree
 from seafloor.launch.local.volume_archive import count, make_durable, pack, unpack
 from seafloor.launch.volumes import Bytes, Counted, Packing
 
