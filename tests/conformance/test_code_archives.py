@@ -105,7 +105,13 @@ def test_localize__archive_in_every_place__is_the_same_folder_with_a_receipt(
     assert source.folder == "digits"
     assert source.size_bytes == len(content)
     assert tree_of(place.code / "digits") == expected_tree()
-    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    assert place.names() == {
+        "digits",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+    }
     assert (receipt.kind, receipt.url) == ("archive", f"{store.url}/digits.{form}")
     assert (receipt.sha256, receipt.etag) == (sha256_of(content), source.etag)
     assert not receipt.cached

@@ -27,7 +27,7 @@ from live_server import LiveServer
 from seafloor.code.snapshot import take_snapshot
 from seafloor.stores.objects.open import open_objects
 
-LAYOUT = {"digits", "current", ".receipt.json", ".localize.lock"}
+LAYOUT = {"digits", "current", ".receipt.json", ".localize.folder", ".localize.lock"}
 
 
 class User:
@@ -146,7 +146,14 @@ def test_localize__another_source__replaces_the_one_before_and_nothing_else(
 
     user.localize(f"file://{tmp_path}/two.zip")
 
-    assert user.names() == {"two", "current", ".receipt.json", ".localize.lock", "mine"}
+    assert user.names() == {
+        "two",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+        "mine",
+    }
     assert (user.code / "current").readlink() == Path("two")
 
 

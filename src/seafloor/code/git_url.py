@@ -157,7 +157,8 @@ def check_folder(name: str, *, field: str = "code.folder") -> str:
             holds control characters.
         LimitExceeded: it has more bytes than a file name may have, less room for our suffixes.
     """
-    refused = {"", ".", "..", ".git", RECEIPT_FOLDER, ".receipt.json", ".localize.lock"}
+    refused = {"", ".", "..", ".git", RECEIPT_FOLDER, ".receipt.json"}
+    refused |= {".localize.folder", ".localize.lock"}
     if name in refused or "/" in name or "\\" in name or name.startswith("-"):
         raise InvalidValue(
             f'The last part of the repository address, "{name}", cannot be the name of a folder.',

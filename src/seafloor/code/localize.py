@@ -25,6 +25,7 @@ from seafloor.code.git_checkout import GitCheckouts
 from seafloor.code.git_url import RECEIPT_FOLDER, check_folder
 from seafloor.code.receipts import (
     FORMAT_VERSION,
+    old_receipt_path,
     read_document,
     read_receipt,
     receipt_path,
@@ -42,7 +43,7 @@ from seafloor.domain.code import (
     Receipt,
     SnapshotCode,
 )
-from seafloor.domain.errors import InvalidValue, LimitExceeded, StoreCorrupt
+from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, StoreCorrupt
 from seafloor.domain.ids import Sha256
 from seafloor.domain.secrets import Secret, no_secrets
 
@@ -50,6 +51,10 @@ CURRENT: Final = "current"
 """Name of the symlink to the localised folder."""
 
 LOCK_FILE: Final = ".localize.lock"
+OWN_LINK: Final = ".localize.folder"
+"""A symlink whose text is the name of the folder that was localised, or is to be: what has that
+name is ours to replace. A link, since it is never half written, whatever is killed or cut off."""
+
 TREES: Final = "trees"
 """Where in the cache shared trees are."""
 
@@ -104,12 +109,14 @@ def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
         The receipt, as it stands in ``<code_dir>/.receipt.json``.
 
     Raises:
+        Conflict: something that was not localised here has the name of the folder, or that of the
+            link to it. What was localised here is as it was.
         SourceError: the code cannot be had, or is not what it was at submission.
         NotFound: there is no such secret.
         InvalidValue, LimitExceeded: the source is not one that may be localised.
         StoreCorrupt: the stored snapshot is not what its digest names.
         StoreFull: no space is left.
-        After each of them there is no folder with a receipt, and nothing half.
+        After each of the others there is no folder with a receipt, and nothing half.
 
     Cost: with everything cached, a handful of git commands and one read and write of every file.
     """
@@ -126,8 +133,10 @@ def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
 
 
 def is_code_dir(folder: Path) -> bool:
-    """Whether a folder is one that ``localize`` has worked in."""
-    return (folder / LOCK_FILE).exists() or (folder / RECEIPT_FOLDER).is_dir()
+    """Whether a folder is one that something was localised in."""
+    if (folder / OWN_LINK).is_symlink() or (folder / RECEIPT_FOLDER).is_dir():
+        return True
+    return read_document(receipt_path(folder)) is not None
 
 
 def copy_beside(code_dir: Path, view: Path) -> None:
@@ -158,6 +167,7 @@ class _Place:
     def fill(self, means: Means) -> Receipt:
         begun_s = time.monotonic()
         self._clear_leftovers()
+        self._check_own()
         partial = self._aside("partial")
         try:
             if means.shared_by is None:
@@ -180,47 +190,75 @@ class _Place:
         """Bring what an earlier version localised into the form of this one."""
         if receipt.format_version != FORMAT_VERSION:
             receipt = msgspec.structs.replace(receipt, format_version=FORMAT_VERSION)
+            self._check_own()
+            self._link(OWN_LINK, self.source.folder)
             self._point()
             write_receipt(self.code_dir, self.source, receipt)
             remove_leftover(self.code_dir / RECEIPT_FOLDER)
         return receipt
 
     def _publish(self, partial: Path) -> None:
-        before = self._before()
+        own = self._check_own()  # somebody may have put something there meanwhile
+        if own:
+            self._link(OWN_LINK, own)  # one of before has none
         # A receipt must never stand beside a folder that it does not speak of.
         remove_receipt(self.code_dir, self.source.folder)
-        for path in (before, self._folder):
+        for path in (self.code_dir / name for name in (own, CURRENT) if own):
             if path.is_symlink() or path.exists():
                 replaced = self._aside("replaced")
                 path.rename(replaced)
                 _remove(replaced)
+        # The old one is gone and nothing has the name of the new one: only now is that name ours.
+        self._link(OWN_LINK, self.source.folder)
         partial.rename(self._folder)
         self._point()
         settle_names(self.code_dir)
 
-    def _before(self) -> Path:
-        """The folder that was localised here before, or the one that is to be now.
-
-        The link says it when a process was killed between removing the receipt and the folder.
-        """
-        document = read_document(receipt_path(self.code_dir))
-        if document is not None and document.folder:
-            name = document.folder
+    def _own(self) -> str:
+        """Name of the folder that was localised here before; empty: nothing proves that one was."""
+        link = self.code_dir / OWN_LINK
+        if link.is_symlink():
+            name = str(link.readlink())
         else:
-            link = self.code_dir / CURRENT
-            name = str(link.readlink()) if link.is_symlink() else self.source.folder
+            document = read_document(receipt_path(self.code_dir))
+            name = "" if document is None else document.folder
+        if not name and old_receipt_path(self.code_dir, self.source.folder).is_file():
+            name = self.source.folder
         try:
-            return self.code_dir / check_folder(name)
-        except InvalidValue:  # not a link of ours
-            return self._folder
+            return check_folder(name) if name else ""
+        except InvalidValue:  # nobody localises under such a name
+            return ""
+
+    def _check_own(self) -> str:
+        """Refuse to replace what was not localised here.
+
+        Returns:
+            What may be replaced: as ``_own``.
+
+        Raises:
+            Conflict: something else is in the way.
+        """
+        own, current = self._own(), self.code_dir / CURRENT
+        leads_to_own = own and current.is_symlink() and str(current.readlink()) == own
+        for name in sorted({self.source.folder, CURRENT} - {own}):
+            path = self.code_dir / name
+            if (path.is_symlink() or path.exists()) and not (name == CURRENT and leads_to_own):
+                raise Conflict(
+                    f'"{path}" is there already, and was not localised: choose another --to or '
+                    "--name."
+                )
+        return own
 
     def _point(self) -> None:
         """Let ``current`` lead to the folder; a source of that name is there itself."""
-        if self.source.folder == CURRENT:
-            return
+        if self.source.folder != CURRENT:
+            self._link(CURRENT, self.source.folder)
+
+    def _link(self, name: str, target: str) -> None:
+        """Make or replace a link at once."""
         link = self._aside("partial")
-        link.symlink_to(self.source.folder)
-        link.rename(self.code_dir / CURRENT)
+        link.symlink_to(target)
+        link.rename(self.code_dir / name)
 
     def _clear_leftovers(self) -> None:
         for path in self.code_dir.iterdir():

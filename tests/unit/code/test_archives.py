@@ -56,7 +56,13 @@ def test_localize__golden_layout(place: Place) -> None:
 
     place.localize(source)
 
-    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    assert place.names() == {
+        "digits",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+    }
     assert (place.code / "current").readlink() == Path("digits")
     kept = json.loads((place.code / ".receipt.json").read_text())
     kept.update(duration_s=0.5, boot_id="boot", localizer="0.0")
@@ -318,7 +324,13 @@ def test_localize__receipt_of_version_1__counts_and_is_brought_up_to_date(place:
     receipt = place.localize(source)  # without a server: it is there already
 
     assert (receipt.tree, receipt.cached) == ("2" * 40, True)
-    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    assert place.names() == {
+        "digits",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+    }
     assert json.loads(receipt_path(place.code).read_text())["commit"] == source.commit
     assert place.localize(source) == receipt
 

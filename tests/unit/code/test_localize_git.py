@@ -19,9 +19,9 @@ from seafloor.code import git_cache
 from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import Means, localize
-from seafloor.code.receipts import receipt_path
+from seafloor.code.receipts import read_receipt, receipt_path
 from seafloor.domain.code import GitCode, Receipt
-from seafloor.domain.errors import InvalidValue, SourceError, StoreFull
+from seafloor.domain.errors import Conflict, InvalidValue, SourceError, StoreFull
 from seafloor.domain.ids import GitCommit, Sha256
 
 
@@ -94,7 +94,13 @@ def test_localize__commit__is_a_whole_repository_with_a_receipt(
         localizer=__version__,
     )
     assert receipt.duration_s > 0
-    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    assert place.names() == {
+        "digits",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+    }
     on_disk = msgspec.json.decode(receipt_path(place.code).read_bytes(), type=Receipt)
     assert on_disk == receipt
 
@@ -119,7 +125,13 @@ def test_localize__another_commit__replaces_the_folder(
     place.localize(resolve(repository))
 
     assert (place.code / "digits/train.py").read_text() == "print('second')\n"
-    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    assert place.names() == {
+        "digits",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+    }
 
 
 def test_localize__folder_without_receipt_or_with_a_damaged_one__is_made_anew(
@@ -390,7 +402,13 @@ def test_localize__locks_and_halves_left_by_a_killed_fetch__are_cleared(
 
     assert not list(bare.rglob("*.lock"))
     assert not list(bare.rglob("tmp_pack*"))
-    assert place.names() == {"digits", "current", ".receipt.json", ".localize.lock"}
+    assert place.names() == {
+        "digits",
+        "current",
+        ".receipt.json",
+        ".localize.folder",
+        ".localize.lock",
+    }
 
 
 def test_localize__cache_on_another_file_system__copies_instead_of_linking(
@@ -734,3 +752,64 @@ def test_localize__file_too_deep__is_refused_and_nothing_is_left(
 
     place.localize(msgspec.structs.replace(source, sparse=("train.py",)))
     assert (place.code / source.folder / "train.py").read_text() == "y"
+
+
+def test_localize__folder_that_was_not_localised__is_refused_and_left(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    place.localize(msgspec.structs.replace(source, folder="other"))
+    (place.code / "digits").mkdir()
+    (place.code / "digits" / "work.py").write_text("precious")
+
+    with pytest.raises(Conflict, match="was not localised"):
+        place.localize(source)
+
+    assert (place.code / "digits" / "work.py").read_text() == "precious"
+    assert read_receipt(place.code, msgspec.structs.replace(source, folder="other")) is not None
+
+
+@pytest.mark.parametrize("localised", [True, False])
+def test_localize__link_of_the_users_own__is_not_followed_and_left(
+    repository: Repository, place: Place, *, localised: bool
+) -> None:
+    source = resolve(repository)
+    if localised:
+        place.localize(source)
+        receipt_path(place.code).unlink()
+        (place.code / "current").unlink()
+    (place.code / "precious").mkdir(parents=True)
+    (place.code / "current").symlink_to("precious")
+
+    with pytest.raises(Conflict, match="current"):
+        place.localize(source)
+
+    assert (place.code / "precious").is_dir()
+    assert (place.code / "current").readlink() == Path("precious")
+
+
+def test_localize__after_one_that_failed__what_the_user_put_there_is_left(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    with pytest.raises(SourceError):
+        place.localize(msgspec.structs.replace(source, commit=GitCommit("0" * 40)))
+    (place.code / "digits").mkdir()
+
+    with pytest.raises(Conflict):
+        place.localize(source)
+    (place.code / "digits").rmdir()
+    place.localize(source)
+
+
+def test_localize__folder_of_an_earlier_version__is_replaced(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    place.localize(source)
+    (place.code / ".localize.folder").unlink()
+
+    place.localize(msgspec.structs.replace(source, folder="other"))
+
+    assert not (place.code / "digits").exists()
+    assert (place.code / "other").is_dir()

@@ -25,7 +25,7 @@ from seafloor.domain.code import ArchiveCode, LocalizedCode, Receipt, SnapshotCo
 from seafloor.domain.ids import Sha256
 
 _SCRIPT = Path(__file__).with_name("localizing_process.py")
-BESIDE = {"current", ".receipt.json", ".localize.lock"}
+BESIDE = {"current", ".receipt.json", ".localize.folder", ".localize.lock"}
 
 _KILLS = int(os.environ.get("SEAFLOOR_KILLS", "56")) // 8
 """How many of the places that a process passes are tried in each of the eight tests that kill one,

@@ -17,7 +17,7 @@ from seafloor.domain.code import Receipt, SnapshotCode
 from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreFull
 from seafloor.domain.ids import Sha256
 
-BESIDE = {"current", ".receipt.json", ".localize.lock"}
+BESIDE = {"current", ".receipt.json", ".localize.folder", ".localize.lock"}
 
 
 class Store:
