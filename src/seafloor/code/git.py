@@ -12,7 +12,7 @@ from typing import Final
 
 from seafloor.code.git_access import GitReach, git_access
 from seafloor.code.git_command import GitOptions, GitResult, run_git
-from seafloor.code.git_errors import error_of, is_not_served
+from seafloor.code.git_errors import error_of, is_not_served, no_commit
 from seafloor.code.git_url import GitUrl, check_ref, parse_git_url
 from seafloor.domain.code import GitCode
 from seafloor.domain.errors import SourceError, StoreFull, nearest
@@ -125,13 +125,21 @@ class _Remote:
         raise self._missing(ref)
 
     def full_commit(self, commit: str) -> GitCommit:
-        if commit in self._list([]).values():
+        refs = self._list([])
+        names = [name for name, found in refs.items() if found == commit]
+        for name in names:
+            if f"{name}^{{}}" in refs:  # the id of an annotated tag, not of what it is for
+                return refs[f"{name}^{{}}"]
+        if names:
             return parse_git_commit(commit)
         with tempfile.TemporaryDirectory(prefix="seafloor-git-") as folder:
             bare = self._bare(Path(folder), commit)
             if not self._fetch(bare, ["--depth=1"], [commit]):
                 self._fetch_all(bare)
             found = self._peeled(bare, commit)
+            kind = self._git(["cat-file", "-t", commit], bare)
+        if found is None and kind.ok:
+            raise no_commit(commit, self.address.text, kind.text)
         if found is None:
             raise self._missing(commit)
         return found

@@ -21,7 +21,7 @@ from typing import Final
 from seafloor.code.files import locked, remove_leftover
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_command import GitOptions, GitResult, run_git
-from seafloor.code.git_errors import error_of, is_not_served
+from seafloor.code.git_errors import error_of, is_not_served, no_commit
 from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import GitCommit
 
@@ -87,6 +87,17 @@ class GitCache:
             self._fetch(commit, ref)
             self._put_packs_together()
         return True
+
+    def check_is_commit(self, commit: GitCommit) -> None:
+        """Refuse what is there and is no commit: an id names a tag, a tree or a file as well.
+
+        Raises:
+            SourceError: it is one of these. It counts as not fetched.
+        """
+        said = self._git(["cat-file", "-t", commit])
+        if said.ok and said.text != "commit":
+            self._git(["update-ref", "-d", f"refs/seafloor/{commit}"])
+            raise no_commit(commit, self.url, said.text)
 
     def rebuild(self, commit: GitCommit, ref: str | None, *, generation: int) -> None:
         """Throw a damaged cache away and fetch the commit anew.
@@ -158,6 +169,7 @@ class GitCache:
         mark = f"refs/seafloor/{commit}"
         said = self._git([*_FETCH, "--depth=1", "--force", self.url, f"{commit}:{mark}"])
         if said.ok:
+            self.check_is_commit(commit)
             return
         self._check_reached(said)
         # The server gives tips only: take the ref, then everything, and look for the commit in it.
@@ -169,6 +181,7 @@ class GitCache:
             said = self._git([*_FETCH, "--force", self.url, *refspecs])
             if not said.ok:
                 self._check_reached(said)
+            self.check_is_commit(commit)
             if self._git(["update-ref", mark, f"{commit}^{{commit}}"]).ok:
                 return
         named = f' ("{ref}" when this was submitted)' if ref else ""

@@ -103,6 +103,7 @@ class GitCheckouts:
         try:
             built, entries = self._build(cache, source, folder)
         except _Damaged:
+            cache.check_is_commit(source.commit)  # nothing is damaged if it is none
             remove_tree(folder)
             cache.rebuild(source.commit, source.ref, generation=generation)
             fetched = True

@@ -214,3 +214,12 @@ def _last_words(stderr: str) -> str:
     fatal = [line for line in lines if line.startswith(("fatal: ", "error: ", "ERROR: "))]
     chosen = (fatal or lines or ["it gave no reason"])[0]
     return chosen.partition(": ")[2] if chosen in fatal else chosen
+
+
+def no_commit(name: str, url: str, kind: str) -> SourceError:
+    """Say that an id is one of something else: a tag, a tree or a blob."""
+    return SourceError(
+        f"{name} of {url} is a {kind}, not a commit: name a branch, a tag by its name, or a "
+        "commit.",
+        field="code.ref",
+    )

@@ -387,3 +387,21 @@ def test_resolve_git__option_or_helper_as_address__runs_nothing(tmp_path: Path) 
 
     assert not mark.exists()
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - nothing else either
+
+
+def test_resolve_git__id_of_an_annotated_tag__is_its_commit(repository: Repository) -> None:
+    git(repository.path, "tag", "-a", "v1", "-m", "first")
+    git(repository.path, "tag", "-a", "again", "v1", "-m", "a tag of a tag")
+
+    for name in ("v1", "again"):
+        found = resolve_git(repository.url, git(repository.path, "rev-parse", name))
+        assert found.commit == repository.head
+
+
+@pytest.mark.parametrize(("name", "kind"), [("HEAD:train.py", "blob"), ("HEAD^{tree}", "tree")])
+def test_resolve_git__id_of_no_commit__says_what_it_is(
+    repository: Repository, name: str, kind: str
+) -> None:
+    repository.commit({"train.py": "x"})
+    with pytest.raises(SourceError, match=f"is a {kind}, not a commit"):
+        resolve_git(repository.url, git(repository.path, "rev-parse", name))

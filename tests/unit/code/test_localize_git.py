@@ -813,3 +813,24 @@ def test_localize__folder_of_an_earlier_version__is_replaced(
 
     assert not (place.code / "digits").exists()
     assert (place.code / "other").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("HEAD:train.py", "blob"), ("HEAD^{tree}", "tree"), ("annotated", "tag")]
+)
+def test_localize__id_of_no_commit__is_refused_and_the_cache_kept(
+    repository: Repository, place: Place, name: str, kind: str
+) -> None:
+    source = resolve(repository)
+    place.localize(source)
+    git(repository.path, "tag", "-a", "annotated", "-m", "x")
+    other = GitCommit(git(repository.path, "rev-parse", name))
+    git(repository.path, "tag", "odd", other)
+    generation = git_cache.GitCache(place.cache, source.url, print).generation
+
+    for _ in range(2):
+        with pytest.raises(SourceError, match=f"is a {kind}, not a commit"):
+            place.localize(msgspec.structs.replace(source, commit=other))
+
+    assert not any("damaged" in said for said in place.said)
+    assert git_cache.GitCache(place.cache, source.url, print).generation == generation
