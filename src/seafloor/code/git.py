@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from seafloor.code.git_access import GitReach, git_access
-from seafloor.code.git_command import GitOptions, GitResult, run_git
+from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_not_served, no_commit
 from seafloor.code.git_url import GitUrl, check_ref, parse_git_url
 from seafloor.domain.code import GitCode
@@ -216,9 +216,10 @@ class _Remote:
         return parse_git_commit(said.text) if said.ok else None
 
     def _git(self, arguments: Sequence[str], cwd: Path | None = None) -> GitResult:
+        own_bare = () if cwd is None else (OWN_BARE,)
         # The remote is a setting of the command, so that the address stands in no file.
         options = GitOptions(
-            config=(f"remote.origin.url={self.address.text}", *self.reach.config),
+            config=(f"remote.origin.url={self.address.text}", *own_bare, *self.reach.config),
             timeout_s=max(0.1, self.deadline_s - time.monotonic()),
             ssh_command=self.reach.ssh_command,
             env=self.reach.env,

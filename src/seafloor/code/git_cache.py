@@ -20,7 +20,7 @@ from typing import Final
 
 from seafloor.code.files import locked, remove_leftover
 from seafloor.code.git_access import AS_SET_UP, GitAccess
-from seafloor.code.git_command import GitOptions, GitResult, run_git
+from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_not_served, no_commit
 from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import GitCommit
@@ -251,5 +251,5 @@ class GitCache:
 
 
 def _trusting(*folders: Path) -> tuple[str, ...]:
-    """Settings that let git read folders of ours under whatever user id we run."""
-    return tuple(f"safe.directory={folder}" for folder in folders)
+    """Settings that let git read folders of ours, bare ones too, under whatever user id we run."""
+    return (OWN_BARE, *(f"safe.directory={folder}" for folder in folders))

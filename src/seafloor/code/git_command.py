@@ -38,6 +38,10 @@ _CONFIG: Final = (
     "http.lowSpeedTime=60",
 )
 
+OWN_BARE: Final = "safe.bareRepository=all"
+"""For commands in bare repositories that we made: a user may have git refuse those that it finds,
+since somebody else's, inside a checkout, could run programs."""
+
 # Variables that point git at a repository, an index or a program other than the one we mean; the
 # first are of those that `git rev-parse --local-env-vars` lists (set, for example, inside a hook).
 _UNSET: Final = frozenset(

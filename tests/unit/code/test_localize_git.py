@@ -834,3 +834,16 @@ def test_localize__id_of_no_commit__is_refused_and_the_cache_kept(
 
     assert not any("damaged" in said for said in place.said)
     assert git_cache.GitCache(place.cache, source.url, print).generation == generation
+
+
+def test_localize__git_refuses_bare_repositories__works(
+    repository: Repository, place: Place, git_config: Path
+) -> None:
+    old = repository.head
+    repository.commit({"train.py": "second"})
+    with git_config.open("a") as file:
+        file.write("[safe]\n\tbareRepository = explicit\n")
+
+    place.localize(resolve(repository, old[:10]))
+
+    assert (place.code / "digits" / ".git" / "HEAD").read_text().strip() == old
