@@ -180,14 +180,14 @@ class GitCheckouts:
     ) -> Checkout:
         if module.url is None:
             self.progress(
-                f'the submodule "{module.path}" has no address in .gitmodules: left empty, as git '
+                f'the submodule "{module.shown}" has no address in .gitmodules: left empty, as git '
                 "leaves it"
             )
             return built
         if depth >= SUBMODULE_DEPTH_MAX:
             raise SourceError(
                 f"Submodules are followed {SUBMODULE_DEPTH_MAX} deep, and "
-                f'"{module.path}" is deeper.',
+                f'"{module.shown}" is deeper.',
                 field="code.url",
             )
         place = folder / module.path
@@ -196,14 +196,14 @@ class GitCheckouts:
             place.rmdir()  # the checkout made it, empty
         source = GitCode(url=module.url, commit=module.commit, folder=place.name)
         inner = self._check_out(source, place, depth=depth + 1)
-        below = {f"{module.path}/{path}": commit for path, commit in inner.submodules.items()}
+        below = {f"{module.shown}/{path}": commit for path, commit in inner.submodules.items()}
         return replace(
             built,
             files=built.files + inner.files,
             size_bytes=built.size_bytes + inner.size_bytes,
             fetched=built.fetched or inner.fetched,
-            submodules={**built.submodules, module.path: module.commit, **below},
-            lfs=built.lfs | {f"{module.path}/{path}": oid for path, oid in inner.lfs.items()},
+            submodules={**built.submodules, module.shown: module.commit, **below},
+            lfs=built.lfs | {f"{module.shown}/{path}": oid for path, oid in inner.lfs.items()},
         )
 
     def _git(self, arguments: list[str], folder: Path) -> GitResult:
@@ -252,7 +252,8 @@ def _check_real_folders(folder: Path, place: Path) -> None:
         path = folder / parent
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise SourceError(
-                f'The submodule "{place.relative_to(folder)}" lies behind a symlink.',
+                f'The submodule "{shown(os.fsencode(place.relative_to(folder)))}" lies behind a '
+                "symlink.",
                 field="code.url",
             )
 

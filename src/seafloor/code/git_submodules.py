@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.archive_entry import shown
 from seafloor.code.git_command import run_git
 from seafloor.code.git_tree import SUBMODULE_MODE, TreeEntry
 from seafloor.code.git_url import parse_git_url
@@ -35,6 +36,11 @@ class Submodule:
     url: str | None
     commit: GitCommit
 
+    @property
+    def shown(self) -> str:
+        """The path as text, for receipts and people: what is not UTF-8 in it as ``\\xff``."""
+        return shown(os.fsencode(self.path))
+
 
 def submodules_of(
     folder: Path, url: str, commit: GitCommit, entries: Sequence[TreeEntry]
@@ -59,7 +65,7 @@ def submodules_of(
     for link in links:
         path = os.fsdecode(link.path)
         raw = urls.get(path)
-        address = None if raw is None else _address(raw, url, path)
+        address = None if raw is None else _address(raw, url, shown(link.path))
         found.append(Submodule(path, address, parse_git_commit(link.id)))
     return found
 
@@ -85,6 +91,11 @@ def _urls_by_path(folder: Path, commit: str) -> dict[str, str]:
 
 def _address(raw: str, parent: str, path: str) -> str:
     field = f".gitmodules of {parent}"
+    if not raw.isascii() and raw != os.fsencode(raw).decode("utf-8", "replace"):
+        raise SourceError(
+            f'The address of the submodule "{path}" is not UTF-8: "{shown(os.fsencode(raw))}".',
+            field=field,
+        )
     relative = raw.startswith(("./", "../"))
     address = parse_git_url(join_url(parent, raw) if relative else raw, field=field)
     if address.is_local and not parse_git_url(parent).is_local:

@@ -25,6 +25,7 @@ from seafloor.code.git_checkout import GitCheckouts
 from seafloor.code.git_url import RECEIPT_FOLDER, check_folder
 from seafloor.code.receipts import (
     FORMAT_VERSION,
+    encode_receipt,
     old_receipt_path,
     read_document,
     read_receipt,
@@ -174,16 +175,17 @@ class _Place:
                 receipt = _make(self.source, partial, means)
             else:
                 receipt = _share(self.source, partial, means, means.shared_by)
+            receipt = msgspec.structs.replace(
+                receipt,
+                format_version=FORMAT_VERSION,
+                duration_s=round(time.monotonic() - begun_s, 6),
+                localizer=_VERSION,
+            )
+            content = encode_receipt(self.source, receipt)
             self._publish(partial)
         finally:
             _remove(partial)
-        receipt = msgspec.structs.replace(
-            receipt,
-            format_version=FORMAT_VERSION,
-            duration_s=round(time.monotonic() - begun_s, 6),
-            localizer=_VERSION,
-        )
-        write_receipt(self.code_dir, self.source, receipt)
+        write_receipt(self.code_dir, content)
         return receipt
 
     def settle(self, receipt: Receipt) -> Receipt:
@@ -193,7 +195,7 @@ class _Place:
             self._check_own()
             self._link(OWN_LINK, self.source.folder)
             self._point()
-            write_receipt(self.code_dir, self.source, receipt)
+            write_receipt(self.code_dir, encode_receipt(self.source, receipt))
             remove_leftover(self.code_dir / RECEIPT_FOLDER)
         return receipt
 

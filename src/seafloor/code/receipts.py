@@ -71,18 +71,22 @@ def read_document(path: Path) -> ReceiptDocument | None:
         return None
 
 
-def write_receipt(code_dir: Path, source: LocalizedCode, receipt: Receipt) -> None:
-    """Write a receipt, whole or not at all; the folder it speaks of is in place."""
+def encode_receipt(source: LocalizedCode, receipt: Receipt) -> bytes:
+    """Make the file's content; done before anything is replaced that would be missed."""
     document = ReceiptDocument(
         **msgspec.structs.asdict(receipt),
         folder=source.folder,
         source=source,
         boot_id=boot_id(),
     )
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def write_receipt(code_dir: Path, content: bytes) -> None:
+    """Write a receipt, whole or not at all; the folder it speaks of is in place."""
     path = receipt_path(code_dir)
-    content = msgspec.json.format(msgspec.json.encode(document), indent=2)
     temporary = path.with_name(f"{RECEIPT_FILE}.partial")
-    write_whole(path, content, temporary=temporary, lasts=not document.boot_id)
+    write_whole(path, content, temporary=temporary, lasts=not boot_id())
 
 
 def remove_receipt(code_dir: Path, folder: str) -> None:

@@ -250,7 +250,7 @@ def _state_of(root: Path, warn: Callable[[str], None]) -> GitState:
     said = run_git(["status", "--porcelain=v2", "--branch", "-z"], cwd=root)
     if not said.ok:
         raise _refused(root, said)
-    lines = [line for line in said.text.split("\0") if line]
+    lines = [line for line in _shown(said.stdout).split("\0") if line]
     headers = dict(
         line.removeprefix("# ").split(" ", 1) for line in lines if line.startswith("# branch.")
     )
@@ -279,7 +279,7 @@ def _tell_unpushed(root: Path, url: str, warn: Callable[[str], None]) -> None:
 
 def _url_of(root: Path) -> str | None:
     said = run_git(["config", "-z", "--get-regexp", r"^remote\..*\.url$"], cwd=root)
-    pairs = (line.partition("\n")[::2] for line in said.text.split("\0") if line)
+    pairs = (line.partition("\n")[::2] for line in _shown(said.stdout).split("\0") if line)
     urls = {name.removeprefix("remote.").removesuffix(".url"): url for name, url in pairs}
     url = urls.get("origin") or (next(iter(urls.values())) if len(urls) == 1 else "")
     return url_for_people(url) or None

@@ -847,3 +847,38 @@ def test_localize__git_refuses_bare_repositories__works(
     place.localize(resolve(repository, old[:10]))
 
     assert (place.code / "digits" / ".git" / "HEAD").read_text().strip() == old
+
+
+def test_localize__submodule_whose_path_is_not_utf8__arrives_and_is_shown(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    library = Repository.create(tmp_path / "lib")
+    library.commit({"lib.py": "x = 1"})
+    (repository.path / ".gitmodules").write_bytes(
+        b'[submodule "lib"]\n\tpath = lib\xe9\n\turl = ' + os.fsencode(library.path) + b"\n"
+    )
+    link = b"160000 commit " + library.head.encode() + b"\tlib\xe9\0"
+    files = git(repository.path, "hash-object", "-w", ".gitmodules").encode()
+    tree = git(
+        repository.path, "mktree", "-z", stdin=b"100644 blob " + files + b"\t.gitmodules\0" + link
+    )
+    commit = git(repository.path, "commit-tree", tree, "-m", "odd")
+    git(repository.path, "branch", "odd", commit)
+
+    receipt = place.localize(resolve(repository, "odd"))
+
+    assert receipt.submodules == {"lib\\xe9": library.head}
+    inner = os.fsencode(place.code / "digits") + b"/lib\xe9/lib.py"
+    assert Path(os.fsdecode(inner)).read_text() == "x = 1"
+
+
+def test_localize__receipt_that_cannot_be_written__leaves_what_was_there(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    place.localize(source)
+
+    with pytest.raises(UnicodeEncodeError):
+        place.localize(msgspec.structs.replace(source, ref="\udce9"))
+
+    assert read_receipt(place.code, source) is not None

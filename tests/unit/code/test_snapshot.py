@@ -874,3 +874,14 @@ def test_read_working_folder__file_too_deep__is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="more than 256 folders deep"):
         read_working_folder(tmp_path / "project", warn=lambda _: None)
     remove_tree(tmp_path / "project")
+
+
+def test_read_working_folder__names_that_are_not_utf8__are_shown(repository: Repository) -> None:
+    config = repository.path / ".git" / "config"
+    config.write_bytes(config.read_bytes() + b'[remote "origin"]\n\turl = https://x.test/\xe9\n')
+    (repository.path / ".git" / "HEAD").write_bytes(b"ref: refs/heads/b\xe9\n")
+
+    state = read_working_folder(repository.path, warn=lambda _: None).git
+
+    assert state is not None
+    assert (state.url, state.branch) == ("https://x.test/\\xe9", "b\\xe9")
