@@ -247,7 +247,9 @@ class _Listing:
 
 
 def _state_of(root: Path, warn: Callable[[str], None]) -> GitState:
-    said = run_git(["status", "--porcelain=v2", "--branch", "-z"], cwd=root)
+    said = run_git(
+        ["status", "--porcelain=v2", "--branch", "--untracked-files=normal", "-z"], cwd=root
+    )
     if not said.ok:
         raise _refused(root, said)
     lines = [line for line in _shown(said.stdout).split("\0") if line]

@@ -885,3 +885,16 @@ def test_read_working_folder__names_that_are_not_utf8__are_shown(repository: Rep
 
     assert state is not None
     assert (state.url, state.branch) == ("https://x.test/\\xe9", "b\\xe9")
+
+
+def test_read_working_folder__untracked_files_are_not_shown__still_dirty(
+    repository: Repository,
+) -> None:
+    git(repository.path, "config", "status.showUntrackedFiles", "no")
+    (repository.path / "new.py").write_text("x")
+
+    folder = read_working_folder(repository.path, warn=lambda _: None)
+
+    assert b"new.py" in folder.files
+    assert folder.git is not None
+    assert folder.git.dirty
