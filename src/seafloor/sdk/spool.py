@@ -21,7 +21,17 @@ from typing import Final
 
 import msgspec
 
-from seafloor.sdk.wal import MAGIC, Begin, Dropped, Points, Record, encode, frame
+from seafloor.domain.errors import LimitExceeded
+from seafloor.sdk.wal import (
+    MAGIC,
+    RECORD_BYTES_MAX,
+    Begin,
+    Dropped,
+    Points,
+    Record,
+    encode,
+    frame,
+)
 
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -211,8 +221,17 @@ class SpoolWriter:
         return bool(self.pending) or self.dropped != self._dropped_noted
 
     def append(self, record: Record) -> None:
-        """Write a record, or keep it."""
+        """Write a record, or keep it.
+
+        Raises:
+            LimitExceeded: it is larger than a reader takes. Nothing was written.
+        """
         payload = encode(record)
+        if len(payload) > RECORD_BYTES_MAX:
+            raise LimitExceeded(
+                f"This would be a record of {len(payload)} bytes; {RECORD_BYTES_MAX} are the "
+                "most. Log it in parts, or keep it as an artifact."
+            )
         if not self.pending and self._write(payload):
             if self.size_bytes >= SEGMENT_BYTES_MAX:
                 self._begin_next_segment()

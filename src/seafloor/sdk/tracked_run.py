@@ -22,7 +22,14 @@ from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.sender import Sender
 from seafloor.sdk.settings import Settings
 from seafloor.sdk.spool import SpoolWriter
-from seafloor.sdk.values import Number, check_params, check_step, check_tags, make_points
+from seafloor.sdk.values import (
+    Number,
+    check_params,
+    check_step,
+    check_tags,
+    make_points,
+    split_labels,
+)
 from seafloor.sdk.wal import Begin, End, LoggedMedia, Params, Points, Record, Tags
 from seafloor.wire.runs import RunCreate
 
@@ -152,7 +159,8 @@ class Run:
                         field=key,
                     )
             self._params.update(texts)
-            self._append(Params(texts))
+            for part in split_labels(texts):
+                self._append(Params(part))
 
     def set_tag(self, key: str, value: object) -> None:
         """Set one tag; see ``set_tags``."""
@@ -170,7 +178,8 @@ class Run:
         """
         texts = check_tags(tags)
         with self._lock:
-            self._append(Tags(texts))
+            for part in split_labels(texts):
+                self._append(Tags(part))
 
     def log_artifact(self, file: str | os.PathLike[str], folder: str = "") -> None:
         """Keep a file with the run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Final, SupportsFloat, SupportsIndex
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded
@@ -14,6 +14,8 @@ Number = SupportsFloat | SupportsIndex
 
 PARAM_CHARS_MAX: Final = 6_000
 TAG_CHARS_MAX: Final = 8_000
+LABELS_BYTES_MAX: Final = 1024 * 1024
+"""Of the labels of one record, far below what a record may have."""
 
 _checked_keys: set[str] = set()
 _CHECKED_KEYS_MAX: Final = 100_000
@@ -65,6 +67,24 @@ def check_tags(tags: Mapping[str, object]) -> dict[str, str]:
         InvalidValue, LimitExceeded: a key or a text is none.
     """
     return _texts(tags.items(), kind="tag", chars_max=TAG_CHARS_MAX)
+
+
+def split_labels(texts: dict[str, str]) -> Generator[dict[str, str]]:
+    """Split params or tags into parts of at most LABELS_BYTES_MAX bytes, in their order.
+
+    A single one is far smaller, by its own bounds.
+    """
+    part: dict[str, str] = {}
+    part_bytes = 0
+    for key, text in texts.items():
+        label_bytes = len(key.encode()) + len(text.encode())
+        if part_bytes + label_bytes > LABELS_BYTES_MAX and part:
+            yield part
+            part, part_bytes = {}, 0
+        part[key] = text
+        part_bytes += label_bytes
+    if part:
+        yield part
 
 
 def _texts(items: Iterable[tuple[str, object]], *, kind: str, chars_max: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from seafloor.domain.errors import LimitExceeded
 from seafloor.domain.metrics import Point
 from seafloor.sdk import spool
 from seafloor.sdk.leftovers import remove_folder_if_empty
@@ -22,7 +23,7 @@ from seafloor.sdk.spool import (
     read_sent,
     write_sent,
 )
-from seafloor.sdk.wal import Begin, Dropped, Points, Record, Tags, WalReader
+from seafloor.sdk.wal import RECORD_BYTES_MAX, Begin, Dropped, Points, Record, Tags, WalReader
 from seafloor.wire.runs import RunCreate
 
 BEGIN = Begin(RunCreate(id="0" * 32), True, False, False, os.getpid(), "host")
@@ -217,3 +218,15 @@ def test_append__the_disk_takes_half_a_record__takes_it_back_and_goes_on_later(
     subprocess.run([sys.executable, "-c", _LIMITED, str(tmp_path)], check=True, timeout=60)
     (segment,) = list_segments(tmp_path)
     assert read(segment)[1:] == [Tags({"n": str(number)}) for number in range(100)]
+
+
+def test_append__larger_than_a_reader_takes__is_refused_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
+    writer = SpoolWriter(tmp_path, BEGIN)
+    writer.append(Tags({"a": "b"}))
+    with pytest.raises(LimitExceeded, match="in parts"):
+        writer.append(Tags({"a": "b" * RECORD_BYTES_MAX}))
+    writer.append(Tags({"c": "d"}))
+    writer.close()
+    assert read(writer.segment) == [BEGIN, Tags({"a": "b"}), Tags({"c": "d"})]

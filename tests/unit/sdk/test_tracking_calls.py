@@ -97,6 +97,20 @@ def test_log_param__another_value__is_a_conflict_that_names_the_fix(home: Path) 
     seafloor.log_param("other", 2)  # the call before logged nothing
 
 
+def test_log_params__more_than_fit_a_record__are_all_there(home: Path) -> None:
+    run = seafloor.start_run()
+    params = {f"p{number}": "✓" * 6000 for number in range(300)}
+    tags = {f"t{number}": "✓" * 8000 for number in range(250)}
+    seafloor.log_params(params)
+    seafloor.set_tags(tags)
+    logged = records(home, run)
+    kept = [record.params for record in logged if isinstance(record, Params)]
+    assert {key: text for part in kept for key, text in part.items()} == params
+    assert sum(len(part) for part in kept) == len(params)
+    kept = [record.tags for record in logged if isinstance(record, Tags)]
+    assert {key: text for part in kept for key, text in part.items()} == tags
+
+
 def test_start_run__another_is_active__says_what_to_do() -> None:
     seafloor.start_run("first")
     with pytest.raises(Conflict, match="end_run"):
