@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import TracebackException
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, get_args
 
 import msgspec
 
-from seafloor.domain.errors import Closed, Conflict
+from seafloor.domain.errors import Closed, Conflict, InvalidValue
 from seafloor.domain.media import MediaRecord, check_media
 from seafloor.domain.metrics import Point
 from seafloor.sdk.logged_files import LoggedFiles
@@ -45,6 +46,10 @@ _IN_RECORD_AT_WORST_BYTES_MAX: Final = 3 * 1024 * 1024
 _log = logging.getLogger("seafloor")
 
 EndState = Literal["succeeded", "failed", "stopped"]
+_END_STATES: Final = get_args(EndState)
+_REASON_CHARS_MAX: Final = 2_000
+"""The server's bound."""
+_NOT_IN_REASON: Final = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")})
 
 
 @dataclass(frozen=True)
@@ -365,8 +370,17 @@ class Run:
 
         Args:
             state: How it ended.
-            reason: One sentence, shown with it.
+            reason: One sentence, shown with it. What a server does not take is left out.
+
+        Raises:
+            InvalidValue: there is no such state. The run goes on.
         """
+        if state not in _END_STATES:
+            raise InvalidValue(
+                f'A run ends as {", ".join(_END_STATES[:-1])} or {_END_STATES[-1]}, not "{state}".',
+                field="state",
+            )
+        reason = _clean(reason)
         with self._lock:
             if self._ended:
                 return
@@ -440,9 +454,20 @@ def verdict_of(error: BaseException | None) -> tuple[EndState, str]:
     if isinstance(error, KeyboardInterrupt):
         return "stopped", "interrupted from the keyboard"
     if isinstance(error, SystemExit):
-        return "failed", f"exited with {error.code}"
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return "failed", f"exited with {_text(error.code)}"
+    text = f"{type(error).__name__}: {_text(error)}".rstrip(": ")
     return "failed", text if len(text) <= 500 else text[:499] + "…"
+
+
+def _text(thing: object) -> str:
+    """``str`` of anything: traceback has words for what raises when it is asked for its own."""
+    return str(TracebackException(Exception, Exception(thing), None))
+
+
+def _clean(reason: str) -> str:
+    """A reason as every server takes it: an end that is refused is one that never comes."""
+    text = reason.encode("utf-8", "replace").decode().translate(_NOT_IN_REASON)
+    return text if len(text) <= _REASON_CHARS_MAX else text[: _REASON_CHARS_MAX - 1] + "…"
 
 
 def _say_left(run: Run, error: Exception | None, in_memory: int) -> None:

@@ -130,6 +130,70 @@ def test_log__after_the_end__is_refused(home: Path) -> None:
     assert sum(isinstance(record, End) for record in records(home, run)) == 1
 
 
+def ending(home: Path, run: seafloor.Run) -> tuple[str, str]:
+    end = records(home, run)[-1]
+    assert isinstance(end, End)
+    return end.state, end.reason
+
+
+def test_end__a_state_that_is_none__is_refused_and_the_run_goes_on(home: Path) -> None:
+    run = seafloor.start_run()
+    with pytest.raises(InvalidValue, match="succeeded, failed or stopped") as caught:
+        run.end("FINISHED")  # type: ignore[arg-type]
+    assert caught.value.field == "state"
+    seafloor.log_metric("loss", 1)
+    run.end("stopped")
+    assert ending(home, run) == ("stopped", "")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("a\0b", "ab"),
+        ("\x1b[31mred\x1b[0m\x85", "[31mred[0m"),
+        ("two\nlines,\tone tab", "two\nlines,\tone tab"),
+        ("b\udcff.txt", "b?.txt"),
+        ("✓" * 2001, "✓" * 1999 + "…"),
+    ],
+)
+def test_end__a_reason_that_a_server_refuses__is_mended(home: Path, reason: str, kept: str) -> None:
+    run = seafloor.start_run()
+    run.end("failed", reason=reason)
+    assert ending(home, run) == ("failed", kept)
+
+
+def test_with__left_by_an_exception_with_a_lone_surrogate__raises_it_and_has_failed(
+    home: Path,
+) -> None:
+    run = seafloor.start_run()
+    with pytest.raises(ValueError, match="cannot open"), run:
+        raise ValueError("cannot open b\udcff.txt")
+    assert ending(home, run) == ("failed", "ValueError: cannot open b?.txt")
+
+
+class Untellable(Exception):
+    """What has no words for itself."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_with__left_by_an_exception_that_has_no_text__raises_it_and_has_failed(home: Path) -> None:
+    run = seafloor.start_run()
+    with pytest.raises(Untellable), run:
+        raise Untellable
+    state, reason = ending(home, run)
+    assert state == "failed"
+    assert reason.startswith("Untellable: <exception str() failed>")
+
+
+def test_with__left_by_an_exit_with_an_object_that_has_no_text__has_failed(home: Path) -> None:
+    run = seafloor.start_run()
+    with pytest.raises(SystemExit), run:
+        raise SystemExit(Untellable())
+    assert ending(home, run)[0] == "failed"
+
+
 def test_log__without_a_run__starts_one() -> None:
     seafloor.log_metric("loss", 1)
     assert seafloor.active_run() is not None
