@@ -18,7 +18,7 @@ import msgspec
 
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
 from seafloor.domain.media import MediaRecord, check_media
-from seafloor.domain.metrics import Point
+from seafloor.domain.metrics import STEP_MAX, Point
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.sender import Sender
 from seafloor.sdk.settings import Settings
@@ -132,9 +132,10 @@ class Run:
             steps = self._next_steps
             points: list[Point] = []
             for key, value in pairs:
-                at = steps.get(key, 0) if number is None else number
-                steps[key] = at + 1
+                at = _step_of(key, number, steps)
                 points.append(Point(key, value, at, now_ms))
+            for point in points:
+                steps[point.key] = point.step + 1
             for first in range(0, len(points), _POINTS_PER_RECORD):
                 self._append(Points(points[first : first + _POINTS_PER_RECORD]))
 
@@ -339,7 +340,7 @@ class Run:
         ]
         with self._lock:
             self._check_open()
-            at = self._next_media_steps.get(key, 0) if number is None else number
+            at = _step_of(key, number, self._next_media_steps)
             self._next_media_steps[key] = at + 1
             for record, thing, source in zip(records, things, sources, strict=True):
                 data = None if source is not None else thing.data
@@ -445,6 +446,20 @@ class Run:
             self._writer.abandon()
         self._writer = None
         self._sender = None
+
+
+def _step_of(key: str, given: int | None, next_steps: Mapping[str, int]) -> int:
+    """The step of what is logged now: the given one, or the key's next."""
+    if given is not None:
+        return given
+    step = next_steps.get(key, 0)
+    if step > STEP_MAX:
+        raise InvalidValue(
+            f'"{key}" was logged at the last step there is: give a step, or log it under another '
+            "key.",
+            field="step",
+        )
+    return step
 
 
 def verdict_of(error: BaseException | None) -> tuple[EndState, str]:

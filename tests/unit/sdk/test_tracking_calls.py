@@ -9,6 +9,7 @@ import pytest
 
 import seafloor
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
+from seafloor.domain.metrics import Point
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.settings import read_settings
 from seafloor.sdk.spool import list_segments
@@ -40,6 +41,15 @@ def records(home: Path, run: seafloor.Run) -> list[Record]:
         return [found.record for found in WalReader(file).records()]
 
 
+def logged_points(home: Path, run: seafloor.Run) -> list[Point]:
+    return [
+        point
+        for record in records(home, run)
+        if isinstance(record, Points)
+        for point in record.points
+    ]
+
+
 def test_start_run__names_params_tags__are_in_the_file_at_once(home: Path) -> None:
     run = seafloor.start_run("first", experiment="digits", params={"lr": 0.1}, tags={"a": 1})
     begin, params, tags = records(home, run)
@@ -57,12 +67,7 @@ def test_log_metric__without_steps__counts_each_key_by_itself(home: Path) -> Non
     seafloor.log_metrics({"loss": 2, "acc": 3})
     seafloor.log_metric("loss", 4, step=10)
     seafloor.log_metric("loss", 5)
-    logged = [
-        (point.key, point.step, point.value)
-        for record in records(home, run)
-        if isinstance(record, Points)
-        for point in record.points
-    ]
+    logged = [(point.key, point.step, point.value) for point in logged_points(home, run)]
     assert logged == [
         ("loss", 0, 1.0),
         ("loss", 1, 2.0),
@@ -79,6 +84,24 @@ def test_log_metrics__one_value_is_none__logs_nothing_of_the_call(home: Path) ->
     seafloor.log_metric("loss", 1)
     (points,) = (record for record in records(home, run) if isinstance(record, Points))
     assert [point.step for point in points.points] == [0]
+
+
+def test_log_metrics__behind_the_last_step__is_refused_and_logs_nothing_of_the_call(
+    home: Path,
+) -> None:
+    run = seafloor.start_run()
+    seafloor.log_metric("loss", 1, step=2**63 - 1)
+    seafloor.log_text("notes", "a", step=2**63 - 1)
+    logged = records(home, run)
+    with pytest.raises(InvalidValue, match="loss") as caught:
+        seafloor.log_metrics({"acc": 1, "loss": 2})
+    assert caught.value.field == "step"
+    with pytest.raises(InvalidValue, match="notes"):
+        seafloor.log_text("notes", "b")
+    assert records(home, run) == logged
+    seafloor.log_metric("acc", 1)
+    (point,) = logged_points(home, run)[1:]
+    assert (point.key, point.step) == ("acc", 0)
 
 
 def test_log_metrics__more_than_fit_a_record__are_all_there(home: Path) -> None:
