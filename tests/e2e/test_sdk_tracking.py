@@ -507,6 +507,48 @@ def test_log__the_disk_is_full_in_between__every_point_arrives(
     assert not user.waiting
 
 
+INTERRUPTED = """
+import io
+import seafloor
+from seafloor.sdk import spool
+
+class Interrupted(io.FileIO):
+    left = 0
+    def write(self, content, /):
+        written = super().write(content)
+        Interrupted.left -= 1
+        if Interrupted.left == 0:
+            raise KeyboardInterrupt  # Ctrl-C during the call of the system
+        return written
+
+spool.FileIO = Interrupted
+run = seafloor.start_run()
+print(run.id, flush=True)
+for number in range(20):
+    Interrupted.left = 1
+    try:
+        seafloor.log_params({f"p{number}": "x" * 3000})
+    except KeyboardInterrupt:
+        pass
+    seafloor.log_metric("loss", number, step=number)
+assert run.flush(100)
+seafloor.end_run()
+"""
+
+
+def test_log__interrupted_right_after_the_write__what_follows_is_all_there(
+    user: Client, shared_server: LiveServer
+) -> None:
+    done = user.run_script(INTERRUPTED)
+    assert (done.returncode, done.stderr) == (0, "")
+    run_id = done.stdout.strip()
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert (run["state"], len(run["params"])) == ("succeeded", 20)
+    assert not [key for key in run["tags"] if "lost" in key]
+    assert steps(shared_server, run_id) == list(range(20))
+    assert not user.waiting
+
+
 FILLING = """
 import os, sys, time
 import seafloor
@@ -542,6 +584,50 @@ def test_log__a_disk_without_any_space_left__stops_nothing(
         assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
         items = shared_server.get(f"/api/v1/runs/{run_id}/artifacts")["items"]
         assert [item["size_bytes"] for item in items] == [100_000]
+
+
+LATE = """
+import os, socket, sys, threading, time
+from pathlib import Path
+from seafloor.domain.metrics import Point
+from seafloor.sdk.courier import SegmentDelivery
+from seafloor.sdk.sender import Sender
+from seafloor.sdk.settings import read_settings
+from seafloor.sdk.spool import SpoolWriter
+from seafloor.sdk.wal import Begin, Points
+from seafloor.wire.runs import RunCreate
+
+settings, run_id = read_settings(), sys.argv[1]
+begin = Begin(RunCreate(id=run_id), False, False, False, os.getpid(), socket.gethostname())
+writer, lock = SpoolWriter(settings.spool / run_id, begin), threading.RLock()
+late = iter([1])
+finish = SegmentDelivery.finish
+
+def log(step):
+    writer.append(Points([Point("loss", 0.5, step, time.time_ns() // 1_000_000)]))
+
+def while_another_thread_logs(delivery, courier):
+    finish(delivery, courier)
+    with lock:
+        for step in late:
+            log(step)
+
+SegmentDelivery.finish = while_another_thread_logs
+log(0)
+sender = Sender(writer, lock, settings, run_id)
+sender.start()
+assert sender.finish(wait_s=settings.exit_wait_s)
+"""
+
+
+def test_finish__another_thread_logs_at_the_last_moment__its_record_is_brought_too(
+    user: Client, shared_server: LiveServer
+) -> None:
+    run_id = f"{time.time_ns() // 1_000_000:012x}7abc8{os.urandom(7).hex()}0"
+    done = user.run_script(LATE, run_id)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert steps(shared_server, run_id) == [0, 1]
+    assert not user.waiting
 
 
 def test_import__seafloor__loads_nothing_that_is_not_needed(user: Client) -> None:

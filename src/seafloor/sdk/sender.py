@@ -167,10 +167,11 @@ class Sender:
         self._next_save_s = time.monotonic() + _TICK_S
         with self._lock:
             self._writer.retry(records_max=_PENDING_PER_CALL_MAX)
-            copy = self._writer.unsynced_copy()
-        synced = sync_copy(copy)
+            copies = self._writer.unsynced_copies()
+        synced = [sync_copy(copy) for copy in copies]
         with self._lock:
-            self._writer.synced(synced)
+            for copy in synced:
+                self._writer.synced(copy)
             problem, self._writer.problem = self._writer.problem, None
         if problem is not None:
             self._say_once(
@@ -220,6 +221,10 @@ class Sender:
             self._delivery.finish(courier)
             with self._lock:
                 self._writer.close()
+            # Another thread may have logged until this moment; now nobody can.
+            self._bring_logged(courier)
+            while self._writer.size_bytes > 0 and self._delivery.step(courier) > 0:
+                pass
             remove_segment(self._delivery.segment)
             remove_folder_if_empty(self._folder)
 
@@ -240,7 +245,7 @@ class Sender:
                 payloads = [self._writer.pending[index] for index in range(count)]
             self._bring_payloads(courier, payloads)
             with self._lock:
-                self._writer.forget_pending(count)
+                self._writer.forget_pending(payloads)
 
     def _bring_files(self, courier: Courier, last: Segment, size_bytes: int) -> None:
         """Bring records up to an offset of the last segment."""

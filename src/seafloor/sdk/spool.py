@@ -16,17 +16,20 @@ import secrets
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from seafloor.domain.errors import LimitExceeded
+from seafloor.domain.errors import Closed, LimitExceeded
 from seafloor.sdk.wal import (
     MAGIC,
     RECORD_BYTES_MAX,
     Begin,
     Dropped,
+    End,
     Points,
     Record,
     encode,
@@ -37,6 +40,7 @@ SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 """What is kept in memory while the disk takes nothing."""
 _MAKE_TRIES: Final = 10
+_ENDED: Final = "The run has ended: it takes no more."
 
 _NAME = re.compile(r"(?P<writer>\d{13}-\d+-[0-9a-f]{6})\.(?P<segment>\d{4,})\.wal\Z")
 
@@ -161,10 +165,8 @@ class UnsyncedCopy:
     size_bytes: int
 
 
-def sync_copy(copy: UnsyncedCopy | None) -> UnsyncedCopy | OSError | None:
+def sync_copy(copy: UnsyncedCopy) -> UnsyncedCopy | OSError:
     """Bring a segment to the disk; gives it back, or what the disk said."""
-    if copy is None:
-        return None
     try:
         os.fdatasync(copy.descriptor)
     except OSError as error:
@@ -174,11 +176,90 @@ def sync_copy(copy: UnsyncedCopy | None) -> UnsyncedCopy | OSError | None:
     return copy
 
 
+class _OpenSegment:
+    """A segment that is being written: a handle of its file, and what is known of it.
+
+    A signal may come between any two steps of a call: its handler may log too, or raise, so that
+    the call never goes on. Therefore what is known is one tuple that is replaced in one step,
+    ``attempt_bytes`` says that a write may have been made since, and who finds it said goes on
+    with a handle of his own after he has closed this one: a call that was stopped before its
+    write, and goes on later, writes nothing.
+    """
+
+    __slots__ = (
+        "attempt_bytes",
+        "before",
+        "file",
+        "followers",
+        "known",
+        "segment",
+        "synced_bytes",
+    )
+
+    def __init__(
+        self,
+        segment: Segment,
+        file: FileIO,
+        known: tuple[int, int],
+        before: _OpenSegment | None = None,
+    ) -> None:
+        self.segment = segment
+        self.before = before
+        """The full one before it, until that is synced."""
+        self.file = file
+        self.followers: list[_OpenSegment] = []
+        """The first is what the writer has gone on with; the others came too late for that."""
+        self.known = known
+        """The number of the last record, and the size with it."""
+        self.attempt_bytes = 0
+        """Size of a record that is being written or was when its call was stopped; else 0."""
+        self.synced_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What is known to be written."""
+        return self.known[1]
+
+    def with_own_handle(self) -> _OpenSegment:
+        """The same by another handle, which has the same lock.
+
+        Raises:
+            ValueError: this one is closed.
+        """
+        # In one call: a descriptor that a signal keeps from being known would hold the lock.
+        file = next(map(FileIO, map(os.dup, (self.file.fileno(),)), ("ab",)))
+        fresh = _OpenSegment(self.segment, file, self.known, self.before)
+        fresh.attempt_bytes, fresh.synced_bytes = self.attempt_bytes, self.synced_bytes
+        return fresh
+
+    def settle(self) -> None:
+        """Find out what became of the attempt; take back what there is of half a record.
+
+        Raises:
+            ValueError: this handle is closed.
+        """
+        number, size_bytes = self.known
+        found_bytes = os.fstat(self.file.fileno()).st_size
+        if found_bytes == size_bytes + self.attempt_bytes:
+            self.known = number + 1, found_bytes
+        elif found_bytes > size_bytes:
+            try:
+                self.file.truncate(size_bytes)
+            except OSError:
+                # The part stays: readers go over it, and its number is used again.
+                self.known = number, found_bytes
+        self.attempt_bytes = 0
+
+
 class SpoolWriter:
     """Writes one writer's segments. The caller holds a lock around every method.
 
     No method raises because of the disk: what it does not take is kept in memory up to
     PENDING_BYTES_MAX, and counted when that is full.
+
+    A call that an exception of a signal's handler stopped (Ctrl-C) leaves everything as if it had
+    been made or not. A handler may call any method in the middle of another one, in the same
+    thread: its record comes first then.
 
     Args:
         folder: Of the run; made when it is not there.
@@ -190,30 +271,56 @@ class SpoolWriter:
         self, folder: Path, begin: Begin, *, pending_bytes_max: int = PENDING_BYTES_MAX
     ) -> None:
         writer = make_writer_name(time_ms=time.time_ns() // 1_000_000, pid=begin.pid)
-        self.segment = Segment(folder, writer, 1)
-        self.size_bytes = 0
         self.problem: OSError | None = None
         self.pending: deque[bytes] = deque()
-        self.dropped = Dropped(0, 0)
         self.begin = begin
-        self._number = 0
+        self._first = Segment(folder, writer, 1)
+        self._followers: list[_OpenSegment] = []
         self._pending_bytes = 0
         self._pending_bytes_max = pending_bytes_max
-        self._descriptor: int | None = None
-        self._before: int | None = None
         self._closed = False
-        self._synced_bytes = 0
-        self._dropped_noted = self.dropped
+        self._ended = False
+        self._dropped_records = 0
+        self._dropped_points = 0
+        self._dropped_noted = Dropped(0, 0)
 
     @property
     def name(self) -> str:
         """Of the writer."""
-        return self.segment.writer
+        return self._first.writer
+
+    @property
+    def segment(self) -> Segment:
+        """The one that is written, or was last."""
+        opened = self._opened
+        return self._first if opened is None else opened.segment
+
+    @property
+    def _opened(self) -> _OpenSegment | None:
+        opened, followers = None, self._followers
+        while followers:
+            opened = followers[0]
+            followers = opened.followers
+        return opened
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the segment, up to its last whole record."""
+        try:
+            opened = self._settled()
+        except OSError as error:
+            self.problem, opened = error, self._opened
+        return 0 if opened is None else opened.size_bytes
+
+    @property
+    def dropped(self) -> Dropped:
+        """What could not be kept."""
+        return Dropped(self._dropped_records, self._dropped_points)
 
     def open(self) -> None:
         """Make the segment and write its beginning, if the disk takes it."""
-        if self._descriptor is None and not self._closed:
-            self._open()
+        if self._opened is None and not self._closed:
+            self._open(self._first)
 
     @property
     def holds_back(self) -> bool:
@@ -225,6 +332,7 @@ class SpoolWriter:
 
         Raises:
             LimitExceeded: it is larger than a reader takes. Nothing was written.
+            Closed: the end was written, maybe by a signal's handler meanwhile. Nothing was written.
         """
         payload = encode(record)
         if len(payload) > RECORD_BYTES_MAX:
@@ -232,20 +340,37 @@ class SpoolWriter:
                 f"This would be a record of {len(payload)} bytes; {RECORD_BYTES_MAX} are the "
                 "most. Log it in parts, or keep it as an artifact."
             )
-        if not self.pending and self._write(payload):
-            if self.size_bytes >= SEGMENT_BYTES_MAX:
-                self._begin_next_segment()
-            return
-        if self._pending_bytes + len(payload) > self._pending_bytes_max:
-            points = len(record.points) if isinstance(record, Points) else 0
-            self.dropped = Dropped(self.dropped.records + 1, self.dropped.points + points)
+        written, ended = None, False
+        while written is None:
+            ended = self._ended
+            if ended and not isinstance(record, End | Dropped):
+                raise Closed(_ENDED)
+            written = False if self.pending else self._write(payload, ended=ended)
+        if not written:
+            self._keep(payload, record, ended=ended)
+        if isinstance(record, End):
+            self._ended = True
+        if written:
+            self._go_on_if_full()
+
+    def _keep(self, payload: bytes, record: Record, *, ended: bool) -> None:
+        size_bytes = len(payload)
+        if self._pending_bytes + size_bytes > self._pending_bytes_max:
+            self._dropped_records += 1
+            if isinstance(record, Points):
+                self._dropped_points += len(record.points)
             return
         self.pending.append(payload)
-        self._pending_bytes += len(payload)
+        self._pending_bytes += size_bytes
+        if self._ended is not ended and self.pending[-1] is payload:
+            # A handler wrote the end before this was kept: nobody reads on behind that.
+            self.pending.pop()
+            self._pending_bytes -= size_bytes
+            raise Closed(_ENDED)
 
     def drop(self) -> None:
         """Count a record that cannot be kept."""
-        self.dropped = Dropped(self.dropped.records + 1, self.dropped.points)
+        self._dropped_records += 1
 
     def retry(self, *, records_max: int | None = None) -> bool:
         """Write what was kept; say whether all is written.
@@ -255,9 +380,15 @@ class SpoolWriter:
         """
         left = len(self.pending) if records_max is None else records_max
         while self.pending:
-            if left <= 0 or not self._write(self.pending[0]):
+            if left <= 0:
                 return False
-            self.forget_pending(1)
+            payload = self.pending[0]
+            written = self._write(payload, ended=self._ended)
+            if written is None:
+                continue
+            if not written:
+                return False
+            self.forget_pending([payload])
             left -= 1
         if self.dropped != self._dropped_noted:
             noted, self._dropped_noted = self._dropped_noted, self.dropped
@@ -268,127 +399,205 @@ class SpoolWriter:
             self.append(Dropped(records, points))
         return True
 
-    def forget_pending(self, count: int) -> None:
-        """Drop records that were kept and have got where they belong."""
-        for _ in range(count):
-            self._pending_bytes -= len(self.pending.popleft())
+    def forget_pending(self, payloads: list[bytes]) -> None:
+        """Drop the first records that were kept and have got where they belong.
+
+        One that somebody else dropped meanwhile is not dropped twice.
+        """
+        for payload in payloads:
+            if self.pending and self.pending[0] is payload:
+                self.pending.popleft()
+                self._pending_bytes -= len(payload)
 
     def sync(self) -> None:
         """Have what is written survive the machine. Slow."""
-        self.synced(sync_copy(self.unsynced_copy()))
+        for copy in self.unsynced_copies():
+            self.synced(sync_copy(copy))
 
-    def unsynced_copy(self) -> UnsyncedCopy | None:
-        """Give what ``sync_copy`` needs, so that it can work without the caller's lock."""
-        if self._descriptor is None or self._synced_bytes == self.size_bytes:
-            return None
-        return UnsyncedCopy(os.dup(self._descriptor), self.segment, self.size_bytes)
+    def unsynced_copies(self) -> list[UnsyncedCopy]:
+        """Give what ``sync_copy`` needs of each segment, so that it can work without the lock."""
+        copies: list[UnsyncedCopy] = []
+        size_bytes, opened = self.size_bytes, self._opened
+        while opened is not None and not opened.file.closed:
+            if opened.synced_bytes != size_bytes:
+                try:
+                    descriptor = os.dup(opened.file.fileno())
+                except OSError as error:
+                    self.problem = error
+                    break
+                copies.append(UnsyncedCopy(descriptor, opened.segment, size_bytes))
+            opened = opened.before
+            size_bytes = 0 if opened is None else opened.size_bytes
+        return copies
 
-    def synced(self, copy: UnsyncedCopy | OSError | None) -> None:
+    def synced(self, copy: UnsyncedCopy | OSError) -> None:
         """Take note of what ``sync_copy`` did."""
         if isinstance(copy, OSError):
             self.problem = copy
-        elif copy is not None and copy.segment == self.segment:
-            self._synced_bytes = copy.size_bytes
+            return
+        later, opened = None, self._opened
+        while opened is not None and opened.segment != copy.segment:
+            later, opened = opened, opened.before
+        if opened is None:
+            return
+        opened.synced_bytes = copy.size_bytes
+        if later is not None:  # nothing is written there any more
+            later.before = opened.before
+            opened.file.close()
 
     def close(self) -> None:
         """Sync, and let go of the lock. Nothing is written after it."""
         self.sync()
         self.abandon()
-        self._closed = True
 
     def abandon(self) -> None:
         """Let go of the file without touching it: in a process that was forked."""
-        for descriptor in (self._descriptor, self._before):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._descriptor = self._before = None
+        self._closed = True
+        opened = self._opened
+        while opened is not None:
+            opened.file.close()
+            opened = opened.before
 
-    def _write(self, payload: bytes) -> bool:
+    def _settled(self) -> _OpenSegment | None:
+        """The segment that is open, without a write of which nobody knows what became.
+
+        Raises:
+            OSError: that cannot be found out now.
+        """
+        while True:
+            opened = self._opened
+            if opened is None or not opened.attempt_bytes or self._closed:
+                return opened
+            try:
+                fresh = opened.with_own_handle()
+                if self._follow(opened.followers, fresh):
+                    opened.file.close()
+                    fresh.settle()
+                else:
+                    fresh.file.close()
+            except ValueError:
+                continue  # a call that came between has gone on by a handle of its own
+
+    def _follow(self, followers: list[_OpenSegment], fresh: _OpenSegment) -> bool:
+        """Go on with something else, unless a call that came between has gone on already.
+
+        Which of two it is, is settled in one step.
+        """
+        followers.append(fresh)
+        if followers[0] is not fresh:
+            return False
+        self._followers = followers  # what was before is not looked at any more
+        return True
+
+    def _write(self, payload: bytes, *, ended: bool) -> bool | None:
+        """Write a record; say whether it is written.
+
+        None: it is not, since the handler of a signal came between. The caller is to look anew
+        what there is to do.
+
+        Args:
+            payload: Of the record.
+            ended: Whether the end was there when the caller looked.
+        """
         # A closed segment may be another's by now: it is never opened again.
         if self._closed:
             return False
-        if self._descriptor is None and not self._open():
-            return False
-        descriptor = self._descriptor
-        if descriptor is None:
-            return False
-        content = frame(payload, self._number + 1)
         try:
-            written = os.write(descriptor, content)
+            if self._settled() is None:
+                self._open(self._first)
+            opened = self._settled()
         except OSError as error:
             self.problem = error
             return False
-        if written < len(content):
-            self._cut_back(descriptor)
+        if opened is None:
             return False
-        self._number += 1
-        self.size_bytes += written
+        known = opened.known
+        content = frame(payload, known[0] + 1)
+        opened.attempt_bytes = len(content)
+        # Who came between before this has made what is known old; who comes later closes the file.
+        if opened.followers or opened.known is not known or self._ended is not ended:
+            return None
+        try:
+            written = opened.file.write(content)
+        except ValueError:
+            return None
+        except OSError as error:
+            opened.attempt_bytes = 0
+            self.problem = error
+            return False
+        if written != len(content):
+            self.problem = _no_space()
+            with contextlib.suppress(OSError):
+                self._settled()  # takes the part back that the disk had room for
+            return False
+        opened.known = known[0] + 1, known[1] + written
+        opened.attempt_bytes = 0
         return True
 
-    def _cut_back(self, descriptor: int) -> None:
-        """Take back the part of a record that the disk had room for."""
-        self.problem = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        try:
-            os.ftruncate(descriptor, self.size_bytes)
-        except OSError as error:
-            # The part stays: readers go over it, and its number is used again.
-            self.problem = error
-            self.size_bytes = os.fstat(descriptor).st_size
-
-    def _open(self) -> bool:
-        try:
-            descriptor = self._make()
-        except BlockingIOError:
-            return False  # another process took it for one whose writer is gone, and will remove it
-        except OSError as error:
-            self.problem = error
-            return False
-        start = MAGIC + frame(encode(self.begin), 1)
-        try:
-            os.ftruncate(descriptor, 0)
-            written = os.write(descriptor, start)
-        except OSError as error:
-            self.problem = error
-            os.close(descriptor)
-            return False
-        if written < len(start):
-            os.close(descriptor)
-            self.problem = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return False
-        self._descriptor, self._number, self.size_bytes = descriptor, 1, written
-        self._synced_bytes = 0
-        if self._before is not None:
-            os.close(self._before)
-            self._before = None
-        return True
-
-    def _make(self) -> int:
-        """Make the file and lock it.
+    def _open(self, segment: Segment) -> None:
+        """Make a segment, and go on there if the disk takes its beginning.
 
         Other processes of the run remove its folder when they find it empty, and a file that
         nobody has locked yet: then it is made again.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        for _ in range(_MAKE_TRIES):
-            self.segment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                descriptor = os.open(self.segment.path, flags, 0o600)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(descriptor)
-                raise
-            if not _is_removed(descriptor):
-                return descriptor
-            os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.segment.path))
+        try:
+            for _ in range(_MAKE_TRIES):
+                segment.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                try:
+                    file = FileIO(segment.path, "ab", opener=partial(os.open, mode=0o600))
+                except FileNotFoundError:
+                    continue
+                if self._begin_file(segment, file):
+                    return
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(segment.path))
+        except BlockingIOError:
+            return  # another process took it for one whose writer is gone, and will remove it
+        except OSError as error:
+            self.problem = error
 
-    def _begin_next_segment(self) -> None:
-        self.sync()
-        # Its lock says that the writer lives, until the next one is there and locked.
-        self._before, self._descriptor = self._descriptor, None
-        self.segment = self.segment.next
-        self.size_bytes = 0
-        self._open()
+    def _begin_file(self, segment: Segment, file: FileIO) -> bool:
+        """Lock a file, begin it, and go on there; False when somebody has removed it.
+
+        Raises:
+            OSError: the disk does not take it, or another process has it.
+        """
+        before = self._opened
+        followers = self._followers if before is None else before.followers
+        start = MAGIC + frame(encode(self.begin), 1)
+        # The full one keeps its lock, which says that the writer lives, until this one is there
+        # and locked, and its file, until the sender has synced it.
+        fresh = _OpenSegment(segment, file, (1, len(start)), before)
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_removed(file.fileno()):
+                return False
+            if not followers and not self._closed:
+                file.truncate(0)
+                if file.write(start) != len(start):
+                    raise _no_space()
+                self._follow(followers, fresh)
+        finally:
+            if not followers or followers[0] is not fresh:
+                if not followers and not self._closed:
+                    # Unlocked, it would be for others as if the writer were gone.
+                    _remove_unless_locked(segment.path, file)
+                file.close()
+        return True
+
+    def _go_on_if_full(self) -> None:
+        """Begin the next segment; where the disk has no room for one, this one grows on."""
+        opened = self._opened
+        if opened is not None and opened.size_bytes >= SEGMENT_BYTES_MAX:
+            self._open(opened.segment.next)
+
+
+def _remove_unless_locked(path: Path, file: FileIO) -> None:
+    """Remove a file, unless another process has it locked."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_removed(file.fileno()):
+            path.unlink()
+
+
+def _no_space() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

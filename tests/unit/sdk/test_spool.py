@@ -21,6 +21,7 @@ from seafloor.sdk.spool import (
     list_segments,
     lock_segment,
     read_sent,
+    sync_copy,
     write_sent,
 )
 from seafloor.sdk.wal import RECORD_BYTES_MAX, Begin, Dropped, Points, Record, Tags, WalReader
@@ -230,3 +231,45 @@ def test_append__larger_than_a_reader_takes__is_refused_and_nothing_is_written(
     writer.append(Tags({"c": "d"}))
     writer.close()
     assert read(writer.segment) == [BEGIN, Tags({"a": "b"}), Tags({"c": "d"})]
+
+
+def test_append__a_segment_is_full__leaves_its_sync_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES_MAX", 400)
+    synced = list[int]()
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    writer = SpoolWriter(tmp_path, BEGIN)
+    while writer.segment.number < 4:
+        writer.append(Tags({"n": "1"}))
+    assert synced == []
+    copies = writer.unsynced_copies()
+    assert {copy.segment for copy in copies} == set(list_segments(tmp_path))
+    for copy in copies:
+        assert copy.size_bytes == copy.segment.path.stat().st_size
+        writer.synced(sync_copy(copy))
+    assert len(synced) == 4
+    assert writer.unsynced_copies() == []
+    writer.append(Tags({"n": "2"}))
+    writer.close()
+    assert len(synced) == 5
+
+
+def test_append__no_room_for_another_segment__goes_on_in_the_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_BYTES_MAX", 1)
+    writer = SpoolWriter(tmp_path, BEGIN)
+    writer.open()
+    blocked = writer.segment.next.path
+    blocked.mkdir()
+    for number in range(3):
+        writer.append(Tags({"n": str(number)}))
+    assert writer.problem is not None
+    assert lock_segment(writer.segment) is None
+    blocked.rmdir()
+    writer.append(Tags({"n": "3"}))
+    assert writer.segment.number == 2
+    writer.close()
+    first, _ = list_segments(tmp_path)
+    assert read(first) == [BEGIN, *(Tags({"n": str(number)}) for number in range(4))]
