@@ -218,6 +218,39 @@ def test_request__that_is_none__is_refused_with_mlflows_code(
     refused(call(method, path, body), code)
 
 
+_WRONG_THEN_BROKEN = [
+    (path, b'{"run_id":5,' + rest)
+    for path in ("log-metric", "log-batch", "update")
+    for rest in (
+        b"",
+        b'"x":"\\ud800"}',
+        b'"x":"\xff"}',
+        b'"x":1e400}',
+        b'"x":' + b"9" * 5000 + b"}",
+    )
+] + [
+    ("log-batch", b'{"run_id":"%s","metrics":[{"key":"m","value":true,"timestamp":1},{"key":"b"'),
+    ("log-metric", b'"{\\"run_id\\": 5,"'),
+    ("log-metric", b'"2024-01-01"'),
+    *(
+        ("log-metric", b'{"run_id":"%s","key":"m","value":1,"timestamp":1}'.replace(b"1", odd, at))
+        for odd in (b"1e999", b"9" * 5000)
+        for at in (1, 2)
+    ),
+]
+"""What comes after a field of a wrong type was not read when that is told."""
+
+
+@pytest.mark.parametrize("at", range(len(_WRONG_THEN_BROKEN)))
+def test_body__of_a_wrong_type_and_then_no_json__is_refused(
+    call: Call, run_id: str, at: int
+) -> None:
+    path, body = _WRONG_THEN_BROKEN[at]
+    answer = call("POST", f"/runs/{path}", body.replace(b"%s", run_id.encode()))
+    refused(answer, "INVALID_PARAMETER_VALUE")
+    assert run_of(call, run_id)["data"]["metrics"] == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

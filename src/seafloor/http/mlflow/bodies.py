@@ -59,7 +59,7 @@ async def body_of(request: AnyRequest, kind: type[_T]) -> _T:
     except msgspec.ValidationError as error:
         raise words.not_decoded(error, raw) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidValue("The request body is not JSON.") from error
+        raise words.not_json() from error
 
 
 def int64(value: Int64, *, field: str) -> int:

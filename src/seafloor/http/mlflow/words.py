@@ -50,19 +50,27 @@ def too_long(name: str, chars_max: int) -> LimitExceeded:
     )
 
 
+def not_json() -> InvalidValue:
+    """A body is something else."""
+    return InvalidValue("The request body is not JSON.")
+
+
 def not_decoded(error: msgspec.ValidationError, raw: bytes) -> InvalidValue:
     """A body has a field that is missing or of the wrong kind.
 
     Args:
         error: As msgspec tells it, with the place.
-        raw: The body, which is JSON.
+        raw: The body. It was read as far as this field: what follows may be anything.
     """
     text, _, place = str(error).partition(" - at `$")
     place = place.rstrip("`")
     name = place.lstrip(".")
     if absent := _MISSING.match(text):
         return missing(f"{name}.{absent[1]}" if name else absent[1])
-    found: Any = msgspec.json.decode(raw)
+    try:
+        found: Any = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return not_json()
     for field, index in _STEP.findall(place):
         if field and isinstance(found, dict):
             found = cast(dict[str, Any], found).get(field)
