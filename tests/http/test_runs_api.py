@@ -163,6 +163,13 @@ def test_create__of_a_body_nested_too_deeply__is_refused(call: Call) -> None:
     assert "nested too deeply" in error["message"]
 
 
+@pytest.mark.parametrize("path", ["runs", "experiments", "environments", "volumes"])
+def test_create__of_a_text_that_is_not_utf_8__is_refused(call: Call, path: str) -> None:
+    answer = call("POST", f"/api/v1/{path}", b'{"name": "\xff"}', Content_Type="application/json")
+    error = check_envelope(answer, code="invalid_value", status=400)
+    assert "it is not UTF-8" in error["message"]
+
+
 def test_create__with_a_name_of_300_characters__says_how_long_it_may_be(call: Call) -> None:
     error = check_envelope(
         call("POST", "/api/v1/runs", {"name": "é" * 300}), code="limit_exceeded", status=413

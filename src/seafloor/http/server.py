@@ -78,6 +78,15 @@ def _too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
     return _by_dialect(errors.respond, mlflow_errors.respond)(request, refused)
 
 
+def _not_utf_8(request: AnyRequest, error: UnicodeDecodeError) -> Response[Any]:
+    """A text in a body, of which the framework knows msgspec's errors alone."""
+    if request.method in ("GET", "HEAD"):
+        return _by_dialect(errors.respond_bug, mlflow_errors.respond_bug)(request, error)
+    refused = InvalidValue("The request body is not JSON: it is not UTF-8.")
+    refused.__cause__ = error
+    return _by_dialect(errors.respond, mlflow_errors.respond)(request, refused)
+
+
 def _by_dialect(native: _Answer[_Error], mlflow: _Answer[_Error]) -> _Answer[_Error]:
     """Answer MLflow's clients in their own words."""
 
@@ -161,6 +170,7 @@ def create_framework(application: Application) -> Litestar:
             HTTPException: _by_dialect(errors.respond_http, mlflow_errors.respond_http),
             RangeOutside: _range_outside,
             RecursionError: _too_deep,
+            UnicodeDecodeError: _not_utf_8,
             Exception: _by_dialect(errors.respond_bug, mlflow_errors.respond_bug),
         },
         request_max_body_size=BODY_BYTES_MAX,
