@@ -74,6 +74,62 @@ def test_unknown_fields__are_ignored(call: Call, run_id: str) -> None:
     assert call("POST", "/runs/set-tag", body).status == 200
 
 
+def test_create__by_the_other_names_of_fields__is_in_its_experiment(call: Call) -> None:
+    experiment = call("POST", "/experiments/create", {"name": uuid.uuid4().hex}).json
+    body = {"experimentId": experiment["experiment_id"], "runName": "hello", "startTime": 77}
+    info = call("POST", "/runs/create", body).json["run"]["info"]
+    assert (info["experiment_id"], info["run_name"]) == (experiment["experiment_id"], "hello")
+    assert info["start_time"] == 77
+
+
+@pytest.mark.parametrize("body", [{}, b"", {"run_name": "x"}, {"experiment_id": ""}])
+def test_create__in_no_experiment__is_refused(call: Call, body: Any) -> None:
+    refused(call("POST", "/runs/create", body), "INVALID_PARAMETER_VALUE", "'experiment_id'")
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("log-metric", {"key": "m", "value": 1, "timestamp": 1, "modelId": "m-1"}),
+        ("log-batch", {"metrics": [{"key": "m", "value": 1, "timestamp": 1, "modelId": "m-1"}]}),
+    ],
+)
+def test_model__named_by_its_other_name__is_looked_for(
+    call: Call, run_id: str, path: str, change: dict[str, Any]
+) -> None:
+    answer = call("POST", f"/runs/{path}", {"run_id": run_id, **change})
+    refused(answer, "RESOURCE_DOES_NOT_EXIST", "m-1")
+    assert run_of(call, run_id)["data"]["metrics"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("create", {"experiment_id": "0", "experimentId": "0"}),
+        ("log-metric", {"key": "m", "value": 1, "timestamp": 1, "runId": "x"}),
+        ("log-parameter", {"key": "m", "value": "1", "runId": "x"}),
+        ("set-tag", {"key": "m", "value": "1", "runId": "x"}),
+        ("log-batch", {"metrics": [{"key": "m", "value": 1, "timestamp": 1}], "runId": "x"}),
+    ],
+)
+def test_request__with_both_names_of_a_field__is_refused(
+    call: Call, run_id: str, path: str, change: dict[str, Any]
+) -> None:
+    answer = call("POST", f"/runs/{path}", {"run_id": run_id, **change})
+    refused(answer, "INVALID_PARAMETER_VALUE", "Request specifies both")
+
+
+@pytest.mark.parametrize("name", ["dataset_name", "dataset_digest"])
+@pytest.mark.parametrize("path", ["log-metric", "log-batch"])
+def test_metric__of_a_dataset_whose_name_is_no_text__is_refused(
+    call: Call, run_id: str, path: str, name: str
+) -> None:
+    metric = {"key": "m", "value": 1, "timestamp": 1, name: 5}
+    body = {"metrics": [metric]} if path == "log-batch" else metric
+    answer = call("POST", f"/runs/{path}", {"run_id": run_id, **body})
+    refused(answer, "INVALID_PARAMETER_VALUE", name)
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
 def test_odd_numbers__come_back_as_texts(call: Call, run_id: str, value: str) -> None:
     metric = {"key": "m", "value": value, "timestamp": 1, "step": 1}

@@ -1,12 +1,14 @@
 """Request bodies of MLflow's clients: protobuf's JSON.
 
-int64 comes as number or text, unknown fields are ignored, ``run_uuid`` is an old name of
-``run_id``, and old clients encode a body twice.
+int64 comes as number or text, a field by either of its names (``spellings``), unknown fields are
+ignored, ``run_uuid`` is an old name of ``run_id``, and old clients encode a body twice.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,12 +17,15 @@ from seafloor.domain.bounds import INT64_MAX, INT64_MIN
 from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.http.mlflow import words
+from seafloor.http.mlflow.spellings import in_ours, may_use_others
 from seafloor.http.requests import AnyRequest, body_bytes
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
 Int64 = int | str
 
+_AS_WRITTEN = frozenset({"run_id", "run_uuid", "experiment_id", "new_name", "model_json"})
+"""What MLflow's server misses in a request that has it by its other name only."""
 _EXPERIMENT_ID = re.compile(r"-?[0-9]{1,18}\Z")
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}\Z")
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -45,21 +50,32 @@ class MetricIn(msgspec.Struct, frozen=True):
     dataset_digest: str = ""
 
 
-async def body_of(request: AnyRequest, kind: type[_T]) -> _T:
+async def body_of(request: AnyRequest, kind: type[_T], *, either: Collection[str] = ()) -> _T:
     """Read a JSON body.
 
+    Args:
+        either: Fields that this request can do without, and so takes by either name, though
+            others need them.
+
     Raises:
-        InvalidValue: it is not JSON, or a field has the wrong type.
+        InvalidValue: it is not JSON, a field has the wrong type, or is there by both its names.
     """
     raw = await body_bytes(request, size_bytes_max=BODY_BYTES_MAX)
     try:
         if raw[:1] == b'"':
             raw = msgspec.json.decode(raw, type=str).encode()
-        return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.ValidationError as error:
-        raise words.not_decoded(error, raw) from error
+        raw = raw or b"{}"
+        if not may_use_others(raw, kind):
+            with suppress(msgspec.ValidationError):
+                return msgspec.json.decode(raw, type=kind)
+        found = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise words.not_json() from error
+    found = in_ours(found, kind, as_written=_AS_WRITTEN.difference(either))
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise words.not_decoded(error, found) from error
 
 
 def int64(value: Int64, *, field: str) -> int:

@@ -42,7 +42,11 @@ class _Odd(Exception):
     """What the short way does not know."""
 
 
-_CREATE = msgspec.json.Decoder(Create)
+class _SimpleCreate(Create, forbid_unknown_fields=True):
+    """A field that clients do not send may be one of ours by its other name."""
+
+
+_CREATE = msgspec.json.Decoder(_SimpleCreate)
 _METRIC = msgspec.json.Decoder(OneMetric)
 _LABEL = msgspec.json.Decoder(OneLabel)
 _BATCH = msgspec.json.Decoder(LoggedBatch)

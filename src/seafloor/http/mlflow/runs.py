@@ -71,7 +71,7 @@ _INPUT_TAG_CHARS_MAX = 500
 class Create(msgspec.Struct):
     """The body of ``runs/create``."""
 
-    experiment_id: str = "0"
+    experiment_id: str = ""
     user_id: str = ""
     run_name: str = ""
     start_time: Int64 | None = None
@@ -146,7 +146,7 @@ async def active_run(request: AnyRequest, run_id: str, run_uuid: str = "") -> Wo
 @post("/runs/create", status_code=200)
 async def create(request: AnyRequest) -> Json:
     app = application_of(request)
-    body = await body_of(request, Create)
+    body = await body_of(request, Create, either=["experiment_id"])
     return await created(app, body, by=principal_of(request), project=project_of(request))
 
 

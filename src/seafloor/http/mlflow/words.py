@@ -55,22 +55,18 @@ def not_json() -> InvalidValue:
     return InvalidValue("The request body is not JSON.")
 
 
-def not_decoded(error: msgspec.ValidationError, raw: bytes) -> InvalidValue:
+def not_decoded(error: msgspec.ValidationError, found: Any) -> InvalidValue:
     """A body has a field that is missing or of the wrong kind.
 
     Args:
         error: As msgspec tells it, with the place.
-        raw: The body. It was read as far as this field: what follows may be anything.
+        found: The body, decoded.
     """
     text, _, place = str(error).partition(" - at `$")
     place = place.rstrip("`")
     name = place.lstrip(".")
     if absent := _MISSING.match(text):
         return missing(f"{name}.{absent[1]}" if name else absent[1])
-    try:
-        found: Any = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return not_json()
     for field, index in _STEP.findall(place):
         if field and isinstance(found, dict):
             found = cast(dict[str, Any], found).get(field)
