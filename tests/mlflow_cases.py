@@ -104,6 +104,8 @@ def _experiment_searches() -> list[Case]:
         *_posts(
             path,
             {"max_results": 5, "filter": "name = 'diff'"},
+            {"maxResults": 5, "viewType": "DELETED_ONLY"},
+            {"max_results": 5, "filter": "name = 'diff'", "page_token": None, "order_by": None},
             {"max_results": 5, "filter": "name LIKE 'di%'"},
             {"max_results": 5, "filter": "name ILIKE 'DI%'"},
             {"max_results": 5, "filter": "tags.a = '1'"},
@@ -150,7 +152,11 @@ def _runs() -> list[Case]:
             {"experimentId": "99999"},
             {"experimentId": "{exp}", "startTime": "x", "runName": "a", "run_name": "a"},
         ),
-        *_posts("/runs/create", {}, {"run_name": "a"}, {"experiment_id": ""}, differs=DRIVER),
+        *_posts(
+            "/runs/create",
+            *({}, {"run_name": "a"}, {"experiment_id": ""}, {"experiment_id": None}),
+            differs=DRIVER,
+        ),
         *_posts(
             "/runs/create",
             {"experiment_id": "0", "tags": [{"key": "k" * 251, "value": "b"}]},
@@ -191,6 +197,8 @@ def _metrics() -> list[Case]:
             _metric(key="no step", step=...),
             _metric(value="much"),
             _metric(value=None),
+            *(_metric(**{name: None}) for name in ("run_id", "key", "timestamp")),
+            _metric(key="nulls", step=None, model_id=None, dataset_name=None, dataset_digest=None),
             _metric(value=...),
             _metric(timestamp=...),
             _metric(key=...),
@@ -242,6 +250,8 @@ def _labels() -> list[Case]:
         label(run_id="{gone}"),
         label(run_id=NOBODY),
         label(run_id=...),
+        label(run_id=None),
+        label(key=None),
     )
     return [
         *_posts(
@@ -251,6 +261,7 @@ def _labels() -> list[Case]:
             label(value="2"),
             label(key="empty", value=""),
             label(key="no value", value=...),
+            label(key="null", value=None),
             label(key="long", value="v" * 6_001),
             *common,
         ),
@@ -258,6 +269,7 @@ def _labels() -> list[Case]:
             "/runs/set-tag",
             label(key="t"),
             label(key="t", value="2"),
+            label(key="null", value=None),
             label(key="long", value="v" * 8_001),
             label(key="mlflow.note.content", value="a note"),
             label(key="mlflow.runName", value="r"),
@@ -314,6 +326,10 @@ def _batches() -> list[Case]:
             run | {"runId": "{run}", "metrics": metrics(1)},
             run | {"metrics": [good | {"model_id": "", "modelId": ""}]},
             run | {"metrics": [good | {"key": "camel", "modelId": ""}]},
+            run | {"metrics": [good | {"key": "null", "step": None, "model_id": None}]},
+            run | {"metrics": [good, good | {"value": None}], "params": None, "tags": None},
+            run | {"params": [{"key": "null in batch", "value": None}]},
+            run | {"params": [{"key": None, "value": "1"}]},
         ),
         *_posts(
             "/runs/log-batch",
@@ -365,6 +381,7 @@ def _histories() -> list[Case]:
 
 def _updates() -> list[Case]:
     dataset: Body = {"name": "d", "digest": "x", "source_type": "local", "source": "s"}
+    other: Body = dataset | {"name": "other", "digest": "y"}
 
     def inputs(tags: list[Body] | None = None, **change: str) -> Body:
         return {"run_id": "{run}", "datasets": [{"tags": tags or [], "dataset": dataset | change}]}
@@ -375,7 +392,10 @@ def _updates() -> list[Case]:
             {"run_id": "{run}", "status": 3, "end_time": str(T + 9)},
             {"run_id": "{run}", "run_name": "renamed"},
             {"run_id": "{run}", "runName": "again"},
+            {"run_id": "{run}", "status": None, "run_name": None, "end_time": None},
+            {"run_id": "{run}", "run_uuid": None, "run_name": "r"},
             {"run_id": "{run}", "run_name": "r"},
+            {"run_id": None, "run_name": "r"},
             {"run_id": "{run}", "endTime": T + 9, "end_time": T + 9},
             {"runId": "{run}", "run_name": "r"},
             {"run_id": "{run}", "runUuid": "{run}", "run_uuid": "{run}"},
@@ -401,6 +421,8 @@ def _updates() -> list[Case]:
             inputs(digest="n" * 37),
             inputs([{"key": "k" * 256, "value": "1"}]),
             inputs([{"key": "k", "value": "v" * 501}]),
+            {"run_id": "{odd}", "datasets": [{"tags": None, "dataset": other | {"schema": None}}]},
+            inputs([{"key": "mlflow.data.context", "value": "train"}]) | {"models": None},
             inputs() | {"datasets": [{"dataset": {**dataset, "sourceType": "local"}}]},
             {"run_id": NOBODY, "datasets": []},
             {"datasets": []},
@@ -494,6 +516,9 @@ def _searches() -> list[Case]:
             {"experimentIds": ["{exp}"], "maxResults": 5, "filter": "params.p = '1'"},
             {"experimentIds": ["{exp}"], "orderBy": ["start_time"], "runViewType": "DELETED_ONLY"},
             {"experimentIds": ["{exp}"], "maxResults": 0},
+            _search(filter="params.p = '1'", order_by=None, page_token=None, run_view_type=None),
+            {"experiment_ids": ["99999"], "filter": None},
+            _search(experiment_ids=None),
             {"experiment_ids": ["{exp}"], "experimentIds": ["{exp}"]},
             {},
             {"experiment_ids": ["99999"]},

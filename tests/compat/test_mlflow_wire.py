@@ -82,7 +82,20 @@ def test_create__by_the_other_names_of_fields__is_in_its_experiment(call: Call) 
     assert info["start_time"] == 77
 
 
-@pytest.mark.parametrize("body", [{}, b"", {"run_name": "x"}, {"experiment_id": ""}])
+def test_create__with_nulls__has_what_there_is_without_them(call: Call) -> None:
+    optional = ("user_id", "run_name", "start_time", "tags")
+    body = {"experiment_id": "0", **dict.fromkeys(optional)}
+    info = call("POST", "/runs/create", body).json["run"]["info"]
+    assert (info["experiment_id"], info["user_id"]) == ("0", "")
+    assert info["run_name"]
+    tags = [{"key": "t", "value": None}]
+    data = call("POST", "/runs/create", {"experiment_id": "0", "tags": tags}).json["run"]["data"]
+    assert {"key": "t", "value": ""} in data["tags"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, b"", b"null", {"run_name": "x"}, {"experiment_id": ""}, {"experiment_id": None}]
+)
 def test_create__in_no_experiment__is_refused(call: Call, body: Any) -> None:
     refused(call("POST", "/runs/create", body), "INVALID_PARAMETER_VALUE", "'experiment_id'")
 

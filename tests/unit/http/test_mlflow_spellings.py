@@ -1,4 +1,4 @@
-"""The two names of a field of protobuf's JSON."""
+"""The two names of a field of protobuf's JSON, and null in the place of its value."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ class _Message(msgspec.Struct):
 
 class _Plain(msgspec.Struct):
     key: str = ""
+
+
+class _Nulls(msgspec.Struct):
+    text: str = ""
+    texts: list[str] = []
+    number: int | str = 0
+    none: str | None = "x"
+    value: Any = 1
+    leaves: list[_Leaf] = []
 
 
 def test_in_ours__of_other_names_at_any_depth__has_our_names() -> None:
@@ -62,6 +71,13 @@ def test_in_ours__of_a_name_that_must_be_as_written__leaves_it() -> None:
 def test_in_ours__of_a_field_by_both_names__is_refused(found: dict[str, Any]) -> None:
     with pytest.raises(InvalidValue, match="Request specifies both '"):
         in_ours(found, _Message, as_written=["run_name"])
+
+
+def test_in_ours__of_nulls__has_those_that_are_values() -> None:
+    found = dict.fromkeys(("text", "texts", "number", "none", "value", "leaves", "x"))
+    assert in_ours(found, _Nulls) == {"none": None, "value": None, "x": None}
+    leaves = [{"source_type": None, "meta_data": {"a": None}}, None]
+    assert in_ours({"leaves": leaves}, _Nulls) == {"leaves": [{"meta_data": {"a": None}}, None]}
 
 
 @pytest.mark.parametrize("found", [None, [], [1], 5, "x", {"all_leaves": 5, "oneLeaf": [None]}])

@@ -73,7 +73,7 @@ async def body_of(request: AnyRequest, kind: type[_T], *, either: Collection[str
         raise words.not_json() from error
     found = in_ours(found, kind, as_written=_AS_WRITTEN.difference(either))
     try:
-        return msgspec.convert(found, kind)
+        return msgspec.convert({} if found is None else found, kind)
     except msgspec.ValidationError as error:
         raise words.not_decoded(error, found) from error
 

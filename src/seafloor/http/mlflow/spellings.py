@@ -1,6 +1,6 @@
 """The ways in which protobuf's JSON may spell one message, and the one that we read.
 
-A field has two names, ``run_name`` and ``runName``.
+A field has two names, ``run_name`` and ``runName``, and ``null`` stands for one that is not there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ class _Field(NamedTuple):
     Args:
         name: In our spelling.
         other: The other name; the same where there is no other.
+        takes_null: Whether null is a value of it.
         inside: What it holds, or its list holds, if that is messages.
     """
 
     name: str
     other: str
+    takes_null: bool
     inside: type[msgspec.Struct] | None
 
 
@@ -36,6 +38,7 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[_Field, ...]:
         _Field(
             name=field.encode_name,
             other=_other(field.encode_name),
+            takes_null=_takes_null(field.type),
             inside=_struct_in(field.type),
         )
         for field in told.fields
@@ -45,6 +48,12 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[_Field, ...]:
 def _other(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
+
+
+def _takes_null(told: msgspec.inspect.Type) -> bool:
+    if isinstance(told, msgspec.inspect.UnionType):
+        return told.includes_none
+    return isinstance(told, msgspec.inspect.AnyType)
 
 
 def _struct_in(told: msgspec.inspect.Type) -> type[msgspec.Struct] | None:
@@ -98,6 +107,15 @@ def in_ours(found: Any, kind: type[msgspec.Struct], *, as_written: Container[str
                 )
             if field.name not in as_written:
                 made[field.name] = made.pop(field.other)
-        if field.inside is not None and field.name in made:
-            made[field.name] = in_ours(made[field.name], field.inside)
+        if field.name in made:
+            _spell(made, field)
     return made
+
+
+def _spell(made: dict[str, Any], field: _Field) -> None:
+    """Bring the value of a field of a message into our spelling."""
+    value = made[field.name]
+    if value is None and not field.takes_null:
+        del made[field.name]
+    elif field.inside is not None:
+        made[field.name] = in_ours(value, field.inside)
