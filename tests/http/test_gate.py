@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.services._service import free_port
 
 from http_world import TOKEN, Answer, ask, check_envelope
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 
 Call = Callable[..., Answer]
 EXIT_FORBIDDEN = 7
@@ -121,3 +123,34 @@ def test_log__of_requests__has_a_line_for_each_at_level_info_only(tmp_path: Path
         lines = [one for one in map(json.loads, log) if one.get("path") == "/api/v1/nothing"]
         noted = [(one["event"], one["status"], one["request_id"]) for one in lines]
         assert noted == [("request", 404, answer.headers["x-request-id"])] * count
+
+
+def _left_unanswered(server: LiveServer, path: str) -> int:
+    """How many requests the log has whose sender went away."""
+    lines = (server.data / "server.log").read_text(errors="replace").splitlines()
+    return sum(f'"path":"{path}","status":499' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/api/2.0/mlflow/runs/{name}" for name in ("create", "log-batch", "update", "search")),
+        "/api/v1/runs",
+        f"/api/v1/runs/{'0' * 32}/metrics",
+        f"/api/v1/runs/{'0' * 32}/metrics/batches",
+        "/v1/traces",
+    ],
+)
+def test_request__whose_sender_goes_away__is_no_bug(shared_server: LiveServer, path: str) -> None:
+    before = _left_unanswered(shared_server, path)
+    where = urlsplit(shared_server.url)
+    kind = "application/x-protobuf" if path == "/v1/traces" else "application/json"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        "Content-Length: 50\r\nx-mlflow-experiment-id: 0\r\n\r\n"
+    )
+    with socket.create_connection((where.hostname, where.port or 80), timeout=60) as connection:
+        connection.sendall(head.encode() + b'{"x"')
+    wait_for(lambda: _left_unanswered(shared_server, path) > before, what="its line in the log")
+    log = (shared_server.data / "server.log").read_text(errors="replace")
+    assert "disconnected prematurely" not in log

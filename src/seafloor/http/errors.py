@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi import ResponseSpec
 
 from seafloor.domain.errors import OutOfOrder, SeafloorError
@@ -42,6 +42,9 @@ STATUSES: dict[str, int] = {
     "internal": 500,
 }
 """Every error code's status. ``docs/reference/errors.md`` says what to do about each."""
+
+LEFT = 499
+"""Of a request whose sender went away before it was whole: for the log and the meter alone."""
 
 _HTTP_CODES = {
     400: "invalid_value",
@@ -112,7 +115,7 @@ def log_failure(request: Request[Any, Any, Any], error: SeafloorError, status: i
 
 def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """Answer what the framework itself refuses (a wrong type, an unknown path) in our envelope."""
-    status = error.status_code
+    status = status_of(error)
     if status >= 500:
         return respond_bug(request, error)
     message, field = (no_route(request), None) if status == 404 else explain(request, error)
@@ -125,6 +128,14 @@ def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     found = error.headers or {}
     headers = {key.title(): value for key, value in found.items() if key.lower() == "allow"}
     return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def status_of(error: HTTPException) -> int:
+    """The status of what the framework itself refuses; to it, who goes away is a bug of ours."""
+    gone = "client disconnected prematurely"
+    if isinstance(error, InternalServerException) and error.detail == gone:
+        return LEFT
+    return error.status_code
 
 
 def no_route(request: Request[Any, Any, Any]) -> str:

@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from seafloor.app.tokens import Administrator, Principal, Tokens
 from seafloor.domain.errors import Forbidden, InvalidValue, SeafloorError, Unauthenticated
 from seafloor.http.access_log import AccessLog
-from seafloor.http.errors import STATUSES
+from seafloor.http.errors import LEFT, STATUSES
 from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.wire.errors import ErrorBody
@@ -95,7 +95,7 @@ class Gate:
         state = scope.setdefault("state", {})
         state["request_id"] = mark
         state["stopping"] = self.stopping
-        status = 500
+        status = 0
 
         async def send_noting(message: Message) -> None:
             nonlocal status
@@ -117,15 +117,16 @@ class Gate:
                 await _refuse(error, scope["path"], mark, send_noting)
             else:
                 await self._inner(scope, receive, send_noting)
+                status = status or LEFT  # nobody was there to be answered
         finally:
             path, method, duration_s = scope["path"], scope["method"], time.perf_counter() - begun
             self._meter.running -= 1
-            self._meter.note(path, method, status, duration_s)
+            self._meter.note(path, method, status or 500, duration_s)
             if self._access_log is not None:
                 self._access_log.note(
                     method=method,
                     path=path,
-                    status=status,
+                    status=status or 500,
                     duration_s=duration_s,
                     request_id=mark,
                 )

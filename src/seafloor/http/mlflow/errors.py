@@ -10,7 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from seafloor.domain.errors import SeafloorError
-from seafloor.http.errors import bug_message, log_failure, no_route
+from seafloor.http.errors import bug_message, log_failure, no_route, status_of
 from seafloor.http.mlflow import words
 from seafloor.http.refusals import explain
 
@@ -79,7 +79,7 @@ def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[A
 
 def respond_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what the framework itself refuses."""
-    status = error.status_code
+    status = status_of(error)
     if status >= 500:
         return respond_bug(request, error)
     message = no_route(request) if status == 404 else _explained(request, error)

@@ -79,7 +79,9 @@ class MetricPath:
         messages: list[HTTPReceiveMessage] = []
         self._serving += 1
         try:
-            body = await whole_body(receive, messages) or b""
+            body = await whole_body(receive, messages)
+            if body is None:
+                return
             if way is _log_batch and (read := await self._read_beside(body)) is not None:
                 answer = await _log_read(self._app, principal, read)
             else:
