@@ -55,6 +55,18 @@ def test_numbers__as_texts_and_enums_as_numbers__are_read(call: Call, run_id: st
     assert ended.json["run_info"]["end_time"] == 1800000000000
 
 
+@pytest.mark.parametrize("way", ["log-metric", "log-batch"])
+def test_metric__of_numbers_written_otherwise__is_the_same(
+    call: Call, run_id: str, way: str
+) -> None:
+    metric = {"key": "m", "value": "1.5", "timestamp": 1.7e12, "step": "3.0"}
+    body = metric if way == "log-metric" else {"metrics": [metric]}
+    assert call("POST", f"/runs/{way}", {"run_id": run_id, **body}).json == {}
+    assert run_of(call, run_id)["data"]["metrics"] == [
+        {"key": "m", "value": 1.5, "timestamp": 1700000000000, "step": 3}
+    ]
+
+
 def test_run_uuid__is_an_old_name_of_run_id(call: Call, run_id: str) -> None:
     body = {"run_uuid": run_id, "key": "p", "value": "1"}
     assert call("POST", "/runs/log-parameter", body).status == 200

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.http.mlflow.bodies import (
     KeyValue,
     experiment_id_of,
+    float64,
     int64,
     pairs,
     run_id_of,
@@ -21,12 +24,28 @@ def test_int64__as_number_or_text__is_read() -> None:
     assert [int64(value, field="x") for value in (5, "5", -(2**63), str(2**63 - 1))] == [
         *(5, 5, -(2**63), 2**63 - 1),
     ]
-    for wrong in ("", "x", "1.5", 2**63, "9" * 5000):
+    assert [int64(value, field="x") for value in (5.0, -1e3, "5.0", "1e3", " 5")] == [
+        *(5, -1000, 5, 1000, 5),
+    ]
+    wrongs = ("", "x", "1.5", 2**63, "9" * 5000, 1.5, 1e300, 2.0**63, "1e400", "inf", "nan")
+    for wrong in wrongs:
         with pytest.raises(InvalidValue) as refused:
             int64(wrong, field="step")
         assert refused.value.field == "step"
         # A sentence of MLflow and a part of the value.
         assert len(refused.value.message) < 250
+
+
+def test_float64__as_number_or_text__is_read() -> None:
+    values = (1.5, "1.5", " 2e3", "inf", "-Infinity", "1e999")
+    assert [float64(value, field="x") for value in values] == [
+        *(1.5, 1.5, 2000.0, math.inf, -math.inf, math.inf),
+    ]
+    assert math.isnan(float64("NaN", field="x"))
+    for wrong in ("", "x", "nan", "-NaN", "1,5"):
+        with pytest.raises(InvalidValue) as refused:
+            float64(wrong, field="value")
+        assert refused.value.field == "value"
 
 
 def test_time_ns__of_milliseconds__fits_64_bits() -> None:

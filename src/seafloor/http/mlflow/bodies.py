@@ -6,6 +6,7 @@ ignored, ``run_uuid`` is an old name of ``run_id``, and old clients encode a bod
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from contextlib import suppress
@@ -22,7 +23,8 @@ from seafloor.http.requests import AnyRequest, body_bytes
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 
-Int64 = int | str
+Int64 = int | float | str
+"""A whole number, however it is written: ``5``, ``5.0``, ``"5"``, ``"5e0"``."""
 
 _AS_WRITTEN = frozenset({"run_id", "run_uuid", "experiment_id", "new_name", "model_json"})
 """What MLflow's server misses in a request that has it by its other name only."""
@@ -84,10 +86,9 @@ def int64(value: Int64, *, field: str) -> int:
     Raises:
         InvalidValue: it is not one.
     """
-    try:
-        number = int(value)
-    except ValueError as error:
-        raise words.invalid(value, field) from error
+    number = _whole(value)
+    if number is None:
+        raise words.invalid(value, field)
     if not INT64_MIN <= number <= INT64_MAX:
         raise InvalidValue(
             f"Invalid value {str(number)[:40]} for parameter '{field}' supplied: "
@@ -95,6 +96,32 @@ def int64(value: Int64, *, field: str) -> int:
             field=field,
         )
     return number
+
+
+def _whole(value: Int64) -> int | None:
+    """None: it is not a whole number."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return int(value)
+        with suppress(ValueError):
+            return _whole(float(value))
+        return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
+
+
+def float64(value: float | str, *, field: str) -> float:
+    """Read a value of a metric.
+
+    Raises:
+        InvalidValue: it is a text that is no number; of those that are none, ``NaN`` is one.
+    """
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        number = float(value)
+        if value == "NaN" or not math.isnan(number):
+            return number
+    raise words.invalid(value, field)
 
 
 def time_ns(time_ms: Int64, *, field: str) -> int:

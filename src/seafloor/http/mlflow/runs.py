@@ -23,6 +23,7 @@ from seafloor.http.mlflow.bodies import (
     MetricIn,
     body_of,
     experiment_id_of,
+    float64,
     int64,
     pairs,
     run_id_of,
@@ -39,7 +40,6 @@ from seafloor.http.requests import AnyRequest, check_administrator, check_write,
 from seafloor.http.state import application_of
 from seafloor.stores.entries.protocol import Entries
 from seafloor.wire.models import MlflowDataset
-from seafloor.wire.numbers import SPECIAL_NUMBERS, number_in
 
 METRICS_MAX = 1000
 LABELS_MAX = 100
@@ -328,9 +328,9 @@ def _point(metric: MetricIn, *, name: str, called: str, place: str = "") -> Poin
     if not metric.key:
         raise words.missing(f"{place}key")
     key = words.checked_key(metric.key, name=name, called=called)
-    if isinstance(metric.value, str) and metric.value not in SPECIAL_NUMBERS:
-        raise words.invalid(metric.value, f"{place}value")
-    value = number_in(metric.value, field="value")
+    if metric.value == "":
+        raise words.missing(f"{place}value")
+    value = float64(metric.value, field=f"{place}value")
     time_ms = int64(metric.timestamp, field=f"{place}timestamp")
     if not 0 <= time_ms <= TIME_MS_MAX:
         raise InvalidValue(
