@@ -404,6 +404,7 @@ def _updates() -> list[Case]:
             {"run_id": "{run}", "status": 3, "end_time": str(T + 9)},
             {"run_id": "{run}", "run_name": "renamed"},
             {"run_id": "{run}", "runName": "again"},
+            *({"run_id": "{run}", "status": status} for status in (0, 9, -1)),
             {"run_id": "{run}", "status": None, "run_name": None, "end_time": None},
             {"run_id": "{run}", "run_uuid": None, "run_name": "r"},
             {"run_id": "{run}", "run_name": "r"},

@@ -67,6 +67,15 @@ def test_metric__of_numbers_written_otherwise__is_the_same(
     ]
 
 
+@pytest.mark.parametrize("status", [0, 9, -1, "0", "DONE"])
+def test_update__of_a_status_that_is_none__is_refused(
+    call: Call, run_id: str, status: int | str
+) -> None:
+    answer = call("POST", "/runs/update", {"run_id": run_id, "status": status})
+    refused(answer, "INVALID_PARAMETER_VALUE", "for parameter 'status' supplied")
+    assert run_of(call, run_id)["info"]["status"] == "RUNNING"
+
+
 def test_run_uuid__is_an_old_name_of_run_id(call: Call, run_id: str) -> None:
     body = {"run_uuid": run_id, "key": "p", "value": "1"}
     assert call("POST", "/runs/log-parameter", body).status == 200

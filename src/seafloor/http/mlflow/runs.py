@@ -215,8 +215,8 @@ async def update(request: AnyRequest) -> Json:
     if body.run_name:
         check_name(body.run_name, field="run_name")
     state = _STATES.get(str(body.status))
-    if body.status and state is None:
-        raise InvalidValue(f"Invalid status '{body.status}'.", field="status")
+    if state is None and body.status != "":
+        raise words.invalid(body.status, "status")
     ended_ns = None if not body.end_time else time_ns(body.end_time, field="end_time")
     if state is not None:
         found = await app.runs.set_state(found.id, state, ended_ns=ended_ns)
