@@ -244,6 +244,12 @@ def test_log_batch__of_too_many__is_refused_in_mlflows_words(
     refused(answer, "INVALID_PARAMETER_VALUE", words)
 
 
+def test_log_batch__of_a_tag_with_a_long_key__says_which(call: Call, run_id: str) -> None:
+    tags = [{"key": "t", "value": "1"}, {"key": "k" * 251, "value": "1"}]
+    answer = call("POST", "/runs/log-batch", {"run_id": run_id, "tags": tags})
+    refused(answer, "INVALID_PARAMETER_VALUE", "'tags[1].key' exceeds the maximum length of 250")
+
+
 def test_long_values__are_cut_as_mlflow_does(call: Call, run_id: str) -> None:
     call("POST", "/runs/log-parameter", {"run_id": run_id, "key": "p", "value": "x" * 7000})
     call("POST", "/runs/set-tag", {"run_id": run_id, "key": "t", "value": "y" * 9000})

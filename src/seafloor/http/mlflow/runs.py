@@ -355,7 +355,7 @@ async def log_batch(request: AnyRequest) -> Json:
     for at, param in enumerate(body.params):
         words.checked_key(param.key, name=f"params[{at}].key", called="Param key")
     for at, tag in enumerate(body.tags):
-        words.checked_key(tag.key, name=f"tags[{at}].key")
+        words.checked_key(tag.key, name=f"tags[{at}].key", called=f"tags[{at}].key")
     tags, name = _tags_and_name({tag.key: tag.value for tag in body.tags})
     if name is not None:
         check_name(name, field="tags")
