@@ -233,6 +233,27 @@ def test_update__of_the_state__follows_the_arrows(call: Call) -> None:
     check_envelope(call("PATCH", path, {"state": "lost"}), code="invalid_value", status=400)
 
 
+@pytest.mark.parametrize(
+    ("state", "other", "code"),
+    [
+        ("stopped", {}, "conflict"),
+        ("running", {"params": {"lr": "0.2"}}, "conflict"),
+        ("running", {"delete_tags": ["none"]}, "no_such_tag"),
+    ],
+    ids=["the state", "a param", "a tag"],
+)
+def test_update__of_everything_refused_for_one_part__changes_none(
+    call: Call, state: str, other: dict[str, Any], code: str
+) -> None:
+    run = tracked(call, name="before", params={"lr": "0.1"})
+    path = f"/api/v1/runs/{run['id']}"
+    call("PATCH", path, {"state": "succeeded"})
+    before = call("GET", path).json
+    change = {"state": state, "name": "half", "params": {"x": "1"}, "tags": {"y": "2"}, **other}
+    check_envelope(call("PATCH", path, change), code=code, status=409)
+    assert call("GET", path).json == before
+
+
 def test_update__of_tags__sets_and_deletes_them(call: Call) -> None:
     run = tracked(call, tags={"a": "1", "b": "2"})
     path = f"/api/v1/runs/{run['id']}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from seafloor.app.admission import Admission
 from seafloor.app.artifacts import RunArtifacts
@@ -425,10 +426,10 @@ class Runs:
         await self._stores.entries.write(workload_id, entries, updated_ns=self._clock.now_ns())
 
     async def update(self, workload_id: WorkloadId, change: RunChange) -> Workload:
-        """Change what is given; all of it is checked before anything is written.
+        """Change what is given, all of it or none, in one transaction.
 
-        Params, tags and name are written as one, then the state: when a param has another value
-        already, or a tag to delete is missing, nothing is.
+        The same state again changes no state. Of a launched run the state is left out: its own
+        process decides.
 
         Raises:
             InvalidValue, LimitExceeded: a name, key or value is not acceptable.
@@ -440,18 +441,18 @@ class Runs:
                 f"A reason has at most {REASON_CHARS_MAX} characters, not {len(change.reason)}.",
                 field="reason",
             )
-        if change.params or change.tags or change.delete_tags or change.name is not None:
-            entries = Entries(
-                params=change.params,
-                tags=change.tags,
-                delete_tags=change.delete_tags,
-                name=change.name,
-            )
-            await self.log(workload_id, entries)
+        entries = Entries(
+            params=change.params,
+            tags=change.tags,
+            delete_tags=change.delete_tags,
+            name=change.name,
+        )
         if change.state is not None:
-            return await self.set_state(
-                workload_id, change.state, reason=change.reason, ended_ns=change.ended_ns
-            )
+            found = await self.check_active(workload_id)
+            transition = await self._asked(found, change.state, change.reason, change.ended_ns)
+            entries = replace(entries, transition=transition)
+        if entries != Entries():
+            await self.log(workload_id, entries)
         return await self.check_active(workload_id)
 
     async def set_state(
@@ -459,7 +460,6 @@ class Runs:
         workload_id: WorkloadId,
         state: WorkloadState,
         *,
-        reason: str = "",
         ended_ns: int | None = None,
     ) -> Workload:
         """Change the state of a tracked run; the same state again changes nothing.
@@ -471,21 +471,27 @@ class Runs:
             Conflict: no such arrow.
         """
         found = await self.check_active(workload_id)
-        if found.origin != "tracked" or found.state is state:
+        transition = await self._asked(found, state, "", ended_ns)
+        if transition is None:
             return found
+        return await self._metadata.workload_transition(workload_id, transition)
+
+    async def _asked(
+        self, found: Workload, state: WorkloadState, reason: str, ended_ns: int | None
+    ) -> Transition | None:
+        """What a client's word changes of a run's state; None: nothing."""
+        if found.origin != "tracked" or found.state is state:
+            return None
         if state.is_final:  # whoever sees that it ended sees all there is
-            await self._stores.event_files.finish(workload_id, 0)
+            await self._stores.event_files.finish(found.id, 0)
         now_ns = self._clock.now_ns()
         message = reason or f"The client says that the run is {state}."
-        return await self._metadata.workload_transition(
-            workload_id,
-            Transition(
-                expected=(found.state,),
-                state=state,
-                event=NewEvent(now_ns, "user", message, kind="state"),
-                ending=Ending(reason=message) if state.is_final else None,
-                ended_ns=(ended_ns or now_ns) if state.is_final else None,
-            ),
+        return Transition(
+            expected=(found.state,),
+            state=state,
+            event=NewEvent(now_ns, "user", message, kind="state"),
+            ending=Ending(reason=message) if state.is_final else None,
+            ended_ns=(ended_ns or now_ns) if state.is_final else None,
         )
 
     async def stop(self, workload_id: WorkloadId) -> Workload:

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from seafloor.domain.errors import Conflict, InvalidValue, NoSuchTag, NotFound, SeafloorError
 from seafloor.domain.metrics import TIME_MS_MAX, Point
 from seafloor.domain.models import ModelMetric
+from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.entries.protocol import Entries
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metrics.columns import columns_of
 from seafloor.testing.entry_worlds import MODEL, ONE, TWO, EntryWorld
+from seafloor.testing.metadata_records import entering
 
 T0_MS = 1_700_000_000_000
 T0_NS = T0_MS * 1_000_000
 NOBODYS = "m-" + "f" * 32
+PREPARING, RUNNING = WorkloadState.PREPARING, WorkloadState.RUNNING
+STOPPING, SUCCEEDED = WorkloadState.STOPPING, WorkloadState.SUCCEEDED
 
 
 def point(step: int, value: float = 1.0, key: str = "loss") -> Point:
@@ -62,7 +67,7 @@ class EntryStoreSuite:
         await world.store.write(ONE, EVERYTHING, updated_ns=T0_NS + 5)
         labels, name, summaries, of_models = await seen(world)
         assert labels == Labels({"lr": "0.1", "opt": "adam"}, {"who": "ada"})
-        assert name == ("a new name", T0_NS + 5)
+        assert name == ("a new name", T0_NS + 5, RUNNING)
         assert [(each.key, each.points, each.last_step) for each in summaries] == [
             ("acc", 1, 1),
             ("loss", 2, 2),
@@ -87,7 +92,7 @@ class EntryStoreSuite:
         labels, name, summaries, of_models = await seen(world)
         assert labels.params == {"lr": "0.1", "opt": "adam", "seed": "7"}
         assert labels.tags == {"who": "grace", "why": ""}
-        assert name == ("a new name", T0_NS)
+        assert name == ("a new name", T0_NS, RUNNING)
         assert {each.key: each.points for each in summaries} == {"acc": 1, "loss": 3}
         assert of_models == (of_model(1), of_model(2))
 
@@ -143,6 +148,20 @@ class EntryStoreSuite:
             (each.step, each.time_ms, each.value) for each in points
         ]
 
+    async def test_write__with_a_transition__enters_the_state_too(self, world: EntryWorld) -> None:
+        transition = entering(SUCCEEDED, RUNNING)
+        ended = replace(EVERYTHING, transition=transition)
+        await world.store.write(ONE, ended, updated_ns=T0_NS + 5)
+        found = await world.metadata.workload_get(ONE)
+        assert (found.state, found.name) == (SUCCEEDED, "a new name")
+        assert found.ended_ns == transition.ended_ns
+        assert found.updated_ns == transition.event.time_ns
+        last = (await world.metadata.event_list(ONE))[-1]
+        assert (last.state, last.message) == (SUCCEEDED, "it is succeeded")
+        with pytest.raises(Conflict):
+            await world.store.write(ONE, ended, updated_ns=T0_NS + 5)
+        assert await world.metadata.workload_get(ONE) == found
+
     async def test_write__nothing__changes_nothing(self, world: EntryWorld) -> None:
         before = await seen(world)
         await world.store.write(ONE, Entries(), updated_ns=T0_NS + 5)
@@ -157,8 +176,26 @@ class EntryStoreSuite:
             ({"points": [point(1), Point("loss", 1.0, 1, TIME_MS_MAX + 1)]}, InvalidValue),
             ({"points": [point(1), Point("../loss", 1.0, 1, 0)]}, InvalidValue),
             ({"points": [Point("loss", 1.0, 1 << 63, 0)]}, InvalidValue),
+            ({"transition": entering(SUCCEEDED, STOPPING)}, Conflict),
+            ({"transition": entering(PREPARING, RUNNING)}, Conflict),
+            ({"transition": entering(SUCCEEDED, RUNNING, attempt=7)}, Conflict),
+            (
+                {"transition": entering(SUCCEEDED, RUNNING), "params": {"kept": "other"}},
+                Conflict,
+            ),
         ],
-        ids=["param", "tag", "model", "time", "key", "step"],
+        ids=[
+            "param",
+            "tag",
+            "model",
+            "time",
+            "key",
+            "step",
+            "state",
+            "arrow",
+            "attempt",
+            "param beside a state",
+        ],
     )
     async def test_write__one_part_refused__nothing_is_written(
         self, world: EntryWorld, change: dict[str, Any], kind: type[SeafloorError]
@@ -204,13 +241,13 @@ class EntryStoreSuite:
                 await world.store.write(world.nobody, entries, updated_ns=T0_NS)
 
 
-async def seen(world: EntryWorld) -> tuple[Labels, tuple[str, int], tuple[Any, ...], Any]:
+async def seen(world: EntryWorld) -> tuple[Labels, tuple[Any, ...], tuple[Any, ...], Any]:
     """Everything of run one that entries can change."""
     found = await world.metadata.workload_get(ONE)
     labels = (await world.metadata.labels_get([ONE]))[ONE]
     return (
         labels,
-        (found.name, found.updated_ns),
+        (found.name, found.updated_ns, found.state),
         (await world.metrics.summaries([ONE])).get(ONE, ()),
         await world.metadata.model_metrics_get(MODEL),
     )

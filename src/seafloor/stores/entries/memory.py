@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from seafloor.domain.errors import Conflict
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import check_transition
 from seafloor.stores.entries.protocol import Entries
 from seafloor.stores.metadata.memory.experiments import changed_tags
 from seafloor.stores.metadata.memory.store import MemoryMetadataStore
+from seafloor.stores.metadata.protocol import check_expected
 from seafloor.stores.metrics.batch import Batch
 from seafloor.stores.metrics.columns import points_of
 from seafloor.stores.metrics.memory import MemoryMetricStore
@@ -33,6 +35,9 @@ class MemoryEntryStore:
             await self._metadata.model_get(model_id)
         labels = (await self._metadata.labels_get([workload_id]))[workload_id]
         changed_tags(labels.tags, set_=entries.tags, delete=entries.delete_tags)
+        if entries.transition is not None:
+            check_expected(found, entries.transition)
+            check_transition(found.state, entries.transition.state)
         # Of what follows only params can still be refused, so they come first.
         await self._metadata.params_log(workload_id, entries.params)
         if len(points):
@@ -44,3 +49,5 @@ class MemoryEntryStore:
             await self._metadata.workload_update(
                 workload_id, updated_ns=updated_ns, name=entries.name
             )
+        if entries.transition is not None:
+            await self._metadata.workload_transition(workload_id, entries.transition)

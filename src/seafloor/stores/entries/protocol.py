@@ -10,6 +10,7 @@ import msgspec
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import ModelMetric
+from seafloor.stores.metadata.protocol import Transition
 from seafloor.stores.metrics.batch import Batch
 from seafloor.stores.metrics.columns import PointColumns
 
@@ -23,6 +24,7 @@ class Entries(msgspec.Struct, frozen=True, kw_only=True):
         delete_tags: Which tags go; each must be there.
         name: The workload's new name, or None.
         model_metrics: What it measured of logged models, by their ids.
+        transition: The state that the workload enters with this, in nobody's name (no claim).
     """
 
     points: Sequence[Point] | PointColumns | Batch = ()
@@ -31,6 +33,7 @@ class Entries(msgspec.Struct, frozen=True, kw_only=True):
     delete_tags: Sequence[str] = ()
     name: str | None = None
     model_metrics: Mapping[str, Sequence[ModelMetric]] = {}
+    transition: Transition | None = None
 
 
 class EntryStore(Protocol):
@@ -40,8 +43,8 @@ class EntryStore(Protocol):
         """Write entries, all or none, durable and readable when it returns.
 
         Repeating it is harmless: points, params and values of models that are there already stay
-        as they are. The points are of the attempt that the workload is at. Concurrent calls are
-        committed together (group commit).
+        as they are; a transition that was made is a Conflict. The points are of the attempt that
+        the workload is at. Concurrent calls are committed together (group commit).
 
         Args:
             updated_ns: When, for a new name.
@@ -49,7 +52,8 @@ class EntryStore(Protocol):
         Raises:
             InvalidValue: a point is out of bounds, or a text cannot be kept. Nothing was written.
             NotFound: no such workload, model, or tag to delete. Nothing was written.
-            Conflict: the workload is deleted, or a param has another value. Nothing was written.
+            Conflict: the workload is deleted, a param has another value, or the transition is none
+                that ``WorkloadRecords.workload_transition`` makes. Nothing was written.
             StoreUnavailable: unknown whether they were written. Repeat the call.
             StoreFull: no space left. Nothing was written.
         """

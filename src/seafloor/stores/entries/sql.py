@@ -10,7 +10,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.labels import change_tags, log_params
 from seafloor.stores.metadata.sql.models import add_model_metrics
 from seafloor.stores.metadata.sql.rows import attempt_to_write
-from seafloor.stores.metadata.sql.workloads import rename
+from seafloor.stores.metadata.sql.workloads import enter, rename
 from seafloor.stores.metrics.sql import SqlMetricStore
 
 
@@ -42,5 +42,7 @@ class SqlEntryStore:
                 change_tags(connection, workload_id, set_=entries.tags, delete=entries.delete_tags)
             if entries.name is not None:
                 rename(connection, workload_id, entries.name, updated_ns=updated_ns)
+            if entries.transition is not None:
+                enter(connection, workload_id, entries.transition)
 
         await self._database.write(write)

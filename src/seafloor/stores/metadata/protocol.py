@@ -90,13 +90,16 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     further: NewEvent | None = None
 
 
-def check_attempt(workload: Workload, transition: Transition) -> None:
+def check_expected(workload: Workload, transition: Transition) -> None:
     """Refuse a transition that a store must not make of this workload.
 
     Raises:
-        Conflict: it is of an attempt that is not the newest any more, or would begin a further
-            one though this one goes on.
+        Conflict: the workload is in none of the states that it may come from, or it is of an
+            attempt that is not the newest any more, or would begin a further one though this one
+            goes on.
     """
+    if workload.state not in transition.expected:
+        raise Conflict(f"The run is {workload.state}; it cannot become {transition.state}.")
     if transition.attempt is not None and transition.attempt != workload.attempt:
         raise Conflict(f"Attempt {transition.attempt} is over: {workload.attempt} is the newest.")
     if transition.further is not None and not transition.state.is_final:

@@ -29,7 +29,7 @@ from seafloor.stores.metadata.protocol import (
     NewEvent,
     Transition,
     WorkloadPage,
-    check_attempt,
+    check_expected,
 )
 
 _FOUND_MAX = 10
@@ -125,9 +125,7 @@ class MemoryWorkloads:
         """See ``WorkloadRecords``."""
         rows = self._rows.of_workload(workload_id)
         found = rows.workload
-        if found.state not in transition.expected:
-            raise Conflict(f"The run is {found.state}; it cannot become {transition.state}.")
-        check_attempt(found, transition)
+        check_expected(found, transition)
         claim = transition.claim
         if claim is not None:
             check_claim(self._rows, rows, claim, number=found.attempt)

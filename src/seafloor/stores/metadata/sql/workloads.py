@@ -18,7 +18,7 @@ from seafloor.stores.metadata.protocol import (
     NewEvent,
     Transition,
     WorkloadPage,
-    check_attempt,
+    check_expected,
 )
 from seafloor.stores.metadata.sql import metric_objects, tables
 from seafloor.stores.metadata.sql.attempts import (
@@ -159,28 +159,7 @@ class SqlWorkloads:
         """See ``WorkloadRecords``."""
 
         def write(connection: Connection) -> Workload:
-            found = get_workload(connection, workload_id)
-            if found.state not in transition.expected:
-                raise Conflict(f"The run is {found.state}; it cannot become {transition.state}.")
-            check_attempt(found, transition)
-            if transition.claim is not None:
-                check_claim(connection, workload_id, transition.claim, number=found.attempt)
-            check_transition(found.state, transition.state)
-            values = _transition_values(transition)
-            _update(connection, workload_id, {**values, "updated_ns": transition.event.time_ns})
-            if found.attempt:
-                more = {**_ending_values(transition), **_place_values(transition)}
-                _update_attempt(connection, found, {**values, **more})
-            add_event(
-                connection,
-                workload_id,
-                transition.event,
-                attempt_=found.attempt or None,
-                state=transition.state,
-            )
-            if transition.further is not None:
-                created_ns = transition.further.time_ns
-                begin_attempt(connection, found, created_ns=created_ns, event=transition.further)
+            enter(connection, workload_id, transition)
             return get_workload(connection, workload_id)
 
         return await self._database.write(write)
@@ -244,6 +223,30 @@ def _check_id_is_free(connection: Connection, workload_id: WorkloadId) -> None:
 def _check_experiment(connection: Connection, experiment_id: int | None) -> None:
     if experiment_id is not None and check_experiment(connection, experiment_id) is not None:
         raise Conflict("The experiment is deleted: restore it first.", field="experiment_id")
+
+
+def enter(connection: Connection, workload_id: WorkloadId, transition: Transition) -> None:
+    """Enter a state; see ``WorkloadRecords.workload_transition``."""
+    found = get_workload(connection, workload_id)
+    check_expected(found, transition)
+    if transition.claim is not None:
+        check_claim(connection, workload_id, transition.claim, number=found.attempt)
+    check_transition(found.state, transition.state)
+    values = _transition_values(transition)
+    _update(connection, workload_id, {**values, "updated_ns": transition.event.time_ns})
+    if found.attempt:
+        more = {**_ending_values(transition), **_place_values(transition)}
+        _update_attempt(connection, found, {**values, **more})
+    add_event(
+        connection,
+        workload_id,
+        transition.event,
+        attempt_=found.attempt or None,
+        state=transition.state,
+    )
+    if transition.further is not None:
+        created_ns = transition.further.time_ns
+        begin_attempt(connection, found, created_ns=created_ns, event=transition.further)
 
 
 def rename(connection: Connection, workload_id: WorkloadId, name: str, *, updated_ns: int) -> None:
