@@ -549,6 +549,51 @@ def test_log__interrupted_right_after_the_write__what_follows_is_all_there(
     assert not user.waiting
 
 
+PREEMPTED = """
+import io, os, signal, sys
+import seafloor
+from seafloor.sdk import spool
+
+class Preempted(io.FileIO):
+    moment = None
+    def write(self, content, /):
+        when, Preempted.moment = self.moment, None
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGTERM)
+        written = super().write(content)
+        if when == "after":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return written
+
+def preempted(*_):
+    seafloor.log_metric("handler", 1)
+    seafloor.end_run("stopped", reason="preempted")
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, preempted)
+spool.FileIO = Preempted
+run = seafloor.start_run()
+print(run.id, flush=True)
+for step in range(10):
+    seafloor.log_metric("loss", step, step=step)
+Preempted.moment = sys.argv[1]
+seafloor.log_metric("loss", 10, step=10)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_end_run__by_the_handler_of_a_signal_while_a_call_writes__is_brought(
+    user: Client, shared_server: LiveServer, moment: str
+) -> None:
+    done = user.run_script(PREEMPTED, moment)
+    assert (done.returncode, done.stderr) == (0, "")
+    run_id = done.stdout.strip()
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "stopped"
+    assert steps(shared_server, run_id) == list(range(10 if moment == "before" else 11))
+    assert steps(shared_server, run_id, "handler") == [0]
+    assert not user.waiting
+
+
 FILLING = """
 import os, sys, time
 import seafloor

@@ -28,7 +28,7 @@ _log = logging.getLogger("seafloor")
 class Journal:
     """What this process logs to one run: a writer of the spool, and the thread that sends it.
 
-    May be used from several threads.
+    May be used from several threads, and from the handler of a signal in the middle of a call.
 
     Args:
         run_id: The run.
@@ -37,7 +37,7 @@ class Journal:
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self.run_id = run_id
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._behind = False
         begin = Begin(
             run=RunCreate(id=run_id),
@@ -122,7 +122,7 @@ class Journals:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open: dict[str, Journal] = {}
         self._takeover = Takeover(settings)
         self._takeover.look()
@@ -144,7 +144,7 @@ class Journals:
                 return journal
             if len(self._open) >= OPEN_MAX:
                 oldest = self._open.pop(next(iter(self._open)))
-            journal = self._open[run_id] = Journal(run_id, self.settings)
+            journal = self._open.setdefault(run_id, Journal(run_id, self.settings))
         if oldest is not None:
             self._close(oldest, wait_s=self.settings.exit_wait_s)
         return journal
@@ -190,7 +190,7 @@ class Journals:
         """Begin anew in a forked child: its parent's files, threads and locks are not its own."""
         for journal in self._open.values():
             journal.abandon()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open = {}
         self._takeover = Takeover(self.settings)
 

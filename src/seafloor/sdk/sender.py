@@ -5,12 +5,14 @@ It is the only one that waits for the disk or the network; the process itself ne
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
 import threading
 import time
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import msgspec
@@ -48,13 +50,14 @@ class Sender:
 
     Args:
         writer: Used under ``lock`` only.
-        lock: Of the run.
+        lock: Of the run. Whoever waits here has let go of it, however often he holds it: the
+            handler of a signal may wait in the middle of a call that logs.
         settings: Where the server is; looked for again whenever it is away.
         run_id: The run.
     """
 
     def __init__(
-        self, writer: SpoolWriter, lock: threading.Lock, settings: Settings, run_id: str
+        self, writer: SpoolWriter, lock: threading.RLock, settings: Settings, run_id: str
     ) -> None:
         self.account = Account()
         self.last_error: SeafloorError | OSError | None = None
@@ -70,14 +73,15 @@ class Sender:
         self._next_leftovers_s = 0.0
         self._next_save_s = 0.0
         self._back_off_s = _BACK_OFF_FIRST_S
-        self._wake = threading.Event()
-        self._round = threading.Condition()
+        # What is set from handlers must not have a lock of its own that a handler could wait for.
+        self._wakes = SimpleQueue[None]()
+        self._round = threading.Condition(lock)
         self._rounds_begun = 0
         self._rounds_whole = 0
         self._rounds_failed = 0
         self._round_wanted = 0
         self._closing_until_s: float | None = None
-        self._done = threading.Event()
+        self._is_done = False
         self._delivered = False
         self._thread = threading.Thread(target=self._run, name="seafloor-sender", daemon=True)
 
@@ -99,11 +103,11 @@ class Sender:
         with self._round:
             # A round that has begun already may have looked before the last record was there.
             wanted = self._round_wanted = self._rounds_begun + 1
-            self._wake.set()
+            self._wakes.put(None)
 
             def is_settled() -> bool:
                 settled = max(self._rounds_whole, self._rounds_failed if once else 0)
-                return settled >= wanted or self._done.is_set()
+                return settled >= wanted or self._is_done
 
             self._round.wait_for(is_settled, wait_s)
             return self._rounds_whole >= wanted or self._delivered
@@ -118,9 +122,10 @@ class Sender:
             Whether all was brought. If not, it is in the spool.
         """
         self._closing_until_s = time.monotonic() + wait_s
-        self._wake.set()
-        self._done.wait(wait_s + 0.5)
-        return self._delivered
+        self._wakes.put(None)
+        with self._round:
+            self._round.wait_for(lambda: self._is_done, wait_s + 0.5)
+            return self._delivered
 
     def _run(self) -> None:
         try:
@@ -133,8 +138,8 @@ class Sender:
         finally:
             if self._client is not None:
                 self._client.close()
-            self._done.set()
             with self._round:
+                self._is_done = True
                 self._round.notify_all()
 
     def _work(self) -> None:
@@ -159,8 +164,14 @@ class Sender:
                 ):
                     self._delivered = whole
                     return
-            self._wake.wait(_TICK_S)
-            self._wake.clear()
+            self._sleep()
+
+    def _sleep(self) -> None:
+        """Wait for the next tick, or until somebody asks for something."""
+        with contextlib.suppress(Empty):
+            self._wakes.get(timeout=_TICK_S)
+            while True:
+                self._wakes.get_nowait()
 
     def _save(self) -> None:
         """Have what was logged survive the machine; write what the disk did not take before."""

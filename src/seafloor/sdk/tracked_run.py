@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -73,7 +74,8 @@ class Run:
     As a context manager it ends the run: ``succeeded``, or ``failed`` when an exception leaves.
     In a process that Seafloor launched it is the launched run, which ends when its command does.
 
-    A forked child logs to the same run with a file of its own.
+    A forked child logs to the same run with a file of its own. The handler of a signal may log,
+    flush and end, also in the middle of a call that logs.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class Run:
         self._params: dict[str, str] = {}
         self._next_steps: dict[str, int] = {}
         self._next_media_steps: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writer: SpoolWriter | None = None
         self._sender: Sender | None = None
         self._files = LoggedFiles(settings.spool / self.id / "files")
@@ -384,11 +386,13 @@ class Run:
         reason = _clean(reason)
         with self._lock:
             if self._ended:
+                self._on_end(self)  # a call that was stopped may not have come to that
                 return
             if self._writer is None and os.getpid() != self._owner_pid:
                 self._ended = True  # a forked child that logged nothing
                 return
-            self._append(End(state, reason, time.time_ns()))
+            with contextlib.suppress(Closed):  # the handler of a signal ended it meanwhile
+                self._append(End(state, reason, time.time_ns()))
             self._ended = True
             sender, writer = self._sender, self._writer
         self._on_end(self)
@@ -441,7 +445,7 @@ class Run:
 
     def begin_anew(self) -> None:
         """Begin anew in a forked child: its parent's file, thread and lock are not its own."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._writer is not None:
             self._writer.abandon()
         self._writer = None

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
+from interruptions import every_instruction, signal_at
 from seafloor.domain.errors import Closed
 from seafloor.sdk import spool
 from seafloor.sdk.spool import SpoolWriter, list_segments, lock_segment
@@ -26,7 +24,6 @@ from seafloor.wire.runs import RunCreate
 
 BEGIN = Begin(RunCreate(id="0" * 32), True, False, False, os.getpid(), "host")
 BEFORE, DURING, HANDLER, AFTER = (Tags({"n": name}) for name in ("before", "during", "h", "after"))
-INSTRUCTIONS_MAX = 5_000
 
 # What an exception stopped holds files that nobody closes but Python.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -36,32 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is synced: that is slow, and thousands of files are closed here."""
     monkeypatch.setattr(os, "fdatasync", lambda _: None)
-
-
-@contextmanager
-def signal_at(instruction: int, handler: Callable[[], None]) -> Iterator[list[str]]:
-    """Have a handler run before an instruction of the spool, counted from 0; says where it ran."""
-    left = instruction
-    ran: list[str] = []
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if frame.f_code.co_filename != spool.__file__:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and not ran:
-            if left == 0:
-                ran.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
-                handler()
-            left -= 1
-        return trace
-
-    traced = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield ran
-    finally:
-        sys.settrace(traced)
 
 
 def found(folder: Path) -> list[list[FoundRecord]]:
@@ -86,12 +57,6 @@ def check(writer: SpoolWriter) -> list[Record]:
         assert records[0].record == BEGIN
     assert lock_segment(writer.segment) is not None or not segments
     return [one.record for records in segments for one in records[1:]]
-
-
-def every_instruction(folder: Path) -> Iterator[tuple[int, Path]]:
-    for instruction in range(INSTRUCTIONS_MAX):
-        yield instruction, folder / str(instruction)
-    raise AssertionError("the call does not end")
 
 
 def stop() -> None:
@@ -138,7 +103,7 @@ def test_append__an_exception_at_any_instruction__the_record_is_there_or_not_and
     for instruction, folder in every_instruction(tmp_path):
         writer = begun(folder, moment, monkeypatch)
         try:
-            with signal_at(instruction, stop) as ran:
+            with signal_at(instruction, stop, spool) as ran:
                 writer.append(DURING)
         except KeyboardInterrupt:
             pass
@@ -157,7 +122,7 @@ def test_append__a_handler_logs_at_any_instruction__both_records_are_there_once(
 ) -> None:
     for instruction, folder in every_instruction(tmp_path):
         writer = begun(folder, moment, monkeypatch)
-        with signal_at(instruction, lambda: writer.append(HANDLER)) as ran:  # noqa: B023
+        with signal_at(instruction, lambda: writer.append(HANDLER), spool) as ran:  # noqa: B023
             writer.append(DURING)
         writer.append(AFTER)
         logged = check(writer)
@@ -176,7 +141,7 @@ def test_append__a_handler_ends_the_run_at_any_instruction__nothing_stands_behin
         writer = begun(folder, moment, monkeypatch)
         refused = False
         try:
-            with signal_at(instruction, lambda: writer.append(end)) as ran:  # noqa: B023
+            with signal_at(instruction, lambda: writer.append(end), spool) as ran:  # noqa: B023
                 writer.append(DURING)
         except Closed:
             refused = True
@@ -194,7 +159,7 @@ def test_append__a_handler_closes_the_writer_at_any_instruction__writes_nowhere_
 ) -> None:
     for instruction, folder in every_instruction(tmp_path):
         writer = begun(folder, "in a file", monkeypatch)
-        with signal_at(instruction, writer.close) as ran:
+        with signal_at(instruction, writer.close, spool) as ran:
             writer.append(DURING)
         (records,) = found(folder)
         assert len(records) + len(writer.pending) == 3, ran

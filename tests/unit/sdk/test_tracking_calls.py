@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import seafloor
+from interruptions import every_instruction, signal_at
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
 from seafloor.domain.metrics import Point
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.settings import read_settings
+
+
+from seafloor.sdk import spool, tracked_run
 from seafloor.sdk.spool import list_segments
 from seafloor.sdk.wal import (
     Begin,
@@ -305,3 +309,50 @@ def test_log_artifact__the_home_cannot_be_one__is_sent_from_where_it_is(
     assert (taken.copied, taken.source) == (False, str(file))
     run = seafloor.start_run()
     run.log_artifact(file)  # does not raise
+
+
+@pytest.mark.parametrize("call", ["log_metric", "log_params", "set_tag"])
+def test_end_run__by_a_handler_at_any_instruction_of_a_call__is_in_the_file(
+    home: Path, call: str
+) -> None:
+    for instruction, _ in every_instruction(home):
+        run = seafloor.start_run()
+        seafloor.log_metric("loss", 0)
+        calls: dict[str, Callable[[], None]] = {
+            "log_metric": lambda: run.log_metric("loss", 1),  # noqa: B023
+            "log_params": lambda: run.log_params({"lr": 1}),  # noqa: B023
+            "set_tag": lambda: run.set_tag("a", 1),  # noqa: B023
+        }
+        refused = False
+        try:
+            with signal_at(instruction, stop_run, spool, tracked_run) as ran:
+                calls[call]()
+        except Closed:
+            refused = True
+        run.end()
+        logged = records(home, run)
+        assert len(logged) == (3 if refused else 4), ran
+        assert isinstance(logged[-1], End)
+        if not ran:
+            break
+        assert logged[-1].state == "stopped", ran
+
+
+def stop_run() -> None:
+    seafloor.end_run("stopped")
+
+
+def test_log__a_handler_logs_at_any_instruction_of_a_call__all_is_in_the_file(home: Path) -> None:
+    run = seafloor.start_run()
+    logged = 0
+    for instruction, _ in every_instruction(home):
+        with signal_at(instruction, lambda: run.log_metric("h", 1), spool, tracked_run) as ran:
+            run.log_metrics({"loss": 1, "acc": 2})
+        logged += 3 if ran else 2
+        if not ran:
+            break
+    points = logged_points(home, run)
+    assert len(points) == logged
+    for key in ("loss", "acc", "h"):
+        steps = [point.step for point in points if point.key == key]
+        assert steps == list(range(len(steps)))
