@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from import_world import files_of, imported, runs_of
+from import_world import files_of, imported, points_of, runs_of
 from live_server import LiveServer
 from seafloor.sdk.client import Client
 
@@ -111,3 +112,104 @@ def test_import__of_a_models_file_that_changed_and_kept_its_size__brings_it_agai
     assert client.models.get(model_id).state == "ready"
     client.models.get_file(model_id, "weights.bin", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_text() == "NEW-CONTENT"
+
+
+def test_import__of_a_folder_with_damaged_files__names_them_and_brings_the_rest(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    run = folder.run("bad")
+    folder.text(run / "tags" / "broken", b"caf\xe9")
+    folder.text(run / "metrics" / "accuracy", b"%d 0.5 1\n%d 0.75\xe9 2\n" % (T0_MS, T0_MS))
+    folder.meta(run / "inputs" / "1", source_type="DATASET", source_id="missing")
+    folder.meta(run / "inputs" / "2", source_type="MODEL")
+    folder.meta(run / "outputs" / "1", source_id="m-1", step="many")
+    other = folder.run("other")
+    folder.meta(other, run_id=other.name, run_name="other", status=3, end_time="never")
+    folder.run("good")
+    (folder.experiment.parent / "2").mkdir()
+    folder.text(folder.experiment.parent / "2" / "meta.yaml", "{")
+    folder.text(folder.experiment / "models" / "m-bad" / "meta.yaml", b"\xff")
+    report = imported(shared_server, "mlflow", folder.root, code=1)
+    assert report["whole"]
+    said = failures(report)
+    parts = ("broken", "metric accuracy", "input 1", "input 2", "output 1", other.name, "m-bad")
+    for part in (*parts, str(folder.experiment.parent / "2")):
+        assert part in said
+    assert len(report["failures"]) == 8
+    found = runs_of(client, folder.name)
+    assert found.keys() == {"bad", "good"}
+    assert found["bad"].state == found["good"].state == "succeeded"
+    assert found["bad"].tags["kind"] == "good"
+    assert "broken" not in found["bad"].tags
+    points = points_of(client, found["bad"])
+    assert points["accuracy"] == [(1, "0.5", T0_MS)]
+    assert points["loss"] == [(1, "0.5", T0_MS)]
+
+
+def database(path: Path, name: str, run_ids: tuple[str, ...]) -> sqlite3.Connection:
+    """A database with the tables that every version of MLflow has."""
+    made = sqlite3.connect(path)
+    made.executescript("""
+        CREATE TABLE experiments (experiment_id INTEGER, name TEXT, artifact_location TEXT,
+            lifecycle_stage TEXT);
+        CREATE TABLE runs (run_uuid TEXT, name TEXT, user_id TEXT, status TEXT, start_time BIGINT,
+            end_time BIGINT, lifecycle_stage TEXT, artifact_uri TEXT, experiment_id INTEGER);
+        CREATE TABLE metrics (key TEXT, value DOUBLE, timestamp BIGINT, run_uuid TEXT, step BIGINT,
+            is_nan BOOLEAN);
+        CREATE TABLE params (key TEXT, value TEXT, run_uuid TEXT);
+        CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT);
+    """)
+    made.execute("INSERT INTO experiments VALUES (1, ?, 's3://b/1', 'active')", (name,))
+    for run_id in run_ids:
+        made.execute(
+            "INSERT INTO runs VALUES (?, ?, 'ann', 'FINISHED', ?, ?, 'active', 's3://b/1/a', 1)",
+            (run_id, run_id[:8], T0_MS, T0_MS + 1),
+        )
+        made.execute("INSERT INTO metrics VALUES ('loss', 0.5, ?, ?, 1, 0)", (T0_MS, run_id))
+        made.execute("INSERT INTO params VALUES ('lr', '0.1', ?)", (run_id,))
+    return made
+
+
+def test_import__of_a_database_with_damaged_rows__names_them_and_brings_the_rest(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    name = f"by hand {uuid.uuid4().hex}"
+    bad, odd, good = ids = tuple(uuid.uuid4().hex for _ in range(3))
+    with database(tmp_path / "mlflow.db", name, ids) as made:
+        for key, value, step in (("null", None, 1), ("text", "much", 1), ("stepless", 0.5, None)):
+            row = (key, value, T0_MS, bad, step)
+            made.execute("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, 0)", row)
+        made.execute("INSERT INTO params VALUES ('broken', CAST(x'636166e9' AS TEXT), ?)", (bad,))
+        made.execute("UPDATE runs SET end_time = 'never' WHERE run_uuid = ?", (odd,))
+    made.close()
+    report = imported(shared_server, "mlflow", str(tmp_path / "mlflow.db"), code=1)
+    assert report["whole"]
+    said = failures(report)
+    for part in ("metric null", "metric text", "metric stepless", "broken", odd):
+        assert part in said
+    assert len(report["failures"]) == 5
+    found = runs_of(client, name)
+    assert found.keys() == {bad[:8], good[:8]}
+    for run in found.values():
+        assert (run.state, run.params) == ("succeeded", {"lr": "0.1"})
+        assert points_of(client, run) == {"loss": [(1, "0.5", T0_MS)]}
+
+
+def test_import__of_numbers_of_more_than_64_bits__keeps_them_in_the_runs_file(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    run = folder.run("far")
+    folder.text(run / "metrics" / "far", f"{T0_MS} 0.5 {10**30}\n")
+    far = {"status": FINISHED, "start_time": 10**17, "artifact_uri": str(run / "artifacts")}
+    folder.meta(run, run_id=run.name, run_name="far", **far)
+    assert imported(shared_server, "mlflow", folder.root)["failures"] == []
+    found = runs_of(client, folder.name)["far"]
+    (rest,) = [
+        content
+        for path, content in files_of(client, found, tmp_path).items()
+        if path == "seafloor-import.json"
+    ]
+    assert json.loads(rest)["points"] == [["far", 0.5, str(10**30), T0_MS]]
+    assert json.loads(rest)["times"] == {"start of a run": str(10**23)}

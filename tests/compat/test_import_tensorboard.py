@@ -19,6 +19,8 @@ from live_server import LiveServer
 from mlflow_world import python_with
 from seafloor.domain.media import Audio, Image, Text
 from seafloor.sdk.client import Client
+from seafloor.stores.events.tfrecord import encode_frame
+from seafloor.testing.event_records import event, event_file, scalar
 from seafloor.wire.runs import RunView
 
 # The peer's environment may have to be fetched and built first.
@@ -180,6 +182,26 @@ def test_import__of_a_damaged_file__keeps_it_and_says_where(
     found = scalars(client, runs_of(client, "logs")["a"])["loss"]
     assert [step for step, _, _ in found] == list(range(len(found)))
     assert 0 < len(found) < 30
+
+
+def test_import__of_times_that_are_none__brings_the_run_and_says_so(
+    server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    for name, time_s in (("far", 1e300), ("early", -1e300)):
+        record = encode_frame(event(3, scalar("loss", 0.5), wall_time_s=time_s))
+        (folder / name).mkdir(parents=True)
+        (folder / name / "events.out.tfevents.1").write_bytes(event_file([record]))
+    for each in folder.rglob("*tfevents*"):
+        os.utime(each, (1, 1))
+    report = imported(server, "tensorboard", str(folder))
+    told = {what: n for what, n in left_out(report).items() if "before 1970 or after 2262" in what}
+    assert sorted(told.values()) == [1, 1]  # a start and an end: the first record has a good time
+    found = runs_of(client, "logs")
+    assert found.keys() == {"far", "early"}
+    for run in found.values():
+        assert run.state == "succeeded"
+        assert [step for step, _, _ in scalars(client, run)["loss"]] == [3]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from mlflow_world import python_with
 from seafloor.domain.media import Audio, Histogram, Image, Table, Text
 from seafloor.domain.names import near_key
 from seafloor.sdk.client import Client
+from seafloor.testing.event_records import field_bytes
+from wandb_file import history_record, item, write_run
 
 # The peers' environments may have to be fetched and built first.
 pytestmark = pytest.mark.timeout(1800)
@@ -267,6 +269,23 @@ def test_import__of_a_file_that_is_damaged__has_what_is_around_it_and_fails(
     for key, found in by_value(points_of(client, run)).items():
         assert len(noted[key]) - 300 < len(found) < len(noted[key])  # one block at most is lost
         assert {tuple(p) for p in found} < {tuple(p) for p in noted[key]}
+
+
+def test_import__of_halves_of_surrogate_pairs__has_question_marks_for_them(
+    server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    odd = {"odd": "a\ud800b", "nested": {"k\ud800": ["\udc00"]}}
+    config = b"".join(field_bytes(1, item(*one)) for one in odd.items())
+    write_run(tmp_path, "odd", [field_bytes(5, config), history_record(1, {**odd, "loss": 0.5})])
+    write_run(tmp_path, "good", [history_record(1, {"loss": 0.5})])
+    report = imported(server, "wandb", str(tmp_path))
+    assert report["runs"] == 2
+    found = runs_of(client, "made")
+    assert found.keys() == {"odd", "good"}
+    assert found["odd"].params["odd"] == "a?b"
+    (key,) = [key for key in found["odd"].params if key.startswith("nested.")]
+    assert (key, found["odd"].params[key]) == (near_key("nested.k?"), '["?"]')
+    assert points_of(client, found["odd"])["loss"][0][:2] == (1, "0.5")
 
 
 def test_import__of_a_run_that_goes_on__is_running_and_grows(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.bounds import INT64_MAX
+from seafloor.domain.bounds import INT64_MAX, INT64_MIN
 from seafloor.domain.errors import CallerError
 from seafloor.domain.media import check_media
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
@@ -76,7 +76,7 @@ class Fit:
         """A time of ours, or None."""
         if time_ns is None or 0 <= time_ns <= INT64_MAX:
             return time_ns
-        self._keep(f"{what} before 1970 or after 2262: left out", "times", what, time_ns)
+        self._keep(f"{what} before 1970 or after 2262: left out", "times", what, _kept(time_ns))
         return None
 
     def points(self, points: Iterable[Point]) -> Iterator[Point]:
@@ -89,7 +89,8 @@ class Fit:
             if 0 <= point.time_ms <= TIME_MS_MAX and STEP_MIN <= point.step <= STEP_MAX:
                 yield point if key == point.key else msgspec.structs.replace(point, key=key)
                 continue
-            odd = [point.key, number_out(point.value), point.step, point.time_ms]
+            value = number_out(point.value)
+            odd = [point.key, value, _kept(point.step), _kept(point.time_ms)]
             self.odd_point(odd, key=point.key)
 
     def odd_point(self, point: object, *, key: str) -> None:
@@ -140,6 +141,11 @@ class Fit:
     def _keep(self, said: str, kind: str, key: str, value: object) -> None:
         self._report.leave_out(f"{said}, {self._kept_in}", f"{self._name}: {key[:100]}")
         self.rest.setdefault(kind, {})[key] = value
+
+
+def _kept(number: int) -> int | str:
+    """A number as a document can hold it: as a text where it has more than 64 bits."""
+    return number if INT64_MIN <= number <= INT64_MAX else str(number)
 
 
 def is_key(key: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from seafloor.domain.bounds import INT64_MAX
 from seafloor.domain.errors import (
     AlreadyExists,
     InvalidValue,
@@ -148,13 +149,13 @@ class Importer:
         for run in self._source.runs(experiment):
             try:
                 self._bring_run(run, experiment, target)
-            except OF_ONE_OBJECT as error:
+            except (*OF_ONE_OBJECT, SourceError) as error:
                 self._report.fail(f"run {run.source_id}", error.message)
             self._told(experiment)
         for model in self._source.models(experiment, self._report):
             try:
                 self._bring_model(model, target)
-            except OF_ONE_OBJECT as error:
+            except (*OF_ONE_OBJECT, SourceError) as error:
                 self._report.fail(f"model {model.source_id}", error.message)
             self._told(experiment)
         target.runs, target.removed = {}, frozenset()
@@ -166,7 +167,7 @@ class Importer:
             try:
                 self._open(target)
                 self._traces.bring(record, target.experiment.id)
-            except OF_ONE_OBJECT as error:
+            except (*OF_ONE_OBJECT, SourceError) as error:
                 self._report.fail(f"trace {record.trace.id}", error.message)
             self._told(experiment)
         if experiment.deleted and target.experiment.deleted_ns is None:
@@ -398,7 +399,8 @@ class Importer:
         ended_ns = fit.time_ns(run.ended_ns, what="end of a run")
         if ended_ns is None:
             fit.note("run that ended at an unknown time: its last point's or its start is told")
-            ended_ns = max(last_ms * 1_000_000, run.started_ns or 0, run.created_ns or 0) or None
+            told = (last_ms * 1_000_000, run.started_ns or 0, run.created_ns or 0)
+            ended_ns = max(one for one in told if one <= INT64_MAX) or None
         reason = f"Imported from {self._source.label}."[:500]
         self._client.runs.update(
             run_id, RunUpdate(state=run.state, ended_ns=ended_ns, reason=reason)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Protocol
 
+from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
@@ -25,6 +26,8 @@ from seafloor.wire.models import ModelMetricValue, RunInputs
 RunState = Literal["running", "succeeded", "failed", "stopped"]
 ModelState = Literal["pending", "ready", "upload_failed"]
 
+BAD_DATA: Final = (SourceError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
+"""What reading one record raises that is not as its format says: it does not come, others do."""
 LATELY_S: Final = 15 * 60
 _RUN_ID = re.compile(r"[0-9a-f]{32}\Z")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}\Z")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from seafloor.sdk.imports.mlflow.traces import (
     trace_of,
 )
 from seafloor.sdk.imports.records import (
+    BAD_DATA,
     ExperimentRecord,
     FileRecord,
     ModelRecord,
@@ -36,6 +38,7 @@ from seafloor.wire.numbers import number_out
 _META: Final = "meta.yaml"
 _TRACE_INFO: Final = "trace_info.yaml"
 _NOT_RUNS: Final = frozenset({"tags", "datasets", "traces", "models"})
+_LINES_TOLD: Final = 5
 _READ_OF_A_RUN: Final = frozenset(
     {_META, "metrics", "params", "tags", "artifacts", "inputs", "outputs"}
 )
@@ -81,21 +84,29 @@ class FolderSource(Source):
     def experiments(self) -> Iterator[ExperimentRecord]:
         """See ``Source``."""
         for folder in self._experiment_folders():
-            meta = self._meta(folder)
-            if "name" not in meta:
-                self._report.fail(str(folder), f"{_META} names no experiment")
+            try:
+                meta = self._meta(folder)
+                if "name" not in meta:
+                    self._report.fail(str(folder), f"{_META} names no experiment")
+                    continue
+                record = self._experiment(folder, meta)
+            except BAD_DATA as error:
+                self._report.fail(str(folder), f"it cannot be read: {error}")
                 continue
             if meta.get("last_update_time"):
-                self._report.leave_out(words.CHANGED_LATER, str(meta["name"]))
-            deleted = meta.get("lifecycle_stage") == "deleted" or folder.parent.name == ".trash"
-            yield ExperimentRecord(
-                source_id=folder.relative_to(self._root).as_posix(),
-                name=str(meta["name"]),
-                created_ns=words.time_ns(meta.get("creation_time")),
-                tags=self._texts(folder / "tags"),
-                deleted=deleted,
-                artifact_location=words.told_location(str(meta.get("artifact_location") or "")),
-            )
+                self._report.leave_out(words.CHANGED_LATER, record.name)
+            yield record
+
+    def _experiment(self, folder: Path, meta: _Meta) -> ExperimentRecord:
+        deleted = meta.get("lifecycle_stage") == "deleted" or folder.parent.name == ".trash"
+        return ExperimentRecord(
+            source_id=folder.relative_to(self._root).as_posix(),
+            name=str(meta["name"]),
+            created_ns=words.time_ns(meta.get("creation_time")),
+            tags=self._texts(folder / "tags"),
+            deleted=deleted,
+            artifact_location=words.told_location(str(meta.get("artifact_location") or "")),
+        )
 
     def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
         """See ``Source``; the oldest first."""
@@ -111,11 +122,16 @@ class FolderSource(Source):
                 meta = self._meta(folder)
                 run_id = str(meta.get("run_id") or meta["run_uuid"])
                 found.append((int(meta.get("start_time") or 0), run_id, folder, meta))
-            except (SourceError, KeyError, ValueError) as error:
+            except BAD_DATA as error:
                 self._report.fail(f"run {folder.name}", f"{_META} cannot be read: {error}")
         for _, run_id, folder, meta in sorted(found, key=lambda one: one[:2]):
+            try:
+                record = self._run(run_id, folder, meta)
+            except BAD_DATA as error:
+                self._report.fail(f"run {run_id}", f"it cannot be read: {error}")
+                continue
             self._runs[run_id] = folder
-            yield self._run(run_id, folder, meta)
+            yield record
             del self._runs[run_id]
 
     def _run(self, run_id: str, folder: Path, meta: _Meta) -> RunRecord:
@@ -148,18 +164,27 @@ class FolderSource(Source):
     def _inputs(self, folder: Path) -> RunInputs:
         datasets: list[DatasetInput] = []
         models: list[str] = []
+        outputs: list[ModelUse] = []
         for found in _folders(folder / "inputs"):
-            meta = self._meta(found)
-            if meta.get("source_type") == "DATASET":
-                datasets.append(self._dataset(folder.parent, meta))
-            else:
-                models.append(str(meta["source_id"]))
-        outputs = [self._meta(found) for found in _folders(folder / "outputs")]
-        return RunInputs(
-            tuple(datasets),
-            tuple(models),
-            tuple(ModelUse(str(meta["source_id"]), int(meta.get("step") or 0)) for meta in outputs),
-        )
+            with self._told_if_bad(f"input {found.name} of run {folder.name}"):
+                meta = self._meta(found)
+                if meta.get("source_type") == "DATASET":
+                    datasets.append(self._dataset(folder.parent, meta))
+                else:
+                    models.append(str(meta["source_id"]))
+        for found in _folders(folder / "outputs"):
+            with self._told_if_bad(f"output {found.name} of run {folder.name}"):
+                meta = self._meta(found)
+                outputs.append(ModelUse(str(meta["source_id"]), int(meta.get("step") or 0)))
+        return RunInputs(tuple(datasets), tuple(models), tuple(outputs))
+
+    @contextmanager
+    def _told_if_bad(self, what: str) -> Generator[None]:
+        """Go on without what cannot be read, and say so."""
+        try:
+            yield
+        except BAD_DATA as error:
+            self._report.fail(what, f"it cannot be read: {error}")
 
     def _dataset(self, experiment: Path, use: _Meta) -> DatasetInput:
         meta = self._meta(experiment / "datasets" / str(use["source_id"]))
@@ -177,14 +202,22 @@ class FolderSource(Source):
         """See ``Source``; a line that cannot be read is told to the report."""
         folder = self._runs[run.source_id] / "metrics"
         for path in _files(folder):
-            key = path.relative_to(folder).as_posix()
-            with path.open(encoding="utf-8") as lines:
+            key = _name(path, folder)
+            bad: list[int] = []
+            with path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     try:
-                        yield _point(key, line)
-                    except (ValueError, IndexError):
-                        said = "line of a metric that cannot be read"
-                        self._report.leave_out(said, f"{path}:{number}")
+                        point = _point(key, line.decode())
+                    except (ValueError, IndexError, OverflowError):
+                        bad.append(number)
+                    else:
+                        yield point
+            if bad:
+                told = ", ".join(map(str, bad[:_LINES_TOLD])) + (", …" * (len(bad) > _LINES_TOLD))
+                self._report.fail(
+                    f"{len(bad):,} points of metric {key} of run {run.source_id}",
+                    f'lines of "{_name(path)}" that cannot be read: {told}',
+                )
 
     def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``; where the URI leads nowhere, what lies in the run's own folder."""
@@ -196,26 +229,32 @@ class FolderSource(Source):
     def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
         """See ``Source``."""
         for folder in _folders(self._root / experiment.source_id / "models"):
-            meta = self._meta(folder)
-            model_id = str(meta.get("model_id") or folder.name)
-            self._models[model_id] = folder
-            report.leave_out(words.CHANGED_LATER, model_id)
-            status = meta.get("status", 0)
-            if isinstance(status, int):
-                status = words.MODEL_STATUSES[status if 0 < status < 4 else 0]
-            yield ModelRecord(
-                source_id=model_id,
-                name=str(meta.get("name") or ""),
-                created_ns=int(meta.get("creation_timestamp") or 0) * 1_000_000,
-                state=words.model_state(str(status)),
-                source_run_id=meta.get("source_run_id") or None,
-                model_type=str(meta.get("model_type") or ""),
-                deleted=meta.get("lifecycle_stage") == "deleted",
-                params=self._texts(folder / "params"),
-                tags=self._texts(folder / "tags"),
-                metrics=tuple(_model_metrics(folder / "metrics")),
-                location=str(meta.get("artifact_location") or ""),
-            )
+            try:
+                record = self._model(folder, self._meta(folder))
+            except BAD_DATA as error:
+                report.fail(f"model {folder.name}", f"it cannot be read: {error}")
+                continue
+            self._models[record.source_id] = folder
+            report.leave_out(words.CHANGED_LATER, record.source_id)
+            yield record
+
+    def _model(self, folder: Path, meta: _Meta) -> ModelRecord:
+        status = meta.get("status", 0)
+        if isinstance(status, int):
+            status = words.MODEL_STATUSES[status if 0 < status < 4 else 0]
+        return ModelRecord(
+            source_id=str(meta.get("model_id") or folder.name),
+            name=str(meta.get("name") or ""),
+            created_ns=int(meta.get("creation_timestamp") or 0) * 1_000_000,
+            state=words.model_state(str(status)),
+            source_run_id=meta.get("source_run_id") or None,
+            model_type=str(meta.get("model_type") or ""),
+            deleted=meta.get("lifecycle_stage") == "deleted",
+            params=self._texts(folder / "params"),
+            tags=self._texts(folder / "tags"),
+            metrics=tuple(_model_metrics(folder / "metrics")),
+            location=str(meta.get("artifact_location") or ""),
+        )
 
     def model_files(self, model: ModelRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``."""
@@ -239,7 +278,7 @@ class FolderSource(Source):
                         assessments=told,
                     )
                 )
-            except (SourceError, ValueError) as error:
+            except BAD_DATA as error:
                 report.fail(f"trace {folder.name}", f"it cannot be read: {error}")
                 continue
             note_archived(tags, trace.id, report)
@@ -258,17 +297,19 @@ class FolderSource(Source):
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``: the model registry."""
         for folder in _folders(self._root / "models"):
-            versions = [self._meta(version) for version in _folders(folder) if _is_version(version)]
-            record = {**self._meta(folder), "versions": versions}
-            report.keep(
-                "registered model: there is no registry here yet", "registered_models", [record]
-            )
+            with self._told_if_bad(f"registered model {folder.name}"):
+                versions = [self._meta(one) for one in _folders(folder) if _is_version(one)]
+                record = {**self._meta(folder), "versions": versions}
+                report.keep(
+                    "registered model: there is no registry here yet", "registered_models", [record]
+                )
 
     def _texts(self, folder: Path) -> dict[str, str]:
         """A folder with a file for each key, in folders below it where the key has slashes."""
         made: dict[str, str] = {}
         for path in _files(folder):
-            made[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8")
+            with self._told_if_bad(f'what is in the file "{_name(path)}"'):
+                made[_name(path, folder)] = path.read_text(encoding="utf-8")
         return made
 
     def _meta(self, folder: Path, name: str = _META) -> _Meta:
@@ -285,6 +326,12 @@ class FolderSource(Source):
 def _folders(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         yield from sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _name(path: Path, folder: Path | None = None) -> str:
+    """A path, or the key that is its name below a folder, as a text even where it is none."""
+    name = str(path) if folder is None else path.relative_to(folder).as_posix()
+    return name.encode("utf-8", "replace").decode()
 
 
 def _files(folder: Path) -> Iterator[Path]:

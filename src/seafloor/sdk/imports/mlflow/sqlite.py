@@ -35,6 +35,7 @@ from seafloor.sdk.imports.mlflow.traces import (
     without_place,
 )
 from seafloor.sdk.imports.records import (
+    BAD_DATA,
     ExperimentRecord,
     FileRecord,
     ModelRecord,
@@ -123,6 +124,7 @@ class SqliteSource(Source):
         with self._reading():
             self._database = sqlite3.connect(address, uri=True)
             self._database.row_factory = sqlite3.Row
+            self._database.text_factory = _text
         self._tables = self._read_tables()
 
     def close(self) -> None:
@@ -168,20 +170,28 @@ class SqliteSource(Source):
         """See ``Source``."""
         tags: dict[object, dict[str, str]] = {}
         for row in self._rows_if("experiment_tags", "SELECT * FROM experiment_tags"):
-            tags.setdefault(row["experiment_id"], {})[row["key"]] = row["value"] or ""
+            of = tags.setdefault(row["experiment_id"], {})
+            of.update(self._label(row, f"experiment {row['experiment_id']}"))
         for row in self._rows("SELECT * FROM experiments ORDER BY experiment_id"):
             workspace = row.get("workspace") or "default"
+            try:
+                _check_texts(row)
+                record = ExperimentRecord(
+                    source_id=str(row["experiment_id"]),
+                    name=row["name"] or "",
+                    project=None if workspace == "default" else workspace,
+                    created_ns=words.time_ns(row.get("creation_time")),
+                    tags=tags.get(row["experiment_id"], {}),
+                    deleted=row["lifecycle_stage"] == "deleted",
+                    artifact_location=words.told_location(row["artifact_location"] or ""),
+                )
+            except BAD_DATA as error:
+                said = f"it cannot be read: {error}"
+                self._report.fail(f"experiment {row['experiment_id']}", said)
+                continue
             if row.get("last_update_time"):
-                self._report.leave_out(words.CHANGED_LATER, str(row["name"]))
-            yield ExperimentRecord(
-                source_id=str(row["experiment_id"]),
-                name=row["name"],
-                project=None if workspace == "default" else workspace,
-                created_ns=words.time_ns(row.get("creation_time")),
-                tags=tags.get(row["experiment_id"], {}),
-                deleted=row["lifecycle_stage"] == "deleted",
-                artifact_location=words.told_location(row["artifact_location"] or ""),
-            )
+                self._report.leave_out(words.CHANGED_LATER, record.name)
+            yield record
 
     def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
         """See ``Source``; the oldest first."""
@@ -189,9 +199,15 @@ class SqliteSource(Source):
         with self._reading():
             rows = self._database.execute(statement, (int(experiment.source_id),)).fetchall()
         for row in rows:
-            yield self._run(dict(row))
+            try:
+                record = self._run(dict(row))
+            except BAD_DATA as error:
+                self._report.fail(f"run {row['run_uuid']}", f"it cannot be read: {error}")
+                continue
+            yield record
 
     def _run(self, row: _Row) -> RunRecord:
+        _check_texts(row)
         run_id = str(row["run_uuid"])
         tags = self._labels("tags", run_id)
         name = row["name"] or tags.get(words.NAME_TAG, "")
@@ -215,7 +231,19 @@ class SqliteSource(Source):
 
     def _labels(self, table: str, run_id: str) -> dict[str, str]:
         statement = f"SELECT key, value FROM {table} WHERE run_uuid = ?"  # noqa: S608 - our names
-        return {row["key"]: row["value"] or "" for row in self._rows(statement, run_id)}
+        made: dict[str, str] = {}
+        for row in self._rows(statement, run_id):
+            made.update(self._label(row, f"run {run_id}"))
+        return made
+
+    def _label(self, row: _Row, owner: str) -> dict[str, str]:
+        """The param or tag that a row is; none, and told, where it is no text."""
+        try:
+            _check_texts(row)
+        except ValueError as error:
+            self._report.fail(f"param or tag {row['key']} of {owner}", str(error))
+            return {}
+        return {str(row["key"]): str(row["value"] or "")}
 
     def _inputs(self, run_id: str) -> RunInputs:
         if "inputs" not in self._tables:
@@ -251,6 +279,11 @@ class SqliteSource(Source):
                 "SELECT name, value FROM input_tags WHERE input_uuid = ?",
                 row["input_uuid"],
             )
+            try:
+                _check_texts(row)
+            except ValueError as error:
+                self._report.fail(f"dataset {row['name']} of run {run_id}", str(error))
+                continue
             yield DatasetInput(
                 name=row["name"],
                 digest=row["digest"],
@@ -265,9 +298,17 @@ class SqliteSource(Source):
         """See ``Source``."""
         statement = "SELECT key, value, step, timestamp, is_nan FROM metrics WHERE run_uuid = ?"
         with self._reading():
+            bad: dict[object, tuple[int, str]] = {}
             for row in self._database.execute(statement, (run.source_id,)):
-                key, value, step, time_ms, is_nan = row
-                yield Point(key, math.nan if is_nan else float(value), step, time_ms)
+                try:
+                    point = _point(row)
+                except BAD_DATA as error:
+                    count, first = bad.get(row["key"], (0, str(error)))
+                    bad[row["key"]] = count + 1, first
+                else:
+                    yield point
+        for key, (count, first) in bad.items():
+            self._report.fail(f"{count:,} points of metric {key} of run {run.source_id}", first)
 
     def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``."""
@@ -281,34 +322,47 @@ class SqliteSource(Source):
             int(experiment.source_id),
         )
         for row in list(rows):
-            model_id = str(row["model_id"])
-            report.leave_out(words.CHANGED_LATER, model_id)
+            try:
+                record = self._model(row)
+            except BAD_DATA as error:
+                report.fail(f"model {row['model_id']}", f"it cannot be read: {error}")
+                continue
+            report.leave_out(words.CHANGED_LATER, record.source_id)
             if row["status_message"]:
                 report.leave_out(
-                    "status message of a model", f"{model_id}: {row['status_message']}"
+                    "status message of a model", f"{record.source_id}: {row['status_message']}"
                 )
-            status = row["status"] if 0 <= row["status"] < len(words.MODEL_STATUSES) else 0
-            yield ModelRecord(
-                source_id=model_id,
-                name=row["name"],
-                created_ns=row["creation_timestamp_ms"] * 1_000_000,
-                state=words.model_state(words.MODEL_STATUSES[status]),
-                source_run_id=row["source_run_id"] or None,
-                model_type=row["model_type"] or "",
-                deleted=row["lifecycle_stage"] == "deleted",
-                params=self._model_labels("param", model_id),
-                tags=self._model_labels("tag", model_id),
-                metrics=tuple(self._model_metrics(model_id)),
-                location=row["artifact_location"] or "",
-            )
+            yield record
+
+    def _model(self, row: _Row) -> ModelRecord:
+        _check_texts(row)
+        model_id = str(row["model_id"])
+        status = row["status"] if 0 <= row["status"] < len(words.MODEL_STATUSES) else 0
+        return ModelRecord(
+            source_id=model_id,
+            name=row["name"] or "",
+            created_ns=int(row["creation_timestamp_ms"]) * 1_000_000,
+            state=words.model_state(words.MODEL_STATUSES[status]),
+            source_run_id=row["source_run_id"] or None,
+            model_type=row["model_type"] or "",
+            deleted=row["lifecycle_stage"] == "deleted",
+            params=self._model_labels("param", model_id),
+            tags=self._model_labels("tag", model_id),
+            metrics=tuple(self._model_metrics(model_id)),
+            location=row["artifact_location"] or "",
+        )
 
     def _model_labels(self, what: str, model_id: str) -> dict[str, str]:
         rows = self._rows_if(
             f"logged_model_{what}s",
-            f"SELECT {what}_key, {what}_value FROM logged_model_{what}s WHERE model_id = ?",  # noqa: S608
+            f"SELECT {what}_key AS key, {what}_value AS value FROM logged_model_{what}s "  # noqa: S608
+            "WHERE model_id = ?",
             model_id,
         )
-        return {row[f"{what}_key"]: row[f"{what}_value"] or "" for row in rows}
+        made: dict[str, str] = {}
+        for row in rows:
+            made.update(self._label(row, f"model {model_id}"))
+        return made
 
     def _model_metrics(self, model_id: str) -> Iterator[ModelMetricValue]:
         rows = self._rows_if(
@@ -343,9 +397,12 @@ class SqliteSource(Source):
         )
         for row in rows:
             try:
-                yield self._trace(row, report)
-            except ValueError as error:  # of a kind that is not known, or JSON that is none
+                _check_texts(row)
+                record = self._trace(row, report)
+            except BAD_DATA as error:  # of a kind that is not known, or JSON that is none
                 report.fail(f"trace {row['request_id']}", f"it cannot be read: {error}")
+                continue
+            yield record
 
     def _trace(self, row: _Row, report: Report) -> TraceRecord:
         trace_id = str(row["request_id"])
@@ -381,7 +438,10 @@ class SqliteSource(Source):
             f"SELECT key, value FROM {table} WHERE request_id = ?",  # noqa: S608 - our names
             trace_id,
         )
-        return {row["key"]: row["value"] or "" for row in rows}
+        made: dict[str, str] = {}
+        for row in rows:
+            made.update(self._label(row, f"trace {trace_id}"))
+        return made
 
     def _trace_metadata(self, row: _Row) -> dict[str, str]:
         found = self._trace_labels("trace_request_metadata", row["request_id"])
@@ -453,3 +513,31 @@ class SqliteSource(Source):
             (found,) = self._rows(f'SELECT count(*) AS count FROM "{table}" {rest}')  # noqa: S608
             if found["count"]:
                 report.leave_out(f"row of MLflow's table {table}", "", count=found["count"])
+
+
+def _text(data: bytes) -> str | bytes:
+    """A text of the database; its bytes where it is none, for whoever reads the row to tell."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _check_texts(row: _Row) -> None:
+    """Refuse a row with bytes in it: MLflow writes none.
+
+    Raises:
+        ValueError: there are some.
+    """
+    for column, value in row.items():
+        if isinstance(value, bytes):
+            raise ValueError(f"its {column} is no text in UTF-8: {value[:50]!r}")  # noqa: TRY004
+
+
+def _point(row: sqlite3.Row) -> Point:
+    key, value, step, time_ms, is_nan = row
+    if not (isinstance(key, str) and isinstance(step, int) and isinstance(time_ms, int)):
+        raise ValueError(f"key, step or time is none: {key!r}, {step!r}, {time_ms!r}")  # noqa: TRY004
+    if not isinstance(value, int | float) and not is_nan:
+        raise ValueError(f"its value is no number: {value!r}")
+    return Point(key, math.nan if is_nan else float(value), step, time_ms)

@@ -61,7 +61,7 @@ def model_state(status: str) -> ModelState:
 
 def time_ns(time_ms: int | None) -> int | None:
     """Milliseconds as nanoseconds; MLflow's old ``0`` is no time."""
-    return None if not time_ms else time_ms * 1_000_000
+    return None if not time_ms else int(time_ms) * 1_000_000
 
 
 def without_own(tags: Mapping[str, str], *, name: str, user: str) -> dict[str, str]:

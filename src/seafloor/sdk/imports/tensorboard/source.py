@@ -24,6 +24,9 @@ from seafloor.sdk.imports.tensorboard.event_files import Summary
 MARK: Final = "tfevents"
 """What the name of an event file holds, as TensorBoard tells them."""
 
+_FAR_S: Final = 1e11
+"""Beyond all times that can stand here; a writer's time may be any number."""
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -154,4 +157,6 @@ class TensorBoardSource(Source):
 
 
 def _time_ns(time_s: float | None) -> int | None:
-    return None if time_s is None else int(time_s * 1e9)
+    if time_s is None:
+        return None
+    return int(max(-_FAR_S, min(time_s, _FAR_S)) * 1e9)

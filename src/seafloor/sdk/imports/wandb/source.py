@@ -16,6 +16,7 @@ from seafloor.domain.media import MediaRecord
 from seafloor.domain.metrics import Point
 from seafloor.sdk.imports.labels import text_of
 from seafloor.sdk.imports.records import (
+    BAD_DATA,
     ExperimentRecord,
     FileRecord,
     MediaItem,
@@ -115,9 +116,14 @@ class WandbSource(Source):
         """See ``Source``; the oldest first."""
         for run_id, files in self._found[experiment.source_id].items():
             source_id = f"{experiment.source_id}/{run_id}"
-            found = digest(files, lambda path, damage: self._tell_damage(path, damage))
+            try:
+                found = digest(files, lambda path, damage: self._tell_damage(path, damage))
+                record = self._record(source_id, files, found)
+            except BAD_DATA as error:
+                self._report.fail(f"run {source_id}", f"it cannot be read: {error}")
+                continue
             self._runs[source_id] = _Run(files, found)
-            yield self._record(source_id, files, found)
+            yield record
             del self._runs[source_id]
 
     def _tell_damage(self, path: Path, damage: Damage) -> None:

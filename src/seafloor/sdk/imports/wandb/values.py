@@ -28,9 +28,21 @@ def value_of(raw: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return json.loads(raw)
+        return _text_cleaned(json.loads(raw))
     except (ValueError, RecursionError):
         return raw.decode("utf-8", "replace")
+
+
+def _text_cleaned(value: Any) -> Any:
+    """What no text can hold, halves of surrogate pairs, as question marks."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_text_cleaned(one) for one in msgspec.convert(value, list[Any])]
+    if isinstance(value, dict):
+        items = msgspec.convert(value, dict[str, Any]).items()
+        return {_text_cleaned(key): _text_cleaned(one) for key, one in items}
+    return value
 
 
 def number_of(raw: bytes) -> float | None:
