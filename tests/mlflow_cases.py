@@ -32,7 +32,7 @@ INFINITIES = "Infinities are kept and shown as such; MLflow makes them the great
 BY_STEP = "A history is in order of steps, then times; MLflow's in order of times, then steps."
 BUG = "MLflow answers 500 where the caller is at fault."
 CLEARED = "A run that goes on has no end; MLflow keeps the old one."
-FIRST_END = "A run that has ended keeps the time of its end; MLflow takes a later word for it."
+FIRST_END = "A run that has ended keeps how and when; MLflow takes a later word for both."
 UNKNOWN_RUN = "A run that does not exist is not found; MLflow says that it has no points."
 STAGES = "An unknown kind of view is refused; MLflow takes it for the default."
 INTERVAL = "Where the points do not divide evenly, MLflow makes the first buckets the larger ones."
@@ -423,6 +423,8 @@ def _updates() -> list[Case]:
         *_posts(
             "/runs/update",
             {"run_id": "{odd}", "status": "FAILED", "end_time": T + 10},
+            {"run_id": "{odd}", "status": "FINISHED", "end_time": T + 11},
+            {"run_id": "{odd}", "status": "KILLED", "end_time": T + 12},
             differs=FIRST_END,
         ),
         *_posts("/runs/update", {"run_id": "{odd}", "status": "RUNNING"}, differs=CLEARED),

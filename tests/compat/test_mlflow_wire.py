@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -74,6 +75,30 @@ def test_update__of_a_status_that_is_none__is_refused(
     answer = call("POST", "/runs/update", {"run_id": run_id, "status": status})
     refused(answer, "INVALID_PARAMETER_VALUE", "for parameter 'status' supplied")
     assert run_of(call, run_id)["info"]["status"] == "RUNNING"
+
+
+def test_update__of_the_same_end_from_16_clients_at_once__is_200_for_all(
+    call: Call, run_id: str
+) -> None:
+    def end(number: int) -> Answer:
+        body = {"run_id": run_id, "status": "FINISHED", "end_time": 5, "run_name": f"n{number}"}
+        return call("POST", "/runs/update", body)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(end, range(16)))
+    assert [answer.status for answer in answers] == [200] * 16, answers
+    info = run_of(call, run_id)["info"]
+    assert (info["status"], info["end_time"]) == ("FINISHED", 5)
+    assert info["run_name"] in {f"n{number}" for number in range(16)}
+
+
+def test_update__of_a_run_that_ended_otherwise__is_200_and_leaves_its_end(
+    call: Call, run_id: str
+) -> None:
+    call("POST", "/runs/update", {"run_id": run_id, "status": "KILLED", "end_time": 5})
+    body = {"run_id": run_id, "status": "FINISHED", "end_time": 9, "run_name": "later"}
+    info = call("POST", "/runs/update", body).json["run_info"]
+    assert (info["status"], info["end_time"], info["run_name"]) == ("KILLED", 5, "later")
 
 
 def test_run_uuid__is_an_old_name_of_run_id(call: Call, run_id: str) -> None:

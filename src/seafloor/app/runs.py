@@ -447,10 +447,16 @@ class Runs:
             delete_tags=change.delete_tags,
             name=change.name,
         )
-        if change.state is not None:
-            found = await self.check_active(workload_id)
+        found = await self.check_active(workload_id)
+        while change.state is not None:
             transition = await self._asked(found, change.state, change.reason, change.ended_ns)
-            entries = replace(entries, transition=transition)
+            if transition is None:
+                break
+            try:
+                await self.log(workload_id, replace(entries, transition=transition))
+                return await self.check_active(workload_id)
+            except Conflict as refused:
+                found = await self._gone_on(found, refused)
         if entries != Entries():
             await self.log(workload_id, entries)
         return await self.check_active(workload_id)
@@ -462,19 +468,37 @@ class Runs:
         *,
         ended_ns: int | None = None,
     ) -> Workload:
-        """Change the state of a tracked run; the same state again changes nothing.
+        """Change the state of a tracked run; the first end counts.
 
-        For a launched run the client's word does not count: its own process decides, so this
-        returns it unchanged.
+        The same state again, and another end of a run that has ended, change nothing: a client
+        that says how it ended does not fail because somebody else said so before. For a launched
+        run the client's word does not count: its own process decides. Each returns it unchanged.
 
         Raises:
-            Conflict: no such arrow.
+            NotFound: no such run.
+            Conflict: it is deleted, or no such arrow.
         """
         found = await self.check_active(workload_id)
-        transition = await self._asked(found, state, "", ended_ns)
-        if transition is None:
-            return found
-        return await self._metadata.workload_transition(workload_id, transition)
+        while not (found.state.is_final and state.is_final):
+            transition = await self._asked(found, state, "", ended_ns)
+            if transition is None:
+                break
+            try:
+                return await self._metadata.workload_transition(workload_id, transition)
+            except Conflict as refused:
+                found = await self._gone_on(found, refused)
+        return found
+
+    async def _gone_on(self, found: Workload, refused: Conflict) -> Workload:
+        """Get a run whose change was refused, if it is in another state by now.
+
+        Raises:
+            Conflict: the refusal, when it is not; or it was deleted meanwhile.
+        """
+        seen = await self.check_active(found.id)
+        if (seen.attempt, seen.state) == (found.attempt, found.state):
+            raise refused
+        return seen
 
     async def _asked(
         self, found: Workload, state: WorkloadState, reason: str, ended_ns: int | None

@@ -11,11 +11,9 @@ import seafloor
 from interruptions import every_instruction, signal_at
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
 from seafloor.domain.metrics import Point
+from seafloor.sdk import spool, tracked_run
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.settings import read_settings
-
-
-from seafloor.sdk import spool, tracked_run
 from seafloor.sdk.spool import list_segments
 from seafloor.sdk.wal import (
     Begin,
