@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import sys
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +150,21 @@ def test_page_of__in_both_directions__has_nan_then_missing_last(
             break
         token = following
     assert seen == numbers
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [[], [[0, 1]] * 3, [[0, "x"], [0, 1]], [[0, 1.5], [0, 1]], [[2, None], [0, 1]]],
+    ids=["none", "one more", "another type", "another value", "another rank"],
+)
+def test_page_of__a_token_whose_place_was_changed__is_refused(keys: list[object]) -> None:
+    orders = [Order(A), Order(N)]
+    _, token = page_of(ITEMS, orders, _at, limit=2, token="", asked=1)
+    assert token is not None
+    digest, _ = msgspec.msgpack.decode(base64.urlsafe_b64decode(token))
+    changed = base64.urlsafe_b64encode(msgspec.msgpack.encode([digest, keys])).decode()
+    with pytest.raises(InvalidValue, match="of another filter or order"):
+        page_of(ITEMS, orders, _at, limit=2, token=changed, asked=1)
 
 
 def test_page_of__a_token_of_another_search__is_refused() -> None:

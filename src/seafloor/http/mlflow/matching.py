@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 class _Token(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended, and of which search it is."""
+    """Where a page ended, and a digest of that and of the search that it is of."""
 
     digest: bytes
     keys: SortKeys
@@ -65,31 +65,37 @@ def page_of(
         The page, and the token of the next one if there is one.
 
     Raises:
-        InvalidValue: the token is not of this search.
+        InvalidValue: the token is not of this search, or was changed.
     """
-    digest = hashlib.sha256(repr((asked, orders)).encode()).digest()[:12]
+    search = repr((asked, orders)).encode()
     compare = functools.cmp_to_key(functools.partial(compare_sort_keys, orders))
     keyed = [(tuple(_key(value_of(item, order.by)) for order in orders), item) for item in items]
     keyed.sort(key=lambda one: compare(one[0]))
     if token:
-        after = compare(_read(token, digest))
+        after = compare(_read(token, search))
         keyed = [one for one in keyed if compare(one[0]) > after]
     page = keyed[:limit]
     following = None
     if len(keyed) > limit:
-        document = msgspec.msgpack.encode(_Token(digest, page[-1][0]))
+        keys = page[-1][0]
+        document = msgspec.msgpack.encode(_Token(_digest(search, keys), keys))
         following = base64.urlsafe_b64encode(document).decode()
     return [item for _, item in page], following
 
 
-def _read(token: str, digest: bytes) -> SortKeys:
+def _digest(search: bytes, keys: SortKeys) -> bytes:
+    """Name a search and a place in it: keys that were changed may be none that it can compare."""
+    return hashlib.sha256(search + msgspec.msgpack.encode(keys)).digest()[:12]
+
+
+def _read(token: str, search: bytes) -> SortKeys:
     try:
         document = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
         found = msgspec.msgpack.decode(document, type=_Token)
     except ValueError as error:  # msgspec's and base64's errors too
         message = "Invalid page token, could not base64-decode"
         raise InvalidValue(message, field="page_token") from error
-    if found.digest != digest:
+    if found.digest != _digest(search, found.keys):
         raise InvalidValue(
             "Invalid page token: it is of another filter or order.", field="page_token"
         )

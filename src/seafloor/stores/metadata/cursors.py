@@ -1,4 +1,8 @@
-"""Cursors of a search: where a page ended, bound to the query that it is a page of."""
+"""Cursors of a search: where a page ended, bound to the query that it is a page of.
+
+The digest is of the position too: one that was changed on its way, and might have keys that the
+query's orders cannot be compared with, is refused like one of another query.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.traces import TraceQuery
 from seafloor.stores.metadata.sort_keys import SortKeys
 
-_QUERY_DIGEST_BYTES = 12
+_DIGEST_BYTES = 12
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -30,7 +34,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Document(msgspec.Struct, frozen=True, array_like=True):
-    query_digest: bytes
+    digest: bytes
     position: Position
 
 
@@ -40,7 +44,7 @@ _DECODER = msgspec.msgpack.Decoder(_Document)
 
 def encode_cursor(query: WorkloadQuery | TraceQuery, position: Position) -> str:
     """Make the cursor that goes on after a position."""
-    document = _ENCODER.encode(_Document(_query_digest(query), position))
+    document = _ENCODER.encode(_Document(_digest(query, position), position))
     return base64.urlsafe_b64encode(document).decode().rstrip("=")
 
 
@@ -48,7 +52,7 @@ def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
     """Read the cursor of a query; None when it has none.
 
     Raises:
-        InvalidValue: it is not a cursor, or one of another query.
+        InvalidValue: it is not a cursor, was changed, or is one of another query.
     """
     text = query.cursor
     if text is None:
@@ -60,7 +64,7 @@ def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
         raise InvalidValue(
             "The cursor is not one: pass `next` of the page before.", field="cursor"
         ) from error
-    if document.query_digest != _query_digest(query):
+    if document.digest != _digest(query, document.position):
         raise InvalidValue(
             "The cursor is of another search: pass it with the same filter and order, or leave "
             "it out to begin anew.",
@@ -69,8 +73,9 @@ def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
     return document.position
 
 
-def _query_digest(query: WorkloadQuery | TraceQuery) -> bytes:
-    """Name the query; the size of its pages may change on the way."""
+def _digest(query: WorkloadQuery | TraceQuery, position: Position) -> bytes:
+    """Name the query and a position in it; the size of its pages may change on the way."""
     bare = msgspec.structs.replace(query, cursor=None, limit=1)
     # JSON, since a filter may compare with a whole number of more than 64 bits.
-    return hashlib.sha256(msgspec.json.encode(bare)).digest()[:_QUERY_DIGEST_BYTES]
+    named = msgspec.json.encode(bare) + _ENCODER.encode(position)
+    return hashlib.sha256(named).digest()[:_DIGEST_BYTES]
