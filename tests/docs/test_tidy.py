@@ -82,6 +82,33 @@ def test_handler__that_catches_everything__stands_at_an_edge(file: Path) -> None
 _BROAD = {"Exception", "BaseException"}
 
 
+@pytest.mark.parametrize("file", SOURCES, ids=_name)
+def test_handler__of_what_cannot_be_decoded__knows_what_is_not_utf8(file: Path) -> None:
+    """Of such bytes in a text msgspec raises Python's error, not its own."""
+    caught = [
+        (node.lineno, {one.attr if isinstance(one, ast.Attribute) else one.id for one in named})
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (named := _caught_by(node))
+    ]
+    forgetful = [line for line, names in caught if names & _OWN and not names & _UNICODE]
+    assert not forgetful, f"{_name(file)} takes it for a bug at {forgetful}"
+
+
+_OWN = {"DecodeError", "MsgspecError"}
+_UNICODE = {"UnicodeDecodeError", "UnicodeError", "ValueError"}
+
+
+def _caught_by(node: ast.AST) -> list[ast.Name | ast.Attribute]:
+    """The names of what a handler, or ``suppress``, catches."""
+    if isinstance(node, ast.ExceptHandler) and node.type is not None:
+        types = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+        types = node.args
+    else:
+        return []
+    return [one for one in types if isinstance(one, ast.Name | ast.Attribute)]
+
+
 def test_modules__none__is_a_drawer() -> None:
     drawers = {"utils", "util", "helpers", "helper", "common", "misc", "shared"}
     assert not [file for file in SOURCES if file.stem in drawers or file.parent.name in drawers]

@@ -122,7 +122,7 @@ def read_server_file(file: Path) -> ServerFile | None:
     """Read ``server.json``; None when there is none or it is not one."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=ServerFile)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

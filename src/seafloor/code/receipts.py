@@ -67,7 +67,7 @@ def read_document(path: Path) -> ReceiptDocument | None:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(RECEIPT_BYTES_MAX), type=ReceiptDocument)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

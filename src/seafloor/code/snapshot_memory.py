@@ -52,7 +52,7 @@ class SnapshotMemory:
         """Give the last snapshot of a folder if nothing of it changed since."""
         try:
             known = msgspec.json.decode(self._file(found).read_bytes(), type=Remembered)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
         return known if known.fingerprint == _fingerprint(found) else None
 

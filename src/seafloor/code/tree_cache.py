@@ -104,7 +104,7 @@ class TreeCache:
         with locked(self._places, shared=True):
             try:
                 record = msgspec.json.decode((entry / _RECORD).read_bytes(), type=_Record)
-            except (FileNotFoundError, msgspec.DecodeError):
+            except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
                 return None
             if record.boot_id != boot_id():
                 return None
@@ -153,7 +153,7 @@ class TreeCache:
     def _sizes(self) -> Iterator[tuple[float, int, Path]]:
         for path in self.folder.glob(f"*/{_RECORD}"):
             if not path.parent.name.startswith(("partial-", "removed-")):
-                with suppress(msgspec.DecodeError):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
                     record = msgspec.json.decode(path.read_bytes(), type=_Record)
                     yield path.stat().st_mtime, record.receipt.size_bytes, path.parent
 

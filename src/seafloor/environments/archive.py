@@ -228,7 +228,7 @@ class Unpacking:
             raise Damaged("the heading of a frame is longer than the frame")
         try:
             entries = _ENTRIES.decode(plain[_HEADING_BYTES:at])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Damaged(f"the heading of a frame cannot be read: {error}") from error
         self._ready.wait()
         if self._given_up:

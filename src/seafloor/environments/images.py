@@ -206,7 +206,7 @@ async def _token(
     _check(answer.status_code, asked["realm"], name)
     try:
         found = msgspec.json.decode(answer.content, type=_Token)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SourceError(
             f"The registry of image {name.text} gives no token at {asked['realm']}.",
             field="image",

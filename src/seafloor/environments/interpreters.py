@@ -110,7 +110,7 @@ async def _interpreters(uv: UvCommand, *, folder: Path) -> Sequence[Interpreter]
     )
     try:
         listed = _LISTING.decode(ended.stdout) if ended.returncode == 0 else []
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SourceError(
             "The Pythons of this server cannot be listed: its uv is too old or too new.",
             field="python",

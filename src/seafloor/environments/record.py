@@ -120,7 +120,7 @@ def read_record(folder: Path, digest: str) -> BuildRecord | None:
         raise disk_error(error) from error
     try:
         record = _RECORD.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     known = record.format == RECORD_FORMAT and record.digest == digest
     if record.boot_id is not None and record.boot_id != boot_id():

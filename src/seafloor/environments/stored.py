@@ -116,7 +116,7 @@ class EnvironmentArchives:
             return None
         except StoreCorrupt:
             return Unusable.DAMAGED
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             if _VERSION.decode(data).format > FORMAT:
                 return Unusable.LATER
             record = _RECORD.decode(data)

@@ -73,7 +73,7 @@ class Journal:
                     found = msgspec.json.decode(line, type=Reached)
                     self._reached[found.kind] = found
                     good_bytes += len(line) + 1
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # torn by a crash: what it said is found out again
         with self._path.open("ab") as file:
             file.truncate(good_bytes)

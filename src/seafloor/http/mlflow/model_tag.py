@@ -44,7 +44,7 @@ async def log_model(request: AnyRequest) -> Json:
     earlier = (await app.runs.details(found.id)).labels.tags.get(TAG, "[]")
     try:
         models = msgspec.json.decode(earlier, type=list[dict[str, Any]])
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidValue(f"The tag {TAG} is not a list of models.", field="model_json") from error
     text = msgspec.json.encode([*models, noted]).decode()
     if len(text) > TAG_CHARS_MAX:
@@ -65,7 +65,7 @@ def _noted(model_json: str) -> dict[str, Any]:
     try:
         model = msgspec.json.decode(model_json, type=dict[str, Any])
         flavors = msgspec.convert(model.get("flavors", {}), type=dict[str, Any])
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError) as error:
         raise InvalidValue(
             f"Malformed model info. \n {model_json[:200]} \n is not a valid JSON.",
             field="model_json",

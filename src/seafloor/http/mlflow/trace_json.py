@@ -309,7 +309,7 @@ def expected(found: ExpectationIn) -> Any:
         )
     try:
         return msgspec.json.decode(told.value)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidValue(
             "The expectation's value is not JSON.", field="expectation.serialized_value"
         ) from error

@@ -274,7 +274,7 @@ class Connection:
             if found.type == "ERROR":
                 said = msgspec.json.decode(found.object, type=_Said)
                 raise self._refusal(said.code, bytes(found.object))
-        except msgspec.DecodeError as error:  # the line was cut
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the line was cut
             raise ClusterUnavailable(f"A watch of {self.url} broke off.") from error
         return Change(found.type, found.object)
 
@@ -288,7 +288,7 @@ class Connection:
     def _refusal(self, status: int, content: bytes) -> SeafloorError:
         try:
             said = msgspec.json.decode(content, type=_Said)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             said = _Said(content[:300].decode(errors="replace").strip())
         message = said.message.strip() or f"status {status}"
         if status == _FORBIDDEN and message.endswith(":"):

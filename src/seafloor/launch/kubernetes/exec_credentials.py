@@ -109,7 +109,7 @@ class ExecCredentials(httpx2.Auth):
         said = await self._said()
         try:
             status = msgspec.json.decode(said, type=_Credential).status
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._failed(f"it printed no ExecCredential: {error}") from error
         if status is None or not status.token:
             raise self._failed("it gave no token, and nothing else can be used here")

@@ -340,7 +340,7 @@ def _with_loss(word: AgentWord) -> Ending:
 def _agent_word(message: str) -> AgentWord | None:
     try:
         return msgspec.json.decode(message, type=AgentWord)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

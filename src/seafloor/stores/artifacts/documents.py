@@ -44,7 +44,7 @@ def decode_replacement(content: bytes) -> Replacement:
     """
     try:
         found = msgspec.json.decode(content, type=Replacement)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreCorrupt(
             "A note about a file being replaced is damaged.", detail=repr(content[:200])
         ) from error

@@ -126,7 +126,7 @@ async def _read(objects: ObjectStore, key: str, cls: type[_Document]) -> _Docume
     content = b"".join([chunk async for chunk in chunks])
     try:
         return msgspec.json.decode(content, type=cls)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreCorrupt(
             f"{key} at the root of the object store is damaged: "
             "bring it back from a copy, or point Seafloor at another place.",

@@ -77,7 +77,7 @@ class Child:
             raise self._refusal(msgspec.json.decode(line, type=_Error).error)
         try:
             return msgspec.json.decode(line, type=answer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SourceError(
                 f"What Aim says of {self._repository} is not understood: {error}"
             ) from error

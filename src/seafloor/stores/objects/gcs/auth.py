@@ -129,7 +129,7 @@ class CachedTokens:
             )
         try:
             return msgspec.json.decode(content, type=_Granted)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             # Without the cause: what could not be read may hold a token.
             raise StoreError(
                 f"What answered for a token for {self._whose} is not Google: look at the address."
@@ -182,7 +182,7 @@ def find_credentials(variables: Mapping[str, str]) -> Credentials:
 def _from_file(path: Path) -> Credentials:
     try:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not such a file"
         raise InvalidValue(
             f"{_FILE_VARIABLE} names {path}, which cannot be read as credentials ({why}).",

@@ -161,6 +161,6 @@ def retry_after_s(headers: Headers) -> float | None:
 def _reasons(body: bytes) -> set[str]:
     try:
         found = msgspec.json.decode(body, type=_Failed)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return set()
     return {each.reason for each in found.error.errors}

@@ -86,7 +86,7 @@ def decoded(answer: Answer, kind: type[_Told]) -> _Told:
     """
     try:
         return msgspec.json.decode(answer.content, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreUnavailable(
             "What answered is not Google Cloud Storage: look at the proxies on the way.",
             detail=f"{answer.status}: {answer.content[:200]!r}",
