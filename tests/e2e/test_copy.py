@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
 import stat
 import tomllib
 import uuid
@@ -203,6 +205,27 @@ def test_copy__of_what_is_none__is_refused(
     copied(user, server.data, tmp_path / "target")
     said = copied(user, server.data, tmp_path / "target", code=4)
     assert "holds this installation already" in said
+
+
+def test_copy__to_what_cannot_be__is_one_line_that_names_it(
+    server: LiveServer, user: Client, tmp_path: Path
+) -> None:
+    small(server)
+    server.stop()
+    target = tmp_path / "target"
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    assert "not UTF-8" in copied(user, server.data, odd, code=2)
+    for option, known in (("--metadata", "postgresql"), ("--objects", "s3")):
+        said = copied(user, server.data, target, option, "foo://x", code=2)
+        assert (said.count("foo://"), said.count(known)) == (1, 1)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+        url = f"postgresql://user:secret@{place}/db"
+        said = copied(user, server.data, target, "--metadata", url, code=5)
+    assert "target" in said
+    assert place in said
+    assert "secret" not in said
 
 
 def test_copy__unfinished__no_server_starts_on_it(

@@ -17,7 +17,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from sqlalchemy.engine import make_url
+from sqlalchemy import select
+from sqlalchemy.engine import URL, make_url
 
 from seafloor.app.copy.copying import Copy, CopyOptions
 from seafloor.app.copy.progress import Progress
@@ -31,14 +32,17 @@ from seafloor.boot.opening import (
 )
 from seafloor.boot.settings import Settings, environment, load
 from seafloor.boot.settings_file import write_stores
-from seafloor.domain.errors import Conflict, InvalidValue
+from seafloor.domain.errors import Conflict, InvalidValue, StoreUnavailable, nearest
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.events.shared_store import SharedEventFileStore
 from seafloor.stores.events.store import SpoolEventFileStore
 from seafloor.stores.logs.shared_store import SharedLogStore
 from seafloor.stores.logs.spool import SpoolLogStore
+from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.open import SCHEMES as DATABASE_SCHEMES
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
+from seafloor.stores.objects.open import SCHEMES as OBJECT_SCHEMES
 
 JOURNAL: Final = "copy.journal"
 _TERMINAL_EVERY_S: Final = 0.2
@@ -98,15 +102,41 @@ def copy(command: CopyCommand) -> None:
     Raises:
         SeafloorError: it is not whole yet; the same command goes on where it stopped.
     """
+    _check_names(command)
     source = load(data_dir=command.source, flags={}, variables={})
     given = {"stores.metadata": command.metadata, "stores.objects": command.objects}
     target = load(data_dir=command.target, flags=given, variables={})
+    _check_schemes(target)
     _check_places(source, target)
     result = asyncio.run(_copy(source, target, command))
     if command.json:
         sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     else:
         sys.stdout.write(_said(result))
+
+
+def _check_names(command: CopyCommand) -> None:
+    """Refuse folders that no URL can name: those of the stores are made of theirs."""
+    for folder, field in ((command.source, "--from"), (command.target, "--to")):
+        name = os.fsencode(folder.absolute()).decode("utf-8", "replace")
+        if name != str(folder.absolute()):
+            raise InvalidValue(
+                f'The name of the folder "{name}" is not UTF-8: give one that is.', field=field
+            )
+
+
+def _check_schemes(target: Settings) -> None:
+    """Refuse places for the copy that are of no kind we know: the command is wrong, no store."""
+    for what, of, known in (
+        ("database", metadata_url, DATABASE_SCHEMES),
+        ("object store", objects_url, OBJECT_SCHEMES),
+    ):
+        scheme, separator, _ = of(target).partition("://")
+        if separator and scheme not in known:
+            raise InvalidValue(
+                f'No {what} is known as "{scheme}://".{nearest(scheme, known)}',
+                field="--metadata" if of is metadata_url else "--objects",
+            )
 
 
 def _check_places(source: Settings, target: Settings) -> None:
@@ -140,8 +170,8 @@ async def _copy(source: Settings, target: Settings, command: CopyCommand) -> Cop
         folder = DataFolder(target.data_dir)
         stack.callback(folder.close)
         _check_folder(folder.path)
-        from_side = await stack.enter_async_context(_side(source))
-        to_side = await stack.enter_async_context(_side(target))
+        from_side = await stack.enter_async_context(_side(source, "source"))
+        to_side = await stack.enter_async_context(_side(target, "target"))
         urls = {"metadata": command.metadata, "objects": command.objects}
         given = {name: url for name, url in urls.items() if url is not None}
         options = CopyOptions(
@@ -187,7 +217,7 @@ def _check_folder(target: Path) -> None:
 
 
 @asynccontextmanager
-async def _side(settings: Settings) -> AsyncGenerator[Side]:
+async def _side(settings: Settings, which: str) -> AsyncGenerator[Side]:
     """Open the stores of an installation; nothing is made or brought up to date."""
     async with AsyncExitStack() as stack:
         database = open_metadata_database(settings)
@@ -198,6 +228,7 @@ async def _side(settings: Settings) -> AsyncGenerator[Side]:
         stack.push_async_callback(metrics.close)
         is_shared = not metadata_url(settings).startswith("sqlite:")
         if is_shared:
+            await _check_answers(database, make_url(metadata_url(settings)), which)
             logs = SharedLogStore(database, objects)
             event_files = SharedEventFileStore(database, objects, metrics)
         else:
@@ -215,6 +246,19 @@ async def _side(settings: Settings) -> AsyncGenerator[Side]:
             event_files=event_files,
             is_shared=is_shared,
         )
+
+
+async def _check_answers(database: Database, url: URL, which: str) -> None:
+    """Ask a database something, so that which of the two does not answer is told."""
+    try:
+        await database.read(lambda connection: connection.execute(select(1)))
+    except StoreUnavailable as error:
+        place = f"{url.host or 'localhost'}:{url.port}" if url.port else url.host or "localhost"
+        raise StoreUnavailable(
+            f"The database of the {which}, {place}, does not answer: see that it runs and can be "
+            "reached from here, and give the same command again.",
+            detail=error.detail,
+        ) from error
 
 
 @asynccontextmanager
