@@ -12,7 +12,7 @@ from pyreqwest.response import Response
 
 from seafloor.domain.errors import NotFound, StoreCorrupt, StoreUnavailable
 from seafloor.stores.objects.gcs.chunks import crc32c
-from seafloor.stores.objects.gcs.client import READ_AHEAD_BYTES, Call, GcsClient
+from seafloor.stores.objects.gcs.client import Call, GcsClient
 from seafloor.stores.objects.gcs.errors import told, unreachable
 from seafloor.stores.objects.gcs.resource import crc32c_text
 from seafloor.stores.objects.wrap.retry import RetryPolicy
@@ -102,8 +102,7 @@ class Download:
             elif response.headers.get("X-Goog-Generation") != self._pinned.generation:
                 raise self._replaced()
             body = response.body_reader
-            while (piece := await body.read(READ_AHEAD_BYTES)) is not None:
-                chunk = piece.to_bytes()
+            while (chunk := await self._client.next_piece(body)) is not None:
                 if self._at + len(chunk) > self._pinned.end:
                     raise StoreCorrupt(f'"{self._key}" came with more bytes than it has.')
                 self._at += len(chunk)
