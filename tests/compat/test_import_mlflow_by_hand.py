@@ -92,6 +92,23 @@ def test_import__of_a_file_that_changed_and_kept_its_size__brings_it_again(
     }
 
 
+@pytest.mark.parametrize("has_files", [True, False])
+def test_import__of_a_run_that_names_no_place_of_its_files__brings_its_own_alone(
+    shared_server: LiveServer, client: Client, tmp_path: Path, has_files: bool
+) -> None:
+    folder = Folder(tmp_path)
+    run = folder.run("placeless")
+    meta = json.loads((run / "meta.yaml").read_text())
+    folder.meta(run, **{key: value for key, value in meta.items() if key != "artifact_uri"})
+    folder.text(tmp_path / "somebody's.txt", "beside the folder of runs")
+    if has_files:
+        folder.text(run / "artifacts" / "model.bin", "weights")
+    report = imported(shared_server, "mlflow", folder.root)
+    assert report["failures"] == []
+    found = files_of(client, runs_of(client, folder.name)["placeless"], tmp_path)
+    assert found == ({"model.bin": b"weights"} if has_files else {})
+
+
 def test_import__of_a_models_file_that_changed_and_kept_its_size__brings_it_again(
     shared_server: LiveServer, client: Client, tmp_path: Path
 ) -> None:

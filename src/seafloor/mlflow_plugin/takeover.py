@@ -31,7 +31,7 @@ class Takeover:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close a journal in here
         self._wanted = 0
         self._thread: threading.Thread | None = None
 

@@ -106,7 +106,9 @@ class Locations:
         folder = self._folder(uri)
         if else_ is not None and else_.is_dir() and (folder is None or not folder.is_dir()):
             folder = else_
-        if folder is None:
+        if not uri and folder is None:
+            report.leave_out("files: MLflow's record does not say where they are", owner)
+        elif folder is None:
             where = uri.partition(":")[0]
             fix = "give --artifacts DIR" if where == "mlflow-artifacts" else "none"
             report.leave_out(
@@ -118,6 +120,8 @@ class Locations:
             yield from local_files(folder)
 
     def _folder(self, uri: str) -> Path | None:
+        if not uri:  # as a path it would be all there is
+            return None
         scheme, separator, rest = uri.partition(":")
         if not separator or len(scheme) == 1:  # a path; C: is a drive
             return self.base / uri
