@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-import traceback
-from pathlib import Path
 
 import click
 
@@ -103,26 +100,10 @@ def _failure(error: Exception) -> int:
         where = f"{error.field}: " if error.field and error.field not in error.message else ""
         click.echo(f"error: {where}{' '.join(error.message.split())}", err=True)
         return code_of_error(error)
-    click.echo(f"error: {_keep_details(error)}", err=True)
+    from seafloor.sdk.crashes import keep_details
+
+    click.echo(f"error: {keep_details(error)}", err=True)
     return BUG
-
-
-def _keep_details(error: Exception) -> str:
-    """Write down what a bug left, and say where."""
-    from seafloor.domain.errors import SeafloorError
-    from seafloor.sdk.settings import read_settings
-
-    mark = f"{time.time_ns() // 1_000_000:x}"
-    said = f"seafloor met a bug of its own ({type(error).__name__}), id {mark}"
-    details = "".join(traceback.format_exception(error))
-    try:
-        folder = read_settings().home / "crashes"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = Path(folder, f"{mark}.txt")
-        file.write_text(f"{sys.argv}\n{sys.version}\n{details}", encoding="utf-8")
-    except (OSError, SeafloorError):
-        return f"{said}; its details could not be written: {details.strip().splitlines()[-1]}"
-    return f"{said}; please report it with the details in {file}"
 
 
 def _mute_stdout() -> None:
