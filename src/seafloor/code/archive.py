@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from seafloor.code.git_url import URL_CHARS_MAX, check_folder, without_secret
-from seafloor.domain.addresses import without_secrets
+from seafloor.domain.addresses import holds_secret, without_secrets
 from seafloor.domain.code import ArchiveCode, SyncMode
 from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError, nearest
 from seafloor.domain.ids import Sha256, parse_sha256
@@ -32,7 +32,6 @@ _SUFFIXES: Final = (
     *(f".tar.{end}" for end in ("gz", "bz2", "xz", "zst", "zstd")),
     *(".tgz", ".tbz2", ".tbz", ".txz", ".tzst", ".tar", ".zip"),
 )
-_SECRET_NAMES: Final = ("sig", "token", "key", "secret", "password", "credential", "auth")
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,7 @@ def _parse(text: str, mode: SyncMode | None) -> SplitResult:
             f"{nearest(parts.scheme, schemes)}",
             field="code.url",
         )
-    if password is not None or _holds_secret(parts):
+    if password is not None or holds_secret(parts.query):
         raise InvalidValue(
             "The address of the archive holds what looks like a password or a signature, which "
             "would be stored and shown. Take it out: buckets are read with the credentials of the "
@@ -261,11 +260,6 @@ def _parse(text: str, mode: SyncMode | None) -> SplitResult:
     if parts.scheme not in SCHEMES[SyncMode.HTTP]:
         return parts  # what stands before the @ of abfs:// is a container
     return without_secret(parts)._replace(query=parts.query)
-
-
-def _holds_secret(parts: SplitResult) -> bool:
-    names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    return any(secret in name for name in names for secret in _SECRET_NAMES)
 
 
 def _folder(parts: SplitResult) -> str:

@@ -1,9 +1,10 @@
-"""Addresses in what people wrote, made fit to be shown: in a message, a table, a log."""
+"""Addresses in what people wrote: what in them could be a secret, and what can be shown."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import parse_qsl
 
 # What stands before the last @ of a host; or, where a password holds a slash or a space, before
 # the last @ of all. A port is no password.
@@ -11,6 +12,17 @@ _USER: Final = re.compile(r"//(?:[^/\s?#]*|[^/\s@:]*:(?!\d{1,5}(?:[/\s?#]|$))[^\
 _QUERY: Final = re.compile(r"(//[^\s?#]*)\?\S*")
 # How channels of conda are told a token in their address.
 _TOKEN: Final = re.compile(r"/t/[^/\s]+")
+_SECRET_NAMES: Final = ("sig", "token", "key", "secret", "password", "credential", "auth")
+
+
+def holds_secret(query: str) -> bool:
+    """Whether a parameter of an address's query is named like a password or a signature.
+
+    >>> holds_secret("X-Amz-Signature=00&X-Amz-Date=0"), holds_secret("raw=true")
+    (True, False)
+    """
+    names = [name.lower() for name, _ in parse_qsl(query, keep_blank_values=True)]
+    return any(secret in name for name in names for secret in _SECRET_NAMES)
 
 
 def without_secrets(text: str) -> str:

@@ -22,7 +22,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from seafloor.domain.addresses import without_secrets
+from seafloor.domain.addresses import holds_secret, without_secrets
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 
 REQUIREMENTS_MAX: Final = 1_000
@@ -112,6 +112,13 @@ def _checked_address(url: str, line: str, *, field: str) -> str:
         raise InvalidValue(
             "A requirement has a user or password in its address, where everybody would read it "
             "for ever. Leave it out; the administrator can give it to uv, e.g. in ~/.netrc.",
+            field=field,
+        )
+    if holds_secret(parts.query):
+        raise InvalidValue(
+            "A requirement has what looks like a token or a signature in its address, which would "
+            "be stored and shown. Leave it out; the administrator can give it to the server as a "
+            "named secret (`environments.secrets`).",
             field=field,
         )
     if parts.scheme in _GIT:

@@ -29,6 +29,10 @@ SHA256 = "sha256=" + "0" * 64
             f"a @ https://example.com/a-1-py3-none-any.whl#{SHA256}",
             f"a @ https://example.com/a-1-py3-none-any.whl#{SHA256}",
         ),
+        (
+            f"a @ https://example.com/a-1-py3-none-any.whl?raw=true#{SHA256}",
+            f"a @ https://example.com/a-1-py3-none-any.whl?raw=true#{SHA256}",
+        ),
     ],
 )
 def test_parse__acceptable__is_kept(written: str, read: str) -> None:
@@ -87,6 +91,21 @@ def test_parse__password_in_an_address__is_refused_and_not_repeated(url: str) ->
         parse_requirements([f"a @ {url}"])
     assert "hunter2" not in caught.value.message
     assert "password" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://example.com/a-1-py3-none-any.whl?access_token=hunter2#{SHA256}",
+        f"https://example.com/a-1-py3-none-any.whl?X-Amz-Signature=hunter2#{SHA256}",
+        f"https://example.com/a-1-py3-none-any.whl?sv=1&sig=hunter2#{SHA256}",
+        "git+https://example.com/a.git?private_token=hunter2",
+    ],
+)
+def test_parse__token_in_an_address__is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidValue, match=r"environments\.secrets") as caught:
+        parse_requirements([f"a @ {url}"])
+    assert "hunter2" not in caught.value.message
 
 
 def test_parse__file_here__gets_its_sha256(tmp_path: Path) -> None:
