@@ -34,7 +34,7 @@ _NEEDED: Final[Mapping[str, str]] = {
 
 
 def kubernetes_programs() -> Path:
-    """The folder of the programs; five minutes the first time, and 3 GB that it gives back.
+    """The folder of the programs; four minutes the first time, and 3 GB that it gives back.
 
     Raises:
         Missing: this machine cannot build them; with what would lift it.
@@ -62,7 +62,7 @@ def _build(folder: Path, missing: Sequence[str]) -> None:
     inside.symlink_to("../../..")
     home = work / "home"
     home.mkdir()
-    _tell("building it: four minutes on two free cores, this once")
+    _tell("building it: three minutes on two free cores, this once")
     what = " ".join(f"cmd/{program}" for program in PROGRAMS)
     _run(["make", f"WHAT={what}"], work / "log", cwd=inside, env=_go(gopath, home))
     for program in PROGRAMS:
@@ -113,7 +113,8 @@ def _go(gopath: Path, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "PATH": f"{_GO}:/usr/bin:/bin",
         "CGO_ENABLED": "0",
-        "GOFLAGS": "",
+        # Nothing here uses the providers of clouds, nor docker: a third of what there is to compile.
+        "GOFLAGS": "-tags=providerless,dockerless",
         "GOPROXY": "off",
         "FORCE_HOST_GO": "y",
         "KUBE_GIT_VERSION": f"v{VERSION}",
