@@ -478,6 +478,73 @@ def test_log__the_spool_cannot_be_written__is_sent_from_memory_and_said_once(
     assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
 
 
+UNENTERED = """
+import encodings.idna, getpass, os, urllib.request
+import urllib3
+import seafloor
+import seafloor.sdk.tracking
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+with seafloor.start_run() as run:
+    for step in range(50):
+        seafloor.log_metric("loss", step, step=step)
+print(run.id)
+"""
+
+
+def test_log__the_home_may_not_be_entered__all_is_sent_and_nobody_says_otherwise(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0)
+    try:
+        done = Client(home, shared_server.url).run_script(UNENTERED)
+    finally:
+        home.chmod(0o700)
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written (Permission denied)" in done.stderr
+    run_id = done.stdout.strip()
+    assert steps(shared_server, run_id) == list(range(50))
+    assert shared_server.get(f"/api/v1/runs/{run_id}")["state"] == "succeeded"
+
+
+def test_log__the_spool_is_as_large_as_it_may_be__is_said_once_and_what_is_lost_is_counted(
+    tmp_path: Path, shared_server: LiveServer
+) -> None:
+    away = Client(tmp_path / "home", "http://127.0.0.1:9")
+    code = "from seafloor.sdk import spool\nspool.PENDING_BYTES_MAX = 100_000\n" + UNMEASURED
+    done = away.run_script(code, SEAFLOOR_SPOOL_MAX="200Ki", SEAFLOOR_EXIT_WAIT_S="1")
+    assert done.returncode == 0
+    assert done.stderr.count("the spool may hold 200 KiB") == 1
+    run_id = done.stdout.strip()
+    assert sum(file.stat().st_size for file in away.home.rglob("*.wal")) < 210_000
+    there = Client(away.home, shared_server.url)
+    report = there.json("sync", code=1)["items"][0]
+    found = steps(shared_server, run_id)
+    assert 0 < len(found) < 20_000
+    assert report["points_dropped"] == 20_000 - len(found)
+    assert f"{report['records_dropped']} records of run {run_id} are lost" in done.stderr
+    run = shared_server.get(f"/api/v1/runs/{run_id}")
+    assert run["state"] == "succeeded"
+    assert str(report["records_dropped"]) in run["tags"].values()
+    assert not there.waiting
+
+
+UNMEASURED = """
+import seafloor
+run = seafloor.start_run()
+print(run.id, flush=True)
+while run._room._left_bytes is None:  # until the sender has looked
+    pass
+for step in range(20_000):
+    seafloor.log_metric("loss", step, step=step)
+seafloor.end_run()
+"""
+
+
 FULL = """
 import resource, sys
 import seafloor

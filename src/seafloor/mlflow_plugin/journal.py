@@ -16,6 +16,7 @@ from seafloor.mlflow_plugin.takeover import Takeover
 from seafloor.sdk.sender import Sender
 from seafloor.sdk.settings import Settings
 from seafloor.sdk.spool import SpoolWriter
+from seafloor.sdk.spool_room import SpoolRoom
 from seafloor.sdk.wal import Begin, Record
 from seafloor.wire.runs import RunCreate
 
@@ -33,9 +34,10 @@ class Journal:
     Args:
         run_id: The run.
         settings: Where the spool and the server are; with ``url``.
+        room: Of the spool.
     """
 
-    def __init__(self, run_id: str, settings: Settings) -> None:
+    def __init__(self, run_id: str, settings: Settings, room: SpoolRoom) -> None:
         self.run_id = run_id
         self._lock = threading.RLock()
         self._behind = False
@@ -48,7 +50,7 @@ class Journal:
             host=socket.gethostname(),
             adopted=settings.url,
         )
-        self._writer = SpoolWriter(settings.spool / run_id, begin)
+        self._writer = SpoolWriter(settings.spool / run_id, begin, room=room)
         self._sender = Sender(self._writer, self._lock, settings, run_id)
         self._started = self._start()
 
@@ -87,9 +89,7 @@ class Journal:
         if self._started and self._sender.finish(wait_s=wait_s):
             return True
         with self._lock:
-            self._writer.retry()
-            self._writer.close()
-            lost = len(self._writer.pending) + self._writer.dropped.records
+            lost = self._writer.finish()
         if lost:
             _log.warning("seafloor: %d records of run %s are lost: no room", lost, self.run_id)
         return False
@@ -124,6 +124,7 @@ class Journals:
         self.settings = settings
         self._lock = threading.RLock()
         self._open: dict[str, Journal] = {}
+        self._room = settings.spool_room()
         self._takeover = Takeover(settings)
         self._takeover.look()
         _all.add(self)
@@ -144,7 +145,7 @@ class Journals:
                 return journal
             if len(self._open) >= OPEN_MAX:
                 oldest = self._open.pop(next(iter(self._open)))
-            journal = self._open.setdefault(run_id, Journal(run_id, self.settings))
+            journal = self._open.setdefault(run_id, Journal(run_id, self.settings, self._room))
         if oldest is not None:
             self._close(oldest, wait_s=self.settings.exit_wait_s)
         return journal

@@ -12,6 +12,7 @@ from typing import Final
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.names import check_path
+from seafloor.sdk.spool_room import SpoolRoom
 from seafloor.sdk.wal import LoggedFile
 
 COPY_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -22,10 +23,12 @@ class LoggedFiles:
 
     Args:
         folder: For the copies; made when it is needed.
+        room: Of the spool.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, room: SpoolRoom) -> None:
         self._folder = folder
+        self._room = room
 
     def take(self, file: Path, folder: str) -> Generator[LoggedFile]:
         """Take one file.
@@ -60,7 +63,9 @@ class LoggedFiles:
                 yield self._take(file, check_path(f"{top}/{below}".lstrip("/"), field="folder"))
 
     def keep(self, content: bytes) -> str | None:
-        """Keep bytes in a file of their own; give its name, or None when the disk takes none."""
+        """Keep bytes in a file of their own; give its name, or None when there is no room."""
+        if not self._room.take(len(content)):
+            return None
         name = secrets.token_hex(16)
         file = self._folder / name
         try:
@@ -79,11 +84,11 @@ class LoggedFiles:
             raise InvalidValue(
                 f'"{file}" cannot be read: {error.strerror or error}.', field="file"
             ) from error
-        if status.st_size <= COPY_BYTES_MAX:
+        if status.st_size <= COPY_BYTES_MAX and self._room.take(status.st_size):
             name = secrets.token_hex(16)
             if self._copy(file, self._folder / name):
                 return LoggedFile(path, name, True, status.st_size, status.st_mtime_ns)
-        # Too large, or the disk has no room for a copy: it is sent from where it is.
+        # Too large, or there is no room for a copy: it is sent from where it is.
         return LoggedFile(path, str(file.absolute()), False, status.st_size, status.st_mtime_ns)
 
     def _copy(self, file: Path, copy: Path) -> bool:

@@ -6,6 +6,7 @@ It is the only one that waits for the disk or the network; the process itself ne
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import logging
 import os
@@ -24,6 +25,7 @@ from seafloor.sdk.discovery import require_server
 from seafloor.sdk.leftovers import bring_segments, leftovers, remove_folder_if_empty
 from seafloor.sdk.settings import Settings
 from seafloor.sdk.spool import Segment, SpoolWriter, remove_segment, sync_copy
+from seafloor.sdk.spool_room import NoRoom
 from seafloor.sdk.transport import TransportOptions
 from seafloor.sdk.wal import End, Record
 
@@ -176,6 +178,9 @@ class Sender:
     def _save(self) -> None:
         """Have what was logged survive the machine; write what the disk did not take before."""
         self._next_save_s = time.monotonic() + _TICK_S
+        room = self._writer.room
+        if room is not None:
+            room.measure()
         with self._lock:
             self._writer.retry(records_max=_PENDING_PER_CALL_MAX)
             copies = self._writer.unsynced_copies()
@@ -184,11 +189,14 @@ class Sender:
             for copy in synced:
                 self._writer.synced(copy)
             problem, self._writer.problem = self._writer.problem, None
+        if problem is None and room is not None:
+            problem = room.problem
         if problem is not None:
             self._say_once(
                 "disk",
                 f"{self._folder} cannot be written ({problem.strerror}): what is logged is kept "
-                "in memory and sent from there; free some space, or set SEAFLOOR_HOME",
+                "in memory and sent from there, files from where they are, and what finds no "
+                f"room is lost and counted; {_advice(problem)}",
             )
 
     def _try_to_bring(self, *, closing: bool) -> bool:
@@ -236,8 +244,20 @@ class Sender:
             self._bring_logged(courier)
             while self._writer.size_bytes > 0 and self._delivery.step(courier) > 0:
                 pass
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what was brought. All is on the server, whatever becomes of it."""
+        try:
             remove_segment(self._delivery.segment)
             remove_folder_if_empty(self._folder)
+        except OSError as error:
+            if self._writer.size_bytes > 0:
+                self._say_once(
+                    "tidy",
+                    f"all of run {self._run_id} is on the server, but what is left of it here "
+                    f"cannot be removed: {error}",
+                )
 
     def _bring_logged(self, courier: Courier) -> None:
         """Bring all that was logged before this call: from the files, and what they do not take."""
@@ -292,6 +312,8 @@ class Sender:
         if now_s < self._next_leftovers_s and not now:
             return
         self._next_leftovers_s = now_s + _LEFTOVERS_EVERY_S
+        if not os.access(self._folder, os.R_OK | os.X_OK, effective_ids=True):
+            return  # another user's: nothing of ours is there, or nothing that we can bring
         with leftovers(self._folder, but=self._writer.name) as found:
             for segments in found:
                 # How such a process ended is not how the run ends: the run is ours now.
@@ -301,6 +323,14 @@ class Sender:
         if what not in self._said:
             self._said.add(what)
             _log.warning("seafloor: %s", text)
+
+
+def _advice(problem: OSError) -> str:
+    if isinstance(problem, NoRoom):
+        return problem.advice
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space, or set SEAFLOOR_HOME"
+    return "set SEAFLOOR_HOME to a folder that this user may write"
 
 
 def _load_network() -> None:

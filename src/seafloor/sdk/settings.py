@@ -14,6 +14,7 @@ from typing import Final
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import parse_workload_id
+from seafloor.sdk.spool_room import SPOOL_BYTES_MAX, SpoolRoom
 
 _log = logging.getLogger("seafloor")
 
@@ -27,6 +28,8 @@ VARIABLES: Final = {
     "run_id": "SEAFLOOR_RUN_ID",
     "attempt": "SEAFLOOR_ATTEMPT",
     "exit_wait_s": "SEAFLOOR_EXIT_WAIT_S",
+    "spool_max": "SEAFLOOR_SPOOL_MAX",
+    "spool_free_min": "SEAFLOOR_SPOOL_FREE_MIN",
 }
 """Field of ``Settings`` to the variable that sets it."""
 
@@ -66,6 +69,9 @@ class Settings:
         run_id: The run this process is a task of; None outside a launched task.
         attempt: Which attempt of it; None outside a launched task.
         exit_wait_s: How long a process that ends waits for what it logged to be sent.
+        spool_max: Bytes that all runs may have in the spool together.
+        spool_free_min: Bytes that the spool leaves free on its disk; None: 1 GiB, or a twentieth
+            of the disk where that is less.
         tls: For ``https``; set by who calls us, not by a variable.
         origins: Field to where its value is from: ``default`` or the name of a variable.
     """
@@ -79,6 +85,8 @@ class Settings:
     run_id: str | None = None
     attempt: int | None = None
     exit_wait_s: float = 10.0
+    spool_max: int = SPOOL_BYTES_MAX
+    spool_free_min: int | None = None
     tls: Tls = SYSTEM_TLS
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -86,6 +94,12 @@ class Settings:
     def spool(self) -> Path:
         """Where records wait to be sent, one folder a run."""
         return self.home / "spool"
+
+    def spool_room(self) -> SpoolRoom:
+        """How much this process may put there."""
+        return SpoolRoom(
+            self.spool, size_bytes_max=self.spool_max, free_bytes_min=self.spool_free_min
+        )
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         run_id=parse_workload_id(run_id, field="SEAFLOOR_RUN_ID") if run_id else None,
         attempt=_attempt(found["attempt"]),
         exit_wait_s=_seconds(found["exit_wait_s"], default_s=10.0),
+        spool_max=_bytes(found["spool_max"], field="SEAFLOOR_SPOOL_MAX") or SPOOL_BYTES_MAX,
+        spool_free_min=_bytes(found["spool_free_min"], field="SEAFLOOR_SPOOL_FREE_MIN"),
         origins={name: VARIABLES[name] if text else "default" for name, text in found.items()},
     )
 
@@ -242,3 +258,11 @@ def _seconds(text: str, *, default_s: float) -> float:
     if not 0 <= seconds <= 86_400:
         raise InvalidValue("Seconds to wait must be 0..86400.", field="SEAFLOOR_EXIT_WAIT_S")
     return seconds
+
+
+def _bytes(text: str, *, field: str) -> int | None:
+    if not text:
+        return None
+    from seafloor.domain.quantities import parse_memory  # few set one
+
+    return parse_memory(text, field=field)

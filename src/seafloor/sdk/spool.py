@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from seafloor.domain.errors import Closed, LimitExceeded
+from seafloor.sdk.spool_room import SpoolRoom
 from seafloor.sdk.wal import (
     MAGIC,
     RECORD_BYTES_MAX,
@@ -34,6 +35,7 @@ from seafloor.sdk.wal import (
     Record,
     encode,
     frame,
+    is_small,
 )
 
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -254,8 +256,9 @@ class _OpenSegment:
 class SpoolWriter:
     """Writes one writer's segments. The caller holds a lock around every method.
 
-    No method raises because of the disk: what it does not take is kept in memory up to
-    PENDING_BYTES_MAX, and counted when that is full.
+    No method raises because of the disk: what it does not take, or the spool has no room for, is
+    kept in memory up to PENDING_BYTES_MAX, and counted when that is full. How the writer begins
+    and ends and what it could not keep is written whatever room the spool has.
 
     A call that an exception of a signal's handler stopped (Ctrl-C) leaves everything as if it had
     been made or not. A handler may call any method in the middle of another one, in the same
@@ -264,11 +267,17 @@ class SpoolWriter:
     Args:
         folder: Of the run; made when it is not there.
         begin: Begins every segment.
+        room: Of the spool; None: as much as the disk has.
         pending_bytes_max: Bound of what is kept in memory.
     """
 
     def __init__(
-        self, folder: Path, begin: Begin, *, pending_bytes_max: int = PENDING_BYTES_MAX
+        self,
+        folder: Path,
+        begin: Begin,
+        *,
+        room: SpoolRoom | None = None,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
     ) -> None:
         writer = make_writer_name(time_ms=time.time_ns() // 1_000_000, pid=begin.pid)
         self.problem: OSError | None = None
@@ -280,6 +289,7 @@ class SpoolWriter:
         self._pending_bytes_max = pending_bytes_max
         self._closed = False
         self._ended = False
+        self.room = room
         self._dropped_records = 0
         self._dropped_points = 0
         self._dropped_noted = Dropped(0, 0)
@@ -340,6 +350,8 @@ class SpoolWriter:
                 f"This would be a record of {len(payload)} bytes; {RECORD_BYTES_MAX} are the "
                 "most. Log it in parts, or keep it as an artifact."
             )
+        if isinstance(record, End):
+            self._note_dropped()  # behind the end nobody reads on
         written, ended = None, False
         while written is None:
             ended = self._ended
@@ -355,10 +367,9 @@ class SpoolWriter:
 
     def _keep(self, payload: bytes, record: Record, *, ended: bool) -> None:
         size_bytes = len(payload)
-        if self._pending_bytes + size_bytes > self._pending_bytes_max:
-            self._dropped_records += 1
-            if isinstance(record, Points):
-                self._dropped_points += len(record.points)
+        has_room = self._pending_bytes + size_bytes <= self._pending_bytes_max
+        if not has_room and not is_small(payload):
+            self._drop(record)
             return
         self.pending.append(payload)
         self._pending_bytes += size_bytes
@@ -367,6 +378,11 @@ class SpoolWriter:
             self.pending.pop()
             self._pending_bytes -= size_bytes
             raise Closed(_ENDED)
+
+    def _drop(self, record: Record) -> None:
+        self._dropped_records += 1
+        if isinstance(record, Points):
+            self._dropped_points += len(record.points)
 
     def drop(self) -> None:
         """Count a record that cannot be kept."""
@@ -390,14 +406,48 @@ class SpoolWriter:
                 return False
             self.forget_pending([payload])
             left -= 1
-        if self.dropped != self._dropped_noted:
-            noted, self._dropped_noted = self._dropped_noted, self.dropped
-            records, points = (
-                self.dropped.records - noted.records,
-                self.dropped.points - noted.points,
-            )
-            self.append(Dropped(records, points))
+        self._note_dropped()
         return True
+
+    def _note_dropped(self) -> None:
+        """Have the files say what could not be kept since they did last."""
+        noted, dropped = self._dropped_noted, self.dropped
+        if dropped != noted:
+            self._dropped_noted = dropped
+            self.append(Dropped(dropped.records - noted.records, dropped.points - noted.points))
+
+    def finish(self) -> int:
+        """Write what there is room for, count what there is none for, and close.
+
+        Returns:
+            How many records are lost, those that were counted before too.
+        """
+        if not self.retry():
+            self._give_up_pending()
+        self.close()
+        return self._dropped_records
+
+    def _give_up_pending(self) -> None:
+        """Count what is kept in memory as lost; the files say so, and how the writer ended."""
+        records = points = 0
+        ends: list[bytes] = []
+        while self.pending:
+            payload = self.pending[0]
+            match msgspec.msgpack.decode(payload, type=Record):
+                case End():
+                    ends.append(payload)
+                case Dropped() as noted:
+                    records, points = records + noted.records, points + noted.points
+                case record:
+                    self._drop(record)
+            self.forget_pending([payload])
+        since = self._dropped_noted
+        self._dropped_noted = self.dropped
+        records += self._dropped_records - since.records
+        points += self._dropped_points - since.points
+        for payload in (encode(Dropped(records, points)), *ends):
+            while self._write(payload, ended=self._ended) is None:
+                pass
 
     def forget_pending(self, payloads: list[bytes]) -> None:
         """Drop the first records that were kept and have got where they belong.
@@ -513,6 +563,9 @@ class SpoolWriter:
             return False
         known = opened.known
         content = frame(payload, known[0] + 1)
+        if self.room is not None and not is_small(payload) and not self.room.take(len(content)):
+            self.problem = self.room.problem
+            return False
         opened.attempt_bytes = len(content)
         # Who came between before this has made what is known old; who comes later closes the file.
         if opened.followers or opened.known is not known or self._ended is not ended:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from seafloor.sdk.courier import Account, Courier, Refusal, SegmentDelivery
 from seafloor.sdk.leftovers import bring_segments, leftovers, remove_folder_if_empty
 from seafloor.sdk.settings import Settings
 from seafloor.sdk.spool import Segment, list_segments, remove_segment
+from seafloor.sdk.spool_room import folder_bytes
 from seafloor.sdk.wal import End, read_begin
 
 ABANDONED: Final = "The process that logged this run ended without saying how."
@@ -102,14 +102,7 @@ def count_waiting(settings: Settings) -> Waiting:
         StoreError: as ``waiting_runs``.
     """
     runs = waiting_runs(settings)
-    size_bytes = 0
-    for run_id in runs:
-        # What its process has just sent is gone, folders too; what is another user's is not seen.
-        for folder, _, names in os.walk(settings.spool / run_id):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    size_bytes += Path(folder, name).lstat().st_size
-    return Waiting(len(runs), size_bytes)
+    return Waiting(len(runs), sum(folder_bytes(settings.spool / run_id) for run_id in runs))
 
 
 def sync_all(

@@ -94,7 +94,8 @@ class Run:
         self._lock = threading.RLock()
         self._writer: SpoolWriter | None = None
         self._sender: Sender | None = None
-        self._files = LoggedFiles(settings.spool / self.id / "files")
+        self._room = settings.spool_room()
+        self._files = LoggedFiles(settings.spool / self.id / "files", self._room)
 
     def __enter__(self) -> Self:
         return self
@@ -400,10 +401,9 @@ class Run:
             return
         if not sender.finish(wait_s=self._settings.exit_wait_s):
             with self._lock:
-                writer.retry()
-                writer.close()
-                waiting = len(writer.pending) + writer.dropped.records
-            _say_left(self, sender.last_error, waiting)
+                lost_records = writer.finish()
+                on_disk = writer.size_bytes > 0
+            _say_left(self, sender.last_error, lost_records, on_disk=on_disk)
 
     def _append(self, record: Record) -> None:
         """Write a record. The lock is held."""
@@ -428,7 +428,7 @@ class Run:
             pid=pid,
             host=socket.gethostname(),
         )
-        writer = self._writer = SpoolWriter(self._settings.spool / self.id, begin)
+        writer = self._writer = SpoolWriter(self._settings.spool / self.id, begin, room=self._room)
         sender = Sender(writer, self._lock, self._settings, self.id)
         try:
             sender.start()
@@ -489,13 +489,16 @@ def _clean(reason: str) -> str:
     return text if len(text) <= _REASON_CHARS_MAX else text[: _REASON_CHARS_MAX - 1] + "…"
 
 
-def _say_left(run: Run, error: Exception | None, in_memory: int) -> None:
-    why = f" ({error})" if error is not None else ""
+def _say_left(run: Run, error: Exception | None, lost_records: int, *, on_disk: bool) -> None:
     _log.warning(
-        "seafloor: what run %s logged is not all on the server%s; the rest is on this disk: "
-        "send it with `seafloor sync`",
+        "seafloor: what run %s logged is not all on the server%s%s",
         run.id,
-        why,
+        f" ({error})" if error is not None else "",
+        "; the rest is on this disk: send it with `seafloor sync`" if on_disk else "",
     )
-    if in_memory:
-        _log.warning("seafloor: %d records of run %s are lost: the disk is full", in_memory, run.id)
+    if lost_records:
+        _log.warning(
+            "seafloor: %d records of run %s are lost: there was no room for them",
+            lost_records,
+            run.id,
+        )

@@ -128,11 +128,21 @@ Record = Begin | Points | Params | Tags | LoggedFile | LoggedMedia | Dropped | E
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
+_SMALL: Final = (b"\xa7dropped", b"\xa3end")
 
 
 def encode(record: Record) -> bytes:
     """Make the payload of a record."""
     return _ENCODER.encode(record)
+
+
+def is_small(payload: bytes) -> bool:
+    """Whether it is one that is kept whatever room there is: an end, or a count of loss.
+
+    >>> is_small(encode(Dropped(1, 1))), is_small(encode(Tags({"end": "dropped"})))
+    (True, False)
+    """
+    return payload.startswith(_SMALL, 1)  # behind the byte that says how many fields there are
 
 
 def frame(payload: bytes, number: int) -> bytes:

@@ -21,6 +21,8 @@ def test_read_settings__nothing_set__is_the_default() -> None:
     assert settings.home == Path.home() / ".seafloor"
     assert settings.data == settings.home / "data"
     assert settings.exit_wait_s == 10.0
+    assert settings.spool_max == 50 * 2**30
+    assert settings.spool_free_min is None
     assert set(settings.origins.values()) == {"default"}
 
 
@@ -31,6 +33,8 @@ def test_read_settings__variables__say_where_values_are_from(tmp_path: Path) -> 
             "SEAFLOOR_HOME": str(tmp_path),
             "SEAFLOOR_TOKEN": "",
             "SEAFLOOR_EXIT_WAIT_S": "0.5",
+            "SEAFLOOR_SPOOL_MAX": "20Gi",
+            "SEAFLOOR_SPOOL_FREE_MIN": "1000000",
         }
     )
     assert settings.url == "http://127.0.0.1:7340"
@@ -39,6 +43,8 @@ def test_read_settings__variables__say_where_values_are_from(tmp_path: Path) -> 
     assert settings.origins["url"] == "SEAFLOOR_URL"
     assert settings.origins["token"] == "default"
     assert settings.exit_wait_s == 0.5
+    assert settings.spool_max == 20 * 2**30
+    assert settings.spool_free_min == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -57,6 +63,8 @@ def test_read_settings__variables__say_where_values_are_from(tmp_path: Path) -> 
         ("SEAFLOOR_ATTEMPT", "one"),
         ("SEAFLOOR_EXIT_WAIT_S", "soon"),
         ("SEAFLOOR_EXIT_WAIT_S", "-1"),
+        ("SEAFLOOR_SPOOL_MAX", "20GB"),
+        ("SEAFLOOR_SPOOL_FREE_MIN", "0"),
     ],
 )
 def test_read_settings__a_value_that_cannot_be__names_the_variable(

@@ -24,10 +24,21 @@ from seafloor.sdk.spool import (
     sync_copy,
     write_sent,
 )
-from seafloor.sdk.wal import RECORD_BYTES_MAX, Begin, Dropped, Points, Record, Tags, WalReader
+from seafloor.sdk.spool_room import NoRoom, SpoolRoom
+from seafloor.sdk.wal import (
+    RECORD_BYTES_MAX,
+    Begin,
+    Dropped,
+    End,
+    Points,
+    Record,
+    Tags,
+    WalReader,
+)
 from seafloor.wire.runs import RunCreate
 
 BEGIN = Begin(RunCreate(id="0" * 32), True, False, False, os.getpid(), "host")
+END = End("succeeded", "", 1)
 
 
 def read(segment: Segment) -> list[Record]:
@@ -76,6 +87,82 @@ def test_append__the_folder_cannot_be_made__keeps_and_then_counts(tmp_path: Path
     assert len(records) == 1 + kept + 1
     assert records[-1] == Dropped(100 - kept, 2 * (100 - kept))
     writer.close()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"size_bytes_max": 2000}, {"free_bytes_min": 2**60}],
+    ids=["of the spool", "of the disk"],
+)
+def test_append__the_spool_has_no_room__keeps_and_counts_and_says_how_it_ended(
+    tmp_path: Path, limits: dict[str, int]
+) -> None:
+    room = SpoolRoom(tmp_path, **limits)
+    room.measure()
+    writer = SpoolWriter(tmp_path / "run", BEGIN, room=room, pending_bytes_max=400)
+    for number in range(200):
+        writer.append(Points([Point("loss", 1.0, number, 0)]))
+    kept, dropped = len(writer.pending), writer.dropped
+    assert kept > 0
+    assert dropped.records > 0
+    assert isinstance(writer.problem, NoRoom)
+    assert not writer.retry()
+    writer.append(END)
+    lost = writer.finish()
+    begin, *points, said, end = read(writer.segment)
+    assert (begin, end) == (BEGIN, END)
+    assert said == Dropped(200 - len(points), 200 - len(points))
+    assert lost == 200 - len(points) == kept + dropped.records
+    assert writer.size_bytes < 2600
+
+
+def test_append__room_comes_back__what_was_kept_is_written_and_the_loss_before_the_end(
+    tmp_path: Path,
+) -> None:
+    room = SpoolRoom(tmp_path, size_bytes_max=1)
+    room.measure()
+    writer = SpoolWriter(tmp_path / "run", BEGIN, room=room, pending_bytes_max=100)
+    for number in range(20):
+        writer.append(Tags({"n": str(number)}))
+    writer.append(END)
+    kept = len(writer.pending) - 2
+    writer.room = SpoolRoom(tmp_path)
+    assert writer.retry()
+    expected = [Tags({"n": str(number)}) for number in range(kept)]
+    lost = 20 - kept
+    assert read(writer.segment) == [BEGIN, *expected, Dropped(lost, 0), END]
+    writer.close()
+
+
+def test_append__something_was_dropped_and_the_run_ends__the_end_comes_last(
+    tmp_path: Path,
+) -> None:
+    writer = SpoolWriter(tmp_path, BEGIN)
+    writer.drop()
+    writer.append(END)
+    writer.retry()
+    assert read(writer.segment) == [BEGIN, Dropped(1, 0), END]
+    writer.close()
+
+
+def test_measure__the_spool_cannot_be_looked_at__there_is_room(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    room = SpoolRoom(tmp_path / "file" / "spool", size_bytes_max=10)
+    room.measure()
+    assert room.take(10)
+    assert not room.take(1)
+    assert room.problem is not None
+    assert "SEAFLOOR_SPOOL_MAX" in room.problem.advice
+
+
+def test_measure__not_yet_time__looks_no_more(tmp_path: Path) -> None:
+    room = SpoolRoom(tmp_path, size_bytes_max=10)
+    room.measure()
+    (tmp_path / "large").write_bytes(bytes(10))
+    room.measure()
+    assert room.take(5)
+    room.measure(now=True)
+    assert not room.take(1)
 
 
 def test_lock_segment__its_writer_lives__is_not_given(tmp_path: Path) -> None:

@@ -303,10 +303,33 @@ def test_log_artifact__the_home_cannot_be_one__is_sent_from_where_it_is(
     monkeypatch.setenv("SEAFLOOR_HOME", str(blocked / "home"))
     file = tmp_path / "f.txt"
     file.write_text("hello")
-    (taken,) = LoggedFiles(read_settings().spool / "run" / "files").take(file, "")
+    settings = read_settings()
+    files = LoggedFiles(settings.spool / "run" / "files", settings.spool_room())
+    (taken,) = files.take(file, "")
     assert (taken.copied, taken.source) == (False, str(file))
     run = seafloor.start_run()
     run.log_artifact(file)  # does not raise
+
+
+def test_log_artifact__the_spool_is_as_large_as_it_may_be__is_sent_from_where_it_is(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAFLOOR_SPOOL_MAX", "1Mi")
+    settings = read_settings()
+    room = settings.spool_room()
+    files = LoggedFiles(settings.spool / "run" / "files", room)
+    file = tmp_path / "f.bin"
+    file.write_bytes(bytes(700 << 10))
+    room.measure(now=True)
+    copied = [taken.copied for _ in range(2) for taken in files.take(file, "")]
+    assert copied == [True, False]
+    assert files.keep(bytes(700 << 10)) is None
+    room.measure(now=True)  # what was copied counts, whoever did it
+    assert [taken.copied for taken in files.take(file, "")] == [False]
+    for copy in (home / "spool" / "run" / "files").iterdir():
+        copy.unlink()  # it was sent
+    room.measure(now=True)
+    assert [taken.copied for taken in files.take(file, "")] == [True]
 
 
 @pytest.mark.parametrize("call", ["log_metric", "log_params", "set_tag"])
