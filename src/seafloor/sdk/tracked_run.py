@@ -389,21 +389,22 @@ class Run:
             if self._ended:
                 self._on_end(self)  # a call that was stopped may not have come to that
                 return
-            if self._writer is None and os.getpid() != self._owner_pid:
-                self._ended = True  # a forked child that logged nothing
+            if self._writer is None:
+                self._ended = True  # a forked child that logged nothing, or a run that never began
+                self._on_end(self)
                 return
             with contextlib.suppress(Closed):  # the handler of a signal ended it meanwhile
                 self._append(End(state, reason, time.time_ns()))
             self._ended = True
             sender, writer = self._sender, self._writer
         self._on_end(self)
-        if sender is None or writer is None:
+        if writer is None or (sender and sender.finish(wait_s=self._settings.exit_wait_s)):
             return
-        if not sender.finish(wait_s=self._settings.exit_wait_s):
-            with self._lock:
-                lost_records = writer.finish()
-                on_disk = writer.size_bytes > 0
-            _say_left(self, sender.last_error, lost_records, on_disk=on_disk)
+        with self._lock:
+            lost_records = writer.finish()
+            on_disk = writer.size_bytes > 0
+        error = None if sender is None else sender.last_error
+        _say_left(self, error, lost_records, on_disk=on_disk)
 
     def _append(self, record: Record) -> None:
         """Write a record. The lock is held."""

@@ -18,6 +18,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 
 from seafloor.domain.errors import Conflict
 from seafloor.domain.experiments import DEFAULT_EXPERIMENT_NAME
@@ -101,15 +102,19 @@ def start_run(
     launched = run_id is None and settings.run_id is not None
     start = RunStart(create, launched=launched, resumed=run_id is not None)
     run = Run(start, settings, on_end=_forget)
-    run.begin()
-    if first_params:
-        run.log_params(first_params)
-    if first_tags:
-        run.set_tags(first_tags)
     if not _runs:
         atexit.register(_end_at_exit)
+    # Known here before the server can know it: a signal's exception may come between any two steps.
     _runs.append(run)
-    _active = run
+    with ExitStack() as stack:
+        stack.push(run)
+        run.begin()
+        if first_params:
+            run.log_params(first_params)
+        if first_tags:
+            run.set_tags(first_tags)
+        _active = run
+        stack.pop_all()
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import seafloor
 from interruptions import every_instruction, signal_at
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
 from seafloor.domain.metrics import Point
-from seafloor.sdk import spool, tracked_run
+from seafloor.sdk import spool, tracked_run, tracking
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.settings import read_settings
 from seafloor.sdk.spool import list_segments
 from seafloor.sdk.wal import (
     Begin,
     End,
+    FoundRecord,
     LoggedFile,
     Params,
     Points,
@@ -357,6 +359,34 @@ def test_end_run__by_a_handler_at_any_instruction_of_a_call__is_in_the_file(
         if not ran:
             break
         assert logged[-1].state == "stopped", ran
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_start_run__interrupted_at_any_instruction__nobody_waits_for_the_end_of_a_run(
+    home: Path,
+) -> None:
+    for instruction, _ in every_instruction(home):
+        try:
+            with signal_at(instruction, interrupt, tracking, tracked_run) as ran:
+                seafloor.start_run(params={"lr": 1})
+        except KeyboardInterrupt:
+            pass
+        tracking._end_at_exit()
+        assert seafloor.active_run() is None
+        for folder in (home / "spool").glob("*"):
+            begun = [found.record for path in folder.glob("*.wal") for found in found_in(path)]
+            assert isinstance(begun[-1], End), ran
+            shutil.rmtree(folder)
+        if not ran:
+            break
+
+
+def found_in(path: Path) -> list[FoundRecord]:
+    with path.open("rb") as file:
+        return list(WalReader(file).records())
 
 
 def stop_run() -> None:
