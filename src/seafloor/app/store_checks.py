@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import httpx
 import msgspec
 
 from seafloor.domain.errors import AlreadyExists, NotFound, NotSupported, SeafloorError
@@ -253,6 +252,8 @@ async def _presign(trial: _Trial) -> None:
     if not trial.objects.capabilities.presign:
         trial.say("presign", "this store cannot: files go through the server")
         return
+    import httpx  # only an examination needs it, and every server's start would pay
+
     key = f"{trial.folder}/presigned"
     body = b"written by a URL"
     try:

@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from seafloor.domain.errors import InvalidValue, SourceError
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_S: Final = 30.0
 RETRY_AFTER_S: Final = 30.0
@@ -120,6 +122,8 @@ async def resolve_image(text: str, *, timeout_s: float = TIMEOUT_S) -> str:
         SourceError: the registry has no such image, refuses, answers nonsense, or is out of
             reach (then with ``retry_after_s``).
     """
+    import httpx  # most servers never ask a registry
+
     name = parse_image(text)
     loopback = _LOOPBACK.fullmatch(name.registry) is not None
     host = _HUB_HOST if name.registry == _HUB else name.registry

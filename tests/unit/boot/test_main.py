@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,19 @@ def test_main__a_bug__is_one_line_with_an_id_and_a_file(
     assert line.startswith("error: ")
     assert line.endswith(str(file))
     assert "RuntimeError: a bug" in file.read_text()
+
+
+NEEDLESS = """
+import sys
+from seafloor.boot import __main__ as edge
+edge._load_server()
+print(sorted({"rich", "pygments", "httpx", "pyarrow", "lightkube"} & set(sys.modules)))
+import rich
+"""
+
+
+def test_load_server__what_no_start_needs__is_not_loaded_and_can_be_had_later() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NEEDLESS], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
