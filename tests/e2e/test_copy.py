@@ -289,6 +289,24 @@ def event_bytes(data: Path, run_id: str) -> list[bytes]:
         server.stop()
 
 
+def test_copy__of_event_files_of_a_tracked_run__they_are_finished_as_its_client_ended_it(
+    server: LiveServer, user: Client, tmp_path: Path
+) -> None:
+    ended, going_on = small(server), small(server)
+    content = scalar_file(49)
+    for run_id in (ended, going_on):
+        path = f"/api/v1/runs/{run_id}/attempts/0/event-files?path=events.out.tfevents.1&offset=0"
+        assert server.request("POST", path, content)[0] == 200
+    server.request("PATCH", f"/api/v1/runs/{ended}", {"state": "succeeded"})
+    server.stop()
+    copied(user, server.data, tmp_path / "target")
+    for run_id, is_finished in ((ended, True), (going_on, False)):
+        for data in (server.data, tmp_path / "target"):
+            below = data / "objects" / "runs" / run_id / "events" / "0"
+            found = [file.read_bytes() for file in below.glob("*")]
+            assert found == ([content] if is_finished else [])
+
+
 @pytest.mark.parametrize("left_bytes", [1_000, None])
 def test_copy__of_a_damaged_event_file__tells_it_and_can_be_ended_without_the_rest(
     server: LiveServer, user: Client, tmp_path: Path, left_bytes: int | None

@@ -12,6 +12,7 @@ from seafloor.app.copy.sides import AHEAD, AT_ONCE, Side, digest_of
 from seafloor.app.copy.window import in_order
 from seafloor.domain.errors import NotFound, StoreCorrupt
 from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.events.protocol import EventFile, EventFileKey
 from seafloor.stores.logs.protocol import LogKey
 from seafloor.stores.metadata.sql.copy import pages, workload_rows
@@ -57,26 +58,30 @@ class RunStreams:
         """
         reached = self._journal.reached(RUNS)
         self._progress.runs.add(reached.size_bytes, items=reached.items)
-        ids = self._ids(reached.upto)
+        runs = self._runs(reached.upto)
         damaged_before = len(self._progress.damaged)
         async with aclosing(
-            in_order(ids, self._copy_run, at_once=AT_ONCE, ahead=AHEAD)
+            in_order(runs, self._copy_run, at_once=AT_ONCE, ahead=AHEAD)
         ) as finished:
-            async for workload_id, size_bytes in finished:
+            async for (workload_id, _), size_bytes in finished:
                 self._progress.runs.add(0)
                 if len(self._progress.damaged) == damaged_before:
                     await self._journal.advance(RUNS, (workload_id,), size_bytes=size_bytes)
         await self._journal.save()
 
-    async def _ids(self, after: tuple[str, ...] | None) -> AsyncIterator[WorkloadId]:
+    async def _runs(
+        self, after: tuple[str, ...] | None
+    ) -> AsyncIterator[tuple[WorkloadId, WorkloadState]]:
         async for page in pages(self._source.database, workload_rows(), after=after):
-            for (workload_id,) in page:
-                yield WorkloadId(workload_id)
+            for workload_id, state in page:
+                yield WorkloadId(workload_id), WorkloadState(state)
 
-    async def _copy_run(self, workload_id: WorkloadId) -> int:
+    async def _copy_run(self, run: tuple[WorkloadId, WorkloadState]) -> int:
         """Copy all of one run; return the bytes."""
+        workload_id, state = run
         size_bytes = 0
-        finished: set[int] = set()
+        # What its client sent of a run that no launcher started has no log to say that it is over.
+        finished = {0} if state.is_final else set[int]()
         for key in await self._source.logs.keys(workload_id):
             size_bytes += await self._copy_log(key, finished)
         return size_bytes + await self._copy_event_files(workload_id, finished)

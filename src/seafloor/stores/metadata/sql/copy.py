@@ -116,8 +116,8 @@ def event_file_rows() -> TableView:
 
 
 def workload_rows() -> TableView:
-    """The ids of all workloads."""
-    return _view("workload", "id")
+    """The ids of all workloads, and their states."""
+    return _view("workload", "id", "state")
 
 
 def _view(table_name: str, *names: str) -> TableView:
