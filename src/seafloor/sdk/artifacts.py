@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -78,6 +79,13 @@ class Artifacts:
         """
         check_path(path)
         try:
+            if not stat.S_ISREG(source.stat().st_mode):
+                # Whoever opens a pipe waits for one that writes, and what it gave is gone then.
+                raise InvalidValue(
+                    f'"{source}" is a folder, a pipe or a device, not a file that can be read '
+                    "twice: keep what you read from it in a file.",
+                    field="source",
+                )
             with source.open("rb") as file:
                 size_bytes, sha256 = _measure(file)
                 request = Request(

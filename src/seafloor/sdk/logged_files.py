@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,12 @@ class LoggedFiles:
             raise InvalidValue(
                 f'"{file}" cannot be read: {error.strerror or error}.', field="file"
             ) from error
+        if not stat.S_ISREG(status.st_mode):
+            # Whoever reads a pipe waits for one that writes, and a device may have no end.
+            raise InvalidValue(
+                f'"{file}" is no file but a pipe, a socket or a device: log what you read from it.',
+                field="file",
+            )
         if status.st_size <= COPY_BYTES_MAX and self._room.take(status.st_size):
             name = secrets.token_hex(16)
             if self._copy(file, self._folder / name):

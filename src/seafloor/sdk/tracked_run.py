@@ -398,7 +398,7 @@ class Run:
             self._ended = True
             sender, writer = self._sender, self._writer
         self._on_end(self)
-        if writer is None or (sender and sender.finish(wait_s=self._settings.exit_wait_s)):
+        if sender is not None and sender.finish(wait_s=self._settings.exit_wait_s):
             return
         with self._lock:
             lost_records = writer.finish()

@@ -120,6 +120,15 @@ def test_put__busy_at_first__is_sent_again_from_the_beginning(
     assert [asked.body for asked in scripted.asked] == [CONTENT, CONTENT]
 
 
+def test_put__a_pipe__is_refused_and_nobody_waits_for_it(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidValue, match="a pipe"):
+        Client(scripted.url, "").artifacts.put(RUN, "w", tmp_path / "pipe")
+    assert scripted.asked == []
+
+
 def test_put__an_empty_file__is_a_file(scripted: ScriptedServer, tmp_path: Path) -> None:
     (tmp_path / "w").touch()
     empty = hashlib.sha256().hexdigest()

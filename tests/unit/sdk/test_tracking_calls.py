@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -279,6 +280,18 @@ def test_log_artifact__what_cannot_be_kept__is_refused(
     seafloor.start_run()
     with pytest.raises(InvalidValue, match=said):
         seafloor.log_artifact(tmp_path / file, folder)
+
+
+def test_log_artifact__a_pipe_or_a_device__is_refused_and_nobody_waits_for_it(
+    home: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    run = seafloor.start_run()
+    for file in (pipe, Path("/dev/zero")):
+        with pytest.raises(InvalidValue, match="no file but a pipe"):
+            seafloor.log_artifact(file)
+    assert not [one for one in records(home, run) if isinstance(one, LoggedFile)]
 
 
 def test_log_artifacts__a_tree__keeps_its_shape_and_skips_what_is_no_file(
