@@ -255,8 +255,24 @@ def _set(
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if key not in fields:
         raise InvalidValue(f'{origin}: unknown setting "{name}".{nearest(key, fields)}', field=name)
-    values[section][key] = _fit(value, _TYPES[str(fields[key].type)], name=name, origin=origin)
+    fit = _fit(value, _TYPES[str(fields[key].type)], name=name, origin=origin)
+    values[section][key] = _fit_token(fit, name, origin) if name in _PRESENTED else fit
     origins[name] = origin
+
+
+_PRESENTED = {"server.token", "server.metrics_token"}
+
+
+def _fit_token(token: str, name: str, origin: str) -> str:
+    """A token as a client can present it; one from a file has a line break behind it."""
+    kept = token.strip()
+    if kept and not (kept.isascii() and kept.isprintable() and " " not in kept):
+        raise InvalidValue(
+            f"{origin}: {name} has a space, a line break or a letter beyond ASCII in it, which "
+            "no client could present.",
+            field=name,
+        )
+    return kept
 
 
 _SWITCHES = {"true": True, "false": False}

@@ -14,6 +14,7 @@ import msgspec
 
 from seafloor.domain.errors import (
     Forbidden,
+    InvalidValue,
     LimitExceeded,
     NotFound,
     OutOfOrder,
@@ -103,13 +104,44 @@ class Request:
 
 
 def quote(part: str) -> str:
-    """Make a text fit for one part of a path."""
-    return urllib.parse.quote(part, safe="")
+    """Make a text fit for one part of a path.
+
+    Raises:
+        InvalidValue: it is no text, as an argument of a command that is no UTF-8.
+    """
+    return _quote(part, safe="")
 
 
 def quote_path(path: str) -> str:
-    """Make a relative path fit for the end of a path."""
-    return urllib.parse.quote(path, safe="/")
+    """Make a relative path fit for the end of a path.
+
+    Raises:
+        InvalidValue: as ``quote``.
+    """
+    return _quote(path, safe="/")
+
+
+def _quote(text: str, *, safe: str) -> str:
+    try:
+        return urllib.parse.quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        raise _no_text(text) from error
+
+
+def _no_text(text: str) -> InvalidValue:
+    return InvalidValue(f"{text!r} is not UTF-8 text: nothing is called that.")
+
+
+def _check_token(token: str | None) -> str | None:
+    """A token as a header takes it; one from a file has a line break behind it."""
+    kept = token and token.strip()
+    if kept and not (kept.isascii() and kept.isprintable() and " " not in kept):
+        raise InvalidValue(
+            "The token has a space, a line break or a letter beyond ASCII in it, which no token "
+            "has. Is it copied whole, and alone?",
+            field="token",
+        )
+    return kept
 
 
 class Transport:
@@ -121,7 +153,7 @@ class Transport:
         options: How long to wait.
 
     Raises:
-        InvalidValue: url is no address.
+        InvalidValue: url is no address, or token is none.
     """
 
     def __init__(
@@ -133,7 +165,7 @@ class Transport:
     ) -> None:
         self.url = check_url(url, field="url")
         self.options = options if options is not None else TransportOptions()
-        self.token = token
+        self.token = _check_token(token)
         self._pool: urllib3.PoolManager | None = None
 
     def close(self) -> None:
@@ -258,7 +290,10 @@ class Transport:
             for name, value in request.query
             if value is not None
         ]
-        query = f"?{urllib.parse.urlencode(pairs)}" if pairs else ""
+        try:
+            query = f"?{urllib.parse.urlencode(pairs)}" if pairs else ""
+        except UnicodeEncodeError as error:
+            raise _no_text(str(error.object)) from error
         return f"{self.url}{request.path}{query}"
 
     def _connections(self) -> urllib3.PoolManager:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from seafloor.boot import __main__ as edge
+from seafloor.boot.settings import load
+from seafloor.domain.errors import InvalidValue
 
 
 def broken(_given: argparse.Namespace) -> None:
@@ -43,3 +45,15 @@ def test_load_server__what_no_start_needs__is_not_loaded_and_can_be_had_later() 
         [sys.executable, "-c", NEEDLESS], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_load__a_token_from_a_file__is_what_a_client_can_present(tmp_path: Path) -> None:
+    def token(text: str) -> str:
+        variables = {"SEAFLOOR_SERVER__TOKEN": text}
+        return load(data_dir=tmp_path, flags={}, variables=variables).server.token
+
+    assert token("abc\n") == "abc"
+    assert token(" \n") == ""
+    for text in ("a b", "a\nb", "ä"):
+        with pytest.raises(InvalidValue, match="SEAFLOOR_SERVER__TOKEN"):
+            token(text)

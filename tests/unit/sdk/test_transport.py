@@ -193,3 +193,18 @@ def test_iterate__several_pages__are_joined_up_to_the_limit(scripted: ScriptedSe
 def test_send__headers__are_lower_case(scripted: ScriptedServer) -> None:
     scripted.answer = lambda _asked: Answer(200, b"", {"X-Thing": "1"})
     assert Transport(scripted.url).send(Request("HEAD", "/x"))["x-thing"] == "1"
+
+
+def test_call__a_token_from_a_file__is_presented_without_its_line_break(
+    scripted: ScriptedServer,
+) -> None:
+    scripted.answer = lambda _asked: Answer(200, HEALTHY)
+    Client(scripted.url, " abc\n", options=IMPATIENT).health()
+    assert scripted.asked[0].headers["authorization"] == "Bearer abc"
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a b", "ä", "a\0"])
+def test_client__a_token_that_none_can_be__is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InvalidValue, match="copied whole") as caught:
+        Client("http://127.0.0.1:9", token)
+    assert repr(token) not in caught.value.message
