@@ -123,6 +123,7 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     from seafloor.cli.references import find_run
     from seafloor.domain.errors import NotFound
     from seafloor.domain.names import check_path
+    from seafloor.sdk.logged_files import kept_path
 
     if not source.exists():
         raise NotFound(f'There is no file or folder "{source}".', field="FILE")
@@ -131,7 +132,10 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     found = find_run(client, run)
     if source.is_dir():
         below = sorted(file for file in source.rglob("*") if file.is_file())
-        pairs = [(file, f"{top}/{file.relative_to(source).as_posix()}") for file in below]
+        pairs = [
+            (file, kept_path(file, f"{top}/{file.relative_to(source).as_posix()}"))
+            for file in below
+        ]
     else:
         pairs = [(source, top)]
     kept: list[ArtifactFile] = []

@@ -37,7 +37,7 @@ class LoggedFiles:
         Raises:
             InvalidValue: there is no such file, or the path cannot be kept.
         """
-        path = check_path(f"{folder.strip('/')}/{file.name}".lstrip("/"), field="folder")
+        path = kept_path(file, f"{folder.strip('/')}/{file.name}".lstrip("/"))
         if file.is_dir():
             raise InvalidValue(
                 f'"{file}" is a folder: use log_artifacts to keep all files below it.', field="file"
@@ -48,12 +48,13 @@ class LoggedFiles:
         """Take all files below a directory.
 
         Raises:
-            InvalidValue: there is no such directory, or a path cannot be kept. What was
-                given before stays taken.
+            InvalidValue: there is no such directory, or a path cannot be kept; before any file is
+                given.
         """
         if not directory.is_dir():
             raise InvalidValue(f'"{directory}" is not a folder.', field="directory")
         top = folder.strip("/")
+        found: list[tuple[Path, str]] = []
         for here, folders, names in os.walk(directory):
             folders.sort()
             for name in sorted(names):
@@ -61,7 +62,9 @@ class LoggedFiles:
                 if not file.is_file():
                     continue  # a socket, a pipe, a link to nowhere
                 below = file.relative_to(directory).as_posix()
-                yield self._take(file, check_path(f"{top}/{below}".lstrip("/"), field="folder"))
+                found.append((file, kept_path(file, f"{top}/{below}".lstrip("/"))))
+        for file, path in found:
+            yield self._take(file, path)
 
     def keep(self, content: bytes) -> str | None:
         """Keep bytes in a file of their own; give its name, or None when there is no room."""
@@ -108,3 +111,21 @@ class LoggedFiles:
                 copy.unlink(missing_ok=True)
             return False
         return True
+
+
+def kept_path(file: Path, path: str) -> str:
+    """Give the path under which a file is kept.
+
+    Raises:
+        InvalidValue: it cannot be one; the message names the file.
+    """
+    try:
+        return check_path(path, field="file")
+    except UnicodeEncodeError as error:
+        raise InvalidValue(
+            f"{str(file)!r} cannot be kept: its name is not UTF-8 text. Rename it.", field="file"
+        ) from error
+    except InvalidValue as error:
+        raise InvalidValue(
+            f"{str(file)!r} cannot be kept as {path!r}: {error.message}", field="file"
+        ) from error

@@ -310,6 +310,21 @@ def test_log_artifacts__a_tree__keeps_its_shape_and_skips_what_is_no_file(
         seafloor.log_artifacts(tree / "a.txt")
 
 
+@pytest.mark.parametrize("name", [b"z\xff", b"z\nz", b"z\\z"])
+def test_log_artifacts__a_name_that_cannot_be_kept__names_the_file_and_takes_none(
+    home: Path, tmp_path: Path, name: bytes
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a.txt").touch()
+    (tree / os.fsdecode(name)).touch()
+    run = seafloor.start_run()
+    with pytest.raises(InvalidValue) as caught:
+        seafloor.log_artifacts(tree, "top")
+    assert repr(os.fsdecode(name))[1:-1] in caught.value.message
+    assert not [one for one in records(home, run) if isinstance(one, LoggedFile)]
+
+
 def test_log_artifact__the_home_cannot_be_one__is_sent_from_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
