@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seafloor.sdk.client import Client
     from seafloor.sdk.logs import LogQuery
     from seafloor.wire.logs import LogView
+    from seafloor.wire.runs import RunView
 
 _PAGE_LINES = 5_000
 
@@ -82,6 +83,8 @@ def logs(
     if options.raw and (options.follow or tail or from_line or given.json):
         raise click.UsageError("--raw prints all bytes at once: leave the other options out.")
     found = find_run(given.client, run)
+    if found.origin != "tracked":
+        _check_named(found, attempt, task)
     first = from_line or (-tail if tail is not None else 1)
     query = LogQuery(
         attempt=found.attempt if attempt is None else attempt,
@@ -100,6 +103,24 @@ def logs(
     say_task(found.spec, task, found.id)
     whole = (setup, options.stream, tail, from_line) == (None, None, None, None)
     _print_lines(given, found.id, query, options, whole=whole)
+
+
+def _check_named(run: RunView, attempt: int | None, task: str | None) -> None:
+    """Refuse what the run does not have: the empty log of it would be taken for a command's.
+
+    Raises:
+        NotFound: there is no such attempt or task.
+    """
+    from seafloor.domain.errors import NotFound, nearest
+    from seafloor.domain.members import task_names_of
+
+    if attempt is not None and not 1 <= attempt <= run.attempt:
+        raise NotFound(
+            f"The run has no attempt {attempt}: its newest is {run.attempt}.", field="--attempt"
+        )
+    names = task_names_of(run.spec)
+    if task is not None and task not in names:
+        raise NotFound(f'The run has no task "{task}".{nearest(task, names)}', field="--task")
 
 
 def _print_lines(

@@ -84,6 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group without a command
+        click.echo(error.format_message(), err=True)
+        return 2
     text = " ".join(error.format_message().split())
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:

@@ -93,6 +93,55 @@ def test_main__wrong_usage__is_one_line_that_says_where_help_is(
     assert "--help" in line
 
 
+@pytest.mark.parametrize("arguments", [[], ["runs"], ["volume"], ["import"]])
+def test_main__a_group_without_a_command__shows_its_help(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert edge.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: ")
+    assert "\nCommands:\n" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--filter", "\udcff"],
+        ["--token", "one\ntwo"],
+        ["--token", "\N{LATIN SMALL LETTER U}\u0308"],
+    ],
+)
+def test_main__what_no_request_can_hold__is_said_in_one_line(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert edge.main(["runs", "list", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "bug" not in line
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--task=nope", 'no task "nope". Known: main.'),
+        ("--attempt=3", "no attempt 3"),
+        ("--attempt=0", "newest is 1"),
+    ],
+)
+def test_logs__of_what_the_run_does_not_have__is_not_an_empty_log(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    scripted_runs: ScriptedServer,
+    option: str,
+    said: str,
+) -> None:
+    launched = run("a" * 32) | {"origin": "launched", "attempt": 1}
+    scripted_runs.answer = lambda _asked: Answer(200, launched)
+    assert edge.main(["logs", "a" * 32, "--url", scripted_runs.url, option]) == 3
+    assert said in capsys.readouterr().err
+
+
 def test_main__help__is_no_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge.main(["--help"]) == 0
     assert "Commands:" in capsys.readouterr().out
