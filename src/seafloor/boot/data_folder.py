@@ -15,6 +15,8 @@ import msgspec
 from seafloor.domain.errors import Conflict, InvalidValue, StoreFull
 
 _NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
+_BEFORE_A_SERVER = {"cache", "secrets", "seafloor.toml", "server.log"}
+"""What our own commands put into a data folder before a server first opens it."""
 
 
 class ServerFile(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class DataFolder:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not (path / "server.lock").exists():
                 path.chmod(0o700)  # once: what its owner opens later stays as he wants it
+                _keep_out_of_git(path)
             self._lock = (path / "server.lock").open("a+b")
         except OSError as error:
             raise _refusal(path, error) from error
@@ -124,6 +127,16 @@ def read_server_file(file: Path) -> ServerFile | None:
         return msgspec.json.decode(file.read_bytes(), type=ServerFile)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _keep_out_of_git(path: Path) -> None:
+    """Tell git that nothing below is code, nor then is it for a snapshot of a folder around it.
+
+    It would take keys and secrets along, and grow by itself each time. Not where a user's own files
+    are: a data folder that is his project as well.
+    """
+    if _BEFORE_A_SERVER.issuperset(os.listdir(path)):
+        _write_whole(path / ".gitignore", b"*\n", mode=0o644)
 
 
 def _write_whole(file: Path, content: bytes, *, mode: int) -> None:
