@@ -101,18 +101,10 @@ class RunArtifacts:
 
         Repeatable: it goes on where it stopped.
         """
-        freed_bytes = await self.delete_of(run_id)
+        freed_bytes = await self._artifacts.delete_all(run_id)
         for model in await self._metadata.model_list_of_run(run_id):
-            freed_bytes += await self.delete_of(model.id)
+            freed_bytes += await self._artifacts.delete_all(model.id)
             await self._metadata.model_update(model.id, updated_ns=now_ns, deleted_ns=now_ns)
-        return freed_bytes
-
-    async def delete_of(self, owner: str) -> int:
-        """Delete every file of a run, or of a logged model; return the bytes freed; repeatable."""
-        freed_bytes = 0
-        for entry in await self._artifacts.children(owner):
-            freed_bytes += entry.size_bytes
-            await self._artifacts.delete(owner, entry.path)
         return freed_bytes
 
 

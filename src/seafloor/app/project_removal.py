@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from seafloor.app.artifacts import RunArtifacts
 from seafloor.app.environments import Environments
 from seafloor.app.runs import Runs
 from seafloor.app.traces import Traces
@@ -33,7 +32,7 @@ class ProjectRemoval:
     ) -> None:
         self._metadata = metadata
         self._runs = runs
-        self._artifacts = RunArtifacts(metadata, artifacts)
+        self._artifacts = artifacts
         self._traces = Traces(metadata, artifacts)
         self._environments = environments
         self._volumes = volumes
@@ -74,7 +73,7 @@ class ProjectRemoval:
         ):
             await self._traces.delete(experiment.id, until_ms=INT64_MAX)
             for model in await self._metadata.model_list([experiment.id], lifecycle=Lifecycle.ALL):
-                await self._artifacts.delete_of(model.id)
+                await self._artifacts.delete_all(model.id)
         for environment in await self._environments_of(name):
             await self._environments.delete(environment, project=name)
         while found := await self._metadata.volume_list(project=name, limit=VOLUMES_MAX):

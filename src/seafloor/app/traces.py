@@ -91,8 +91,8 @@ class Traces:
         owner = file_owner(trace_id)
         if owner is None:
             return
-        for entry in await self._artifacts.children(owner):
-            await self._artifacts.delete(owner, entry.path)
+        if await self._artifacts.children(owner):  # most have none
+            await self._artifacts.delete_all(owner)
 
 
 def file_owner(trace_id: str) -> str | None:

@@ -260,6 +260,21 @@ class ArtifactStoreSuite(ABC):
             assert await file_bytes(store, path) == b"1"
         await put_bytes(store, "a", b"now a file")
 
+    async def test_delete_all__nothing_is_left_and_no_other_owner_loses(
+        self, store: ArtifactStore
+    ) -> None:
+        for path in SIBLINGS:
+            await put_bytes(store, path, b"22")
+            await put_bytes(store, path, b"1", owner=MODEL)
+        await store.seal(OWNER)
+        assert await store.delete_all(OWNER) == 2 * len(SIBLINGS)
+        assert await store.delete_all(OWNER) == 0
+        assert await store.list(OWNER) == ()
+        for path in SIBLINGS:
+            assert await file_bytes(store, path, owner=MODEL) == b"1"
+        await put_bytes(store, "a", b"now a file")
+        assert [row.path for row in await store.list(OWNER)] == ["a"]
+
     async def test_seal__any_number_of_files__counts_them(self, store: ArtifactStore) -> None:
         assert await store.seal(OWNER) == 0
         await put_bytes(store, "a/b", b"1")

@@ -172,6 +172,24 @@ class ManifestStoreSuite(ABC):
         assert await store.manifest_delete(OWNER, "a") == 0
         assert await paths_of(store) == [path for path in SIBLINGS if path[:2] != "a/"]
 
+    async def test_delete__of_all__is_seen_everywhere_and_no_other_owner_loses(
+        self, store: ManifestStore
+    ) -> None:
+        for path in SIBLINGS:
+            await store.manifest_put(OWNER, row_of(path))
+            await store.manifest_put(MODEL, row_of(path))
+        deletion, mine, other = (new_intent(time_ms=NOW_MS) for _ in range(3))
+        await store.intent_begin(OWNER, "a/b", mine, sha256=None)
+        await store.intent_begin(MODEL, "a/b", other, sha256=None)
+        assert await store.manifest_delete(OWNER, "", intent=deletion) == len(SIBLINGS)
+        seen = await store.intent_look(OWNER, "a/b", mine)
+        assert (seen.row, seen.deleting, seen.outdated) == (None, True, True)
+        seen = await store.intent_look(MODEL, "a/b", other)
+        assert (seen.row, seen.deleting, seen.outdated) == (row_of("a/b"), False, False)
+        assert await store.manifest_recheck(OWNER, "") == ()
+        assert await store.manifest_delete(OWNER, "") == 0
+        assert [row.path for row in await store.manifest_recheck(MODEL, "")] == list(SIBLINGS)
+
     async def test_delete__then_put__the_path_is_free(self, store: ManifestStore) -> None:
         await store.manifest_put(OWNER, row_of("a/b"))
         await store.manifest_delete(OWNER, "a")

@@ -179,8 +179,7 @@ async def remove(request: AnyRequest, artifact_path: FromPath[str]) -> Json:
     if path:
         await artifacts.delete(owner, path)
     else:
-        for entry in await artifacts.children(owner):
-            await artifacts.delete(owner, entry.path)
+        await artifacts.delete_all(owner)
     return {}
 
 

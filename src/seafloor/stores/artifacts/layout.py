@@ -52,7 +52,11 @@ class ArtifactLayout:
         """The manifest, beside the folder, so that no file of a user's can be in its place."""
         return f"{self.owner_folder(owner)}/manifest.json"
 
+    def replacements_folder(self, owner: str) -> str:
+        """The folder of the notes that files are being replaced."""
+        return f"{self.owner_folder(owner)}/replacements"
+
     def replacement_key(self, owner: str, path: str) -> str:
         """The note that a file is being replaced."""
         name = hashlib.sha256(path.encode()).hexdigest()
-        return f"{self.owner_folder(owner)}/replacements/{name}.json"
+        return f"{self.replacements_folder(owner)}/{name}.json"

@@ -45,7 +45,7 @@ class MemoryManifestStore:
                 one.deletes
                 for known, one in self._intents.items()
                 if one.owner == owner
-                and (one.path == path or is_below(path, one.path))
+                and _is_at_or_below(path, one.path)
                 and known >= intents_stale_before(intent)
             ),
             outdated=outdated,
@@ -74,7 +74,7 @@ class MemoryManifestStore:
         """See ``IntentStore.manifest_recheck``."""
         self._outdate(owner, path)
         rows = self._rows.get(owner, {})
-        return tuple(rows[one] for one in sorted(rows) if one == path or is_below(one, path))
+        return tuple(rows[one] for one in sorted(rows) if _is_at_or_below(one, path))
 
     def _begin(self, intent: str, new: _Intent) -> None:
         for known, one in list(self._intents.items()):
@@ -88,7 +88,7 @@ class MemoryManifestStore:
 
     def _outdate(self, owner: str, path: str) -> None:
         for one in self._intents.values():
-            if one.owner == owner and (one.path == path or is_below(one.path, path)):
+            if one.owner == owner and _is_at_or_below(one.path, path):
                 one.outdated = True
 
     async def manifest_put(self, owner: str, file: ArtifactFile) -> None:
@@ -141,7 +141,7 @@ class MemoryManifestStore:
         if intent is not None:
             self._begin(intent, _Intent(owner, path, None, deletes=True))
         rows = self._rows.get(owner, {})
-        doomed = [other for other in rows if other == path or is_below(other, path)]
+        doomed = [other for other in rows if _is_at_or_below(other, path)]
         for other in doomed:
             del rows[other]
         self._outdate(owner, path)
@@ -150,3 +150,7 @@ class MemoryManifestStore:
     def _below(self, owner: str, folder: str) -> list[ArtifactFile]:
         rows = self._rows.get(owner, {})
         return [rows[path] for path in sorted(rows) if is_below(path, folder)]
+
+
+def _is_at_or_below(path: str, place: str) -> bool:
+    return path == place or is_below(path, place)

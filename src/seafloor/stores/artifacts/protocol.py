@@ -100,7 +100,7 @@ class IntentStore(Protocol):
         ...
 
     async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
-        """The rows at and below a path; all intents there are outdated from now on."""
+        """The rows at and below a path (``""``: all); all intents there are outdated from now."""
         ...
 
 
@@ -134,7 +134,7 @@ class ManifestStore(IntentStore, Protocol):
         ...
 
     async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
-        """Delete the row of a file, or all rows below a folder; return how many.
+        """Delete the row of a file, or all rows below a folder (``""``: all); return how many.
 
         Args:
             intent: Begun in the same transaction: until it is dropped, whoever misses bytes at or
@@ -211,6 +211,15 @@ class ArtifactStore(Protocol):
 
     async def delete(self, owner: str, path: str) -> int:
         """Delete a file or a folder; return how many files there were. Rows first, bytes after."""
+        ...
+
+    async def delete_all(self, owner: str) -> int:
+        """Delete all files of an owner and the list of them; return the bytes freed. Repeatable.
+
+        Rows first, bytes after. What a crash left without a row goes too, uncounted.
+
+        Cost: as many requests as a folder takes, however many files there are.
+        """
         ...
 
     async def seal(self, owner: str) -> int:

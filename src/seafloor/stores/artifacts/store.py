@@ -255,6 +255,22 @@ class ObjectArtifactStore:
             await self._manifest.intent_drop(intent)
         return count
 
+    async def delete_all(self, owner: str) -> int:
+        """Delete all that an owner keeps; see ``ArtifactStore.delete_all``."""
+        layout = self._layout
+        folder = layout.artifacts_folder(owner)
+        async with self._gates.alone(owner):
+            entries = await self._manifest.manifest_children(owner, "")
+            intent = _intent_now()  # as in ``delete``
+            await self._manifest.manifest_delete(owner, "", intent=intent)
+            await self._objects.delete(layout.manifest_key(owner))
+            await self._objects.delete_folder(layout.replacements_folder(owner))
+            await self._objects.delete_folder(folder)
+            for row in await self._manifest.manifest_recheck(owner, ""):
+                await self._settle(owner, row.path, gone_is_deleted=True)
+            await self._manifest.intent_drop(intent)
+        return sum(entry.size_bytes for entry in entries)
+
     async def seal(self, owner: str) -> int:
         """Write ``manifest.json``; see ``ArtifactStore.seal``."""
         document = ManifestDocument(owner, lambda: self._checked_rows(owner))

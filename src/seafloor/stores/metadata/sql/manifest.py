@@ -69,7 +69,7 @@ class SqlManifest:
         """See ``ManifestStore``."""
 
         def write(connection: Connection) -> int:
-            these = (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
+            these = _at_or_below(owner, path)
             if intent is not None:
                 _begin(connection, _intent(owner, path, intent, None, deletes=True))
             _outdate(connection, owner, path)
@@ -79,7 +79,7 @@ class SqlManifest:
 
     async def manifest_recheck(self, owner: str, path: str) -> tuple[ArtifactFile, ...]:
         """See ``IntentStore``."""
-        these = (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
+        these = _at_or_below(owner, path)
 
         def write(connection: Connection) -> tuple[ArtifactFile, ...]:
             _outdate(connection, owner, path)
@@ -192,21 +192,27 @@ def _of(owner: str, path: str) -> ColumnElement[bool]:
 
 
 def _at_or_above(owner: str, path: str) -> ColumnElement[bool]:
-    places = [path, *ancestors(path)]
+    places = [path, *ancestors(path), ""]
     return (artifact_intent.c.owner == owner) & artifact_intent.c.path.in_(places)
 
 
 def _outdate(connection: Connection, owner: str, path: str) -> None:
     """Have whoever is about to write a row at or below a path look again."""
     column = artifact_intent.c.path
-    these = (column == path) | ((column >= f"{path}/") & (column < f"{path}0"))
-    connection.execute(
-        update(artifact_intent).where(artifact_intent.c.owner == owner, these).values(outdated=1)
-    )
+    these = artifact_intent.c.owner == owner
+    if path:
+        these &= (column == path) | ((column >= f"{path}/") & (column < f"{path}0"))
+    connection.execute(update(artifact_intent).where(these).values(outdated=1))
 
 
 def _is(owner: str, path: str) -> ColumnElement[bool]:
     return (artifact.c.owner == owner) & (artifact.c.path == path)
+
+
+def _at_or_below(owner: str, path: str) -> ColumnElement[bool]:
+    if not path:
+        return artifact.c.owner == owner
+    return (artifact.c.owner == owner) & ((artifact.c.path == path) | _below(path))
 
 
 def _below(folder: str) -> ColumnElement[bool]:
