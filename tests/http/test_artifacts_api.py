@@ -206,6 +206,44 @@ def test_put__through_a_file__is_refused(call: Call, run_id: str) -> None:
     assert call("GET", f"{base}/file").body == b"x"
 
 
+@pytest.mark.parametrize("which", ["native", "mlflow"])
+def test_get__of_a_range_of_what_was_replaced__gives_all_of_the_new(
+    call: Call, run_id: str, which: str
+) -> None:
+    """Who goes on with a download that broke off would join two files into one."""
+    path = f"/api/v1/runs/{run_id}/artifacts/data"
+    mlflow = f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/data"
+    place = path if which == "native" else mlflow
+    call("PUT", path, b"old" * 100)
+    etag = call("GET", place).headers["etag"]
+    went_on = call("GET", place, Range="bytes=3-", If_Range=etag)
+    assert (went_on.status, went_on.body) == (206, b"old" * 99)
+    call("PUT", path, b"new")
+    got = call("GET", place, Range="bytes=3-", If_Range=etag)
+    assert (got.status, got.body) == (200, b"new")
+    assert got.headers["etag"] != etag
+
+
+@pytest.mark.parametrize("name", ["%ff", "caf%e9.txt", "a/%ed%a0%80", "%c0%ae"])
+def test_put__of_a_name_that_is_no_utf8__is_refused(call: Call, run_id: str, name: str) -> None:
+    """Each such byte is read as U+FFFD: files of two names were one."""
+    for base in (
+        f"/api/v1/runs/{run_id}/artifacts/",
+        f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/",
+        f"/api/v1/runs/{run_id}/attempts/0/event-files?offset=0&path=",
+    ):
+        answer = call("POST" if "?" in base else "PUT", base + name, b"1")
+        assert answer.status == 400, answer
+        assert "UTF-8" in answer.json["message"]
+    assert call("GET", f"/api/v1/runs/{run_id}/artifacts").json["items"] == []
+    assert call("GET", f"/api/v1/runs/{run_id}/event-files").json["items"] == []
+
+
+def test_put__of_the_letter_that_stands_for_no_utf8__is_kept(call: Call, run_id: str) -> None:
+    place = f"/api/v1/runs/{run_id}/artifacts/%ef%bf%bd"
+    assert call("PUT", place, b"1").json["path"] == "\ufffd"
+
+
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, str]]:
     """A server of its own, and a run of it whose artifacts are attacked."""

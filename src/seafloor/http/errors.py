@@ -83,9 +83,7 @@ def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[E
     """Answer with the error's envelope and status."""
     status = STATUSES[error.code]
     log_failure(request, error, status)
-    headers: dict[str, str] = {}
-    if error.retryable or error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s or 1)))
+    headers = retry_after(error)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = ErrorBody(
@@ -96,6 +94,13 @@ def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[E
         next_offset=error.next_offset if isinstance(error, OutOfOrder) else None,
     )
     return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def retry_after(error: SeafloorError) -> dict[str, str]:
+    """The header that says when to ask again; none where that would not help."""
+    if not error.retryable and error.retry_after_s is None:
+        return {}
+    return {"Retry-After": str(max(1, round(error.retry_after_s or 1)))}
 
 
 def log_failure(request: Request[Any, Any, Any], error: SeafloorError, status: int) -> None:

@@ -12,7 +12,7 @@ import random
 import time
 from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
 import structlog
@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from seafloor.app.tokens import Administrator, Principal, Tokens
 from seafloor.domain.errors import Forbidden, InvalidValue, SeafloorError, Unauthenticated
 from seafloor.http.access_log import AccessLog
-from seafloor.http.errors import LEFT, STATUSES
+from seafloor.http.errors import LEFT, STATUSES, retry_after
 from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.wire.errors import ErrorBody
@@ -140,6 +140,7 @@ class Gate:
         """
         method: str = cast(dict[str, Any], scope)["method"]
         _check_path(scope["path"], names_file=method == "PUT")
+        _check_letters(scope)
         headers = dict(scope["headers"])
         if not self._token:
             _check_host(headers)
@@ -174,6 +175,29 @@ def _check_path(path: str, *, names_file: bool) -> None:
     """
     if "//" in path or (names_file and path.endswith("/")):
         raise InvalidValue("The address has an empty part (`//`).", field="path")
+
+
+def _check_letters(scope: Scope) -> None:
+    """Refuse bytes that are no text: each would be read as the same letter, U+FFFD.
+
+    Of two files whose names differ in such bytes alone the second would replace the first.
+
+    Raises:
+        InvalidValue: path or query are not UTF-8.
+    """
+    if "\ufffd" in scope["path"] and not _is_text(scope["raw_path"]):
+        raise InvalidValue("The address is not UTF-8: percent-encode names as UTF-8.", field="path")
+    query = scope["query_string"]
+    if (b"%" in query or not query.isascii()) and not _is_text(query):
+        raise InvalidValue("The query is not UTF-8: percent-encode values as UTF-8.", field="query")
+
+
+def _is_text(encoded: bytes) -> bool:
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_host(headers: dict[bytes, bytes]) -> None:
@@ -223,6 +247,9 @@ async def _refuse(error: SeafloorError, path: str, mark: str, send: Send) -> Non
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
+    ]
+    headers += [
+        (name.lower().encode(), value.encode()) for name, value in retry_after(error).items()
     ]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -164,15 +164,23 @@ class RangeOutside(Exception):
         self.size_bytes = size_bytes
 
 
-def range_of(request: AnyRequest, size_bytes: int) -> ByteRange:
+def range_of(request: AnyRequest, size_bytes: int, *, etag: str | None = None) -> ByteRange:
     """Read the Range header; several ranges at once are answered with the whole.
+
+    So is a range of another content than there is: who goes on with a download that broke off
+    says in If-Range whose beginning he has, and would join it to the end of what replaced it.
+
+    Args:
+        etag: Of the content, as it is told; None: it has none, and no If-Range is of it.
 
     Raises:
         RangeOutside: the range begins past the end.
     """
     header = request.headers.get("range", "")
     found = _RANGE.match(header.strip())
-    if found is None or found.group(0) == "bytes=-":
+    begun = request.headers.get("if-range")
+    is_other = begun is not None and begun.strip() != etag
+    if found is None or found.group(0) == "bytes=-" or is_other:
         return ByteRange(0, size_bytes, size_bytes=size_bytes, partial=False)
     first, last = found.groups()
     if not first:

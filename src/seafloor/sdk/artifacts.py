@@ -192,9 +192,12 @@ def _fetch_into(transport: Transport, address: str, file: BinaryIO, progress: Pr
     import urllib3
 
     digest, done_bytes, cuts = hashlib.sha256(), 0, 0
+    etag: str | None = None
     while True:
         begun_bytes = done_bytes
         headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
+        if done_bytes and etag is not None:
+            headers["If-Range"] = etag  # another content by now comes whole
         try:
             with transport.open(Request("GET", address, headers=headers)) as response:
                 if done_bytes and response.status != 206:
@@ -202,6 +205,7 @@ def _fetch_into(transport: Transport, address: str, file: BinaryIO, progress: Pr
                     file.truncate()
                     digest, done_bytes = hashlib.sha256(), 0
                 wanted = response.headers.get("X-Content-SHA256")
+                etag = response.headers.get("ETag")
                 while piece := response.read1(_PIECE_BYTES):
                     file.write(piece)
                     digest.update(piece)

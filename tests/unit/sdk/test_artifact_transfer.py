@@ -65,6 +65,26 @@ def test_get__cut_and_the_server_has_no_ranges__begins_anew(
     assert (tmp_path / "w").read_bytes() == CONTENT
 
 
+def test_get__cut_and_replaced_meanwhile__is_all_of_the_new(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    new = os.urandom(2_000_000)
+
+    def answer(asked: Asked) -> Answer:
+        if len(scripted.asked) == 1:
+            headers = {"ETag": '"old"', "X-Content-SHA256": SHA256}
+            return Answer(200, CONTENT, headers, cut_after=1_000_000)
+        first = int(asked.headers["range"].removeprefix("bytes=").rstrip("-"))
+        headers = {"ETag": '"new"', "X-Content-SHA256": hashlib.sha256(new).hexdigest()}
+        if asked.headers.get("if-range") == '"old"':
+            return Answer(200, new, headers)
+        return Answer(206, new[first:], headers)
+
+    scripted.answer = answer
+    Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
+    assert (tmp_path / "w").read_bytes() == new
+
+
 def test_get__never_more_than_a_part__leaves_nothing(
     scripted: ScriptedServer, tmp_path: Path
 ) -> None:

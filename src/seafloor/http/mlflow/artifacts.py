@@ -151,12 +151,13 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
         if await app.stores.artifacts.children(owner, path):
             raise InvalidValue(f"'{path}' is a folder: list it instead.", field="path") from None
         raise
-    part = range_of(request, file.size_bytes)
+    headers = file_headers(file)
+    part = range_of(request, file.size_bytes, etag=headers["ETag"])
     return Stream(
         app.stores.artifacts.read(
             owner, path, start=part.start, length=part.length, sha256=file.sha256
         ),
-        headers={**file_headers(file), **part.headers},
+        headers={**headers, **part.headers},
         status_code=part.status,
     )
 

@@ -10,7 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from seafloor.domain.errors import SeafloorError
-from seafloor.http.errors import bug_message, log_failure, no_route, status_of
+from seafloor.http.errors import bug_message, log_failure, no_route, retry_after, status_of
 from seafloor.http.mlflow import words
 from seafloor.http.refusals import explain
 
@@ -73,7 +73,7 @@ def respond(request: Request[Any, Any, Any], error: SeafloorError) -> Response[A
     """Answer with MLflow's code and status."""
     body, status = envelope(error)
     log_failure(request, error, status)
-    headers = {"Retry-After": "1"} if error.retryable else {}
+    headers = retry_after(error)
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 

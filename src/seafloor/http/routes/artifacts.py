@@ -28,7 +28,10 @@ from seafloor.wire.artifacts import (
 
 PAGE_MAX = 1000
 _ARTIFACT = "/runs/{run_id:str}/artifacts/{artifact_path:path}"
-RANGE = {"Range": "`bytes=<first>-<last>`, one range; several are answered with the whole."}
+RANGE = {
+    "Range": "`bytes=<first>-<last>`, one range; several are answered with the whole.",
+    "If-Range": "The ETag of what the range is of; when it was replaced, all of the new is sent.",
+}
 _DIGEST = {"X-Content-SHA256": "The sha256 of the body, 64 hex digits; other bytes are refused."}
 _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plain")
 
@@ -91,10 +94,11 @@ async def get_artifact(
     workload_id = await app.runs.find(run_id)
     path = check_path(artifact_path.removeprefix("/"))
     file = await app.run_artifacts.head(workload_id, path)
-    part = range_of(request, file.size_bytes)
+    headers = file_headers(file)
+    part = range_of(request, file.size_bytes, etag=headers["ETag"])
     return Stream(
         app.run_artifacts.read(workload_id, file, start=part.start, length=part.length),
-        headers={**file_headers(file), **part.headers},
+        headers={**headers, **part.headers},
         status_code=part.status,
     )
 

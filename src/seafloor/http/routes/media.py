@@ -123,7 +123,8 @@ async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromP
     name = parse_blob_name(blob)
     workload_id = await app.runs.find(run_id)
     kept = await app.stores.media.blob_get(workload_id, name)
-    part = range_of(request, kept.size_bytes)
+    etag = f'"{name.sha256}"'
+    part = range_of(request, kept.size_bytes, etag=etag)
     how = "attachment" if name.format in _NEVER_INLINE else "inline"
     headers = {
         "Content-Type": name.media_type,
@@ -131,7 +132,7 @@ async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromP
         "X-Content-Type-Options": "nosniff",
         # What a drawing could run, it cannot reach anything with.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
-        "ETag": f'"{name.sha256}"',
+        "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",
     }
     return Stream(
