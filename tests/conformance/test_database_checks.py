@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.engine import make_url
 from tests.databases import KINDS, fresh_database_of
 from tests.services._service import Service
 
@@ -61,3 +63,40 @@ async def test_check__tables_larger_than_the_memory_for_them__says_which_setting
     assert (found.name, found.state) == ("metadata: memory", "warn")
     assert "128 MiB for tables of 700 MiB" in found.said
     assert "innodb_buffer_pool_size" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "said"),
+    [
+        ("alter role {role} connection limit 0", "metadata: reach", "too many connections"),
+        ("alter role {role} nologin", "metadata: reach", "not permitted to log in"),
+        ("alter role {role} set default_transaction_read_only = on", "metadata: write", "writes"),
+        ("revoke all on all tables in schema public from {role}", "metadata: write", "owner"),
+    ],
+)
+async def test_check__database_refuses__says_why(
+    service: Callable[[str], Service], change: str, name: str, said: str
+) -> None:
+    """What a backup brought back is often another user's: a table of one's own says nothing."""
+    role = f"checked_{uuid.uuid4().hex[:8]}"
+    with fresh_database_of("postgresql", service) as url:
+        owner = make_url(url)
+        engine = create_engine(
+            owner.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            for statement in (
+                "create role {role} login",
+                "grant all on schema public to {role}",
+                "grant all on all tables in schema public to {role}",
+                change,
+            ):
+                connection.execute(text(statement.format(role=role)))
+            database = Database(owner.set(username=role).render_as_string(hide_password=False))
+            found = (await check_metadata(database))[-1]
+            await database.close()
+            connection.execute(text(f"drop owned by {role}"))
+            connection.execute(text(f"drop role {role}"))
+        engine.dispose()
+    assert (found.name, found.state) == (name, "fail")
+    assert said in found.said

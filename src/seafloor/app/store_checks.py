@@ -15,7 +15,7 @@ import msgspec
 
 from seafloor.domain.errors import AlreadyExists, NotFound, NotSupported, SeafloorError
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.trial import Buffers, try_database
+from seafloor.stores.metadata.sql.trial import Buffers, reach_database, try_database
 from seafloor.stores.objects.identity import IDENTITY_KEY
 from seafloor.stores.objects.protocol import ObjectStore
 
@@ -24,6 +24,10 @@ ROUND_TRIP_WARN_MS = 20.0
 _CHECK_FOLDER = "seafloor-check"
 _CHECK_BYTES = 3 * 1024 * 1024 + 17
 _PRESIGN_S = 60
+_DETAIL_CHARS_MAX = 300
+_IDENTITY_BYTES_MAX = 64 * 1024
+_PUT_HEADERS = {"x-ms-blob-type": "BlockBlob"}
+"""Azure asks for it with every PUT; others pass over it."""
 
 
 class StoreCheck(msgspec.Struct, frozen=True):
@@ -48,14 +52,13 @@ async def check_metadata(database: Database) -> list[StoreCheck]:
     Returns:
         What was found, in the order in which it should be mended.
     """
+    doing = "reach"
     try:
+        await asyncio.to_thread(reach_database, database.engine)
+        doing = "write"
         trial = await asyncio.to_thread(try_database, database.engine)
     except SeafloorError as error:
-        fix = (
-            "Is it running, is the URL right, and may the user create tables in that database? "
-            "docs/how-to/databases.md"
-        )
-        return [StoreCheck("metadata: write", "fail", error.message, fix)]
+        return [StoreCheck(f"metadata: {doing}", "fail", _in_full(error), _DATABASE_FIXES[doing])]
     tables = "Seafloor's tables are there" if trial.migrated else "no Seafloor has used it yet"
     found = [
         StoreCheck("metadata: reach", "ok", f"{trial.server}; {tables}"),
@@ -76,6 +79,21 @@ async def check_metadata(database: Database) -> list[StoreCheck]:
     if trial.buffers is not None:
         found.append(_memory(trial.buffers))
     return found
+
+
+_SEE = "docs/how-to/databases.md"
+_DATABASE_FIXES = {
+    "reach": "Is it running, does it take connections, and are address, user, password and "
+    f"database of the URL right? {_SEE}",
+    "write": "Is it the primary, has it room, does it let statements take their time, and is the "
+    f"user the owner of that database and of all tables there? {_SEE}",
+}
+
+
+def _in_full(error: SeafloorError) -> str:
+    """What an operator may know: our words, and those of the database, which tell why."""
+    said = " ".join(error.detail.split())[:_DETAIL_CHARS_MAX] if error.detail else ""
+    return f"{error.message} ({said})" if said else error.message
 
 
 def _memory(buffers: Buffers) -> StoreCheck:
@@ -100,6 +118,7 @@ class _Trial:
     folder: str
     now_ns: Callable[[], int]
     content: bytes
+    has_written: bool = False
     found: list[StoreCheck] = field(default_factory=list[StoreCheck])
 
     @property
@@ -148,7 +167,8 @@ async def check_objects(
         await _delete(trial)
     except SeafloorError as error:
         trial.fail(doing, error.message, _FIXES[doing])
-        await _tidy(trial)
+        if trial.has_written:
+            await _tidy(trial)
     return trial.found
 
 
@@ -164,12 +184,14 @@ _FIXES = {
 
 
 async def _identity(trial: _Trial) -> None:
+    # Read, not looked up: the answer to a HEAD has no body that could say why it is refused.
+    chunks = trial.objects.read(IDENTITY_KEY, length=_IDENTITY_BYTES_MAX)
     try:
-        info = await trial.objects.head(IDENTITY_KEY)
+        size_bytes = sum([len(chunk) async for chunk in chunks])
     except NotFound:
         trial.say("reach", "it answers; no Seafloor has written there yet")
         return
-    trial.say("reach", f"it answers; {IDENTITY_KEY} is there ({info.size_bytes} bytes)")
+    trial.say("reach", f"it answers; {IDENTITY_KEY} is there ({size_bytes} bytes)")
 
 
 async def _stream(content: bytes) -> AsyncIterator[bytes]:
@@ -180,6 +202,7 @@ async def _stream(content: bytes) -> AsyncIterator[bytes]:
 async def _write(trial: _Trial) -> None:
     began_s = time.monotonic()
     info = await trial.objects.put(trial.key, _stream(trial.content))
+    trial.has_written = True
     took_s = time.monotonic() - began_s
     if info.size_bytes != len(trial.content):
         trial.fail(
@@ -260,7 +283,7 @@ async def _presign(trial: _Trial) -> None:
         put = await trial.objects.presign(key, method="PUT", expires_s=_PRESIGN_S)
         get = await trial.objects.presign(key, method="GET", expires_s=_PRESIGN_S)
         async with httpx.AsyncClient(timeout=10.0) as client:
-            written = await client.put(put, content=body)
+            written = await client.put(put, content=body, headers=_PUT_HEADERS)
             read = await client.get(get)
     except NotSupported as error:
         trial.warn("presign", error.message, "Files go through the server until then.")

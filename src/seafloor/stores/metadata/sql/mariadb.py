@@ -62,23 +62,31 @@ _LOST = frozenset({0, 1053, 1927, 2002, 2003, 2006, 2013, 2014, 2045, 2055, 4031
 _AGAIN = "The database gave up on this for now: repeat the request."
 _READ_ONLY = "The database takes no writes at present: repeat the request."
 _CROWDED = "The database takes no more connections: repeat the request, or raise its limit."
+_NO_MEMORY = "The database is out of memory: repeat the request."
 _UNAVAILABLE = {
     1020: _AGAIN,
     1040: _CROWDED,
+    1037: _NO_MEMORY,
+    1038: _NO_MEMORY,
+    1041: _NO_MEMORY,
     1047: _AGAIN,  # a node of a cluster that is not ready
     1158: _AGAIN,
     1159: _AGAIN,
     1160: _AGAIN,
     1161: _AGAIN,
     1203: _CROWDED,
+    1180: "The database failed to commit: it is unknown what took effect; repeat the request.",
     1205: "Other writers held the database for too long: repeat the request.",
     1213: _AGAIN,
     1226: _CROWDED,
     1290: _READ_ONLY,
+    1206: _AGAIN,
     1317: _AGAIN,
+    1637: _CROWDED,
     1792: _READ_ONLY,
     1836: _READ_ONLY,
     1969: _AGAIN,
+    3024: _AGAIN,
 }
 _FULL = frozenset({1021, 1114})
 _CORRUPT = frozenset({1033, 1034, 1035, 1194, 1195, 1712})
@@ -92,7 +100,15 @@ _OPERATOR = {
     1044: "The user of the database lacks rights: grant all on the database.",
     1045: "The database refuses the user or the password: check the URL.",
     1049: "There is no such database: create it, or check the URL.",
+    1129: "The database blocks this machine after failed connections: FLUSH HOSTS lets it in.",
+    1130: "The database lets nobody in from this machine: CREATE USER names another host.",
     1142: "The user of the database lacks rights: grant all on the database.",
+    1146: "A table of Seafloor's is missing: start the server, which makes it, or restore a "
+    "backup.",
+    1820: "The password of the database's user has expired: set another.",
+    1862: "The password of the database's user has expired: set another.",
+    3118: "The database has locked the user: ALTER USER … ACCOUNT UNLOCK.",
+    4151: "The database has locked the user: ALTER USER … ACCOUNT UNLOCK.",
 }
 CERTAINLY_UNDONE = frozenset({1020, 1213})
 """Whoever sees these may run the transaction again: nothing of it was committed."""

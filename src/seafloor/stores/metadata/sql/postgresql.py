@@ -68,7 +68,11 @@ _OPERATOR = {
     "28000": "The database refuses the user: check the URL.",
     "28P01": "The database refuses the password: check the URL.",
     "3D000": "There is no such database: create it, or check the URL.",
-    "42501": "The user of the database lacks rights: make it the owner of the database.",
+    "42501": "The user of the database lacks rights: make it the owner of the database and of all "
+    "tables there.",
+    "42P01": "A table of Seafloor's is missing: start the server, which makes it, or restore a "
+    "backup.",
+    "53400": "A limit in the settings of the database was reached: its log says which.",
 }
 CERTAINLY_UNDONE = frozenset({"40001", "40P01"})
 """Whoever sees these may run the transaction again: nothing of it was committed."""

@@ -7,12 +7,25 @@ import time
 import uuid
 
 import msgspec
-from sqlalchemy import Column, Connection, Engine, MetaData, Table, delete, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    delete,
+    false,
+    insert,
+    inspect,
+    select,
+    update,
+)
 from sqlalchemy.sql.ddl import CreateTable, DropTable
 
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.stores.metadata.sql.column_types import long_text, number
 from seafloor.stores.metadata.sql.driver_errors import driver_errors
+from seafloor.stores.metadata.sql.tables import METADATA
 
 _ROUND_TRIPS = 9
 _NOW_S = {
@@ -58,8 +71,21 @@ class DatabaseTrial(msgspec.Struct, frozen=True):
     buffers: Buffers | None = None
 
 
+def reach_database(engine: Engine) -> None:
+    """Connect, and ask for nothing.
+
+    Raises:
+        StoreError: it is away, or does not let this user in.
+    """
+    with driver_errors(), engine.connect() as connection:
+        connection.exec_driver_sql("select 1").all()
+
+
 def try_database(engine: Engine) -> DatabaseTrial:
     """Make a table, write, read, change and delete a row, and drop the table.
+
+    Of Seafloor's own tables, if they are there, it is seen that the user may do all that: what a
+    backup brought back may be another user's.
 
     Args:
         engine: Every statement is its own transaction.
@@ -70,6 +96,7 @@ def try_database(engine: Engine) -> DatabaseTrial:
     """
     with driver_errors(), engine.connect() as connection:
         _try_rows(connection)
+        _try_rights(connection)
         return DatabaseTrial(
             server=_server(connection),
             round_trip_ms=_round_trip_ms(connection),
@@ -99,6 +126,19 @@ def _try_rows(connection: Connection) -> None:
         connection.execute(delete(table))
     finally:
         connection.execute(DropTable(table))
+
+
+def _try_rights(connection: Connection) -> None:
+    """Read, add, change and delete in every table, and no row of any."""
+    there = set(inspect(connection).get_table_names())
+    for table in METADATA.sorted_tables:
+        if table.name not in there:  # of a later version than the database
+            continue
+        nothing = select(table).where(false())
+        connection.execute(insert(table).from_select(list(table.c.keys()), nothing))
+        column = next(iter(table.c))
+        connection.execute(update(table).values({column: column}).where(false()))
+        connection.execute(delete(table).where(false()))
 
 
 def _server(connection: Connection) -> str:

@@ -76,6 +76,9 @@ _PASSING = {
     "TooManyRequests",
 }
 _ELSEWHERE = {301, 307}
+_OTHER_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_NO_LOCATION = "redirect without LOCATION"
+"""What obstore says in place of a status when another region has the bucket."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ def answer_of(error: BaseException) -> Answer:
     status, code = _STATUS.search(text), _CODE.search(text)
     word = (code[1] or code[2]) if code else ""
     known = int(status[1]) if status else int(word) if word.isdigit() else 0
+    if not known and _NO_LOCATION in text:
+        known = 301
     return Answer(status=known, code=word, detail=text[:_DETAIL_CHARS_MAX])
 
 
@@ -206,11 +211,14 @@ def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
     code, status, detail = answer.code, answer.status, answer.detail
     if code in _DENIED or status in {401, 403}:
         why = f" ({code})" if code else ""
+        # A HEAD is answered without a word: it may be the right, the key or the clock.
+        else_ = "" if code else f" If that right is there, {words.credentials}"
         return StoreError(
-            f"{words.bucket} does not let this process {action}{why}: {words.rights[action]}",
+            f"{words.bucket} does not let this process {action}{why}: "
+            f"{words.rights[action]}{else_}",
             detail=detail,
         )
-    if status in _ELSEWHERE:
+    if status in _ELSEWHERE or code in _OTHER_REGION:
         return StoreError(f"{words.bucket} is elsewhere: {words.region}", detail=detail)
     if status == 0:
         return StoreUnavailable(
@@ -221,8 +229,9 @@ def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
         )
     if code in _PASSING or status >= 500 or status in {408, 429}:
         return StoreUnavailable(
-            f"{words.bucket} cannot serve this now ({status} {code}): repeat.",
+            f"{words.bucket} cannot serve this now ({f'{status} {code}'.strip()}): repeat.",
             detail=detail,
             retry_after_s=BUSY_RETRY_AFTER_S,
         )
-    return StoreError(f"{words.bucket} refused a request ({status} {code}).", detail=detail)
+    said = f"{status} {code}".strip()
+    return StoreError(f"{words.bucket} refused a request ({said}).", detail=detail)
