@@ -221,6 +221,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", f"{TASK}/tasks/{{task}}/end"): Asked(OWN, body={"time_ns": 1, "ending": {}}),
     ("POST", f"{TASK}/event-files"): Asked(OWN, query="?path=a&offset=0", body=b""),
     ("GET", f"{RUNS}/artifacts"): Asked(READS),
+    ("GET", f"{RUNS}/usage"): Asked(READS),
     ("PUT", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(OWN, body=b"x"),
     ("GET", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(READS),
     ("HEAD", f"{RUNS}/artifacts/{{artifact_path}}"): Asked(READS),

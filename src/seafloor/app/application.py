@@ -22,6 +22,7 @@ from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks
 from seafloor.app.tokens import Tokens
 from seafloor.app.traces import Traces
+from seafloor.app.usage import Usage
 from seafloor.app.volumes import Volumes
 from seafloor.domain.errors import SeafloorError
 
@@ -67,6 +68,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     plans: Plans
     tokens: Tokens
     traces: Traces
+    usage: Usage
     volumes: Volumes
     reconciler: Reconciler
     sealer: Sealer

@@ -26,6 +26,7 @@ from seafloor.app.snapshots import Snapshots
 from seafloor.app.tasks import Tasks, TaskStores
 from seafloor.app.tokens import Tokens
 from seafloor.app.traces import Traces
+from seafloor.app.usage import Usage
 from seafloor.app.volumes import Volumes
 from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
@@ -144,6 +145,7 @@ async def open_application(
             plans=Plans(experiments, environments, admission, code_sources, launches, volumes),
             tokens=tokens,
             traces=Traces(metadata, artifacts),
+            usage=Usage(metadata, objects, logs, event_files),
             volumes=volumes,
             reconciler=reconciler,
             sealer=streams.sealer,

@@ -1,4 +1,4 @@
-"""``seafloor runs``: list, show, compare, stop, retry, remove, restore."""
+"""``seafloor runs``: list, show, compare, stop, retry, remove, restore, usage."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ _HOMES = {
     "retry": ("seafloor.cli.runs:retry", "Give a run that ended a further attempt."),
     "rm": ("seafloor.cli.runs:remove", "Remove runs; they can be restored."),
     "restore": ("seafloor.cli.runs:restore", "Bring removed runs back."),
+    "usage": ("seafloor.cli.usage:usage", "Show the bytes that runs take."),
 }
 
 
@@ -90,7 +91,7 @@ def list_runs(given: Given, **which: object) -> None:
     client = given.client
     experiment_id = None
     if options.experiment is not None:
-        experiment_id = _experiment_id(client, options.experiment, options.project)
+        experiment_id = experiment_id_of(client, options.experiment, options.project)
     query = RunQuery(
         project=options.project,
         experiment_id=experiment_id,
@@ -307,7 +308,7 @@ def metric_rows(metrics: dict[str, MetricView]) -> list[list[str]]:
     ]
 
 
-def _experiment_id(client: Client, name: str, project: str | None) -> int:
+def experiment_id_of(client: Client, name: str, project: str | None) -> int:
     from seafloor.domain.errors import NotFound, nearest
 
     experiments = client.experiments.list(project=project).items

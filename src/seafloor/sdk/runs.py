@@ -17,6 +17,7 @@ from seafloor.wire.runs import (
     RunUpdate,
     RunView,
 )
+from seafloor.wire.usage import RunUsage
 
 _RUNS = "/api/v1/runs"
 
@@ -124,6 +125,11 @@ class Runs:
         """Delete a run; it can be restored unless it is purged."""
         request = Request("DELETE", f"{_RUNS}/{quote(run_id)}", query=[("purge", purge or None)])
         return self._transport.call(request, RunDeleted)
+
+    def usage(self, run_id: str) -> RunUsage:
+        """Ask what a run takes in the object store, the models that it logged included."""
+        request = Request("GET", f"{_RUNS}/{quote(run_id)}/usage")
+        return self._transport.call(request, RunUsage)
 
     def restore(self, run_id: str) -> RunView:
         """Bring a deleted run back."""

@@ -35,6 +35,7 @@ from seafloor.wire.runs import (
     RunUpdate,
     RunView,
 )
+from seafloor.wire.usage import RunUsage
 
 PAGE_MAX = 1000
 EXPERIMENT_ID_MAX = 2**63 - 1
@@ -177,6 +178,13 @@ async def delete_run(
     return RunDeleted(workload_id, purge, freed_bytes)
 
 
+@get("/runs/{run_id:str}/usage", responses=documented(404), summary="What a run takes")
+async def get_usage(request: AnyRequest, run_id: FromPath[str]) -> RunUsage:
+    """The bytes that a run takes in the object store, a deleted one too."""
+    app = application_of(request)
+    return await app.usage.of_run((await app.runs.get(await app.runs.find(run_id))).id)
+
+
 @post("/runs/{run_id:str}/restore", responses=documented(404), status_code=200, summary="Undelete")
 async def restore_run(request: AnyRequest, run_id: FromPath[str]) -> RunView:
     """Undo a deletion."""
@@ -243,6 +251,7 @@ ROUTES = [
     get_run,
     update_run,
     delete_run,
+    get_usage,
     restore_run,
     stop_run,
     retry_run,
