@@ -17,6 +17,10 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.metadata.protocol import MetadataStore
 
+DIRECT_BYTES_MIN = 8 * 1024 * 1024
+_DIRECT_EXPIRES_S = 3600
+"""Of the beginning of a download: one that has begun goes on after."""
+
 
 class RunArtifacts:
     """What a run keeps, as its user sees it."""
@@ -60,6 +64,18 @@ class RunArtifacts:
             owner, place, start=start, length=length, sha256=file.sha256
         ):
             yield chunk
+
+    async def read_url(self, run_id: WorkloadId, file: ArtifactFile) -> str | None:
+        """Make a URL to read a large file by, past this server.
+
+        Returns:
+            None: the file is small, so that a second address would cost more than it saves, or
+            the object store has no such URLs.
+        """
+        if file.size_bytes < DIRECT_BYTES_MIN:
+            return None
+        owner, place = await self._place(run_id, file.path)
+        return await self._artifacts.read_url(owner, place, expires_s=_DIRECT_EXPIRES_S)
 
     async def children(self, run_id: WorkloadId, folder: str = "") -> tuple[ArtifactEntry, ...]:
         """What is directly below a folder; () when it is missing."""

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,18 +17,14 @@ from seafloor.domain.errors import (
     SeafloorError,
     StoreCorrupt,
     StoreFull,
-    StoreUnavailable,
 )
 from seafloor.domain.names import check_path
+from seafloor.sdk.downloads import Download, Progress
 from seafloor.sdk.transport import Request, Transport, quote, quote_path
 from seafloor.wire.artifacts import ArtifactDeleted, ArtifactFiles, ArtifactFolder, EventFileList
 from seafloor.wire.tasks import Appended
 
 _PIECE_BYTES: Final = 1024 * 1024
-_CUTS_MAX: Final = 5
-
-Progress = Callable[[int], None]
-"""Told how many further bytes were moved."""
 
 
 def _no_progress(_size_bytes: int) -> None:
@@ -117,7 +113,7 @@ class Artifacts:
             StoreFull: no space left here. Nothing is left at ``target``.
         """
         address = f"{_path(run_id)}/{quote_path(check_path(path))}"
-        return fetch_file(self._transport, address, target, progress)
+        return fetch_file(self._transport, address, target, progress, may_be_direct=True)
 
     def size_bytes(self, run_id: str, path: str) -> int | None:
         """Ask how large a file is; None: what stands before the server leaves that out.
@@ -170,14 +166,24 @@ class Artifacts:
 
 
 def fetch_file(
-    transport: Transport, address: str, target: Path, progress: Progress = _no_progress
+    transport: Transport,
+    address: str,
+    target: Path,
+    progress: Progress = _no_progress,
+    *,
+    may_be_direct: bool = False,
 ) -> int:
-    """Fetch what a path of a server gives into a file; see ``Artifacts.get``."""
+    """Fetch what a path of a server gives into a file; see ``Artifacts.get``.
+
+    Args:
+        may_be_direct: Whether the server knows URLs past itself for such paths.
+    """
     part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
-            size_bytes = _fetch_into(transport, address, file, progress)
+            download = Download(transport, address, file, progress)
+            size_bytes = download.run(may_be_direct=may_be_direct)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
@@ -186,45 +192,6 @@ def fetch_file(
     finally:
         part.unlink(missing_ok=True)
     return size_bytes
-
-
-def _fetch_into(transport: Transport, address: str, file: BinaryIO, progress: Progress) -> int:
-    import urllib3
-
-    digest, done_bytes, cuts = hashlib.sha256(), 0, 0
-    etag: str | None = None
-    while True:
-        begun_bytes = done_bytes
-        headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
-        if done_bytes and etag is not None:
-            headers["If-Range"] = etag  # another content by now comes whole
-        try:
-            with transport.open(Request("GET", address, headers=headers)) as response:
-                if done_bytes and response.status != 206:
-                    file.seek(0)
-                    file.truncate()
-                    digest, done_bytes = hashlib.sha256(), 0
-                wanted = response.headers.get("X-Content-SHA256")
-                etag = response.headers.get("ETag")
-                while piece := response.read1(_PIECE_BYTES):
-                    file.write(piece)
-                    digest.update(piece)
-                    done_bytes += len(piece)
-                    progress(len(piece))
-            break
-        except urllib3.exceptions.HTTPError as error:
-            cuts = 1 if done_bytes - begun_bytes >= _PIECE_BYTES else cuts + 1
-            if cuts > _CUTS_MAX:
-                raise StoreUnavailable(
-                    f"The connection breaks again and again; {done_bytes} bytes had arrived.",
-                    detail=repr(error),
-                ) from error
-    if wanted is not None and digest.hexdigest() != wanted:
-        raise StoreCorrupt(
-            "What arrived is not what was stored: its sha256 differs. Fetch it again; if it "
-            "stays so, the store is damaged."
-        )
-    return done_bytes
 
 
 class _ToldFile:

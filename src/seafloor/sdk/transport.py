@@ -85,6 +85,8 @@ class Request:
         headers: More of them.
         repeatable: Whether a second one does no harm; None: by the method.
         read_s: How long to wait for the next bytes of the answer; None: as the transport does.
+        may_be_elsewhere: Whether 307 is an answer too; whoever asked goes there himself, without
+            this server's token.
     """
 
     method: str
@@ -96,6 +98,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     repeatable: bool | None = None
     read_s: float | None = None
+    may_be_elsewhere: bool = False
 
     @property
     def may_repeat(self) -> bool:
@@ -166,6 +169,8 @@ class Transport:
         self.url = check_url(url, field="url")
         self.options = options if options is not None else TransportOptions()
         self.token = _check_token(token)
+        self.reaches_objects = True
+        """Whether there may be a way from here to the server's object store."""
         self._pool: urllib3.PoolManager | None = None
 
     def close(self) -> None:
@@ -213,7 +218,8 @@ class Transport:
         """Send a request and leave its answer to be read in pieces.
 
         Yields:
-            The response, status 2xx; its connection goes back to the pool at the end.
+            The response, status 2xx (or 307, see ``Request``); its connection goes back to the
+            pool at the end.
 
         Raises:
             SeafloorError: as ``call``.
@@ -260,7 +266,7 @@ class Transport:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error
-        if 200 <= response.status < 300:
+        if 200 <= response.status < 300 or (request.may_be_elsewhere and _is_elsewhere(response)):
             return response
         try:
             raise self._error(response)
@@ -362,6 +368,11 @@ class Transport:
                 "that proxy (of nginx: client_max_body_size), and send it again."
             )
         return SeafloorError(f"{said}, and not as a Seafloor server does.")
+
+
+def _is_elsewhere(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether the server says where a file lies: it tells the digest too, unlike a login page."""
+    return response.status == 307 and "X-Content-SHA256" in response.headers
 
 
 def make_pool(url: str, tls: Tls) -> urllib3.PoolManager:

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from scripted_server import Answer, Asked, ScriptedServer
-from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreUnavailable
+from seafloor.domain.errors import (
+    InvalidValue,
+    NotFound,
+    SeafloorError,
+    StoreCorrupt,
+    StoreUnavailable,
+)
 from seafloor.sdk.client import Client
 
 RUN = "0" * 32
@@ -36,7 +42,7 @@ def test_get__an_ordinary_file__stands_there_whole(
     size = Client(scripted.url, "").artifacts.get(RUN, "a b/ü.bin", target, progress=moved.append)
     assert target.read_bytes() == CONTENT
     assert size == sum(moved) == len(CONTENT)
-    assert scripted.asked[0].path.endswith("/artifacts/a%20b/%C3%BC.bin")
+    assert scripted.asked[0].path.endswith("/artifacts/a%20b/%C3%BC.bin?direct=true")
     assert leftovers(target.parent) == ["weights.bin"]
 
 
@@ -83,6 +89,55 @@ def test_get__cut_and_replaced_meanwhile__is_all_of_the_new(
     scripted.answer = answer
     Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
     assert (tmp_path / "w").read_bytes() == new
+
+
+def elsewhere(url: str, sha256: str = SHA256) -> Answer:
+    headers = {"Location": url, "ETag": '"e"', "X-Content-SHA256": sha256}
+    return Answer(307, b"", headers)
+
+
+@pytest.mark.parametrize("there", ["whole", "cut", "other bytes", "refused", "nobody", "no URL"])
+def test_get__the_server_says_where_the_file_lies__is_whole_whatever_is_there(
+    scripted: ScriptedServer, tmp_path: Path, there: str
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/bucket?signed":
+            assert "authorization" not in asked.headers
+            if there == "refused":
+                return Answer(403, b"no")
+            body = CONTENT if there != "other bytes" else b"x" * len(CONTENT)
+            return Answer(200, body, {}, cut_after=1_000_000 if there == "cut" else None)
+        if asked.path.endswith("?direct=true"):
+            places = {"nobody": "http://127.0.0.1:9/bucket", "no URL": "file:///etc/passwd"}
+            return elsewhere(places.get(there, f"{scripted.url}/bucket?signed"))
+        return serve(asked)
+
+    scripted.answer = answer
+    artifacts = Client(scripted.url, "secret").artifacts
+    artifacts.get(RUN, "w", tmp_path / "w")
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    through = [asked for asked in scripted.asked if asked.path.endswith("/artifacts/w")]
+    assert len(through) == (0 if there == "whole" else 1)
+    ranges = [asked.headers.get("range") for asked in through]
+    assert ranges == (["bytes=1000000-"] if there == "cut" else [None] * len(through))
+    # Where there is no way, the next file is not tried there again.
+    artifacts.get(RUN, "w", tmp_path / "w")
+    tried = sum(asked.path.endswith("?direct=true") for asked in scripted.asked)
+    assert tried == (1 if there in ("refused", "nobody", "no URL") else 2)
+
+
+def test_get__a_login_page_in_the_way__is_not_taken_for_the_file(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/login":
+            return Answer(200, b"<html>")
+        return Answer(307, b"", {"Location": f"{scripted.url}/login"})
+
+    scripted.answer = answer
+    with pytest.raises(SeafloorError, match="somewhere else"):
+        Client(scripted.url, "").artifacts.get(RUN, "w", tmp_path / "w")
+    assert leftovers(tmp_path) == []
 
 
 def test_get__never_more_than_a_part__leaves_nothing(

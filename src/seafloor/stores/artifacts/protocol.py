@@ -199,6 +199,19 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    async def read_url(self, owner: str, path: str, *, expires_s: int) -> str | None:
+        """Make a URL by which anybody can read a file for a while from where it lies.
+
+        The bytes are not compared with the digest on that way: whoever reads them does that.
+
+        Args:
+            expires_s: How long.
+
+        Returns:
+            The URL, a right that is never logged; None: the object store has none to give.
+        """
+        ...
+
     async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:
         """What is directly below a folder; () when it is missing or a file."""
         ...

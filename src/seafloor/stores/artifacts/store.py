@@ -37,6 +37,7 @@ from seafloor.domain.errors import (
     Conflict,
     InvalidValue,
     NotFound,
+    NotSupported,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
@@ -222,6 +223,16 @@ class ObjectArtifactStore:
             if now == row:
                 raise _not_what_was_put(row.path)
             raise _Replaced
+
+    async def read_url(self, owner: str, path: str, *, expires_s: int) -> str | None:
+        """Make a URL to read a file by; see ``ArtifactStore.read_url``."""
+        key = self._key(owner, path)
+        if not self._objects.capabilities.presign:
+            return None
+        try:
+            return await self._objects.presign(key, method="GET", expires_s=expires_s)
+        except NotSupported:  # the credentials cannot sign
+            return None
 
     async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:
         """List what is directly below a folder; see ``ArtifactStore.children``."""
