@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from http_world import Answer, ask, check_envelope
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 
 Call = Callable[..., Answer]
 MARK = b"a mark that stands nowhere else: 5c1f2f7a"
@@ -204,6 +204,33 @@ def test_put__through_a_file__is_refused(call: Call, run_id: str) -> None:
     check_envelope(call("PUT", f"{base}/folder", b"x"), code="conflict", status=409)
     check_envelope(call("GET", f"{base}/folder"), code="not_found", status=404)
     assert call("GET", f"{base}/file").body == b"x"
+
+
+@pytest.mark.parametrize("which", ["native", "mlflow"])
+def test_put__of_a_run_that_is_purged_meanwhile__leaves_nothing(
+    shared_server: LiveServer, call: Call, run_id: str, which: str
+) -> None:
+    """Its bytes would be nobody's for good: no list names them, no purge finds them."""
+    native = f"/api/v1/runs/{run_id}/artifacts/late"
+    mlflow = f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/late"
+    parts = urlsplit(shared_server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    connection.putrequest("PUT", native if which == "native" else mlflow)
+    connection.putheader("Content-Length", "8000000")
+    connection.endheaders(b"x" * 6_000_000)
+    staged = shared_server.data / "objects" / ".seafloor-tmp"
+
+    def is_coming() -> bool:
+        sizes = [file.stat().st_size for file in staged.rglob("*")]
+        return max(sizes, default=0) > 1_000_000
+
+    wait_for(is_coming, what="the first bytes")
+    assert call("DELETE", f"/api/v1/runs/{run_id}?purge=true").status == 200
+    connection.send(b"x" * 2_000_000)
+    assert connection.getresponse().status == 404
+    connection.close()
+    left = shared_server.data / "objects" / "runs" / run_id
+    assert not [file for file in left.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize("which", ["native", "mlflow"])

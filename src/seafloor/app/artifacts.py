@@ -112,6 +112,18 @@ class RunArtifacts:
                     found.setdefault(path, msgspec.structs.replace(file, path=path))
         return tuple(found[path] for path in sorted(found)[:limit])
 
+    async def check_kept(self, run_id: WorkloadId) -> None:
+        """Look, after a file was put, whether its run was purged while the bytes came.
+
+        Raises:
+            NotFound: it was. What came is removed: nobody would find it any more.
+        """
+        try:
+            await self._metadata.workload_get(run_id)
+        except NotFound:
+            await self._artifacts.delete_all(run_id)
+            raise
+
     async def delete_all(self, run_id: WorkloadId, *, now_ns: int) -> int:
         """Delete every file of a run and of the models it logged; return the bytes freed.
 

@@ -166,9 +166,12 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
 async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[None]:
     owner, path = _owner_and_path(artifact_path)
     await _check_writable(request, owner)
-    await application_of(request).stores.artifacts.put(
+    app = application_of(request)
+    await app.stores.artifacts.put(
         owner, check_path(path), body_stream(request), size_bytes=announced_size(request)
     )
+    if "-" not in owner:  # a run's; models and traces keep their rows
+        await app.run_artifacts.check_kept(WorkloadId(owner))
     return Response(None)
 
 

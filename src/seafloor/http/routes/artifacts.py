@@ -144,13 +144,15 @@ async def put_artifact(
     await check_write(request, app, workload_id)
     await app.runs.check_active(workload_id)
     announced = request.headers.get("x-content-sha256")
-    return await app.stores.artifacts.put(
+    kept = await app.stores.artifacts.put(
         workload_id,
         check_path(artifact_path.removeprefix("/")),
         body_stream(request),
         sha256=None if announced is None else parse_sha256(announced, field="X-Content-SHA256"),
         size_bytes=announced_size(request),
     )
+    await app.run_artifacts.check_kept(workload_id)
+    return kept
 
 
 def announced_size(request: AnyRequest) -> int | None:
