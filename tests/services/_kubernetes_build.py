@@ -113,7 +113,7 @@ def _go(gopath: Path, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "PATH": f"{_GO}:/usr/bin:/bin",
         "CGO_ENABLED": "0",
-        # Nothing here uses the providers of clouds, nor docker: a third of what there is to compile.
+        # Nothing here uses providers of clouds, nor docker: a third of what there is to compile.
         "GOFLAGS": "-tags=providerless,dockerless",
         "GOPROXY": "off",
         "FORCE_HOST_GO": "y",

@@ -17,8 +17,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from seafloor.app.copy.copying import Copy, CopyOptions
 from seafloor.app.copy.progress import Progress
@@ -32,7 +31,7 @@ from seafloor.boot.opening import (
 )
 from seafloor.boot.settings import Settings, environment, load
 from seafloor.boot.settings_file import write_stores
-from seafloor.domain.errors import Conflict, InvalidValue, StoreUnavailable, nearest
+from seafloor.domain.errors import Conflict, InvalidValue, nearest
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.events.shared_store import SharedEventFileStore
 from seafloor.stores.events.store import SpoolEventFileStore
@@ -228,7 +227,7 @@ async def _side(settings: Settings, which: str) -> AsyncGenerator[Side]:
         stack.push_async_callback(metrics.close)
         is_shared = not metadata_url(settings).startswith("sqlite:")
         if is_shared:
-            await _check_answers(database, make_url(metadata_url(settings)), which)
+            await check_answers(database, settings, f"The database of the {which}")
             logs = SharedLogStore(database, objects)
             event_files = SharedEventFileStore(database, objects, metrics)
         else:
@@ -246,19 +245,6 @@ async def _side(settings: Settings, which: str) -> AsyncGenerator[Side]:
             event_files=event_files,
             is_shared=is_shared,
         )
-
-
-async def _check_answers(database: Database, url: URL, which: str) -> None:
-    """Ask a database something, so that which of the two does not answer is told."""
-    try:
-        await database.read(lambda connection: connection.execute(select(1)))
-    except StoreUnavailable as error:
-        place = f"{url.host or 'localhost'}:{url.port}" if url.port else url.host or "localhost"
-        raise StoreUnavailable(
-            f"The database of the {which}, {place}, does not answer: see that it runs and can be "
-            "reached from here, and give the same command again.",
-            detail=error.detail,
-        ) from error
 
 
 @asynccontextmanager

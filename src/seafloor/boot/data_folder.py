@@ -135,7 +135,7 @@ def _keep_out_of_git(path: Path) -> None:
     It would take keys and secrets along, and grow by itself each time. Not where a user's own files
     are: a data folder that is his project as well.
     """
-    if _BEFORE_A_SERVER.issuperset(os.listdir(path)):
+    if _BEFORE_A_SERVER.issuperset(entry.name for entry in path.iterdir()):
         _write_whole(path / ".gitignore", b"*\n", mode=0o644)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sqlalchemy import select
+
 from seafloor.boot.settings import Settings
+from seafloor.domain.errors import StoreUnavailable
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.open import parse_url
 from seafloor.stores.objects.open import open_objects
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.objects.wrap.retry import RetryObjectStore
@@ -29,6 +33,30 @@ def open_metadata_database(settings: Settings) -> Database:
         NotSupported: a database that Seafloor does not speak to.
     """
     return Database(metadata_url(settings))
+
+
+async def check_answers(database: Database, settings: Settings, what: str) -> None:
+    """Ask a database something, so that a command that cannot begin says which does not answer.
+
+    Args:
+        database: It is on a server.
+        settings: With its URL.
+        what: It, as a sentence begins.
+
+    Raises:
+        StoreUnavailable: it does not answer; with its address.
+    """
+    try:
+        await database.read(lambda connection: connection.execute(select(1)))
+    except StoreUnavailable as error:
+        url = parse_url(metadata_url(settings))
+        host = url.host or "localhost"
+        place = f"{host}:{url.port}" if url.port else host
+        raise StoreUnavailable(
+            f"{what}, {place}, does not answer: see that it runs and can be reached from here, and "
+            "give the same command again.",
+            detail=error.detail,
+        ) from error
 
 
 def open_object_store(settings: Settings, variables: Mapping[str, str]) -> ObjectStore:

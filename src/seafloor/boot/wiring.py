@@ -58,6 +58,9 @@ async def open_application(
     async with AsyncExitStack() as stack:
         database = open_metadata_database(settings)
         stack.push_async_callback(database.close)
+        shared = not metadata_url(settings).startswith("sqlite:")
+        if shared:
+            await check_answers(database, settings, "The database")
         await database.migrate()
         metadata = SqlMetadataStore(database)
         objects = open_object_store(settings, environment())
@@ -66,7 +69,6 @@ async def open_application(
         metrics = SqlMetricStore(database, objects)
         stack.push_async_callback(metrics.close)
         below = Below(database, objects, metrics, metadata)
-        shared = not metadata_url(settings).startswith("sqlite:")
         streams = await open_streams(below, folder, stack, shared=shared)
         logs, event_files = streams.logs, streams.event_files
         artifacts = ObjectArtifactStore(objects, metadata)

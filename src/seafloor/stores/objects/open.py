@@ -43,10 +43,9 @@ def open_objects(url: str, variables: Mapping[str, str]) -> ObjectStore:
     """
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        named = f'"{parts.scheme}://"' if parts.scheme else f'"{url[:60]}", which is no URL'
         raise NotSupported(
-            f'No object store is known as "{parts.scheme}://".{nearest(parts.scheme, SCHEMES)} '
-            f"Known are {known}.",
+            f"No object store is known as {named}.{nearest(parts.scheme, SCHEMES)}",
             field="stores.objects",
         )
     if parts.password or (parts.username and parts.scheme not in ("abfs", "abfss")):

@@ -36,9 +36,8 @@ def parse_url(url: str) -> URL:
         ) from None
     scheme = parsed.drivername
     if scheme not in SCHEMES:
-        known = ", ".join(f"{one}://" for one in SCHEMES)
         raise NotSupported(
-            f'No database is known as "{scheme}://".{nearest(scheme, SCHEMES)} Known are {known}.',
+            f'No database is known as "{scheme}://".{nearest(scheme, SCHEMES)}',
             field="url",
         )
     return parsed
