@@ -2,7 +2,8 @@
 
 A value is changed where the run has it: an option of its command, or of those of its tasks
 (``--lr 0.01``, ``--lr=0.01``, ``lr=0.01``), a param or a variable of its spec. Nothing else of a
-command is touched, not even its spaces.
+command is touched, not even its spaces: what stands inside a text (``-c "…"``, ``$(…)``, a
+document after ``<<``) is a program or a message of its own, and nobody knows what would change it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from seafloor.domain.errors import InvalidValue, nearest
+from seafloor.domain.shell_words import ShellWord, shell_words
 
-_WORD = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s"'\\;&|<>()])+"""
 _PROGRAM = re.compile("-[A-Za-z]?c")
 """What is followed by a program of one word, for a shell (``-c``, ``-lc``) or for Python."""
-_OPTION_NAME = re.compile(r"(?<!\S)(?:--?)?([A-Za-z][\w.-]*)(?==)|(?<!\S)--?([A-Za-z][\w.-]*)")
+_OPTION_NAME = re.compile(r"(?:--?(?=[^\s=]+\Z)|(?:--?)?(?=[\w.-]+=[^\s;]*\Z))([A-Za-z][\w.-]*)")
 
 
 def rerun_spec(spec: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
@@ -29,15 +30,18 @@ def rerun_spec(spec: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str,
             one in the names of options.
 
     Raises:
-        InvalidValue: the run has nothing of one of these names.
+        InvalidValue: the run has nothing of one of these names, or a command is not one that a
+            shell could read.
     """
     made = dict(spec)
     for name, value in changes.items():
+        if not name.strip("-_"):
+            raise InvalidValue(f'"{name}" is no name of an option.', field="--with")
         places = [place for place in ("params", "env") if name in (made.get(place) or {})]
         if not places and not any(_has(command, name) for command in _commands(made)):
             raise InvalidValue(
-                f'The run has no option, param or variable "{name}" to change.'
-                f"{nearest(name, _names(made))}",
+                f'The run has no option, param or variable "{name}" to change{_where(made, name)}.'
+                f"{nearest(name, [known for known in _names(made) if known != name])}",
                 field="--with",
             )
         if "command" in made:
@@ -52,7 +56,7 @@ def rerun_spec(spec: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str,
     return made
 
 
-def _commands(spec: Mapping[str, Any]) -> list[object]:
+def _commands(spec: Mapping[str, Any]) -> list[Any]:
     """The command of a run, and those of its tasks."""
     tasks: Mapping[str, Any] = spec.get("tasks") or {}
     return [spec.get("command"), *(task.get("command") for task in tasks.values())]
@@ -78,34 +82,78 @@ def _option(name: str) -> str:
 
 
 def _in_line(line: str, name: str, value: str) -> str:
-    """Change what a shell will read as the value of an option."""
-    before = rf"(?<!\S)(?:--?{_option(name)}(?:=|(?:\s|\\\n)+(?!-[A-Za-z-]))|{_option(name)}=)"
-    quoted = shlex.quote(value)
-    return re.sub(f"({before}){_WORD}", lambda found: found[1] + quoted, line)
+    """Change the words of a line that are the option, and leave all between them as it is."""
+    words = shell_words(line)
+    made: list[str] = []
+    at = 0
+    for number, word in enumerate(words):
+        before = words[number - 1].text if word.follows else ""
+        made += line[at : word.start], _in_word(line, word, before, name, value)
+        at = word.end
+    return "".join((*made, line[at:]))
+
+
+def _in_word(line: str, word: ShellWord, before: str, name: str, value: str) -> str:
+    written = line[word.start : word.end]
+    begun = re.match(rf"(?:--?)?{_option(name)}=", written)
+    if begun and not _PROGRAM.fullmatch(before) and not _takes_value(before, word.text, name):
+        return begun[0] + shlex.quote(value)
+    changed = _changed(word.text, before, name, value)
+    return written if changed is None else shlex.quote(changed)
 
 
 def _in_words(words: list[str], name: str, value: str) -> list[str]:
-    joined = re.compile(rf"(--?{_option(name)}=).*", re.DOTALL)
-    # Without a dash it may as well be the beginning of a program, `x=3; print(x)`.
-    bare = re.compile(rf"({_option(name)}=)[^\s;]*")
-    alone = re.compile(rf"--?{_option(name)}\Z")
     made: list[str] = []
-    for word in words:
-        if made and alone.match(made[-1]) and not re.match("-[A-Za-z-]", word):
-            made.append(value)
-        elif made and _PROGRAM.fullmatch(made[-1]):
-            made.append(word)
-        elif found := joined.fullmatch(word) or bare.fullmatch(word):
-            made.append(found[1] + value)
-        else:
-            made.append(word)
+    for number, word in enumerate(words):
+        changed = _changed(word, words[number - 1] if number else "", name, value)
+        made.append(word if changed is None else changed)
     return made
+
+
+def _changed(word: str, before: str, name: str, value: str) -> str | None:
+    """What a word becomes, seen from the one before it; None: it stays."""
+    if _takes_value(before, word, name):
+        return value
+    if _PROGRAM.fullmatch(before):
+        return None
+    joined = re.fullmatch(rf"(--?{_option(name)}=).*", word, re.DOTALL)
+    # Without a dash it may as well be the beginning of a program, `x=3; print(x)`.
+    found = joined or re.fullmatch(rf"({_option(name)}=)[^\s;]*", word)
+    return found[1] + value if found else None
+
+
+def _takes_value(before: str, word: str, name: str) -> bool:
+    """Whether a word is the value of the option that stands before it."""
+    return bool(re.fullmatch(rf"--?{_option(name)}", before)) and not re.match("-[A-Za-z-]", word)
+
+
+def _where(spec: Mapping[str, Any], name: str) -> str:
+    """Say that a name stands where nothing is changed, or nothing."""
+    mentioned = re.compile(rf"(?<![\w.-])(?:--?)?{_option(name)}[= ]")
+    if any(mentioned.search(text) for text in _texts(spec)):
+        return ", only a program or another text that mentions it, which is left as it is"
+    return ""
 
 
 def _names(spec: Mapping[str, Any]) -> list[str]:
     """What could have been meant."""
-    lines: list[str] = []
-    for command in _commands(spec):
-        lines += command if isinstance(command, list) else [str(command or "")]
-    options = [a or b for a, b in _OPTION_NAME.findall("\n".join(lines))]
+    words = [
+        word
+        for command in _commands(spec)
+        for word in (_words(command) if isinstance(command, str) else command or [])
+        if not _PROGRAM.fullmatch(word)
+    ]
+    options = [found[1] for word in words if (found := _OPTION_NAME.match(word))]
     return [*options, *(spec.get("params") or {}), *(spec.get("env") or {})]
+
+
+def _words(line: str) -> list[str]:
+    return [word.text for word in shell_words(line)]
+
+
+def _texts(spec: Mapping[str, Any]) -> list[str]:
+    """All that the commands say."""
+    texts: list[str] = []
+    for command in _commands(spec):
+        texts += command if isinstance(command, list) else [str(command or "")]
+    return texts

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.reruns import rerun_spec
+from seafloor.domain.shell_words import shell_words
 
 
 def command(spec: dict[str, Any], **changes: str) -> object:
@@ -33,6 +34,20 @@ def command(spec: dict[str, Any], **changes: str) -> object:
         ("python t.py --lr 1 --lr 2", "python t.py --lr 0.5 --lr 0.5"),
         ("python t.py --lr \\\n  0.1\n--x y", "python t.py --lr \\\n  0.5\n--x y"),
         ("python t.py --lr\n  0.1\n--x y", "python t.py --lr\n  0.5\n--x y"),
+        ("t --lr $(cat 'a)b' \"(\") --x", "t --lr 0.5 --x"),
+        ("t --lr ${LR:-0 1} --x", "t --lr 0.5 --x"),
+        ("t --lr `cat \\`x\\`` --x", "t --lr 0.5 --x"),
+        ('t --lr "$(echo "0 1")" --x', "t --lr 0.5 --x"),
+        ('t "--lr=0 1" "--lr" 3', 't --lr=0.5 "--lr" 0.5'),
+        ("(t --lr 1)|t --lr=1 # --lr 1\nt --lr 1", "(t --lr 0.5)|t --lr=0.5 # --lr 1\nt --lr 0.5"),
+        (
+            "t --lr 1 - <<'A B' <<-E\nlr=1\nA B\n --lr 1\n\tE\nt --lr 1",
+            "t --lr 0.5 - <<'A B' <<-E\nlr=1\nA B\n --lr 1\n\tE\nt --lr 0.5",
+        ),
+        ('echo "--lr 1" && t --lr 1', 'echo "--lr 1" && t --lr 0.5'),
+        ('python -c "f( lr=1, x)" --lr 1', 'python -c "f( lr=1, x)" --lr 0.5'),
+        ("t --note 'use --lr 1' --lr 1", "t --note 'use --lr 1' --lr 0.5"),
+        ("t --lr; 3 --lr=1", "t --lr; 3 --lr=0.5"),
         (["python", "t.py", "--lr", "0.1"], ["python", "t.py", "--lr", "0.5"]),
         (["t", "--lr=0.1 2\n3", "lr=1", "x"], ["t", "--lr=0.5", "lr=0.5", "x"]),
         (["t", "--lr", "-1e-3"], ["t", "--lr", "0.5"]),
@@ -64,15 +79,19 @@ def test_rerun_spec__params_and_variables__are_changed_where_they_stand() -> Non
     [
         {"command": "python t.py --lrate 1"},
         {"command": "python t.py --lr --lrate 1"},
-        {"command": "python t.py --lr"},
+        {"command": "python t.py --lr", "env": {"lrate": "1"}},
         {"command": ["t", "--lr", "--lrate", "1"]},
         {"command": ["t", "x.lr=1"], "params": {"lrate": "1"}},
         {"env": {"lrate": "1"}},
-        {"command": ["python", "-c", 'lr=3; print("lrate", lr)']},
+        {"command": ["python", "-c", 'lr=3; print("lrate", lr)', "lrate=1"]},
         {"command": ["python", "-c", "lr=3"], "env": {"lrate": "1"}},
         {"command": ["bash", "-lc", "lr=3"], "env": {"lrate": "1"}},
         {"command": ["t", "lr=1\n2"], "env": {"lrate": "1"}},
         {"command": ["t", "lr=1;2"], "env": {"lrate": "1"}},
+        {"command": 'python -c "x = 1; lr=3; print(lr)"', "env": {"lrate": "1"}},
+        {"command": 'bash -lc "python t.py --lr 3"', "env": {"lrate": "1"}},
+        {"command": "t 'use --lr 3'", "env": {"lrate": "1"}},
+        {"command": "t <<E\n--lr 3\nE\n", "env": {"lrate": "1"}},
     ],
 )
 def test_rerun_spec__nothing_of_that_name__is_refused(spec: dict[str, Any]) -> None:
@@ -81,6 +100,39 @@ def test_rerun_spec__nothing_of_that_name__is_refused(spec: dict[str, Any]) -> N
     assert refused.value.field == "--with"
     assert '"lr"' in refused.value.message
     assert refused.value.message.endswith(("?", "Known: lrate."))
+
+
+def test_rerun_spec__only_a_program_has_the_name__says_that_it_is_left() -> None:
+    with pytest.raises(InvalidValue, match=r"only a program or another text that mentions it"):
+        rerun_spec({"command": 'python -c "import t; t.main( lr=3, n=1)"'}, {"lr": "2"})
+
+
+@pytest.mark.parametrize("line", ["t --lr '3", 't --lr "3', "t --lr $(3", "t --lr `3", "t ${lr"])
+def test_rerun_spec__command_that_no_shell_reads__is_refused(line: str) -> None:
+    with pytest.raises(InvalidValue, match="is not closed"):
+        rerun_spec({"command": line}, {"lr": "2"})
+
+
+@pytest.mark.parametrize("name", ["-", "--", "_"])
+def test_rerun_spec__name_of_dashes__is_refused(name: str) -> None:
+    with pytest.raises(InvalidValue, match="no name of an option"):
+        rerun_spec({"command": "t - x -- y"}, {name: "2"})
+
+
+@given(st.text("ab-=lr 1'\"\\$(){}`<>;&|#\n\t", max_size=30))
+def test_shell_words__any_line__are_where_they_are_said_to_be(line: str) -> None:
+    try:
+        words = shell_words(line)
+    except InvalidValue:
+        return
+    ends = [0, *(end for word in words for end in (word.start, word.end)), len(line)]
+    assert ends == sorted(ends)
+    assert all(word.start < word.end for word in words)
+
+
+@given(st.lists(st.text("ab-=lr 1'\"\\$;&|#\n", max_size=8), min_size=1))
+def test_shell_words__quoted_words__are_those_of_shlex(words: list[str]) -> None:
+    assert [word.text for word in shell_words(shlex.join(words))] == words
 
 
 def test_rerun_spec__of_several_tasks__changes_each_command_that_has_it() -> None:
