@@ -21,8 +21,9 @@ from typing import Final
 from seafloor.code.files import locked, remove_leftover
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
-from seafloor.code.git_errors import error_of, is_not_served, no_commit
-from seafloor.domain.errors import SourceError
+from seafloor.code.git_damage import PACK_SUFFIXES, damage_of
+from seafloor.code.git_errors import blames_remote, error_of, is_not_served, is_short, no_commit
+from seafloor.domain.errors import SourceError, StoreFull
 from seafloor.domain.ids import GitCommit
 
 FETCH_TIMEOUT_S: Final = 1800.0
@@ -30,7 +31,32 @@ PACKS_MAX: Final = 24
 """More packs than this are put together after a fetch."""
 
 _FETCH: Final = ("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head")
-_PACK_SUFFIXES: Final = (".pack", ".rev", ".idx")
+
+
+class Unread(Exception):
+    """A folder did not become what the cache was asked for; why is not known yet.
+
+    Args:
+        said: What git said, if it was git that failed.
+        path: The first file that is missing or wrong, if it was we who noticed.
+    """
+
+    def __init__(self, *, said: GitResult | None = None, path: str = "") -> None:
+        super().__init__(path)
+        self.said = said
+        self.path = path
+
+
+class _LocalFailure(Exception):
+    """A fetch failed, and not for what the other side said: the cache may be damaged.
+
+    Args:
+        error: For the user, if it is not.
+    """
+
+    def __init__(self, error: SourceError | StoreFull) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -84,9 +110,25 @@ class GitCache:
         with locked(self._lock("fetch"), waiting=self._say_waiting):
             if self.has(commit):
                 return False
-            self._fetch(commit, ref)
+            try:
+                self._fetch(commit, ref)
+            except _LocalFailure as failure:
+                damage = self.damage()
+                if damage is None:
+                    raise failure.error from failure
+                self._throw_away(damage)
+                self._fetch_or_fail(commit, ref)
             self._put_packs_together()
         return True
+
+    def damage(self, commit: GitCommit | None = None) -> str | None:
+        """Look for proof that the cache is damaged; see ``damage_of``.
+
+        Args:
+            commit: One that was fetched; None: only files are looked at.
+        """
+        with locked(self._lock("packs"), shared=True):
+            return damage_of(self.folder, commit)
 
     def check_is_commit(self, commit: GitCommit) -> None:
         """Refuse what is there and is no commit: an id names a tag, a tree or a file as well.
@@ -99,26 +141,30 @@ class GitCache:
             self._git(["update-ref", "-d", f"refs/seafloor/{commit}"])
             raise no_commit(commit, self.url, said.text)
 
-    def rebuild(self, commit: GitCommit, ref: str | None, *, generation: int) -> None:
+    def rebuild(self, commit: GitCommit, ref: str | None, *, generation: int, damage: str) -> None:
         """Throw a damaged cache away and fetch the commit anew.
 
         Args:
             commit: Which.
             ref: What the user named.
             generation: Of the cache that was found damaged; a newer one is kept.
+            damage: What was found.
 
         Raises:
             SourceError: as ``ensure``. The damaged cache is gone.
         """
         with locked(self._lock("fetch"), waiting=self._say_waiting):
             if self.generation == generation:
-                self.progress(f"the cache of {self.url} is damaged: building it anew")
-                damaged = self.folder.with_name(f"{self._key}.damaged-{os.getpid()}")
-                with locked(self._lock("packs")):
-                    self.folder.rename(damaged)
-                remove_leftover(damaged)
+                self._throw_away(damage)
             if not self.has(commit):
-                self._fetch(commit, ref)
+                self._fetch_or_fail(commit, ref)
+
+    def _throw_away(self, damage: str) -> None:
+        self.progress(f"the cache of {self.url} is damaged ({damage}): building it anew")
+        damaged = self.folder.with_name(f"{self._key}.damaged-{os.getpid()}")
+        with locked(self._lock("packs")):
+            self.folder.rename(damaged)
+        remove_leftover(damaged)
 
     def give_objects(self, git_dir: Path, commit: GitCommit) -> None:
         """Put the objects of a commit into a new repository.
@@ -128,11 +174,14 @@ class GitCache:
             commit: One that the cache has.
 
         Raises:
-            OSError: the cache lost files meanwhile.
+            Unread: the cache lost files, or git could not read it.
+            OSError: the file system refused something else.
         """
         with locked(self._lock("packs"), shared=True):
             try:
                 self._link_packs(git_dir)
+            except FileNotFoundError as error:
+                raise Unread(path=str(error.filename)) from error
             except OSError as error:
                 # Another file system, a file system without links, or a cache of another user.
                 if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
@@ -148,7 +197,7 @@ class GitCache:
         target.mkdir(parents=True, exist_ok=True)
         # A pack counts once its .idx is there; what has none is still being fetched.
         for index in sorted(source.glob("pack-*.idx")):
-            for suffix in _PACK_SUFFIXES:
+            for suffix in PACK_SUFFIXES:
                 name = index.with_suffix(suffix).name
                 if suffix != ".rev" or (source / name).exists():
                     os.link(source / name, target / name)
@@ -160,7 +209,13 @@ class GitCache:
             options=GitOptions(config=_trusting(self.folder, git_dir)),
         )
         if not result.ok:
-            raise OSError(errno.EIO, result.stderr, str(self.folder))
+            raise Unread(said=result)
+
+    def _fetch_or_fail(self, commit: GitCommit, ref: str | None) -> None:
+        try:
+            self._fetch(commit, ref)
+        except _LocalFailure as failure:
+            raise failure.error from failure
 
     def _fetch(self, commit: GitCommit, ref: str | None) -> None:
         self._make(commit)
@@ -193,8 +248,12 @@ class GitCache:
         )
 
     def _check_reached(self, said: GitResult) -> None:
-        if not is_not_served(said):
-            raise error_of(said, self.url, secret=self.access.to(self.url).secret)
+        if is_not_served(said):
+            return
+        error = error_of(said, self.url, secret=self.access.to(self.url).secret)
+        if blames_remote(said) or is_short(said):
+            raise error
+        raise _LocalFailure(error)
 
     def _make(self, commit: GitCommit) -> None:
         if self.folder.is_dir():

@@ -13,9 +13,9 @@ from typing import Final
 
 from seafloor.code.archive_entry import shown
 from seafloor.code.git_access import AS_SET_UP, GitAccess
-from seafloor.code.git_cache import GitCache
+from seafloor.code.git_cache import GitCache, Unread
 from seafloor.code.git_command import GitOptions, GitResult, run_git
-from seafloor.code.git_errors import error_of
+from seafloor.code.git_errors import error_of, is_short
 from seafloor.code.git_lfs import LFS_OFF, LargeFiles, fetch_large_files
 from seafloor.code.git_submodules import Submodule, submodules_of
 from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
@@ -50,20 +50,6 @@ class Checkout:
     fetched: bool = False
     submodules: dict[str, str] = field(default_factory=dict[str, str])
     lfs: dict[str, str] = field(default_factory=dict[str, str])
-
-
-class _Damaged(Exception):
-    """The folder did not become what the commit says: the cache cannot be trusted.
-
-    Args:
-        said: What git said, if it was git that noticed.
-        path: The first file that is wrong, if it was we who noticed.
-    """
-
-    def __init__(self, *, said: GitResult | None = None, path: str = "") -> None:
-        super().__init__(path)
-        self.said = said
-        self.path = path
 
 
 @dataclass(frozen=True)
@@ -102,10 +88,15 @@ class GitCheckouts:
         generation = cache.generation
         try:
             built, entries = self._build(cache, source, folder)
-        except _Damaged:
+        except Unread as unread:
+            if unread.said is not None and is_short(unread.said):
+                raise _failure(unread, source) from unread
             cache.check_is_commit(source.commit)  # nothing is damaged if it is none
+            damage = cache.damage(source.commit)
+            if damage is None:
+                raise _failure(unread, source) from unread
             remove_tree(folder)
-            cache.rebuild(source.commit, source.ref, generation=generation)
+            cache.rebuild(source.commit, source.ref, generation=generation, damage=damage)
             fetched = True
             built, entries = self._build_or_fail(cache, source, folder)
         built = replace(built, fetched=fetched)
@@ -118,14 +109,8 @@ class GitCheckouts:
     ) -> tuple[Checkout, list[TreeEntry]]:
         try:
             return self._build(cache, source, folder)
-        except _Damaged as error:
-            if error.said is not None:
-                raise error_of(error.said, source.url) from error
-            raise SourceError(
-                f'"{error.path}" of {source.url} cannot be checked out as {source.commit[:12]} has '
-                "it: the file system here may not be able to hold it.",
-                field="code.url",
-            ) from error
+        except Unread as unread:
+            raise _failure(unread, source) from unread
 
     def _build(
         self, cache: GitCache, source: GitCode, folder: Path
@@ -135,10 +120,7 @@ class GitCheckouts:
         self._git(["init", "--quiet", "--template=", f"--object-format={kind}", "."], folder)
         with (folder / ".git" / "config").open("a") as config:
             config.write(_config_of(source.url))
-        try:
-            cache.give_objects(folder / ".git", source.commit)
-        except FileNotFoundError as error:
-            raise _Damaged(path=str(error.filename)) from error
+        cache.give_objects(folder / ".git", source.commit)
         commit = source.commit
         tree = self._git(["rev-parse", "--verify", f"{commit}^{{tree}}"], folder).text
         said = self._git(["ls-tree", "-r", "-l", "-z", "--full-tree", tree], folder)
@@ -151,10 +133,10 @@ class GitCheckouts:
         _check_space(source, folder, entries)
         self._git([*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit], folder)
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
-            raise _Damaged(path=".git/HEAD")
+            raise Unread(path=".git/HEAD")
         check = check_tree(folder, commit, entries)
         if check.wrong:
-            raise _Damaged(path=os.fsdecode(check.wrong[0].path))
+            raise Unread(path=os.fsdecode(check.wrong[0].path))
         large = self._large_files(source, folder, check)
         size_bytes = check.size_bytes + large.grown_bytes
         return Checkout(tree, check.files, size_bytes, lfs=large.oids), entries
@@ -209,12 +191,20 @@ class GitCheckouts:
     def _git(self, arguments: list[str], folder: Path) -> GitResult:
         options = GitOptions(config=(*LFS_OFF, f"safe.directory={folder}"))
         said = run_git(arguments, cwd=folder, options=options)
-        if said.ok:
-            return said
-        error = error_of(said, folder.name)
-        if isinstance(error, StoreFull):
-            raise error
-        raise _Damaged(said=said)
+        if not said.ok:
+            raise Unread(said=said)
+        return said
+
+
+def _failure(unread: Unread, source: GitCode) -> SourceError | StoreFull:
+    """Say why there is no folder, when the cache is not to blame."""
+    if unread.said is not None:
+        return error_of(unread.said, source.url)
+    return SourceError(
+        f'"{unread.path}" of {source.url} cannot be checked out as {source.commit[:12]} has '
+        "it: the file system here may not be able to hold it.",
+        field="code.url",
+    )
 
 
 def _chosen(source: GitCode, entries: Sequence[TreeEntry]) -> list[TreeEntry]:

@@ -6,6 +6,8 @@ words are matched here, in one table, against git run in the C locale (``git_com
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +21,7 @@ class _Case:
 
     Args:
         words: Lower-case parts of what is said.
-        message: For the user; ``{url}`` and ``{secret}`` are filled in.
+        message: For the user; ``{url}``, ``{secret}`` and ``{reason}`` are filled in.
     """
 
     words: tuple[str, ...]
@@ -36,6 +38,30 @@ _PROXY: Final = _Case(
     ("from proxy after connect", "connect tunnel failed", "could not resolve proxy"),
     "The proxy on the way to {url} does not let us through. Check its address and password, in "
     "https_proxy or git's http.proxy, or name the host in no_proxy.",
+)
+
+_LIMITS: Final = _Case(
+    (
+        "out of memory",
+        "cannot allocate memory",
+        "died of signal",
+        "too many open files",
+        "resource temporarily unavailable",
+        "file table overflow",
+    ),
+    "git ran short of memory, open files or processes on this machine while it worked on {url} "
+    "({reason}). Try again, or raise the limits of what localises code.",
+)
+"""Said by our own git; what the other side says of itself begins with ``remote:``."""
+
+_NO_REPOSITORY: Final = _Case(
+    (
+        "does not appear to be a git repository",
+        "not a git repository",
+        "is this a git repository",
+        "not valid: could not determine hash algorithm",
+    ),
+    "{url} is not a git repository. Check the address.",
 )
 
 # In this order: ssh's reason stands before git's general "Could not read from remote repository".
@@ -111,15 +137,7 @@ _CASES: Final = (
         "{url} belongs to another user of this machine, and git refuses to read it. Allow it with: "
         "git config --global --add safe.directory '{url}'",
     ),
-    _Case(
-        (
-            "does not appear to be a git repository",
-            "not a git repository",
-            "is this a git repository",
-            "not valid: could not determine hash algorithm",
-        ),
-        "{url} is not a git repository. Check the address.",
-    ),
+    _NO_REPOSITORY,
 )
 
 _CASES_WITH_SECRET: Final = (
@@ -193,19 +211,62 @@ def error_of(
         secret: Name of the one that was used.
     """
     said = result.stderr.lower()
-    if "no space left on device" in said or "disk quota exceeded" in said:
+    if _is_full(said):
         return StoreFull(
             f"There is no space left on this machine for the code of {url}. Free some and try "
             "again.",
             detail=result.stderr,
         )
-    for case in (_PROXY, *_CASES) if secret is None else (_PROXY, *_CASES_WITH_SECRET, *_CASES):
-        if any(words in said for words in case.words):
-            message = case.message.format(url=url, secret=secret)
-            return SourceError(message, field=field, detail=result.stderr)
-    return SourceError(
-        f"git could not read {url}: {_last_words(result.stderr)}", field=field, detail=result.stderr
-    )
+    if result.code < 0:
+        return SourceError(
+            f"git was ended by signal {-result.code} ({_signal_name(-result.code)}) while it "
+            f"worked on {url}, as systems do where memory is short. Try again, or allow more of it "
+            "where code is localised.",
+            field=field,
+            detail=result.stderr,
+        )
+    reason = _last_words(result.stderr)
+    if _is_limited(said):
+        message = _LIMITS.message.format(url=url, reason=reason)
+        return SourceError(message, field=field, detail=result.stderr)
+    case = _case_of(said, _CASES if secret is None else (*_CASES_WITH_SECRET, *_CASES))
+    if case is not None:
+        message = case.message.format(url=url, secret=secret)
+        return SourceError(message, field=field, detail=result.stderr)
+    return SourceError(f"git could not read {url}: {reason}", field=field, detail=result.stderr)
+
+
+def is_short(result: GitResult) -> bool:
+    """Tell whether this machine had too little of something for a git command, or ended it."""
+    said = result.stderr.lower()
+    return result.code < 0 or _is_full(said) or _is_limited(said)
+
+
+def blames_remote(result: GitResult) -> bool:
+    """Tell whether it is the other side, or the way there, that a git command failed for.
+
+    That there is no repository git says of either side.
+    """
+    case = None if is_short(result) else _case_of(result.stderr.lower(), _CASES)
+    return case is not None and case is not _NO_REPOSITORY
+
+
+def _is_full(said: str) -> bool:
+    return "no space left on device" in said or "disk quota exceeded" in said
+
+
+def _case_of(said: str, cases: Sequence[_Case]) -> _Case | None:
+    found = (case for case in (_PROXY, *cases) if any(words in said for words in case.words))
+    return next(found, None)
+
+
+def _is_limited(said: str) -> bool:
+    own = "\n".join(line for line in said.splitlines() if not line.startswith("remote:"))
+    return any(words in own for words in _LIMITS.words)
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else "unknown"
 
 
 def _last_words(stderr: str) -> str:

@@ -26,7 +26,7 @@ class TreeEntry(NamedTuple):
         mode: Git's: ``100644``, ``100755``, ``120000``, ``160000``.
         id: Of the blob, or the commit of a submodule.
         path: Bytes as in the tree, relative.
-        size_bytes: Of the blob; 0 for a submodule.
+        size_bytes: Of the blob; 0 for a submodule, and for a blob that is not there.
     """
 
     mode: str
@@ -63,7 +63,8 @@ def parse_tree(listing: bytes) -> list[TreeEntry]:
         if line:
             about, path = line.split(b"\t", 1)
             mode, _kind, name, size = about.decode("ascii").split()
-            entries.append(TreeEntry(mode, name, path, 0 if size == "-" else int(size)))
+            # "-" of a submodule, "BAD" of what git misses and a checkout will tell of.
+            entries.append(TreeEntry(mode, name, path, int(size) if size.isdigit() else 0))
     return entries
 
 
