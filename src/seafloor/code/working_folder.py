@@ -12,12 +12,10 @@ from typing import Final
 
 from seafloor.code.git_command import GitResult, run_git
 from seafloor.code.git_url import url_for_people
+from seafloor.code.ignore_file import IGNORE_FILE, RulesUnread, named_by
 from seafloor.code.tree_writer import DEPTH_MAX
 from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.domain.ids import GitCommit, parse_git_commit
-
-IGNORE_FILE: Final = ".seafloorignore"
-"""Read at the top of a repository, or of a folder outside git, next to every ``.gitignore``."""
 
 # Outside git nothing says what is code; these never are. A .gitignore can take them back ("!venv").
 _IGNORED_OUTSIDE_GIT: Final = (
@@ -36,7 +34,10 @@ _IGNORED_OUTSIDE_GIT: Final = (
     ".nox/",
     ".DS_Store",
 )
-_LIST: Final = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+_LIST: Final = ("ls-files", "-z", "--cached", "--others")
+_STANDARD: Final = "--exclude-standard"
+_UNREAD: Final = "warning: could not open directory '"
+_PATH_SHOWN_CHARS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def read_working_folder(folder: Path, *, warn: Callable[[str], None]) -> Working
 
     Inside a repository: of the whole repository, whatever subfolder is given, and by the same rule
     of every submodule and nested repository that is checked out. What the ``.seafloorignore`` at
-    its top names is left out, tracked or not. A folder that its repository ignores counts as one
-    outside git. Outside git: every file that no ``.gitignore`` and no
-    ``.seafloorignore`` excludes, less what is never code (virtual environments, caches).
+    its top names is left out, tracked or not, in those too; they may have one of their own. A
+    folder that its repository ignores counts as one outside git. Outside git: every file that no
+    ``.gitignore`` and no ``.seafloorignore`` excludes, less what is never code (virtual
+    environments, caches).
 
     Args:
         folder: An existing folder.
@@ -100,11 +102,11 @@ def read_working_folder(folder: Path, *, warn: Callable[[str], None]) -> Working
     if root is None:
         _check_not_whole_machine(start)
         listing = _Listing(start, warn)
-        listing.add(b"", _list_outside_git(start))
+        listing.add(b"", _list_outside_git(start, warn))
         return WorkingFolder(start, "", listing.sorted(), tuple(listing.repositories), git=None)
     subfolder = "" if root == start else start.relative_to(root).as_posix()
     listing = _Listing(root, warn)
-    listing.add(b"", _list_git(root))
+    listing.add(b"", _list_git(root, warn))
     state = _state_of(root, warn)
     return WorkingFolder(root, subfolder, listing.sorted(), tuple(listing.repositories), state)
 
@@ -149,23 +151,40 @@ def _repository_of(folder: Path) -> Path | None:
     return None if ignored else root
 
 
-def _list_git(root: Path) -> list[bytes]:
-    if not (root / IGNORE_FILE).is_file():
-        return _names(_LIST, root)
-    rules = f"--exclude-from={root / IGNORE_FILE}"
-    # Git's own rules are for what is not tracked; these are for what is, too.
-    left_out = set(_names(("ls-files", "-z", "--cached", "--ignored", rules), root))
-    return [name for name in _names((*_LIST, rules), root) if name not in left_out]
+def _list_git(root: Path, warn: Callable[[str], None]) -> list[bytes]:
+    said = run_git((*_LIST, *_rules_of(root), _STANDARD), cwd=root)
+    return _names(root, said, warn)
 
 
-def _names(arguments: Sequence[str], root: Path) -> list[bytes]:
-    said = run_git(arguments, cwd=root)
+def _names(folder: Path, said: GitResult, warn: Callable[[str], None]) -> list[bytes]:
+    """What git listed; it passes folders by that it cannot read, with a word on the side."""
     if not said.ok:
-        raise _refused(root, said)
+        raise _refused(folder, said)
+    for line in said.stderr.splitlines():
+        if line.startswith(_UNREAD):
+            # Of a path that is too long git's own line has not the end.
+            path, _, reason = line.removeprefix(_UNREAD).partition("': ")
+            warn(
+                f'"{_brief(path)}" in "{folder}" cannot be looked into '
+                f"({reason or 'its path is too long'}): what is in it is left out"
+            )
     return said.stdout.split(b"\0")
 
 
-def _list_outside_git(folder: Path) -> list[bytes]:
+def _brief(path: str) -> str:
+    return path if len(path) <= _PATH_SHOWN_CHARS else f"{path[:_PATH_SHOWN_CHARS]}…"
+
+
+def _rules_of(folder: Path) -> list[str]:
+    """Keep git from going through untracked folders that are left out: ``_Listing`` leaves them
+    out, but would have to be told all that is in them. The rules of git itself come after these, so
+    that nothing is brought back.
+    """
+    rules = folder / IGNORE_FILE
+    return [f"--exclude-from={rules}"] if rules.is_file() else []
+
+
+def _list_outside_git(folder: Path, warn: Callable[[str], None]) -> list[bytes]:
     """Let git list a folder as if it were a new repository, kept elsewhere for the moment."""
     with tempfile.TemporaryDirectory(prefix="seafloor-git-") as scratch:
         git_dir = Path(scratch)
@@ -175,13 +194,9 @@ def _list_outside_git(folder: Path) -> list[bytes]:
         # The weakest of all rules, so that the folder's own files can take them back.
         (git_dir / "info").mkdir()
         (git_dir / "info" / "exclude").write_text("\n".join(_IGNORED_OUTSIDE_GIT) + "\n")
-        arguments: list[str | Path] = [f"--git-dir={git_dir}", f"--work-tree={folder}", *_LIST]
-        if (folder / IGNORE_FILE).is_file():
-            arguments.append(f"--exclude-from={folder / IGNORE_FILE}")
-        said = run_git(arguments, cwd=folder)
-    if not said.ok:
-        raise _refused(folder, said)
-    return said.stdout.split(b"\0")
+        places = f"--git-dir={git_dir}", f"--work-tree={folder}"
+        said = run_git([*places, *_LIST, *_rules_of(folder), _STANDARD], cwd=folder)
+    return _names(folder, said, warn)
 
 
 class _Listing:
@@ -195,7 +210,33 @@ class _Listing:
         self.repositories: list[bytes] = []
 
     def sorted(self) -> dict[bytes, os.stat_result]:
+        """All files, less those that an ignore file above them names."""
+        for repository in (b"", *self.repositories):
+            self._leave_out(repository + b"/" if repository else b"")
+        for path in self._files:
+            if path.count(b"/") >= DEPTH_MAX:
+                raise InvalidValue(
+                    f'"{_shown(path[:80])}…" is more than {DEPTH_MAX} folders deep: leave it out '
+                    f"in {IGNORE_FILE}.",
+                    field="code.path",
+                )
         return dict(sorted(self._files.items()))
+
+    def _leave_out(self, prefix: bytes) -> None:
+        folder = Path(os.fsdecode(self._root + prefix))
+        rules = folder / IGNORE_FILE
+        if not rules.is_file():
+            return
+        below = [path.removeprefix(prefix) for path in self._files if path.startswith(prefix)]
+        try:
+            named = named_by(rules, below)
+        except RulesUnread as error:
+            raise _refused(folder, error.said) from error
+        self._files = {
+            path: status
+            for path, status in self._files.items()
+            if not path.startswith(prefix) or path.removeprefix(prefix) not in named
+        }
 
     def add(self, prefix: bytes, names: Sequence[bytes]) -> None:
         """Take what a repository lists; ``prefix`` is its place, ending with a slash."""
@@ -203,12 +244,6 @@ class _Listing:
             path = prefix + name.rstrip(b"/")
             if path == prefix or not self._is_in_real_folder(path):
                 continue
-            if path.count(b"/") >= DEPTH_MAX:
-                raise InvalidValue(
-                    f'"{_shown(path[:80])}…" is more than {DEPTH_MAX} folders deep: leave it out '
-                    f"in {IGNORE_FILE}.",
-                    field="code.path",
-                )
             try:
                 status = os.lstat(self._root + path)
             except FileNotFoundError:
@@ -238,7 +273,7 @@ class _Listing:
         inner = Path(os.fsdecode(self._root + path))
         if (inner / ".git").exists():
             self.repositories.append(path)
-            self.add(path + b"/", _list_git(inner))
+            self.add(path + b"/", _list_git(inner, self._warn))
         elif not any(inner.iterdir()):
             self._warn(
                 f'the submodule "{_shown(path)}" is not checked out: it is left out. Check it out '
