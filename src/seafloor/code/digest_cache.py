@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from seafloor.code.files import locked
+from seafloor.code.free_space import check_space, free_bytes_of
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
 
@@ -46,12 +47,14 @@ class Wanted:
         sha256: Its digest; None when that is known once it was fetched.
         fetch: Writes it to a path, and returns its digest.
         title: What it is, for the user.
+        size_bytes: How large it is; None when that is not known before it was fetched.
     """
 
     key: str
     sha256: Sha256 | None
     fetch: Callable[[Path], Sha256]
     title: str
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,12 @@ class DigestCache:
     size_bytes_max: int = SIZE_BYTES_MAX
 
     def get(self, wanted: Wanted) -> Cached:
-        """Have an archive, fetching it if need be. Two who want the same fetch it once."""
+        """Have an archive, fetching it if need be. Two who want the same fetch it once.
+
+        Raises:
+            StoreFull: the disk cannot hold it, also without the others of this cache. Nothing of it
+                was asked for.
+        """
         found = self._find(wanted)
         if found is not None:
             return found
@@ -112,6 +120,7 @@ class DigestCache:
     def _fetch(self, wanted: Wanted) -> Cached:
         for leftover in self.folder.glob(f"{wanted.key}.partial-*"):
             leftover.unlink()  # of a process that was killed: the lock is ours
+        self._make_space(wanted)
         partial = self.folder / f"{wanted.key}.partial-{secrets.token_hex(4)}"
         try:
             sha256 = wanted.fetch(partial)
@@ -125,21 +134,40 @@ class DigestCache:
         self._make_room(self._path(sha256))
         return Cached(file, sha256, fetched=True)
 
+    def _make_space(self, wanted: Wanted) -> None:
+        """See that the disk can hold what is wanted, at the cost of what was used longest ago."""
+        free_bytes = free_bytes_of(self.folder)
+        if wanted.size_bytes is None or free_bytes is None:
+            return
+        kept = self._kept()
+        missing_bytes = wanted.size_bytes - free_bytes
+        if missing_bytes <= sum(size for _, size, _ in kept):  # else it would be for nothing
+            for _, size, path in kept:
+                if missing_bytes <= 0:
+                    break
+                path.unlink(missing_ok=True)
+                missing_bytes -= size
+        check_space(self.folder, wanted.size_bytes, f"To fetch {wanted.title} takes")
+
     def _make_room(self, newest: Path) -> None:
         """Remove what was used longest ago, leftovers of killed processes included."""
+        kept = self._kept()
+        total = sum(size for _, size, _ in kept)
+        for _, size, path in kept:
+            if total <= self.size_bytes_max:
+                return
+            if path != newest:
+                path.unlink(missing_ok=True)
+                total -= size
+
+    def _kept(self) -> list[tuple[float, int, Path]]:
+        """What may be removed: when it was used, its size and path; what was longest ago first."""
         kept: list[tuple[float, int, Path]] = []
-        total = 0
         for path in self.folder.iterdir():
             if path.suffix != ".lock":
                 with suppress(FileNotFoundError):  # another process makes room as well
                     status = path.stat()
                     if ".partial-" in path.name and time.time() - status.st_mtime < _FETCH_IDLE_S:
                         continue  # somebody is fetching it
-                    total += status.st_size
-                    if path != newest:
-                        kept.append((status.st_mtime, status.st_size, path))
-        for _, size, path in sorted(kept):
-            if total <= self.size_bytes_max:
-                return
-            path.unlink(missing_ok=True)
-            total -= size
+                    kept.append((status.st_mtime, status.st_size, path))
+        return sorted(kept)

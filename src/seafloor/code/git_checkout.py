@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from seafloor.code.archive_entry import shown
+from seafloor.code.free_space import check_space
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_cache import GitCache, Unread
 from seafloor.code.git_command import GitOptions, GitResult, run_git
@@ -130,7 +130,8 @@ class GitCheckouts:
             patterns = ["/" + _GLOB.sub(r"\\\g<0>", path) for path in source.sparse]
             self._git(["sparse-checkout", "set", "--no-cone", *patterns], folder)
         _check_depth(source, entries)
-        _check_space(source, folder, entries)
+        size_bytes = sum(entry.size_bytes for entry in entries)
+        check_space(folder.parent, size_bytes, f"The files of {source.url} need")
         self._git([*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit], folder)
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
             raise Unread(path=".git/HEAD")
@@ -258,14 +259,3 @@ def _check_depth(source: GitCode, entries: Sequence[TreeEntry]) -> None:
                 "code.sparse.",
                 field="code.url",
             )
-
-
-def _check_space(source: GitCode, folder: Path, entries: Sequence[TreeEntry]) -> None:
-    """Refuse before the first file what cannot be written to the last."""
-    needed_bytes = sum(entry.size_bytes for entry in entries)
-    free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:
-        raise StoreFull(
-            f"The files of {source.url} need {needed_bytes / 1e6:,.1f} MB, and the disk of "
-            f'"{folder.parent}" has {free_bytes / 1e6:,.1f} MB left. Free some and try again.'
-        )

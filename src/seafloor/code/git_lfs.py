@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.free_space import check_space
 from seafloor.code.git_access import GitReach
 from seafloor.code.git_command import GitOptions, run_git
 from seafloor.code.git_errors import error_of
@@ -66,6 +67,7 @@ def fetch_large_files(
     Raises:
         SourceError: git-lfs is not installed, or the content is missing or not what the pointer
             says.
+        StoreFull: a disk cannot hold it. Nothing of it was fetched.
     """
     filters = attribute_of(folder, "filter", pointers)
     large = [entry for entry, name in zip(pointers, filters, strict=True) if name == "lfs"]
@@ -81,6 +83,7 @@ def fetch_large_files(
         )
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
+    _check_space(folder, storage, {oid: size for oid, size, _ in wanted.values()}, url)
     _pull(folder, url, storage, reach)
     grown_bytes = sum(
         _check_content(entry.under(folder), *expected, url=url)
@@ -91,6 +94,20 @@ def fetch_large_files(
         entry.path.decode("utf-8", "backslashreplace"): oid for entry, (oid, *_) in wanted.items()
     }
     return LargeFiles(grown_bytes, oids)
+
+
+def _check_space(folder: Path, storage: Path, sizes: dict[str, int], url: str) -> None:
+    """Look at each disk alone: some put files into place without a second copy.
+
+    Args:
+        sizes: Of each content, by its sha256.
+    """
+    objects = storage / "objects"
+    missing = (oid for oid in sizes if not (objects / oid[:2] / oid[2:4] / oid).exists())
+    storage.mkdir(parents=True, exist_ok=True)
+    what = f"The large files of {url} need"
+    check_space(storage, sum(sizes[oid] for oid in missing), what)
+    check_space(folder.parent, sum(sizes.values()), what)
 
 
 def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:

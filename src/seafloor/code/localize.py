@@ -332,7 +332,7 @@ def _make_snapshot(source: SnapshotCode, folder: Path, means: Means) -> Receipt:
 
     cache = DigestCache(means.cache_dir / "snapshots", ".tar.zst", means.progress)
     title = f"the snapshot {source.sha256[:12]}"
-    wanted = Wanted(source.sha256, source.sha256, fetch, title)
+    wanted = Wanted(source.sha256, source.sha256, fetch, title, source.size_bytes)
     made = _unpack(cache, wanted, folder, SNAPSHOT_RULES)
     return Receipt(
         kind="snapshot",
@@ -355,7 +355,7 @@ def _make_archive(source: ArchiveCode, folder: Path, means: Means) -> Receipt:
     cache = DigestCache(
         means.cache_dir / place, "", means.progress, size_bytes_max=ARCHIVE_CACHE_BYTES_MAX
     )
-    wanted = Wanted(cache_key(source), source.sha256, fetch, source.url)
+    wanted = Wanted(cache_key(source), source.sha256, fetch, source.url, source.size_bytes)
     made = _unpack(cache, wanted, folder, archive_rules(source))
     if not made.extracted.files:
         why = (
