@@ -71,8 +71,8 @@ def resolve_git(
         remote = _Remote(address, access.to(address.text), deadline_s)
         if ref is None or ref == "HEAD":
             commit = remote.default_commit()
-        elif _FULL_COMMIT.match(ref):
-            commit = remote.full_commit(ref)
+        elif _FULL_COMMIT.match(ref.lower()):
+            commit = remote.full_commit(ref.lower())
         else:
             commit = remote.commit_of(ref)
     name = None if secret is None else secret.name
@@ -132,8 +132,10 @@ class _Remote:
                 return refs[f"{name}^{{}}"]
         if names:
             return parse_git_commit(commit)
+        if len(commit) != _id_chars(refs):
+            raise self._missing(commit)
         with tempfile.TemporaryDirectory(prefix="seafloor-git-") as folder:
-            bare = self._bare(Path(folder), commit)
+            bare = self._bare(Path(folder), len(commit))
             if not self._fetch(bare, ["--depth=1"], [commit]):
                 self._fetch_all(bare)
             found = self._peeled(bare, commit)
@@ -146,7 +148,7 @@ class _Remote:
 
     def _abbreviated_commit(self, start: str) -> GitCommit:
         with tempfile.TemporaryDirectory(prefix="seafloor-git-") as folder:
-            bare = self._bare(Path(folder), start)
+            bare = self._bare(Path(folder), _id_chars(self._list([])))
             self._fetch_all(bare)
             objects = self._git(["rev-parse", f"--disambiguate={start}"], bare).text.split()
             peeled = {self._peeled(bare, name) for name in objects}
@@ -192,8 +194,8 @@ class _Remote:
             field="code.ref",
         )
 
-    def _bare(self, folder: Path, commit: str) -> Path:
-        kind = "sha256" if len(commit) == 64 else "sha1"
+    def _bare(self, folder: Path, id_chars: int) -> Path:
+        kind = "sha256" if id_chars == 64 else "sha1"
         arguments = ["init", "--quiet", "--bare", "--template=", f"--object-format={kind}"]
         made = self._git([*arguments, "."], folder)
         if not made.ok:
@@ -205,7 +207,11 @@ class _Remote:
 
     def _fetch(self, bare: Path, flags: Sequence[str], refspecs: Sequence[str]) -> bool:
         """Fetch commits; False when the server does not give what was asked in this way."""
-        arguments = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--filter=tree:0"]
+        arguments = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--update-shallow"]
+        if not self.address.is_local:
+            # A repository of this machine filters nothing as a rule. Where it is shallow, too, git
+            # would fetch what is beyond by a git that does the same, and so on without end.
+            arguments.append("--filter=tree:0")
         result = self._git([*arguments, *flags, "origin", *refspecs], bare)
         if not result.ok and not is_not_served(result):
             raise self._error(result)
@@ -222,13 +228,19 @@ class _Remote:
             config=(f"remote.origin.url={self.address.text}", *own_bare, *self.reach.config),
             timeout_s=max(0.1, self.deadline_s - time.monotonic()),
             ssh_command=self.reach.ssh_command,
-            env=self.reach.env,
+            # What was left out by the filter is not fetched one by one afterwards.
+            env=(*self.reach.env, ("GIT_NO_LAZY_FETCH", "1")),
             hidden=self.reach.hidden,
         )
         return run_git(arguments, cwd=cwd, options=options)
 
     def _error(self, result: GitResult) -> SourceError | StoreFull:
         return error_of(result, self.address.text, secret=self.reach.secret)
+
+
+def _id_chars(refs: Mapping[str, GitCommit]) -> int:
+    """How long the ids of a repository are; as long as most, where it has none."""
+    return next((len(commit) for commit in refs.values()), 40)
 
 
 def _misplaced(address: GitUrl) -> SourceError | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from seafloor.code.free_space import check_space
 from seafloor.code.git_access import GitReach
@@ -43,6 +43,20 @@ class LargeFiles:
 
     grown_bytes: int = 0
     oids: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class _Pointer(NamedTuple):
+    """What stands in a pointer.
+
+    Args:
+        text: All of it.
+        oid: The sha256 of the content.
+        size_bytes: Of the content.
+    """
+
+    text: bytes
+    oid: str
+    size_bytes: int
 
 
 def fetch_large_files(
@@ -83,15 +97,20 @@ def fetch_large_files(
         )
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
-    _check_space(folder, storage, {oid: size for oid, size, _ in wanted.values()}, url)
-    _pull(folder, url, storage, reach)
-    grown_bytes = sum(
-        _check_content(entry.under(folder), *expected, url=url)
-        for entry, expected in wanted.items()
-    )
+    _check_space(folder, storage, {each.oid: each.size_bytes for each in wanted.values()}, url)
+    try:
+        grown_bytes = _put_in_place(folder, wanted, url, storage, reach)
+    except SourceError:
+        # Git-lfs believes its storage, and says of what is damaged there that nobody has it.
+        if not _drop_damaged(storage, {each.oid for each in wanted.values()}):
+            raise
+        progress(f"a large file of {url} was damaged in the cache: fetching it anew")
+        for entry, pointer in wanted.items():  # it leaves alone what is no pointer
+            entry.under(folder).write_bytes(pointer.text)
+        grown_bytes = _put_in_place(folder, wanted, url, storage, reach)
     # A name that is not UTF-8 would be in no JSON.
     oids = {
-        entry.path.decode("utf-8", "backslashreplace"): oid for entry, (oid, *_) in wanted.items()
+        entry.path.decode("utf-8", "backslashreplace"): each.oid for entry, each in wanted.items()
     }
     return LargeFiles(grown_bytes, oids)
 
@@ -102,8 +121,7 @@ def _check_space(folder: Path, storage: Path, sizes: dict[str, int], url: str) -
     Args:
         sizes: Of each content, by its sha256.
     """
-    objects = storage / "objects"
-    missing = (oid for oid in sizes if not (objects / oid[:2] / oid[2:4] / oid).exists())
+    missing = (oid for oid in sizes if not _stored(storage, oid).exists())
     storage.mkdir(parents=True, exist_ok=True)
     what = f"The large files of {url} need"
     check_space(storage, sum(sizes[oid] for oid in missing), what)
@@ -130,10 +148,48 @@ def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:
         raise error_of(said, url, secret=reach.secret)
 
 
-def _read_pointer(path: Path, url: str) -> tuple[str, int, int]:
-    """Digest and size of the content, and size of the pointer."""
+def _put_in_place(
+    folder: Path, wanted: Mapping[TreeEntry, _Pointer], url: str, storage: Path, reach: GitReach
+) -> int:
+    """Let git-lfs put the contents where their pointers are, and compare them.
+
+    Returns:
+        How much more they are.
+    """
+    _pull(folder, url, storage, reach)
+    for entry, pointer in wanted.items():
+        path = entry.under(folder)
+        if _sha256_of(path) != pointer.oid:
+            raise SourceError(
+                f'The content of "{path.name}" is not in the git LFS store of {url}. Push it '
+                "with: git lfs push --all origin",
+                field="code.url",
+            )
+    return sum(pointer.size_bytes - len(pointer.text) for pointer in wanted.values())
+
+
+def _drop_damaged(storage: Path, oids: Collection[str]) -> bool:
+    """Remove from the storage what is not what its name says; tells whether there was any."""
+    found = False
+    for oid in oids:
+        path = _stored(storage, oid)
+        if path.is_file() and _sha256_of(path) != oid:
+            path.unlink(missing_ok=True)
+            found = True
+    return found
+
+
+def _stored(storage: Path, oid: str) -> Path:
+    return storage / "objects" / oid[:2] / oid[2:4] / oid
+
+
+def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
-        text = file.read()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_pointer(path: Path, url: str) -> _Pointer:
+    text = path.read_bytes()
     found = _POINTER.search(text)
     if found is None:
         raise SourceError(
@@ -141,18 +197,4 @@ def _read_pointer(path: Path, url: str) -> tuple[str, int, int]:
             "probably merged by hand. Check it out and commit it again with git-lfs installed.",
             field="code.url",
         )
-    return found[1].decode(), int(found[2]), len(text)
-
-
-def _check_content(
-    path: Path, sha256: str, size_bytes: int, pointer_bytes: int, *, url: str
-) -> int:
-    with path.open("rb") as file:
-        same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    if not same:
-        raise SourceError(
-            f'The content of "{path.name}" is not in the git LFS store of {url}. Push it '
-            "with: git lfs push --all origin",
-            field="code.url",
-        )
-    return size_bytes - pointer_bytes
+    return _Pointer(text, found[1].decode(), int(found[2]))

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,8 @@ class Place:
         return GitCache(self.root / "cache", source.url, print).folder
 
 
-def _no_snapshot(sha256: Sha256, _path: Path) -> None:
-    raise AssertionError(sha256)
+def _no_snapshot(digest: Sha256, _path: Path) -> None:
+    raise AssertionError(digest)
 
 
 @pytest.fixture
@@ -230,3 +231,27 @@ def test_localize__cache_lost_one_of_its_packs__is_built_anew(
     assert not place.localize(source).cached
     assert tree_of(place.folder / "digits") == tree_of(repository.path)
     git(place.folder / "digits", "fsck", "--full")
+
+
+@pytest.mark.parametrize("damage", [b"content-of-MODEL", b"cut", b""])
+def test_localize__large_file_damaged_in_the_cache__is_fetched_anew(
+    repository: Repository, place: Place, damage: bytes
+) -> None:
+    if shutil.which("git-lfs") is None:
+        pytest.skip("git-lfs is not installed; lifted by: apt-get install git-lfs")
+    git(repository.path, "lfs", "install")
+    git(repository.path, "lfs", "track", "*.bin")
+    repository.commit({"model.bin": "content-of-model", "other.bin": "other"})
+    source = resolve(repository)
+    place.localize(source)
+    oid = sha256(b"content-of-model").hexdigest()
+    stored = place.root / "cache/git-lfs/objects" / oid[:2] / oid[2:4] / oid
+    stored.unlink()  # it may be a link to that of the repository
+    stored.write_bytes(damage)
+
+    for _ in range(2):
+        place.localize(source)
+        assert tree_of(place.folder / "digits") == tree_of(repository.path)
+
+    assert stored.read_bytes() == b"content-of-model"
+    assert sum("was damaged" in said for said in place.said) <= 1

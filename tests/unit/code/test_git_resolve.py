@@ -405,3 +405,41 @@ def test_resolve_git__id_of_no_commit__says_what_it_is(
     repository.commit({"train.py": "x"})
     with pytest.raises(SourceError, match=f"is a {kind}, not a commit"):
         resolve_git(repository.url, git(repository.path, "rev-parse", name))
+
+
+def test_resolve_git__abbreviation_in_a_sha256_repository__is_found(tmp_path: Path) -> None:
+    made = Repository.create(tmp_path / "new", "--object-format=sha256")
+    old = made.commit({"a": "1"})
+    made.commit({"a": "2"})
+
+    assert resolve_git(made.url, old[:9]).commit == old
+
+
+@pytest.mark.parametrize(("kind", "chars"), [("sha256", 40), ("sha1", 64)])
+def test_resolve_git__id_of_the_other_kind__is_not_there(
+    tmp_path: Path, kind: str, chars: int
+) -> None:
+    made = Repository.create(tmp_path / "new", f"--object-format={kind}")
+    made.commit({"a": "1"})
+
+    with pytest.raises(SourceError, match="has no branch, tag or commit"):
+        resolve_git(made.url, "f" * chars)
+
+
+def test_resolve_git__commit_in_capitals__is_the_commit(repository: Repository) -> None:
+    assert resolve_git(repository.url, repository.head.upper()).commit == repository.head
+
+
+def test_resolve_git__shallow_clone__has_what_it_has_and_no_more(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Git fetched what is beyond by a git that did the same, until a minute was over."""
+    old = repository.head
+    new = repository.commit({"a": "2"})
+    clone = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository.path}", str(clone))
+
+    assert resolve_git(str(clone), new[:9], timeout_s=20).commit == new
+    for ref in (old, old[:9]):
+        with pytest.raises(SourceError, match="has no branch, tag or commit"):
+            resolve_git(str(clone), ref, timeout_s=20)
