@@ -65,7 +65,7 @@ def run() -> None:
 
         def again() -> None:
             archive = root / "again.tar.zst"
-            take_snapshot(folder, archive, memory=memory, is_kept=lambda _sha256: True)
+            take_snapshot(folder, archive, memory=memory, is_kept=lambda _sha256, _size: True)
             read.append(archive.exists())
 
         def git_status() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator
 
-from seafloor.domain.errors import InvalidValue, NotFound
+from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt
 from seafloor.domain.ids import Sha256
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
 
@@ -36,19 +36,30 @@ class Snapshots:
             ) from error
 
     async def put(self, sha256: Sha256, data: AsyncIterable[bytes]) -> tuple[ObjectInfo, bool]:
-        """Keep a snapshot; one that is there already is left alone.
+        """Keep a snapshot; one that is there already is left alone, unless it is damaged.
 
         Returns:
             What is kept, and whether it is new.
 
         Raises:
-            InvalidValue: the bytes do not have the digest. Nothing is visible.
+            InvalidValue: the bytes do not have the digest. Nothing is visible, and what was there
+                is as it was.
+
+        Cost: a read of what is there; clients ask before they send.
         """
+        key = snapshot_key(sha256)
+        if await self._is_whole(sha256):
+            return await self._objects.head(key), False
+        return await self._objects.put(key, _verified(sha256, data)), True
+
+    async def _is_whole(self, sha256: Sha256) -> bool:
+        digest = hashlib.sha256()
         try:
-            return await self._objects.head(snapshot_key(sha256)), False
-        except NotFound:
-            info = await self._objects.put(snapshot_key(sha256), _verified(sha256, data))
-            return info, True
+            async for chunk in self.read(sha256):
+                digest.update(chunk)
+        except (NotFound, StoreCorrupt):
+            return False
+        return digest.hexdigest() == sha256
 
     async def probe(self) -> None:
         """Answer when the object store does; StoreUnavailable otherwise (``/health``)."""

@@ -222,7 +222,9 @@ def resolve_code(
             archive,
             warn=warn,
             memory=SnapshotMemory(read_settings().home / "snapshots"),
-            is_kept=lambda sha256: client is None or client().snapshots.exists(sha256),
+            is_kept=lambda sha256, size_bytes: (
+                client is None or client().snapshots.exists(sha256, size_bytes=size_bytes)
+            ),
         )
         if client is not None and archive.exists():
             _send_snapshot(client(), submission, snapshot, archive)
@@ -238,6 +240,6 @@ def _send_snapshot(
         SeafloorError: the server would refuse the run; then nothing is sent, so that what is
             refused leaves nothing there.
     """
-    if not client.snapshots.exists(snapshot.sha256):
+    if not client.snapshots.exists(snapshot.sha256, size_bytes=snapshot.size_bytes):
         client.plan(PlanCreate(submission.body, snapshot))
         client.snapshots.put(snapshot.sha256, archive)

@@ -28,6 +28,7 @@ class ExtractRules:
 
     Args:
         what: The archive, as it begins a sentence for the user.
+        advice: What to do about one that is not what its digest names.
         field: Of the spec, for the error.
         size_bytes_max: Sum of the sizes of its files, unpacked.
         files_max: Count of its entries.
@@ -40,6 +41,10 @@ class ExtractRules:
     """
 
     what: str = "The snapshot"
+    advice: str = (
+        " Submit again: what was cut is stored anew. If it is the same again, remove it from the "
+        "object store (code/, by its digest) and submit once more."
+    )
     field: str = "code.sha256"
     size_bytes_max: int = SIZE_BYTES_MAX
     files_max: int = FILES_MAX
@@ -110,7 +115,7 @@ def extract(
         if source.digest() != sha256:
             raise StoreCorrupt(
                 f"{rules.what} is not what its sha256 names any more: it was cut or altered where "
-                "it is stored. Submit again to store it anew."
+                f"it is stored.{rules.advice}"
             ) from problem
     if isinstance(problem, LimitExceeded):
         raise problem

@@ -378,6 +378,7 @@ def archive_rules(source: ArchiveCode) -> ExtractRules:
     """What a user's archive may become."""
     return ExtractRules(
         what=f"The archive {source.url}",
+        advice=" Try again.",
         field="code.url",
         size_bytes_max=256 << 30,
         files_max=2_000_000,

@@ -59,7 +59,7 @@ def take_snapshot(
     size_bytes_max: int | None = None,
     warn: Callable[[str], None] | None = None,
     memory: SnapshotMemory | None = None,
-    is_kept: Callable[[Sha256], bool] | None = None,
+    is_kept: Callable[[Sha256, int], bool] | None = None,
 ) -> SnapshotCode:
     """Keep a working folder as it is now in one ``.tar.zst``.
 
@@ -80,8 +80,9 @@ def take_snapshot(
         warn: Told of what is left out, of what is large before it is packed, of commits that were
             not pushed, and of what looks like a secret.
         memory: Of earlier snapshots; None: every file is read.
-        is_kept: Whether an archive of that digest needs not be written: with it, and when nothing
-            changed since a snapshot that ``memory`` knows, there is no ``archive`` afterwards.
+        is_kept: Whether an archive of that digest and size needs not be written: with it, and when
+            nothing changed since a snapshot that ``memory`` knows, there is no ``archive``
+            afterwards.
 
     Returns:
         The source to submit, named by the digest of the archive.
@@ -103,7 +104,7 @@ def take_snapshot(
         begun_ns = time.time_ns()
         found = read_working_folder(folder, warn=tell)
         known = memory.recall(found) if memory is not None and is_kept is not None else None
-        if known is not None and is_kept is not None and is_kept(known.sha256):
+        if known is not None and is_kept is not None and is_kept(known.sha256, known.size_bytes):
             for message in known.said:
                 tell(message)
             return _describe(found, known.sha256, known.size_bytes)

@@ -16,13 +16,18 @@ class Snapshots:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def exists(self, sha256: str) -> bool:
-        """Say whether the server has a snapshot."""
+    def exists(self, sha256: str, *, size_bytes: int | None = None) -> bool:
+        """Say whether the server has a snapshot.
+
+        Args:
+            size_bytes: Of its archive: what is kept there in another size was cut, and does not
+                count. None: any.
+        """
         try:
-            self._transport.send(Request("HEAD", _path(sha256)))
+            said = self._transport.send(Request("HEAD", _path(sha256)))
         except NotFound:
             return False
-        return True
+        return size_bytes is None or said.get("content-length") in {None, str(size_bytes)}
 
     def put(self, sha256: str, archive: Path) -> SnapshotStored:
         """Send a snapshot's archive; the server checks the digest. A repeat is harmless."""
@@ -40,7 +45,7 @@ class Snapshots:
 
     def ensure(self, sha256: str, archive: Path) -> bool:
         """Send a snapshot unless the server has it; say whether it was sent."""
-        if self.exists(sha256):
+        if self.exists(sha256, size_bytes=archive.stat().st_size):
             return False
         self.put(sha256, archive)
         return True

@@ -19,7 +19,7 @@ class Server:
         self.sent = 0
         self.snapshots = self
 
-    def exists(self, sha256: str) -> bool:
+    def exists(self, sha256: str, *, size_bytes: int | None = None) -> bool:
         return sha256 in self.kept
 
     def put(self, sha256: str, archive: Path) -> None:

@@ -640,7 +640,7 @@ class Remembering:
             self.archive,
             warn=self.said.append,
             memory=self.memory,
-            is_kept=self.kept.__contains__,
+            is_kept=lambda digest, _size_bytes: digest in self.kept,
         )
         was_read = self.archive.exists()
         self.kept.add(source.sha256)
