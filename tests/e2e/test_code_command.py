@@ -112,6 +112,55 @@ def test_code_checkout__folder_with_something_in_it__is_left_alone(
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 
+def test_code_checkout__after_one_that_was_killed__is_repeated(
+    user: Client, repository: Repository, tmp_path: Path
+) -> None:
+    run = launched(user, repository.path)
+    folder = tmp_path / "again"
+    half = folder / ".localize-partial-0123abcd"
+    half.mkdir(parents=True)
+    (half / "train.py").write_text("pri")
+    (folder / ".localize.lock").touch()
+
+    done = user.cli("code", "checkout", run, "--to", str(folder))
+
+    assert done.returncode == 0, done.stderr
+    assert tree_of(folder / "digits") == tree_of(repository.path)
+    assert not half.exists()
+
+
+def test_code_diff__settings_of_the_users_own_repositories__change_nothing(
+    user: Client, repository: Repository, tmp_path: Path
+) -> None:
+    first = launched(user, repository.path)
+    changed(repository)
+    second = launched(user, repository.path)
+    expected = user.cli("code", "diff", first, second).stdout
+    settings = tmp_path / "settings"
+    settings.write_text(
+        "[diff]\n\torderFile = order\n\trelative = true\n\tmnemonicPrefix = true\n"
+        "\texternal = /bin/false\n[core]\n\tattributesFile = ~/attributes\n"
+    )
+    (user.home / "attributes").write_text("* -diff\n")
+
+    done = user.cli(
+        "code", "diff", first, second, GIT_CONFIG_GLOBAL=str(settings), HOME=str(user.home)
+    )
+
+    assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
+def test_code_diff__no_git_on_this_machine__says_so(user: Client, repository: Repository) -> None:
+    first = launched(user, repository.path)
+    changed(repository)
+    second = launched(user, repository.path)
+
+    done = user.cli("code", "diff", first, second, PATH="/nonexistent")
+
+    assert done.returncode == 6
+    assert "git is not installed" in done.stderr
+
+
 def test_code_diff__snapshot_and_commit__shows_what_differs(
     user: Client, repository: Repository
 ) -> None:

@@ -79,6 +79,7 @@ def diff(given: Given, *, one: str, other: str, stat: bool) -> None:
     Both are fetched, if need be, and compared file by file; nothing stays but the cache.
     """
     from seafloor.cli.references import find_run
+    from seafloor.code.git_command import run_git
     from seafloor.domain.errors import SourceError
 
     runs = [find_run(given.client, text) for text in (one, other)]
@@ -94,20 +95,18 @@ def diff(given: Given, *, one: str, other: str, stat: bool) -> None:
                     _remove(git_dir)  # of how it came here, which is no difference
             form = ["--numstat", "-z"] if given.json else ["--stat"] if stat else ["--patch"]
             colour = "always" if sys.stdout.isatty() else "never"
-            ended = subprocess.run(
+            ended = run_git(
                 [
-                    *("git", "-c", "core.quotePath=false", "diff", "--no-index", "--no-ext-diff"),
-                    *("--no-textconv", "--no-renames", "--no-prefix", f"--color={colour}"),
+                    *("diff", "--no-index", "--no-ext-diff", "--no-textconv", "--no-renames"),
+                    # Whatever the user has set for his own repositories.
+                    *("--no-prefix", "--no-relative", "-O/dev/null", f"--color={colour}"),
                     *(*form, "--", "a", "b"),
                 ],
                 cwd=scratch,
-                capture_output=True,
-                check=False,
             )
-            if ended.returncode not in {0, 1}:
-                raise SourceError(
-                    "git could not compare the two.", detail=ended.stderr.decode("utf-8", "replace")
-                )
+            if ended.code not in {0, 1}:
+                reason = ended.stderr.strip().partition("\n")[0] or f"it ended with {ended.code}"
+                raise SourceError(f"git could not compare the two: {reason}", detail=ended.stderr)
             said = ended.stdout
     if given.json:
         print_json({"runs": [run.id for run in runs], "files": _changes(said)})
@@ -136,10 +135,10 @@ def _source_of(run: RunView) -> LocalizedCode:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether there is nothing, or what a checkout that failed leaves."""
-    from seafloor.code.localize import LOCK_FILE
+    """Whether there is nothing, or what a checkout that failed or was killed leaves."""
+    from seafloor.code.localize import is_leftover
 
-    return all(path.name == LOCK_FILE for path in folder.iterdir())
+    return all(is_leftover(path.name) for path in folder.iterdir())
 
 
 def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:

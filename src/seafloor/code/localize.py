@@ -140,6 +140,11 @@ def is_code_dir(folder: Path) -> bool:
     return read_document(receipt_path(folder)) is not None
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a name in a code folder is of nothing that anybody could miss."""
+    return name == LOCK_FILE or bool(_ASIDE.match(name))
+
+
 def copy_beside(code_dir: Path, view: Path) -> None:
     """Put into another folder what stands beside the localised one: receipt and link."""
     shutil.copyfile(receipt_path(code_dir), receipt_path(view))
