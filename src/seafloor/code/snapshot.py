@@ -102,7 +102,8 @@ def take_snapshot(
     tries = 1
     while True:
         begun_ns = time.time_ns()
-        found = read_working_folder(folder, warn=tell)
+        with disk_errors(f'Looking at "{folder}"'):
+            found = read_working_folder(folder, warn=tell)
         known = memory.recall(found) if memory is not None and is_kept is not None else None
         if known is not None and is_kept is not None and is_kept(known.sha256, known.size_bytes):
             for message in known.said:

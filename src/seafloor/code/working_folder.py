@@ -207,6 +207,7 @@ class _Listing:
         self._warn = warn
         self._real_folders: dict[bytes, bool] = {b"": True}
         self._files: dict[bytes, os.stat_result] = {}
+        self._unread: set[bytes] = set()
         self.repositories: list[bytes] = []
 
     def sorted(self) -> dict[bytes, os.stat_result]:
@@ -244,9 +245,8 @@ class _Listing:
             path = prefix + name.rstrip(b"/")
             if path == prefix or not self._is_in_real_folder(path):
                 continue
-            try:
-                status = os.lstat(self._root + path)
-            except FileNotFoundError:
+            status = self._status(path)
+            if status is None:
                 continue  # tracked, and deleted in the working folder
             if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
                 self._files[path] = status
@@ -254,6 +254,23 @@ class _Listing:
                 self._add_nested(path)
             else:
                 self._warn(f'"{_shown(path)}" is neither a file nor a symlink: it is left out')
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        """What the system says of a path; None of what is not there, or not told."""
+        try:
+            return os.lstat(self._root + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            parent = path.rpartition(b"/")[0]
+            if parent not in self._unread:
+                self._unread.add(parent)
+                reason = error.strerror or type(error).__name__
+                self._warn(
+                    f'"{_brief(_shown(path))}" cannot be looked at ({reason}): it is left out, as '
+                    "is what is beside it"
+                )
+            return None
 
     def _is_in_real_folder(self, path: bytes) -> bool:
         """Whether no part of the way to a file is a symlink; git counts such a file as deleted."""
@@ -263,8 +280,8 @@ class _Listing:
             above.append(parent)
             parent = parent.rpartition(b"/")[0]
         for folder in reversed(above):
-            on_disk = self._root + folder
-            real = real and os.path.isdir(on_disk) and not os.path.islink(on_disk)  # noqa: PTH112, PTH114 - bytes
+            found = self._status(folder) if real else None
+            real = found is not None and stat.S_ISDIR(found.st_mode)
             self._real_folders[folder] = real
         return real
 

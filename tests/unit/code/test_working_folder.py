@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from git_world import Repository, git
 from seafloor.code.removal import remove_tree
+from seafloor.code.snapshot import take_snapshot
 from seafloor.code.working_folder import WorkingFolder, read_working_folder
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.errors import InvalidValue, SourceError
 
 IGNORE = ".seafloorignore"
 
@@ -144,3 +146,43 @@ def test_read_working_folder__folder_that_git_cannot_open__is_said(
     assert len(said) == 1
     assert "cannot be looked into" in said[0]
     remove_tree(folder)  # pytest's own removal ends at such a path
+
+
+@pytest.mark.parametrize("unread", ["sec/a.py", "sec"])
+def test_read_working_folder__tracked_file_that_may_not_be_looked_at__is_said(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, unread: str
+) -> None:
+    repository.commit({"sec/a.py": "1", "sec/b.py": "2", "other.py": "3"})
+    real, said = os.lstat, list[str]()
+
+    def lstat(path: bytes | str | Path) -> os.stat_result:
+        if os.fsdecode(path).startswith(str(repository.path / unread)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lstat", lstat)
+        found = read_working_folder(repository.path, warn=said.append)
+
+    left = {b"sec/b.py"} if unread == "sec/a.py" else set[bytes]()
+    assert set(found.files) == {b"train.py", b"other.py", *left}
+    assert len(said) == 1
+    assert f'"{unread}" cannot be looked at (Permission denied)' in said[0]
+
+
+def test_take_snapshot__submodule_that_may_not_be_looked_into__says_which(
+    repository: Repository, library: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    git(repository.path, "submodule", "--quiet", "add", str(library.path), "lib")
+    real = Path.exists
+
+    def exists(path: Path) -> bool:
+        if path == repository.path / "lib/.git":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    with pytest.raises(
+        SourceError, match=r"Looking at .* failed at .*lib/\.git.*Permission denied"
+    ):
+        take_snapshot(repository.path, tmp_path / "archive")
