@@ -24,6 +24,7 @@ from seafloor.app.copy.progress import Progress
 from seafloor.app.copy.sides import Side
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.opening import (
+    check_answers,
     metadata_url,
     objects_url,
     open_metadata_database,
@@ -37,7 +38,6 @@ from seafloor.stores.events.shared_store import SharedEventFileStore
 from seafloor.stores.events.store import SpoolEventFileStore
 from seafloor.stores.logs.shared_store import SharedLogStore
 from seafloor.stores.logs.spool import SpoolLogStore
-from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.open import SCHEMES as DATABASE_SCHEMES
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore

@@ -35,6 +35,18 @@ def open_metadata_database(settings: Settings) -> Database:
     return Database(metadata_url(settings))
 
 
+async def bring_up_to_date(database: Database, settings: Settings) -> None:
+    """Bring the schema of a server's database up to date; see ``Database.migrate``.
+
+    Raises:
+        StoreUnavailable: it does not answer; with its address.
+        Conflict: it is of a newer version of Seafloor.
+    """
+    if not metadata_url(settings).startswith("sqlite:"):
+        await check_answers(database, settings, "The database")
+    await database.migrate()
+
+
 async def check_answers(database: Database, settings: Settings, what: str) -> None:
     """Ask a database something, so that a command that cannot begin says which does not answer.
 

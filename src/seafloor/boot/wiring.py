@@ -32,7 +32,12 @@ from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.launching import Launching, LaunchRooms, open_launching, open_secrets
-from seafloor.boot.opening import metadata_url, open_metadata_database, open_object_store
+from seafloor.boot.opening import (
+    bring_up_to_date,
+    metadata_url,
+    open_metadata_database,
+    open_object_store,
+)
 from seafloor.boot.settings import Settings, environment
 from seafloor.boot.streams import Below, open_streams
 from seafloor.environments.build import EnvironmentCache
@@ -58,10 +63,7 @@ async def open_application(
     async with AsyncExitStack() as stack:
         database = open_metadata_database(settings)
         stack.push_async_callback(database.close)
-        shared = not metadata_url(settings).startswith("sqlite:")
-        if shared:
-            await check_answers(database, settings, "The database")
-        await database.migrate()
+        await bring_up_to_date(database, settings)
         metadata = SqlMetadataStore(database)
         objects = open_object_store(settings, environment())
         stack.push_async_callback(objects.close)
@@ -69,6 +71,7 @@ async def open_application(
         metrics = SqlMetricStore(database, objects)
         stack.push_async_callback(metrics.close)
         below = Below(database, objects, metrics, metadata)
+        shared = not metadata_url(settings).startswith("sqlite:")
         streams = await open_streams(below, folder, stack, shared=shared)
         logs, event_files = streams.logs, streams.event_files
         artifacts = ObjectArtifactStore(objects, metadata)

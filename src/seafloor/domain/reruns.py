@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seafloor.domain.errors import InvalidValue, nearest
@@ -18,6 +18,7 @@ from seafloor.domain.shell_words import ShellWord, shell_words
 
 _PROGRAM = re.compile("-[A-Za-z]?c")
 """What is followed by a program of one word, for a shell (``-c``, ``-lc``) or for Python."""
+_SHELLS = frozenset({"sh", "bash", "dash", "ksh", "zsh"})
 _OPTION_NAME = re.compile(r"(?:--?(?=[^\s=]+\Z)|(?:--?)?(?=[\w.-]+=[^\s;]*\Z))([A-Za-z][\w.-]*)")
 
 
@@ -83,43 +84,61 @@ def _option(name: str) -> str:
 
 def _in_line(line: str, name: str, value: str) -> str:
     """Change the words of a line that are the option, and leave all between them as it is."""
-    words = shell_words(line)
     made: list[str] = []
+    before: list[str] = []
     at = 0
-    for number, word in enumerate(words):
-        before = words[number - 1].text if word.follows else ""
+    for word in shell_words(line):
+        if not word.follows:
+            before.clear()
         made += line[at : word.start], _in_word(line, word, before, name, value)
+        before.append(word.text)
         at = word.end
     return "".join((*made, line[at:]))
 
 
-def _in_word(line: str, word: ShellWord, before: str, name: str, value: str) -> str:
+def _in_word(line: str, word: ShellWord, earlier: Sequence[str], name: str, value: str) -> str:
     written = line[word.start : word.end]
+    before = earlier[-1] if earlier else ""
     begun = re.match(rf"(?:--?)?{_option(name)}=", written)
     if begun and not _PROGRAM.fullmatch(before) and not _takes_value(before, word.text, name):
         return begun[0] + shlex.quote(value)
-    changed = _changed(word.text, before, name, value)
-    return written if changed is None else shlex.quote(changed)
+    changed = _changed(word.text, earlier, name, value)
+    if changed is None or (_PROGRAM.fullmatch(before) and not _is_plain(written)):
+        return written
+    return shlex.quote(changed)
+
+
+def _is_plain(written: str) -> bool:
+    """Whether a shell passes on a word as it stands between its quotes."""
+    return re.fullmatch(r"'[^']*'|[^$`\\]*", written, re.DOTALL) is not None
 
 
 def _in_words(words: list[str], name: str, value: str) -> list[str]:
     made: list[str] = []
     for number, word in enumerate(words):
-        changed = _changed(word, words[number - 1] if number else "", name, value)
+        changed = _changed(word, words[:number], name, value)
         made.append(word if changed is None else changed)
     return made
 
 
-def _changed(word: str, before: str, name: str, value: str) -> str | None:
-    """What a word becomes, seen from the one before it; None: it stays."""
+def _changed(word: str, earlier: Sequence[str], name: str, value: str) -> str | None:
+    """What a word becomes, seen from those before it; None: it stays."""
+    before = earlier[-1] if earlier else ""
     if _takes_value(before, word, name):
         return value
     if _PROGRAM.fullmatch(before):
-        return None
+        changed = _in_line(word, name, value) if _are_of_shell(earlier[:-1]) else word
+        return None if changed == word else changed
     joined = re.fullmatch(rf"(--?{_option(name)}=).*", word, re.DOTALL)
     # Without a dash it may as well be the beginning of a program, `x=3; print(x)`.
     found = joined or re.fullmatch(rf"({_option(name)}=)[^\s;]*", word)
     return found[1] + value if found else None
+
+
+def _are_of_shell(words: Sequence[str]) -> bool:
+    """Whether the last word that is no option is a shell."""
+    programs = [word for word in words if not word.startswith("-")]
+    return bool(programs) and programs[-1].rpartition("/")[2] in _SHELLS
 
 
 def _takes_value(before: str, word: str, name: str) -> bool:

@@ -57,3 +57,26 @@ def test_load__a_token_from_a_file__is_what_a_client_can_present(tmp_path: Path)
     for text in ("a b", "a\nb", "ä"):
         with pytest.raises(InvalidValue, match="SEAFLOOR_SERVER__TOKEN"):
             token(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--metadata", "postgresql://captain:hunter2@127.0.0.1:9/sea"],
+            "error: The database, 127.0.0.1:9, does not answer",
+        ),
+        (["--metadata", "foo://x/y"], 'error: No database is known as "foo://". Known: mariadb'),
+        (["--objects", "nonsense"], 'error: No object store is known as "nonsense", which is no'),
+    ],
+)
+def test_up__store_that_cannot_be__is_named_in_one_line(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """In a process of its own: a server's start is for good."""
+    command = [sys.executable, "-m", "seafloor.boot", "up", "--data", str(tmp_path / "data")]
+    ended = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(said)
+    assert "hunter2" not in ended.stdout + ended.stderr
+    assert ended.returncode != 0
