@@ -18,6 +18,7 @@ from tests.stream_places import run_module
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.metrics import Point
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_removal, metric_segment
+from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import PointColumns
 from seafloor.stores.metrics.compaction import FAN
 from seafloor.stores.metrics.protocol import AppendReceipt
@@ -27,6 +28,7 @@ from seafloor.stores.metrics.segment_objects import SegmentObjects
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.metrics.window import Window
 from seafloor.stores.objects.protocol import ObjectStore
+from seafloor.stores.objects.wrap.count import CountObjectStore
 from seafloor.testing.metric_store_suite import ONE, TWO, all_of, point, triples
 from seafloor.testing.metric_worlds import SEALED_AT_ONCE, SqlMetricWorld
 
@@ -233,10 +235,85 @@ async def test_read__an_object_is_gone__is_told(world: SqlMetricWorld) -> None:
     await store.seal_due()
     await world.objects.delete_folder(f"runs/{ONE}")
     fresh = sealing(world, EIGHT)
-    with pytest.raises(StoreCorrupt, match="missing"):
+    with pytest.raises(StoreCorrupt, match="no object"):
         await fresh.series(ONE, "loss")
-    with pytest.raises(StoreCorrupt, match="missing"):
+    with pytest.raises(StoreCorrupt, match="no object"):
         await fresh.chart(ONE, "loss", buckets=3)
+
+
+async def test_append__an_object_is_gone__says_which_and_does_not_wait_for_it(
+    world: SqlMetricWorld,
+) -> None:
+    store = sealing(world, EIGHT)
+    await store.append(ONE, [point(step) for step in range(8)])
+    await store.append(TWO, [point(step) for step in range(8)])
+    await store.seal_due()
+    [data, _] = sorted(
+        (key for key in await keys_of(world) if ONE in key), key=lambda key: key.endswith("index")
+    )
+    await world.objects.delete_folder(f"runs/{ONE}")
+    fresh = sealing(world, EIGHT)
+    with pytest.raises(StoreCorrupt, match=data.removesuffix("parquet")):
+        # It looked for the object again and again, and answered nobody.
+        await asyncio.wait_for(fresh.append(ONE, [point(3), point(9)]), 60)
+    with pytest.raises(StoreCorrupt, match=data.removesuffix("parquet")):
+        await fresh.series(ONE, "loss")
+    assert await fresh.append(ONE, [point(9)]) == AppendReceipt(1, 0)
+    assert await fresh.append(ONE, [point(3, key="other")]) == AppendReceipt(1, 0)
+    assert await fresh.append(TWO, [point(3)]) == AppendReceipt(0, 1)
+
+
+@pytest.mark.parametrize("which", ["parquet", "index"])
+@pytest.mark.parametrize("damage", ["cut off", "empty", "changed"])
+async def test_read__an_object_is_damaged__says_which(
+    world: SqlMetricWorld, which: str, damage: str
+) -> None:
+    store = sealing(world, EIGHT)
+    await store.append(ONE, [point(step) for step in range(8)])
+    await store.append(ONE, [point(step, key="other") for step in range(10, 18)])
+    await store.seal_due()
+    rows = await world.database.read(lambda found: segment_rows.of_workload(found, ONE, Window()))
+    damaged = rows[0].data_key if which == "parquet" else rows[0].index_key
+    whole = b"".join([chunk async for chunk in world.objects.read(damaged)])
+    made = {
+        "cut off": whole[: len(whole) // 2],
+        "empty": b"",
+        "changed": whole[:40] + b"?" + whole[41:],
+    }[damage]
+    await world.objects.delete(damaged)
+    await world.objects.put(damaged, made)
+    fresh = sealing(world, EIGHT)
+    for read in (
+        lambda: fresh.series(ONE, "loss"),
+        lambda: fresh.chart(ONE, "loss", buckets=3),
+        lambda: fresh.append(ONE, [point(3), point(9)]),
+    ):
+        with pytest.raises(StoreCorrupt, match=damaged):
+            await read()
+    if which == "parquet":
+        assert len((await fresh.series(ONE, "other")).points) == 8
+
+
+async def test_append__a_retry_of_many_keys_that_are_sealed__reads_each_row_group_once(
+    world: SqlMetricWorld,
+) -> None:
+    """Read for each key, a retry took as many reads of the object store as it had keys."""
+    points = [point(step, key=f"k/{at:03}") for at in range(200) for step in range(400)]
+    limits = replace(INLINE, points=1_000, points_max=100_000)
+    objects = CountObjectStore(world.objects)
+    store = sealing(world, limits, objects)
+    for at in range(0, len(points), 40_000):
+        await store.append(ONE, points[at : at + 40_000])
+    await store.seal_due()
+    assert await counted(world) == (0, 0, 1)
+    fresh = sealing(world, limits, objects)
+    before = objects.counts.read.calls
+    retried = [one for one in points if one.step in (17, 398)]
+    new = [point(17, 0.25, key="k/002"), point(398, 0.25, key="k/199")]
+    assert await fresh.append(ONE, [*retried, *new]) == AppendReceipt(2, len(retried))
+    # The index, and of the data two row groups of 65,536 points at most.
+    assert objects.counts.read.calls - before <= 3
+    assert await fresh.append(ONE, new) == AppendReceipt(0, 2)
 
 
 async def test_seal__two_servers_at_once_while_points_come__each_is_there_once(

@@ -16,6 +16,7 @@ from conftest import real_service
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.metrics import Point
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary
+from seafloor.stores.metrics import journal
 from seafloor.stores.metrics.protocol import AppendReceipt
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.testing.metric_store_machine import MetricStoreMachine
@@ -106,6 +107,27 @@ async def test_append__a_retry__looks_at_its_own_row_only(world: SqlMetricWorld)
     batches = [[point(at + step) for step in range(5)] for at in range(0, 1_500, 5)]
     await decoded_per_append(world, batches)
     assert await decoded_per_append(world, [batches[-1], batches[7]]) == [1, 1]
+
+
+async def test_append__a_retry_of_many_keys__unpacks_each_row_once(
+    world: SqlMetricWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpacked for each key, one retry of 4,000 keys kept every other append waiting for 25 s."""
+    rows = [[point(step, key=f"k/{at}") for at in range(300)] for step in range(4)]
+    for some in rows:
+        await world.store.append(ONE, some)
+    unpacked: list[int] = []
+    body = journal._body
+
+    def counted(payload: bytes) -> tuple[int, bytes]:
+        unpacked.append(len(payload))
+        return body(payload)
+
+    monkeypatch.setattr(journal, "_body", counted)
+    retried = [*rows[2], point(2, 0.25, key="k/7")]
+    assert await world.store.append(ONE, retried) == AppendReceipt(1, 300)
+    # Its own points when they are suspected and when some are left out, and the row that has them.
+    assert len(unpacked) <= 4
 
 
 async def test_append__two_writers_of_one_key__looks_at_few_rows(world: SqlMetricWorld) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.metrics import Point
 from seafloor.stores.metrics.chart import ChartBuilder
-from seafloor.stores.metrics.journal import decode_key, encode_points
+from seafloor.stores.metrics.journal import decode_keys, encode_points
 from seafloor.stores.metrics.points import (
     NAN_RANK_MIN,
     Triple,
@@ -62,9 +62,10 @@ def test_triples__an_integer_as_value__is_its_float() -> None:
 @given(st.dictionaries(st.text("abß/", min_size=1, max_size=5), _triples, min_size=1, max_size=5))
 def test_journal__any_points__come_back(points: dict[str, list[Triple]]) -> None:
     payload = encode_points(points)
+    assert decode_keys(payload, points) == points
     for key, triples in points.items():
-        assert decode_key(payload, key) == triples
-    assert decode_key(payload, "absent") == []
+        assert decode_keys(payload, [key, "absent"]) == {key: triples}
+    assert decode_keys(payload, ["absent"]) == {}
 
 
 def test_journal__one_point__is_as_the_format_says() -> None:
@@ -79,13 +80,13 @@ def test_journal__one_bit_wrong__is_seen(triples: list[Triple], draw: st.DataObj
     bit = draw.draw(st.integers(0, len(payload) * 8 - 1))
     payload[bit // 8] ^= 1 << bit % 8
     with pytest.raises(StoreCorrupt):
-        decode_key(bytes(payload), "loss")
+        decode_keys(bytes(payload), ["loss"])
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x01\x00", b"\x02\x00\0\0\0\0"])
 def test_journal__cut_off_or_of_another_version__is_told(payload: bytes) -> None:
     with pytest.raises(StoreCorrupt):
-        decode_key(payload, "loss")
+        decode_keys(payload, ["loss"])
 
 
 @given(_triples, st.data())

@@ -5,7 +5,7 @@ Few points are handled one by one, many as columns; both give the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seafloor.domain.metrics import Point
 from seafloor.stores.metrics.columns import PointColumns, check_columns
-from seafloor.stores.metrics.journal import decode_key, encode_columns, encode_points
+from seafloor.stores.metrics.journal import decode_keys, encode_columns, encode_points
 from seafloor.stores.metrics.points import Triple, rank_of_bits, value_of
 from seafloor.stores.metrics.summary import Aggregate, Extreme, aggregate
 
@@ -31,6 +31,7 @@ class Batch:
         firsts: Of each key the least step and the least time.
         payload: The row of the journal; see ``docs/formats/metric-journal.md``.
         sealed: Of segments that were looked into, by id, which of these points they have.
+        gone: Ids of those whose objects were not there when they were looked into.
     """
 
     sums: Mapping[str, Aggregate]
@@ -39,6 +40,7 @@ class Batch:
     sealed: dict[str, dict[str, set[Triple]]] = field(
         default_factory=dict[str, dict[str, set[Triple]]], compare=False
     )
+    gone: set[str] = field(default_factory=set[str], compare=False)
 
     @property
     def points(self) -> int:
@@ -48,38 +50,41 @@ class Batch:
     def __len__(self) -> int:
         return self.points
 
-    def triples(self, key: str) -> list[Triple]:
-        """The points of one key, in order."""
-        return decode_key(self.payload, key)
+    def triples(self, keys: Collection[str]) -> dict[str, list[Triple]]:
+        """The points of some keys, each in order; one that has none here is left out."""
+        return decode_keys(self.payload, keys)
 
     def singles(self) -> list[Point]:
         """The points one by one."""
         return [
             Point(key, value_of(rank), step, time_ms)
-            for key in self.sums
-            for step, time_ms, rank in self.triples(key)
+            for key, triples in self.triples(self.sums).items()
+            for step, time_ms, rank in triples
         ]
 
     def suspects(self, before: Mapping[str, Aggregate]) -> dict[str, set[Triple]]:
         """The points that may be stored already, going by what is known of their series."""
-        found: dict[str, set[Triple]] = {}
+        suspected: dict[str, Aggregate] = {}
         for key, (step, time_ms) in self.firsts.items():
             known = before.get(key)
-            if known is None or step > known.step_max or time_ms > known.time_ms_max:
-                continue
-            points = {triple for triple in self.triples(key) if known.may_hold(triple)}
-            if points:
-                found[key] = points
-        return found
+            if known is not None and step <= known.step_max and time_ms <= known.time_ms_max:
+                suspected[key] = known
+        if not suspected:
+            return {}
+        found = {
+            key: {triple for triple in triples if suspected[key].may_hold(triple)}
+            for key, triples in self.triples(suspected).items()
+        }
+        return {key: points for key, points in found.items() if points}
 
     def without(self, repeats: Mapping[str, set[Triple]]) -> Batch | None:
         """The others; None when there are none."""
         if not any(repeats.values()):
             return self
         fresh: dict[str, list[Triple]] = {}
-        for key in self.sums:
+        for key, triples in self.triples(self.sums).items():
             known = repeats.get(key, set[Triple]())
-            kept = [triple for triple in self.triples(key) if triple not in known]
+            kept = [triple for triple in triples if triple not in known]
             if kept:
                 fresh[key] = kept
         return batch_of_triples(fresh) if fresh else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from seafloor.domain.errors import StoreCorrupt
-from seafloor.stores.metrics.columns import SeriesColumns
+from seafloor.stores.metrics.columns import SeriesColumns, no_points
 from seafloor.stores.metrics.points import Triple, bits_of_rank, rank_of_bits
 
 VERSION = 1
@@ -138,33 +138,48 @@ def _body(payload: bytes) -> tuple[int, bytes]:
     return version, body
 
 
-def decode_key(payload: bytes, key: str) -> list[Triple]:
-    """Decode the points of one key, in order; none when the row does not have it.
+def decode_keys(payload: bytes, keys: Collection[str]) -> dict[str, list[Triple]]:
+    """Decode the points of some keys, each in order; a key that the row does not have is left out.
 
     Raises:
         StoreCorrupt: the checksum is wrong, or the version unknown.
 
-    Cost: of the points of the other keys only the packing is undone.
+    Cost: the row is unpacked once, however many keys are asked for; of the points of other keys
+    only the packing is undone.
     """
     version, body = _body(payload)
-    read = _columns if version == VERSION else _differences
-    columns_at, first, count = _find(body, key)
-    return read(body, columns_at, first, count) if count else []
+    spans, columns_at = _spans_of(body, keys)
+    if not spans:
+        return {}
+    step, time_ms, bits = _arrays(version, body, columns_at)
+    return {
+        key: list(
+            zip(
+                step[first:stop].tolist(),
+                time_ms[first:stop].tolist(),
+                map(rank_of_bits, bits[first:stop].tolist()),
+                strict=True,
+            )
+        )
+        for key, (first, stop) in spans.items()
+    }
 
 
 def decode_series(payload: bytes, key: str, *, attempt: int) -> SeriesColumns:
-    """Decode the points of one key as columns; see ``decode_key``.
+    """Decode the points of one key as columns; see ``decode_keys``.
 
     Args:
         attempt: Of the row.
     """
     version, body = _body(payload)
-    columns_at, first, count = _find(body, key)
-    return _series(_arrays(version, body, columns_at), first, first + count, attempt)
+    spans, columns_at = _spans_of(body, (key,))
+    if not spans:
+        return no_points()
+    return _series(_arrays(version, body, columns_at), *spans[key], attempt)
 
 
 def decode_rows(payloads: Iterable[bytes], *, attempt: int) -> Iterator[dict[str, SeriesColumns]]:
-    """Decode all points of many rows, some rows at a time; see ``decode_key``.
+    """Decode all points of many rows, some rows at a time; see ``decode_keys``.
 
     Args:
         payloads: Any number.
@@ -258,16 +273,18 @@ def _table(body: bytes) -> tuple[list[tuple[bytes, int]], int]:
     return found, _TABLE.size + table_bytes
 
 
-def _find(body: bytes, key: str) -> tuple[int, int, int]:
-    """Where the columns of a row begin, the first point of a key, and how many it has."""
+def _spans_of(body: bytes, keys: Collection[str]) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where the points of some keys stand, (first, behind the last), and where columns begin."""
     table, columns_at = _table(body)
-    wanted = key.encode()
+    wanted = {key.encode(): key for key in keys}
+    spans: dict[str, tuple[int, int]] = {}
     first = 0
     for name, count in table:
-        if name == wanted:
-            return columns_at, first, count
+        key = wanted.get(name)
+        if key is not None:
+            spans[key] = first, first + count
         first += count
-    return columns_at, first, 0
+    return spans, columns_at
 
 
 _Arrays = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
@@ -327,28 +344,4 @@ def _series(arrays: _Arrays, first: int, stop: int, attempt: int) -> SeriesColum
         step[first:stop],
         time_ms[first:stop],
         bits[first:stop],
-    )
-
-
-def _columns(body: bytes, columns_at: int, first: int, count: int) -> list[Triple]:
-    column_bytes = (len(body) - columns_at) // _POINT_BYTES * 8
-    at = columns_at + first * 8
-    steps = struct.unpack_from(f"<{count}q", body, at)
-    times = struct.unpack_from(f"<{count}q", body, at + column_bytes)
-    values = struct.unpack_from(f"<{count}Q", body, at + 2 * column_bytes)
-    return list(zip(steps, times, map(rank_of_bits, values), strict=True))
-
-
-def _differences(body: bytes, columns_at: int, first: int, count: int) -> list[Triple]:
-    """The same of version 2."""
-    points = (len(body) - columns_at) // _POINT_BYTES
-    end = first + count
-    column_bytes = points * 8
-    # Whole numbers of numpy wrap around, as the differences did.
-    steps = np.frombuffer(body, "<i8", end, columns_at).cumsum()[first:]
-    times = np.frombuffer(body, "<i8", end, columns_at + column_bytes).cumsum()[first:]
-    side_by_side = np.frombuffer(body, np.uint8, column_bytes, columns_at + 2 * column_bytes)
-    values = side_by_side.reshape(8, -1)[:, first:end].T.copy().view("<u8").ravel()
-    return list(
-        zip(steps.tolist(), times.tolist(), map(rank_of_bits, values.tolist()), strict=True)
     )

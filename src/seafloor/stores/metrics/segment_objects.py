@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Generator
+from contextlib import contextmanager
 
+from seafloor.domain.errors import NotFound, StoreCorrupt
 from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.segment import decode_plan
 from seafloor.stores.metrics.segment_index import ByteRange, Plan, SegmentIndex
@@ -46,7 +48,8 @@ class SegmentObjects:
             self._held.move_to_end(row.id)
             return held[0]
         data = await self._read(row.index_key, ByteRange(0, row.index_bytes))
-        index = await asyncio.to_thread(SegmentIndex.decode, data)
+        with _named(row.index_key):
+            index = await asyncio.to_thread(SegmentIndex.decode, data)
         if row.id not in self._held:
             self._held[row.id] = index, len(data)
             self._held_bytes += len(data)
@@ -69,7 +72,9 @@ class SegmentObjects:
                 return await self._read(row.data_key, part)
 
         fetched = await asyncio.gather(*map(read, plan.ranges))
-        return await asyncio.to_thread(decode_plan, await self.index(row), plan, fetched)
+        index = await self.index(row)
+        with _named(row.data_key):
+            return await asyncio.to_thread(decode_plan, index, plan, fetched)
 
     async def whole(self, row: SegmentRow) -> bytes:
         """All bytes of the data object."""
@@ -77,8 +82,29 @@ class SegmentObjects:
 
     async def _read(self, key: str, part: ByteRange) -> bytes:
         chunks = self._objects.read(key, start=part.offset, length=part.size)
-        return b"".join([chunk async for chunk in chunks])
+        try:
+            return b"".join([chunk async for chunk in chunks])
+        except NotFound as error:
+            raise NotFound(f'There is no object "{key}".', detail=error.message) from error
 
     async def remove(self, keys: list[str]) -> None:
         """Remove objects; ones that are gone already are no error."""
         await self._objects.delete_many(keys)
+
+
+@contextmanager
+def _named(key: str) -> Generator[None]:
+    """Say which object it is that is damaged."""
+    try:
+        yield
+    except StoreCorrupt as error:
+        raise StoreCorrupt(f'{error.message} It is "{key}".', detail=error.detail) from error
+
+
+def missing_object(error: NotFound) -> StoreCorrupt:
+    """What is wrong when a row names an object that is not there.
+
+    Args:
+        error: Of the read, which says its key.
+    """
+    return StoreCorrupt(f"{error.message} Points of this run are in it.", detail=error.detail)

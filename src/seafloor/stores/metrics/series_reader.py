@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from typing import TypeVar
@@ -11,13 +11,13 @@ from typing import TypeVar
 import numpy as np
 from sqlalchemy import Connection, bindparam, select
 
-from seafloor.domain.errors import NotFound, StoreCorrupt
+from seafloor.domain.errors import NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Bucket
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import metric_journal
 from seafloor.stores.metrics import segment_rows
-from seafloor.stores.metrics.columns import SeriesColumns, no_points, triples_of
+from seafloor.stores.metrics.columns import SeriesColumns, no_points
 from seafloor.stores.metrics.journal import decode_series
 from seafloor.stores.metrics.points import Triple, bits_of_rank
 from seafloor.stores.metrics.pyramid import (
@@ -28,7 +28,7 @@ from seafloor.stores.metrics.pyramid import (
     in_order,
     joined_columns,
 )
-from seafloor.stores.metrics.segment_objects import SegmentObjects
+from seafloor.stores.metrics.segment_objects import SegmentObjects, missing_object
 from seafloor.stores.metrics.segment_rows import SegmentRow
 from seafloor.stores.metrics.window import ALL, Place, Window, behind
 
@@ -209,38 +209,6 @@ class SeriesReader:
                 raw.append(await self._segments.points(row, plan))
         return await asyncio.to_thread(chart_of, blocks, raw, buckets=buckets, x=x)
 
-    async def present(
-        self, row: SegmentRow, wanted: Mapping[str, Sequence[Triple]]
-    ) -> dict[str, set[Triple]]:
-        """Which of some points a segment has.
-
-        Args:
-            wanted: Of each key at least one.
-
-        Raises:
-            NotFound: it was removed.
-        """
-        index = await self._segments.index(row)
-        found: dict[str, set[Triple]] = {}
-        for key in wanted.keys() & index.keys.keys():
-            steps = [triple[0] for triple in wanted[key]]
-            times = [triple[1] for triple in wanted[key]]
-            plan = index.plan(
-                key,
-                window=Window(
-                    step_min=min(steps),
-                    step_max=max(steps),
-                    time_ms_min=min(times),
-                    time_ms_max=max(times),
-                ),
-            )
-            points = await self._segments.points(row, plan)
-            points = points.where(np.isin(points.step, np.array(steps, np.int64)))
-            both = set(triples_of(points)).intersection(wanted[key])
-            if both:
-                found[key] = both
-        return found
-
 
 async def _again(read: Callable[[], Awaitable[_T]]) -> _T:
     """Read; when a segment was removed since the rows were read, read them again."""
@@ -252,9 +220,7 @@ async def _again(read: Callable[[], Awaitable[_T]]) -> _T:
     try:
         return await read()
     except NotFound as error:
-        raise StoreCorrupt(
-            "An object with points of this metric is missing.", detail=error.message
-        ) from error
+        raise missing_object(error) from error
 
 
 def _sealed(

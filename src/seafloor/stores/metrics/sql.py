@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -20,7 +19,7 @@ from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
 from seafloor.stores.metrics.chart import check_buckets
 from seafloor.stores.metrics.columns import PointColumns, columns_of, series_points_of, triples_of
-from seafloor.stores.metrics.journal import decode_key
+from seafloor.stores.metrics.journal import decode_keys
 from seafloor.stores.metrics.points import (
     Triple,
     check_limit,
@@ -31,7 +30,8 @@ from seafloor.stores.metrics.points import (
 from seafloor.stores.metrics.protocol import AppendReceipt, SeriesColumnsPage, SeriesPage
 from seafloor.stores.metrics.pyramid import Axis
 from seafloor.stores.metrics.sealing import MetricSealing, MetricSealLimits
-from seafloor.stores.metrics.segment_objects import SegmentObjects
+from seafloor.stores.metrics.segment_objects import SegmentObjects, missing_object
+from seafloor.stores.metrics.segment_repeats import present
 from seafloor.stores.metrics.segment_rows import SegmentRow
 from seafloor.stores.metrics.series_reader import Series, SeriesReader
 from seafloor.stores.metrics.summary import Aggregate, joined
@@ -116,9 +116,9 @@ class SqlMetricStore:
         self, database: Database, objects: ObjectStore, *, limits: MetricSealLimits | None = None
     ) -> None:
         self._database = database
-        segments = SegmentObjects(objects)
-        self._reader = SeriesReader(database, segments)
-        self._sealing = MetricSealing(database, segments, limits or MetricSealLimits())
+        self._segments = SegmentObjects(objects)
+        self._reader = SeriesReader(database, self._segments)
+        self._sealing = MetricSealing(database, self._segments, limits or MetricSealLimits())
         self.rows_decoded = 0
 
     async def append(
@@ -233,8 +233,8 @@ class SqlMetricStore:
 
         def look_into(payload: bytes) -> None:
             self.rows_decoded += 1
-            for key, triples in suspects.items():
-                repeats[key].update(triples.intersection(decode_key(payload, key)))
+            for key, triples in decode_keys(payload, suspects).items():
+                repeats[key].update(suspects[key].intersection(triples))
 
         with connection.execute(_JOURNAL_OVERLAPPING, ranges) as rows:
             for (payload,) in rows:
@@ -254,10 +254,15 @@ class SqlMetricStore:
 
     async def _look_into(self, segments: Sequence[SegmentRow], batch: Batch) -> None:
         """Find which points of a batch are in segments, before its transaction."""
-        wanted = await asyncio.to_thread(lambda: {key: batch.triples(key) for key in batch.sums})
+        wanted = await asyncio.to_thread(batch.triples, batch.sums)
         for row in segments:
-            with suppress(NotFound):  # it was replaced meanwhile: the next try finds by what
-                batch.sealed[row.id] = await self._reader.present(row, wanted)
+            try:
+                batch.sealed[row.id] = await present(self._segments, row, wanted)
+            except NotFound as error:
+                # Replaced meanwhile, the next try finds by what; named again, it is lost.
+                if row.id in batch.gone:
+                    raise missing_object(error) from error
+                batch.gone.add(row.id)
 
     async def summaries(
         self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
