@@ -263,6 +263,43 @@ async def test_append__an_object_is_gone__says_which_and_does_not_wait_for_it(
     assert await fresh.append(TWO, [point(3)]) == AppendReceipt(0, 1)
 
 
+async def test_compaction__an_object_is_gone__says_which(world: SqlMetricWorld) -> None:
+    for at in range(FAN):
+        store = sealing(world, EIGHT)
+        await store.append(ONE, [point(8 * at + step) for step in range(8)])
+        if at == FAN - 1:
+            gone = min(await keys_of(world))
+            await world.objects.delete(gone)
+            with pytest.raises(StoreCorrupt, match=gone):
+                await store.seal_due()
+        else:
+            await store.seal_due()
+    assert await counted(world) == (0, 0, FAN)
+
+
+async def test_seal__a_row_of_the_journal_is_damaged__what_was_replaced_goes_all_the_same(
+    world: SqlMetricWorld,
+) -> None:
+    """It is due again and again, and as long as it is there no object was removed."""
+    store = sealing(world, EIGHT)
+    for at in range(FAN):
+        await store.append(TWO, [point(8 * at + step) for step in range(8)])
+    await store.seal_due()
+    assert await counted(world) == (0, 0, 1)
+    await store.append(ONE, [point(step) for step in range(8)])
+    await world.database.write(
+        lambda connection: connection.execute(update(metric_journal).values(payload=b"damaged"))
+    )
+    await store.append(TWO, [point(8 * FAN + step) for step in range(8)])
+    assert len(await keys_of(world)) == 2 * (FAN + 1)
+    await let_removals_be_due(world)
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt):
+            await store.seal_due()
+    assert await counted(world) == (1, 0, 2)
+    assert len(await keys_of(world)) == 4
+
+
 @pytest.mark.parametrize("which", ["parquet", "index"])
 @pytest.mark.parametrize("damage", ["cut off", "empty", "changed"])
 async def test_read__an_object_is_damaged__says_which(

@@ -26,7 +26,7 @@ from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.pyramid import in_order
 from seafloor.stores.metrics.segment import POINTS_MAX, SegmentEncoder, SegmentReceipt
 from seafloor.stores.metrics.segment_index import SegmentIndex
-from seafloor.stores.metrics.segment_objects import SegmentObjects
+from seafloor.stores.metrics.segment_objects import SegmentObjects, missing_object
 from seafloor.stores.metrics.segment_rows import SegmentRow, new_segment_id
 from seafloor.stores.metrics.window import ALL, Place, behind
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
@@ -56,14 +56,23 @@ class Compaction:
 
         Any server may do so at any time: whoever comes second gives up.
 
+        Raises:
+            StoreCorrupt: a segment is damaged, or an object of it is missing.
+
         Cost: memory of a row group of each segment; a temporary file of the size of the new one.
         """
         replaced = 0
-        while group := await self._database.read(lambda found: self._group(found, workload_id)):
+        find = partial(self._group, workload_id=workload_id)
+        while group := await self._database.read(find):
             try:
                 made = await self._join(group)
                 await self._database.write(partial(_replace, group=group, made=made))
-            except (segment_rows.OvertakenError, NotFound):
+            except segment_rows.OvertakenError:
+                _log.info("another server compacted the same metrics", workload_id=workload_id)
+                break
+            except NotFound as error:
+                if group == await self._database.read(find):
+                    raise missing_object(error) from error
                 _log.info("another server compacted the same metrics", workload_id=workload_id)
                 break
             replaced += len(group)

@@ -169,9 +169,9 @@ class MetricSealing:
             StoreError: the first failure, when all else was tried; what failed stays due.
         """
         sealed = 0
+        failed: list[StoreError] = []
         await self._look()
-        while due := self._due():
-            failed: list[StoreError] = []
+        while not failed and (due := self._due()):
             for some in list(self._groups(due)):
                 done = await asyncio.gather(*map(self.seal, some), return_exceptions=True)
                 for result in done:
@@ -181,10 +181,11 @@ class MetricSealing:
                         raise result
                     else:
                         sealed += result
-            if failed:
-                raise failed[0]
             await self._look()
+        # Also when some fail, which may be for good: what was replaced would pile up.
         await self._remove_due()
+        if failed:
+            raise failed[0]
         return sealed
 
     async def _look(self) -> None:
