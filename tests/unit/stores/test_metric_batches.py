@@ -88,6 +88,30 @@ def test_rows__of_one_training__come_in_the_order_of_their_steps() -> None:
     }
 
 
+def test_rows__with_the_same_keys__have_their_table_read_once() -> None:
+    """Of a thousand keys that took most of the time of a chart."""
+    names = [f"once/{at}" for at in range(50)]
+    payloads = [
+        batch_of_columns(columns_of([Point(name, 1.0, step, 0) for name in names])).payload
+        for step in range(20)
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        tables: list[int] = []
+        table = journal._table
+
+        def counted(body: bytes) -> tuple[list[tuple[bytes, int]], int]:
+            tables.append(len(body))
+            return table(body)
+
+        patched.setattr(journal, "_table", counted)
+        for name in ("once/7", "once/49", "absent"):
+            found = [journal.decode_series(payload, name, attempt=2) for payload in payloads]
+            assert [one.step.tolist() for one in found] == [
+                [] if name == "absent" else [step] for step in range(20)
+            ]
+    assert len(tables) == 1
+
+
 def test_rows__none__are_no_series() -> None:
     assert list(decode_rows([], attempt=0)) == []
 

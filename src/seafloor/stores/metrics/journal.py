@@ -275,16 +275,22 @@ def _table(body: bytes) -> tuple[list[tuple[bytes, int]], int]:
 
 def _spans_of(body: bytes, keys: Collection[str]) -> tuple[dict[str, tuple[int, int]], int]:
     """Where the points of some keys stand, (first, behind the last), and where columns begin."""
-    table, columns_at = _table(body)
-    wanted = {key.encode(): key for key in keys}
-    spans: dict[str, tuple[int, int]] = {}
+    _, table_bytes = _TABLE.unpack_from(body)
+    columns_at = _TABLE.size + table_bytes
+    there = _spans_in(body[:columns_at])
+    found = ((key, there.get(key.encode())) for key in keys)
+    return {key: span for key, span in found if span is not None}, columns_at
+
+
+@lru_cache(maxsize=8)
+def _spans_in(head: bytes) -> dict[bytes, tuple[int, int]]:
+    """The same of every key of a table; kept, since rows of one training have the same keys."""
+    spans: dict[bytes, tuple[int, int]] = {}
     first = 0
-    for name, count in table:
-        key = wanted.get(name)
-        if key is not None:
-            spans[key] = first, first + count
+    for name, count in _table(head)[0]:
+        spans[name] = first, first + count
         first += count
-    return spans, columns_at
+    return spans
 
 
 _Arrays = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
