@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +41,9 @@ from seafloor.domain.names import check_name
 from seafloor.domain.span_documents import pair as attribute
 from seafloor.domain.traces import Assessment, AssessmentKind, Trace, TraceState
 from seafloor.sdk.client import Client
-from seafloor.sdk.exports.exporter import ExportOptions, export
+from seafloor.sdk.exports.exporter import Exported, ExportOptions, export
+from seafloor.sdk.exports.folder import opened
+from seafloor.sdk.exports.manifest import Manifest
 from seafloor.sdk.imports.fitting import is_key
 from seafloor.sdk.imports.importer import Importer, ImportOptions
 from seafloor.sdk.imports.report import Report
@@ -376,6 +379,51 @@ def test_export__of_a_run_that_is_not_given_whole__fails_and_does_not_call_it_go
     options = ExportOptions(experiments=("half given",))
     with pytest.raises(NotFound, match=run_id):
         export(client, tmp_path / "export", options, lambda _: None)
+
+
+def test_export__of_runs_that_are_deleted_and_restored_meanwhile__has_each_once(
+    shared_server: LiveServer, tmp_path: Path
+) -> None:
+    """The living were read first: one deleted behind it came twice, one restored not at all."""
+    client = Client(shared_server.url, "")
+    project = f"p{uuid.uuid4().hex[:12]}"
+    client.projects.create(project)
+    run_ids = [
+        client.runs.create(RunCreate(project=project, experiment="e", name=f"r{at}")).id
+        for at in range(4)
+    ]
+    for run_id in run_ids:
+        client.metrics.append_columns(run_id, batch([("loss", 1, 7, 0.5)], 0))
+    client.runs.delete(run_ids[0])
+    client.runs.delete(run_ids[3])
+    changed = False
+
+    def meanwhile(_: Exported) -> None:
+        nonlocal changed
+        if not changed:
+            for run_id in run_ids[1:3]:
+                client.runs.delete(run_id)
+            for run_id in (run_ids[0], run_ids[3]):
+                client.runs.restore(run_id)
+        changed = True
+
+    export(client, tmp_path / "made", ExportOptions(project=project), meanwhile)
+    exported = query(tmp_path / "made", "SELECT run_id FROM {runs} ORDER BY run_id")
+    assert exported == [(run_id,) for run_id in sorted(run_ids)]
+    assert query(tmp_path / "made", "SELECT count(*) FROM {metrics}") == [(4,)]
+
+
+def test_table__of_long_labels__does_not_keep_them_in_memory(tmp_path: Path) -> None:
+    """Ten thousand rows waited, however much their tags and metadata were."""
+    with opened(tmp_path / "made", {}) as folder:
+        for number in range(24):
+            row = [number, "p", "e", 0, None, None, None, [("tag", "x" * 1024 * 1024)], None, 0, 0]
+            folder["experiments"].add(*row)
+        folder.finish(
+            lambda files: Manifest(created_ns=0, server={}, only={}, counts={}, files=files)
+        )
+    file = pyarrow.parquet.ParquetFile(tmp_path / "made" / "experiments.parquet")
+    assert (file.metadata.num_rows, file.num_row_groups) == (24, 6)
 
 
 def test_export__of_named_experiments_and_runs__has_these_alone(

@@ -32,7 +32,7 @@ class RunQuery:
         states: Only in these; empty: in all.
         filter: Such as ``metrics.loss < 0.1 and params.lr = "0.01"``.
         order: Such as ``metrics.loss desc``; None: newest first.
-        deleted: The deleted ones instead of the living.
+        deleted: The deleted ones instead of the living; None: both.
         fields: Which params, tags and metrics are wanted; ``""``: none, None: all.
     """
 
@@ -41,7 +41,7 @@ class RunQuery:
     states: tuple[str, ...] = ()
     filter: str | None = None
     order: str | None = None
-    deleted: bool = False
+    deleted: bool | None = False
     fields: str | None = None
 
     def pairs(self) -> Query:
@@ -52,7 +52,7 @@ class RunQuery:
             *(("state", state) for state in self.states),
             ("filter", self.filter),
             ("order", self.order),
-            ("deleted", "deleted" if self.deleted else None),
+            ("deleted", {False: None, True: "deleted", None: "all"}[self.deleted]),
             ("fields", self.fields),
         ]
 

@@ -172,9 +172,9 @@ class _Exporter:
         return by_experiment
 
     def _runs_of(self, experiment: Experiment) -> Iterator[RunView]:
-        for deleted in (False, True):
-            query = RunQuery(experiment_id=experiment.id, deleted=deleted)
-            yield from self._client.runs.iterate(query)
+        # Both in one pass: one that is deleted or restored meanwhile would be there twice or never.
+        query = RunQuery(experiment_id=experiment.id, deleted=None)
+        yield from self._client.runs.iterate(query)
 
     def _export_experiment(self, experiment: Experiment, runs: Iterable[RunView]) -> None:
         before = self._folder.rows()

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 
@@ -136,7 +136,7 @@ class Table:
     def add(self, *values: Any) -> None:
         """Add a row: its values in the order of the columns."""
         self._waiting.append(values)
-        self._waiting_chars += sum(len(one) for one in values if isinstance(one, str))
+        self._waiting_chars += sum(map(_chars_of, values))
         self.rows += 1
         if len(self._waiting) >= GROUP_ROWS or self._waiting_chars >= GROUP_CHARS:
             self._write_waiting()
@@ -200,6 +200,16 @@ class Table:
         if self._name in IN_PARTS:
             return f"{self._name}/{self._parts:05}.parquet"
         return f"{self._name}.parquet"
+
+
+def _chars_of(value: Any) -> int:
+    """How many characters a text or labels have."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        labels = cast(list[tuple[str, str]], value)
+        return sum(len(key) + len(label) for key, label in labels)
+    return 0
 
 
 class ExportFolder:
