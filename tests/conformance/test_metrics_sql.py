@@ -20,7 +20,7 @@ from seafloor.stores.metrics import journal
 from seafloor.stores.metrics.protocol import AppendReceipt
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.testing.metric_store_machine import MetricStoreMachine
-from seafloor.testing.metric_store_suite import ONE, DurableMetricStoreSuite, all_of, point
+from seafloor.testing.metric_store_suite import ONE, TWO, DurableMetricStoreSuite, all_of, point
 from seafloor.testing.metric_worlds import (
     SEALED_AT_ONCE,
     MetricWorld,
@@ -161,6 +161,20 @@ async def test_append__each_key_has_its_own_pace__looks_at_no_stored_row(
         for at in range(200)
     ]
     assert set(await decoded_per_append(world, batches)) == {0}
+
+
+async def test_summaries__of_more_keys_than_a_statement_takes__are_found(
+    world: SqlMetricWorld,
+) -> None:
+    """PostgreSQL takes 65,535 values in a statement, SQLite 250,000 at most."""
+    await world.store.append(ONE, [point(1, key=key) for key in ("k/7", "k/400", "k/299999")])
+    await world.store.append(TWO, [point(1, key="k/400"), point(1, key="other")])
+    keys = [f"k/{at}" for at in range(300_000)]
+    found = await world.store.summaries([ONE, TWO], keys=[*keys, "k/7"])
+    assert {of: [one.key for one in some] for of, some in found.items()} == {
+        ONE: ["k/299999", "k/400", "k/7"],
+        TWO: ["k/400"],
+    }
 
 
 async def test_append__concurrent__share_commits(world: SqlMetricWorld) -> None:

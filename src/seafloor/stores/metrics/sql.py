@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, insert, select
 
@@ -53,6 +53,8 @@ _ROWS_PER_FETCH = 500
 _THREAD_POINTS_MIN = 5_000
 _T = TypeVar("_T")
 
+_KEYS_AT_ONCE = 500
+"""Databases take some 30,000 values in one statement; the ids of workloads are among them."""
 _COLUMNS_MIN = 40
 """Fewer points are quicker one by one."""
 
@@ -372,13 +374,15 @@ def _write_summaries(
 def _summaries(
     connection: Connection, workload_ids: list[WorkloadId], keys: Sequence[str] | None
 ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
+    rows: list[tuple[Any, ...]] = []
     if keys is None:
-        rows = _SHOWN.rows(connection, {}, workload_ids)
-    elif keys:
-        asked = {f"asked_{at}": key for at, key in enumerate(keys)}
-        rows = _shown_of_keys(len(keys)).rows(connection, asked, workload_ids)
+        rows += _SHOWN.rows(connection, {}, workload_ids)
     else:
-        rows = ()
+        once = list(dict.fromkeys(keys))
+        for begin in range(0, len(once), _KEYS_AT_ONCE):
+            some = once[begin : begin + _KEYS_AT_ONCE]
+            asked = {f"asked_{at}": key for at, key in enumerate(some)}
+            rows += _shown_of_keys(len(some)).rows(connection, asked, workload_ids)
     return _by_owner(workload_ids, summaries_from_rows(sorted(rows)))
 
 
