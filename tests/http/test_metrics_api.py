@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pyarrow
 import pyarrow.ipc
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from http_world import Answer, check_envelope
 from live_server import LiveServer
+from seafloor.wire.metric_batches import BatchIn
 
 Call = Callable[..., Answer]
 
@@ -204,6 +206,38 @@ def test_chart__over_another_metric__has_its_values_at_the_ends_of_buckets(
     assert found["x"] == [[None, 9], [9, 19], [19, 29], [29, 39], [39, 49]]
     assert found["buckets"] == call("GET", path).json["buckets"]
     assert call("GET", f"{path}&x_key=absent").json["x"] == [[None, None]] * 5
+
+
+def test_chart__of_an_attempt_over_another_metric__has_what_that_attempt_measured(
+    call: Call, run_id: str
+) -> None:
+    """It began anew at step 5, where the epochs of the first attempt went on to 9."""
+    path = f"/api/v1/runs/{run_id}/metrics"
+    for attempt, steps in ((1, range(10)), (2, range(5, 8))):
+        body = batch_of(
+            attempt,
+            [("loss", attempt * 1.0, step) for step in steps]
+            + [("epoch", attempt * 100.0 + step, step) for step in steps],
+        )
+        assert call("POST", f"{path}/batches", body=body).status == 200
+    chart = f"{path}/chart?key=loss&x_key=epoch&buckets=10"
+    assert call("GET", f"{chart}&attempt=1").json["x"] == [[100.0 + at] * 2 for at in range(10)]
+    assert call("GET", f"{chart}&attempt=2").json["x"] == [[200.0 + at] * 2 for at in (5, 6, 7)]
+
+
+def batch_of(attempt: int, points: list[tuple[str, float, int]]) -> bytes:
+    keys = list(dict.fromkeys(key for key, _, _ in points))
+    count = len(points)
+    return msgspec.msgpack.encode(
+        BatchIn(
+            keys=keys,
+            key=struct.pack(f"<{count}i", *[keys.index(key) for key, _, _ in points]),
+            step=struct.pack(f"<{count}q", *[step for _, _, step in points]),
+            time_ms=struct.pack(f"<{count}q", *[1_000 + step for _, _, step in points]),
+            value=struct.pack(f"<{count}d", *[value for _, value, _ in points]),
+            attempt=attempt,
+        )
+    )
 
 
 def test_chart__over_time__is_in_its_order_and_may_be_zoomed(

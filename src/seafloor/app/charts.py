@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from seafloor.app.runs import Runs
-from seafloor.domain.errors import LimitExceeded
+from seafloor.domain.errors import LimitExceeded, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, Bucket
 from seafloor.domain.workloads import Workload
@@ -31,7 +31,8 @@ class ChartAxis:
 
     Args:
         kind: Step; wall time in ms since 1970; time in ms since the run began; or the value that
-            another metric of the same run has at a step (an epoch, samples seen).
+            another metric of the same run has at a step (an epoch, samples seen); of one attempt,
+            what that attempt measured.
         key: Of that metric; empty otherwise.
     """
 
@@ -83,7 +84,7 @@ class Charts:
             window=window,
             x="time" if axis.kind in ("time", "relative_time") else "step",
         )
-        return Chart(run.id, key, found, await self._places(run, found, axis))
+        return Chart(run.id, key, found, await self._places(run, found, axis, window.attempt))
 
     async def charts(
         self,
@@ -121,31 +122,38 @@ class Charts:
     async def columns(
         self, run: Workload, key: str, *, window: Window = ALL
     ) -> AsyncIterator[SeriesColumns]:
-        """Read a whole series, piece by piece in order, in constant memory."""
+        """Read a whole series, piece by piece in order, in constant memory.
+
+        Raises:
+            NotFound: the run was purged meanwhile; what came is not the whole.
+        """
         cursor: str | None = None
         while True:
             page = await self._metrics.series_columns(
                 run.id, key, limit=POINTS_PER_APPEND_MAX, cursor=cursor, window=window
             )
+            # There was a point behind the last page: a purge alone takes one away.
+            if cursor is not None and not len(page.points):
+                raise NotFound(f"Run {run.id} was deleted for good while it was read.")
             yield page.points
             cursor = page.next
             if cursor is None:
                 break
 
     async def _places(
-        self, run: Workload, found: Sequence[Bucket], axis: ChartAxis
+        self, run: Workload, found: Sequence[Bucket], axis: ChartAxis, attempt: int | None
     ) -> list[tuple[float | None, float | None]]:
         if axis.kind == "step":
             return [(each.step_first, each.step_last) for each in found]
         if axis.kind == "metric":
-            return await self._values_at(run, axis.key, found)
+            return await self._values_at(run, axis.key, found, attempt)
         began_ms = 0
         if axis.kind == "relative_time":
             began_ms = (run.started_ns or run.created_ns) // _NS_PER_MS
         return [(each.time_ms_first - began_ms, each.time_ms_last - began_ms) for each in found]
 
     async def _values_at(
-        self, run: Workload, key: str, found: Sequence[Bucket]
+        self, run: Workload, key: str, found: Sequence[Bucket], attempt: int | None
     ) -> list[tuple[float | None, float | None]]:
         """The last value of a metric at or before the first and the last step of each bucket."""
         if not found:
@@ -153,7 +161,7 @@ class Charts:
         steps = np.array([[each.step_first, each.step_last] for each in found], np.int64).ravel()
         values = np.zeros(len(steps))
         known = np.zeros(len(steps), np.bool_)
-        window = Window(step_max=int(steps.max()))
+        window = Window(step_max=int(steps.max()), attempt=attempt)
         async for points in self.columns(run, key, window=window):
             last = np.searchsorted(points.step, steps, side="right") - 1
             reached = last >= 0
