@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import hashlib
 import json
 import math
@@ -42,7 +43,7 @@ from seafloor.domain.span_documents import pair as attribute
 from seafloor.domain.traces import Assessment, AssessmentKind, Trace, TraceState
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.exporter import Exported, ExportOptions, export
-from seafloor.sdk.exports.folder import opened
+from seafloor.sdk.exports.folder import GROUP_ROWS, opened
 from seafloor.sdk.exports.manifest import Manifest
 from seafloor.sdk.imports.fitting import is_key
 from seafloor.sdk.imports.importer import Importer, ImportOptions
@@ -411,6 +412,24 @@ def test_export__of_runs_that_are_deleted_and_restored_meanwhile__has_each_once(
     exported = query(tmp_path / "made", "SELECT run_id FROM {runs} ORDER BY run_id")
     assert exported == [(run_id,) for run_id in sorted(run_ids)]
     assert query(tmp_path / "made", "SELECT count(*) FROM {metrics}") == [(4,)]
+
+
+def test_table__of_an_export_that_failed__is_let_go_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever exported was shown a traceback below the one line that says what is wrong."""
+
+    def fail() -> None:
+        with opened(tmp_path / "made", {}) as folder:
+            for number in range(GROUP_ROWS + 1):
+                folder["projects"].add(f"p{number}", number)
+            raise NotFound("in the middle")
+
+    with pytest.raises(NotFound, match="in the middle"):
+        fail()
+    gc.collect()
+    assert capfd.readouterr().err == ""
+    assert not (tmp_path / "made" / "projects.parquet").exists()
 
 
 def test_table__of_long_labels__does_not_keep_them_in_memory(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ class _Parquet:
         return TableFile(self.rows, self._file.size_bytes, sha256)
 
     def drop(self) -> None:
+        # Left open, the writer would end the file when it is collected, and tell that it cannot.
+        self._writer.is_open = False
         self._file.close()
 
 
