@@ -33,10 +33,10 @@ from event_file import event_file
 from exported import bits, content, query
 from installation_world import build
 from kept_log import keep_log
-from live_server import LiveServer
-from seafloor.domain.errors import CallerError, InvalidValue, NotFound
+from live_server import LiveServer, wait_for
+from seafloor.domain.errors import CallerError, InvalidValue, NotFound, StoreCorrupt
 from seafloor.domain.media import Blob, Image, MediaRecord, Text
-from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
+from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.models import DatasetInput
 from seafloor.domain.names import check_name
 from seafloor.domain.span_documents import pair as attribute
@@ -412,6 +412,30 @@ def test_export__of_runs_that_are_deleted_and_restored_meanwhile__has_each_once(
     exported = query(tmp_path / "made", "SELECT run_id FROM {runs} ORDER BY run_id")
     assert exported == [(run_id,) for run_id in sorted(run_ids)]
     assert query(tmp_path / "made", "SELECT count(*) FROM {metrics}") == [(4,)]
+
+
+def test_export__of_a_series_with_damaged_points__says_what_is_damaged(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """It called the connection broken, and asked to be repeated, however often it was."""
+    server = make_server()
+    client = Client(server.url, "")
+    run_id = client.runs.create(RunCreate(experiment="e", name="r")).id
+    count = POINTS_PER_APPEND_MAX
+    for begin in range(0, 8 * count, count):
+        # Values that do not pack: a small file is read whole, and refused before the answer begins.
+        points = [("loss", begin + at, begin + at, random.random()) for at in range(count)]
+        client.metrics.append_columns(run_id, batch(points, 0))
+    metrics = server.data / "objects" / "runs" / run_id / "metrics"
+    wait_for(lambda: list(metrics.glob("*.index")), what="a segment")
+    server.stop()
+    damaged = max(metrics.glob("*.parquet"), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) * 4 // 5] ^= 1
+    damaged.write_bytes(content)
+    server.start()
+    with pytest.raises(StoreCorrupt, match=damaged.name):
+        export(client, tmp_path / "made", ExportOptions(), lambda _: None)
 
 
 def test_table__of_an_export_that_failed__is_let_go_without_a_word(

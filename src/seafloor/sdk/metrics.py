@@ -81,10 +81,16 @@ class Metrics:
         return self._transport.call(Request("GET", _path(run_id)), MetricList)
 
     def page(
-        self, run_id: str, key: str, *, limit: int = 5000, cursor: str | None = None
+        self,
+        run_id: str,
+        key: str,
+        *,
+        limit: int = 5000,
+        cursor: str | None = None,
+        step_min: int | None = None,
     ) -> SeriesPageOut:
-        """Read one page of a series, by step."""
-        query = [("key", key), ("limit", limit), ("cursor", cursor)]
+        """Read one page of a series, by step; all of it, or what is from a step on."""
+        query = [("key", key), ("limit", limit), ("cursor", cursor), ("step_min", step_min)]
         request = Request("GET", f"{_path(run_id)}/series", query=query)
         return self._transport.call(request, SeriesPageOut)
 

@@ -19,6 +19,7 @@ from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreUn
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.media import MediaRecord
 from seafloor.domain.members import task_names_of
+from seafloor.domain.metrics import POINTS_PER_APPEND_MAX
 from seafloor.domain.span_documents import read_span
 from seafloor.domain.traces import Trace
 from seafloor.sdk.client import Client
@@ -556,11 +557,17 @@ class _SeriesWriter:
         self._schema = schema("metrics")
 
     def write(self, run_id: str, key: str) -> int:
-        """Write a series; how many points it has."""
+        """Write a series; how many points it has.
+
+        Raises:
+            StoreUnavailable: the connection broke.
+            StoreError: what the server says of the points that it could not give.
+        """
         import urllib3
 
         pa = arrow()
         points = 0
+        last_step: int | None = None
         with self._client.metrics.open_arrow(run_id, key) as response:
             try:
                 for batch in arrow(".ipc").open_stream(response):
@@ -576,7 +583,12 @@ class _SeriesWriter:
                         ]
                         self._table.add_batch(pa.record_batch(columns, schema=self._schema))
                         points += count
+                        last_step = batch.column("step")[-1].as_py()
             except (urllib3.exceptions.HTTPError, OSError, pa.ArrowInvalid) as error:
+                # A stream can only be cut; of a page the server says why it cannot give it.
+                self._client.metrics.page(
+                    run_id, key, limit=POINTS_PER_APPEND_MAX, step_min=last_step
+                )
                 raise StoreUnavailable(
                     f"Metric {key} of run {run_id} was cut after {points} points: the connection "
                     "broke. Repeat the export.",
