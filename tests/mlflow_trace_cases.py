@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from mlflow_cases import DRIVER, FILTER_WORDS, NOBODY, STRICT, Body, Case
 
-ONE, TWO, THREE, SPANNED = (f"tr-{digit * 32}" for digit in "1234")
+ONE, TWO, THREE, SPANNED, EARLY = (f"tr-{digit * 32}" for digit in "12345")
 NONE, ODD, TYPELESS, APART = (f"tr-{digit * 32}" for digit in "9876")
 V2, V3 = "/api/2.0/mlflow/traces", "/api/3.0/mlflow/traces"
 OTLP = "/v1/traces"
 
 AS_FILE = "Spans that are a file of the trace are not found in the store; MLflow answers 500."
-PATTERNS = "Regular expressions of strangers do not run in the database: RLIKE is refused."
+PATTERNS = "What is no regular expression, or none of RE2, is refused; MLflow finds nothing by it."
+GROUPED = "`a|b` is one of two within the attribute; for MLflow `b` may stand anywhere."
+PRUNED = "MLflow passes over spans that began 10 s before the least time of a trace."
+LATER = "It is refused in a sentence; MLflow answers 500."
+OLD_TAGS = "MLflow answers with the tags as they were before."
 BUG = "MLflow answers 500 where the caller is at fault."
 HEADER = "A header that is missing is told of in the form of all errors, as 400."
 NO_TRACE = "It is the trace that is not found; MLflow says so of its tag."
@@ -97,7 +102,7 @@ def _told() -> list[Case]:
         *_posts(
             V3,
             info(ONE, tags={"u": "1"}, trace_metadata={"n": "2"}, request_preview="in"),
-            differs="MLflow answers with the tags as they were before.",
+            differs=OLD_TAGS,
         ),
         *_gets(V3, f"/{ONE}", f"/{TWO}", f"/{THREE}", f"/{NONE}"),
     ]
@@ -120,6 +125,8 @@ def _spans() -> list[Case]:
             exported(span("child", 2, parentSpanId=parent), host="h"),
             exported(span("worded", 3, parentSpanId=parent, attributes=_WORDED)),
         ),
+        *_posts(OTLP, exported(span("early", 1, traceId="5" * 32))),
+        *_posts(V3, info(EARLY, request_time="2026-01-02T03:04:05.500Z"), differs=OLD_TAGS),
         *_gets(V3, f"/{SPANNED}", f"/get?trace_id={SPANNED}", f"/batchGet?trace_ids={SPANNED}"),
         *_gets(V3, f"/get?trace_id={NONE}", f"/batchGet?trace_ids={NONE}", "/get", "/batchGet"),
         *_gets(V3, f"/get?trace_id={ONE}", differs=AS_FILE),
@@ -169,6 +176,29 @@ def _links() -> list[Case]:
         {"trace_ids": [ONE] * 101, "run_id": "{run}"},
         {"trace_ids": [ONE]},
     ) + _posts(f"{V2}/link-to-run", {"trace_ids": [ONE], "run_id": NOBODY}, differs=LINK)
+
+
+def _prompts() -> list[Case]:
+    path = f"{V2}/link-prompts"
+    used = [{"name": "greet", "version": "1"}, {"name": 'größe "x"', "version": "12"}]
+    told = {"key": "mlflow.linkedPrompts", "value": json.dumps(used)}
+    return [
+        *_posts(
+            path,
+            {"trace_id": SPANNED, "prompt_versions": used[:1]},
+            {"trace_id": SPANNED, "prompt_versions": used},
+            {"trace_id": NONE, "prompt_versions": used},
+            {"trace_id": SPANNED},
+            {"prompt_versions": used},
+        ),
+        *_posts(
+            path,
+            {"trace_id": SPANNED, "prompt_versions": [{"name": "a", "version": "x"}]},
+            differs=LATER,
+        ),
+        # As MLflow's client does.
+        Case("PATCH", f"{V3}/{SPANNED}/tags", told),
+    ]
 
 
 _FILTERS = (
@@ -225,6 +255,49 @@ _FILTERS = (
     "span.attributes.a != '5'",
     "span.attributes.none LIKE '%'",
     "span.attributes.a LIKE '%5%' AND span.attributes.words LIKE '%two%'",
+    "status RLIKE '^O'",
+    "status RLIKE 'o'",
+    "status RLIKE '(?i)^error$'",
+    "name RLIKE 'n.w'",
+    "trace.name RLIKE '^e'",
+    "request_id RLIKE '1{32}$'",
+    "client_request_id RLIKE '.'",
+    "tag.t RLIKE '^[xy]$'",
+    "tags.t RLIKE '' AND status RLIKE 'ERR|FAIL'",
+    "tag.none RLIKE ''",
+    "metadata.m RLIKE '[^a-x]'",
+    "run_id RLIKE '^[0-9a-f]+$'",
+    "run_id LIKE '%'",
+    "run_id IS NULL",
+    "span.name RLIKE '^(child|root)$'",
+    "span.name RLIKE '^c' AND span.status RLIKE 'OK|UNSET'",
+    "span.name RLIKE '^c' AND span.status RLIKE 'ERROR'",
+    "span.name RLIKE '^w' AND trace.text LIKE '%two words%'",
+    "span.name RLIKE '^c' AND trace.text LIKE '%two words%'",
+    "span.type RLIKE '.'",
+    "span.attributes.a RLIKE '5'",
+    "span.attributes.words RLIKE '^two'",
+    "span.attributes.words RLIKE '^words'",
+    "span.attributes.words RLIKE 'gr..e'",
+    "span.attributes.words RLIKE 'line$'",
+    "span.attributes.words RLIKE 'and$'",
+    "span.attributes.`words` RLIKE 'w[aeiou]rds' AND span.name RLIKE 'worded'",
+    "span.attributes.none RLIKE ''",
+    "feedback.score RLIKE '^0[.]7'",
+    "feedback.score RLIKE '^1'",
+    "feedback.good RLIKE 't.?rue'",
+    "expectation.answer RLIKE '4[0-9]'",
+    "prompt = 'greet/1'",
+    "prompt = 'greet/2'",
+    "trace.prompt = 'greet/1' AND span.name = 'root'",
+    "prompt = 'gr%/1'",
+    "prompt = 'größe \"x\"/12'",
+    "prompt = 'größe/12'",
+    "timestamp_ms >= 1700000000000 AND span.name = 'root'",
+    "timestamp_ms > 1699999995000 AND timestamp_ms < 1700000005000 AND span.name = 'child'",
+    "timestamp_ms < 1767323046000 AND span.name = 'early'",
+    "end_time_ms > 1700000000500 AND span.name LIKE 'r%'",
+    "end_time < 1700000000500 AND span.name LIKE 'r%'",
     "feedback.good = 'true'",
     "feedback.score > 0.5",
     "feedback.good IS NOT NULL",
@@ -237,16 +310,22 @@ _REFUSED = (
     "tag.t = 5",
     "feedback.score > 'x'",
     "span.foo = 'x'",
+    "status > 'OK'",
+    "tag.t > 'x'",
+    "span.content RLIKE 'child'",
     "span.attributes. LIKE 'x'",
+    "prompt LIKE 'greet/%'",
+    "prompt = 'greet'",
+    "prompt = 'a/b/1'",
 )
 _REFUSED_IN_OTHER_WORDS = (
+    "timestamp_ms RLIKE '1'",
+    "text RLIKE 'child'",
     "nonsense",
     "foo = '1'",
     "foo.bar = '1'",
     "status ==",
     "status = 5",
-    "status > 'OK'",
-    "tag.t > 'x'",
     "timestamp_ms > 'x'",
 )
 
@@ -289,10 +368,16 @@ def _searches() -> list[Case]:
         *_posts(path, _search(order_by=["status", "status"]), differs=BUG),
         *_posts(
             path,
-            _search(filter="status RLIKE '^O'"),
-            _search(filter="text RLIKE 'child'"),
-            _search(filter="span.attributes.a RLIKE '5'"),
+            _search(filter="status RLIKE '('"),
+            _search(filter="status RLIKE '(?=E)'"),
+            _search(filter="status RLIKE '(O)\\1'"),
             differs=PATTERNS,
+        ),
+        *_posts(path, _search(filter="span.attributes.words RLIKE 'none|root'"), differs=GROUPED),
+        *_posts(
+            path,
+            _search(filter="timestamp_ms > 1767323045000 AND span.name = 'early'"),
+            differs=PRUNED,
         ),
     ]
 
@@ -388,6 +473,7 @@ CASES = [
     *_spans(),
     *_tags(),
     *_links(),
+    *_prompts(),
     *_assessments(),
     *_searches(),
     *_deletions(),

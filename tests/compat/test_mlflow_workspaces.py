@@ -214,6 +214,10 @@ CASES = [
             Case("DELETE", f"{base}/traces/{TRACE}/tags?key=kept", {"key": "kept"}),
         )
     ),
+    Case(
+        *("POST", f"{V2}/traces/link-prompts"),
+        {"trace_id": TRACE, "prompt_versions": [{"name": "p", "version": "1"}]},
+    ),
     Case("POST", f"{V2}/traces/link-to-run", {"run_id": "{run}", "trace_ids": []}, differs=OPEN),
     Case(
         "POST", f"{V2}/traces/link-to-run", {"run_id": "{mine}", "trace_ids": [TRACE]}, differs=OPEN

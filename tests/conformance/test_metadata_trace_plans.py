@@ -117,7 +117,7 @@ async def test_trace_search__for_contents_with_many_spans__goes_on_from_page_to_
     await store.spans_add([spans(n, span(2, document=document)) for n in (3, 4, 90)])
     wanted = [trace(n).id for n in (90, 4, 3)]
     for spans_max, candidates in ((1, 1), (7, 3), (20, 200), (10_000, 200)):
-        monkeypatch.setattr(trace_contents, "SPANS_MAX", spans_max)
+        monkeypatch.setattr(trace_contents, "LOOKS_MAX", spans_max)
         monkeypatch.setattr(trace_search, "CANDIDATES", candidates)
         query = TraceQuery(experiment_ids=(0,), comparisons=parse_trace_filter(text), limit=2)
         found: list[str] = []
@@ -132,6 +132,54 @@ async def test_trace_search__for_contents_with_many_spans__goes_on_from_page_to_
         assert found == wanted
         # Of each trace one span may be one by its name.
         assert pages > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("tags.odd RLIKE 'f.o'", [90, 4, 3]),
+        ("tags.odd RLIKE 'f.o' AND span.attributes.x RLIKE '^ra|z'", [90, 3]),
+        ("span.name RLIKE '^span 2$' AND text LIKE '%rare%'", [90, 3]),
+        ("metadata.none RLIKE ''", []),
+    ],
+)
+@pytest.mark.parametrize(
+    ("looks_max", "work_max", "candidates"),
+    [
+        (1, 1 << 40, 1),
+        (7, 1 << 40, 3),
+        (10_000, 1, 200),
+        (10_000, 100_000, 7),
+        (20_000, 1 << 31, 200),
+    ],
+)
+async def test_trace_search__by_regular_expressions__goes_on_from_page_to_page(
+    store: SqlStoreUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    wanted: list[int],
+    looks_max: int,
+    work_max: int,
+    candidates: int,
+) -> None:
+    rare = {"span_id": "BBBB", "name": "span 2", "attributes": [pair("x", "rare")]}
+    document = msgspec.json.encode(rare)
+    await store.spans_add([spans(n, span(2, document=document)) for n in (3, 90)])
+    for n in range(1, 100):
+        word = "foo" if n in (3, 4, 90) else "bar"
+        await store.trace_tags_change(trace(n).id, set_={"odd": word})
+    monkeypatch.setattr(trace_contents, "LOOKS_MAX", looks_max)
+    monkeypatch.setattr(trace_contents, "WORK_MAX", work_max)
+    monkeypatch.setattr(trace_search, "CANDIDATES", candidates)
+    query = TraceQuery(experiment_ids=(0,), comparisons=parse_trace_filter(text), limit=2)
+    found: list[str] = []
+    while True:
+        page = await store.trace_search(query)
+        found += [one.id for one in page.items]
+        if page.next is None:
+            break
+        query = replace(query, cursor=page.next)
+    assert found == [trace(n).id for n in wanted]
 
 
 async def test_trace_search__for_contents_of_a_large_trace__reads_it_in_parts(

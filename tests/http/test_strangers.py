@@ -303,6 +303,9 @@ RULES: dict[tuple[str, str], Asked] = {
     ("POST", _mlflow("mlflow/traces/link-to-run")): Asked(
         OWN, body={"trace_ids": ["tr-{own}"], "run_id": "{run}"}
     ),
+    ("POST", _mlflow("mlflow/traces/link-prompts")): Asked(
+        OWN, body={"trace_id": "tr-{run}", "prompt_versions": [{"name": "p", "version": "1"}]}
+    ),
     ("POST", f"{TRACE}/assessments"): Asked(OWN, body={"assessment": SAID}),
     ("GET", ASSESSMENT): Asked(READS),
     ("PATCH", ASSESSMENT): Asked(OWN, body={"assessment": SAID, "update_mask": "feedback"}),

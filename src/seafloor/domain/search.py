@@ -32,7 +32,10 @@ class Part(StrEnum):
 
 
 class Operator(StrEnum):
-    """How an identifier is compared. LIKE is case-sensitive with ``%`` and ``_``; ILIKE is not."""
+    """How an identifier is compared. LIKE is case-sensitive with ``%`` and ``_``; ILIKE is not.
+
+    RLIKE looks for a regular expression; it compares what is known of traces, nothing of runs.
+    """
 
     EQ = "="
     NE = "!="
@@ -42,6 +45,7 @@ class Operator(StrEnum):
     GE = ">="
     LIKE = "LIKE"
     ILIKE = "ILIKE"
+    RLIKE = "RLIKE"
     NOT_LIKE = "NOT LIKE"
     NOT_ILIKE = "NOT ILIKE"
     IN = "IN"

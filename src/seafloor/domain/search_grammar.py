@@ -84,7 +84,7 @@ PATTERN = frozenset({Operator.LIKE, Operator.ILIKE})
 NOT_PATTERN = frozenset({Operator.NOT_LIKE, Operator.NOT_ILIKE})
 LIST = frozenset({Operator.IN, Operator.NOT_IN})
 NULLNESS = frozenset({Operator.IS_NULL, Operator.IS_NOT_NULL})
-EVERY = frozenset(Operator)
+EVERY = frozenset(Operator) - {Operator.RLIKE}
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -19,6 +19,8 @@ SPANS_TAG = "mlflow.trace.spansLocation"
 SPANS_ARE_HERE = "TRACKING_STORE"
 """The value of ``SPANS_TAG`` of a trace whose spans the store has; clients keep others as files."""
 ARTIFACTS_TAG = "mlflow.artifactLocation"
+PROMPTS_TAG = "mlflow.linkedPrompts"
+"""Which versions of prompts a trace used: a JSON list of objects with a name and a version."""
 RUN_KEY = "mlflow.sourceRun"
 TOLD_KEY = "mlflow.trace.infoFinalized"
 """In the metadata of a trace that a client has told of as a whole: spans change it no more."""
@@ -188,6 +190,7 @@ TRACE_ATTRIBUTES = {
     "client_request_id": "text",
     "state": "text",
     "run_id": "text",
+    "prompt": "text",
     "time_ms": "number",
     "duration_ms": "number",
     "end_ms": "number",
@@ -196,7 +199,8 @@ TRACE_ATTRIBUTES = {
 """What of a trace can be compared and ordered by, with its type.
 
 ``run_id`` can only be compared: it is the run in whose course the trace was made, or any that it
-was linked to. ``end_ms`` of a trace that goes on is when it began.
+was linked to. So can ``prompt``, and only for equality: ``<name>/<version>`` is one of those that
+``PROMPTS_TAG`` tells (``prompt_texts``). ``end_ms`` of a trace that goes on is when it began.
 """
 CONTENT_KEY = "content"
 """All of a span, as ``span_documents.searched_text`` shows it."""
@@ -209,6 +213,7 @@ class TraceComparison(msgspec.Struct, frozen=True):
     Args:
         key: One of ``TRACE_ATTRIBUTES`` or ``SPAN_ATTRIBUTES``, a tag's or metadata's key, or an
             assessment's name.
+        operator: RLIKE looks for a regular expression, in RE2's syntax.
         value: A number for numeric attributes; a number or text for assessments; a text
             otherwise. Several texts for IN and NOT IN.
     """
@@ -217,6 +222,54 @@ class TraceComparison(msgspec.Struct, frozen=True):
     key: str
     operator: Operator
     value: float | int | str | tuple[str, ...] | None = None
+
+
+def prompt_texts(prompt: str) -> tuple[str, str]:
+    """What stands in ``PROMPTS_TAG`` of a trace that used ``<name>/<version>``.
+
+    With blanks as Python's clients write JSON, and without as others do.
+
+    >>> prompt_texts("greet/2")[1]
+    '{"name":"greet","version":"2"}'
+    """
+    name, _, version = prompt.rpartition("/")
+    used = {"name": name, "version": version}
+    return json.dumps(used), json.dumps(used, separators=(",", ":"), ensure_ascii=False)
+
+
+def with_prompts(known: str | None, prompts: Sequence[str]) -> str:
+    """What ``PROMPTS_TAG`` says when versions of prompts are added, each once.
+
+    Args:
+        known: What it says; None when it is not there.
+        prompts: Each ``<name>/<version>``.
+
+    Raises:
+        InvalidValue: what it says is no list.
+        LimitExceeded: it would be longer than a tag may be.
+
+    >>> with_prompts('[{"name": "greet", "version": "1"}]', ["greet/1"])
+    '[{"name": "greet", "version": "1"}]'
+    """
+    try:
+        listed: Any = [] if known is None else json.loads(known)
+    except (ValueError, RecursionError):
+        listed = None
+    if not isinstance(listed, list):
+        raise InvalidValue(f"The tag {PROMPTS_TAG} of the trace is not a list.", field="trace_id")
+    every = cast(list[Any], listed)
+    for prompt in prompts:
+        name, _, version = prompt.rpartition("/")
+        used = {"name": name, "version": version}
+        if used not in every:
+            every.append(used)
+    made = json.dumps(every)
+    if len(made) > LABEL_CHARS_MAX:
+        raise LimitExceeded(
+            f"The tag {PROMPTS_TAG} would be longer than {LABEL_CHARS_MAX} characters.",
+            field="prompt_versions",
+        )
+    return made
 
 
 class TraceOrder(msgspec.Struct, frozen=True):

@@ -6,7 +6,9 @@
     identifier := [subject "."] key
 
 Source: the reference of MLflow's search syntax for traces. ``text`` and ``span.content`` are all of
-a span, ``span.attributes.x LIKE 'y'`` is ``span.content LIKE '%"x"y%'``. RLIKE is not part of it.
+a span, ``span.attributes.x LIKE 'y'`` is ``span.content LIKE '%"x"y%'``. RLIKE looks for a regular
+expression, in an attribute of a span for one within a text; ``prompt = 'name/version'`` for traces
+that used a version of a prompt.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from seafloor.domain.search_tokens import Token, tokens, unquoted
 from seafloor.domain.traces import (
     CONTENT_KEY,
     NAME_TAG,
+    RUN_KEY,
     SPAN_ATTRIBUTES,
     TraceComparison,
     TraceOrder,
     TraceSubject,
 )
+from seafloor.stores.metadata.regular_expressions import escaped
 from seafloor.stores.metadata.traces import is_number, operators_of
 
 _SUBJECTS = {
@@ -49,17 +53,20 @@ _NAMES = {
     "status": "state",
     "client_request_id": "client_request_id",
     "run_id": "run_id",
+    "prompt": "prompt",
 }
 """MLflow's names of attributes; ``name`` is a tag."""
-_ORDER_NAMES = {name: key for name, key in _NAMES.items() if key not in ("run_id",)} | {
+_NOT_ORDERED = ("run_id", "prompt", "client_request_id")
+_ORDER_NAMES = {name: key for name, key in _NAMES.items() if key not in _NOT_ORDERED} | {
     "experiment_id": "experiment_id"
 }
-_ORDER_NAMES.pop("client_request_id")
-_TEXT, _PROMPT = "text", "prompt"
+_TEXT = "text"
 _ATTRIBUTES = "attributes."
 _PATTERNS = (Operator.LIKE, Operator.ILIKE)
-_OF_ATTRIBUTES = (*_PATTERNS, Operator.EQ, Operator.NE)
-_WORDS = {"LIKE": Operator.LIKE, "ILIKE": Operator.ILIKE}
+_OF_ATTRIBUTES = (*_PATTERNS, Operator.RLIKE, Operator.EQ, Operator.NE)
+_WORDS = {"LIKE": Operator.LIKE, "ILIKE": Operator.ILIKE, "RLIKE": Operator.RLIKE}
+_OF_RUN = (*_PATTERNS, Operator.RLIKE, Operator.IS_NULL, Operator.IS_NOT_NULL)
+"""How the run in whose course a trace was made is compared, but not those that it is linked to."""
 _ASSESSMENTS = (TraceSubject.FEEDBACK, TraceSubject.EXPECTATION)
 _NUMBERS = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
 
@@ -175,6 +182,10 @@ class _Reader:
             return self._attribute_of_span(key, operator)
         if subject is TraceSubject.SPAN and key == CONTENT_KEY:
             _check_operator(key, operator, _PATTERNS)
+        if key == "run_id" and subject is TraceSubject.ATTRIBUTE and operator in _OF_RUN:
+            subject, key = TraceSubject.METADATA, RUN_KEY
+        if key == "prompt" and subject is TraceSubject.ATTRIBUTE:
+            return self._prompt(operator)
         if operator not in operators_of(subject, key):
             known = _set(sorted(str(one) for one in operators_of(subject, key)))
             raise InvalidValue(
@@ -191,8 +202,26 @@ class _Reader:
         """Read on a clause about an attribute, which MLflow looks for in all of a span."""
         _check_operator(key, operator, _OF_ATTRIBUTES)
         name = key.removeprefix(_ATTRIBUTES).strip("`")
-        pattern = f'%"{name}"{self._text_value(TraceSubject.SPAN)}%'
+        value = self._text_value(TraceSubject.SPAN)
+        pattern = f'%"{name}"{value}%' if operator is not Operator.RLIKE else _within(name, value)
         return TraceComparison(TraceSubject.SPAN, CONTENT_KEY, operator, pattern)
+
+    def _prompt(self, operator: Operator) -> TraceComparison:
+        """Read on a clause about a version of a prompt."""
+        if operator is not Operator.EQ:
+            raise InvalidValue(
+                f"Invalid comparator '{operator}' for prompts filter. Only '=' is supported with "
+                'format: prompt = "name/version"',
+                field="filter",
+            )
+        value = self._text_value(TraceSubject.ATTRIBUTE)
+        if value.count("/") != 1:
+            raise InvalidValue(
+                f"Invalid prompts filter value '{value}'. Expected format: prompt = "
+                '"name/version"',
+                field="filter",
+            )
+        return TraceComparison(TraceSubject.ATTRIBUTE, "prompt", operator, value)
 
     def _operator(self) -> Operator:
         found = self._next("operator", "word")
@@ -211,10 +240,6 @@ class _Reader:
             return Operator.NOT_IN
         if word == "IN":
             return Operator.IN
-        if word == "RLIKE":
-            raise InvalidValue(
-                "RLIKE is not supported by this server: use LIKE or ILIKE.", field="filter"
-            )
         if word not in _WORDS:
             self._at -= 1
             raise self.refusal()
@@ -279,13 +304,6 @@ def _attribute(name: str, names: dict[str, str], *, field: str) -> tuple[TraceSu
         return TraceSubject.TAG, NAME_TAG
     if name == _TEXT and field == "filter":
         return TraceSubject.SPAN, CONTENT_KEY
-    if name == _PROMPT:
-        raise InvalidValue(
-            f"Traces cannot be searched by '{name}' on this server: search by text, name, status, "
-            "timestamp_ms, execution_time_ms, run_id, tags, metadata, span.name, span.type, "
-            "span.status, span.attributes.x, feedback or expectation.",
-            field=field,
-        )
     key = names.get(name)
     if key is None:
         known = _set(sorted([*names, "name"]))
@@ -293,6 +311,16 @@ def _attribute(name: str, names: dict[str, str], *, field: str) -> tuple[TraceSu
             f"Invalid attribute key '{name}' specified. Valid keys are '{known}'", field=field
         )
     return TraceSubject.ATTRIBUTE, key
+
+
+def _within(name: str, pattern: str) -> str:
+    """Look for a regular expression within the text that an attribute of a span is, as MLflow does.
+
+    In the JSON that is searched the text is JSON itself, with its quotes escaped.
+    """
+    begin = '"\\\\"' if pattern.startswith("^") else '"\\\\".*'
+    end = '\\\\"' if pattern.endswith("$") else ""
+    return f'"{escaped(name)}": {begin}(?:{pattern.removeprefix("^").removesuffix("$")}){end}'
 
 
 def _check_span(key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
@@ -46,6 +47,7 @@ from seafloor.http.state import application_of
 LINKS_MAX = 100
 IDS_MAX = 1_000
 PAGE_MAX = 500
+_VERSION = re.compile(r"[0-9]{1,18}\Z")
 _FIXED_TAGS = (SPANS_TAG, "mlflow.trace.archiveLocation", "mlflow.trace.archivalFailure")
 
 
@@ -80,6 +82,16 @@ class _Delete(msgspec.Struct):
     max_timestamp_millis: Int64 | None = None
     max_traces: Int64 | None = None
     request_ids: list[str] = []
+
+
+class _Prompt(msgspec.Struct):
+    name: str = ""
+    version: str = ""
+
+
+class _Prompts(msgspec.Struct):
+    trace_id: str = ""
+    prompt_versions: list[_Prompt] = []
 
 
 class _Link(msgspec.Struct):
@@ -337,6 +349,30 @@ async def link(request: AnyRequest) -> Json:
     return {}
 
 
+@post("/traces/link-prompts", status_code=200)
+async def link_prompts(request: AnyRequest) -> Json:
+    """Say which versions of prompts a trace used; clients that cannot set a tag instead."""
+    app = application_of(request)
+    body = await body_of(request, _Prompts)
+    for name in ("trace_id", "prompt_versions"):
+        if not getattr(body, name):
+            raise words.missing(name)
+    if len(body.prompt_versions) > LINKS_MAX:
+        raise LimitExceeded(
+            f"At most {LINKS_MAX} versions of prompts in a request.", field="prompt_versions"
+        )
+    for one in body.prompt_versions:
+        if not one.name or "/" in one.name or not _VERSION.match(one.version):
+            raise InvalidValue(
+                "A version of a prompt has a name without slashes and a whole number.",
+                field="prompt_versions",
+            )
+    prompts = [f"{one.name}/{int(one.version)}" for one in body.prompt_versions]
+    await check_trace_writes(request, [body.trace_id])
+    await app.stores.metadata.trace_prompts_link(body.trace_id, prompts)
+    return {}
+
+
 ROUTES: list[HTTPRouteHandler] = [
     start,
     get_info,
@@ -348,5 +384,5 @@ ROUTES: list[HTTPRouteHandler] = [
     set_tag,
     delete_tag,
 ]
-OLD_ROUTES: list[HTTPRouteHandler] = [delete_traces, set_tag, delete_tag, link]
+OLD_ROUTES: list[HTTPRouteHandler] = [delete_traces, set_tag, delete_tag, link, link_prompts]
 """Which clients call under ``/api/2.0``."""

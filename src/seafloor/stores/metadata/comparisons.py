@@ -120,6 +120,8 @@ def check_query(query: WorkloadQuery) -> None:
         raise LimitExceeded(f"A filter has at most {COMPARISONS_MAX} comparisons.", field="filter")
     for comparison in comparisons:
         _check_identifier(comparison.left, field="filter")
+        if comparison.operator is Operator.RLIKE:
+            raise InvalidValue("Runs are not searched by regular expressions.", field="filter")
         _check_operand(comparison)
     values = sum(len(one.value) for one in comparisons if isinstance(one.value, tuple))
     if values + len(query.experiment_ids or ()) > VALUES_MAX:

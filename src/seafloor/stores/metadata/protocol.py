@@ -642,6 +642,20 @@ class TraceRecords(Protocol):
         """
         ...
 
+    async def trace_prompts_link(self, trace_id: str, prompts: Sequence[str]) -> None:
+        """Say in ``PROMPTS_TAG`` of a trace that it used versions of prompts.
+
+        Those that are told there stay, also what is added at the same time.
+
+        Args:
+            prompts: Each ``<name>/<version>``.
+
+        Raises:
+            NotFound: no such trace.
+            InvalidValue, LimitExceeded: as ``with_prompts`` says; nothing is written.
+        """
+        ...
+
 
 class TraceEndRecords(Protocol):
     """The end of traces, and what is said of them."""

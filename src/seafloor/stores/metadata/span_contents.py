@@ -1,4 +1,7 @@
-"""Comparisons with the contents of spans, which no database can make: documents are compressed."""
+"""Comparisons that no database makes: with the contents of spans, and by regular expressions.
+
+Documents are compressed; of regular expressions see ``regular_expressions``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from seafloor.domain.search import Operator
 from seafloor.domain.span_documents import searched_text
 from seafloor.domain.traces import CONTENT_KEY, TraceComparison, TraceSubject
 from seafloor.stores.metadata.comparisons import fold
+from seafloor.stores.metadata.regular_expressions import RegularExpression
 
 _WORDS = re.compile(r"[^\W\d_]{3,}")
 _LINKS = b'"links"'
@@ -25,6 +29,11 @@ def is_of_contents(found: TraceComparison) -> bool:
     return found.subject is TraceSubject.SPAN and found.key == CONTENT_KEY
 
 
+def is_made_here(found: TraceComparison) -> bool:
+    """Whether no database can make a comparison."""
+    return is_of_contents(found) or found.operator is Operator.RLIKE
+
+
 class ContentTest:
     """Says of documents of spans whether comparisons with the contents hold, all of them.
 
@@ -33,7 +42,14 @@ class ContentTest:
     """
 
     def __init__(self, comparisons: Sequence[TraceComparison]) -> None:
-        self._tests = [_test(one) for one in comparisons]
+        regular = [
+            RegularExpression(str(one.value))
+            for one in comparisons
+            if one.operator is Operator.RLIKE
+        ]
+        self.steps = sum(one.steps for one in regular)
+        others = [one for one in comparisons if one.operator is not Operator.RLIKE]
+        self._tests = [*map(_test, others), *(one.matches for one in regular)]
         # What stands in a text as it stands in the document, whoever wrote that.
         self._words = {
             word.encode()

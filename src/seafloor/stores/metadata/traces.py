@@ -25,10 +25,15 @@ from seafloor.stores.metadata.comparisons import (
     PATTERN_BYTES_MAX,
     VALUES_MAX,
 )
+from seafloor.stores.metadata.regular_expressions import RegularExpression
 
 LIMIT_MAX = 500
+REGULAR_MAX = 10
+"""Regular expressions in a filter."""
 
 _PATTERN = frozenset({Operator.LIKE, Operator.ILIKE})
+_REGULAR = frozenset({Operator.RLIKE})
+_EQUAL = frozenset({Operator.EQ})
 _RANGE = frozenset({Operator.LT, Operator.LE, Operator.GT, Operator.GE})
 _EQUALITY = frozenset({Operator.EQ, Operator.NE})
 _LISTS = frozenset({Operator.IN, Operator.NOT_IN})
@@ -72,6 +77,10 @@ def check_trace_query(query: TraceQuery) -> None:
         raise LimitExceeded(
             f"A search has at most {VALUES_MAX} values in lists and experiments.", field="filter"
         )
+    if sum(one.operator is Operator.RLIKE for one in query.comparisons) > REGULAR_MAX:
+        raise LimitExceeded(
+            f"A filter has at most {REGULAR_MAX} regular expressions.", field="filter"
+        )
     for comparison in query.comparisons:
         _check_comparison(comparison)
     for order in query.order:
@@ -81,9 +90,8 @@ def check_trace_query(query: TraceQuery) -> None:
 def _check_order(order: TraceOrder) -> None:
     if order.subject is TraceSubject.ATTRIBUTE:
         _check_attribute(order.key, field="order")
-    if order.subject not in (TraceSubject.ATTRIBUTE, *_LABELS) or order == TraceOrder(
-        TraceSubject.ATTRIBUTE, "run_id", order.descending
-    ):
+    only_compared = order.subject is TraceSubject.ATTRIBUTE and order.key in ("run_id", "prompt")
+    if order.subject not in (TraceSubject.ATTRIBUTE, *_LABELS) or only_compared:
         raise InvalidValue(
             f"Traces cannot be ordered by {order.subject} {order.key}.", field="order"
         )
@@ -117,21 +125,25 @@ def _check_comparison(comparison: TraceComparison) -> None:
         raise InvalidValue(f"{subject} {key} is compared with a {kind}.", field="filter")
     elif operator in _PATTERN and len(str(value).encode()) > PATTERN_BYTES_MAX:
         raise LimitExceeded(f"A pattern has at most {PATTERN_BYTES_MAX} bytes.", field="filter")
+    elif operator is Operator.RLIKE:
+        RegularExpression(str(value))
 
 
 def operators_of(subject: TraceSubject, key: str) -> frozenset[Operator]:
     """How something can be compared."""
     if subject in _LABELS:
-        return _EQUALITY | _PATTERN | NULLNESS
+        return _EQUALITY | _PATTERN | _REGULAR | NULLNESS
     if subject in _ASSESSMENTS:
-        return _EQUALITY | _RANGE | _PATTERN | NULLNESS
+        return _EQUALITY | _RANGE | _PATTERN | _REGULAR | NULLNESS
     if subject is TraceSubject.SPAN and key == CONTENT_KEY:
-        return _EQUALITY | _PATTERN
+        return _EQUALITY | _PATTERN | _REGULAR
+    if subject is TraceSubject.ATTRIBUTE and key == "prompt":
+        return _EQUAL
     if subject is TraceSubject.ATTRIBUTE and TRACE_ATTRIBUTES[key] == "number":
         return _EQUALITY | _RANGE
     if subject is TraceSubject.ATTRIBUTE and key == "run_id":
         return _EQUALITY | _LISTS
-    return _EQUALITY | _PATTERN | _LISTS
+    return _EQUALITY | _PATTERN | _REGULAR | _LISTS
 
 
 def is_number(comparison: TraceComparison) -> bool:

@@ -11,6 +11,7 @@ from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import Identifier, Operator, Order, Subject
 from seafloor.domain.traces import (
+    PROMPTS_TAG,
     RUN_KEY,
     Assessment,
     Span,
@@ -21,7 +22,9 @@ from seafloor.domain.traces import (
     TraceOrder,
     TraceQuery,
     TraceSubject,
+    prompt_texts,
     told,
+    with_prompts,
     with_spans,
 )
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
@@ -29,6 +32,7 @@ from seafloor.stores.metadata.memory.experiments import changed_tags
 from seafloor.stores.metadata.memory.rows import Rows
 from seafloor.stores.metadata.memory.search import number_matches, text_matches
 from seafloor.stores.metadata.protocol import TracePage
+from seafloor.stores.metadata.regular_expressions import RegularExpression
 from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys, compare_sort_keys
 from seafloor.stores.metadata.span_contents import ContentTest, is_of_contents
 from seafloor.stores.metadata.traces import (
@@ -134,6 +138,9 @@ class MemoryTraces:
     def _is(self, trace: Trace, found: TraceComparison) -> bool:
         if found.subject in (TraceSubject.FEEDBACK, TraceSubject.EXPECTATION):
             return _assessed(trace, found)
+        if found.subject is TraceSubject.ATTRIBUTE and found.key == "prompt":
+            used = trace.tags.get(PROMPTS_TAG, "")
+            return any(text in used for text in prompt_texts(str(found.value)))
         if found.subject is TraceSubject.ATTRIBUTE and found.key == "run_id":
             made_in = trace.metadata.get(RUN_KEY)
             if made_in is not None and _text_holds(found, made_in):
@@ -176,6 +183,12 @@ class MemoryTraces:
         """See ``TraceRecords``."""
         self._rows.of_workload(run_id)
         self._rows.trace_runs |= {(one, run_id) for one in trace_ids if one in self._rows.traces}
+
+    async def trace_prompts_link(self, trace_id: str, prompts: Sequence[str]) -> None:
+        """See ``TraceRecords``."""
+        found = self._trace(trace_id)
+        told = with_prompts(found.tags.get(PROMPTS_TAG), prompts)
+        self._rows.traces[trace_id] = replace(found, tags={**found.tags, PROMPTS_TAG: told})
 
     async def trace_oldest(
         self,
@@ -297,6 +310,8 @@ def _as_order(order: TraceOrder) -> Order:
 
 
 def _text_holds(found: TraceComparison, text: str) -> bool:
+    if found.operator is Operator.RLIKE:
+        return RegularExpression(str(found.value)).matches(text)
     return text_matches(as_comparison(found), text)
 
 

@@ -1,6 +1,6 @@
-"""Which of some traces have a span whose contents are as asked for: spans are read and unpacked.
+"""What of some traces is as asked for, where it must be read to know: spans, tags, assessments.
 
-Only so many are looked at for one page of a search; what is not reached is looked at for the next.
+Only so much is looked at for one page of a search; what is not reached is looked at for the next.
 """
 
 from __future__ import annotations
@@ -9,44 +9,141 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import zstandard
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from seafloor.stores.metadata.span_contents import ContentTest
-from seafloor.stores.metadata.sql.tables import trace_span
+from seafloor.domain.traces import TraceComparison, TraceSubject
+from seafloor.stores.metadata.regular_expressions import RegularExpression
+from seafloor.stores.metadata.span_contents import ContentTest, is_of_contents
+from seafloor.stores.metadata.sql.tables import trace, trace_assessment, trace_label, trace_span
 
-SPANS_MAX = 20_000
-"""Looked at for one page."""
+LOOKS_MAX = 20_000
+"""Spans, and values of traces, that are looked at for one page."""
+WORK_MAX = 1 << 31
+"""Bytes of them, each counted once for each step of a regular expression: some seconds."""
+_STEPS_OF_ANY = 10
+"""What reading a byte counts, whatever is looked for."""
 _AT_ONCE = 64
 """In memory at once, if all are large."""
+TAG, METADATA = "tag", "metadata"
+KINDS = {TraceSubject.TAG: TAG, TraceSubject.METADATA: METADATA}
 
 
-class SpanScan:
-    """Looks at spans, up to a bound.
+class Budget:
+    """What is left to be looked at for one page."""
 
-    Args:
-        holds: What in the database says of a span that it may be one.
-        test: What its contents must be.
-    """
-
-    def __init__(
-        self, connection: Connection, holds: Sequence[ColumnElement[bool]], test: ContentTest
-    ) -> None:
-        self._connection = connection
-        self._holds = holds
-        self._test = test
-        self._unpacker = zstandard.ZstdDecompressor()
-        self._left = SPANS_MAX
+    def __init__(self) -> None:
+        self._looks = LOOKS_MAX
+        self._work = WORK_MAX
 
     @property
     def is_over(self) -> bool:
-        """Whether no more spans are to be looked at."""
-        return self._left <= 0
+        """Whether nothing more is to be looked at."""
+        return self._looks <= 0 or self._work <= 0
+
+    def spend(self, *, looks: int = 0, size_bytes: int = 0, steps: int = 0) -> None:
+        """Count what was looked at."""
+        self._looks -= looks
+        self._work -= size_bytes * (_STEPS_OF_ANY + steps)
+
+
+class ValueScan:
+    """Looks for regular expressions in attributes, tags, metadata and assessments of traces."""
+
+    def __init__(
+        self, connection: Connection, comparisons: Sequence[TraceComparison], budget: Budget
+    ) -> None:
+        self._connection = connection
+        self._tests = [(_values(one), RegularExpression(str(one.value))) for one in comparisons]
+        self._budget = budget
+
+    def found(self, trace_ids: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Say of traces, in their order, whether each expression is in one of its values.
+
+        It ends early when the budget is spent, after at least one trace.
+        """
+        if not self._tests:
+            yield from ((one, True) for one in trace_ids)
+            return
+        values = [self._of(wanted, trace_ids) for wanted, _ in self._tests]
+        for trace_id in trace_ids:
+            yield (
+                trace_id,
+                all(
+                    self._holds(test, of.get(trace_id, ()))
+                    for (_, test), of in zip(self._tests, values, strict=True)
+                ),
+            )
+            if self._budget.is_over:
+                return
+
+    def _of(self, wanted: Select[Any, Any], trace_ids: Sequence[str]) -> dict[str, list[str]]:
+        made: dict[str, list[str]] = {}
+        owner = wanted.selected_columns[0]
+        for row in self._connection.execute(wanted.where(owner.in_(trace_ids))):
+            made.setdefault(row[0], []).append(row[1])
+        return made
+
+    def _holds(self, test: RegularExpression, values: Sequence[str]) -> bool:
+        for value in values:
+            self._budget.spend(looks=1, size_bytes=len(value), steps=test.steps)
+            if test.matches(value):
+                return True
+        return False
+
+
+def _values(found: TraceComparison) -> Select[Any, Any]:
+    """Ids of traces with what a comparison compares, where it is there."""
+    if found.subject in KINDS:
+        return _labels(KINDS[found.subject], found.key)
+    if found.subject is TraceSubject.ATTRIBUTE:
+        column = trace.c[found.key]
+        return select(trace.c.id, column.label("value")).where(column.is_not(None))
+    said = trace_assessment.c
+    return select(said.trace_id, said.value).where(
+        said.kind == str(found.subject), said.name == found.key, said.valid == 1
+    )
+
+
+def _labels(kind: str, key: str) -> Select[Any, Any]:
+    label = trace_label.c
+    return select(label.trace_id, label.value).where(label.kind == kind, label.key == key)
+
+
+class SpanScan:
+    """Looks at spans.
+
+    Args:
+        holds: What in the database says of a span that it may be one.
+        comparisons: What else must hold of it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        holds: Sequence[ColumnElement[bool]],
+        comparisons: Sequence[TraceComparison],
+        budget: Budget,
+    ) -> None:
+        self._connection = connection
+        self._holds = holds
+        contents = [one for one in comparisons if is_of_contents(one)]
+        self._contents = ContentTest(contents) if contents else None
+        self._columns = {
+            one.key: RegularExpression(str(one.value))
+            for one in comparisons
+            if not is_of_contents(one)
+        }
+        self._unpacker = zstandard.ZstdDecompressor()
+        self._budget = budget
 
     def found(self, trace_ids: Sequence[str]) -> Iterator[tuple[str, bool]]:
         """Say of traces, in their order, whether one of their spans is as asked for.
 
-        It ends early when the bound is reached, after at least one trace.
+        It ends early when the budget is spent, after at least one trace.
         """
+        if self._contents is None and not self._columns:
+            yield from ((one, True) for one in trace_ids)
+            return
         counts = self._counts(trace_ids)
         some: list[str] = []
         size = 0
@@ -55,11 +152,11 @@ class SpanScan:
             if some and size + count > _AT_ONCE:
                 yield from self._look(some)
                 some, size = [], 0
-                if self.is_over:
+                if self._budget.is_over:
                     return
             some.append(trace_id)
             size += count
-            self._left -= count
+            self._budget.spend(looks=count)
         if some:
             yield from self._look(some)
 
@@ -74,14 +171,28 @@ class SpanScan:
     def _look(self, trace_ids: Sequence[str]) -> list[tuple[str, bool]]:
         found: set[str] = set()
         for row in self._spans(trace_ids):
-            if row.trace_id not in found and self._test.holds(
-                self._unpacker.decompress(row.document)
-            ):
+            if row.trace_id not in found and self._is_one(row):
                 found.add(row.trace_id)
         return [(one, one in found) for one in trace_ids]
 
+    def _is_one(self, row: Any) -> bool:
+        for key, test in self._columns.items():
+            value = str(getattr(row, key))
+            self._budget.spend(size_bytes=len(value), steps=test.steps)
+            # What is not told is empty, and matches nothing.
+            if not value or not test.matches(value):
+                return False
+        if self._contents is None:
+            return True
+        document = self._unpacker.decompress(row.document)
+        self._budget.spend(size_bytes=len(document), steps=self._contents.steps)
+        return self._contents.holds(document)
+
     def _spans(self, trace_ids: Sequence[str]) -> Iterator[Any]:
-        wanted = select(trace_span.c.trace_id, trace_span.c.id, trace_span.c.document).where(
+        read = [trace_span.c[key] for key in self._columns]
+        if self._contents is not None:
+            read.append(trace_span.c.document)
+        wanted = select(trace_span.c.trace_id, trace_span.c.id, *read).where(
             trace_span.c.trace_id.in_(trace_ids), *self._holds
         )
         if len(trace_ids) > 1:

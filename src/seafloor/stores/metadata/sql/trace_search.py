@@ -4,12 +4,12 @@ A page goes on after the sort keys of the last row seen (``keyset``). Where a ta
 that is asked for is rare, those traces are looked at one by one. Else the index of an experiment's
 traces is followed, in order of time, and what is said of labels, spans and assessments is looked up
 by each trace's id. No statement leaves it to the database which of the two. Where contents of spans
-are asked for, the spans of what is found so are read, up to a bound.
+or regular expressions are asked for, what is found so is read, up to a bound (``trace_contents``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -32,15 +32,17 @@ from sqlalchemy import (
 
 from seafloor.domain.search import Operator
 from seafloor.domain.traces import (
+    PROMPTS_TAG,
     RUN_KEY,
     TraceComparison,
     TraceOrder,
     TraceQuery,
     TraceSubject,
+    prompt_texts,
 )
 from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
 from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys
-from seafloor.stores.metadata.span_contents import ContentTest, is_of_contents
+from seafloor.stores.metadata.span_contents import is_made_here
 from seafloor.stores.metadata.sql.conditions import compared
 from seafloor.stores.metadata.sql.experiments import ID_MAX
 from seafloor.stores.metadata.sql.keyset import Key, comes_after
@@ -52,7 +54,14 @@ from seafloor.stores.metadata.sql.tables import (
     trace_run,
     trace_span,
 )
-from seafloor.stores.metadata.sql.trace_contents import SpanScan
+from seafloor.stores.metadata.sql.trace_contents import (
+    KINDS,
+    METADATA,
+    TAG,
+    Budget,
+    SpanScan,
+    ValueScan,
+)
 from seafloor.stores.metadata.sql.ways import on_text, one_of
 from seafloor.stores.metadata.traces import as_comparison, check_trace_query, json_forms
 
@@ -62,9 +71,7 @@ Condition = ColumnElement[bool]
 FEW = 2_000
 """So many traces are looked at one by one; of more, an index is followed in the order asked for."""
 CANDIDATES = 200
-"""So many traces are looked at at once for the contents of their spans."""
-TAG, METADATA = "tag", "metadata"
-KINDS = {TraceSubject.TAG: TAG, TraceSubject.METADATA: METADATA}
+"""So many traces are looked at at once for what no database can compare."""
 
 _END_MS = trace.c.time_ms + func.coalesce(trace.c.duration_ms, 0)
 _COLUMNS: dict[str, Column] = {
@@ -76,6 +83,8 @@ _COLUMNS: dict[str, Column] = {
     "end_ms": _END_MS,
     "experiment_id": trace.c.experiment_id,
 }
+_THERE = (Operator.IS_NOT_NULL, Operator.RLIKE)
+"""What the database is asked about is whether there is a value."""
 _MAY_LACK = ("client_request_id", "duration_ms")
 _NEWEST = TraceOrder(TraceSubject.ATTRIBUTE, "time_ms", descending=True)
 _ID = TraceOrder(TraceSubject.ATTRIBUTE, "id")
@@ -107,9 +116,8 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
         # Reckoned with, so that no database follows the index of the experiment's.
         wanted = wanted.where(trace.c.id.in_(few), one_of(trace.c.experiment_id + 0, known))
     rows = _Rows(connection, wanted, keys, position)
-    contents = [one for one in query.comparisons if is_of_contents(one)]
-    if contents:
-        page, last = _of_contents(rows, query, ContentTest(contents))
+    if any(is_made_here(one) for one in query.comparisons):
+        page, last = _looked_at(rows, query)
     else:
         found = rows.next(query.limit + 1)
         page = found[: query.limit]
@@ -150,31 +158,50 @@ class _Rows:
         return rows
 
 
-def _of_contents(
-    rows: _Rows, query: TraceQuery, test: ContentTest
-) -> tuple[list[Row[Any]], Row[Any] | None]:
-    """Those of the traces that have a span with such contents, as far as spans are looked at.
+def _looked_at(rows: _Rows, query: TraceQuery) -> tuple[list[Row[Any]], Row[Any] | None]:
+    """Those of the traces for which it all holds, as far as they are looked at.
 
     Returns:
         A page, and the trace that the next one goes on after: the last of the page, or the last
         that was looked at, when these were enough. None: there are no more.
     """
-    scan = SpanScan(rows.connection, _span_conditions(query.comparisons), test)
+    budget = Budget()
+    made_here = [one for one in query.comparisons if is_made_here(one)]
+    of_spans = [one for one in made_here if one.subject is TraceSubject.SPAN]
+    others = [one for one in made_here if one.subject is not TraceSubject.SPAN]
+    values = ValueScan(rows.connection, others, budget)
+    spans = SpanScan(rows.connection, _span_conditions(query.comparisons), of_spans, budget)
     page: list[Row[Any]] = []
     last: Row[Any] | None = None
     while some := rows.next(CANDIDATES):
-        for row, (_, holds) in zip(some, scan.found([row.id for row in some]), strict=False):
+        for row, holds in _verdicts(some, values, spans):
             last = row
             if not holds:
                 continue
             if len(page) == query.limit:
                 return page, page[-1]
             page.append(row)
-        if scan.is_over:
+        if budget.is_over:
             return page, last
         if len(some) < CANDIDATES:
             break
     return page, None
+
+
+def _verdicts(
+    some: Sequence[Row[Any]], values: ValueScan, spans: SpanScan
+) -> Iterator[tuple[Row[Any], bool]]:
+    """Say of traces whether it all holds; it ends early when a scan does."""
+    by_values = dict(values.found([row.id for row in some]))
+    by_spans = spans.found([one for one, holds in by_values.items() if holds])
+    for row in some[: len(by_values)]:
+        if not by_values[row.id]:
+            yield row, False
+            continue
+        found = next(by_spans, None)
+        if found is None:
+            return
+        yield row, found[1]
 
 
 def _few(connection: Connection, comparisons: Sequence[TraceComparison]) -> list[str] | None:
@@ -190,6 +217,8 @@ def _few(connection: Connection, comparisons: Sequence[TraceComparison]) -> list
 
 def _places(found: TraceComparison) -> list[Select[Any] | CompoundSelect[Any]]:
     """How the traces that a comparison holds for are found by an index, if they are."""
+    if found.operator is Operator.RLIKE:
+        return []
     value = as_comparison(found)
     label = trace_label.c
     if found.subject in KINDS:
@@ -264,7 +293,7 @@ def _span_conditions(comparisons: Sequence[TraceComparison]) -> list[Condition]:
     return [
         compared(as_comparison(one), func.nullif(trace_span.c[one.key], ""))
         for one in comparisons
-        if one.subject is TraceSubject.SPAN and not is_of_contents(one)
+        if one.subject is TraceSubject.SPAN and not is_made_here(one)
     ]
 
 
@@ -272,6 +301,10 @@ def _condition(found: TraceComparison) -> Condition:
     match found.subject:
         case TraceSubject.ATTRIBUTE if found.key == "run_id":
             return _of_run(found)
+        case TraceSubject.ATTRIBUTE if found.key == "prompt":
+            return _of_prompt(str(found.value))
+        case TraceSubject.ATTRIBUTE if found.operator is Operator.RLIKE:
+            return _COLUMNS[found.key].is_not(None)
         case TraceSubject.ATTRIBUTE:
             return compared(as_comparison(found), _COLUMNS[found.key])
         case TraceSubject.TAG | TraceSubject.METADATA:
@@ -291,12 +324,23 @@ def _of_run(found: TraceComparison) -> Condition:
     return or_(linked, made_in_it)
 
 
+def _of_prompt(prompt: str) -> Condition:
+    table: Any = trace_label.alias()
+    is_told = [table.c.value.contains(text, autoescape=True) for text in prompt_texts(prompt)]
+    return exists().where(
+        table.c.trace_id == trace.c.id,
+        table.c.kind == TAG,
+        table.c.key == PROMPTS_TAG,
+        or_(*is_told),
+    )
+
+
 def _of_label(found: TraceComparison, kind: str, key: str) -> Condition:
     table: Any = trace_label.alias()
     there = [table.c.trace_id == trace.c.id, table.c.kind == kind, table.c.key == key]
     if found.operator is Operator.IS_NULL:
         return not_(exists().where(*there))
-    if found.operator is Operator.IS_NOT_NULL:
+    if found.operator in _THERE:
         return exists().where(*there)
     return exists().where(*there, compared(as_comparison(found), table.c.value))
 
@@ -311,7 +355,7 @@ def _of_assessment(found: TraceComparison) -> Condition:
     ]
     if found.operator is Operator.IS_NULL:
         return not_(exists().where(*there))
-    if found.operator is Operator.IS_NOT_NULL:
+    if found.operator in _THERE:
         return exists().where(*there)
     return exists().where(*there, _value_compared(found, table))
 

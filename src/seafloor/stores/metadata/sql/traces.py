@@ -13,6 +13,7 @@ from sqlalchemy import delete as delete_from
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.traces import (
+    PROMPTS_TAG,
     Assessment,
     Span,
     SpanBatch,
@@ -21,6 +22,7 @@ from seafloor.domain.traces import (
     TraceQuery,
     TraceState,
     told,
+    with_prompts,
     with_spans,
 )
 from seafloor.stores.metadata.protocol import TracePage
@@ -222,6 +224,16 @@ class SqlTraces:
             new = [{"trace_id": one, "workload_id": run_id} for one in there if one not in linked]
             if new:
                 connection.execute(insert(trace_run), new)
+
+        await self._database.write(write)
+
+    async def trace_prompts_link(self, trace_id: str, prompts: Sequence[str]) -> None:
+        """See ``TraceRecords``."""
+
+        def write(connection: Connection) -> None:
+            known = get(connection, trace_id).tags
+            told = with_prompts(known.get(PROMPTS_TAG), prompts)
+            _put_labels(connection, trace_id, TAG, known, {**known, PROMPTS_TAG: told})
 
         await self._database.write(write)
 
