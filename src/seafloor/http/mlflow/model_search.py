@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -138,20 +139,25 @@ async def search(request: AnyRequest) -> Json:
     metadata = app.stores.metadata
     models = await metadata.model_list(await experiments_of(request, body.experiment_ids))
     metrics = await metadata.model_metrics_list([model.id for model in models])
-    found = [_Found(model, metrics.get(model.id, ())) for model in models]
-    page, following = page_of(
-        [
-            one
-            for one in found
-            if one.holds(condition, body.datasets)
-            and (not body.datasets or _asks_for_metric(condition) or one.is_on(body.datasets))
-        ],
-        [*orders, *(tie for tie in (_CREATED, _ID) if tie.by not in on)],
-        lambda one, by: one.value(by, on.get(by)),
-        limit=limit,
-        token=body.page_token,
-        asked=(condition, body.experiment_ids, body.datasets, on),
-    )
+
+    def find() -> tuple[list[_Found], str | None]:
+        found = [_Found(model, metrics.get(model.id, ())) for model in models]
+        return page_of(
+            [
+                one
+                for one in found
+                if one.holds(condition, body.datasets)
+                and (not body.datasets or _asks_for_metric(condition) or one.is_on(body.datasets))
+            ],
+            [*orders, *(tie for tie in (_CREATED, _ID) if tie.by not in on)],
+            lambda one, by: one.value(by, on.get(by)),
+            limit=limit,
+            token=body.page_token,
+            asked=(condition, body.experiment_ids, body.datasets, on),
+        )
+
+    # Seconds, when many patterns are compared with long tags of many.
+    page, following = await asyncio.to_thread(find)
     experiments = {
         one.id: one for one in await app.experiments.list(lifecycle=Lifecycle.ALL) if page
     }

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from seafloor.domain.errors import InvalidValue
-from seafloor.domain.search import (
-    AllOf,
-    AnyOf,
-    Comparison,
-    Filter,
-    Identifier,
-    Order,
-    Subject,
-)
+from seafloor.domain.errors import InvalidValue, LimitExceeded
+from seafloor.domain.search import Filter, Identifier, Order, Subject
 from seafloor.domain.search_grammar import Dialect, parse_filter, parse_order
 from seafloor.domain.search_tokens import Misread
+from seafloor.stores.metadata.comparisons import COMPARISONS_MAX, comparisons_of
 
 _SUBJECTS = (Subject.METRIC, Subject.PARAM, Subject.TAG, Subject.ATTRIBUTE, Subject.DATASET)
 _ENTITIES = {"metric": "metric", "param": "parameter", "tag": "tag"}
@@ -52,13 +45,13 @@ class Grammar:
             found = parse_filter(text, self.dialect)
         except InvalidValue as error:
             raise self._reworded(error, text, field="filter") from error
-        waiting = [] if found is None else [found]
-        while waiting:
-            one = waiting.pop()
-            if isinstance(one, AllOf | AnyOf):
-                waiting.extend(one.parts)
-            elif isinstance(one, Comparison):
-                self._check(one.left, field="filter")
+        every = list(comparisons_of(found))
+        if len(every) > COMPARISONS_MAX:
+            raise LimitExceeded(
+                f"A filter has at most {COMPARISONS_MAX} comparisons.", field="filter"
+            )
+        for one in every:
+            self._check(one.left, field="filter")
         return found
 
     def order(self, text: str) -> Order:

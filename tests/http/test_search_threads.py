@@ -1,0 +1,80 @@
+"""Searches that are evaluated here and not by the database: the server answers others meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from seafloor.boot.data_folder import DataFolder
+from seafloor.boot.settings import load
+from seafloor.boot.wiring import open_application
+from seafloor.http.mlflow import matching
+from seafloor.http.server import create_asgi
+
+URL = "http://localhost:7340"
+API = "/api/2.0/mlflow"
+WAIT_S = 20
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    settings = load(data_dir=tmp_path / "data", flags={}, variables={})
+    folder = DataFolder(settings.data_dir)
+    try:
+        async with (
+            open_application(settings, folder, url=URL) as application,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=create_asgi(application)), base_url=URL
+            ) as client,
+        ):
+            yield client
+    finally:
+        folder.close()
+
+
+SEARCHES: list[tuple[str, dict[str, Any]]] = [
+    ("/experiments/search", {"filter": "name LIKE 'Def%'"}),
+    ("/logged-models/search", {"experiment_ids": ["0"], "filter": "name LIKE 'mod%'"}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), SEARCHES, ids=[path for path, _ in SEARCHES])
+async def test_search__that_takes_long__others_are_answered_meanwhile(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    made = await client.post(f"{API}/logged-models", json={"experiment_id": "0", "name": "model"})
+    assert made.status_code == 200, made.text
+    begun, answered = threading.Event(), threading.Event()
+    like = matching.like
+
+    def slow(value: str, pattern: str, *, fold: bool) -> bool:
+        begun.set()
+        assert answered.wait(WAIT_S), "nothing else was answered while it searched"
+        return like(value, pattern, fold=fold)
+
+    monkeypatch.setattr(matching, "like", slow)
+    searching = asyncio.create_task(client.post(API + path, json=body))
+    assert await asyncio.to_thread(begun.wait, WAIT_S)
+    other = await client.get("/health")
+    answered.set()
+    assert other.status_code == 200
+    found = await searching
+    assert found.status_code == 200, found.text
+    assert len(next(iter(found.json().values()))) == 1
+
+
+@pytest.mark.parametrize(("path", "body"), SEARCHES, ids=[path for path, _ in SEARCHES])
+async def test_search__of_more_comparisons_than_any_is_for__is_refused(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    for count, status in ((200, 200), (201, 400)):
+        filter_ = " AND ".join(["name LIKE 'x'"] * count)
+        answer = await client.post(API + path, json={**body, "filter": filter_})
+        assert answer.status_code == status, answer.text
+    assert "at most 200 comparisons" in answer.json()["message"]
