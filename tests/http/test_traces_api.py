@@ -274,9 +274,24 @@ def test_request__that_cannot_be_read__is_refused(send: Send) -> None:
         refused(send(text.encode(), kind=JSON), "Invalid OpenTelemetry format")
     refused(send(good, Content_Encoding="gzip"), "Failed to decompress gzip")
     refused(send(gzip.compress(good)[:-9], Content_Encoding="gzip"), "Failed to decompress gzip")
+    refused(send(zlib.compress(good)[:-5], Content_Encoding="deflate"), "Failed to decompress")
     raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bare = raw.compress(good) + raw.flush()
     assert send(bare, Content_Encoding="deflate").status == 200
+
+
+def test_request__of_several_members_of_gzip__each_is_read(
+    shared_server: LiveServer, send: Send
+) -> None:
+    one, two = new_id(), new_id()
+    # Messages of protocol buffers that stand one after the other are one.
+    members = [gzip.compress(spans(of, {}).SerializeToString()) for of in (one, two)]
+    assert send(b"".join(members), Content_Encoding="gzip").status == 200
+    for of in (one, two):
+        path = f"/api/3.0/mlflow/traces/tr-{of}"
+        assert ask(shared_server.url, "GET", path).status == 200
+    refused(send(members[0] + members[1][:-9], Content_Encoding="gzip"), "Failed to decompress")
+    refused(send(members[0] + b"odd", Content_Encoding="gzip"), "Failed to decompress")
 
 
 def test_request__that_unpacks_to_too_much__is_refused_without_unpacking_it(send: Send) -> None:

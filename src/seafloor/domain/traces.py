@@ -331,13 +331,16 @@ def check_trace(trace: Trace) -> None:
     _check_labels(trace.tags, "tags")
     _check_labels(trace.metadata, "metadata")
     if len(trace.assessments) > ASSESSMENTS_MAX:
-        raise LimitExceeded(
-            f"A trace has at most {ASSESSMENTS_MAX} assessments.", field="assessments"
-        )
+        raise too_many_assessments()
     if len({one.id for one in trace.assessments}) < len(trace.assessments):
         raise InvalidValue("Two assessments have the same id.", field="assessments.id")
     for one in trace.assessments:
         _check_assessment(one, trace.id)
+
+
+def too_many_assessments() -> LimitExceeded:
+    """That a trace would have more than ``ASSESSMENTS_MAX``."""
+    return LimitExceeded(f"A trace has at most {ASSESSMENTS_MAX} assessments.", field="assessments")
 
 
 def _check_assessment(found: Assessment, trace_id: str) -> None:

@@ -16,6 +16,7 @@ from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFou
 from seafloor.domain.search import Operator
 from seafloor.domain.span_documents import pair
 from seafloor.domain.traces import (
+    ASSESSMENTS_MAX,
     CONTENT_KEY,
     COST_KEY,
     PROMPTS_TAG,
@@ -349,6 +350,22 @@ class TraceEndCases(MetadataStoreCases):
         assert made.assessments == (whole, assessment(2))
         with pytest.raises(NotFound):
             await store.assessment_put(assessment(trace_id=trace(2).id))
+
+    async def test_assessments__more_than_a_trace_has__are_refused(
+        self, store: MetadataStore
+    ) -> None:
+        most = tuple(assessment(n) for n in range(ASSESSMENTS_MAX))
+        await store.trace_put(trace(assessments=most), [])
+        with pytest.raises(LimitExceeded):
+            await store.assessment_put(assessment(ASSESSMENTS_MAX))
+        with pytest.raises(LimitExceeded):
+            await store.trace_tell(trace(assessments=(assessment(ASSESSMENTS_MAX),)))
+        await store.assessment_put(assessment(1, rationale="replaced"))
+        (made,) = await store.trace_list([trace().id])
+        assert len(made.assessments) == ASSESSMENTS_MAX
+        assert made.assessments[1].rationale == "replaced"
+        await store.assessment_delete(trace().id, "a-5")
+        await store.assessment_put(assessment(ASSESSMENTS_MAX))
 
     async def test_assessment_change__at_the_same_time__each_is_kept(
         self, store: MetadataStore

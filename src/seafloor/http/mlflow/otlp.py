@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import zlib
+from io import BytesIO
 
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded
+from seafloor.domain.traces import SpanBatch
 from seafloor.http.mlflow.bodies import BODY_BYTES_MAX, experiment_id_of
 from seafloor.http.mlflow.runs import active_run
 from seafloor.http.mlflow.trace_access import check_trace_writes, link_to_run
@@ -18,7 +22,6 @@ from seafloor.http.state import application_of
 EXPERIMENT_HEADER = "x-mlflow-experiment-id"
 RUN_HEADER = "x-mlflow-run-id"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-_WINDOWS = {"gzip": (16 + zlib.MAX_WBITS,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
 
 
 @post("/v1/traces", status_code=200, guards=[known, in_workspace], include_in_schema=False)
@@ -36,8 +39,14 @@ async def export(request: AnyRequest) -> Response[bytes]:
         )
     experiment_id = await check_experiment(request, _experiment_id(request))
     raw = await body_bytes(request, size_bytes_max=BODY_BYTES_MAX)
-    raw = _unpacked(raw, request.headers.get("content-encoding", "").strip().lower())
-    batches = read_spans(raw, is_json=kind == JSON, experiment_id=experiment_id)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+
+    def read() -> list[SpanBatch]:
+        return read_spans(
+            _unpacked(raw, encoding), is_json=kind == JSON, experiment_id=experiment_id
+        )
+
+    batches = await asyncio.to_thread(read)  # half a minute of JSON, when it is as much as may be
     run_id = request.headers.get(RUN_HEADER, "")
     if run_id:
         await active_run(request, run_id)
@@ -74,19 +83,37 @@ def _unpacked(raw: bytes, encoding: str) -> bytes:
     """
     if encoding in ("", "identity"):
         return raw
-    for window in _WINDOWS.get(encoding, ()):
+    if encoding not in ("gzip", "deflate"):
+        raise InvalidValue(
+            f"Unsupported Content-Encoding: {encoding[:60]}", field="Content-Encoding"
+        )
+    try:
+        plain = _gunzipped(raw) if encoding == "gzip" else _inflated(raw)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidValue(
+            f"Failed to decompress {encoding} payload", field="Content-Encoding"
+        ) from error
+    if len(plain) > BODY_BYTES_MAX:
+        raise LimitExceeded(f"The body is over {BODY_BYTES_MAX} bytes: send less at once.")
+    return plain
+
+
+def _gunzipped(raw: bytes) -> bytes:
+    """All members, of which there may be several: spans that were packed piece by piece."""
+    with gzip.GzipFile(fileobj=BytesIO(raw)) as file:
+        return file.read(BODY_BYTES_MAX + 1)
+
+
+def _inflated(raw: bytes) -> bytes:
+    for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):  # some leave the header out
         unpacker = zlib.decompressobj(window)
         try:
             plain = unpacker.decompress(raw, BODY_BYTES_MAX + 1)
         except zlib.error:
             continue
-        if len(plain) > BODY_BYTES_MAX:
-            raise LimitExceeded(f"The body is over {BODY_BYTES_MAX} bytes: send less at once.")
-        if unpacker.eof:
+        if unpacker.eof or len(plain) > BODY_BYTES_MAX:
             return plain
-    if encoding in _WINDOWS:
-        raise InvalidValue(f"Failed to decompress {encoding} payload", field="Content-Encoding")
-    raise InvalidValue(f"Unsupported Content-Encoding: {encoding[:60]}", field="Content-Encoding")
+    raise EOFError("The end is missing, or it is something else.")
 
 
 ROUTES: list[HTTPRouteHandler] = [export]

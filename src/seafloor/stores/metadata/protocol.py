@@ -687,6 +687,7 @@ class TraceEndRecords(Protocol):
 
         Raises:
             NotFound: no such trace, or none of the id that it overrides. Nothing was written.
+            LimitExceeded: it is new, and the trace has ``ASSESSMENTS_MAX``. Nothing was written.
         """
         ...
 

@@ -11,6 +11,7 @@ from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import Identifier, Operator, Order, Subject
 from seafloor.domain.traces import (
+    ASSESSMENTS_MAX,
     PROMPTS_TAG,
     RUN_KEY,
     Assessment,
@@ -24,6 +25,7 @@ from seafloor.domain.traces import (
     TraceSubject,
     prompt_texts,
     told,
+    too_many_assessments,
     with_prompts,
     with_spans,
 )
@@ -61,6 +63,8 @@ class MemoryTraces:
         made = told(self._rows.traces.get(trace.id), trace)
         for assessment in trace.assessments:
             made = _with(made, assessment)
+        if len(made.assessments) > ASSESSMENTS_MAX:
+            raise too_many_assessments()
         self._rows.traces[trace.id] = made
         return made
 
@@ -222,6 +226,8 @@ class MemoryTraces:
         """See ``TraceEndRecords``."""
         found = self._trace(assessment.trace_id)
         ids = {one.id for one in found.assessments}
+        if assessment.id not in ids and len(ids) >= ASSESSMENTS_MAX:
+            raise too_many_assessments()
         if assessment.overrides is not None and assessment.id not in ids:
             if assessment.overrides not in ids:
                 raise NotFound(

@@ -13,6 +13,7 @@ from sqlalchemy import delete as delete_from
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.traces import (
+    ASSESSMENTS_MAX,
     PROMPTS_TAG,
     Assessment,
     Span,
@@ -22,6 +23,7 @@ from seafloor.domain.traces import (
     TraceQuery,
     TraceState,
     told,
+    too_many_assessments,
     with_prompts,
     with_spans,
 )
@@ -94,6 +96,8 @@ class SqlTraces:
             _put(connection, known, made)
             for assessment in trace.assessments:
                 _put_assessment(connection, assessment)
+            if trace.assessments and _assessments(connection, trace.id) > ASSESSMENTS_MAX:
+                raise too_many_assessments()
             return _traces(connection, [trace.id])[trace.id]
 
         return await self._database.write(write)
@@ -275,6 +279,8 @@ class SqlTraces:
         def write(connection: Connection) -> None:
             check_trace(connection, assessment.trace_id)
             is_new = _assessment(connection, assessment.trace_id, assessment.id) is None
+            if is_new and _assessments(connection, assessment.trace_id) >= ASSESSMENTS_MAX:
+                raise too_many_assessments()
             overridden = assessment.overrides if is_new else None
             if overridden is not None and not _set_valid(
                 connection, assessment.trace_id, overridden, valid=False
@@ -514,6 +520,15 @@ def _assessment(connection: Connection, trace_id: str, assessment_id: str) -> As
         )
     ).first()
     return None if found is None else load(found.document, Assessment)
+
+
+def _assessments(connection: Connection, trace_id: str) -> int:
+    wanted = (
+        select(func.count())
+        .select_from(trace_assessment)
+        .where(trace_assessment.c.trace_id == trace_id)
+    )
+    return connection.execute(wanted).scalar_one()
 
 
 def _put_assessment(connection: Connection, assessment: Assessment) -> None:

@@ -1,4 +1,4 @@
-"""Searches that are evaluated here and not by the database: the server answers others meanwhile."""
+"""What takes long and is done here, not by the database: the server answers others meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.settings import load
 from seafloor.boot.wiring import open_application
-from seafloor.http.mlflow import matching
+from seafloor.domain.traces import SpanBatch
+from seafloor.http.mlflow import matching, otlp_spans
 from seafloor.http.server import create_asgi
 
 URL = "http://localhost:7340"
@@ -78,3 +79,30 @@ async def test_search__of_more_comparisons_than_any_is_for__is_refused(
         answer = await client.post(API + path, json={**body, "filter": filter_})
         assert answer.status_code == status, answer.text
     assert "at most 200 comparisons" in answer.json()["message"]
+
+
+async def test_export_of_spans__that_takes_long_to_read__others_are_answered_meanwhile(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = threading.Event(), threading.Event()
+    read = otlp_spans.read_spans
+
+    def slow(raw: bytes, *, is_json: bool, experiment_id: int) -> list[SpanBatch]:
+        begun.set()
+        assert answered.wait(WAIT_S), "nothing else was answered while it read"
+        return read(raw, is_json=is_json, experiment_id=experiment_id)
+
+    monkeypatch.setattr(otlp_spans, "read_spans", slow)
+    span = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "s", "startTimeUnixNano": "1"}
+    exporting = asyncio.create_task(
+        client.post(
+            "/v1/traces",
+            json={"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]},
+            headers={"x-mlflow-experiment-id": "0"},
+        )
+    )
+    assert await asyncio.to_thread(begun.wait, WAIT_S)
+    other = await client.get("/health")
+    answered.set()
+    assert other.status_code == 200
+    assert (await exporting).status_code == 200
