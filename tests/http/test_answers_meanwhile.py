@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,6 +80,24 @@ async def test_search__of_more_comparisons_than_any_is_for__is_refused(
         answer = await client.post(API + path, json={**body, "filter": filter_})
         assert answer.status_code == status, answer.text
     assert "at most 200 comparisons" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "one"),
+    [
+        ("/experiments/search", {}, "tags.a{}"),
+        ("/logged-models/search", {"experiment_ids": ["0"]}, {"field_name": "metrics.a{}"}),
+    ],
+)
+async def test_search__by_more_orders_than_any_is_for__is_refused(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], one: Any
+) -> None:
+    for count, status in ((14, 200), (17, 400)):
+        text = json.dumps(one)
+        orders = [json.loads(text.replace("{}", str(number))) for number in range(count)]
+        answer = await client.post(API + path, json={**body, "order_by": orders})
+        assert answer.status_code == status, answer.text
+    assert "orders by at most 16 keys" in answer.json()["message"]
 
 
 async def test_export_of_spans__that_takes_long_to_read__others_are_answered_meanwhile(

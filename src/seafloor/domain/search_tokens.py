@@ -77,7 +77,8 @@ def tokens(text: str, *, field: str) -> list[Token]:
     """Cut a text into words; InvalidValue where there is none."""
     made: list[Token] = []
     position = 0
-    while text[position:].strip():
+    end = len(text.rstrip())
+    while position < end:
         found = _TOKEN.match(text, position)
         if found is None or found.lastgroup is None:
             near = text[position:].lstrip()

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.search import (
     AllOf,
     AnyOf,
@@ -22,6 +22,7 @@ from seafloor.domain.search import (
     Operator,
     Order,
 )
+from seafloor.stores.metadata.comparisons import ORDERS_MAX
 from seafloor.stores.metadata.sort_keys import (
     MISSING,
     NAN,
@@ -66,7 +67,10 @@ def page_of(
 
     Raises:
         InvalidValue: the token is not of this search, or was changed.
+        LimitExceeded: too many orders, each of which would be in the token.
     """
+    if len(orders) > ORDERS_MAX:
+        raise LimitExceeded(f"A search orders by at most {ORDERS_MAX} keys.", field="order_by")
     search = repr((asked, orders)).encode()
     compare = functools.cmp_to_key(functools.partial(compare_sort_keys, orders))
     keyed = [(tuple(_key(value_of(item, order.by)) for order in orders), item) for item in items]
