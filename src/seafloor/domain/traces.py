@@ -413,7 +413,8 @@ def with_spans(known: Trace | None, batch: SpanBatch, spans: Iterable[SpanSums])
     What a client told of the trace as a whole stays; what it did not is inferred.
 
     Args:
-        spans: All that are known by now; asked for only when there is something to add up.
+        spans: All that were known before, as they were; asked for only when there is something
+            to add up.
     """
     start_ms = min(span.start_ns for span in batch.spans) // 1_000_000
     ends = [span.end_ns // 1_000_000 for span in batch.spans if span.end_ns is not None]
@@ -431,15 +432,28 @@ def with_spans(known: Trace | None, batch: SpanBatch, spans: Iterable[SpanSums])
         duration_ms = max(0, max(ends) - start_ms) if ends else None
         trace = replace(trace, time_ms=start_ms, duration_ms=duration_ms)
     added = {span_key for span in batch.spans for span_key in span.sums}
-    due = [key for key in SUMS if key in added and not (is_told and key in trace.metadata)]
+    before = {span.id: span for span in spans} if added else {}
+    due = [key for key in SUMS if key in added and not (is_told and _is_told(trace, key, before))]
+    after = {**before, **{one.id: SpanSums(one.id, one.parent_id, one.sums) for one in batch.spans}}
     return replace(
         trace,
         state=_state(trace.state, batch),
         request_preview=_first(trace.request_preview, batch.request_preview),
         response_preview=_first(trace.response_preview, batch.response_preview),
         tags={**trace.tags, **batch.tags, SPANS_TAG: SPANS_ARE_HERE},
-        metadata={**batch.metadata, **trace.metadata, **_sums(list(spans) if due else [], due)},
+        metadata={**batch.metadata, **trace.metadata, **_sums(list(after.values()), due)},
     )
+
+
+def _is_told(trace: Trace, key: str, before: Mapping[str, SpanSums]) -> bool:
+    """Whether the sum is what a client told, not what was added up of the spans so far."""
+    text = trace.metadata.get(key)
+    if text is None:
+        return False
+    try:
+        return json.loads(text) != added_up(before.values(), key)
+    except (ValueError, RecursionError):
+        return True
 
 
 def _state(known: TraceState, batch: SpanBatch) -> TraceState:

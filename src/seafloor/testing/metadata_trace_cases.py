@@ -248,6 +248,25 @@ class TraceCases(MetadataStoreCases):
         assert made.metadata[TOKENS_KEY] == "{}"
         assert json.loads(made.metadata[COST_KEY])["total_cost"] == 0.5
 
+    async def test_sums__told_without_them__are_of_all_spans_however_they_come(
+        self, store: MetadataStore
+    ) -> None:
+        for number, told_after in ((1, 0), (2, 1), (3, 3)):
+            for at in range(3):
+                if at == told_after:
+                    await store.trace_tell(trace(number))
+                await store.spans_add([spans(number, span(2 + at, sums=usage(3)))])
+            if told_after == 3:
+                await store.trace_tell(trace(number))
+            # A span that comes again counts as it is now.
+            await store.spans_add([spans(number, span(2, sums=usage(5)))])
+            (made,) = await store.trace_list([trace(number).id])
+            assert json.loads(made.metadata[TOKENS_KEY]) == {
+                "input_tokens": 11,
+                "output_tokens": 3,
+                "total_tokens": 14,
+            }
+
     async def test_sums__of_spans_in_a_circle__are_passed_over(self, store: MetadataStore) -> None:
         circle = [
             span(1, parent_id=span(2).id, sums=usage(1)),

@@ -75,8 +75,8 @@ class MemoryTraces:
                 self._check_lives(batch.experiment_id)
         for batch in batches:
             spans = self._rows.spans.setdefault(batch.trace_id, {})
-            spans.update({span.id: span for span in batch.spans})
             sums = [SpanSums(span.id, span.parent_id, span.sums) for span in spans.values()]
+            spans.update({span.id: span for span in batch.spans})
             known = self._rows.traces.get(batch.trace_id)
             self._rows.traces[batch.trace_id] = with_spans(known, batch, sums)
 

@@ -460,21 +460,17 @@ def _put_labels(
 
 
 def _sums(connection: Connection, known: Trace | None, batch: SpanBatch) -> list[SpanSums]:
-    """What all spans of a trace have to add up; nothing when those that come have nothing."""
-    if not any(span.sums for span in batch.spans):
+    """What the spans of a trace had to add up; nothing when those that come have nothing."""
+    if known is None or not any(span.sums for span in batch.spans):
         return []
-    found = {}
-    if known is not None:
-        found = {
-            row.id: SpanSums(
-                row.id,
-                row.parent_id,
-                {} if row.sums is None else load(row.sums, dict[str, dict[str, float]]),
-            )
-            for row in connection.execute(_SUMS, {"owner": batch.trace_id})
-        }
-    found |= {span.id: SpanSums(span.id, span.parent_id, span.sums) for span in batch.spans}
-    return list(found.values())
+    return [
+        SpanSums(
+            row.id,
+            row.parent_id,
+            {} if row.sums is None else load(row.sums, dict[str, dict[str, float]]),
+        )
+        for row in connection.execute(_SUMS, {"owner": batch.trace_id})
+    ]
 
 
 def _put_spans(connection: Connection, batch: SpanBatch) -> None:
