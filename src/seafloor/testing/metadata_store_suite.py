@@ -22,10 +22,10 @@ from seafloor.testing.metadata_run_cases import AttemptCases, LabelCases, Worklo
 from seafloor.testing.metadata_task_cases import TaskCases
 from seafloor.testing.metadata_trace_cases import (
     TraceCases,
-    TraceContentCases,
     TraceEndCases,
     TraceSearchCases,
 )
+from seafloor.testing.metadata_trace_content_cases import TraceContentCases
 from seafloor.testing.metadata_volume_cases import VolumeCases
 
 
