@@ -11,7 +11,7 @@ from seafloor.cli.quantities import shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Iterator
 
     from seafloor.sdk.client import Client
     from seafloor.wire.runs import RunView
@@ -65,16 +65,14 @@ def usage(
         say(f"These are the {limit} largest; more with --limit.")
 
 
-def _runs_of(client: Client, project: str | None, experiment: str | None) -> Generator[RunView]:
+def _runs_of(client: Client, project: str | None, experiment: str | None) -> Iterator[RunView]:
     from seafloor.cli.runs import experiment_id_of
     from seafloor.sdk.runs import RunQuery
 
     experiment_id = None
     if experiment is not None:
         experiment_id = experiment_id_of(client, experiment, project)
-    for deleted in (False, True):
-        query = RunQuery(project=project, experiment_id=experiment_id, deleted=deleted)
-        yield from client.runs.iterate(query)
+    return client.runs.iterate(RunQuery(project=project, experiment_id=experiment_id, deleted=None))
 
 
 def _row(run: RunView, taken: RunUsage) -> list[str]:

@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import random
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -26,6 +27,7 @@ from seafloor.http.meter import RequestMeter
 from seafloor.http.mlflow import errors as mlflow_errors
 from seafloor.wire.errors import ErrorBody
 
+_log = structlog.get_logger(__name__)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _CLOSED_PATHS = ("/api/", "/v1/")
 _PAGES_API = "/ajax-api/"
@@ -116,8 +118,8 @@ class Gate:
             except SeafloorError as error:
                 await _refuse(error, scope["path"], mark, send_noting)
             else:
-                await self._inner(scope, receive, send_noting)
-                status = status or LEFT  # nobody was there to be answered
+                whole = await self._answer(scope, receive, send_noting, lambda: status > 0)
+                status = (status or LEFT) if whole else 500  # LEFT: nobody was there any more
         finally:
             path, method, duration_s = scope["path"], scope["method"], time.perf_counter() - begun
             self._meter.running -= 1
@@ -130,6 +132,30 @@ class Gate:
                     duration_s=duration_s,
                     request_id=mark,
                 )
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, has_begun: Callable[[], bool]
+    ) -> bool:
+        """Have the framework answer.
+
+        Returns:
+            False: it broke off. The connection ends then, so that nobody takes it for the whole.
+        """
+        try:
+            await self._inner(scope, receive, send)
+        except (SeafloorError, ExceptionGroup) as error:
+            reason = _reason(cast(Exception, error))
+            if reason is None or not has_begun():
+                raise
+            _log.warning(
+                "an answer was cut",
+                code=reason.code,
+                message=reason.message,
+                detail=reason.detail,
+                path=scope["path"],
+            )
+            return False
+        return True
 
     async def _admit(self, scope: Scope) -> Principal | None:
         """Say who asks.
@@ -233,6 +259,17 @@ def _check_origin(headers: dict[bytes, bytes], *, own: str) -> None:
     asker = origin.decode("latin-1").partition("://")[2]
     if asker not in (headers.get(b"host", b"").decode("latin-1"), own) or not asker:
         raise Forbidden("Pages of other sites may not ask this server.")
+
+
+def _reason(error: Exception) -> SeafloorError | None:
+    """The error of ours that an error is, or a group of them; None: there is another in it."""
+    if isinstance(error, SeafloorError):
+        return error
+    if not isinstance(error, ExceptionGroup):
+        return None
+    group = cast("ExceptionGroup[Exception]", error)
+    reasons = [_reason(one) for one in group.exceptions]
+    return None if None in reasons else reasons[0]
 
 
 async def _refuse(error: SeafloorError, path: str, mark: str, send: Send) -> None:
