@@ -118,8 +118,10 @@ class Gate:
             except SeafloorError as error:
                 await _refuse(error, scope["path"], mark, send_noting)
             else:
-                whole = await self._answer(scope, receive, send_noting, lambda: status > 0)
-                status = (status or LEFT) if whole else 500  # LEFT: nobody was there any more
+                if await self._answer(scope, receive, send_noting, lambda: status > 0):
+                    status = status or LEFT  # nobody was there to be answered
+                else:
+                    status = 500
         finally:
             path, method, duration_s = scope["path"], scope["method"], time.perf_counter() - begun
             self._meter.running -= 1
