@@ -118,10 +118,7 @@ class Gate:
             except SeafloorError as error:
                 await _refuse(error, scope["path"], mark, send_noting)
             else:
-                if await self._answer(scope, receive, send_noting, lambda: status > 0):
-                    status = status or LEFT  # nobody was there to be answered
-                else:
-                    status = 500
+                status = await self._answer(scope, receive, send_noting, lambda: status)
         finally:
             path, method, duration_s = scope["path"], scope["method"], time.perf_counter() - begun
             self._meter.running -= 1
@@ -136,18 +133,22 @@ class Gate:
                 )
 
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, has_begun: Callable[[], bool]
-    ) -> bool:
+        self, scope: Scope, receive: Receive, send: Send, begun_with: Callable[[], int]
+    ) -> int:
         """Have the framework answer.
 
+        Args:
+            begun_with: Gives the status that an answer has begun with, or 0.
+
         Returns:
-            False: it broke off. The connection ends then, so that nobody takes it for the whole.
+            How it is noted: 500 where it broke off. The connection ends then, so that nobody takes
+            it for the whole.
         """
         try:
             await self._inner(scope, receive, send)
         except (SeafloorError, ExceptionGroup) as error:
             reason = _reason(cast(Exception, error))
-            if reason is None or not has_begun():
+            if reason is None or not begun_with():
                 raise
             _log.warning(
                 "an answer was cut",
@@ -156,8 +157,8 @@ class Gate:
                 detail=reason.detail,
                 path=scope["path"],
             )
-            return False
-        return True
+            return 500
+        return begun_with() or LEFT  # nobody was there to be answered
 
     async def _admit(self, scope: Scope) -> Principal | None:
         """Say who asks.
