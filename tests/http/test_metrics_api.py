@@ -267,6 +267,7 @@ def test_chart__over_time__is_in_its_order_and_may_be_zoomed(
         ({"step_min": 2**63}, 400),
         ({"keys": ["a" * 251]}, 413),
         ({"keys": [f"k{number}" for number in range(101)], "buckets": 5_000}, 413),
+        ({"keys": [f"k{number}" for number in range(20_001)], "buckets": 1}, 413),
         ({"runs": ["0" * 32]}, 404),
         ({"more": 1}, 400),
     ],

@@ -19,6 +19,8 @@ from seafloor.stores.metrics.protocol import MetricRead
 from seafloor.stores.metrics.window import ALL, Window
 
 BUCKETS_AT_ONCE_MAX = 200_000
+CHARTS_AT_ONCE_MAX = 20_000
+"""Each costs its look at the database, however few its buckets are."""
 _AT_ONCE = 4
 _NS_PER_MS = 1_000_000
 
@@ -98,10 +100,17 @@ class Charts:
         """Make the charts of many runs and keys, runs first; series without points are left out.
 
         Raises:
-            LimitExceeded: they would have too many buckets.
+            LimitExceeded: they are too many, or would have too many buckets.
             NotFound: one of the runs does not exist.
         """
-        wanted = len(set(run_ids)) * len(set(keys)) * buckets
+        series = len(set(run_ids)) * len(set(keys))
+        if series > CHARTS_AT_ONCE_MAX:
+            raise LimitExceeded(
+                f"These would be up to {series:,} charts; at most {CHARTS_AT_ONCE_MAX:,} are made "
+                "at once: ask for fewer runs or keys.",
+                field="keys",
+            )
+        wanted = series * buckets
         if wanted > BUCKETS_AT_ONCE_MAX:
             raise LimitExceeded(
                 f"These charts would have up to {wanted:,} buckets; at most "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Generator, Iterable, Mapping
-from typing import Final, SupportsFloat, SupportsIndex
+from typing import Any, Final, SupportsFloat, SupportsIndex, cast
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN
@@ -27,7 +27,8 @@ def make_points(metrics: Mapping[str, Number]) -> list[tuple[str, float]]:
     Raises:
         InvalidValue, LimitExceeded: one is none.
     """
-    return [(_key(key), _float(key, value)) for key, value in metrics.items()]
+    given = _items(metrics, "Metrics", "the numbers")
+    return [(_key(key), _float(key, value)) for key, value in given]
 
 
 def check_step(step: object) -> int:
@@ -57,7 +58,8 @@ def check_params(params: Mapping[str, object]) -> dict[str, str]:
     Raises:
         InvalidValue, LimitExceeded: a key or a text is none.
     """
-    return _texts(params.items(), kind="param", chars_max=PARAM_CHARS_MAX)
+    given = _items(params, "Params", "their values")
+    return _texts(given, kind="param", chars_max=PARAM_CHARS_MAX)
 
 
 def check_tags(tags: Mapping[str, object]) -> dict[str, str]:
@@ -66,7 +68,7 @@ def check_tags(tags: Mapping[str, object]) -> dict[str, str]:
     Raises:
         InvalidValue, LimitExceeded: a key or a text is none.
     """
-    return _texts(tags.items(), kind="tag", chars_max=TAG_CHARS_MAX)
+    return _texts(_items(tags, "Tags", "their values"), kind="tag", chars_max=TAG_CHARS_MAX)
 
 
 def split_labels(texts: dict[str, str]) -> Generator[dict[str, str]]:
@@ -85,6 +87,16 @@ def split_labels(texts: dict[str, str]) -> Generator[dict[str, str]]:
         part_bytes += label_bytes
     if part:
         yield part
+
+
+def _items(given: object, what: str, values: str) -> Iterable[tuple[str, Any]]:
+    """The pairs of what a script gives, which no type checker may have seen."""
+    if not isinstance(given, Mapping):
+        raise InvalidValue(
+            f"{what} are a dict from keys to {values}, not {type(given).__name__}.",
+            field=what.lower(),
+        )
+    return cast("Mapping[str, Any]", given).items()
 
 
 def _texts(items: Iterable[tuple[str, object]], *, kind: str, chars_max: int) -> dict[str, str]:

@@ -83,7 +83,7 @@ class ChartOut(msgspec.Struct, frozen=True):
 
 
 class ChartsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``POST /api/v1/metrics/charts``: runs times keys times buckets is at most 200,000."""
+    """``POST /api/v1/metrics/charts``: runs times keys is at most 20,000, times buckets 200,000."""
 
     runs: list[str]
     keys: list[str]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fractions
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +89,12 @@ def test_check_tags__a_lone_surrogate__is_replaced() -> None:
 def test_check_params__too_long__says_what_to_do() -> None:
     with pytest.raises(LimitExceeded, match="artifact"):
         check_params({"text": "x" * 6001})
+
+
+@pytest.mark.parametrize("given", [None, [("loss", 1.0)], 0.5, "loss"])
+@pytest.mark.parametrize("check", [make_points, check_params, check_tags])
+def test_values__given_otherwise_than_as_a_dict__are_refused_in_words(
+    check: Callable[[Any], object], given: object
+) -> None:
+    with pytest.raises(InvalidValue, match=f"are a dict from keys to .*{type(given).__name__}"):
+        check(given)

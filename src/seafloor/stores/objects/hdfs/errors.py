@@ -147,9 +147,10 @@ def _failure(java: str, text: str, place: str, key: str) -> SeafloorError:
     if java in _PASSING or _NO_DATANODE in text:
         return _unavailable(place, detail)
     if java in _FULL:
+        which = "-setQuota" if java == "NSQuotaExceededException" else "-setSpaceQuota"
         return StoreFull(
             f"The quota of {place} is used up: free some or have it raised "
-            "(`hdfs dfsadmin -setSpaceQuota`), then repeat.",
+            f"(`hdfs dfsadmin {which}`), then repeat.",
             detail=detail,
         )
     if "could only be replicated to" in text or "could only be written to" in text:
