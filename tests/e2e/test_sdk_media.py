@@ -226,9 +226,10 @@ run = seafloor.start_run("refused")
 print(run.id, flush=True)
 seafloor.log_text("good", "before")
 wrong = MediaRecord("bad", 0, 0, Text(), Blob("0" * 64, "txt", 5))
-run._append(LoggedMedia(wrong, b"bytes", None))
 gone = MediaRecord("gone", 0, 0, Text(), Blob("1" * 64, "txt", 5))
-run._append(LoggedMedia(gone, None, "no such file"))
+with run._lock:  # as whoever appends must: the sender closes and opens files
+    run._append(LoggedMedia(wrong, b"bytes", None))
+    run._append(LoggedMedia(gone, None, "no such file"))
 seafloor.log_text("good", "after")
 seafloor.end_run()
 """
