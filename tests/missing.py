@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import NoReturn
 
 import pytest
@@ -14,3 +15,9 @@ def skip_missing(name: str, error: Missing) -> NoReturn:
     if "CI" in os.environ and not isinstance(error, Refused):
         raise AssertionError(f"CI needs {name}: {error}") from error
     pytest.skip(f"{name}: {error}")
+
+
+def need_git_lfs() -> None:
+    """Skip a test where there is no git-lfs; see ``skip_missing``."""
+    if shutil.which("git-lfs") is None:
+        skip_missing("git-lfs", Missing("apt-get install git-lfs"))

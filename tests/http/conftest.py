@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from http_world import TOKEN, Answer, ask
 from live_server import LiveServer
+from seafloor.boot.data_folder import DataFolder
+from seafloor.boot.settings import load
+from seafloor.boot.wiring import open_application
+from seafloor.http.server import create_asgi
+
+IN_PROCESS = "http://localhost:7340"
 
 
 @pytest.fixture
@@ -47,3 +54,20 @@ def with_token(guarded_server: LiveServer) -> Callable[..., Answer]:
         return ask(guarded_server.url, method, path, body=body, headers=headers)
 
     return make
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Asks an application in this process, whose inside a test can look into."""
+    settings = load(data_dir=tmp_path / "data", flags={}, variables={})
+    folder = DataFolder(settings.data_dir)
+    try:
+        async with (
+            open_application(settings, folder, url=IN_PROCESS) as application,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=create_asgi(application)), base_url=IN_PROCESS
+            ) as client,
+        ):
+            yield client
+    finally:
+        folder.close()

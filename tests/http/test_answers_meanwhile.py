@@ -5,39 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.settings import load
-from seafloor.boot.wiring import open_application
 from seafloor.domain.traces import SpanBatch
 from seafloor.http.mlflow import matching, otlp_spans
-from seafloor.http.server import create_asgi
 
-URL = "http://localhost:7340"
 API = "/api/2.0/mlflow"
 WAIT_S = 20
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    settings = load(data_dir=tmp_path / "data", flags={}, variables={})
-    folder = DataFolder(settings.data_dir)
-    try:
-        async with (
-            open_application(settings, folder, url=URL) as application,
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=create_asgi(application)), base_url=URL
-            ) as client,
-        ):
-            yield client
-    finally:
-        folder.close()
 
 
 SEARCHES: list[tuple[str, dict[str, Any]]] = [

@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-
-from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.settings import load
-from seafloor.boot.wiring import open_application
-from seafloor.http.server import create_asgi
-
-URL = "http://localhost:7340"
-
-
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    settings = load(data_dir=tmp_path / "data", flags={}, variables={})
-    folder = DataFolder(settings.data_dir)
-    try:
-        async with (
-            open_application(settings, folder, url=URL) as application,
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=create_asgi(application)),
-                base_url=URL,
-            ) as client,
-        ):
-            yield client
-    finally:
-        folder.close()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.missing import need_git_lfs
 
 from archive_world import ArchiveServer, Place, Served, make_archive
 from git_world import Repository, git
@@ -144,8 +145,7 @@ def test_get__disk_is_short__gives_up_old_archives_if_that_is_enough(
 def test_localize__large_files_of_git_larger_than_the_disk__are_not_fetched(
     repository: Repository, tmp_path: Path, disk: Disk
 ) -> None:
-    if shutil.which("git-lfs") is None:
-        pytest.skip("git-lfs is not installed; lifted by: apt-get install git-lfs")
+    need_git_lfs()
     git(repository.path, "lfs", "install")
     git(repository.path, "lfs", "track", "*.bin")
     repository.commit({"model.bin": os.urandom(70_000)})

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from tests.missing import need_git_lfs
 
 from git_world import Repository, git, tree_of
 from seafloor.code.file_archive import open_file
@@ -237,8 +238,7 @@ def test_localize__cache_lost_one_of_its_packs__is_built_anew(
 def test_localize__large_file_damaged_in_the_cache__is_fetched_anew(
     repository: Repository, place: Place, damage: bytes
 ) -> None:
-    if shutil.which("git-lfs") is None:
-        pytest.skip("git-lfs is not installed; lifted by: apt-get install git-lfs")
+    need_git_lfs()
     git(repository.path, "lfs", "install")
     git(repository.path, "lfs", "track", "*.bin")
     repository.commit({"model.bin": "content-of-model", "other.bin": "other"})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.missing import need_git_lfs
 
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
 from seafloor import __version__
@@ -692,7 +693,7 @@ def test_localize__sparse_without_the_submodule__does_not_fetch_it(
 def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
     repository: Repository, place: Place, tmp_path: Path
 ) -> None:
-    _need_git_lfs()
+    need_git_lfs()
     content = os.urandom(70_000)
     origin = _with_large_file(repository, content)
     source = resolve_git(str(origin), None)
@@ -711,7 +712,7 @@ def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
 def test_localize__large_file_missing_from_its_store__fails_whole(
     repository: Repository, place: Place, tmp_path: Path
 ) -> None:
-    _need_git_lfs()
+    need_git_lfs()
     origin = _with_large_file(repository, b"content")
     shutil.rmtree(origin / "lfs")
 
@@ -719,11 +720,6 @@ def test_localize__large_file_missing_from_its_store__fails_whole(
         place.localize(resolve_git(str(origin), None))
 
     assert place.names() == {".localize.lock"}
-
-
-def _need_git_lfs() -> None:
-    if shutil.which("git-lfs") is None:
-        pytest.skip("git-lfs is not installed; lifted by: apt-get install git-lfs")
 
 
 def _with_large_file(repository: Repository, content: bytes) -> Path:
