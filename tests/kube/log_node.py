@@ -24,7 +24,6 @@ class Node:
     Attributes:
         logs: What each container printed.
         refusals: Answered first, one to a request: a status and headers.
-        written: How many bytes of its log are there for the next answers, one to a request.
         cut: After how many bytes the next answers break off, one to a request.
         live: Those whose answer stays open, until the test ends.
     """
@@ -32,7 +31,6 @@ class Node:
     def __init__(self) -> None:
         self.logs: dict[str, str] = {}
         self.refusals: list[tuple[int, dict[str, str], str]] = []
-        self.written: list[int] = []
         self.cut: list[int] = []
         self.live: set[str] = set()
         self.over = threading.Event()
@@ -53,7 +51,7 @@ class Node:
                     self._piece(b"")
                     return
                 self._begin(200, {})
-                data = node.content(name)
+                data = node.logs[name].encode()
                 if node.cut:
                     self._piece(data[: node.cut.pop(0)])
                     self.close_connection = True
@@ -78,11 +76,6 @@ class Node:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def content(self, name: str) -> bytes:
-        """What there is of a log for the next answer."""
-        data = self.logs[name].encode()
-        return data[: self.written.pop(0)] if self.written else data
 
     @property
     def url(self) -> str:

