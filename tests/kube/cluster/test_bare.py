@@ -14,19 +14,19 @@ from live_server import LiveServer, wait_for
 pytestmark = pytest.mark.timeout(900)
 
 LINES = 400
-MIXED_AFTER = 300
+MIXED = range(301, 361)
 ROTATED_MIB = int(os.environ.get("SEAFLOOR_KUBE_LOG_MIB", "0"))
 """How much a run prints whose log the kubelet rotates meanwhile; it looks every 10 s at 10 MiB."""
 
-# Some seconds, so that there is a middle. The two outputs are mixed long after the long line only:
-# a node notes that in pieces, and what it notes of the other output between them joins it.
+# Some seconds, so that there is a middle. The two outputs are mixed far from the long line and from
+# the last, which has no end: what a node notes of the other output behind a piece joins it.
 PRINT = f"""
 long=$(printf '%050000d' 7)
 for i in $(seq 1 {LINES}); do
   echo "line $i"
   [ $((i % 20)) = 0 ] && sleep 0.3
   [ $i = 30 ] && echo "$long"
-  [ $i -gt {MIXED_AFTER} ] && echo "error $i" >&2
+  [ $i -ge {MIXED.start} ] && [ $i -lt {MIXED.stop} ] && echo "error $i" >&2
 done
 printf 'no end'
 exit 3
@@ -54,7 +54,7 @@ def check_log(server: LiveServer, run_id: str) -> None:
     """Each line is there once, in the order of its output."""
     lines = printed(server, run_id)
     errors = [line for line in lines if line.startswith("error ")]
-    assert errors == [f"error {number}" for number in range(MIXED_AFTER + 1, LINES + 1)]
+    assert errors == [f"error {number}" for number in MIXED]
     assert [line for line in lines if not line.startswith("error ")] == [
         *(f"line {number}" for number in range(1, 31)),
         "7".zfill(50_000),
@@ -79,7 +79,7 @@ def test_run__image_without_python_and_server_killed_meanwhile__has_each_line_on
     named = {"images": {"without_python": [bare.partition("@")[0]]}}
     server = launching.start(image=bare, agent=True, policy=named)
     run_id = server.launch(PRINT)["id"]
-    for count in (40, MIXED_AFTER + 10):
+    for count in (40, MIXED.start + 10):
         wait_lines(server, run_id, count)
         server.kill()
         server.start()
