@@ -9,7 +9,7 @@ DEMO ?= .demo
 IMAGE ?= seafloor
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-kubernetes unit lint types services services-check bench web image docs clean
+.PHONY: help demo demo-down test test-kubernetes test-kubernetes-checked unit lint types services services-check bench web image docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test: $(VENV)/.installed-dev lint types ## everything that needs no Kubernetes
 
 test-kubernetes: $(VENV)/.installed-dev ## what needs a cluster, which is built once, in minutes
 	@$(BIN)/python -m tests.services --check kubernetes kubernetes_api
+	@$(MAKE) --no-print-directory test-kubernetes-checked
+
+test-kubernetes-checked: $(VENV)/.installed-dev
 	@$(BIN)/pytest tests/kube/cluster -n 2 --durations=15
 
 unit: $(VENV)/.installed-dev ## the pure rooms only, under a minute
