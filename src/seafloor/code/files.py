@@ -20,23 +20,57 @@ def locked(
     """Hold a lock between processes (and threads) of this machine; it ends with its holder.
 
     Args:
-        path: The lock's file; it is made, with its folder, and left behind.
+        path: The lock's file; it is made, with its folder, and left behind. Who holds it alone may
+            remove it: those who waited for it then take its successor.
         shared: Whether other shared holders may hold it at the same time.
         waiting: Called once when somebody else holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _open_lock(path)
     try:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_lock(descriptor, kind):
             if waiting is not None:
                 waiting()
+            fcntl.flock(descriptor, kind)
+        while _is_removed(descriptor):
+            os.close(descriptor)
+            descriptor = _open_lock(path)
             fcntl.flock(descriptor, kind)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_if_free(path: Path) -> Generator[bool]:
+    """Hold a lock alone, as ``locked``, unless somebody else holds it.
+
+    Yields:
+        Whether it is held.
+    """
+    descriptor = _open_lock(path)
+    try:
+        yield _try_lock(descriptor, fcntl.LOCK_EX) and not _is_removed(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_removed(descriptor: int) -> bool:
+    """Whether a lock's file lost its name before we held it: then it is the lock of nothing."""
+    return os.fstat(descriptor).st_nlink == 0
 
 
 def write_whole(path: Path, content: bytes, *, temporary: Path, lasts: bool) -> None:

@@ -2,7 +2,8 @@
 
 Commits are fetched one by one (depth 1 where the server allows it) and kept as packs; a localised
 folder gets hard links to the packs, which git never changes once they are written. Any number of
-processes may use one cache: fetches take turns, and packs are removed only while nobody links.
+processes may use one cache: fetches take turns, and packs are removed only while nobody links. How
+much is kept, and how long, is in ``git_room``.
 
 A commit is there when ``refs/seafloor/<commit>`` is: git writes a ref after its objects.
 """
@@ -13,7 +14,8 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +25,7 @@ from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_damage import PACK_SUFFIXES, damage_of
 from seafloor.code.git_errors import blames_remote, error_of, is_not_served, is_short, no_commit
+from seafloor.code.git_room import repository_in_use, trim_repositories
 from seafloor.domain.errors import SourceError, StoreFull
 from seafloor.domain.ids import GitCommit
 
@@ -87,6 +90,20 @@ class GitCache:
             return self.folder.stat().st_ino
         except FileNotFoundError:
             return 0
+
+    @contextmanager
+    def in_use(self, commit: GitCommit) -> Generator[None]:
+        """Keep the repository for as long as the context lasts: all below is called in one.
+
+        Where the commit had to be fetched, room is made afterwards: see ``trim_repositories``.
+        """
+        was_there = self.has(commit)
+        try:
+            with repository_in_use(self.folder):
+                yield
+        finally:
+            if not was_there:
+                trim_repositories(self.folder.parent)
 
     def has(self, commit: GitCommit) -> bool:
         """Whether a commit was fetched whole."""

@@ -84,6 +84,16 @@ class GitCheckouts:
 
     def _check_out(self, source: GitCode, folder: Path, *, depth: int) -> Checkout:
         cache = GitCache(self.cache_dir, source.url, self.progress, self.access)
+        with cache.in_use(source.commit):
+            built, entries = self._build_from(cache, source, folder)
+        for module in submodules_of(folder, source.url, source.commit, entries):
+            built = self._add_submodule(module, folder, built, depth=depth)
+        return built
+
+    def _build_from(
+        self, cache: GitCache, source: GitCode, folder: Path
+    ) -> tuple[Checkout, list[TreeEntry]]:
+        """Build of what the cache has, or fetches; where it is damaged, it is fetched anew."""
         fetched = cache.ensure(source.commit, source.ref)
         generation = cache.generation
         try:
@@ -99,10 +109,7 @@ class GitCheckouts:
             cache.rebuild(source.commit, source.ref, generation=generation, damage=damage)
             fetched = True
             built, entries = self._build_or_fail(cache, source, folder)
-        built = replace(built, fetched=fetched)
-        for module in submodules_of(folder, source.url, source.commit, entries):
-            built = self._add_submodule(module, folder, built, depth=depth)
-        return built
+        return replace(built, fetched=fetched), entries
 
     def _build_or_fail(
         self, cache: GitCache, source: GitCode, folder: Path

@@ -14,6 +14,7 @@ from seafloor.code.free_space import check_space
 from seafloor.code.git_access import GitReach
 from seafloor.code.git_command import GitOptions, run_git
 from seafloor.code.git_errors import error_of
+from seafloor.code.git_room import large_files_in_use, trim_large_files
 from seafloor.code.git_tree import TreeEntry, attribute_of
 from seafloor.domain.errors import SourceError
 
@@ -97,9 +98,39 @@ def fetch_large_files(
         )
     progress(f"fetching {len(large)} large files of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
+    oids = {each.oid for each in wanted.values()}
+    were_there = False
+    try:
+        with large_files_in_use(storage):
+            touched = [_touch(_stored(storage, oid)) for oid in oids]
+            were_there = all(touched)
+            grown_bytes = _have_in_place(folder, wanted, url, storage, progress, reach)
+    finally:
+        if not were_there:
+            trim_large_files(storage)
+    # A name that is not UTF-8 would be in no JSON.
+    named = {
+        entry.path.decode("utf-8", "backslashreplace"): each.oid for entry, each in wanted.items()
+    }
+    return LargeFiles(grown_bytes, named)
+
+
+def _have_in_place(
+    folder: Path,
+    wanted: Mapping[TreeEntry, _Pointer],
+    url: str,
+    storage: Path,
+    progress: Callable[[str], None],
+    reach: GitReach,
+) -> int:
+    """Put the contents in place; what of them is damaged in the storage is fetched anew, once.
+
+    Returns:
+        How much more they are than their pointers.
+    """
     _check_space(folder, storage, {each.oid: each.size_bytes for each in wanted.values()}, url)
     try:
-        grown_bytes = _put_in_place(folder, wanted, url, storage, reach)
+        return _put_in_place(folder, wanted, url, storage, reach)
     except SourceError:
         # Git-lfs believes its storage, and says of what is damaged there that nobody has it.
         if not _drop_damaged(storage, {each.oid for each in wanted.values()}):
@@ -107,12 +138,7 @@ def fetch_large_files(
         progress(f"a large file of {url} was damaged in the cache: fetching it anew")
         for entry, pointer in wanted.items():  # it leaves alone what is no pointer
             entry.under(folder).write_bytes(pointer.text)
-        grown_bytes = _put_in_place(folder, wanted, url, storage, reach)
-    # A name that is not UTF-8 would be in no JSON.
-    oids = {
-        entry.path.decode("utf-8", "backslashreplace"): each.oid for entry, each in wanted.items()
-    }
-    return LargeFiles(grown_bytes, oids)
+        return _put_in_place(folder, wanted, url, storage, reach)
 
 
 def _check_space(folder: Path, storage: Path, sizes: dict[str, int], url: str) -> None:
@@ -181,6 +207,15 @@ def _drop_damaged(storage: Path, oids: Collection[str]) -> bool:
 
 def _stored(storage: Path, oid: str) -> Path:
     return storage / "objects" / oid[:2] / oid[2:4] / oid
+
+
+def _touch(path: Path) -> bool:
+    """Say that a file of the storage is used now; tells whether it is there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sha256_of(path: Path) -> str:

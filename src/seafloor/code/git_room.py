@@ -1,0 +1,147 @@
+"""How much a machine keeps of what git fetched: what was used longest ago goes first.
+
+Nothing goes while somebody uses it: who does holds its use lock, which ends with him, and whose
+time says when that was. Layout, beside the repositories of ``git_cache`` and the storages of
+``git_lfs``::
+
+    git/<key>.git/              a repository; it goes as a whole
+    git/<key>.use.lock          held, shared, by who uses it
+    git/<key>.removed-<hex>/    being removed, or the leftover of a process that died
+    git-lfs/                    a storage; what goes of it are single files
+    git-lfs.lock                held, shared, by who uses any of them
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from seafloor.code.files import locked, locked_if_free, remove_leftover
+
+REPOSITORIES_BYTES_MAX: Final = 16 << 30
+"""What the repositories of one machine may take, all together."""
+
+LARGE_FILES_BYTES_MAX: Final = 16 << 30
+"""What one storage of large files may take."""
+
+_REPOSITORY: Final = ".git"
+_LEFTOVERS: Final = ("*.removed-*", "*.damaged-*")
+
+
+class _Kept(NamedTuple):
+    """What may go: when it was used last, in ns since 1970, how much it takes, and what it is."""
+
+    used_ns: int
+    size_bytes: int
+    path: Path
+
+
+@contextmanager
+def repository_in_use(repository: Path) -> Generator[None]:
+    """Keep a repository, there or yet to be made, for as long as the context lasts."""
+    lock = _use_lock(repository)
+    with locked(lock, shared=True):
+        os.utime(lock)
+        yield
+
+
+@contextmanager
+def large_files_in_use(storage: Path) -> Generator[None]:
+    """Keep every file of a storage, there or yet to come, for as long as the context lasts."""
+    with locked(_storage_lock(storage), shared=True):
+        yield
+
+
+def trim_repositories(folder: Path) -> None:
+    """Remove those that nobody uses until the rest is within the bound, and leftovers.
+
+    The one used last stays while it holds a single commit: it would only be fetched once more.
+    With several it begins anew, since a repository by itself can outgrow the bound, too.
+
+    Args:
+        folder: Where all of them are.
+
+    Cost: a look at the status of every file of every repository.
+    """
+    with locked(folder / "room.lock"):
+        kept = sorted(_repositories(folder))
+        over_bytes = sum(each.size_bytes for each in kept) - REPOSITORIES_BYTES_MAX
+        for each in kept:
+            if over_bytes <= 0 or (each is kept[-1] and _commit_count(each.path) <= 1):
+                break
+            if _set_aside(each.path):
+                over_bytes -= each.size_bytes
+    for pattern in _LEFTOVERS:
+        for leftover in folder.glob(pattern):
+            remove_leftover(leftover)
+
+
+def trim_large_files(storage: Path) -> None:
+    """Remove files until the rest is within the bound, unless somebody uses the storage.
+
+    Who uses it does the same when he is done: the last of them finds it free.
+
+    Cost: a look at the status of every file of the storage.
+    """
+    with locked_if_free(_storage_lock(storage)) as is_free:
+        if not is_free:
+            return
+        kept = sorted(_files(storage))
+        over_bytes = sum(each.size_bytes for each in kept) - LARGE_FILES_BYTES_MAX
+        for each in kept:
+            if over_bytes <= 0:
+                break
+            each.path.unlink(missing_ok=True)
+            over_bytes -= each.size_bytes
+
+
+def _set_aside(repository: Path) -> bool:
+    """Take a repository's name away, unless somebody uses it; its locks go with it."""
+    lock, key = _use_lock(repository), repository.name.removesuffix(_REPOSITORY)
+    with suppress(PermissionError), locked_if_free(lock) as is_free:  # another user's: his to trim
+        if not is_free:
+            return False
+        with suppress(FileNotFoundError):
+            repository.rename(repository.with_name(f"{key}.removed-{secrets.token_hex(4)}"))
+        # Nobody holds any of them, as who would holds the use lock first. That goes last: from
+        # then on others may come and make theirs.
+        for path in repository.parent.glob(f"{key}.*.lock"):
+            if path != lock:
+                path.unlink(missing_ok=True)
+        lock.unlink()
+        return True
+    return False
+
+
+def _repositories(folder: Path) -> Iterator[_Kept]:
+    for repository in folder.glob(f"*{_REPOSITORY}"):
+        with suppress(FileNotFoundError):  # thrown away as damaged at this moment
+            lock = _use_lock(repository)
+            # Those of earlier versions have none.
+            used_ns = (lock if lock.exists() else repository).stat().st_mtime_ns
+            size_bytes = sum(each.size_bytes for each in _files(repository))
+            yield _Kept(used_ns, size_bytes, repository)
+
+
+def _files(folder: Path) -> Iterator[_Kept]:
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):
+                status = path.lstat()
+                yield _Kept(status.st_mtime_ns, status.st_blocks * 512, path)
+
+
+def _commit_count(repository: Path) -> int:
+    return sum(1 for _ in (repository / "refs" / "seafloor").glob("*"))
+
+
+def _use_lock(repository: Path) -> Path:
+    return repository.with_name(f"{repository.name.removesuffix(_REPOSITORY)}.use.lock")
+
+
+def _storage_lock(storage: Path) -> Path:
+    return storage.with_name(f"{storage.name}.lock")
