@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from seafloor.code.free_space import Room
 from seafloor.code.git_url import URL_CHARS_MAX, check_folder, without_secret
 from seafloor.domain.addresses import holds_secret, without_secrets
 from seafloor.domain.code import ArchiveCode, SyncMode
@@ -165,15 +166,20 @@ def fetch_archive(source: ArchiveCode, remote: RemoteFile, path: Path) -> Sha256
 
     Raises:
         SourceError: it cannot be had, or is not the one that was submitted; both values are named.
+        StoreFull: its place does not say how large it is, and it is larger than the disk can hold.
+        After each of them the file may exist and is not whole.
     """
     facts = remote.facts()
     if source.sha256 is None:
         _check_unchanged(source, facts)
     digest, size_bytes = hashlib.sha256(), 0
+    room = Room(path.parent, f"The archive {source.url}")
     with path.open("xb") as file:
 
         def write(block: bytes) -> None:
             nonlocal size_bytes
+            if facts.size_bytes is None:  # else the disk was asked once, before
+                room.take(len(block))
             digest.update(block)
             file.write(block)
             size_bytes += len(block)

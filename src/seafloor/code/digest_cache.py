@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from seafloor.code.files import locked
+from seafloor.code.files import locked, remove_free_locks
 from seafloor.code.free_space import check_space, free_bytes_of
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
@@ -83,9 +83,10 @@ class DigestCache:
         found = self._find(wanted)
         if found is not None:
             return found
-        # A few locks for all archives: lock files stay, and there is no end of archives.
-        lock = self.folder / f"fetch-{wanted.key[0]}.lock"
-        with locked(lock, waiting=lambda: self.progress("waiting for another fetch of code")):
+        # A lock of its own: one that comes slowly keeps nobody waiting who wants another.
+        lock = self.folder / f"fetch-{wanted.key}.lock"
+        waiting = f"waiting for another fetch of {wanted.title}"
+        with locked(lock, stays=False, waiting=lambda: self.progress(waiting)):
             found = self._find(wanted)
             if found is not None:
                 return found
@@ -151,6 +152,7 @@ class DigestCache:
 
     def _make_room(self, newest: Path) -> None:
         """Remove what was used longest ago, leftovers of killed processes included."""
+        remove_free_locks(self.folder, "fetch-*.lock")
         kept = self._kept()
         total = sum(size for _, size, _ in kept)
         for _, size, path in kept:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from seafloor.code.archive_entry import EntryKind, Malformed, Member, shown
 from seafloor.code.archive_streams import HEAD_BYTES, ArchiveKind, decompressed, recognise
 from seafloor.code.files import disk_errors
+from seafloor.code.free_space import Room
 from seafloor.code.snapshot_format import FILES_MAX, SIZE_BYTES_MAX
 from seafloor.code.tar_entries import tar_members
 from seafloor.code.tree_writer import Parts, TreeWriter, parts_of
@@ -155,6 +156,7 @@ class _Unpacking:
         self._source = source
         self._rules = rules
         self._writer = TreeWriter(folder, links_anywhere=rules.links_anywhere)
+        self._room = Room(folder, f"What becomes of {rules.what[0].lower()}{rules.what[1:]}")
         self._archive_bytes = os.fstat(source.fileno()).st_size
         self._entries = 0
         self.files = 0
@@ -178,6 +180,7 @@ class _Unpacking:
             target: Parts = ()
             if entry.kind is EntryKind.HARDLINK:
                 target = self._stripped(parts_of(entry.target))
+            self._room.take(entry.size_bytes)
             self.size_bytes += self._writer.make(parts, entry, target, blocks)
             self.files += entry.kind is not EntryKind.FOLDER
         self._check_limits(0)

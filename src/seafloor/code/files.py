@@ -15,14 +15,20 @@ from seafloor.domain.errors import SeafloorError, SourceError, StoreFull
 
 @contextlib.contextmanager
 def locked(
-    path: Path, *, shared: bool = False, waiting: Callable[[], None] | None = None
+    path: Path,
+    *,
+    shared: bool = False,
+    stays: bool = True,
+    waiting: Callable[[], None] | None = None,
 ) -> Generator[None]:
     """Hold a lock between processes (and threads) of this machine; it ends with its holder.
 
     Args:
-        path: The lock's file; it is made, with its folder, and left behind. Who holds it alone may
-            remove it: those who waited for it then take its successor.
+        path: The lock's file; it is made, with its folder. Who holds it alone may remove it, last
+            of all: those who waited for it then take its successor.
         shared: Whether other shared holders may hold it at the same time.
+        stays: Whether the file is left behind. One that does not is left by a process that is
+            killed; see ``remove_free_locks``.
         waiting: Called once when somebody else holds it.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -36,7 +42,11 @@ def locked(
             os.close(descriptor)
             descriptor = _open_lock(path)
             fcntl.flock(descriptor, kind)
-        yield
+        try:
+            yield
+        finally:
+            if not stays:
+                path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 
@@ -53,6 +63,14 @@ def locked_if_free(path: Path) -> Generator[bool]:
         yield _try_lock(descriptor, fcntl.LOCK_EX) and not _is_removed(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_free_locks(folder: Path, pattern: str) -> None:
+    """Remove lock files that nobody holds: those of processes that were killed."""
+    for path in folder.glob(pattern):
+        with locked_if_free(path) as is_free:
+            if is_free:
+                path.unlink(missing_ok=True)
 
 
 def _open_lock(path: Path) -> int:

@@ -28,6 +28,7 @@ from seafloor.code.archive import RemoteFacts
 from seafloor.code.git_access import AUTHORITY
 from seafloor.code.git_url import url_for_people
 from seafloor.code.http_access import HttpAccess
+from seafloor.code.http_connection import watch_connections, watched_body
 from seafloor.domain.errors import InvalidValue, SourceError
 
 REDIRECTS_MAX: Final = 5
@@ -37,7 +38,11 @@ TRIES_MAX: Final = 5
 FACTS_WITHIN_S: Final = 15.0
 """After which facts are not asked for once more: somebody waits for the answer."""
 
-_TIMEOUT: Final = urllib3.Timeout(connect=10.0, read=60.0)
+PACE_S: Final = 60.0
+PACE_BYTES: Final = 60_000
+"""What sends less than so much in so long is given up: at that pace no archive ever arrives."""
+
+_TIMEOUT: Final = urllib3.Timeout(connect=10.0, read=PACE_S)
 _READ_BYTES: Final = 256 << 10
 _WAIT_FIRST_S: Final = 0.2
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -50,6 +55,40 @@ _LOGIN: Final = (
 
 class _Broken(Exception):
     """The connection broke, or the server is busy; the next try may go better."""
+
+
+class _Pace:
+    """Looks whether bytes come fast enough, over all the connections that bring them.
+
+    Args:
+        shown: Where they come from, for the user.
+        now: As of ``HttpArchive``.
+    """
+
+    def __init__(self, shown: str, now: Callable[[], float]) -> None:
+        self._shown = shown
+        self._now = now
+        self._begun_s = now()
+        self._bytes = 0
+
+    def keep(self, size_bytes: int) -> None:
+        """Count what came.
+
+        Raises:
+            SourceError: it was too little for too long.
+        """
+        self._bytes += size_bytes
+        passed_s = self._now() - self._begun_s
+        if passed_s < PACE_S:
+            return
+        if self._bytes < PACE_BYTES:
+            raise SourceError(
+                f"{self._shown} sends too slowly: {self._bytes:,} bytes came in the last "
+                f"{passed_s:.0f} s. Try again later, or put the archive where it is read faster.",
+                field="code.url",
+            )
+        self._begun_s += passed_s
+        self._bytes = 0
 
 
 @dataclass
@@ -65,11 +104,13 @@ class HttpArchive:
         url: ``https://…`` or ``http://…``.
         access: The secret; None: as this machine is set up.
         wait: Waits so many seconds.
+        now: Gives the seconds of a clock that never goes back.
     """
 
     url: str
     access: HttpAccess | None = None
     wait: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic
     _pools: dict[tuple[str, bool], urllib3.PoolManager] = field(
         default_factory=dict[tuple[str, bool], urllib3.PoolManager], repr=False
     )
@@ -88,6 +129,7 @@ class HttpArchive:
     def copy(self, facts: RemoteFacts, write: Callable[[bytes], object]) -> None:
         """Read it. After a break it goes on where it stopped if the ETag says that it may."""
         done, tries = 0, 0
+        pace = _Pace(self._shown, self.now)
         while True:
             before = done
             try:
@@ -96,6 +138,7 @@ class HttpArchive:
                     # A server that does not send from the middle sends the beginning again.
                     known = 0 if _continues(answer, done) else done
                     for block in _blocks(answer):
+                        pace.keep(len(block))
                         fresh = block[known:]
                         known -= len(block) - len(fresh)
                         write(fresh)
@@ -202,11 +245,10 @@ class HttpArchive:
                 proxy_url = proxy if "://" in proxy else f"http://{proxy}"
                 user = parse_url(proxy_url).auth
                 headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
-                self._pools[key] = urllib3.ProxyManager(
-                    proxy_url, proxy_headers=headers, ssl_context=context
-                )
+                made = urllib3.ProxyManager(proxy_url, proxy_headers=headers, ssl_context=context)
             else:
-                self._pools[key] = urllib3.PoolManager(ssl_context=context)
+                made = urllib3.PoolManager(ssl_context=context)
+            self._pools[key] = watch_connections(made)
         return self._pools[key]
 
     def _trust(self, own: HttpAccess | None) -> ssl.SSLContext:
@@ -307,10 +349,15 @@ def _continues(answer: urllib3.BaseHTTPResponse, start: int) -> bool:
 
 def _blocks(answer: urllib3.BaseHTTPResponse) -> Generator[bytes]:
     try:
-        while block := answer.read(_READ_BYTES):
-            yield block
+        with watched_body(answer) as watch:
+            # What is there, and not all that was asked for: of a slow one that is hours away.
+            while block := answer.read1(_READ_BYTES):
+                watch.came()
+                yield block
     except HTTPError as error:
         raise _Broken(f"the connection broke ({_words(error)})") from error
+    if watch.ended:  # where no size was said, that looks like the end
+        raise _Broken("nothing came any more")
 
 
 def _of_netrc(url: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from seafloor.code.files import locked, remove_leftover
+from seafloor.code.files import locked, locked_if_free, remove_free_locks, remove_leftover
 from seafloor.code.receipts import boot_id
 from seafloor.domain.code import Receipt
 
@@ -91,9 +91,9 @@ class TreeCache:
         found = self._find(key, user)
         if found is not None:
             return found
-        # A few locks for all trees: lock files stay, and there is no end of trees.
-        lock = self.folder / f"make-{key[0]}.lock"
-        with locked(lock, waiting=lambda: self.progress("waiting for another start of this code")):
+        # A lock of its own: code that comes slowly keeps nobody waiting who wants another.
+        waiting = "waiting for another start of this code"
+        with locked(self._lock(key), stays=False, waiting=lambda: self.progress(waiting)):
             found = self._find(key, user)
             if found is not None:
                 return found
@@ -117,7 +117,7 @@ class TreeCache:
         return None
 
     def _make(self, key: str, make: Callable[[Path], Receipt], user: Path) -> Tree:
-        for leftover in self.folder.glob(f"partial-{key[0]}*"):
+        for leftover in self.folder.glob(f"partial-{key}-*"):
             remove_leftover(leftover)  # of a process that was killed: the lock is ours
         partial = self.folder / f"partial-{key}-{secrets.token_hex(4)}"
         entry = self.folder / key
@@ -149,6 +149,12 @@ class TreeCache:
             aside = [path for path in self.folder.glob("removed-*") if not _in_use(path)]
         for path in aside:
             remove_leftover(path)
+        for partial in self.folder.glob("partial-*"):
+            # Of a process that was killed, where nobody makes that tree.
+            with locked_if_free(self._lock(partial.name.split("-")[1])) as is_free:
+                if is_free:
+                    remove_leftover(partial)
+        remove_free_locks(self.folder, "make-*.lock")
 
     def _sizes(self) -> Iterator[tuple[float, int, Path]]:
         for path in self.folder.glob(f"*/{_RECORD}"):
@@ -164,6 +170,9 @@ class TreeCache:
         """
         with suppress(FileNotFoundError):
             entry.rename(self.folder / f"removed-{secrets.token_hex(4)}")
+
+    def _lock(self, key: str) -> Path:
+        return self.folder / f"make-{key}.lock"
 
     @property
     def _places(self) -> Path:
