@@ -24,10 +24,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -48,13 +46,11 @@ from seafloor.environments.archive import (
     Damaged,
     Listing,
     NotMovable,
-    Unpacking,
     list_folder,
     pack,
 )
 from seafloor.environments.bytecode import compile_modules, modules_of
 from seafloor.environments.disk import disk_error, exclusive, remove_tree, settled
-from seafloor.environments.interpreters import find_interpreter
 from seafloor.environments.package_access import check_addresses
 from seafloor.environments.record import (
     RECORD_NAME,
@@ -67,6 +63,7 @@ from seafloor.environments.record import (
     settle_record,
     write_record,
 )
+from seafloor.environments.site import Site, SiteBuilder
 from seafloor.environments.stored import (
     TAR_FORMAT,
     EnvironmentArchives,
@@ -75,23 +72,13 @@ from seafloor.environments.stored import (
     is_damage,
     not_stored,
 )
-from seafloor.environments.tar_archive import unpack_tar, unpack_tar_packages
 from seafloor.environments.usage import Usage, used_bytes
 from seafloor.environments.uv_command import PackageSource, Progress, find_uv
-from seafloor.environments.uv_errors import error_of
 
 BUILD_TIMEOUT_S: Final = 1_800.0
 FORGET_TIMEOUT_S: Final = 30.0
-_UNPACKERS: Final = 4
-_FRAMES_WAITING: Final = 8
 _DEFAULT_SOURCE: Final = PackageSource()
 _log = structlog.get_logger(__name__)
-# `sync` installs what is listed and resolves nothing; links to the package cache cost no space,
-# and where the file system has none uv copies.
-_SYNC: Final = ("pip", "sync", "--allow-empty-requirements", "--link-mode=hardlink")
-# On top of conda packages nothing may be removed that they brought.
-_ADD: Final = ("pip", "install", "--no-deps", "--link-mode=hardlink", "--requirement")
-_SUM: Final = "#sha256="
 _PACKAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -132,30 +119,6 @@ class _Made:
     size_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class _Site:
-    """Where an environment is being made.
-
-    Args:
-        lock: Of what.
-        folder: Its final place.
-        work: For what is gone afterwards.
-        held_fd: The lock file, for children.
-        tell: Told what is being done.
-    """
-
-    lock: Lock
-    folder: Path
-    work: Path
-    held_fd: int = field(kw_only=True)
-    tell: Progress = field(kw_only=True)
-
-    @cached_property
-    def conda(self) -> Sequence[LockedPackage]:
-        """The conda packages of the lock."""
-        return [one for one in parse_lock(self.lock.lock) if one.kind == "conda"]
-
-
 @dataclass
 class _Build:
     """A build under way, and those of this process who wait for it."""
@@ -194,8 +157,8 @@ class EnvironmentCache:
         self._packages = packages
         self._archives = archives
         self._size_max_bytes = size_max_bytes
-        self._build_timeout_s = build_timeout_s
         self._builds_here = builds
+        self._builder = SiteBuilder(self._root, packages, build_timeout_s, builds)
         self._usage = Usage(self._root)
         self._builds: dict[Sha256, _Build] = {}
         self._afterwards: set[asyncio.Task[None]] = set()
@@ -412,7 +375,7 @@ class EnvironmentCache:
         started = time.monotonic()
         folder = self._root / digest
         work = self._work(digest)
-        site = _Site(lock, folder, work, held_fd=held_fd, tell=tell)
+        site = Site(lock, folder, work, held_fd=held_fd, tell=tell)
         done = False
         try:
             made = await self._fetch(site)
@@ -426,7 +389,7 @@ class EnvironmentCache:
             await settled(_tidy, work, None if done else folder)
         return made
 
-    async def _build_new(self, site: _Site, *, instead_of: StoredEnvironment | None) -> _Made:
+    async def _build_new(self, site: Site, *, instead_of: StoredEnvironment | None) -> _Made:
         """Fill the folder from an interpreter and packages."""
         if not self._builds_here:
             raise SourceError(
@@ -437,12 +400,12 @@ class EnvironmentCache:
         site.tell(f"building an environment of {contents_of(site.lock)}")
         addresses = (site.lock.lock, *self._packages.addresses())
         await asyncio.to_thread(check_addresses, self._packages.secrets, addresses)
-        await self._skeleton(site)
+        await self._builder.skeleton(site)
         skeleton = await settled(list_folder, site.folder)
-        await self._install(site)
+        await self._builder.install(site)
         return _Made(skeleton, await settled(list_folder, site.folder), instead_of)
 
-    async def _fetch(self, site: _Site) -> _Made | None:
+    async def _fetch(self, site: Site) -> _Made | None:
         """Make the folder from a stored archive; None when there is none within reach."""
         if self._archives is None:
             return None
@@ -454,9 +417,9 @@ class EnvironmentCache:
             site.tell(f"fetching environment {stored.digest[:12]} ({stored.size_bytes:,} bytes)")
             await settled(site.work.mkdir, parents=True, exist_ok=True)
             if stored.format == TAR_FORMAT:
-                await self._fetch_tar(site, self._archives, stored)
+                await self._builder.fetch_tar(site, self._archives, stored)
                 return _Made()
-            return _Made(size_bytes=await self._fetch_frames(site, self._archives, stored))
+            return _Made(size_bytes=await self._builder.fetch_frames(site, self._archives, stored))
         except (StoreError, NotFound, Damaged) as error:
             if isinstance(error, StoreFull):
                 raise
@@ -467,124 +430,6 @@ class EnvironmentCache:
             )
             site.tell("the stored archive cannot be used, so the environment is built here")
             return _Made(instead_of=stored) if is_damage(error) else None
-
-    async def _fetch_frames(
-        self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment
-    ) -> int | None:
-        """Unpack frames while others arrive, the first while the skeleton is still being made.
-
-        Returns:
-            The size of all files; None where the skeleton is conda's, whose files nobody counted.
-        """
-        of_conda = stored.package_frames > 0
-        unpacking = Unpacking(site.folder, site.work / "packages", waits=not of_conda)
-        threads = ThreadPoolExecutor(_UNPACKERS, thread_name_prefix="unpack")
-        loop = asyncio.get_running_loop()
-        waiting: set[asyncio.Future[None]] = set()
-
-        async def wait(at_most: int) -> None:
-            while len(waiting) > at_most:
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                waiting.difference_update(done)
-                for one in done:
-                    one.result()
-
-        async def begin() -> None:
-            await self._skeleton(site)
-            unpacking.begin(await settled(list_folder, site.folder))
-
-        try:
-            if not of_conda:
-                waiting.add(asyncio.create_task(begin()))
-            async with aclosing(archives.frames(stored)) as frames:
-                at = 0
-                async for data, frame in frames:
-                    waiting.add(loop.run_in_executor(threads, unpacking.frame, data, frame))
-                    at += 1
-                    await wait(_FRAMES_WAITING)
-                    if at == stored.package_frames:
-                        await wait(0)
-                        await self._skeleton(site, unpacking.packages)
-            await wait(0)
-            await settled(unpacking.end)
-        finally:
-            # Nothing may be written once the folder's lock is given back.
-            unpacking.give_up()
-            for one in waiting:
-                one.cancel()
-            await settled(threads.shutdown, cancel_futures=True)
-            await asyncio.gather(*waiting, return_exceptions=True)
-        return None if of_conda else unpacking.size_bytes
-
-    async def _fetch_tar(
-        self, site: _Site, archives: EnvironmentArchives, stored: StoredEnvironment
-    ) -> None:
-        target = site.work / "environment.tar.zst"
-        await archives.fetch(stored, target)
-        brought = await settled(unpack_tar_packages, target, site.work / "packages")
-        await self._skeleton(site, brought)
-        await settled(unpack_tar, target, site.folder)
-
-    async def _skeleton(self, site: _Site, brought: Sequence[Path] = ()) -> None:
-        """Make the folder as it is before pip's packages: conda's, or an empty virtual environment.
-
-        Args:
-            brought: Files of conda packages; empty: they are fetched from their channels.
-        """
-        await settled(remove_tree, site.folder, first=RECORD_NAME)
-        if site.conda:
-            from seafloor.environments.conda import link_packages  # see _conda_files
-
-            paths = brought or await self._conda_files(site.conda, site.tell)
-            await link_packages(paths, site.folder, work=site.work)
-            if not await asyncio.to_thread(os.access, python_path(site.folder), os.X_OK):
-                raise SourceError(
-                    "The conda packages have no Python that can be started: is `python` of these "
-                    "channels a real one?",
-                    field="conda.packages",
-                )
-            return
-        uv = find_uv(self.uv_cache_dir, self._packages)
-        wanted = site.lock.python
-        if not self._builds_here:
-            wanted = ".".join(wanted.split(".")[:2])
-        interpreter = await find_interpreter(uv, wanted, folder=site.work)
-        python = str(interpreter.path)
-        await self._run(site, "venv", "--no-project", "--python", python, str(site.folder))
-
-    async def _conda_files(
-        self, packages: Sequence[LockedPackage], tell: Progress
-    ) -> Sequence[Path]:
-        if not packages:
-            return ()
-        # It needs rattler, a large binary: only a server with conda packages loads it.
-        from seafloor.environments.conda import fetch_packages
-
-        return await fetch_packages(
-            packages, folder=self._root / "conda", progress=tell, source=self._packages
-        )
-
-    async def _install(self, site: _Site) -> None:
-        """Put pip's packages on top of a skeleton."""
-        every = site.lock.lock.splitlines()
-        lines = [line for line in every if [one.kind for one in parse_lock(line)] == ["pip"]]
-        requirements = str(await settled(_write_requirements, site.work, lines))
-        python = ("--python", str(python_path(site.folder)))
-        # Sums that are there are compared either way.
-        summed = all(one.hashes or _SUM in one.version for one in parse_lock("\n".join(lines)))
-        check = "--require-hashes" if summed else "--verify-hashes"
-        if not site.conda:
-            await self._run(site, *_SYNC, requirements, *python, check)
-        elif lines:
-            await self._run(site, *_ADD, requirements, *python, check)
-
-    async def _run(self, site: _Site, *args: str) -> None:
-        uv = find_uv(self.uv_cache_dir, self._packages)
-        ended = await uv.run(
-            *args, folder=site.work, timeout_s=self._build_timeout_s, held_fd=site.held_fd
-        )
-        if ended.returncode != 0:
-            raise error_of(ended, doing="The environment could not be built")
 
     async def _afterwards_of(self, lock: Lock, made: _Made) -> None:
         """Have it on the disk, store what was built, and make room.
@@ -642,7 +487,7 @@ class EnvironmentCache:
         async with self._exclusive(digest, waiting=_nothing) as held_fd:
             if self._archives is None or await self._archives.find(digest) is not None:
                 return
-            site = _Site(lock, work / "again", work, held_fd=held_fd, tell=tell)
+            site = Site(lock, work / "again", work, held_fd=held_fd, tell=tell)
             try:
                 await settled(work.mkdir, parents=True, exist_ok=True)
                 made = await self._build_new(site, instead_of=None)
@@ -661,7 +506,7 @@ class EnvironmentCache:
             return
         archive = work / "environment.frames"
         conda = [one for one in parse_lock(lock.lock) if one.kind == "conda"]
-        files = await self._conda_files(conda, _nobody)
+        files = await self._builder.conda_files(conda, _nobody)
         brought = [path for path in built if skeleton.get(path) != built[path]]
         packed = await settled(
             pack,
@@ -773,13 +618,6 @@ class EnvironmentCache:
             raise disk_error(error) from error
         records = [record for name in names if (record := self._record(name)) is not None]
         return tuple(sorted(records, key=lambda record: (record.built_ns, record.digest)))
-
-
-def _write_requirements(work: Path, lines: Sequence[str]) -> Path:
-    work.mkdir(parents=True, exist_ok=True)
-    path = work / "requirements.txt"
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
 
 
 def _tidy(work: Path, unfinished: Path | None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from conda_channel import PLACEHOLDER, CondaChannel
+from package_shelf import Shelf
 from seafloor.domain.environments import parse_lock
 from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.environments.build import EnvironmentCache
@@ -20,17 +20,6 @@ from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.memory import MemoryObjectStore
 
 LOCK_TIMEOUT_S = 120.0
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    @property
-    def source(self) -> PackageSource: ...
-
-    def add(
-        self, name: str, version: str, *, requires: tuple[str, ...] = (), script: str | None = None
-    ) -> Path: ...
 
 
 @pytest.fixture(scope="module")

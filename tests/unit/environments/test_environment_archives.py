@@ -14,21 +14,21 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import pytest
 import zstandard
 
 import seafloor
+from package_shelf import Shelf
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import NotFound, SourceError, StoreUnavailable
 from seafloor.domain.ids import Sha256
-from seafloor.environments import build
+from seafloor.environments import site
 from seafloor.environments.archive import (
     FRAME_BYTES_MAX,
     Damaged,
@@ -46,8 +46,6 @@ from seafloor.environments.record import RECORD_NAME
 from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, StoredEnvironment
 from seafloor.environments.tar_archive import unpack_tar
 from seafloor.environments.uv_command import PackageSource
-from seafloor.stores.objects.local.store import LocalObjectStore
-from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Operation
 
@@ -56,26 +54,6 @@ GOLDEN = Path(__file__).parent / "golden" / "environment-1.tar.zst"
 
 NOTHING = PackageSource(offline=True)
 """A package index that is out of reach."""
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    @property
-    def source(self) -> PackageSource: ...
-
-    def add(
-        self, name: str, version: str, *, size_bytes: int = 0, script: str | None = None
-    ) -> Path: ...
-
-
-@pytest.fixture(params=["memory", "folder"])
-async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
-    """An object store; from one in a folder an archive is read where it lies."""
-    memory = request.param == "memory"
-    store = MemoryObjectStore() if memory else LocalObjectStore(tmp_path / "objects")
-    yield store
-    await store.close()
 
 
 def lock_of(*lines: str) -> EnvironmentLock:
@@ -153,7 +131,7 @@ async def test_get__skeleton_cannot_be_made_while_frames_arrive__says_so_and_kee
     async def nowhere(*_args: object, **_kwargs: object) -> Interpreter:
         raise SourceError("there is no Python", field="python")
 
-    monkeypatch.setattr(build, "find_interpreter", nowhere)
+    monkeypatch.setattr(site, "find_interpreter", nowhere)
     with pytest.raises(SourceError, match="no Python"):
         await machine(tmp_path / "second", objects).get(lock)
     assert not (tmp_path / "second" / lock.digest).exists()

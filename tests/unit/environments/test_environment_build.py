@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 import seafloor
+from package_shelf import Shelf
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, SourceError, StoreUnavailable
 from seafloor.domain.ids import Sha256
@@ -25,7 +25,6 @@ from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.lock import lock_pip
 from seafloor.environments.record import RECORD_NAME
-from seafloor.environments.uv_command import PackageSource
 
 DEADLINE_S = 60.0
 
@@ -51,19 +50,6 @@ async def ask(root, shelf, lock):
 
 asyncio.run(ask(*sys.argv[1:]))
 """
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    folder: Path
-
-    @property
-    def source(self) -> PackageSource: ...
-
-    def add(self, name: str, version: str, *, size_bytes: int = 0) -> Path: ...
-
-    def add_gated(self, name: str, version: str, *, gate: Path) -> Path: ...
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import hashlib
 import platform
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import pytest
 
+from package_shelf import Shelf
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import (
     NotFound,
@@ -23,29 +23,8 @@ from seafloor.domain.ids import Sha256
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
 from seafloor.environments.stored import EnvironmentArchives, StoredEnvironment
-from seafloor.environments.uv_command import PackageSource
-from seafloor.stores.objects.local.store import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    @property
-    def source(self) -> PackageSource: ...
-
-    def add(
-        self, name: str, version: str, *, size_bytes: int = 0, script: str | None = None
-    ) -> Path: ...
-
-
-@pytest.fixture(params=["memory", "folder"])
-async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
-    memory = request.param == "memory"
-    store = MemoryObjectStore() if memory else LocalObjectStore(tmp_path / "objects")
-    yield store
-    await store.close()
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import platform
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from conda_channel import CondaChannel
+from package_shelf import Shelf
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import StoreFull
 from seafloor.environments.build import EnvironmentCache
@@ -23,15 +23,6 @@ from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.testing.small_disk import SmallDisk, small_disk
 
 DISK_BYTES = 8 * 1024 * 1024
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    @property
-    def source(self) -> PackageSource: ...
-
-    def add(self, name: str, version: str, *, size_bytes: int = 0) -> Path: ...
 
 
 @pytest.fixture

@@ -12,26 +12,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
+from package_shelf import Shelf
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.lock import lock_pip
 from seafloor.environments.uv_command import PackageSource
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    folder: Path
-
-    @property
-    def source(self) -> PackageSource: ...
-
-    def add(self, name: str, version: str, *, requires: tuple[str, ...] = ()) -> Path: ...
 
 
 async def test_lock__real_registry__exact_versions_and_digest(tmp_path: Path) -> None:

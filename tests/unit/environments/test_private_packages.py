@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from conda_channel import CondaChannel
+from package_shelf import Shelf
 from private_index import BASIC, CANARY, assert_nowhere, guarded, simple_index
 from seafloor.code import private_folder
 from seafloor.domain.environments import EnvironmentLock, environment_digest
@@ -22,16 +22,6 @@ from seafloor.environments.package_access import package_access
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.local.store import LocalObjectStore
-
-
-class Shelf(Protocol):
-    """See conftest."""
-
-    folder: Path
-
-    def add(
-        self, name: str, version: str, *, requires: tuple[str, ...] = (), script: str | None = None
-    ) -> Path: ...
 
 
 @pytest.fixture(autouse=True)
