@@ -1,0 +1,223 @@
+"""What a repository only refers to comes with it: submodules, and large files of git LFS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from tests.missing import need_git_lfs
+
+from archive_world import Place
+from git_world import GitServer, Repository, copy_as_served, git, tree_of
+from seafloor.code.git import resolve_git
+from seafloor.domain.code import GitCode
+from seafloor.domain.errors import InvalidValue, SourceError
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    (tmp_path / "served").mkdir()
+    with GitServer(tmp_path / "served") as running:
+        yield running
+
+
+def resolve(repository: Repository, ref: str | None = None) -> GitCode:
+    return resolve_git(repository.url, ref)
+
+
+def test_localize__submodules_of_submodules__arrive_with_their_commits(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    inner = Repository.create(tmp_path / "origin" / "inner")
+    inner.commit({"inner.py": "1"})
+    middle = Repository.create(tmp_path / "origin" / "middle")
+    git(middle.path, "submodule", "--quiet", "add", "../inner", "deep/inner")
+    middle.commit({"middle.py": "2"})
+    git(repository.path, "submodule", "--quiet", "add", "../middle", "libs/middle")
+    repository.commit()
+    middle.commit({"middle.py": "later, and not wanted"})
+
+    receipt = place.localize(resolve(repository))
+
+    made = place.code / "digits"
+    assert (made / "libs/middle/middle.py").read_text() == "2"
+    assert (made / "libs/middle/deep/inner/inner.py").read_text() == "1"
+    assert receipt.submodules == {
+        "libs/middle": git(made / "libs/middle", "rev-parse", "HEAD"),
+        "libs/middle/deep/inner": inner.head,
+    }
+    assert git(made, "status", "--porcelain") == ""
+    assert receipt.files == len(tree_of(made))
+
+
+def test_localize__submodule_without_address__is_left_empty_and_said(
+    repository: Repository, place: Place
+) -> None:
+    link = f"160000,{repository.head},stray"
+    git(repository.path, "update-index", "--add", "--cacheinfo", link)
+    git(repository.path, "commit", "--quiet", "-m", "a stray link")
+
+    receipt = place.localize(resolve(repository))
+
+    assert receipt.submodules == {}
+    assert any('"stray" has no address' in message for message in place.said)
+    assert list((place.code / "digits/stray").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("/etc", "is a path of this machine"),
+        ("file:///etc", "is a path of this machine"),
+        ("ext::touch /tmp/x", "transport helper"),
+        ("--upload-pack=touch", 'begin with "-"'),
+    ],
+)
+def test_localize__submodule_that_reaches_into_this_machine__is_refused(
+    repository: Repository, place: Place, server: GitServer, address: str, words: str
+) -> None:
+    modules = f'[submodule "x"]\n\tpath = x\n\turl = {address}\n'
+    repository.write({".gitmodules": modules})
+    git(repository.path, "add", ".gitmodules")
+    link = f"160000,{repository.head},x"
+    git(repository.path, "update-index", "--add", "--cacheinfo", link)
+    git(repository.path, "commit", "--quiet", "-m", "reaches out")
+    copy_as_served(repository, server.root, "digits.git")
+
+    with pytest.raises((SourceError, InvalidValue), match=words):
+        place.localize(resolve_git(f"{server.url}/digits.git", None))
+
+    assert place.names() == {".localize.lock"}
+
+
+_POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+
+
+def test_localize__large_files_without_git_lfs__fails_with_the_fix(
+    repository: Repository, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({".gitattributes": "*.bin filter=lfs -text\n", "model.bin": _POINTER})
+    source = resolve(repository)
+    # Also where the user's settings name a git-lfs that is not there.
+    git(repository.path, "config", "--global", "filter.lfs.required", "true")
+    git(repository.path, "config", "--global", "filter.lfs.process", "git-lfs filter-process")
+    monkeypatch.setenv("PATH", _path_without_lfs(tmp_path))
+
+    with pytest.raises(SourceError) as raised:
+        place.localize(source)
+
+    assert "model.bin" in raised.value.message
+    assert "install git-lfs" in raised.value.message
+    assert place.names() == {".localize.lock"}
+
+
+def test_localize__file_that_only_looks_like_a_pointer__is_left_alone(
+    repository: Repository, place: Place
+) -> None:
+    repository.commit({"docs/example.txt": _POINTER})
+
+    place.localize(resolve(repository))
+
+    assert (place.code / "digits/docs/example.txt").read_text() == _POINTER
+
+
+def _path_without_lfs(tmp_path: Path) -> str:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in ("/usr/bin", "/bin", "/usr/local/bin"):
+        if (Path(folder) / "git").exists():
+            (tools / "git").symlink_to(Path(folder) / "git")
+            break
+    return str(tools)
+
+
+def test_localize__sparse_without_the_submodule__does_not_fetch_it(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    inner = Repository.create(tmp_path / "inner")
+    inner.commit({"lib.py": "x"})
+    git(repository.path, "submodule", "--quiet", "add", inner.url, "lib")
+    repository.commit({"src/a.py": "a"})
+    shutil.rmtree(inner.path)
+    receipt = place.localize(resolve_git(repository.url, None, sparse=["src"]))
+    assert (receipt.files, receipt.submodules) == (1, {})
+
+
+def test_localize__large_files_with_git_lfs__arrive_and_are_compared(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    need_git_lfs()
+    content = os.urandom(70_000)
+    origin = _with_large_file(repository, content)
+    source = resolve_git(str(origin), None)
+
+    receipt = place.localize(source)
+
+    made = place.code / "digits"
+    assert (made / "model.bin").read_bytes() == content
+    assert receipt.size_bytes == sum(len(data) for _, data in tree_of(made).values())
+    assert (receipt.lfs_files, receipt.lfs) == (1, {"model.bin": sha256(content).hexdigest()})
+    assert git(made, "status", "--porcelain") == ""
+    place.localize(source, code=tmp_path / "other")
+    assert (tmp_path / "other/digits/model.bin").read_bytes() == content
+
+
+def test_localize__large_file_missing_from_its_store__fails_whole(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    need_git_lfs()
+    origin = _with_large_file(repository, b"content")
+    shutil.rmtree(origin / "lfs")
+
+    with pytest.raises(SourceError, match="git lfs push --all"):
+        place.localize(resolve_git(str(origin), None))
+
+    assert place.names() == {".localize.lock"}
+
+
+def _with_large_file(repository: Repository, content: bytes) -> Path:
+    """Put a large file into a repository, and the repository with its store on a server."""
+    git(repository.path, "lfs", "install")
+    git(repository.path, "lfs", "track", "*.bin")
+    repository.commit({"model.bin": content})
+    origin = repository.path.parent / "served" / "digits.git"
+    git(repository.path, "init", "--quiet", "--bare", str(origin))
+    git(repository.path, "remote", "add", "origin", f"file://{origin}")
+    git(repository.path, "push", "--quiet", "origin", "main")
+    git(origin, "symbolic-ref", "HEAD", "refs/heads/main")
+    return origin
+
+
+def test_localize__submodule_whose_path_is_not_utf8__arrives_and_is_shown(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    library = Repository.create(tmp_path / "lib")
+    library.commit({"lib.py": "x = 1"})
+    (repository.path / ".gitmodules").write_bytes(
+        b'[submodule "lib"]\n\tpath = lib\xe9\n\turl = ' + os.fsencode(library.path) + b"\n"
+    )
+    link = b"160000 commit " + library.head.encode() + b"\tlib\xe9\0"
+    files = git(repository.path, "hash-object", "-w", ".gitmodules").encode()
+    tree = git(
+        repository.path, "mktree", "-z", stdin=b"100644 blob " + files + b"\t.gitmodules\0" + link
+    )
+    commit = git(repository.path, "commit-tree", tree, "-m", "odd")
+    git(repository.path, "branch", "odd", commit)
+
+    receipt = place.localize(resolve(repository, "odd"))
+
+    assert receipt.submodules == {"lib\\xe9": library.head}
+    inner = os.fsencode(place.code / "digits") + b"/lib\xe9/lib.py"
+    assert Path(os.fsdecode(inner)).read_text() == "x = 1"
