@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 
 import pytest
 import urllib3
 
 from http_world import Answer, check_envelope
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 
 Call = Callable[..., Answer]
 
@@ -99,3 +102,26 @@ def test_kept_connection__answers_without_waiting_for_acknowledgements(
     assert connections == 1
     # Of the later ones, which none is spared; a busy machine does not hold up every one.
     assert min(took_ms[25:]) < 30
+
+
+def test_health__a_row_of_one_run_is_damaged__is_said_and_all_else_is_served(
+    server: LiveServer,
+) -> None:
+    """It was 503 from then on: Kubernetes sent nobody there, and ``seafloor export`` refused."""
+    run_id = server.post("/api/v1/runs", {"experiment": "damaged"})["id"]
+    for step in range(300):  # so many that they are sealed
+        some = [["loss", 0.5, step, 1]]
+        server.post(f"/api/v1/runs/{run_id}/metrics", {"points": some})
+        if step == 0:
+            with closing(sqlite3.connect(server.data / "seafloor.db", timeout=30)) as database:
+                database.execute("UPDATE metric_journal SET payload = x'00'")
+                database.commit()
+
+    def said() -> Any:
+        status, body = server.request("GET", "/health")
+        return (status, body) if body["status"] != "ok" else None
+
+    status, body = wait_for(said, timeout_s=60, what="the damage to be told")
+    assert (status, body["status"]) == (200, "degraded")
+    assert run_id in body["parts"]["sealer"]
+    assert server.get("/api/v1/runs")["items"]

@@ -44,7 +44,12 @@ class Sealer:
         self._stores = stores
         self._holder = holder
         self._interval_s = interval_s
-        self.problem: str | None = None
+        self._said: dict[Sealable, tuple[str, str]] = {}  # code and message, of the last pass
+
+    @property
+    def problem(self) -> str | None:
+        """What was wrong the last time with the first store that failed; None: all is well."""
+        return next((message for _, message in self._said.values()), None)
 
     async def run(self) -> None:
         """Seal until cancelled. What a cancelled pass left is due the next time."""
@@ -52,19 +57,29 @@ class Sealer:
         async with holding:
             while True:
                 if self._holder is None or self._holder.held is not None:
-                    # The others are not to wait for a store that fails.
-                    problems = [await self._problem_of(store) for store in self._stores]
-                    self.problem = next((found for found in problems if found is not None), None)
+                    for store in self._stores:  # the others are not to wait for one that fails
+                        await self._seal(store)
+                else:
+                    self._said.clear()  # the server that seals now tells what is wrong
                 await asyncio.sleep(self._interval_s)
 
-    async def _problem_of(self, store: Sealable) -> str | None:
-        """Let a store seal; say what was wrong."""
+    async def _seal(self, store: Sealable) -> None:
+        """Let a store seal; note what was wrong."""
         try:
             await store.seal_due()
         except SeafloorError as error:
-            _log.warning("sealing failed and will be repeated", error=error.code, exc_info=True)
-            return error.message
-        except Exception:  # noqa: BLE001  # edge: background task
-            _log.exception("sealing failed and will be repeated")
-            return "The sealer met an error of its own; the log says more."
-        return None
+            if self._note(store, error.code, error.message):
+                _log.warning("sealing failed and will be repeated", error=error.code, exc_info=True)
+        except Exception as error:  # noqa: BLE001  # edge: background task
+            message = "The sealer met an error of its own; the log says more."
+            if self._note(store, f"{type(error).__name__} {error}", message):
+                _log.exception("sealing failed and will be repeated")
+        else:
+            self._said.pop(store, None)
+
+    def _note(self, store: Sealable, code: str, message: str) -> bool:
+        """Note what was wrong; say whether it is news: with a pass a second, what lasts is not."""
+        said = code, message
+        is_news = self._said.get(store) != said
+        self._said[store] = said
+        return is_news

@@ -23,7 +23,7 @@ from seafloor.sdk.discovery import find_server, read_server_file
 from seafloor.sdk.settings import Settings, read_server_variables
 from seafloor.sdk.sync import count_waiting
 from seafloor.sdk.transport import Request, Transport, TransportOptions
-from seafloor.wire.server import ServerInfo
+from seafloor.wire.server import Health, ServerInfo
 
 _PYTHON_MIN: Final = (3, 11)
 _FREE_BYTES_WARN: Final = 5 * 2**30
@@ -200,6 +200,7 @@ def check_server(settings: Settings) -> list[Check]:
     transport = Transport(url, token, options=TransportOptions(3.0, 10.0, 0.0))
     try:
         headers = transport.send(Request("GET", "/health"))
+        health = transport.call(Request("GET", "/health"), Health)
         info = transport.call(Request("GET", "/api/v1/server"), ServerInfo)
     except SeafloorError as error:
         return [Check("reachable", "fail", error.message, "Start it, or correct SEAFLOOR_URL.")]
@@ -213,7 +214,12 @@ def check_server(settings: Settings) -> list[Check]:
         )
     )
     said = f"{url}, version {info.version}, authentication: {info.authentication}"
-    return [Check("reachable", "ok", said), page, _check_clock(headers.get("date"))]
+    parts = [
+        Check(part, "warn", found, "The log of the server says more.")
+        for part, found in health.parts.items()
+        if found != "ok"
+    ]
+    return [Check("reachable", "ok", said), *parts, page, _check_clock(headers.get("date"))]
 
 
 def _check_clock(date: str | None) -> Check:

@@ -68,7 +68,7 @@ class Client:
         """Ask whether the server is well.
 
         Raises:
-            StoreUnavailable: it does not answer, or a part of it does not work.
+            StoreUnavailable: it does not answer, or one of its stores does not.
         """
         return self._transport.call(Request("GET", "/health"), Health)
 

@@ -10,12 +10,12 @@ from seafloor.domain.code import CodeSource
 
 
 class Health(msgspec.Struct, frozen=True):
-    """``GET /health``: ``ok``, or 503 with the parts that are not.
+    """``GET /health``: 503 when metadata or objects do not answer, else 200.
 
     Args:
-        status: ``ok`` or ``degraded``.
+        status: ``ok``, or ``degraded`` when any part is not well.
         version: Of the server.
-        parts: ``metadata``, ``objects``, ``reconciler`` → ``ok`` or one sentence.
+        parts: ``metadata``, ``objects``, ``reconciler``, ``sealer`` → ``ok`` or one sentence.
     """
 
     status: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import pkgutil
 import signal
 from collections.abc import Iterator
@@ -316,3 +317,25 @@ def test_import__refused_as_a_whole__says_that_the_same_again_is_only_for_what_p
     *_, hint, error = capsys.readouterr().err.splitlines()
     assert said in hint
     assert 'There is no project "x".' in error
+
+
+def test_doctor__a_part_of_the_server_is_not_well__warns_in_its_words(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {"metadata": "ok", "sealer": "One row is damaged."}
+    info = {"version": "1", "url": "", "started_ns": 0, "data_dir": "", "python": "", "web": True}
+    info |= {"authentication": "none", "settings": {}}
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/health":
+            return Answer(200, {"status": "degraded", "version": "1", "parts": parts})
+        return Answer(200, info)
+
+    with ScriptedServer().running() as server:
+        server.answer = answer
+        edge.main(["--json", "doctor", "--url", server.url])
+    items = json.loads(capsys.readouterr().out)["items"]
+    checks = {check["name"]: check for check in items}
+    assert checks["reachable"]["state"] == "ok"
+    assert (checks["sealer"]["state"], checks["sealer"]["said"]) == ("warn", "One row is damaged.")
+    assert "metadata" not in checks
