@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,12 +16,14 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 from tests.stream_places import run_module
 
-from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.errors import StoreCorrupt, StoreUnavailable
 from seafloor.domain.metrics import Point
+from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_removal, metric_segment
-from seafloor.stores.metrics import segment_rows
+from seafloor.stores.metrics import segment_index, segment_rows
 from seafloor.stores.metrics.columns import PointColumns
 from seafloor.stores.metrics.compaction import FAN
+from seafloor.stores.metrics.damaged import AGAIN_S
 from seafloor.stores.metrics.protocol import AppendReceipt
 from seafloor.stores.metrics.pyramid import Axis
 from seafloor.stores.metrics.sealing import MetricSealing
@@ -29,6 +32,7 @@ from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.metrics.window import Window
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.objects.wrap.count import CountObjectStore
+from seafloor.testing.databases import database_url
 from seafloor.testing.metric_store_suite import ONE, TWO, all_of, point, triples
 from seafloor.testing.metric_worlds import SEALED_AT_ONCE, SqlMetricWorld
 
@@ -493,3 +497,208 @@ async def test_chart__of_a_sealed_series__has_every_spike(world: SqlMetricWorld)
                 assert bucket.points == len(held)
                 assert (bucket.min, bucket.max) == (np.nanmin(held), np.nanmax(held))
                 assert bucket.time_ms_last == 1_700_000_000_000 + bucket.step_last * 10
+
+
+class _Clock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def spoil(world: SqlMetricWorld, key: str) -> bytes:
+    """Change an object; return what it was."""
+    whole = b"".join([chunk async for chunk in world.objects.read(key)])
+    await world.objects.delete(key)
+    await world.objects.put(key, whole[:40] + b"?" + whole[41:])
+    return whole
+
+
+@pytest.mark.parametrize("kind", ["parquet", "index"])
+@pytest.mark.parametrize("fault", ["gone", "changed"])
+async def test_compaction__one_of_sixteen_is_damaged__is_told_and_kept_and_the_rest_is_joined(
+    world: SqlMetricWorld, kind: str, fault: str
+) -> None:
+    """It was in every group of sixteen, so the run had ever more segments."""
+    store = sealing(world, EIGHT)
+    await store.append(ONE, [point(step) for step in range(8)])
+    await store.seal_due()
+    [damaged] = [key for key in await keys_of(world) if key.endswith(kind)]
+    if fault == "gone":
+        await world.objects.delete(damaged)
+    else:
+        await spoil(world, damaged)
+    clock = _Clock()
+    fresh = MetricSealing(world.database, SegmentObjects(world.objects), EIGHT, clock_s=clock)
+    for at in range(1, 2 * FAN + 1):
+        await store.append(ONE, [point(8 * at + step) for step in range(8)])
+        if at < FAN - 1:
+            await fresh.seal_due()
+            continue
+        with pytest.raises(StoreCorrupt, match=damaged):  # each time, not once
+            await fresh.seal_due()
+    assert await counted(world) == (0, 0, 3)  # two of sixteen, and the damaged one
+    rows = await world.database.read(lambda found: segment_rows.of_workload(found, ONE, Window()))
+    assert sorted(row.points for row in rows) == [8, 8 * FAN, 8 * FAN]
+
+
+async def test_compaction__what_was_damaged_is_brought_back__is_taken_up_again(
+    world: SqlMetricWorld,
+) -> None:
+    clock = _Clock()
+    sealer = MetricSealing(world.database, SegmentObjects(world.objects), EIGHT, clock_s=clock)
+    for at in range(FAN - 1):
+        await world.store.append(ONE, [point(8 * at + step) for step in range(8)])
+        await sealer.seal_due()
+    damaged = min(key for key in await keys_of(world) if key.endswith("parquet"))
+    whole = await spoil(world, damaged)
+    await world.store.append(ONE, [point(8 * FAN + step) for step in range(8)])
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match=damaged):
+            await sealer.seal_due()
+    clock.now_s += AGAIN_S
+    with pytest.raises(StoreCorrupt, match=damaged):
+        await sealer.seal_due()
+    await world.objects.delete(damaged)
+    await world.objects.put(damaged, whole)
+    clock.now_s += 2 * AGAIN_S
+    await sealer.seal_due()
+    assert await counted(world) == (0, 0, 1)
+    assert len(await all_of(world.store)) == 8 * FAN
+
+
+async def test_compaction__the_run_of_a_damaged_segment_is_purged__is_told_no_more(
+    world: SqlMetricWorld,
+) -> None:
+    clock = _Clock()
+    sealer = MetricSealing(world.database, SegmentObjects(world.objects), EIGHT, clock_s=clock)
+    for at in range(FAN):
+        if at == FAN - 1:
+            await world.objects.delete_folder(f"runs/{ONE}")
+        await world.store.append(ONE, [point(8 * at + step) for step in range(8)])
+        if at < FAN - 1:
+            await sealer.seal_due()
+    with pytest.raises(StoreCorrupt, match="no object"):
+        await sealer.seal_due()
+    await world.workload_delete(1)
+    clock.now_s += AGAIN_S
+    await sealer.seal_due()
+
+
+async def test_compaction__the_store_is_away__is_tried_again_though_nothing_comes(
+    world: SqlMetricWorld,
+) -> None:
+    clock = _Clock()
+    plain = SegmentObjects(world.objects)
+    sealer = MetricSealing(world.database, plain, EIGHT, clock_s=clock)
+    for at in range(FAN - 1):
+        await world.store.append(ONE, [point(8 * at + step) for step in range(8)])
+        await sealer.seal_due()
+    await world.store.append(ONE, [point(8 * FAN + step) for step in range(8)])
+
+    async def away() -> None:
+        raise StoreUnavailable("planted")
+
+    failing = SegmentObjects(_Hooked(world.objects, away))
+    sealer = MetricSealing(world.database, failing, EIGHT, clock_s=clock)
+    with pytest.raises(StoreUnavailable):
+        await sealer.seal_due()
+    await sealer.seal_due()
+    assert await counted(world) == (0, 0, FAN)
+    clock.now_s += 60
+    await sealer.seal_due()
+    assert await counted(world) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("where", ["journal", "inline"])
+async def test_seal__a_row_with_points_is_damaged__is_told_and_kept_and_the_rest_is_sealed(
+    world: SqlMetricWorld, where: str
+) -> None:
+    """The run was never sealed again: its journal grew, and every pass read it in vain."""
+    clock = _Clock()
+    limits = replace(INLINE, rows=4, idle_s=1e9)
+    sealer = MetricSealing(world.database, SegmentObjects(world.objects), limits, clock_s=clock)
+    for step in range(4):
+        await world.store.append(ONE, [point(step)])
+    if where == "inline":
+        await sealer.seal_due()
+    table = metric_journal if where == "journal" else metric_segment
+    key = table.c.sequence if where == "journal" else table.c.id
+    with_points = select(key, table.c.payload).order_by(key).limit(1)
+    name, payload = await world.database.read(
+        lambda connection: connection.execute(with_points).one()
+    )
+    spoiled = update(table).where(key == name).values(payload=payload[:-1] + b"!")
+    await world.database.write(lambda connection: connection.execute(spoiled))
+    for step in range(4, 20):
+        await world.store.append(ONE, [point(step)])
+        if step % 4 == 3:
+            for _ in range(2):
+                with pytest.raises(StoreCorrupt, match=f'"{name}" in .* of run "{ONE}"'):
+                    await sealer.seal_due()
+    assert (await counted(world))[0] == (1 if where == "journal" else 0)
+    mended = update(table).where(key == name).values(payload=payload)
+    await world.database.write(lambda connection: connection.execute(mended))
+    clock.now_s += AGAIN_S
+    await sealer.seal_due()
+    assert [step for step, _, _ in await all_of(world.store)] == list(range(20))
+    for step in (20, 21):
+        await world.store.append(ONE, [point(step)])
+    await sealer.seal_due()
+    clock.now_s += 2e9  # what is whole again is sealed when the run is idle
+    await sealer.seal_due()
+    assert (await counted(world))[0] == 0
+    assert [step for step, _, _ in await all_of(world.store)] == list(range(22))
+
+
+async def test_seal__keys_are_too_many_for_one_segment__become_several(
+    world: SqlMetricWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was no failure of a store, so no other run was sealed from then on."""
+    monkeypatch.setattr(segment_index, "_BODY_BYTES_MAX", 1_500)
+    store = sealing(world, replace(EIGHT, points_max=1_000))
+    names = [f"{at:03}" + "n" * 200 for at in range(20)]
+    await store.append(ONE, [point(1, at, key=name) for at, name in enumerate(names)])
+    await store.append(TWO, [point(step) for step in range(8)])
+    assert await store.seal_due() == 28
+    journal, inline, segments = await counted(world)
+    assert (journal, inline) == (0, 0)
+    assert segments > 4
+    for at in range(FAN):  # nor are they joined
+        await store.append(ONE, [point(2, at, key=f"{at:03}-{name}"[:250]) for name in names[:8]])
+        await store.seal_due()
+    for at, name in enumerate(names):
+        assert len(await all_of(store, name)) == 1, at
+
+
+async def test_seal__a_transaction_is_open_over_a_pass__its_row_is_seen_by_the_next(
+    tmp_path: Path, database_kind: str
+) -> None:
+    """Were another to commit a greater number meanwhile, the sealer would never see this one."""
+    async with opened(tmp_path) as world:
+        other = Database(database_url(tmp_path))
+        server = SqlMetricStore(other, world.objects, limits=EIGHT)
+        store = sealing(world, EIGHT)
+        await store.append(TWO, [point(step) for step in range(8)])
+        assert await store.seal_due() == 8
+        held, inserted = threading.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        batch = await server.batch_of([point(step) for step in range(8)])
+
+        def write(connection: Connection) -> None:
+            server.append_within(connection, ONE, 0, batch)
+            loop.call_soon_threadsafe(inserted.set)
+            assert held.wait(60)
+
+        late = asyncio.create_task(other.write(write))
+        await inserted.wait()
+        quick = asyncio.create_task(store.append(TWO, [point(step) for step in range(8, 16)]))
+        assert await store.seal_due() == 0  # neither is committed
+        assert not quick.done()
+        held.set()
+        await asyncio.gather(late, quick)
+        assert await store.seal_due() == 16
+        await other.close()

@@ -17,15 +17,16 @@ import numpy as np
 import structlog
 from sqlalchemy import Connection
 
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import LimitExceeded, NotFound, StoreCorrupt
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.sql import metric_objects
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import SeriesColumns
+from seafloor.stores.metrics.damaged import DamagedRows
 from seafloor.stores.metrics.pyramid import in_order
 from seafloor.stores.metrics.segment import POINTS_MAX, SegmentEncoder, SegmentReceipt
-from seafloor.stores.metrics.segment_index import SegmentIndex
+from seafloor.stores.metrics.segment_index import Plan, SegmentIndex
 from seafloor.stores.metrics.segment_objects import SegmentObjects, missing_object
 from seafloor.stores.metrics.segment_rows import SegmentRow, new_segment_id
 from seafloor.stores.metrics.window import ALL, Place, behind
@@ -37,27 +38,48 @@ FAN = 16
 """So many of a size become one."""
 
 
+class _Unreadable(Exception):
+    """A segment cannot be read: it is damaged, or an object of it is missing."""
+
+    def __init__(self, row: SegmentRow, error: StoreCorrupt | NotFound) -> None:
+        super().__init__(row.id)
+        self.row = row
+        self.error = error
+
+    def told(self) -> StoreCorrupt:
+        """What is wrong with it, when its row is still there."""
+        return missing_object(self.error) if isinstance(self.error, NotFound) else self.error
+
+
 class Compaction:
     """Joins the segments of one database.
 
     Args:
         database: Migrated; not closed with this.
         objects: Where segments are.
+        damaged: Where segments that cannot be read are noted; the others are joined without them.
         points_min: What the smallest segments have at least.
     """
 
-    def __init__(self, database: Database, objects: SegmentObjects, *, points_min: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: SegmentObjects,
+        damaged: DamagedRows,
+        *,
+        points_min: int,
+    ) -> None:
         self._database = database
         self._objects = objects
+        self._damaged = damaged
         self._points_min = points_min
+        self._unjoined: set[str] = set()  # their keys are too many for one segment
 
     async def compact(self, workload_id: WorkloadId) -> int:
         """Join what is due of one workload; return how many segments were replaced.
 
-        Any server may do so at any time: whoever comes second gives up.
-
-        Raises:
-            StoreCorrupt: a segment is damaged, or an object of it is missing.
+        Any server may do so at any time: whoever comes second gives up. A segment that is damaged,
+        or of which an object is missing, stays as it is and is noted.
 
         Cost: memory of a row group of each segment; a temporary file of the size of the new one.
         """
@@ -70,19 +92,43 @@ class Compaction:
             except segment_rows.OvertakenError:
                 _log.info("another server compacted the same metrics", workload_id=workload_id)
                 break
-            except NotFound as error:
-                if group == await self._database.read(find):
-                    raise missing_object(error) from error
-                _log.info("another server compacted the same metrics", workload_id=workload_id)
-                break
-            replaced += len(group)
+            except LimitExceeded:
+                self._unjoined.update(row.id for row in group)
+            except _Unreadable as found:
+                await self._set_aside(found)
+            else:
+                replaced += len(group)
         return replaced
+
+    async def _set_aside(self, found: _Unreadable) -> None:
+        """Note a segment that cannot be read, unless it is merely gone: replaced by another."""
+        row = found.row
+        if await self._database.read(partial(segment_rows.named, segment_id=row.id)) is None:
+            _log.info("another server compacted the same metrics", workload_id=row.workload_id)
+            return
+        error = found.told()
+        _log.error("a segment is damaged", workload_id=row.workload_id, reason=error.message)
+        self._damaged.add(row.id, row.workload_id, error)
+
+    async def check(self, row: SegmentRow) -> StoreCorrupt | None:
+        """Say what is wrong with a segment that its row names, after reading all of it.
+
+        Cost: memory of a row group.
+        """
+        try:
+            cursor = await _Cursor.opened(self._objects, row)
+            for key in sorted(cursor.index.keys, key=str.encode):
+                async for _ in cursor.pieces(key):
+                    pass
+        except _Unreadable as found:
+            return found.told()
+        return None
 
     def _group(self, connection: Connection, workload_id: WorkloadId) -> list[SegmentRow]:
         """Segments of one attempt and about one size that are to be joined; empty when none are."""
         sizes: dict[tuple[int, int], list[SegmentRow]] = {}
         for row in segment_rows.of_workload(connection, workload_id, ALL):
-            if row.is_inline:
+            if row.is_inline or row.id in self._damaged or row.id in self._unjoined:
                 continue
             same = sizes.setdefault((row.attempt, self._size(row.points)), [])
             same.append(row)
@@ -98,7 +144,7 @@ class Compaction:
         return size
 
     async def _join(self, group: Sequence[SegmentRow]) -> SegmentRow:
-        cursors = [_Cursor(self._objects, row, await self._objects.index(row)) for row in group]
+        cursors = [await _Cursor.opened(self._objects, row) for row in group]
         name, workload_id = new_segment_id(), group[0].workload_id
         keys = metric_objects.object_keys(workload_id, name)
         await self._database.write(
@@ -121,10 +167,13 @@ class Compaction:
 async def _encode(file: BinaryIO, cursors: Sequence[_Cursor]) -> SegmentReceipt:
     encoder = SegmentEncoder(file)
     keys = {key for cursor in cursors for key in cursor.index.keys}
-    for key in sorted(keys, key=str.encode):
-        async for points in _merged([cursor.pieces(key) for cursor in cursors]):
-            await asyncio.to_thread(encoder.add, key, points)
-    return await asyncio.to_thread(encoder.finish)
+    try:
+        for key in sorted(keys, key=str.encode):
+            async for points in _merged([cursor.pieces(key) for cursor in cursors]):
+                await asyncio.to_thread(encoder.add, key, points)
+        return await asyncio.to_thread(encoder.finish)
+    finally:
+        await asyncio.to_thread(encoder.close)
 
 
 async def _content(file: BinaryIO) -> AsyncIterator[bytes]:
@@ -143,6 +192,18 @@ class _Cursor:
         self._first = self._stop = 0
         self._held: SeriesColumns | None = None
 
+    @classmethod
+    async def opened(cls, objects: SegmentObjects, row: SegmentRow) -> _Cursor:
+        """Before the first key of a segment.
+
+        Raises:
+            _Unreadable: its index is damaged or missing; likewise ``pieces``, of its points.
+        """
+        try:
+            return cls(objects, row, await objects.index(row))
+        except (StoreCorrupt, NotFound) as error:
+            raise _Unreadable(row, error) from error
+
     async def pieces(self, key: str) -> AsyncIterator[SeriesColumns]:
         """The points of a key, in order; keys come in order."""
         found = self.index.keys.get(key)
@@ -153,10 +214,16 @@ class _Cursor:
             if self._held is None or at >= self._stop:
                 self._first, self._stop = self.index.group_of(at)
                 plan = self.index.plan_of_rows(self._first, self._stop)
-                self._held = await self._objects.points(self._row, plan)
+                self._held = await self._read(plan)
             end = min(stop, self._stop)
             yield self._held.slice(at - self._first, end - self._first)
             at = end
+
+    async def _read(self, plan: Plan) -> SeriesColumns:
+        try:
+            return await self._objects.points(self._row, plan)
+        except (StoreCorrupt, NotFound) as error:
+            raise _Unreadable(self._row, error) from error
 
 
 @dataclass

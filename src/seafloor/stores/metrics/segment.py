@@ -214,6 +214,13 @@ class SegmentEncoder:
             reach=joined_reach([one.reach for one in found]),
         )
 
+    def close(self) -> None:
+        """End the data file, which is of use only after ``finish``. Safe to repeat.
+
+        Left open it is ended when it is collected, and the file may be closed by then.
+        """
+        self._writer.close()
+
     def _close_key(self) -> None:
         if self._open_key is None:
             return

@@ -34,6 +34,7 @@ _OF_WORKLOAD = (
     .where(_segment.workload_id == bindparam("workload_id"))
     .order_by(_segment.step_min, _segment.time_ms_min, _segment.id)
 )
+_NAMED = select(*_COLUMNS).where(_segment.id == bindparam("segment_id"))
 _PAYLOADS = select(_segment.id, _segment.payload).where(
     _segment.id.in_(bindparam("ids", expanding=True))
 )
@@ -96,6 +97,12 @@ def of_workload(
     """The rows of a workload that may have points of a window, by their least step."""
     rows = connection.execute(_OF_WORKLOAD, {"workload_id": workload_id})
     return [found for found in map(_of_row, rows) if window.meets(found.reach)]
+
+
+def named(connection: Connection, segment_id: str) -> SegmentRow | None:
+    """The row of an id; None when it is gone."""
+    row = connection.execute(_NAMED, {"segment_id": segment_id}).one_or_none()
+    return None if row is None else _of_row(row)
 
 
 def _of_row(row: Row[Any]) -> SegmentRow:
