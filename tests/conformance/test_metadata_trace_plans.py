@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 from seafloor.domain.span_documents import pair
 from seafloor.domain.traces import TraceQuery, TraceState
 from seafloor.http.mlflow.trace_words import parse_trace_filter, parse_trace_order
+from seafloor.stores.metadata.span_contents import ContentTest
 from seafloor.stores.metadata.sql import trace_contents, trace_search
-from seafloor.testing.metadata_records import span, spans, trace
+from seafloor.testing.metadata_records import assessment, span, spans, trace
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
 from sql_statements import every_statement_of, statements_of
 
@@ -91,8 +92,8 @@ async def test_trace_search__of_few_and_of_many__says_as_much(store: SqlStoreUnd
         with every_statement_of(store.database) as said:
             await store.trace_search(TraceQuery(experiment_ids=(0,), limit=limit))
         counts.add(len(said))
-    # BEGIN, the ids, the traces, their labels and assessments.
-    assert counts == {5}
+    # BEGIN, the ids, the size of what is said of them, the traces, their labels and assessments.
+    assert counts == {6}
 
 
 async def test_trace_search__the_few_and_the_many__find_the_same(
@@ -194,4 +195,63 @@ async def test_trace_search__for_contents_of_a_large_trace__reads_it_in_parts(
     with statements_of(store.database) as said:
         page = await store.trace_search(query)
     assert [one.id for one in page.items] == [trace(500).id]
-    assert sum("trace_span.document" in one[0] for one in said) == 5
+    assert sum("trace_span.id, trace_span.document" in one[0] for one in said) == 5
+
+
+@pytest.mark.parametrize("bounds", [{"LOOKS_MAX": 7}, {"WORK_MAX": 30_000}, {"_AT_ONCE_BYTES": 1}])
+async def test_trace_search__for_contents_of_a_large_trace__goes_on_within_it(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch, bounds: dict[str, int]
+) -> None:
+    """One page read all of a trace: with a million spans nobody else was answered for minutes."""
+    for name, value in bounds.items():
+        monkeypatch.setattr(trace_contents, name, value)
+    many = [span(n, name="of many") for n in range(1, 300)]
+    await store.spans_add([spans(500, *many), spans(501, *many[:150]), spans(502, *many)])
+    query = TraceQuery(
+        experiment_ids=(0,),
+        comparisons=parse_trace_filter("text LIKE '%span 299%' AND span.name = 'of many'"),
+    )
+    found: list[str] = []
+    looked: list[int] = []
+    holds = ContentTest.holds
+
+    def look(test: ContentTest, document: bytes) -> bool:
+        looked[-1] += 1
+        return holds(test, document)
+
+    monkeypatch.setattr(ContentTest, "holds", look)
+    while True:
+        looked.append(0)
+        page = await store.trace_search(query)
+        found += [one.id for one in page.items]
+        if page.next is None:
+            break
+        query = replace(query, cursor=page.next)
+    assert found == [trace(500).id, trace(502).id]
+    assert sum(looked) == 299 + 150 + 299  # each once
+    if "_AT_ONCE_BYTES" not in bounds:
+        assert max(looked) < 150
+
+
+async def test_trace_search__of_traces_with_much_said_of_them__has_pages_of_a_bounded_size(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of 500 traces may have half a million assessments, of 64 KB each."""
+    monkeypatch.setattr(trace_search, "SAID_BYTES_MAX", 10_000)
+    for number, said in ((1, 3), (2, 1), (3, 0), (4, 9), (5, 0), (6, 1)):
+        for at in range(said):
+            said_of = trace(number).id
+            one = assessment(id=f"a-{at}", trace_id=said_of, value="x" * 3_000)
+            await store.assessment_put(one)
+    for text in ("", "span.name RLIKE '.'"):
+        pages: list[list[str]] = []
+        query = TraceQuery(experiment_ids=(0,), comparisons=parse_trace_filter(text), limit=500)
+        while True:
+            page = await store.trace_search(query)
+            pages.append([one.id for one in page.items])
+            if page.next is None:
+                break
+            query = replace(query, cursor=page.next)
+        every = [trace(n).id for n in range(TRACES, 0, -1)]
+        assert [one for some in pages for one in some] == every
+        assert [some[0] for some in pages[1:]] == [trace(4).id, trace(3).id, trace(1).id]

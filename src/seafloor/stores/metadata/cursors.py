@@ -33,18 +33,28 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     id: str
 
 
+class Within(msgspec.Struct, frozen=True, array_like=True):
+    """How far the trace behind a position was looked at: up to one of its spans."""
+
+    trace_id: str
+    span_id: str
+
+
 class _Document(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
-    position: Position
+    position: Position | None
+    within: Within | None = None
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Document)
 
 
-def encode_cursor(query: WorkloadQuery | TraceQuery, position: Position) -> str:
-    """Make the cursor that goes on after a position."""
-    document = _ENCODER.encode(_Document(_digest(query, position), position))
+def encode_cursor(
+    query: WorkloadQuery | TraceQuery, position: Position | None, within: Within | None = None
+) -> str:
+    """Make the cursor that goes on after a position; None: from the beginning."""
+    document = _ENCODER.encode(_Document(_digest(query, position, within), position, within))
     return base64.urlsafe_b64encode(document).decode().rstrip("=")
 
 
@@ -54,9 +64,16 @@ def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
     Raises:
         InvalidValue: it is not a cursor, was changed, or is one of another query.
     """
+    return decode_place(query)[0]
+
+
+def decode_place(
+    query: WorkloadQuery | TraceQuery,
+) -> tuple[Position | None, Within | None]:
+    """The same, and how far the trace behind the position was looked at."""
     text = query.cursor
     if text is None:
-        return None
+        return None, None
     try:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         document = _DECODER.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -64,18 +81,22 @@ def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
         raise InvalidValue(
             "The cursor is not one: pass `next` of the page before.", field="cursor"
         ) from error
-    if document.digest != _digest(query, document.position):
+    if document.digest != _digest(query, document.position, document.within):
         raise InvalidValue(
             "The cursor is of another search: pass it with the same filter and order, or leave "
             "it out to begin anew.",
             field="cursor",
         )
-    return document.position
+    return document.position, document.within
 
 
-def _digest(query: WorkloadQuery | TraceQuery, position: Position) -> bytes:
+def _digest(
+    query: WorkloadQuery | TraceQuery, position: Position | None, within: Within | None
+) -> bytes:
     """Name the query and a position in it; the size of its pages may change on the way."""
     bare = msgspec.structs.replace(query, cursor=None, limit=1)
     # JSON, since a filter may compare with a whole number of more than 64 bits.
     named = msgspec.json.encode(bare) + _ENCODER.encode(position)
+    if within is not None:
+        named += _ENCODER.encode(within)
     return hashlib.sha256(named).digest()[:_DIGEST_BYTES]

@@ -12,6 +12,7 @@ import zstandard
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from seafloor.domain.traces import TraceComparison, TraceSubject
+from seafloor.stores.metadata.cursors import Within
 from seafloor.stores.metadata.regular_expressions import RegularExpression
 from seafloor.stores.metadata.span_contents import ContentTest, is_of_contents
 from seafloor.stores.metadata.sql.tables import trace, trace_assessment, trace_label, trace_span
@@ -23,7 +24,8 @@ WORK_MAX = 1 << 31
 _STEPS_OF_ANY = 10
 """What reading a byte counts, whatever is looked for."""
 _AT_ONCE = 64
-"""In memory at once, if all are large."""
+_AT_ONCE_BYTES = 16 * 1024 * 1024
+"""So many spans, and bytes of them as they are stored, are read at once."""
 TAG, METADATA = "tag", "metadata"
 KINDS = {TraceSubject.TAG: TAG, TraceSubject.METADATA: METADATA}
 
@@ -115,6 +117,10 @@ class SpanScan:
     Args:
         holds: What in the database says of a span that it may be one.
         comparisons: What else must hold of it.
+        begun: Which trace is looked at from which span on.
+
+    Attributes:
+        within: How far the trace was looked at in whose middle the budget was spent.
     """
 
     def __init__(
@@ -123,9 +129,12 @@ class SpanScan:
         holds: Sequence[ColumnElement[bool]],
         comparisons: Sequence[TraceComparison],
         budget: Budget,
+        begun: Within | None = None,
     ) -> None:
         self._connection = connection
         self._holds = holds
+        self._begun = begun
+        self.within: Within | None = None
         contents = [one for one in comparisons if is_of_contents(one)]
         self._contents = ContentTest(contents) if contents else None
         self._columns = {
@@ -139,41 +148,91 @@ class SpanScan:
     def found(self, trace_ids: Sequence[str]) -> Iterator[tuple[str, bool]]:
         """Say of traces, in their order, whether one of their spans is as asked for.
 
-        It ends early when the budget is spent, after at least one trace.
+        It ends early when the budget is spent, after at least one span.
         """
         if self._contents is None and not self._columns:
             yield from ((one, True) for one in trace_ids)
             return
-        counts = self._counts(trace_ids)
+        sizes = self._sizes(trace_ids)
         some: list[str] = []
-        size = 0
+        count = size = 0
         for trace_id in trace_ids:
-            count = counts.get(trace_id, 0)
-            if some and size + count > _AT_ONCE:
+            its_count, its_size = sizes.get(trace_id, (0, 0))
+            if some and (count + its_count > _AT_ONCE or size + its_size > _AT_ONCE_BYTES):
                 yield from self._look(some)
-                some, size = [], 0
+                some, count, size = [], 0, 0
                 if self._budget.is_over:
                     return
+            if its_count > _AT_ONCE or its_size > _AT_ONCE_BYTES:
+                holds = self._look_in_parts(trace_id)
+                if holds is None:
+                    return
+                yield trace_id, holds
+                if self._budget.is_over:
+                    return
+                continue
             some.append(trace_id)
-            size += count
-            self._budget.spend(looks=count)
+            count, size = count + its_count, size + its_size
+            self._budget.spend(looks=its_count)
         if some:
             yield from self._look(some)
 
-    def _counts(self, trace_ids: Sequence[str]) -> dict[str, int]:
+    def _sizes(self, trace_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Of each trace how many spans are to be looked at, and their bytes as they are stored."""
+        span = trace_span.c
         rows = self._connection.execute(
-            select(trace_span.c.trace_id, func.count().label("spans"))
-            .where(trace_span.c.trace_id.in_(trace_ids), *self._holds)
-            .group_by(trace_span.c.trace_id)
+            select(
+                span.trace_id,
+                func.count().label("spans"),
+                func.sum(func.length(span.document)).label("size"),
+            )
+            .where(span.trace_id.in_(trace_ids), *self._holds)
+            .group_by(span.trace_id)
         )
-        return {row.trace_id: row.spans for row in rows}
+        return {row.trace_id: (row.spans, int(row.size)) for row in rows}
 
     def _look(self, trace_ids: Sequence[str]) -> list[tuple[str, bool]]:
         found: set[str] = set()
-        for row in self._spans(trace_ids):
+        wanted = self._wanted().where(trace_span.c.trace_id.in_(trace_ids))
+        for row in self._connection.execute(wanted):
             if row.trace_id not in found and self._is_one(row):
                 found.add(row.trace_id)
         return [(one, one in found) for one in trace_ids]
+
+    def _look_in_parts(self, trace_id: str) -> bool | None:
+        """Look at a trace of many or large spans, at one at least; None: it is not over."""
+        begun = self._begun
+        after = "" if begun is None or begun.trace_id != trace_id else begun.span_id
+        while ids := self._next_ids(trace_id, after):
+            wanted = self._wanted().where(
+                trace_span.c.trace_id == trace_id, trace_span.c.id.in_(ids)
+            )
+            for row in self._connection.execute(wanted.order_by(trace_span.c.id)).all():
+                self._budget.spend(looks=1)
+                if self._is_one(row):
+                    return True
+                after = row.id
+                if self._budget.is_over:
+                    self.within = Within(trace_id, after)
+                    return None
+        return False
+
+    def _next_ids(self, trace_id: str, after: str) -> list[str]:
+        span = trace_span.c
+        sized = (
+            select(span.id, func.length(span.document).label("size"))
+            .where(span.trace_id == trace_id, span.id > after, *self._holds)
+            .order_by(span.id)
+            .limit(_AT_ONCE)
+        )
+        ids: list[str] = []
+        left = _AT_ONCE_BYTES
+        for row in self._connection.execute(sized):
+            left -= row.size
+            if ids and left < 0:
+                break
+            ids.append(row.id)
+        return ids
 
     def _is_one(self, row: Any) -> bool:
         for key, test in self._columns.items():
@@ -188,21 +247,8 @@ class SpanScan:
         self._budget.spend(size_bytes=len(document), steps=self._contents.steps)
         return self._contents.holds(document)
 
-    def _spans(self, trace_ids: Sequence[str]) -> Iterator[Any]:
+    def _wanted(self) -> Select[Any]:
         read = [trace_span.c[key] for key in self._columns]
         if self._contents is not None:
             read.append(trace_span.c.document)
-        wanted = select(trace_span.c.trace_id, trace_span.c.id, *read).where(
-            trace_span.c.trace_id.in_(trace_ids), *self._holds
-        )
-        if len(trace_ids) > 1:
-            yield from self._connection.execute(wanted)
-            return
-        after = ""
-        while True:
-            part = wanted.where(trace_span.c.id > after).order_by(trace_span.c.id).limit(_AT_ONCE)
-            rows = self._connection.execute(part).all()
-            yield from rows
-            if len(rows) < _AT_ONCE:
-                return
-            after = rows[-1].id
+        return select(trace_span.c.trace_id, trace_span.c.id, *read).where(*self._holds)

@@ -10,6 +10,7 @@ or regular expressions are asked for, what is found so is read, up to a bound (`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -40,7 +42,7 @@ from seafloor.domain.traces import (
     TraceSubject,
     prompt_texts,
 )
-from seafloor.stores.metadata.cursors import Position, decode_cursor, encode_cursor
+from seafloor.stores.metadata.cursors import Position, Within, decode_place, encode_cursor
 from seafloor.stores.metadata.sort_keys import MISSING, VALUE, SortKeys
 from seafloor.stores.metadata.span_contents import is_made_here
 from seafloor.stores.metadata.sql.conditions import compared
@@ -72,6 +74,17 @@ FEW = 2_000
 """So many traces are looked at one by one; of more, an index is followed in the order asked for."""
 CANDIDATES = 200
 """So many traces are looked at at once for what no database can compare."""
+SAID_BYTES_MAX = 16 * 1024 * 1024
+"""Of assessments on one page; a trace with more is a page of its own."""
+
+_SAID_BYTES = (
+    select(
+        trace_assessment.c.trace_id,
+        func.sum(func.length(trace_assessment.c.document)).label("size"),
+    )
+    .where(trace_assessment.c.trace_id.in_(bindparam("ids", expanding=True)))
+    .group_by(trace_assessment.c.trace_id)
+)
 
 _END_MS = trace.c.time_ms + func.coalesce(trace.c.duration_ms, 0)
 _COLUMNS: dict[str, Column] = {
@@ -98,7 +111,7 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
             query.
     """
     check_trace_query(query)
-    position = decode_cursor(query)
+    position, within = decode_place(query)
     known = [one for one in query.experiment_ids if 0 <= one <= ID_MAX]
     if not known:
         return [], None
@@ -116,14 +129,46 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
         # Reckoned with, so that no database follows the index of the experiment's.
         wanted = wanted.where(trace.c.id.in_(few), one_of(trace.c.experiment_id + 0, known))
     rows = _Rows(connection, wanted, keys, position)
+    orders_asked = len(query.order)
     if any(is_made_here(one) for one in query.comparisons):
-        page, last = _looked_at(rows, query)
+        page, end = _looked_at(rows, query, _End(position, within))
     else:
         found = rows.next(query.limit + 1)
         page = found[: query.limit]
-        last = page[-1] if len(found) > query.limit else None
-    following = None if last is None else encode_cursor(query, _position(last, len(query.order)))
+        end = _End(_position(page[-1], orders_asked)) if len(found) > query.limit else None
+    fitting = _fitting(connection, [row.id for row in page])
+    if fitting < len(page):
+        page, end = page[:fitting], _End(_position(page[fitting - 1], orders_asked))
+    following = None if end is None else encode_cursor(query, end.position, end.within)
     return [row.id for row in page], following
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where a page ends.
+
+    Args:
+        position: Of the last trace that is done with; None: none is.
+        within: How far the next one was looked at.
+    """
+
+    position: Position | None
+    within: Within | None = None
+
+
+def _fitting(connection: Connection, ids: Sequence[str]) -> int:
+    """How many traces a page may have for what is said of them, at least one."""
+    if not ids:
+        return 0
+    sizes = {
+        row.trace_id: int(row.size) for row in connection.execute(_SAID_BYTES, {"ids": list(ids)})
+    }
+    size = 0
+    for count, trace_id in enumerate(ids):
+        size += sizes.get(trace_id, 0)
+        if count and size > SAID_BYTES_MAX:
+            return count
+    return len(ids)
 
 
 class _Rows:
@@ -158,31 +203,36 @@ class _Rows:
         return rows
 
 
-def _looked_at(rows: _Rows, query: TraceQuery) -> tuple[list[Row[Any]], Row[Any] | None]:
+def _looked_at(rows: _Rows, query: TraceQuery, begin: _End) -> tuple[list[Row[Any]], _End | None]:
     """Those of the traces for which it all holds, as far as they are looked at.
 
+    Args:
+        begin: Where the page before ended.
+
     Returns:
-        A page, and the trace that the next one goes on after: the last of the page, or the last
-        that was looked at, when these were enough. None: there are no more.
+        A page, and where it ends: at its last trace, or at what was looked at last, be it in the
+        middle of a trace, when that was enough. None: there are no more.
     """
-    budget = Budget()
+    budget, orders = Budget(), len(query.order)
     made_here = [one for one in query.comparisons if is_made_here(one)]
     of_spans = [one for one in made_here if one.subject is TraceSubject.SPAN]
     others = [one for one in made_here if one.subject is not TraceSubject.SPAN]
     values = ValueScan(rows.connection, others, budget)
-    spans = SpanScan(rows.connection, _span_conditions(query.comparisons), of_spans, budget)
+    spans = SpanScan(
+        rows.connection, _span_conditions(query.comparisons), of_spans, budget, begin.within
+    )
     page: list[Row[Any]] = []
-    last: Row[Any] | None = None
+    last = begin.position
     while some := rows.next(CANDIDATES):
         for row, holds in _verdicts(some, values, spans):
-            last = row
+            last = _position(row, orders)
             if not holds:
                 continue
             if len(page) == query.limit:
-                return page, page[-1]
+                return page, _End(_position(page[-1], orders))
             page.append(row)
         if budget.is_over:
-            return page, last
+            return page, _End(last, spans.within)
         if len(some) < CANDIDATES:
             break
     return page, None
