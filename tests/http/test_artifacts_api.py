@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -231,6 +232,46 @@ def test_put__of_a_run_that_is_purged_meanwhile__leaves_nothing(
     connection.close()
     left = shared_server.data / "objects" / "runs" / run_id
     assert not [file for file in left.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("what", ["trace", "model"])
+def test_put__of_a_trace_or_model_that_goes_meanwhile__leaves_nothing(
+    shared_server: LiveServer, call: Call, run_id: str, what: str
+) -> None:
+    mlflow = "/api/3.0/mlflow/traces"
+    if what == "trace":
+        trace_id = f"tr-{uuid.uuid4().hex}"
+        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
+        info = {"trace_id": trace_id, "trace_location": place, "state": "OK"}
+        info |= {"request_time": "2026-01-01T00:00:00Z"}
+        assert call("POST", mlflow, {"trace": {"trace_info": info}}).status == 200
+        owner, base = f"t-{trace_id[3:]}", f"traces/{trace_id}"
+    else:
+        body = {"experiment_id": "0", "name": "m", "source_run_id": run_id}
+        made = call("POST", "/api/2.0/mlflow/logged-models", body).json["model"]["info"]
+        owner, base = made["model_id"], f"models/{made['model_id']}"
+    parts = urlsplit(shared_server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    path = f"/api/2.0/mlflow-artifacts/artifacts/0/{base}/artifacts/late"
+    connection.putrequest("PUT", path)
+    connection.putheader("Content-Length", "8000000")
+    connection.endheaders(b"x" * 6_000_000)
+    staged = shared_server.data / "objects" / ".seafloor-tmp"
+    wait_for(
+        lambda: any(file.stat().st_size > 1_000_000 for file in staged.rglob("*")),
+        what="the first bytes",
+    )
+    if what == "trace":
+        asked = {"experiment_id": "0", "request_ids": [trace_id]}
+        assert call("POST", f"{mlflow}/delete-traces", asked).json["traces_deleted"] == 1
+    else:
+        assert call("DELETE", f"/api/v1/runs/{run_id}?purge=true").status == 200
+    connection.send(b"x" * 2_000_000)
+    assert connection.getresponse().status == 404
+    connection.close()
+    objects = shared_server.data / "objects"
+    late = [file for file in objects.rglob("late") if file.is_file()]
+    assert not [file for file in late if owner in str(file) or base in str(file)]
 
 
 @pytest.mark.parametrize("which", ["native", "mlflow"])

@@ -124,6 +124,18 @@ class RunArtifacts:
             await self._artifacts.delete_all(run_id)
             raise
 
+    async def check_model_kept(self, model_id: str, run_id: WorkloadId) -> None:
+        """The same after a file of a model that a run logged: its files go with those of the run.
+
+        Raises:
+            NotFound: the run was purged. What came is removed.
+        """
+        try:
+            await self._metadata.workload_get(run_id)
+        except NotFound:
+            await self._artifacts.delete_all(model_id)
+            raise
+
     async def delete_all(self, run_id: WorkloadId, *, now_ns: int) -> int:
         """Delete every file of a run and of the models it logged; return the bytes freed.
 

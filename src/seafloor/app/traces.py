@@ -85,7 +85,27 @@ class Traces:
             for trace_id in some:
                 await self._delete_files(trace_id)
             deleted += await self._metadata.traces_delete(some)
+            await self._delete_late_files(some)
         return deleted
+
+    async def check_kept(self, trace_id: str) -> None:
+        """Look, after a file was put, whether its trace was deleted while the bytes came.
+
+        Raises:
+            NotFound: it was. What came is removed: nobody would find it any more.
+        """
+        try:
+            await self.get(trace_id)
+        except NotFound:
+            await self._delete_files(trace_id)
+            raise
+
+    async def _delete_late_files(self, trace_ids: Sequence[str]) -> None:
+        """Delete what came after a look for files and before the trace was gone."""
+        again = {trace.id for trace in await self._metadata.trace_list(trace_ids)}
+        for trace_id in trace_ids:
+            if trace_id not in again:
+                await self._delete_files(trace_id)
 
     async def _delete_files(self, trace_id: str) -> None:
         owner = file_owner(trace_id)

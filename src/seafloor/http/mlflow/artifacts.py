@@ -70,20 +70,22 @@ async def _check_owner(request: AnyRequest, owner: str) -> None:
     if owner.startswith("m-"):
         await model_of(request, owner)
     elif owner.startswith("t-"):
-        await trace_of_id(request, f"tr-{owner.removeprefix('t-')}")
+        await trace_of_id(request, _trace_of(owner))
     else:
         await check_run(request, WorkloadId(owner))
 
 
-async def _check_writable(request: AnyRequest, owner: str) -> None:
+async def _check_writable(request: AnyRequest, owner: str) -> WorkloadId | None:
+    """Refuse who may not write; give the run that a model's files go with."""
     if owner.startswith("m-"):
-        await writable_model(request, owner)
-    elif owner.startswith("t-"):
-        trace_id = f"tr-{owner.removeprefix('t-')}"
+        return (await writable_model(request, owner)).source_run_id
+    if owner.startswith("t-"):
+        trace_id = _trace_of(owner)
         await application_of(request).traces.get(trace_id)
         await check_trace_writes(request, [trace_id])
     else:
         await active_run(request, owner)
+    return None
 
 
 def _entry(entry: ArtifactEntry, *, whole: bool) -> Json:
@@ -165,14 +167,22 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
 @put("/mlflow-artifacts/artifacts/{artifact_path:path}", request_max_body_size=None)
 async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[None]:
     owner, path = _owner_and_path(artifact_path)
-    await _check_writable(request, owner)
+    run_id = await _check_writable(request, owner)
     app = application_of(request)
     await app.stores.artifacts.put(
         owner, check_path(path), body_stream(request), size_bytes=announced_size(request)
     )
-    if "-" not in owner:  # a run's; models and traces keep their rows
+    if owner.startswith("t-"):
+        await app.traces.check_kept(_trace_of(owner))
+    elif not owner.startswith("m-"):
         await app.run_artifacts.check_kept(WorkloadId(owner))
+    elif run_id is not None:
+        await app.run_artifacts.check_model_kept(owner, run_id)
     return Response(None)
+
+
+def _trace_of(owner: str) -> str:
+    return f"tr-{owner.removeprefix('t-')}"
 
 
 @delete("/mlflow-artifacts/artifacts/{artifact_path:path}", status_code=200)
