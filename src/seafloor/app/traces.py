@@ -36,10 +36,14 @@ class Traces:
     async def documents(self, trace_id: str) -> AsyncIterator[bytes]:
         """The documents of a trace's spans, the root's first; a few are in memory at once."""
         ids = await self._metadata.span_ids(trace_id)
-        for begin in range(0, len(ids), SPANS_AT_ONCE):
-            some = ids[begin : begin + SPANS_AT_ONCE]
-            for document in await self._metadata.span_documents(trace_id, some):
+        at = 0
+        while at < len(ids):
+            some = ids[at : at + SPANS_AT_ONCE]
+            documents = await self._metadata.span_documents(trace_id, some)
+            for document in documents.values():
                 yield document
+            # What is behind the last one that came did not fit, unless none of them is there.
+            at += 1 + some.index(next(reversed(documents))) if documents else len(some)
 
     async def is_whole(self, trace: Trace) -> bool:
         """Say whether as many spans are there as the client said; True when it did not say."""

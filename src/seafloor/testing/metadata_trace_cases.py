@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import random
 from collections.abc import Callable
 
 import pytest
@@ -173,17 +175,36 @@ class TraceCases(MetadataStoreCases):
         ids = await store.span_ids(made.id)
         assert ids == tuple(span(n).id for n in (1, 2, 3))
         wanted = [ids[2], "f" * 16, ids[0]]
-        assert await store.span_documents(made.id, wanted) == (span(3).document, span(1).document)
-        assert await store.span_documents(trace(2).id, ids) == ()
+        found = await store.span_documents(made.id, wanted)
+        assert list(found.items()) == [(ids[2], span(3).document), (ids[0], span(1).document)]
+        assert await store.span_documents(trace(2).id, ids) == {}
         await store.spans_add([spans(1, span(3, name="new", document=b"{}"))])
-        assert await store.span_documents(made.id, [ids[2]]) == (b"{}",)
+        assert await store.span_documents(made.id, [ids[2]]) == {ids[2]: b"{}"}
 
     async def test_spans_add__of_one_trace_twice_in_a_request__is_as_one_after_the_other(
         self, store: MetadataStore
     ) -> None:
         await store.spans_add([spans(1, span(2)), spans(1, span(1), span(2, document=b"{}"))])
         assert await store.span_ids(trace().id) == (span(1).id, span(2).id)
-        assert await store.span_documents(trace().id, [span(2).id]) == (b"{}",)
+        assert await store.span_documents(trace().id, [span(2).id]) == {span(2).id: b"{}"}
+
+    @pytest.mark.parametrize("packs", [True, False])
+    async def test_span_documents__of_large_spans__come_as_many_as_fit_in_memory(
+        self, store: MetadataStore, packs: bool
+    ) -> None:
+        text = (
+            b"x" * 5_000_000 if packs else base64.b64encode(random.Random(1).randbytes(3_750_000))
+        )
+        for n in range(1, 8):
+            await store.spans_add([spans(1, span(n, document=b'"' + text + b'"'))])
+        ids = [span(n).id for n in range(1, 8)]
+        first = await store.span_documents(trace().id, ids)
+        assert list(first) == ids[:3]
+        again = await store.span_documents(trace().id, ids[3:])
+        assert list(again) == ids[3:6]
+        huge = b'"' + b"y" * 17_000_000 + b'"'
+        await store.spans_add([spans(1, span(1, document=huge))])
+        assert await store.span_documents(trace().id, ids) == {ids[0]: huge}
 
     async def test_spans_add__many_and_large__come_back(self, store: MetadataStore) -> None:
         large = json.dumps("ö" * 300_000).encode()
@@ -191,7 +212,8 @@ class TraceCases(MetadataStoreCases):
         await store.spans_add([spans(1, *several)])
         ids = await store.span_ids(trace().id)
         assert ids == tuple(one.id for one in several)
-        assert await store.span_documents(trace().id, ids[5:8]) == (b'"6"', large, b'"8"')
+        some = await store.span_documents(trace().id, ids[5:8])
+        assert list(some.values()) == [b'"6"', large, b'"8"']
 
     async def test_told_and_spans__in_either_order__what_is_told_wins(
         self, store: MetadataStore
@@ -311,7 +333,7 @@ class TraceEndCases(MetadataStoreCases):
         assert await store.traces_delete(ids) == 0
         assert await store.trace_list(ids) == ()
         assert await store.span_ids(ids[0]) == ()
-        assert await store.span_documents(ids[0], [span().id]) == ()
+        assert await store.span_documents(ids[0], [span().id]) == {}
         of_run = TraceComparison(ATTRIBUTE, "run_id", Operator.EQ, run_id(1))
         assert await found(store, of_run) == [2]
         # The id is free again, and nothing of the old is left.

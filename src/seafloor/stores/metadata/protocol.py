@@ -620,8 +620,12 @@ class TraceRecords(Protocol):
         """The spans of a trace: the root first, then by when they began; () for an unknown one."""
         ...
 
-    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> tuple[bytes, ...]:
-        """The documents of those of some spans that there are, in the order of the ids."""
+    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> dict[str, bytes]:
+        """The documents of those of some spans that there are, in the order of the ids.
+
+        Of many bytes only the first come, at least one (``traces.DOCUMENTS_BYTES_MAX``): ask again
+        for those behind the last of them. Empty: none of them is there.
+        """
         ...
 
     async def trace_tags_change(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -28,6 +29,8 @@ from seafloor.stores.metadata.comparisons import (
 from seafloor.stores.metadata.regular_expressions import RegularExpression
 
 LIMIT_MAX = 500
+DOCUMENTS_BYTES_MAX = 16 * 1024 * 1024
+"""Of spans, in memory at once."""
 REGULAR_MAX = 10
 """Regular expressions in a filter."""
 
@@ -186,3 +189,13 @@ def number_in(value: object) -> float | None:
 def json_forms(text: str) -> tuple[str, str]:
     """What an assessment's value may be, as JSON, that is asked for as a text."""
     return text, json.dumps(text, ensure_ascii=False)
+
+
+def first_documents(every: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """The first of some documents, at least one, up to ``DOCUMENTS_BYTES_MAX`` bytes."""
+    size = 0
+    for span_id, document in every:
+        if size and size + len(document) > DOCUMENTS_BYTES_MAX:
+            return
+        size += len(document)
+        yield span_id, document

@@ -41,6 +41,7 @@ from seafloor.stores.metadata.traces import (
     as_comparison,
     check_moves,
     check_trace_query,
+    first_documents,
     is_number,
     json_forms,
     json_text,
@@ -170,10 +171,10 @@ class MemoryTraces:
         spans = self._rows.spans.get(trace_id, {}).values()
         return tuple(span.id for span in sorted(spans, key=_rank))
 
-    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> tuple[bytes, ...]:
+    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> dict[str, bytes]:
         """See ``TraceRecords``."""
         spans = self._rows.spans.get(trace_id, {})
-        return tuple(spans[one].document for one in ids if one in spans)
+        return dict(first_documents((one, spans[one].document) for one in ids if one in spans))
 
     async def trace_tags_change(
         self, trace_id: str, *, set_: Mapping[str, str], delete: Sequence[str] = ()

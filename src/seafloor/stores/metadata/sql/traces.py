@@ -41,7 +41,14 @@ from seafloor.stores.metadata.sql.tables import (
     trace_span,
 )
 from seafloor.stores.metadata.sql.trace_search import METADATA, TAG
-from seafloor.stores.metadata.traces import check_moves, json_text, no_assessment, number_in
+from seafloor.stores.metadata.traces import (
+    DOCUMENTS_BYTES_MAX,
+    check_moves,
+    first_documents,
+    json_text,
+    no_assessment,
+    number_in,
+)
 
 IDS_AT_ONCE = 1_000
 
@@ -73,6 +80,10 @@ _SPAN_IDS = (
     )
 )
 _DOCUMENTS = select(trace_span.c.id, trace_span.c.document).where(
+    trace_span.c.trace_id == bindparam("owner"),
+    trace_span.c.id.in_(bindparam("ids", expanding=True)),
+)
+_DOCUMENT_SIZES = select(trace_span.c.id, func.length(trace_span.c.document).label("size")).where(
     trace_span.c.trace_id == bindparam("owner"),
     trace_span.c.id.in_(bindparam("ids", expanding=True)),
 )
@@ -185,13 +196,15 @@ class SqlTraces:
             lambda connection: tuple(connection.execute(_SPAN_IDS, {"owner": trace_id}).scalars())
         )
 
-    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> tuple[bytes, ...]:
+    async def span_documents(self, trace_id: str, ids: Sequence[str]) -> dict[str, bytes]:
         """See ``TraceRecords``."""
 
-        def read(connection: Connection) -> tuple[bytes, ...]:
-            rows = connection.execute(_DOCUMENTS, {"owner": trace_id, "ids": list(ids)})
+        def read(connection: Connection) -> dict[str, bytes]:
+            there = connection.execute(_DOCUMENT_SIZES, {"owner": trace_id, "ids": list(ids)})
+            some = _first(ids, {row.id: row.size for row in there})
+            rows = connection.execute(_DOCUMENTS, {"owner": trace_id, "ids": some})
             found = {row.id: row.document for row in rows}
-            return tuple(zstandard.decompress(found[one]) for one in ids if one in found)
+            return dict(first_documents((one, zstandard.decompress(found[one])) for one in some))
 
         return await self._database.read(read)
 
@@ -360,6 +373,19 @@ def _existing(connection: Connection, ids: Sequence[str]) -> list[str]:
 def _in_parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     for begin in range(0, len(ids), IDS_AT_ONCE):
         yield ids[begin : begin + IDS_AT_ONCE]
+
+
+def _first(ids: Sequence[str], sizes: Mapping[str, int]) -> list[str]:
+    """The first of the ids that there are, at least one, as far as what is stored may be read."""
+    some: list[str] = []
+    left = DOCUMENTS_BYTES_MAX
+    for one in ids:
+        if one in sizes:
+            left -= sizes[one]
+            if some and left < 0:
+                break
+            some.append(one)
+    return some
 
 
 def _in_order(connection: Connection, ids: Sequence[str]) -> tuple[Trace, ...]:
