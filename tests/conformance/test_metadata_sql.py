@@ -338,7 +338,7 @@ class TestStatements:
             "event_list": lambda: store.event_list(ids[0]),
             "inputs_add": lambda: store.inputs_add(ids[0], datasets=datasets),
             "inputs_get": lambda: store.inputs_get(ids),
-            "manifest_children": lambda: store.manifest_children(ids[0], ""),
+            "manifest_children": lambda: store.manifest_children(ids[0], "", limit=100),
         }
         counts: dict[str, int] = {}
         for name, call in calls.items():

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import NotFound, StoreCorrupt
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.metadata.protocol import MetadataStore
@@ -77,21 +77,62 @@ class RunArtifacts:
         owner, place = await self._place(run_id, file.path)
         return await self._artifacts.read_url(owner, place, expires_s=_DIRECT_EXPIRES_S)
 
-    async def children(self, run_id: WorkloadId, folder: str = "") -> tuple[ArtifactEntry, ...]:
-        """What is directly below a folder; () when it is missing."""
-        entries = {entry.path: entry for entry in await self._artifacts.children(run_id, folder)}
-        models = await self._models(run_id)
+    async def children(
+        self, run_id: WorkloadId, folder: str = "", *, limit: int = 1000, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
+        """What is directly below a folder, in order of ``place``; () when it is missing.
+
+        Args:
+            after: The ``place`` of the last entry of the page before.
+        """
+        own = await self._artifacts.children(run_id, folder, limit=limit, after=after)
         if not folder:
-            for name, model_id in models.items():
-                inside = await self._artifacts.children(model_id)
-                if inside and name not in entries:
-                    entries[name] = _as_folder(name, inside)
-        elif not entries:
-            name, _, rest = folder.partition("/")
-            if name in models:
-                inside = await self._artifacts.children(models[name], rest)
-                entries = {f"{name}/{one.path}": _below(name, one) for one in inside}
-        return tuple(entries[path] for path in sorted(entries))
+            return await self._with_models(run_id, own, limit=limit, after=after)
+        name, _, rest = folder.partition("/")
+        model_id = None if own else (await self._models(run_id)).get(name)
+        # A page after the last one is no reason to look elsewhere.
+        if model_id is None or (after and await self._artifacts.children(run_id, folder, limit=1)):
+            return own
+        begun = None if after is None else after.removeprefix(f"{name}/")
+        inside = await self._artifacts.children(model_id, rest, limit=limit, after=begun)
+        return tuple(msgspec.structs.replace(one, path=f"{name}/{one.path}") for one in inside)
+
+    async def _with_models(
+        self,
+        run_id: WorkloadId,
+        own: tuple[ArtifactEntry, ...],
+        *,
+        limit: int,
+        after: str | None,
+    ) -> tuple[ArtifactEntry, ...]:
+        """A page of the run's own entries at its root, and the models that belong on it."""
+        entries = {entry.place: entry for entry in own}
+        end = own[-1].place if len(own) == limit else None
+        models = {f"{name}/": model_id for name, model_id in (await self._models(run_id)).items()}
+        found: dict[str, ArtifactEntry] = {}
+        for place in sorted(models.keys() - entries.keys()):
+            if len(found) == limit or (end is not None and place > end):
+                break
+            name = place[:-1]
+            if (after is not None and place <= after) or await self._is_file(run_id, name):
+                continue
+            sums = await self._artifacts.sums(models[place])
+            if sums.files:
+                found[place] = ArtifactEntry(
+                    name, is_folder=True, size_bytes=sums.size_bytes, files=sums.files
+                )
+        entries |= found
+        return tuple(entries[place] for place in sorted(entries)[:limit])
+
+    async def _is_file(self, run_id: WorkloadId, path: str) -> bool:
+        """Whether the run has a file of its own there, be it damaged."""
+        try:
+            await self._artifacts.head(run_id, path)
+        except NotFound:
+            return False
+        except StoreCorrupt:
+            return True
+        return True
 
     async def list(
         self, run_id: WorkloadId, folder: str = "", *, limit: int, after: str | None = None
@@ -146,19 +187,6 @@ class RunArtifacts:
             freed_bytes += await self._artifacts.delete_all(model.id)
             await self._metadata.model_update(model.id, updated_ns=now_ns, deleted_ns=now_ns)
         return freed_bytes
-
-
-def _as_folder(name: str, inside: tuple[ArtifactEntry, ...]) -> ArtifactEntry:
-    return ArtifactEntry(
-        name,
-        is_folder=True,
-        size_bytes=sum(entry.size_bytes for entry in inside),
-        files=sum(entry.files for entry in inside),
-    )
-
-
-def _below(name: str, entry: ArtifactEntry) -> ArtifactEntry:
-    return msgspec.structs.replace(entry, path=f"{name}/{entry.path}")
 
 
 def _inside(name: str, folder: str) -> str | None:

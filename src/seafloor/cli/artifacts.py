@@ -54,10 +54,10 @@ def list_files(given: Given, run: str, folder: str, *, recursive: bool) -> None:
         rows = [[shown_size(file.size_bytes), file.sha256[:12], file.path] for file in files]
         print_table([columns[0], Column("sha256"), columns[1]], rows)
         return
-    listing = client.artifacts.folder(found.id, folder)
+    entries = list(client.artifacts.entries(found.id, folder))
     if given.json:
-        print_json(listing)
-    elif not listing.items:
+        print_json({"folder": folder, "items": entries})
+    elif not entries:
         say("No files.")
     else:
         print_table(
@@ -67,7 +67,7 @@ def list_files(given: Given, run: str, folder: str, *, recursive: bool) -> None:
                     shown_size(entry.size_bytes),
                     f"{entry.path}/  ({entry.files} files)" if entry.is_folder else entry.path,
                 ]
-                for entry in listing.items
+                for entry in entries
             ],
         )
 

@@ -39,3 +39,24 @@ class ArtifactEntry(msgspec.Struct, frozen=True):
     size_bytes: int
     files: int
     sha256: Sha256 | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands in a listing: a folder where its files do, after ``a.b`` and ``a-b``.
+
+        >>> ArtifactEntry("a", is_folder=True, size_bytes=1, files=1).place
+        'a/'
+        """
+        return f"{self.path}/" if self.is_folder else self.path
+
+
+class ArtifactSums(msgspec.Struct, frozen=True):
+    """How many files there are, and what they take together.
+
+    Args:
+        files: Count.
+        size_bytes: Of all of them.
+    """
+
+    files: int
+    size_bytes: int

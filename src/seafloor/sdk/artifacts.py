@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from seafloor.domain.artifacts import ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 from seafloor.domain.errors import (
     InvalidValue,
     SeafloorError,
@@ -37,14 +37,32 @@ class Artifacts:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def folder(self, run_id: str, folder: str = "") -> ArtifactFolder:
-        """Read what is directly below a folder; ``""`` is the root.
+    def folder(
+        self, run_id: str, folder: str = "", *, limit: int = 1000, cursor: str | None = None
+    ) -> ArtifactFolder:
+        """Read a page of what is directly below a folder; ``""`` is the root.
+
+        Args:
+            run_id: Which run.
+            folder: Which folder of it.
+            limit: At most so many entries, 1..1000.
+            cursor: ``next`` of the page before.
 
         Raises:
             NotFound: no such run.
         """
-        request = Request("GET", _path(run_id), query=[("folder", folder)])
-        return self._transport.call(request, ArtifactFolder)
+        query = [("folder", folder), ("limit", limit), ("cursor", cursor)]
+        return self._transport.call(Request("GET", _path(run_id), query=query), ArtifactFolder)
+
+    def entries(self, run_id: str, folder: str = "") -> Generator[ArtifactEntry]:
+        """Read all that is directly below a folder, page by page."""
+        cursor = None
+        while True:
+            page = self.folder(run_id, folder, cursor=cursor)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
 
     def iterate(self, run_id: str, folder: str = "") -> Generator[ArtifactFile]:
         """Read all files below a folder, page by page."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import CallerError, Conflict, InvalidValue, NotFound, StoreUnavailable
 from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import ArtifactStore
@@ -235,10 +235,12 @@ class ArtifactStoreSuite(ABC):
         below = ["a/b", "a/b-c", "a/bc/d", "a/z"]
         assert [row.path for row in await store.list(OWNER, "a")] == below
         children = await store.children(OWNER)
-        assert children[0] == ArtifactEntry(
+        assert children[3] == ArtifactEntry(
             path="a", is_folder=True, size_bytes=sum(map(len, below)), files=4
         )
-        assert [entry.path for entry in children] == ["a", "a-b", "a-b2", "a.b", "a0", "ab", "b"]
+        assert [entry.path for entry in children] == ["a-b", "a-b2", "a.b", "a", "a0", "ab", "b"]
+        assert await store.children(OWNER, limit=3, after="a-b2/") == children[2:5]
+        assert await store.sums(OWNER, "a") == ArtifactSums(4, sum(map(len, below)))
         assert await store.children(OWNER, "a/b") == ()
         assert await store.children(OWNER, "missing") == ()
         paged: list[str] = []

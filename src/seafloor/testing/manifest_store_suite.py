@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_intent
@@ -140,15 +140,19 @@ class ManifestStoreSuite(ABC):
     async def test_children__siblings__folders_have_sums(self, store: ManifestStore) -> None:
         for size_bytes, path in enumerate(SIBLINGS):
             await store.manifest_put(OWNER, row_of(path, size_bytes))
-        found = await store.manifest_children(OWNER, "")
-        assert [entry.path for entry in found] == ["a", "a-b", "a-b2", "a.b", "a0", "ab", "b"]
-        assert found[0] == ArtifactEntry(
+        found = await store.manifest_children(OWNER, "", limit=100)
+        assert [one.place for one in found] == ["a-b", "a-b2/", "a.b/", "a/", "a0", "ab", "b"]
+        assert found[3] == ArtifactEntry(
             path="a", is_folder=True, size_bytes=3 + 4 + 5 + 6, files=4
         )
-        assert found[1] == ArtifactEntry(
+        assert found[0] == ArtifactEntry(
             path="a-b", is_folder=False, size_bytes=0, files=1, sha256=row_of("a-b").sha256
         )
-        inner = await store.manifest_children(OWNER, "a")
+        assert await store.manifest_sums(OWNER, "a") == ArtifactSums(4, 3 + 4 + 5 + 6)
+        assert await store.manifest_sums(OWNER, "") == ArtifactSums(10, 45)
+        for nothing in ("a/b", "missing"):
+            assert await store.manifest_sums(OWNER, nothing) == ArtifactSums(0, 0)
+        inner = await store.manifest_children(OWNER, "a", limit=100)
         assert [(entry.path, entry.is_folder) for entry in inner] == [
             ("a/b", False),
             ("a/b-c", False),
@@ -159,8 +163,39 @@ class ManifestStoreSuite(ABC):
     async def test_children__missing_folder_or_file__is_empty(self, store: ManifestStore) -> None:
         await store.manifest_put(OWNER, row_of("a/b"))
         for folder in ("missing", "a/b", "ab", "A", "_", "%"):
-            assert await store.manifest_children(OWNER, folder) == (), folder
-        assert await store.manifest_children(OTHER, "") == ()
+            assert await store.manifest_children(OWNER, folder, limit=100) == (), folder
+        assert await store.manifest_children(OTHER, "", limit=100) == ()
+
+    async def test_children__paged__each_once_and_whole(self, store: ManifestStore) -> None:
+        for size_bytes, path in enumerate(SIBLINGS):
+            await store.manifest_put(OWNER, row_of(path, size_bytes))
+        for folder in ("", "a"):
+            whole = await store.manifest_children(OWNER, folder, limit=100)
+            for limit in range(1, len(whole) + 2):
+                paged: list[ArtifactEntry] = []
+                while page := await store.manifest_children(
+                    OWNER, folder, limit=limit, after=paged[-1].place if paged else None
+                ):
+                    assert len(page) <= limit
+                    paged += page
+                assert tuple(paged) == whole, limit
+
+    async def test_children__after_what_is_no_place__begins_where_it_would_stand(
+        self, store: ManifestStore
+    ) -> None:
+        for path in SIBLINGS:
+            await store.manifest_put(OWNER, row_of(path))
+        for folder, after, expected in (
+            ("", "a/b", ["a0", "ab", "b"]),
+            ("", "a/bc/x", ["a0", "ab", "b"]),
+            ("", "a", ["a-b", "a-b2/", "a.b/", "a/", "a0", "ab", "b"]),
+            ("a", "a/", ["a/b", "a/b-c", "a/bc/", "a/z"]),
+            ("a", "0", ["a/b", "a/b-c", "a/bc/", "a/z"]),
+            ("a", "a/bc/d/e", ["a/z"]),
+            ("a", "b", []),
+        ):
+            found = await store.manifest_children(OWNER, folder, limit=100, after=after)
+            assert [one.place for one in found] == expected, (folder, after)
 
     async def test_delete__folder_or_file__not_its_siblings(self, store: ManifestStore) -> None:
         for path in SIBLINGS:

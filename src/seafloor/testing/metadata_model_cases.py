@@ -240,17 +240,17 @@ class ManifestCases(MetadataStoreCases):
         await store.manifest_put("o", file("m/d/e/c", size_bytes=4))
         await store.manifest_put("o", file("m-2/x", size_bytes=8))
         await store.manifest_put("o", file("empty", size_bytes=0))
-        assert await store.manifest_children("o", "") == (
+        assert await store.manifest_children("o", "", limit=9) == (
             ArtifactEntry("empty", is_folder=False, size_bytes=0, files=1, sha256=file("").sha256),
-            ArtifactEntry("m", is_folder=True, size_bytes=7, files=3),
             ArtifactEntry("m-2", is_folder=True, size_bytes=8, files=1),
+            ArtifactEntry("m", is_folder=True, size_bytes=7, files=3),
         )
-        assert await store.manifest_children("o", "m") == (
+        assert await store.manifest_children("o", "m", limit=9) == (
             ArtifactEntry("m/a", is_folder=False, size_bytes=1, files=1, sha256=file("").sha256),
             ArtifactEntry("m/d", is_folder=True, size_bytes=6, files=2),
         )
-        assert await store.manifest_children("o", "m/a") == ()
-        assert await store.manifest_children("o", "missing") == ()
+        assert await store.manifest_children("o", "m/a", limit=9) == ()
+        assert await store.manifest_children("o", "missing", limit=9) == ()
 
     async def test_manifest_delete__file_or_folder__siblings_stay(
         self, store: MetadataStore

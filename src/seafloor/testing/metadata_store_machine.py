@@ -378,7 +378,13 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         self._compare(lambda store: store.inputs_get(ids))
         self._compare(lambda store: store.manifest_list(run_id(number), "", limit=100))
         for folder in ("", "a", "a/b"):
-            self._compare(lambda store, at=folder: store.manifest_children(run_id(number), at))
+            for after in (None, "a", "a/", "a/b"):
+                self._compare(
+                    lambda store, at=folder, past=after: store.manifest_children(
+                        run_id(number), at, limit=2, after=past
+                    )
+                )
+            self._compare(lambda store, at=folder: store.manifest_sums(run_id(number), at))
             self._compare(lambda store, at=folder: store.manifest_list(run_id(number), at, limit=2))
 
     @rule(lifecycle=st.sampled_from(list(Lifecycle)))

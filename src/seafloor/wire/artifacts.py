@@ -8,10 +8,11 @@ from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
 
 
 class ArtifactFolder(msgspec.Struct, frozen=True):
-    """``GET /api/v1/runs/{id}/artifacts?folder=…``: what is directly below a folder."""
+    """``GET /api/v1/runs/{id}/artifacts?folder=…``: what is directly below a folder, paged."""
 
     folder: str
     items: tuple[ArtifactEntry, ...]
+    next: str | None = None
 
 
 class ArtifactFiles(msgspec.Struct, frozen=True):

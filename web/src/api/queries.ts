@@ -242,13 +242,20 @@ export function useEnvironment(reference: string | null, project: string) {
   });
 }
 
+/** What is directly below a folder, page by page. */
 export function useFolder(run: string, folder: string, live: boolean) {
-  return useQuery({
+  return useInfiniteQuery({
     queryKey: ['run', run, 'artifacts', folder],
-    queryFn: ({ signal }) =>
-      getJson<{ items: ArtifactEntry[] }>(apiUrl(`/runs/${run}/artifacts`, { folder }), signal),
-    refetchInterval: live ? 2 * POLL_MS : false,
-    select: (page) => page.items,
+    queryFn: ({ pageParam, signal }) =>
+      getJson<{ items: ArtifactEntry[]; next: string | null }>(
+        apiUrl(`/runs/${run}/artifacts`, { folder, cursor: pageParam }),
+        signal,
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next,
+    refetchInterval: (query) =>
+      live ? 2 * POLL_MS * Math.max(1, query.state.data?.pages.length ?? 1) : false,
+    select: (data) => data.pages.flatMap((page) => page.items),
   });
 }
 

@@ -37,7 +37,7 @@ export function ArtifactsTab({ run }: { run: RunView }) {
       ) : (
         <div className={styles.browser}>
           <nav className={styles.tree} aria-label="Files">
-            <Folder run={run} entries={root.data ?? []} depth={0} chosen={shown?.path ?? wanted} onChoose={choose} />
+            <Folder run={run} listing={root} depth={0} chosen={shown?.path ?? wanted} onChoose={choose} />
           </nav>
           <div className={styles.preview}>
             {shown ? (
@@ -57,14 +57,14 @@ export function ArtifactsTab({ run }: { run: RunView }) {
 
 interface FolderProps {
   run: RunView;
-  entries: readonly ArtifactEntry[];
+  listing: ReturnType<typeof useFolder>;
   depth: number;
   chosen: string | null;
   onChoose: (entry: ArtifactEntry) => void;
 }
 
-function Folder({ run, entries, depth, chosen, onChoose }: FolderProps) {
-  const sorted = [...entries].sort((a, b) => Number(b.is_folder) - Number(a.is_folder) || (a.path < b.path ? -1 : 1));
+function Folder({ run, listing, depth, chosen, onChoose }: FolderProps) {
+  const sorted = [...(listing.data ?? [])].sort((a, b) => Number(b.is_folder) - Number(a.is_folder) || (a.path < b.path ? -1 : 1));
   return (
     <ul className={styles.list}>
       {sorted.map((entry) =>
@@ -86,11 +86,24 @@ function Folder({ run, entries, depth, chosen, onChoose }: FolderProps) {
           </li>
         ),
       )}
+      {listing.hasNextPage && (
+        <li>
+          <Button
+            variant="default"
+            size="xs"
+            m="xs"
+            loading={listing.isFetchingNextPage}
+            onClick={() => void listing.fetchNextPage()}
+          >
+            More files
+          </Button>
+        </li>
+      )}
     </ul>
   );
 }
 
-function SubFolder({ run, entry, depth, chosen, onChoose }: Omit<FolderProps, 'entries'> & { entry: ArtifactEntry }) {
+function SubFolder({ run, entry, depth, chosen, onChoose }: Omit<FolderProps, 'listing'> & { entry: ArtifactEntry }) {
   const [open, setOpen] = useState(chosen?.startsWith(`${entry.path}/`) ?? false);
   return (
     <li>
@@ -113,10 +126,10 @@ function SubFolder({ run, entry, depth, chosen, onChoose }: Omit<FolderProps, 'e
   );
 }
 
-function OpenFolder({ folder, ...rest }: Omit<FolderProps, 'entries'> & { folder: string }) {
-  const { data, error } = useFolder(rest.run.id, folder, !isFinal(rest.run.state));
-  if (error && !data) return <Failure error={error} />;
-  return <Folder entries={data ?? []} {...rest} />;
+function OpenFolder({ folder, ...rest }: Omit<FolderProps, 'listing'> & { folder: string }) {
+  const listing = useFolder(rest.run.id, folder, !isFinal(rest.run.state));
+  if (listing.error && !listing.data) return <Failure error={listing.error} />;
+  return <Folder listing={listing} {...rest} />;
 }
 
 function nameOf(path: string): string {

@@ -9,8 +9,10 @@ colon. The experiment in them is not looked at: ids are unique without it.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
+import msgspec
 from litestar import Response, delete, get, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
@@ -34,6 +36,8 @@ from seafloor.http.mlflow.workspaces import (
 from seafloor.http.requests import AnyRequest, body_stream, range_of
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
+
+_LISTED_AT_ONCE = 1000
 
 _PATH = re.compile(
     r"(?P<experiment>[0-9]{1,18})/"
@@ -95,12 +99,43 @@ def _entry(entry: ArtifactEntry, *, whole: bool) -> Json:
     return {"path": path, "is_dir": False, "file_size": entry.size_bytes}
 
 
+async def _listing(
+    request: AnyRequest, owner: str, folder: str, *, root_uri: str | None = None
+) -> Stream:
+    """Answer with all that is directly below a folder, however much, a page of it in memory.
+
+    MLflow's server gives a folder whole, and no client of it asks for a second page.
+
+    Args:
+        root_uri: Told beside the files, whose paths are then whole; None: names only.
+    """
+    artifacts = application_of(request).stores.artifacts
+    first = await artifacts.children(owner, folder, limit=_LISTED_AT_ONCE)
+
+    root = b"" if root_uri is None else b'"root_uri":' + msgspec.json.encode(root_uri)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        page = first
+        yield b"{" + root
+        before = (b"," if root else b"") + b'"files":['
+        while page:
+            lines = [msgspec.json.encode(_entry(one, whole=bool(root))) for one in page]
+            yield before + b",".join(lines)
+            before = b","
+            if len(page) < _LISTED_AT_ONCE:
+                break
+            after = page[-1].place
+            page = await artifacts.children(owner, folder, limit=_LISTED_AT_ONCE, after=after)
+        yield b"]}" if first else b"}"
+
+    return Stream(pieces(), media_type="application/json")
+
+
 @get("/mlflow-artifacts/artifacts")
-async def list_by_location(request: AnyRequest, path: FromQuery[str] = "") -> Json:
+async def list_by_location(request: AnyRequest, path: FromQuery[str] = "") -> Stream:
     owner, folder = _owner_and_path(path)
     await _check_owner(request, owner)
-    entries = await application_of(request).stores.artifacts.children(owner, folder)
-    return {"files": [_entry(entry, whole=False) for entry in entries]} if entries else {}
+    return await _listing(request, owner, folder)
 
 
 @get("/mlflow/artifacts/list")
@@ -109,23 +144,20 @@ async def list_by_run(
     run_id: FromQuery[str] = "",
     run_uuid: FromQuery[str] = "",
     path: FromQuery[str] = "",
-) -> Json:
+) -> Stream:
     app = application_of(request)
     run = await run_of(request, run_id, run_uuid)
     experiment = await app.experiments.get(run.experiment_id or 0)
     if path:
         check_path(path)
-    entries = await app.stores.artifacts.children(run.id, path)
-    listing: Json = {"root_uri": f"{artifact_root(experiment)}/{run.id}/artifacts"}
-    if entries:
-        listing["files"] = [_entry(entry, whole=True) for entry in entries]
-    return listing
+    root_uri = f"{artifact_root(experiment)}/{run.id}/artifacts"
+    return await _listing(request, run.id, path, root_uri=root_uri)
 
 
 @get("/mlflow/logged-models/{model_id:str}/artifacts/directories")
 async def list_by_model(
     request: AnyRequest, model_id: FromPath[str], artifact_directory_path: FromQuery[str] = ""
-) -> Json:
+) -> Stream:
     app = application_of(request)
     model = await model_of(request, model_id)
     if model.deleted_ns is not None:
@@ -133,11 +165,8 @@ async def list_by_model(
     experiment = await app.experiments.get(model.experiment_id)
     if artifact_directory_path:
         check_path(artifact_directory_path)
-    entries = await app.stores.artifacts.children(model.id, artifact_directory_path)
-    listing: Json = {"root_uri": f"{artifact_root(experiment)}/models/{model.id}/artifacts"}
-    if entries:
-        listing["files"] = [_entry(entry, whole=True) for entry in entries]
-    return listing
+    root_uri = f"{artifact_root(experiment)}/models/{model.id}/artifacts"
+    return await _listing(request, model.id, artifact_directory_path, root_uri=root_uri)
 
 
 @get("/mlflow-artifacts/artifacts/{artifact_path:path}")
@@ -150,7 +179,7 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
     try:
         file = await app.stores.artifacts.head(owner, path)
     except NotFound:
-        if await app.stores.artifacts.children(owner, path):
+        if await app.stores.artifacts.children(owner, path, limit=1):
             raise InvalidValue(f"'{path}' is a folder: list it instead.", field="path") from None
         raise
     headers = file_headers(file)

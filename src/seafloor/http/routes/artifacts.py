@@ -46,14 +46,21 @@ async def list_artifacts(
     *,
     recursive: FromQuery[bool] = False,
 ) -> ArtifactFolder | ArtifactFiles:
-    """What is directly below a folder, or with ``recursive`` all files below, paged."""
+    """What is directly below a folder, or with ``recursive`` all files below; both are paged.
+
+    A folder stands where its files do: after ``a-b`` and ``a.b`` if it is called ``a``.
+    """
     app = application_of(request)
     workload_id = (await app.runs.get(await app.runs.find(run_id))).id
     if folder:
         check_path(folder, field="folder")
-    if not recursive:
-        return ArtifactFolder(folder, await app.run_artifacts.children(workload_id, folder))
     check_limit(limit, limit_max=PAGE_MAX)
+    if cursor is not None and "\0" in cursor:  # nothing is called that, and PostgreSQL refuses it
+        raise InvalidValue("The cursor is not one: pass `next` of the page before.", field="cursor")
+    if not recursive:
+        entries = await app.run_artifacts.children(workload_id, folder, limit=limit, after=cursor)
+        end = entries[-1].place if len(entries) == limit else None
+        return ArtifactFolder(folder, entries, end)
     files = await app.run_artifacts.list(workload_id, folder, limit=limit, after=cursor)
     return ArtifactFiles(folder, files, files[-1].path if len(files) == limit else None)
 

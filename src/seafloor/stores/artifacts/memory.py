@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
@@ -119,7 +119,9 @@ class MemoryManifestStore:
         rows = self._below(owner, folder)
         return tuple(row for row in rows if after is None or row.path > after)[:limit]
 
-    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
+    async def manifest_children(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
         """List what is directly below a folder; see ``ManifestStore.manifest_children``."""
         depth = len(folder) + 1 if folder else 0
         found: dict[str, ArtifactEntry] = {}
@@ -134,7 +136,13 @@ class MemoryManifestStore:
                 files=1 + (before.files if before else 0),
                 sha256=None if rest else row.sha256,
             )
-        return tuple(found[path] for path in sorted(found))
+        entries = sorted(found.values(), key=lambda entry: entry.place)
+        return tuple(one for one in entries if after is None or one.place > after)[:limit]
+
+    async def manifest_sums(self, owner: str, folder: str) -> ArtifactSums:
+        """Count and sum up; see ``ManifestStore.manifest_sums``."""
+        rows = self._below(owner, folder)
+        return ArtifactSums(len(rows), sum(row.size_bytes for row in rows))
 
     async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
         """Delete a row or all below a folder; see ``ManifestStore.manifest_delete``."""

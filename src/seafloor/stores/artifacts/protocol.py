@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.ids import Sha256
 
 _DAY_MS = 86_400_000
@@ -129,8 +129,23 @@ class ManifestStore(IntentStore, Protocol):
         """Rows below a folder (``""``: all), in order of path (by code point), paged by path."""
         ...
 
-    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
-        """The files and folders directly below a folder, folders with sums; () when missing."""
+    async def manifest_children(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
+        """The files and folders directly below a folder, folders with sums; () when missing.
+
+        Args:
+            limit: At most so many.
+            after: The ``place`` of the last entry of the page before: entries come in the order
+                of their places.
+
+        Cost: rows of files are read as they are listed, those of a folder as far as ``limit``;
+        the rest of a folder is only summed up, by a statement for each such folder.
+        """
+        ...
+
+    async def manifest_sums(self, owner: str, folder: str) -> ArtifactSums:
+        """How many files there are below a folder (``""``: all), and their bytes."""
         ...
 
     async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
@@ -212,8 +227,18 @@ class ArtifactStore(Protocol):
         """
         ...
 
-    async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:
-        """What is directly below a folder; () when it is missing or a file."""
+    async def children(
+        self, owner: str, folder: str = "", *, limit: int = 1000, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
+        """What is directly below a folder, in order of ``place``; () when it is missing or a file.
+
+        Args:
+            after: The ``place`` of the last entry of the page before.
+        """
+        ...
+
+    async def sums(self, owner: str, folder: str = "") -> ArtifactSums:
+        """How many files there are below a folder, and their bytes."""
         ...
 
     async def list(

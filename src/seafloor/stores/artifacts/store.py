@@ -31,7 +31,7 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import (
     CallerError,
     Conflict,
@@ -234,18 +234,25 @@ class ObjectArtifactStore:
         except NotSupported:  # the credentials cannot sign
             return None
 
-    async def children(self, owner: str, folder: str = "") -> tuple[ArtifactEntry, ...]:
+    async def children(
+        self, owner: str, folder: str = "", *, limit: int = 1000, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
         """List what is directly below a folder; see ``ArtifactStore.children``."""
         self._check_folder(owner, folder)
-        return await self._manifest.manifest_children(owner, folder)
+        _check_limit(limit)
+        return await self._manifest.manifest_children(owner, folder, limit=limit, after=after)
+
+    async def sums(self, owner: str, folder: str = "") -> ArtifactSums:
+        """Count and sum up; see ``ArtifactStore.sums``."""
+        self._check_folder(owner, folder)
+        return await self._manifest.manifest_sums(owner, folder)
 
     async def list(
         self, owner: str, folder: str = "", *, limit: int = 1000, after: str | None = None
     ) -> tuple[ArtifactFile, ...]:
         """List all files below a folder; see ``ArtifactStore.list``."""
         self._check_folder(owner, folder)
-        if limit < 1:
-            raise InvalidValue("A page has at least 1 entry.", field="limit")
+        _check_limit(limit)
         return await self._manifest.manifest_list(owner, folder, limit=limit, after=after)
 
     async def delete(self, owner: str, path: str) -> int:
@@ -271,7 +278,7 @@ class ObjectArtifactStore:
         layout = self._layout
         folder = layout.artifacts_folder(owner)
         async with self._gates.alone(owner):
-            entries = await self._manifest.manifest_children(owner, "")
+            freed = await self._manifest.manifest_sums(owner, "")
             intent = _intent_now()  # as in ``delete``
             await self._manifest.manifest_delete(owner, "", intent=intent)
             await self._objects.delete(layout.manifest_key(owner))
@@ -280,7 +287,7 @@ class ObjectArtifactStore:
             for row in await self._manifest.manifest_recheck(owner, ""):
                 await self._settle(owner, row.path, gone_is_deleted=True)
             await self._manifest.intent_drop(intent)
-        return sum(entry.size_bytes for entry in entries)
+        return freed.size_bytes
 
     async def seal(self, owner: str) -> int:
         """Write ``manifest.json``; see ``ArtifactStore.seal``."""
@@ -515,6 +522,11 @@ def _is_of(row: ArtifactFile, info: ObjectInfo | None) -> bool:
     if info is None:
         return False
     return row.size_bytes == info.size_bytes and row.created_ns == info.modified_ns
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise InvalidValue("A page has at least 1 entry.", field="limit")
 
 
 def _not_what_was_put(path: str) -> StoreCorrupt:

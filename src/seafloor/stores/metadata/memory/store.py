@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import StoreUnavailable
 from seafloor.domain.ids import Sha256
 from seafloor.domain.workloads import LIVING_STATES, WorkloadKind, WorkloadState
@@ -44,9 +44,15 @@ class MemoryManifest:
         """See ``ManifestStore``."""
         return await self._manifest.manifest_list(owner, folder, limit=limit, after=after)
 
-    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
+    async def manifest_children(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
         """See ``ManifestStore``."""
-        return await self._manifest.manifest_children(owner, folder)
+        return await self._manifest.manifest_children(owner, folder, limit=limit, after=after)
+
+    async def manifest_sums(self, owner: str, folder: str) -> ArtifactSums:
+        """See ``ManifestStore``."""
+        return await self._manifest.manifest_sums(owner, folder)
 
     async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
         """See ``ManifestStore``."""

@@ -170,8 +170,7 @@ class MemoryWorkloads:
             raise Conflict("The run is not deleted: delete it before purging it.")
         del self._rows.workloads[workload_id]
         self._rows.trace_runs = {one for one in self._rows.trace_runs if one[1] != workload_id}
-        for entry in await self._manifest.manifest_children(workload_id, ""):
-            await self._manifest.manifest_delete(workload_id, entry.path)
+        await self._manifest.manifest_delete(workload_id, "")
         for model_id, model in self._rows.models.items():
             if model.source_run_id == workload_id:
                 self._rows.models[model_id] = replace(model, source_run_id=None)

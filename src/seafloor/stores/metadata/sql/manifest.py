@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
@@ -40,30 +42,23 @@ class SqlManifest:
         self, owner: str, folder: str, *, limit: int, after: str | None = None
     ) -> tuple[ArtifactFile, ...]:
         """See ``ManifestStore``."""
-        wanted = select(artifact).where(artifact.c.owner == owner)
-        if folder:
-            wanted = wanted.where(_below(folder))
-        if after is not None:
-            wanted = wanted.where(artifact.c.path > after)
-        wanted = wanted.order_by(artifact.c.path).limit(limit)
+        begin = artifact.c.path > max(_begin_of(folder), after or "")
+        wanted = _page(owner, folder, begin, limit)
         return await self._database.read(
             lambda connection: tuple(_file(row) for row in connection.execute(wanted))
         )
 
-    async def manifest_children(self, owner: str, folder: str) -> tuple[ArtifactEntry, ...]:
+    async def manifest_children(
+        self, owner: str, folder: str, *, limit: int, after: str | None = None
+    ) -> tuple[ArtifactEntry, ...]:
         """See ``ManifestStore``."""
-        wanted = select(artifact).where(artifact.c.owner == owner)
-        if folder:
-            wanted = wanted.where(_below(folder))
+        return await self._database.read(
+            lambda connection: _children(connection, owner, folder, limit=limit, after=after)
+        )
 
-        def read(connection: Connection) -> tuple[ArtifactEntry, ...]:
-            entries: dict[str, ArtifactEntry] = {}
-            begin = len(folder) + 1 if folder else 0
-            for row in connection.execute(wanted.order_by(artifact.c.path)):
-                _add_child(entries, row, begin)
-            return tuple(entries[path] for path in sorted(entries))
-
-        return await self._database.read(read)
+    async def manifest_sums(self, owner: str, folder: str) -> ArtifactSums:
+        """See ``ManifestStore``."""
+        return await self._database.read(lambda connection: _sums(connection, owner, folder))
 
     async def manifest_delete(self, owner: str, path: str, *, intent: str | None = None) -> int:
         """See ``ManifestStore``."""
@@ -238,21 +233,76 @@ def _check_place(connection: Connection, owner: str, path: str) -> None:
         raise Conflict(f'"{file.path}" is a file: nothing can be put below it.', field="path")
 
 
-def _add_child(entries: dict[str, ArtifactEntry], row: Row[Any], begin: int) -> None:
-    name, slash, _ = row.path[begin:].partition("/")
-    path = row.path[:begin] + name
-    if not slash:
-        entries[path] = ArtifactEntry(
-            path, is_folder=False, size_bytes=row.size_bytes, files=1, sha256=Sha256(row.sha256)
-        )
-        return
-    known = entries.get(path)
-    entries[path] = ArtifactEntry(
+def _page(owner: str, folder: str, begin: ColumnElement[bool], limit: int) -> Select[Any]:
+    """Rows of a folder in order of path.
+
+    Args:
+        begin: The one bound from below, that of the folder too: SQLite looks rows up by one only.
+    """
+    these = (artifact.c.owner == owner) & begin
+    if folder:
+        these &= artifact.c.path < f"{folder}0"
+    return select(artifact).where(these).order_by(artifact.c.path).limit(limit)
+
+
+def _begin_of(folder: str) -> str:
+    return f"{folder}/" if folder else ""
+
+
+def _children(
+    connection: Connection, owner: str, folder: str, *, limit: int, after: str | None
+) -> tuple[ArtifactEntry, ...]:
+    entries: list[ArtifactEntry] = []
+    begin = _begin_of(folder)
+    place = begin if after is None else max(begin, _top(after, len(begin)))
+    is_more = True
+    while is_more and len(entries) < limit:
+        rows = connection.execute(_page(owner, folder, _past(place, begin), limit)).all()
+        found = [
+            _child(top, list(those))
+            for top, those in groupby(rows, lambda row: _top(row.path, len(begin)))
+        ]
+        is_more = len(rows) == limit
+        if is_more:
+            place = found[-1].place
+            if found[-1].is_folder:  # it may go on
+                whole = _sums(connection, owner, found[-1].path)
+                found[-1] = replace(found[-1], size_bytes=whole.size_bytes, files=whole.files)
+        entries += found
+    return tuple(entries[:limit])
+
+
+def _past(place: str, begin: str) -> ColumnElement[bool]:
+    """What comes after a place in a folder, whose paths begin so."""
+    if place != begin and place.endswith("/"):
+        return artifact.c.path >= f"{place[:-1]}0"
+    return artifact.c.path > place
+
+
+def _top(path: str, depth: int) -> str:
+    """The place, directly below a folder whose paths begin alike so far, that a path is in."""
+    return path[: path.find("/", depth) + 1] or path
+
+
+def _child(place: str, rows: list[Row[Any]]) -> ArtifactEntry:
+    path = place.removesuffix("/")
+    return ArtifactEntry(
         path,
-        is_folder=True,
-        size_bytes=row.size_bytes + (known.size_bytes if known else 0),
-        files=1 + (known.files if known else 0),
+        is_folder=path != place,
+        size_bytes=sum(row.size_bytes for row in rows),
+        files=len(rows),
+        sha256=Sha256(rows[0].sha256) if path == place else None,
     )
+
+
+def _sums(connection: Connection, owner: str, folder: str) -> ArtifactSums:
+    counted = select(func.count(), func.coalesce(func.sum(artifact.c.size_bytes), 0)).where(
+        artifact.c.owner == owner
+    )
+    if folder:
+        counted = counted.where(_below(folder))
+    files, size_bytes = connection.execute(counted).one()
+    return ArtifactSums(files, int(size_bytes))  # some give a decimal
 
 
 def _file(row: Row[Any]) -> ArtifactFile:
