@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 import pytest
 
 from http_world import Answer, check_envelope
 from live_server import LiveServer, wait_for
+from seafloor.app.application import Application
+from seafloor.app.runs import NewTrackedRun
+from seafloor.app.tokens import Administrator
+from seafloor.boot.data_folder import DataFolder
+from seafloor.boot.settings import load
+from seafloor.boot.wiring import open_application
+from seafloor.domain.ids import WorkloadId
+from seafloor.domain.workloads import WorkloadState
+from seafloor.http.routes.logs import _until_over
+from seafloor.stores.logs.protocol import LogKey, LogPage
 from seafloor.testing.log_spools import OUT, T0_NS, Record, spool
 
 Call = Callable[..., Answer]
@@ -162,6 +175,59 @@ def test_follow__whose_reader_leaves__is_ended_by_the_server(
             )
         assert connected() >= 20  # those before may have been kept ones, which close
     wait_for(lambda: connected() <= before + 1, what="the readers' connections to be closed")
+
+
+@pytest.fixture
+async def quick(tmp_path: Path) -> AsyncIterator[Application]:
+    """An application whose followers soon hear that nothing comes."""
+    settings = load(data_dir=tmp_path / "data", flags={}, variables={})
+    with contextlib.closing(DataFolder(settings.data_dir)) as folder:
+        async with open_application(settings, folder, url="http://localhost:7340") as application:
+            with mock.patch.object(application.stores.logs, "_quiet_s", 0.01):
+                yield application
+
+
+async def tracked_with_a_line(app: Application) -> WorkloadId:
+    new = NewTrackedRun(project="default", experiment="followed", name="one")
+    run_id = (await app.runs.create_tracked(new, by=Administrator())).workload.id
+    line = spool([Record(1, T0_NS, b"one", OUT, 1)])
+    await app.stores.logs.append(LogKey(run_id, 0, "main"), offset=0, data=line)
+    return run_id
+
+
+@pytest.mark.parametrize("ends", ["before", "meanwhile", "purged"])
+async def test_follow__of_a_tracked_run__ends_with_it(quick: Application, ends: str) -> None:
+    run_id = await tracked_with_a_line(quick)
+    if ends == "before":
+        await quick.runs.set_state(run_id, WorkloadState.FAILED)
+    pages: list[LogPage] = []
+    async with asyncio.timeout(30):
+        async for page in _until_over(quick, LogKey(run_id, 0, "main"), 1):
+            pages.append(page)
+            if ends != "before" and len(pages) == 2:
+                assert not page.finished
+                await quick.runs.set_state(run_id, WorkloadState.FAILED)
+                if ends == "purged":
+                    await quick.runs.purge(run_id)
+    assert [line.text for page in pages for line in page.lines] == ["one"]
+    assert [page.finished for page in pages] == [False] * (len(pages) - 1) + [True]
+
+
+@pytest.mark.parametrize("key", [("7", "main"), ("1", "git-localize")])
+async def test_follow__of_what_a_launched_run_never_had__ends_with_it(
+    quick: Application, key: tuple[str, str]
+) -> None:
+    run_id = await tracked_with_a_line(quick)
+    run = msgspec.structs.replace(await quick.runs.get(run_id), origin="launched")
+    pages: list[LogPage] = []
+    with mock.patch.object(quick.runs, "get", mock.AsyncMock(return_value=run)) as get:
+        async with asyncio.timeout(30):
+            async for page in _until_over(quick, LogKey(run_id, int(key[0]), key[1]), 1):
+                pages.append(page)
+                if len(pages) == 2:
+                    ended = msgspec.structs.replace(run, state=WorkloadState.FAILED)
+                    get.return_value = ended
+    assert [page.finished for page in pages] == [False, False, True]
 
 
 def test_setups__of_a_task_that_something_prepared__are_listed_and_read(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,10 +14,12 @@ from seafloor.app.application import Application
 from seafloor.domain.errors import NotFound, nearest
 from seafloor.domain.members import MAIN, task_names_of
 from seafloor.domain.names import check_slug
+from seafloor.domain.workloads import Workload
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, until_stopping
 from seafloor.http.state import application_of
 from seafloor.stores.logs.protocol import LogKey, LogPage
+from seafloor.stores.logs.spool import FOLLOW_LINES_MAX
 from seafloor.wire.logs import LogView, SetupLog, SetupLogs
 
 LINES_MAX = 10_000
@@ -98,19 +100,54 @@ async def follow_log(
     setup: FromQuery[str | None] = None,
     from_line: LineNumber = 1,
 ) -> Stream:
-    """Server-sent events: each ``data:`` is a ``LogView``, its ``id:`` the next line number."""
+    """Server-sent events: each ``data:`` is a ``LogView``, its ``id:`` the next line number.
+
+    Ends when the log is finished, or when its run has ended and nothing of such a log has come.
+    """
     app = application_of(request)
     key = await _key(app, run_id, attempt, task, setup)
     begin = from_line or 1
     last_seen = request.headers.get("last-event-id", "")
     if last_seen.isascii() and last_seen.isdigit() and len(last_seen) < 19:
         begin = max(1, int(last_seen))
-    pages = app.stores.logs.follow(key, from_line=begin)
+    pages = _until_over(app, key, begin)
     return Stream(
         _follow(app, key, until_stopping(request, pages)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+async def _until_over(app: Application, key: LogKey, begin: int) -> AsyncGenerator[LogPage]:
+    """Follow a log, also one that nobody finishes.
+
+    Whoever launches a command finishes its log. Nobody does of what a tracked run has, nor of an
+    attempt or a setup that there was none of: these are over with their run.
+    """
+    logs = app.stores.logs
+    run = await _run_of(app, key)
+    if run is None or (run.origin == "tracked" and run.state.is_final):
+        page = await logs.page(key, from_line=begin, limit=FOLLOW_LINES_MAX)
+        while page.lines:
+            yield page
+            page = await logs.page(key, from_line=page.next_line, limit=FOLLOW_LINES_MAX)
+        yield msgspec.structs.replace(page, finished=True)
+        return
+    async for page in logs.follow(key, from_line=begin):
+        if not page.lines and not page.finished:
+            run = await _run_of(app, key)
+            if run is None or run.state.is_final:
+                yield msgspec.structs.replace(page, finished=True)
+                return
+        yield page
+
+
+async def _run_of(app: Application, key: LogKey) -> Workload | None:
+    """The run of a log; None when it was purged meanwhile."""
+    try:
+        return await app.runs.get(key.workload_id)
+    except NotFound:
+        return None
 
 
 async def _follow(
