@@ -436,3 +436,42 @@ def test_transfer__of_100_mb__takes_little_memory(
     connection.close()
     assert received.hexdigest() == digest.hexdigest()
     assert peak - before < 30 * 2**20, f"{(peak - before) / 2**20:.0f} MiB more"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        ("{}", 304),
+        ("W/{}", 304),
+        ('"a", {}', 304),
+        ("*", 304),
+        ('"other"', 200),
+        ("", 200),
+        ("a,,W/", 200),
+    ],
+)
+def test_get__of_what_is_there_already__is_not_sent_again(
+    call: Call, run_id: str, method: str, known: str, status: int
+) -> None:
+    etag = f'"{sha256(b"a picture")}"'
+    path = f"/api/v1/runs/{run_id}/artifacts/a.png"
+    call("PUT", path, b"a picture")
+    places = [path] if method == "HEAD" else [path, _by_mlflow(run_id, "a.png")]
+    for place in places:
+        for more in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=99-"}):
+            if status == 200 and more:
+                continue
+            got = call(method, place, If_None_Match=known.format(etag), **more)
+            assert got.status == status
+            assert got.headers["etag"] == etag
+            if status == 304:
+                assert got.body == b""
+    call("PUT", path, b"another one")
+    assert call(method, path, If_None_Match=known.format(etag)).status == (
+        304 if known == "*" else 200
+    )
+
+
+def _by_mlflow(run_id: str, path: str) -> str:
+    return f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/{path}"

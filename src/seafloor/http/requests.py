@@ -156,6 +156,34 @@ class ByteRange:
         return 206 if self.partial else 200
 
 
+class NotModified(Exception):
+    """Whoever asks has the content already; the answer is 304, with these headers."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        super().__init__(headers["ETag"])
+        self.headers = headers
+
+
+def check_modified(request: AnyRequest, headers: dict[str, str]) -> None:
+    """Look whether what is asked for is what If-None-Match says is there already.
+
+    Args:
+        headers: Of the content; its ETag among them.
+
+    Raises:
+        NotModified: it is.
+    """
+    known = {one.strip().removeprefix("W/") for one in _known_etags(request).split(",")}
+    if headers["ETag"] in known or "*" in known:
+        told = ("ETag", "X-Content-SHA256", "Cache-Control")
+        raise NotModified({name: headers[name] for name in told if name in headers})
+
+
+def _known_etags(request: AnyRequest) -> str:
+    """All If-None-Match there are: a header may stand in several lines."""
+    return ",".join(request.headers.getall("if-none-match", []))
+
+
 class RangeOutside(Exception):
     """The range asked for lies outside the content; the answer is 416."""
 

@@ -23,7 +23,7 @@ from seafloor.http.mlflow.metric_path import MetricPath
 from seafloor.http.mlflow.router import mlflow_router
 from seafloor.http.openapi import make_document
 from seafloor.http.page import page
-from seafloor.http.requests import AnyRequest, RangeOutside, known, no_nulls
+from seafloor.http.requests import AnyRequest, NotModified, RangeOutside, known, no_nulls
 from seafloor.http.routes import (
     artifacts,
     environments,
@@ -58,6 +58,10 @@ async def openapi_document(request: AnyRequest) -> Response[bytes]:
     version = application_of(request).identity.version
     document = msgspec.json.encode(make_document(request.app, version=version))
     return Response(document, media_type="application/json")
+
+
+def _not_modified(_: AnyRequest, error: NotModified) -> Response[None]:
+    return Response(None, status_code=304, headers=error.headers)
 
 
 def _range_outside(request: AnyRequest, error: RangeOutside) -> Response[ErrorBody]:
@@ -168,6 +172,7 @@ def create_framework(application: Application) -> Litestar:
         exception_handlers={
             SeafloorError: _by_dialect(errors.respond, mlflow_errors.respond),
             HTTPException: _by_dialect(errors.respond_http, mlflow_errors.respond_http),
+            NotModified: _not_modified,
             RangeOutside: _range_outside,
             RecursionError: _too_deep,
             UnicodeDecodeError: _not_utf_8,

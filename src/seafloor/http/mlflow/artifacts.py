@@ -33,7 +33,7 @@ from seafloor.http.mlflow.workspaces import (
     run_of,
     trace_of_id,
 )
-from seafloor.http.requests import AnyRequest, body_stream, range_of
+from seafloor.http.requests import AnyRequest, body_stream, check_modified, range_of
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
 
@@ -183,6 +183,7 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
             raise InvalidValue(f"'{path}' is a folder: list it instead.", field="path") from None
         raise
     headers = file_headers(file)
+    check_modified(request, headers)
     part = range_of(request, file.size_bytes, etag=headers["ETag"])
     return Stream(
         app.stores.artifacts.read(

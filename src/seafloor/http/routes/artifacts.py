@@ -15,7 +15,14 @@ from seafloor.domain.errors import InvalidValue, NotFound
 from seafloor.domain.ids import parse_sha256
 from seafloor.domain.names import check_path
 from seafloor.http.errors import documented
-from seafloor.http.requests import AnyRequest, body_stream, check_limit, check_write, range_of
+from seafloor.http.requests import (
+    AnyRequest,
+    body_stream,
+    check_limit,
+    check_modified,
+    check_write,
+    range_of,
+)
 from seafloor.http.state import application_of
 from seafloor.stores.events.protocol import EventFileKey
 from seafloor.wire.artifacts import (
@@ -32,6 +39,7 @@ RANGE = {
     "Range": "`bytes=<first>-<last>`, one range; several are answered with the whole.",
     "If-Range": "The ETag of what the range is of; when it was replaced, all of the new is sent.",
 }
+KNOWN = {"If-None-Match": "ETags of what is there already; the same is not sent again (304)."}
 _DIGEST = {"X-Content-SHA256": "The sha256 of the body, 64 hex digits; other bytes are refused."}
 _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plain")
 
@@ -91,7 +99,7 @@ def file_headers(file: ArtifactFile) -> dict[str, str]:
     responses=documented(404, 413, 416),
     summary="Download an artifact",
     media_type="*/*",
-    opt={"headers": RANGE, "may_be_elsewhere": True},
+    opt={"headers": RANGE | KNOWN, "may_be_elsewhere": True},
 )
 async def get_artifact(
     request: AnyRequest,
@@ -110,6 +118,7 @@ async def get_artifact(
     path = check_path(artifact_path.removeprefix("/"))
     file = await app.run_artifacts.head(workload_id, path)
     headers = file_headers(file)
+    check_modified(request, headers)
     url = await app.run_artifacts.read_url(workload_id, file) if direct else None
     if url is not None:
         told = {name: headers[name] for name in ("ETag", "X-Content-SHA256")}
@@ -123,7 +132,12 @@ async def get_artifact(
     )
 
 
-@head(_ARTIFACT, responses=documented(404, 413), summary="Describe an artifact")
+@head(
+    _ARTIFACT,
+    responses=documented(404, 413),
+    summary="Describe an artifact",
+    opt={"headers": KNOWN},
+)
 async def head_artifact(
     request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
 ) -> Response[None]:
@@ -132,6 +146,7 @@ async def head_artifact(
     workload_id = await app.runs.find(run_id)
     file = await app.run_artifacts.head(workload_id, check_path(artifact_path.removeprefix("/")))
     headers = {**file_headers(file), "Content-Length": str(file.size_bytes)}
+    check_modified(request, headers)
     return Response(None, headers=headers)
 
 

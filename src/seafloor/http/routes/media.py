@@ -13,8 +13,8 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.media import MediaKind, parse_blob_name
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN
 from seafloor.http.errors import documented
-from seafloor.http.requests import AnyRequest, body_stream, check_write, range_of
-from seafloor.http.routes.artifacts import RANGE, announced_size
+from seafloor.http.requests import AnyRequest, body_stream, check_modified, check_write, range_of
+from seafloor.http.routes.artifacts import KNOWN, RANGE, announced_size
 from seafloor.http.state import application_of
 from seafloor.stores.media.pages import MEDIA_PAGE_MAX
 from seafloor.stores.media.protocol import MediaQuery
@@ -115,7 +115,7 @@ async def put_media_blob(
     responses=documented(404, 413, 416),
     summary="Download a blob of media",
     media_type="*/*",
-    opt={"headers": RANGE},
+    opt={"headers": RANGE | KNOWN},
 )
 async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromPath[str]) -> Stream:
     """The bytes of a blob, or a range of them. They never change, so they may be kept for good."""
@@ -124,7 +124,6 @@ async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromP
     workload_id = await app.runs.find(run_id)
     kept = await app.stores.media.blob_get(workload_id, name)
     etag = f'"{name.sha256}"'
-    part = range_of(request, kept.size_bytes, etag=etag)
     how = "attachment" if name.format in _NEVER_INLINE else "inline"
     headers = {
         "Content-Type": name.media_type,
@@ -135,6 +134,8 @@ async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromP
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",
     }
+    check_modified(request, headers)
+    part = range_of(request, kept.size_bytes, etag=etag)
     return Stream(
         app.stores.media.blob_read(workload_id, name, start=part.start, length=part.length),
         headers={**headers, **part.headers},
