@@ -64,8 +64,19 @@ class Given:
         return Client(
             require_server(self.settings),
             self.settings.token or "",
-            options=TransportOptions(repeat_s=5.0),
+            options=TransportOptions(repeat_s=5.0, on_quiet=_say_quiet),
         )
+
+
+def _say_quiet() -> None:
+    from seafloor.cli.output import say
+    from seafloor.sdk.transport import TransportOptions
+
+    waited = TransportOptions()
+    say(
+        f"The server has said nothing for {waited.quiet_s:.0f} s: waiting, for "
+        f"{waited.read_s:.0f} s at most. Ctrl-C leaves it."
+    )
 
 
 pass_given = click.make_pass_decorator(Given, ensure=True)

@@ -152,8 +152,10 @@ class Download:
                 response.close()
 
     def _take(self, response: urllib3.BaseHTTPResponse) -> None:
-        while piece := response.read1(_PIECE_BYTES):
-            self._file.write(piece)
-            self._digest.update(piece)
-            self._done_bytes += len(piece)
-            self._progress(len(piece))
+        with self._transport.waiting() as heard:
+            while piece := response.read1(_PIECE_BYTES):
+                heard()
+                self._file.write(piece)
+                self._digest.update(piece)
+                self._done_bytes += len(piece)
+                self._progress(len(piece))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import urllib.parse
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -24,6 +24,7 @@ from seafloor.domain.errors import (
     Unauthenticated,
     error_classes,
 )
+from seafloor.sdk.quiet import quiet_told
 from seafloor.sdk.settings import SYSTEM_TLS, Tls, check_url
 from seafloor.wire.errors import ErrorBody
 
@@ -48,16 +49,20 @@ class TransportOptions:
 
     Args:
         connect_s: For a connection.
-        read_s: For the next bytes of an answer.
+        read_s: For the next bytes of an answer, and for each piece of a body to be taken.
         repeat_s: How long a call that may be repeated is repeated while the server is away or
             busy; 0: once only.
         tls: For ``https``.
+        on_quiet: Called, from a thread, when for ``quiet_s`` neither an answer came nor anything
+            moved; None: nobody is told.
     """
 
     connect_s: float = 5.0
     read_s: float = 60.0
     repeat_s: float = 15.0
     tls: Tls = SYSTEM_TLS
+    on_quiet: Callable[[], None] | None = None
+    quiet_s: float = 5.0
 
 
 class Readable(Protocol):
@@ -232,6 +237,10 @@ class Transport:
             response.close()
             response.release_conn()
 
+    def waiting(self) -> AbstractContextManager[Callable[[], None]]:
+        """Wait for the server, and say so when it takes long; see ``quiet_told``."""
+        return quiet_told(self.options.on_quiet, after_s=self.options.quiet_s)
+
     def _send_repeatedly(self, request: Request) -> urllib3.BaseHTTPResponse:
         deadline_s = time.monotonic() + (self.options.repeat_s if request.may_repeat else 0.0)
         wait_s = _BACK_OFF_FIRST_S
@@ -251,19 +260,20 @@ class Transport:
 
         body, headers = self._prepare(request)
         try:
-            response = self._connections().urlopen(
-                request.method,
-                self._address(request),
-                body=body,
-                headers=headers,
-                preload_content=False,
-                redirect=False,
-                retries=False,
-                timeout=urllib3.Timeout(
-                    connect=self.options.connect_s,
-                    read=self.options.read_s if request.read_s is None else request.read_s,
-                ),
-            )
+            with self.waiting() as heard:
+                response = self._connections().urlopen(
+                    request.method,
+                    self._address(request),
+                    body=body if body is None or isinstance(body, bytes) else _Moving(body, heard),
+                    headers=headers,
+                    preload_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=urllib3.Timeout(
+                        connect=self.options.connect_s,
+                        read=self.options.read_s if request.read_s is None else request.read_s,
+                    ),
+                )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error
         if 200 <= response.status < 300 or (request.may_be_elsewhere and _is_elsewhere(response)):
@@ -304,7 +314,7 @@ class Transport:
 
     def _connections(self) -> urllib3.PoolManager:
         if self._pool is None:
-            self._pool = make_pool(self.url, self.options.tls)
+            self._pool = make_pool(self.url, self.options.tls, send_s=self.options.read_s)
         return self._pool
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
@@ -370,25 +380,47 @@ class Transport:
         return SeafloorError(f"{said}, and not as a Seafloor server does.")
 
 
+class _Moving:
+    """A body that tells whenever some of it is taken: as long as that goes on, nobody waits."""
+
+    def __init__(self, body: Readable, heard: Callable[[], None]) -> None:
+        self._body = body
+        self._heard = heard
+
+    def read(self, size_bytes: int = -1, /) -> bytes:
+        self._heard()
+        return self._body.read(size_bytes)
+
+
 def _is_elsewhere(response: urllib3.BaseHTTPResponse) -> bool:
     """Whether the server says where a file lies: it tells the digest too, unlike a login page."""
     return response.status == 307 and "X-Content-SHA256" in response.headers
 
 
-def make_pool(url: str, tls: Tls) -> urllib3.PoolManager:
-    """Make connections to one address, through the proxy that the environment names for it."""
+def make_pool(
+    url: str, tls: Tls, *, send_s: float = TransportOptions.read_s
+) -> urllib3.PoolManager:
+    """Make connections to one address, through the proxy that the environment names for it.
+
+    Args:
+        send_s: How long each piece of a body may take to be sent.
+    """
     import urllib3
+
+    from seafloor.sdk.connections import be_patient
 
     parts = urllib.parse.urlsplit(url)
     proxy = None if parts.hostname in _LOOPBACK_NAMES else _proxy(parts)
     make = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
-    return make(
+    pool = make(
         maxsize=8,
         blocksize=_BLOCK_BYTES,
         cert_reqs="CERT_REQUIRED" if tls.is_checked else "CERT_NONE",
         ca_certs=tls.authorities,
         cert_file=tls.certificate,
     )
+    be_patient(pool, send_s=send_s)
+    return pool
 
 
 def _proxy(parts: urllib.parse.SplitResult) -> str | None:
@@ -408,9 +440,13 @@ def _retry_after_s(text: str | None) -> float | None:
 
 def _why(error: BaseException) -> str:
     """Say in a few words why a connection failed: what the system said, without addresses."""
+    import urllib3
+
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:
             return seen.strerror.lower()
+        if isinstance(seen, TimeoutError | urllib3.exceptions.ReadTimeoutError):
+            return "it takes too long"
         seen = seen.__cause__ or seen.__context__
     return type(error).__name__
