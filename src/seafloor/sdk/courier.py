@@ -23,6 +23,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.media import CONTENT_BYTES_MAX, MEDIA_PER_APPEND_MAX, MediaRecord
 from seafloor.domain.metrics import BatchId, Point
 from seafloor.sdk.client import Client
+from seafloor.sdk.media import SentBlobs
 from seafloor.sdk.spool import Segment, Sent, read_sent, write_sent
 from seafloor.sdk.wal import (
     Begin,
@@ -175,6 +176,7 @@ class Courier:
         self._client = client
         self._run_id = run_id
         self._files = files
+        self._blobs = SentBlobs(client.media, run_id)
 
     def bring(self, parcel: Parcel) -> None:
         """Bring records. When this returns, each was accepted or is in ``account.refused``.
@@ -321,15 +323,17 @@ class Courier:
     def _put_blob(self, media: LoggedMedia) -> bool:
         """Bring the bytes that a record refers to; False when the server refuses them."""
         blob, data = media.record.blob, media.data
+        if blob is None or blob.name in self._blobs:
+            return True
         if media.source is not None:
             try:
                 data = (self._files / media.source).read_bytes()
             except FileNotFoundError:
                 data = None  # brought before, and the note of that was lost
-        if blob is None or data is None:
+        if data is None:
             return True
         try:
-            self._client.media.put_blob(self._run_id, blob.name, data)
+            self._blobs.put(blob.name, data)
         except _FINAL_REFUSALS as error:
             self._check_run(error)
             self._refuse_media(media.record, error)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Final
 
 from seafloor.domain.media import BlobName, MediaKind, MediaRecord, MediaSeries
 from seafloor.sdk.artifacts import fetch_file
 from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.media import BlobStored, MediaAppend, MediaAppended, MediaKeys, MediaList
+
+_NAMES_MAX: Final = 10_000
+"""How many blobs are remembered. What is forgotten is sent once more."""
 
 
 class Media:
@@ -84,6 +88,32 @@ class Media:
             cursor = page.next
             if cursor is None:
                 return
+
+
+class SentBlobs:
+    """Blobs that a run has, by what was sent: one that many records refer to is sent once.
+
+    Args:
+        media: Where they go.
+        run_id: Whose they are. A run keeps its blobs as long as it is there.
+    """
+
+    def __init__(self, media: Media, run_id: str) -> None:
+        self._media = media
+        self._run_id = run_id
+        self._names: dict[BlobName, None] = {}
+
+    def __contains__(self, name: BlobName) -> bool:
+        return name in self._names
+
+    def put(self, name: BlobName, data: bytes) -> None:
+        """Send a blob unless it was; see ``Media.put_blob``."""
+        if name in self._names:
+            return
+        self._media.put_blob(self._run_id, name, data)
+        if len(self._names) == _NAMES_MAX:
+            del self._names[next(iter(self._names))]
+        self._names[name] = None
 
 
 def _path(run_id: str) -> str:

@@ -44,6 +44,7 @@ from seafloor.sdk.imports.records import (
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.traces import TraceImporter
 from seafloor.sdk.imports.transfer import OF_ONE_OBJECT, fetched, pieces
+from seafloor.sdk.media import SentBlobs
 from seafloor.sdk.runs import RunQuery
 from seafloor.sdk.values import PARAM_CHARS_MAX, TAG_CHARS_MAX
 from seafloor.wire.experiments import ExperimentCreate, ExperimentUpdate
@@ -344,10 +345,11 @@ class Importer:
             self._report.file_bytes += kept.size_bytes
 
     def _bring_media(self, run_id: str, items: Iterable[MediaItem]) -> None:
+        blobs = SentBlobs(self._client.media, run_id)
         for some in pieces(items, _MEDIA_PER_CALL):
             for item in some:
                 if item.record.blob is not None and item.data is not None:
-                    self._client.media.put_blob(run_id, item.record.blob.name, item.data)
+                    blobs.put(item.record.blob.name, item.data)
             self._client.media.append(run_id, [item.record for item in some])
             self._report.media += len(some)
 
