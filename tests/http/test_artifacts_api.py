@@ -475,3 +475,17 @@ def test_get__of_what_is_there_already__is_not_sent_again(
 
 def _by_mlflow(run_id: str, path: str) -> str:
     return f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/{path}"
+
+
+def test_put__too_long_with_what_stands_before_it__names_what_can_be_shortened(
+    call: Call, run_id: str
+) -> None:
+    path = "/".join(["x" * 200] * 5)[:1000]
+    for place in (f"/api/v1/runs/{run_id}/artifacts/{path}", _by_mlflow(run_id, path)):
+        refused = call("PUT", place, b"a")
+        assert refused.status in (400, 413), refused
+        assert "This path has 1000 bytes" in refused.json["message"]
+        assert "Shorten it" in refused.json["message"]
+    native = call("PUT", f"/api/v1/runs/{run_id}/artifacts/{path}", b"a").json
+    assert (native["code"], native["field"]) == ("limit_exceeded", "path")
+    assert call("GET", f"/api/v1/runs/{run_id}/artifacts").json["items"] == []

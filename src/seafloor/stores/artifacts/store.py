@@ -36,6 +36,7 @@ from seafloor.domain.errors import (
     CallerError,
     Conflict,
     InvalidValue,
+    LimitExceeded,
     NotFound,
     NotSupported,
     StoreCorrupt,
@@ -43,7 +44,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.domain.ids import Sha256
-from seafloor.domain.names import check_path
+from seafloor.domain.names import PATH_BYTES_MAX, check_path
 from seafloor.stores.artifacts.documents import (
     ManifestDocument,
     Replacement,
@@ -310,6 +311,16 @@ class ObjectArtifactStore:
             raise Conflict(
                 f'"{path}" cannot be kept: it is a folder, or a part of it is a file. '
                 "Choose another path, or delete what is there.",
+                field="path",
+            ) from error
+        except LimitExceeded as error:
+            if error.field != "key":  # what the body says is his who sends it
+                raise
+            taken_bytes = len(key.encode()) - len(path.encode())
+            raise LimitExceeded(
+                f"This path has {len(path.encode())} bytes, and the object store has "
+                f"{PATH_BYTES_MAX} for a whole key, of which the folder of the run takes "
+                f"{taken_bytes} and the store's own folder, if it has one, some more. Shorten it.",
                 field="path",
             ) from error
 
