@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
 import stat
 from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -196,20 +198,51 @@ def fetch_file(
     Args:
         may_be_direct: Whether the server knows URLs past itself for such paths.
     """
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
+        with _open_part(target) as (file, part), ExitStack() as undone:
+            undone.callback(part.unlink, missing_ok=True)
             download = Download(transport, address, file, progress)
             size_bytes = download.run(may_be_direct=may_be_direct)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(target)
+            part.replace(target)
+            undone.pop_all()
     except OSError as error:
         raise _unwritable(target, error) from error
-    finally:
-        part.unlink(missing_ok=True)
     return size_bytes
+
+
+@contextmanager
+def _open_part(target: Path) -> Generator[tuple[BinaryIO, Path]]:
+    """Open an empty file beside a target, and lock it until the end.
+
+    It has one name as long as nobody else fetches the same: what a killed process left there, as
+    much as the file is large, is written over by the next one.
+    """
+    part = target.with_name(f".{target.name[:200]}.part")
+    try:
+        file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
+    except OSError:  # another user's, or no file: the name below is free, or says what is wrong
+        file = None
+    if file is not None:
+        with file:
+            if _is_ours(file, part):
+                file.truncate()
+                yield file, part
+                return
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    with part.open("xb") as file:
+        yield file, part
+
+
+def _is_ours(file: BinaryIO, part: Path) -> bool:
+    """Lock a file; False when somebody has, had and renamed it, or where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), part.lstat())
+    except OSError:
+        return False
 
 
 class _ToldFile:

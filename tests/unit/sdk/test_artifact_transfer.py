@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +49,56 @@ def test_get__an_ordinary_file__stands_there_whole(
     assert size == sum(moved) == len(CONTENT)
     assert scripted.asked[0].path.endswith("/artifacts/a%20b/%C3%BC.bin?direct=true")
     assert leftovers(target.parent) == ["weights.bin"]
+
+
+def test_get__after_one_that_was_killed__leaves_nothing_of_it(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    target = tmp_path / "weights.bin"
+    program = (
+        "import os, sys; from pathlib import Path; from seafloor.sdk.client import Client\n"
+        f"progress = lambda _: os.kill(os.getpid(), {signal.SIGKILL:d})\n"
+        f"Client(sys.argv[1], '').artifacts.get({RUN!r}, 'a', Path(sys.argv[2]), progress=progress)"
+    )
+    scripted.answer = serve
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-c", program, scripted.url, target], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(leftovers(tmp_path)) == 1
+    assert Client(scripted.url, "").artifacts.get(RUN, "a", target) == len(CONTENT)
+    assert target.read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["weights.bin"]
+
+
+def test_get__the_same_file_several_times_at_once__each_is_whole(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    target = tmp_path / "weights.bin"
+    together = threading.Barrier(4)
+
+    def answer(asked: Asked) -> Answer:
+        together.wait(timeout=30)
+        return serve(asked)
+
+    scripted.answer = answer
+    with ThreadPoolExecutor(4) as pool:
+        gets = [
+            pool.submit(Client(scripted.url, "").artifacts.get, RUN, "a", target) for _ in range(4)
+        ]
+        assert [get.result(timeout=60) for get in gets] == [len(CONTENT)] * 4
+    assert target.read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["weights.bin"]
+
+
+def test_get__a_link_in_the_way__is_not_written_through(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_bytes(b"mine")
+    (tmp_path / ".weights.bin.part").symlink_to(tmp_path / "other")
+    scripted.answer = serve
+    Client(scripted.url, "").artifacts.get(RUN, "a", tmp_path / "weights.bin")
+    assert (tmp_path / "other").read_bytes() == b"mine"
+    assert (tmp_path / "weights.bin").read_bytes() == CONTENT
 
 
 def test_get__cut_again_and_again__goes_on_where_it_was(
