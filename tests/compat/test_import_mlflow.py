@@ -27,7 +27,6 @@ pytestmark = pytest.mark.timeout(1800)
 RUNS = int(os.environ.get("SEAFLOOR_IMPORT_RUNS", "60"))
 NAMES = {"Default", "vision", "größe / λ", "gone", "gone with runs"}
 REST_FILE = "seafloor-import.json"
-MAX_DOUBLE = "1.7976931348623157e+308"
 
 
 @dataclass

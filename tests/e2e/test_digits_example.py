@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pip_lock import lock_pip
 from seafloor.domain.specs import ExperimentSpec, parse_spec
 from seafloor.environments.build import EnvironmentCache
-from seafloor.environments.lock import lock_pip
 from seafloor.environments.requirements import parse_requirements
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"

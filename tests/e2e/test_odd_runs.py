@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,10 +183,6 @@ def test_run__prints_binary__pages_stay_readable_and_bytes_are_kept(odd: LiveSer
     printed = bytes(range(256)) * 64 + "größe 数据 🌊\n".encode()
     assert odd.request("GET", f"/api/v1/runs/{run['id']}/logs/raw")[1] == printed
     assert texts(odd, run)[-1].endswith("größe 数据 🌊")
-
-
-def _float_bytes(value: float) -> bytes:
-    return struct.pack("<d", value)
 
 
 def test_metrics__not_numbers_and_steps_that_go_back__are_kept(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from enum import StrEnum
 from typing import Literal
 
 import msgspec
@@ -15,14 +14,6 @@ _EXACT_ADDRESS = re.compile(r"#(.*&)?sha256=[0-9a-f]{64}|^git\+.*@[0-9a-f]{40}(#
 _HASH = " --hash=sha256:"
 DIGEST_FORMAT = "seafloor environment 1"
 """First line of what a digest is computed over; changes when that form does."""
-
-
-class EnvironmentState(StrEnum):
-    """Where an environment version stands."""
-
-    LOCKING = "locking"
-    LOCKED = "locked"
-    FAILED = "failed"
 
 
 class EnvironmentLock(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,6 @@
       ClusterError      the launcher's cluster said no
         ClusterUnavailable  try again (retryable)
         PodRejected
-        PodLost
       InternalError     a bug; the user sees an id, the log sees the rest
 
 Every class has a stable ``code``. ``message`` is safe to show to a user and says what to do;
@@ -215,12 +214,6 @@ class PodRejected(ClusterError):
     """A task cannot be started as asked."""
 
     code = "pod_rejected"
-
-
-class PodLost(ClusterError):
-    """A task disappeared without saying how it ended."""
-
-    code = "pod_lost"
 
 
 class InternalError(SeafloorError):

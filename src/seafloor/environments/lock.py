@@ -180,25 +180,6 @@ def _bare(name: str) -> str:
     return canonicalize_name(name.partition("[")[0])
 
 
-async def lock_pip(
-    *,
-    python: str | None,
-    pip: Sequence[str],
-    cache_dir: Path,
-    timeout_s: float,
-    progress: Progress | None = None,
-    packages: PackageSource = _DEFAULT_SOURCE,
-) -> EnvironmentLock:
-    """Lock without conda; see ``lock_environment``. ``cache_dir`` is ``<root>/uv``."""
-    return await lock_environment(
-        Asked(python=python, pip=pip),
-        root=cache_dir.parent,
-        timeout_s=timeout_s,
-        progress=progress,
-        packages=packages,
-    )
-
-
 async def _arguments(
     uv: UvCommand, python: str | None, solved: Solved | None, *, folder: Path
 ) -> tuple[str, tuple[str, ...]]:

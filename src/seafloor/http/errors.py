@@ -38,7 +38,6 @@ STATUSES: dict[str, int] = {
     "cluster": 502,
     "cluster_unavailable": 503,
     "pod_rejected": 422,
-    "pod_lost": 502,
     "internal": 500,
 }
 """Every error code's status. ``docs/reference/errors.md`` says what to do about each."""

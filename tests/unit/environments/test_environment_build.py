@@ -18,12 +18,12 @@ import pytest
 
 import seafloor
 from package_shelf import Shelf
+from pip_lock import lock_pip
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, SourceError, StoreUnavailable
 from seafloor.domain.ids import Sha256
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
-from seafloor.environments.lock import lock_pip
 from seafloor.environments.record import RECORD_NAME
 
 DEADLINE_S = 60.0

@@ -12,11 +12,12 @@ import pytest
 
 from conda_channel import CondaChannel
 from package_shelf import Shelf
+from pip_lock import lock_pip
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import StoreFull
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
-from seafloor.environments.lock import Asked, lock_environment, lock_pip
+from seafloor.environments.lock import Asked, lock_environment
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.memory import MemoryObjectStore

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from package_shelf import Shelf
+from pip_lock import lock_pip
 from seafloor.domain.environments import EnvironmentLock, environment_digest
 from seafloor.domain.errors import InvalidValue, SourceError
 from seafloor.environments.build import EnvironmentCache
-from seafloor.environments.lock import lock_pip
 from seafloor.environments.uv_command import PackageSource
 
 

@@ -21,9 +21,9 @@ from seafloor.stores.metrics.points import rank_of_bits
 from seafloor.stores.metrics.pyramid import blocks_of, chart_of
 from seafloor.stores.metrics.segment import (
     GROUP_POINTS,
+    ArrowEncoder,
     EncodedSegment,
     SegmentEncoder,
-    arrow_stream,
     decode_plan,
     encode_segment,
     read_whole,
@@ -326,9 +326,10 @@ def test_segment__of_a_usual_mix__takes_at_most_3_bytes_a_point() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 70_000])
-def test_arrow_stream__of_a_series__holds_every_bit(count: int) -> None:
+def test_arrow__of_a_series__holds_every_bit(count: int) -> None:
     points = series(count)
-    table = pa.ipc.open_stream(b"".join(arrow_stream([points]))).read_all()
+    encoder = ArrowEncoder()
+    table = pa.ipc.open_stream(encoder.add(points) + encoder.finish()).read_all()
     assert table.column_names == ["attempt", "step", "time_ms", "value"]
     assert (table["value"].to_numpy().view(np.uint64) == points.bits).all()
     assert (table["step"].to_numpy() == points.step).all()

@@ -38,7 +38,6 @@ CODES: dict[str, tuple[str, int]] = {
     "store": ("INTERNAL_ERROR", 500),
     "store_corrupt": ("DATA_LOSS", 500),
     "cluster": ("INTERNAL_ERROR", 500),
-    "pod_lost": ("INTERNAL_ERROR", 500),
     "internal": ("INTERNAL_ERROR", 500),
     "not_supported": ("NOT_IMPLEMENTED", 501),
     # Clients repeat these for minutes, and a disk may be emptied meanwhile.

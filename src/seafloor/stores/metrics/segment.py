@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -52,7 +52,6 @@ POINTS_MAX = 1 << 26
 """More row groups would make the footer slow to read."""
 
 _POINT_COLUMNS = ["attempt", "step", "time", "value"]
-_ARROW_ROWS = 65_536
 
 
 def _arrow(module: str = "") -> ModuleType:
@@ -525,18 +524,3 @@ class ArrowEncoder:
         self._out.seek(0)
         self._out.truncate()
         return made
-
-
-def arrow_stream(pieces: Sequence[SeriesColumns]) -> Iterator[bytes]:
-    """A series as an Arrow IPC stream; see ``ArrowEncoder``.
-
-    Args:
-        pieces: In order; none gives a stream without rows.
-
-    Cost: about 1.8 MB a chunk.
-    """
-    encoder = ArrowEncoder()
-    for piece in pieces:
-        for start in range(0, len(piece), _ARROW_ROWS):
-            yield encoder.add(piece.slice(start, start + _ARROW_ROWS))
-    yield encoder.finish()
