@@ -62,17 +62,13 @@ def show(given: Given, *, origin: bool, url_only: bool) -> None:
 
 
 def _rows(settings: Settings) -> list[tuple[str, str, str]]:
-    import dataclasses
+    from seafloor.sdk.settings import VARIABLES
 
     rows: list[tuple[str, str, str]] = []
-    for field in dataclasses.fields(settings):
-        if field.name == "origins":
-            continue
-        value = getattr(settings, field.name)
-        shown = "" if value is None else str(value)
-        if field.name == "token" and shown:
-            shown = _HIDDEN
-        rows.append((field.name, shown, settings.origins.get(field.name, "default")))
+    for name in VARIABLES:
+        value = getattr(settings, name)
+        shown = _HIDDEN if name == "token" and value else _shown(value)
+        rows.append((name, shown, settings.origins.get(name, "default")))
     return rows
 
 
@@ -82,7 +78,14 @@ def _server_rows(settings: dict[str, Any]) -> list[tuple[str, str, str]]:
     for name, entry in sorted(settings.items()):
         if isinstance(entry, dict):
             found: dict[str, Any] = entry  # pyright: ignore[reportUnknownVariableType]
-            rows.append((name, str(found.get("value", "")), str(found.get("origin", ""))))
+            rows.append((name, _shown(found.get("value")), str(found.get("origin", ""))))
         else:
-            rows.append((name, str(entry), ""))
+            rows.append((name, _shown(entry), ""))
     return rows
+
+
+def _shown(value: object) -> str:
+    """A value as a file of settings has it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,20 +6,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import print_json, say
 from seafloor.cli.quantities import shown_size
-from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.cli.session import Decorated, Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
     from seafloor.sdk.imports.records import ExperimentRecord, Source
     from seafloor.sdk.imports.report import Report
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _HOMES = {
     "mlflow": ("seafloor.cli.imports:mlflow", "From an MLflow server, database or folder."),

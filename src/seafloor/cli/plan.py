@@ -8,24 +8,12 @@ import click
 
 from seafloor.cli.output import print_json, say, styled
 from seafloor.cli.render import volume_claim_option
+from seafloor.cli.run import submission_options
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option(
-    "--file", "-f", type=click.Path(path_type=Path), metavar="SPEC", help="A spec (YAML)."
-)
-@click.option("--env", "environment", metavar="NAME[@VERSION]", help="Environment to run in.")
-@click.option("--git", metavar="URL", help="Repository to run from, instead of this folder.")
-@click.option("--ref", metavar="REF", help="Branch, tag or commit of it.")
-@click.option("--secret", metavar="NAME", help="Secret of the server that reaches it.")
-@click.option(
-    "--secret-for",
-    "secrets",
-    multiple=True,
-    metavar="PREFIX=NAME",
-    help="Secret for submodules and large files whose address begins so.",
-)
+@submission_options
 @click.option(
     "--policy",
     type=click.Path(path_type=Path),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import print_json, say, styled_state
-from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.cli.session import Decorated, Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
     from seafloor.cli.submissions import SubmissionOptions
@@ -33,27 +33,41 @@ class RunOptions:
     params: tuple[str, ...]
 
 
+def submission_options(command: Decorated) -> Decorated:
+    """Give a command the options that say what is to run, and where its code comes from."""
+    options = (
+        click.option(
+            "--file", "-f", type=click.Path(path_type=Path), metavar="SPEC", help="A spec (YAML)."
+        ),
+        click.option(
+            "--env", "environment", metavar="NAME[@VERSION]", help="Environment to run in."
+        ),
+        click.option(
+            "--git", metavar="URL", help="Repository to run from, instead of this folder."
+        ),
+        click.option("--ref", metavar="REF", help="Branch, tag or commit of it."),
+        click.option("--secret", metavar="NAME", help="Secret of the server that reaches it."),
+        click.option(
+            "--secret-for",
+            "secrets",
+            multiple=True,
+            metavar="PREFIX=NAME",
+            help="Secret for submodules and large files whose address begins so.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command(
     # What follows the first word of the command is the command's own.
     context_settings={"allow_interspersed_args": False},
     epilog="Exits as the command did.",
 )
-@click.option(
-    "--file", "-f", type=click.Path(path_type=Path), metavar="SPEC", help="A spec (YAML)."
-)
+@submission_options
 @click.option("--name", metavar="TEXT", help="Name of the run.")
 @click.option("--experiment", metavar="TEXT", help="Its experiment; the folder's name without one.")
-@click.option("--env", "environment", metavar="NAME[@VERSION]", help="Environment to run in.")
-@click.option("--git", metavar="URL", help="Repository to run from, instead of this folder.")
-@click.option("--ref", metavar="REF", help="Branch, tag or commit of it.")
-@click.option("--secret", metavar="NAME", help="Secret of the server that reaches it.")
-@click.option(
-    "--secret-for",
-    "secrets",
-    multiple=True,
-    metavar="PREFIX=NAME",
-    help="Secret for submodules and large files whose address begins so.",
-)
 @click.option("--timeout", metavar="TIME", help="End it after: 90, 30m, 1h30m, 2d.")
 @click.option("--retries", metavar="N", type=int, help="Further attempts after a failure.")
 @click.option(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 import seafloor.cli
@@ -31,7 +32,9 @@ from seafloor.domain.errors import (
 )
 from seafloor.domain.workloads import Ending, WorkloadState
 from seafloor.sdk.client import Client
+from seafloor.sdk.settings import VARIABLES
 from seafloor.wire.metrics import BucketOut
+from seafloor.wire.server import ServerInfo
 
 MODULES = [
     found.name
@@ -339,3 +342,24 @@ def test_doctor__a_part_of_the_server_is_not_well__warns_in_its_words(
     assert checks["reachable"]["state"] == "ok"
     assert (checks["sealer"]["state"], checks["sealer"]["said"]) == ("warn", "One row is damaged.")
     assert "metadata" not in checks
+
+
+def test_config_show__of_client_and_server__shows_what_can_be_set_and_as_it_is_written(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = ServerInfo(
+        version="1",
+        url="http://127.0.0.1:1",
+        started_ns=1,
+        data_dir="/data",
+        python="3.11",
+        web=False,
+        authentication="none",
+        settings={"launch.mount_code": {"value": True, "origin": "default"}},
+    )
+    with ScriptedServer().running() as server:
+        server.answer = lambda _asked: Answer(200, msgspec.to_builtins(info))
+        assert edge.main(["config", "show", "--url", server.url]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in rows if row[0] == "client"] == list(VARIABLES)
+    assert ["server", "launch.mount_code", "true"] in rows
