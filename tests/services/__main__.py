@@ -8,6 +8,7 @@ what they are made of is fetched then, and it is known which this machine lacks.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,12 @@ AT_ONCE = 3
 
 def main(arguments: list[str]) -> int:
     """Start services (all, unless some are named), say where each is, wait, and stop them."""
-    wanted = [one for one in arguments if one != "--check"]
+    parser = argparse.ArgumentParser(prog="python -m tests.services", description=__doc__)
+    parser.add_argument("services", nargs="*", metavar="NAME", help=", ".join(names()))
+    parser.add_argument("--check", action="store_true", help="stop as soon as all answer")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.services).difference(names()):
+        parser.error(f"there is no service {', '.join(sorted(unknown))}: {', '.join(names())}")
     # A TERM ends this like Ctrl-C does, so that nothing is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     supervisor = Supervisor()
@@ -29,10 +35,12 @@ def main(arguments: list[str]) -> int:
     try:
         supervisor.wait_ready()
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for told, ok in pool.map(lambda name: _told(supervisor, name), wanted or names()):
+            for told, ok in pool.map(
+                lambda name: _told(supervisor, name), given.services or names()
+            ):
                 failed = failed or not ok
                 print(told, flush=True)
-        if "--check" not in arguments:
+        if not given.check:
             print(f"Tests use these with {SOCKET_VARIABLE}={supervisor.socket}")
             print("Ctrl-C stops them.", flush=True)
             signal.pause()

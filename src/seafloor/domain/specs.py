@@ -125,7 +125,8 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
         params, tags: Of the run.
         timeout: Seconds or "30m"; None: no limit.
         retries: How many further attempts a failure gets.
-        tensorboard: Whether the page offers TensorBoard; the events folder is tailed either way.
+        tensorboard: Taken and kept, as other systems write it; nothing depends on it, since the
+            events folder is always tailed and shown.
         tasks: Distributed: one block per role instead of command.
     """
 
