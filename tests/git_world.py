@@ -18,6 +18,9 @@ from typing import Any, Self
 
 Files = dict[str, str | bytes]
 
+LAYOUT = {"digits", "current", ".receipt.json", ".localize.folder", ".localize.lock"}
+"""What is in the folder that ``digits`` was localised to."""
+
 
 def git(folder: Path, *arguments: str | Path, stdin: bytes | None = None) -> str:
     """Run git as a user would, in the environment of the test."""

@@ -21,7 +21,7 @@ from archive_world import (
     make_archive,
     sha256_of,
 )
-from git_world import tree_of
+from git_world import LAYOUT, tree_of
 from seafloor.boot.archives import remote_opener
 from seafloor.code.archive import ArchiveRequest, resolve_archive
 from seafloor.domain.code import ArchiveCode, SyncMode
@@ -105,13 +105,7 @@ def test_localize__archive_in_every_place__is_the_same_folder_with_a_receipt(
     assert source.folder == "digits"
     assert source.size_bytes == len(content)
     assert tree_of(place.code / "digits") == expected_tree()
-    assert place.names() == {
-        "digits",
-        "current",
-        ".receipt.json",
-        ".localize.folder",
-        ".localize.lock",
-    }
+    assert place.names() == LAYOUT
     assert (receipt.kind, receipt.url) == ("archive", f"{store.url}/digits.{form}")
     assert (receipt.sha256, receipt.etag) == (sha256_of(content), source.etag)
     assert not receipt.cached

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from tests.stream_places import stream_place
 
 from conftest import real_service
+from machines import run_machine
 from seafloor.stores.logs.protocol import LogStore
 from seafloor.testing.log_store_machine import LogStoreMachine
 from seafloor.testing.log_store_suite import DurableLogStoreSuite, OnDiskLogStoreSuite
@@ -81,10 +81,4 @@ def test_machine__beside_the_model__all_answers_are_equal(kind: str) -> None:
         make_store = staticmethod(shared_logs_in)
         prepared = staticmethod(partial(stream_place, kind=kind, service=real_service))
 
-    Machine.TestCase.settings = settings(
-        max_examples=_EXAMPLES[kind],
-        stateful_step_count=25,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-    Machine.TestCase().runTest()
+    run_machine(Machine, examples=_EXAMPLES[kind])

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, func, select, update
 from tests.databases import database_in
 
 from conftest import real_service
+from machines import run_machine
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.metrics import Point
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary
@@ -64,13 +64,7 @@ def test_machine__beside_the_model__all_answers_are_equal(kind: str) -> None:
         make_world = staticmethod(_SmallSegments)
         prepared = staticmethod(partial(database_in, kind=kind, service=real_service))
 
-    Machine.TestCase.settings = settings(
-        max_examples=_EXAMPLES[kind],
-        stateful_step_count=25,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-    Machine.TestCase().runTest()
+    run_machine(Machine, examples=_EXAMPLES[kind])
 
 
 @pytest.fixture

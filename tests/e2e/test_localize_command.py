@@ -22,12 +22,10 @@ from archive_world import (
     sha256_of,
 )
 from client_process import Client
-from git_world import Repository, tree_of
+from git_world import LAYOUT, Repository, tree_of
 from live_server import LiveServer
 from seafloor.code.snapshot import take_snapshot
 from seafloor.stores.objects.open import open_objects
-
-LAYOUT = {"digits", "current", ".receipt.json", ".localize.folder", ".localize.lock"}
 
 
 class User:

@@ -18,7 +18,7 @@ import pytest
 
 from archive_corpus import folder, hard, item, link, tar
 from archive_world import FORMS, Place, expected_tree, make_archive, packed, sha256_of
-from git_world import tree_of
+from git_world import LAYOUT, tree_of
 from seafloor.code.archive import ArchiveRequest, RemoteFacts, check_request
 from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.file_archive import FileArchive
@@ -56,13 +56,7 @@ def test_localize__golden_layout(place: Place) -> None:
 
     place.localize(source)
 
-    assert place.names() == {
-        "digits",
-        "current",
-        ".receipt.json",
-        ".localize.folder",
-        ".localize.lock",
-    }
+    assert place.names() == LAYOUT
     assert (place.code / "current").readlink() == Path("digits")
     kept = json.loads((place.code / ".receipt.json").read_text())
     kept.update(duration_s=0.5, boot_id="boot", localizer="0.0")
@@ -324,13 +318,7 @@ def test_localize__receipt_of_version_1__counts_and_is_brought_up_to_date(place:
     receipt = place.localize(source)  # without a server: it is there already
 
     assert (receipt.tree, receipt.cached) == ("2" * 40, True)
-    assert place.names() == {
-        "digits",
-        "current",
-        ".receipt.json",
-        ".localize.folder",
-        ".localize.lock",
-    }
+    assert place.names() == LAYOUT
     assert json.loads(receipt_path(place.code).read_text())["commit"] == source.commit
     assert place.localize(source) == receipt
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import ssl
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from certificates import make_authority
 from git_ssh import GitSshServer
 from git_world import GitServer, Repository, copy_as_served, git, tree_of
 from seafloor.code import git_checkout, private_folder
@@ -48,18 +48,7 @@ def served(tmp_path: Path, repository: Repository) -> Path:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> tuple[Path, Path]:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "RANDFILE": str(tmp_path / "random")},
-    )
-    return key, certificate
+    return make_authority(tmp_path)
 
 
 @pytest.fixture

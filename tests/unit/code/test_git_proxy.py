@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from certificates import make_authority
 from connect_proxy import ConnectProxy
 from git_world import GitServer, Repository, copy_as_served, tree_of
 from seafloor.code.file_archive import open_file
@@ -39,18 +38,7 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "RANDFILE": str(tmp_path / "random")},
-    )
-    return key, certificate
+    return make_authority(tmp_path)
 
 
 @pytest.fixture

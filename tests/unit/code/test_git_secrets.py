@@ -6,10 +6,8 @@ import base64
 import hashlib
 import http.server
 import json
-import os
 import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
+from certificates import make_authority
 from git_world import GitServer, Repository, copy_as_served
 from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
@@ -36,18 +35,7 @@ FIRST, SECOND, THIRD = "c4n4ry-of-th3-first", "c4n4ry-of-th3-second", "c4n4ry-of
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Of both names of this machine, which are two hosts."""
     place = tmp_path_factory.mktemp("authority")
-    key, certificate = place / "key.pem", place / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "RANDFILE": str(place / "random")},
-    )
-    return key, certificate
+    return make_authority(place, "localhost")
 
 
 Serve = Callable[[str, str, str], GitServer]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from archive_world import ArchiveServer, Served
+from certificates import make_authority
 from seafloor.code.archive import ArchiveRequest, RemoteFacts, resolve_archive
 from seafloor.code.http_archive import TRIES_MAX, HttpArchive
 from seafloor.domain.errors import SourceError
@@ -224,19 +222,7 @@ def test_copy__through_a_proxy__asks_it_for_the_whole_address(
 def test_copy__certificate_of_ones_own_authority__is_trusted_when_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate; lifted where it is installed")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "RANDFILE": str(tmp_path / "random")},
-    )
+    key, certificate = make_authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server = ArchiveServer()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import msgspec
 import pytest
 
 from archive_world import ArchiveServer, Served, sha256_of, tar_of
+from certificates import make_authority
 from seafloor.boot.archives import remote_opener
 from seafloor.code.archive import ArchiveRequest, RemoteFile, resolve_archive
 from seafloor.code.http_access import http_access
@@ -174,17 +173,7 @@ def test_localize__archive_that_a_secret_opened__is_not_there_for_those_without(
 def test_facts__authority_of_a_secret__is_trusted_for_its_server(
     web: ArchiveServer, tmp_path: Path
 ) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "RANDFILE": str(tmp_path / "random")},
-    )
+    key, certificate = make_authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     web.wrap(context)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from git_world import GitServer, Repository, copy_as_served, git, tree_of
+from git_world import LAYOUT, GitServer, Repository, copy_as_served, git, tree_of
 from seafloor import __version__
 from seafloor.code import git_cache
 from seafloor.code.file_archive import open_file
@@ -92,13 +92,7 @@ def test_localize__commit__is_a_whole_repository_with_a_receipt(
         localizer=__version__,
     )
     assert receipt.duration_s > 0
-    assert place.names() == {
-        "digits",
-        "current",
-        ".receipt.json",
-        ".localize.folder",
-        ".localize.lock",
-    }
+    assert place.names() == LAYOUT
     on_disk = msgspec.json.decode(receipt_path(place.code).read_bytes(), type=Receipt)
     assert on_disk == receipt
 
@@ -123,13 +117,7 @@ def test_localize__another_commit__replaces_the_folder(
     place.localize(resolve(repository))
 
     assert (place.code / "digits/train.py").read_text() == "print('second')\n"
-    assert place.names() == {
-        "digits",
-        "current",
-        ".receipt.json",
-        ".localize.folder",
-        ".localize.lock",
-    }
+    assert place.names() == LAYOUT
 
 
 def test_localize__folder_without_receipt_or_with_a_damaged_one__is_made_anew(
@@ -400,13 +388,7 @@ def test_localize__locks_and_halves_left_by_a_killed_fetch__are_cleared(
 
     assert not list(bare.rglob("*.lock"))
     assert not list(bare.rglob("tmp_pack*"))
-    assert place.names() == {
-        "digits",
-        "current",
-        ".receipt.json",
-        ".localize.folder",
-        ".localize.lock",
-    }
+    assert place.names() == LAYOUT
 
 
 def test_localize__cache_on_another_file_system__copies_instead_of_linking(
