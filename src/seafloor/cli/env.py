@@ -9,7 +9,7 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import Column, print_json, print_table, say
-from seafloor.cli.quantities import shown_age, shown_size
+from seafloor.cli.quantities import shown_age, shown_count, shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -65,8 +65,13 @@ def create(given: Given, **what: Any) -> None:
     if given.json:
         print_json(view)
         return
-    packages = len(view.environment.lock.splitlines())
-    click.echo(f"{view.reference}  python {view.environment.python}, {packages} packages locked")
+    tell_locked(view)
+
+
+def tell_locked(view: EnvironmentView) -> None:
+    """Say in one line which version a name has now, and what is in it."""
+    packages = shown_count(len(view.environment.lock.splitlines()), "package")
+    click.echo(f"{view.reference}  python {view.environment.python}, {packages} locked")
 
 
 @click.command("list")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import print_json, say
-from seafloor.cli.quantities import shown_size
+from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -64,9 +64,10 @@ def export(
         print_json(manifest)
         return OK
     click.echo(
-        f"{done.runs:,} runs of {done.experiments:,} experiments, {done.points:,} points, "
-        f"{done.media:,} media, {done.models:,} models, {done.traces:,} traces, "
-        f"{done.files:,} files "
+        f"{shown_count(done.runs, 'run')} of {shown_count(done.experiments, 'experiment')}, "
+        f"{shown_count(done.points, 'point')}, {done.media:,} media, "
+        f"{shown_count(done.models, 'model')}, {shown_count(done.traces, 'trace')}, "
+        f"{shown_count(done.files, 'file')} "
         f"({shown_size(done.file_bytes)}): {folder}"
     )
     for name in done.vanished:

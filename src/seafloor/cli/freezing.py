@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from seafloor.cli.env import tell_locked
 from seafloor.cli.output import Column, print_json, print_table, say
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 from seafloor.domain.addresses import without_secrets
@@ -273,9 +274,7 @@ def _told(given: Given, view: EnvironmentView, lost: Sequence[Frozen]) -> None:
     if given.json:
         print_json(view)
         return
-    environment = view.environment
-    packages = len(environment.lock.splitlines())
-    click.echo(f"{view.reference}  python {environment.python}, {packages} packages locked")
+    tell_locked(view)
     if lost:
         names = ", ".join(one.name for one in lost)
         say(f"Left out, since no other machine can get it: {names}. Bring it as code of the run.")

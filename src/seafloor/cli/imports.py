@@ -12,7 +12,7 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import print_json, say
-from seafloor.cli.quantities import shown_size
+from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Decorated, Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -301,10 +301,12 @@ class _Progress:
 
 def _print(report: Report, path: Path) -> None:
     click.echo(
-        f"{report.runs:,} runs of {report.experiments:,} experiments, {report.points:,} points, "
-        f"{report.media:,} media, {report.params:,} params, {report.tags:,} tags, "
-        f"{report.datasets:,} datasets, {report.models:,} models, {report.traces:,} traces, "
-        f"{report.spans:,} spans, {report.assessments:,} assessments, {report.files:,} files "
+        f"{shown_count(report.runs, 'run')} of {shown_count(report.experiments, 'experiment')}, "
+        f"{shown_count(report.points, 'point')}, {report.media:,} media, "
+        f"{shown_count(report.params, 'param')}, {shown_count(report.tags, 'tag')}, "
+        f"{shown_count(report.datasets, 'dataset')}, {shown_count(report.models, 'model')}, "
+        f"{shown_count(report.traces, 'trace')}, {shown_count(report.spans, 'span')}, "
+        f"{shown_count(report.assessments, 'assessment')}, {shown_count(report.files, 'file')} "
         f"({shown_size(report.file_bytes)})"
     )
     if report.runs_known:

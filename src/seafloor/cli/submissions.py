@@ -136,28 +136,28 @@ def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
     body.update({name: value for name, value in given.items() if value is not None})
     if options.env:
         body["env"] = {**body.get("env", {}), **parse_pairs(options.env, field="-e")}
+    _apply_code(options, body)
+
+
+def _apply_code(options: SubmissionOptions, body: dict[str, Any]) -> None:
+    code: dict[str, Any] = body.get("code") or {}
+    is_git = code.get("sync_mode") == "git"
     if options.git is not None:
-        before: dict[str, Any] = body.get("code") or {}
-        ref = options.ref or (before.get("ref") if before.get("sync_mode") == "git" else None)
-        asked: dict[str, Any] = {
+        asked = {
             "sync_mode": "git",
             "url": absolute_url(options.git, options.folder),
+            "ref": options.ref or (code.get("ref") if is_git else None),
+            "secret": options.secret,
+            "secrets": parse_secrets_for(options.secrets) or None,
         }
-        if ref is not None:
-            asked["ref"] = ref
-        if options.secret is not None:
-            asked["secret"] = options.secret
-        if options.secrets:
-            asked["secrets"] = parse_secrets_for(options.secrets)
-        body["code"] = asked
+        body["code"] = {name: value for name, value in asked.items() if value is not None}
     elif options.secret is not None or options.secrets:
         raise InvalidValue(
             "--secret and --secret-for go with --git; in a spec they are `code.secret` and "
             "`code.secrets`."
         )
     elif options.ref is not None:
-        code: dict[str, Any] = body.get("code") or {}
-        if code.get("sync_mode") != "git":
+        if not is_git:
             raise InvalidValue("--ref goes with --git, or with a spec whose code is git's.")
         body["code"] = {**code, "ref": options.ref}
 
