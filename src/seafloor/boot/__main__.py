@@ -16,32 +16,8 @@ from types import ModuleType
 import msgspec
 
 from seafloor.boot.settings import Settings, environment, load
-from seafloor.domain.errors import (
-    Conflict,
-    Forbidden,
-    InvalidValue,
-    LimitExceeded,
-    NotFound,
-    SeafloorError,
-    SourceError,
-    StoreError,
-    StoreUnavailable,
-)
-
-# The first class that fits counts. The same codes as those of the CLI (docs/reference/cli.md).
-_EXIT_CODES: tuple[tuple[type[SeafloorError], int], ...] = (
-    (InvalidValue, 2),
-    (LimitExceeded, 2),
-    (NotFound, 3),
-    (Conflict, 4),
-    (SourceError, 6),
-    (StoreUnavailable, 5),
-    (Forbidden, 7),
-    (StoreError, 8),
-)
-_EXIT_FAILED = 1
-_EXIT_BUG = 9
-_EXIT_INTERRUPTED = 130
+from seafloor.domain.errors import InvalidValue, SeafloorError
+from seafloor.wire.exit_codes import BUG, INTERRUPTED, code_of_error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,11 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
         # The log may be on a disk that is full; the exit code says it all the same.
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), f"error: {error.message}\n".encode())
-        return _exit_code(error)
+        return code_of_error(error)
     except KeyboardInterrupt:
         if given.command == "copy":
             sys.stderr.write("Interrupted: the same command goes on where it stopped.\n")
-        return _EXIT_INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
         if given.command == "up":  # its log is where a server's details are looked for
             raise
@@ -92,7 +68,7 @@ def _bug(error: Exception) -> int:
 
     with contextlib.suppress(OSError):
         os.write(sys.stderr.fileno(), f"error: {keep_details(error)}\n".encode())
-    return _EXIT_BUG
+    return BUG
 
 
 def _of_server(given: argparse.Namespace) -> None:
@@ -289,11 +265,6 @@ def _without_rich() -> Generator[None]:
         yield
     finally:
         del sys.modules["rich"]
-
-
-def _exit_code(error: SeafloorError) -> int:
-    found = (code for cls, code in _EXIT_CODES if isinstance(error, cls))
-    return next(found, _EXIT_FAILED)
 
 
 if __name__ == "__main__":

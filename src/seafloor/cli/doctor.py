@@ -23,7 +23,7 @@ def doctor(given: Given, metadata: str | None, objects: str | None) -> int:
     and deleted again. Exits with 1 when a check failed; warnings do not count.
     """
     from seafloor.cli.checks import check_all
-    from seafloor.cli.exit_codes import ANSWER_IS_NO, OK
+    from seafloor.wire.exit_codes import ANSWER_IS_NO, OK
 
     found = check_all(given.settings, metadata=metadata, objects=objects)
     if given.json:

@@ -1,43 +1,30 @@
-"""What the exit code of a command says. ``docs/reference/cli.md`` is made from this."""
+"""What the exit codes of commands and of runs say. ``docs/reference/cli.md`` is made of it."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from seafloor.domain.errors import (
-    AlreadyExists,
-    ClusterError,
-    ClusterUnavailable,
-    Conflict,
-    Forbidden,
-    InvalidValue,
-    LimitExceeded,
-    NotFound,
-    SeafloorError,
-    SourceError,
-    StoreError,
-    StoreUnavailable,
-    Unauthenticated,
-)
 from seafloor.domain.workloads import Ending, WorkloadState
+from seafloor.wire.exit_codes import (
+    ANSWER_IS_NO,
+    BUG,
+    CONFLICT,
+    INTERRUPTED,
+    INVALID,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    OK,
+    SOURCE,
+    STORE,
+    UNREACHABLE,
+)
 
-OK: Final = 0
-ANSWER_IS_NO: Final = 1
-INVALID: Final = 2
-NOT_FOUND: Final = 3
-CONFLICT: Final = 4
-UNREACHABLE: Final = 5
-SOURCE: Final = 6
-NOT_ALLOWED: Final = 7
-STORE: Final = 8
-BUG: Final = 9
 NOT_PREPARED: Final = 120
 LOST: Final = 121
 STOPPED: Final = 122
 TIMED_OUT: Final = 124
 NOT_EXECUTABLE: Final = 126
 NO_SUCH_COMMAND: Final = 127
-INTERRUPTED: Final = 130
 SIGNAL_FIRST: Final = 128
 
 MEANINGS: Final = {
@@ -65,30 +52,6 @@ RUN_MEANINGS: Final = {
     INTERRUPTED: "you stopped following; the run goes on",
 }
 """Of `seafloor run` beyond the command's own exit code; 128 + n: signal n ended the command."""
-
-# The first class that fits counts, so narrow ones stand before wide ones.
-_CLASSES: Final[tuple[tuple[type[SeafloorError], int], ...]] = (
-    (NotFound, NOT_FOUND),
-    (AlreadyExists, CONFLICT),
-    (Conflict, CONFLICT),
-    (Unauthenticated, NOT_ALLOWED),
-    (Forbidden, NOT_ALLOWED),
-    (InvalidValue, INVALID),
-    (LimitExceeded, INVALID),
-    (SourceError, SOURCE),
-    (StoreUnavailable, UNREACHABLE),
-    (ClusterUnavailable, UNREACHABLE),
-    (StoreError, STORE),
-    (ClusterError, STORE),
-)
-
-
-def code_of_error(error: SeafloorError) -> int:
-    """Which exit code an error has."""
-    for cls, code in _CLASSES:
-        if isinstance(error, cls):
-            return code
-    return BUG
 
 
 def code_of_run(state: WorkloadState, ending: Ending | None) -> int:

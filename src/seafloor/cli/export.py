@@ -47,9 +47,9 @@ def export(
     a server again. DIR is whole when it has a manifest.json, which is written last. An export that
     was interrupted is repeated by the same command, and files that had come are not fetched again.
     """
-    from seafloor.cli.exit_codes import OK
     from seafloor.sdk.exports.exporter import ExportOptions
     from seafloor.sdk.exports.exporter import export as write
+    from seafloor.wire.exit_codes import OK
 
     client = given.client
     client.health()

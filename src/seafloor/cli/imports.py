@@ -234,10 +234,10 @@ def bring(
     Returns:
         The exit code: 1 when something should have come and did not.
     """
-    from seafloor.cli.exit_codes import ANSWER_IS_NO, OK
     from seafloor.domain.errors import SeafloorError
     from seafloor.sdk.imports.importer import Importer, ImportOptions
     from seafloor.sdk.imports.report import Report
+    from seafloor.wire.exit_codes import ANSWER_IS_NO, OK
 
     client = given.client
     client.health()

@@ -96,8 +96,8 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _failure(error: Exception) -> int:
-    from seafloor.cli.exit_codes import BUG, code_of_error
     from seafloor.domain.errors import SeafloorError
+    from seafloor.wire.exit_codes import BUG, code_of_error
 
     if isinstance(error, SeafloorError):
         where = f"{error.field}: " if error.field and error.field not in error.message else ""

@@ -121,8 +121,9 @@ def follow(given: Given, created: RunCreated, options: RunOptions) -> int:
             print_json(created)
         return 0
 
-    from seafloor.cli.exit_codes import INTERRUPTED, code_of_run
+    from seafloor.cli.exit_codes import code_of_run
     from seafloor.cli.following import RunFollower, follow_with_interrupts
+    from seafloor.wire.exit_codes import INTERRUPTED
 
     ended = follow_with_interrupts(RunFollower(given.client, created, show_log=options.follow))
     if ended is None:

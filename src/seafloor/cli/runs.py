@@ -223,9 +223,10 @@ def stop(given: Given, runs: tuple[str, ...]) -> None:
 @pass_given
 def retry(given: Given, run: str, *, follow: bool) -> int:
     """Give a run that ended a further attempt, of the same code and environment."""
-    from seafloor.cli.exit_codes import INTERRUPTED, OK, code_of_run
+    from seafloor.cli.exit_codes import code_of_run
     from seafloor.cli.following import RunFollower, follow_with_interrupts
     from seafloor.cli.references import find_run
+    from seafloor.wire.exit_codes import INTERRUPTED, OK
 
     client = given.client
     again = client.runs.retry(find_run(client, run).id)

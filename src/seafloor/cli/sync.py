@@ -23,8 +23,8 @@ def sync(given: Given) -> int:
     Every record that can be read is sent; what is lost, refused or cannot be sent yet is counted
     and said. Exits with 1 when something is left or lost, with 5 when the server went away.
     """
-    from seafloor.cli.exit_codes import ANSWER_IS_NO, OK, UNREACHABLE
     from seafloor.sdk.sync import remove_abandoned_copies, sync_all, waiting_runs
+    from seafloor.wire.exit_codes import ANSWER_IS_NO, OK, UNREACHABLE
 
     settings = given.settings
     waiting = len(waiting_runs(settings))

@@ -11,7 +11,8 @@ import pytest
 
 from seafloor.boot import __main__ as edge
 from seafloor.boot.settings import load
-from seafloor.domain.errors import InvalidValue
+from seafloor.domain.errors import InvalidValue, SeafloorError, error_classes
+from seafloor.wire.exit_codes import code_of_error
 
 
 def broken(_given: argparse.Namespace) -> None:
@@ -29,6 +30,20 @@ def test_main__a_bug__is_one_line_with_an_id_and_a_file(
     assert line.startswith("error: ")
     assert line.endswith(str(file))
     assert "RuntimeError: a bug" in file.read_text()
+
+
+@pytest.mark.parametrize("cls", error_classes().values(), ids=lambda cls: cls.code)
+def test_main__an_error_of_any_class__ends_it_as_the_command_line(
+    cls: type[SeafloorError],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refused(_given: argparse.Namespace) -> None:
+        raise cls("No.")
+
+    monkeypatch.setitem(edge._ALONE, "localize", refused)
+    assert edge.main(["localize", "x", "--to", "y", "--cache", "z"]) == code_of_error(cls("No."))
+    assert capfd.readouterr().err == "error: No.\n"
 
 
 NEEDLESS = """

@@ -18,7 +18,7 @@ import seafloor.cli
 import seafloor.sdk
 from scripted_server import Answer, Asked, ScriptedServer
 from seafloor.cli import main as edge
-from seafloor.cli.exit_codes import MEANINGS, RUN_MEANINGS, code_of_error, code_of_run
+from seafloor.cli.exit_codes import MEANINGS, RUN_MEANINGS, code_of_run
 from seafloor.cli.plots import draw, outline_of
 from seafloor.cli.ports import is_free
 from seafloor.cli.references import find_run
@@ -33,6 +33,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.workloads import Ending, WorkloadState
 from seafloor.sdk.client import Client
 from seafloor.sdk.settings import VARIABLES
+from seafloor.wire.exit_codes import code_of_error
 from seafloor.wire.metrics import BucketOut
 from seafloor.wire.server import ServerInfo
 
