@@ -8,6 +8,10 @@ SEAFLOOR := $(BIN)/seafloor
 DEMO ?= .demo
 IMAGE ?= seafloor
 
+# Where it is set, as in many images, each of some thousand processes of the tests compiles anew what
+# it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test test-kubernetes test-kubernetes-checked unit lint types services services-check bench web image docs clean
 
