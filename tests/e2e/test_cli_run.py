@@ -281,8 +281,16 @@ def test_metrics_and_artifacts__of_a_run__come_back_as_they_were(
     done = user.cli("artifacts", "get", "@last", "model", "--to", str(tmp_path / "got"))
     assert done.stdout.strip() == str(tmp_path / "got" / "model" / "w.bin")
     assert (tmp_path / "got/model/w.bin").read_bytes() == bytes(range(256)) * 1000
+    os.mkfifo(tmp_path / "got" / "pipe")
+    (tmp_path / "got" / "nowhere").symlink_to("gone")
+    (tmp_path / "got" / "around").symlink_to(tmp_path)
     done = user.cli("artifacts", "put", "@last", str(tmp_path / "got"), "again")
     assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["again/model/w.bin"]
+    left_out = [line for line in done.stderr.splitlines() if line.startswith("Left out")]
+    assert [Path(line.split('"')[1]).name for line in left_out] == ["around", "nowhere", "pipe"]
+    (tmp_path / "empty").mkdir()
+    assert "has no files" in user.cli("artifacts", "put", "@last", str(tmp_path / "empty")).stderr
     one = user.json("artifacts", "get", "@last", "again/model/w.bin", "--to", str(tmp_path / "x"))
     assert one["items"][0]["file"] == str(tmp_path / "x" / "w.bin")
     assert user.cli("artifacts", "get", "@last", "nothing").returncode == 3

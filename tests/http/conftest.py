@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from http_world import TOKEN, Answer, ask
 from live_server import LiveServer
+from seafloor.app.application import Application
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.settings import load
 from seafloor.boot.wiring import open_application
@@ -57,17 +59,17 @@ def with_token(guarded_server: LiveServer) -> Callable[..., Answer]:
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Asks an application in this process, whose inside a test can look into."""
+async def application(tmp_path: Path) -> AsyncIterator[Application]:
+    """An application in this process, whose inside a test can look into."""
     settings = load(data_dir=tmp_path / "data", flags={}, variables={})
-    folder = DataFolder(settings.data_dir)
-    try:
-        async with (
-            open_application(settings, folder, url=IN_PROCESS) as application,
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=create_asgi(application)), base_url=IN_PROCESS
-            ) as client,
-        ):
-            yield client
-    finally:
-        folder.close()
+    with contextlib.closing(DataFolder(settings.data_dir)) as folder:
+        async with open_application(settings, folder, url=IN_PROCESS) as application:
+            yield application
+
+
+@pytest.fixture
+async def client(application: Application) -> AsyncIterator[httpx.AsyncClient]:
+    """Asks that application."""
+    transport = httpx.ASGITransport(app=create_asgi(application))
+    async with httpx.AsyncClient(transport=transport, base_url=IN_PROCESS) as client:
+        yield client

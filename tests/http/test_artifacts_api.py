@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 from urllib.parse import quote, urlsplit
 
 import psutil
@@ -18,6 +19,12 @@ from hypothesis import strategies as st
 
 from http_world import Answer, ask, check_envelope
 from live_server import LiveServer, wait_for
+from seafloor.app.application import Application
+from seafloor.app.runs import NewTrackedRun
+from seafloor.app.tokens import Administrator
+from seafloor.domain.ids import WorkloadId
+from seafloor.testing.artifact_store_suite import put_bytes
+from seafloor.testing.metadata_records import model
 
 Call = Callable[..., Answer]
 MARK = b"a mark that stands nowhere else: 5c1f2f7a"
@@ -489,3 +496,25 @@ def test_put__too_long_with_what_stands_before_it__names_what_can_be_shortened(
     native = call("PUT", f"/api/v1/runs/{run_id}/artifacts/{path}", b"a").json
     assert (native["code"], native["field"]) == ("limit_exceeded", "path")
     assert call("GET", f"/api/v1/runs/{run_id}/artifacts").json["items"] == []
+
+
+async def test_purge__while_uploads_end__leaves_nothing_of_them(
+    application: Application, tmp_path: Path
+) -> None:
+    """They found their run still there, and no list named what they brought."""
+    new = NewTrackedRun(project="default", experiment="purged", name="one")
+    run_id = (await application.runs.create_tracked(new, by=Administrator())).workload.id
+    metadata = application.stores.metadata
+    logged = model(1, source_run_id=run_id)
+    await metadata.model_create(logged)
+    remove = metadata.workload_purge
+
+    async def remove_late(workload_id: WorkloadId) -> None:
+        for owner in (run_id, logged.id):
+            await put_bytes(application.stores.artifacts, "late", b"x" * 100, owner=owner)
+        await remove(workload_id)
+
+    with mock.patch.object(metadata, "workload_purge", remove_late):
+        await application.runs.purge(run_id)
+    objects = tmp_path / "data" / "objects"
+    assert not [file for file in objects.rglob("late*") if file.is_file()]

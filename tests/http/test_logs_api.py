@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,9 +21,6 @@ from live_server import LiveServer, wait_for
 from seafloor.app.application import Application
 from seafloor.app.runs import NewTrackedRun
 from seafloor.app.tokens import Administrator
-from seafloor.boot.data_folder import DataFolder
-from seafloor.boot.settings import load
-from seafloor.boot.wiring import open_application
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.workloads import WorkloadState
 from seafloor.http.routes.logs import _until_over
@@ -178,13 +175,10 @@ def test_follow__whose_reader_leaves__is_ended_by_the_server(
 
 
 @pytest.fixture
-async def quick(tmp_path: Path) -> AsyncIterator[Application]:
+def quick(application: Application) -> Iterator[Application]:
     """An application whose followers soon hear that nothing comes."""
-    settings = load(data_dir=tmp_path / "data", flags={}, variables={})
-    with contextlib.closing(DataFolder(settings.data_dir)) as folder:
-        async with open_application(settings, folder, url="http://localhost:7340") as application:
-            with mock.patch.object(application.stores.logs, "_quiet_s", 0.01):
-                yield application
+    with mock.patch.object(application.stores.logs, "_quiet_s", 0.01):
+        yield application
 
 
 async def tracked_with_a_line(app: Application) -> WorkloadId:

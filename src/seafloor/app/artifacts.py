@@ -7,7 +7,7 @@ run's own files win where both have one of a name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -187,6 +187,15 @@ class RunArtifacts:
             freed_bytes += await self._artifacts.delete_all(model.id)
             await self._metadata.model_update(model.id, updated_ns=now_ns, deleted_ns=now_ns)
         return freed_bytes
+
+    async def owners(self, run_id: WorkloadId) -> tuple[str, ...]:
+        """Name whose files ``delete_all`` deletes: a run, and the models it logged."""
+        models = await self._metadata.model_list_of_run(run_id)
+        return run_id, *(model.id for model in models)
+
+    async def delete_late(self, owners: Sequence[str]) -> int:
+        """Delete what came to owners while they were deleted; return the bytes freed."""
+        return sum([await self._artifacts.delete_all(owner) for owner in owners])
 
 
 def _inside(name: str, folder: str) -> str | None:

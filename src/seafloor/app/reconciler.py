@@ -139,8 +139,11 @@ class Reconciler:
         try:
             await self.reconcile()
         except SeafloorError as error:
+            if self.problem != error.message:  # what lasts is no news at each pass
+                _log.warning(
+                    "reconciling failed and will be repeated", error=error.code, exc_info=True
+                )
             self.problem = error.message
-            _log.warning("reconciling failed and will be repeated", error=error.code, exc_info=True)
         except Exception:  # noqa: BLE001  # edge: background task
             self.problem = "The reconciler met an error of its own; the log says more."
             _log.exception("reconciling failed and will be repeated")

@@ -597,16 +597,17 @@ class Runs:
         Safe to repeat after a failure: it goes on where it stopped.
         """
         await self.delete(workload_id)
-        freed_bytes = await self._rooms.artifacts.delete_all(
-            workload_id, now_ns=self._clock.now_ns()
-        )
+        artifacts = self._rooms.artifacts
+        owners = await artifacts.owners(workload_id)
+        freed_bytes = await artifacts.delete_all(workload_id, now_ns=self._clock.now_ns())
         for file in await self._stores.event_files.list(workload_id):
             freed_bytes += file.size_bytes
         await self._stores.event_files.delete(workload_id)
         freed_bytes += await self._stores.media.delete(workload_id)
         freed_bytes += await self._stores.logs.delete(workload_id)
         await self._metadata.workload_purge(workload_id)
-        return freed_bytes
+        # An upload that ended meanwhile found its run there; from now on each finds it gone.
+        return freed_bytes + await artifacts.delete_late(owners)
 
 
 def _pinned(spec: dict[str, Any], found: Mapping[str, Environment]) -> dict[str, Any]:

@@ -131,10 +131,14 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     client = given.client
     found = find_run(client, run)
     if source.is_dir():
-        below = sorted(file for file in source.rglob("*") if file.is_file())
+        files, others = _below(source)
+        for other in others:
+            say(f'Left out, as it is no file that can be kept: "{other}".')
+        if not files:
+            say(f'"{source}" has no files.')
         pairs = [
             (file, kept_path(file, f"{top}/{file.relative_to(source).as_posix()}"))
-            for file in below
+            for file in files
         ]
     else:
         pairs = [(source, top)]
@@ -147,6 +151,18 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
         return
     for file in kept:
         click.echo(f"{file.path}  {shown_size(file.size_bytes)}")
+
+
+def _below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files below a folder, and what is neither a file nor a folder that is gone into."""
+    files: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            files.append(path)
+        elif path.is_symlink() or not path.is_dir():
+            others.append(path)
+    return files, others
 
 
 def _files_at(client: Client, run_id: str, path: str) -> list[ArtifactFile]:

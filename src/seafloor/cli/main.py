@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from seafloor import __version__
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.session import json_option, server_options
 
@@ -53,6 +54,7 @@ _EPILOG = "Exit codes and every option: docs/reference/cli.md."
 )
 @server_options
 @json_option
+@click.version_option(__version__, message="seafloor %(version)s", help="Print the version.")
 def cli() -> None:
     """Seafloor: one home for the code, environments, logs, metrics and files of experiments."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class FileArchive:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise SourceError(
-                f'There is no file "{self._path}" on the machine of the server.', field="code.url"
+                f'There is no file "{self._path}" on the machine "{socket.gethostname()}".',
+                field="code.url",
             ) from error
         except OSError as error:
             raise SourceError(

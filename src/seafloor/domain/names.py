@@ -136,7 +136,7 @@ def check_path(text: str, *, field: str = "path") -> str:
 
     Raises:
         InvalidValue: absolute, empty, with ``.``, ``..`` or empty parts, a backslash, a NUL or
-            another control character, or a drive letter.
+            another control character, bytes that were no UTF-8, or a drive letter.
         LimitExceeded: the path or a part of it is too long (bytes of UTF-8).
 
     >>> check_path("model/weights 1.bin")
@@ -145,7 +145,9 @@ def check_path(text: str, *, field: str = "path") -> str:
     if not text:
         raise InvalidValue("A path must not be empty.", field=field)
     if "\\" in text or (not text.isprintable() and _has_control(text)):
-        raise InvalidValue("A path must not hold control characters or backslashes.", field=field)
+        raise InvalidValue(
+            "A path must be UTF-8 without control characters and backslashes.", field=field
+        )
     if text.startswith("/") or re.match(r"[A-Za-z]:", text):
         raise InvalidValue(f'"{text}" is absolute: give a path inside the folder.', field=field)
     parts = text.split("/")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from unittest import mock
 
 import pytest
+import structlog
 
 from seafloor.app.clock import SystemClock
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.wakeup import Wakeup
+from seafloor.domain.errors import ClusterUnavailable
 from seafloor.domain.members import MAIN
 from seafloor.domain.workloads import WorkloadState
 from seafloor.launch.protocol import TaskAlive, TaskKey, TaskPreparing
@@ -42,6 +45,20 @@ class OneTask:
         self.released.append(key)
 
 
+def reconciler_of(metadata: MemoryMetadataStore, launcher: object) -> Reconciler:
+    nothing = cast("Any", None)
+    return Reconciler(
+        metadata,
+        nothing,
+        nothing,
+        cast("Any", launcher),
+        Wakeup(),
+        SystemClock(),
+        place=nothing,
+        lost_places=nothing,
+    )
+
+
 @pytest.mark.parametrize(
     ("way", "observed", "stopped"),
     [
@@ -66,17 +83,21 @@ async def test_task__that_lives_after_its_run__is_stopped_if_nobody_waits_for_it
         await metadata.workload_transition(made.id, entering(state, before, **more))
         before = state
     key = TaskKey(made.id, 1, MAIN)
-    launcher, nothing = OneTask(key, observed), cast("Any", None)
-    reconciler = Reconciler(
-        metadata,
-        nothing,
-        nothing,
-        cast("Any", launcher),
-        Wakeup(),
-        SystemClock(),
-        place=nothing,
-        lost_places=nothing,
-    )
-    await reconciler._release(key)
+    launcher = OneTask(key, observed)
+    await reconciler_of(metadata, launcher)._release(key)
     assert launcher.stopped == ([key] if stopped else [])
     assert launcher.released == []
+
+
+async def test_pass__a_failure_lasts__is_told_all_the_time_and_logged_once() -> None:
+    """A pass is made every second or two, and a cluster is away for hours."""
+    reconciler = reconciler_of(MemoryMetadataStore(), None)
+    with (
+        mock.patch.object(reconciler, "reconcile") as reconcile,
+        structlog.testing.capture_logs() as logged,
+    ):
+        for message in ("away", "away", "refused", None, "refused"):
+            reconcile.side_effect = None if message is None else ClusterUnavailable(message)
+            await reconciler._guarded_pass()
+            assert reconciler.problem == message
+    assert [one["log_level"] for one in logged] == ["warning"] * 3

@@ -364,3 +364,8 @@ def test_config_show__of_client_and_server__shows_what_can_be_set_and_as_it_is_w
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[1] for row in rows if row[0] == "client"] == list(VARIABLES)
     assert ["server", "launch.mount_code", "true"] in rows
+
+
+def test_version__as_an_option__is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"seafloor {seafloor.__version__}\n"
