@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -21,6 +24,8 @@ from seafloor.testing.fault_proxy import (
 )
 
 BODY = b"x" * 100_000
+MANY = 1100
+"""More than ``select`` knows."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -130,3 +135,15 @@ def test_down_is_down_until_it_comes_up(proxy, pool) -> None:
             _get(pool, proxy)
     proxy.come_up()
     assert wait_for(lambda: _get(pool, proxy).status == 200)
+
+
+def test_it_works_in_a_process_with_many_descriptors(proxy: FaultProxy, pool) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < MANY + 200:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MANY + 200, hard))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while (descriptor := os.open(os.devnull, os.O_RDONLY)) < MANY:
+            stack.callback(os.close, descriptor)
+        stack.callback(os.close, descriptor)
+        assert _get(pool, proxy).data == BODY

@@ -25,8 +25,6 @@ from seafloor.app.copy.sides import Side
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.opening import (
     check_answers,
-    metadata_url,
-    objects_url,
     open_metadata_database,
     open_object_store,
 )
@@ -126,15 +124,14 @@ def _check_names(command: CopyCommand) -> None:
 
 def _check_schemes(target: Settings) -> None:
     """Refuse places for the copy that are of no kind we know: the command is wrong, no store."""
-    for what, of, known in (
-        ("database", metadata_url, DATABASE_SCHEMES),
-        ("object store", objects_url, OBJECT_SCHEMES),
+    for what, url, field, known in (
+        ("database", target.metadata_url, "--metadata", DATABASE_SCHEMES),
+        ("object store", target.objects_url, "--objects", OBJECT_SCHEMES),
     ):
-        scheme, separator, _ = of(target).partition("://")
+        scheme, separator, _ = url.partition("://")
         if separator and scheme not in known:
             raise InvalidValue(
-                f'No {what} is known as "{scheme}://".{nearest(scheme, known)}',
-                field="--metadata" if of is metadata_url else "--objects",
+                f'No {what} is known as "{scheme}://".{nearest(scheme, known)}', field=field
             )
 
 
@@ -142,22 +139,25 @@ def _check_places(source: Settings, target: Settings) -> None:
     """Refuse a source that is none, and a target that is the source."""
     if source.data_dir.resolve() == target.data_dir.resolve():
         raise InvalidValue("The source and the target are one folder.", field="--to")
-    for of, name in ((metadata_url, "metadata"), (objects_url, "objects")):
-        if of(source) == of(target):
+    for name, one, other in (
+        ("metadata", source.metadata_url, target.metadata_url),
+        ("objects", source.objects_url, target.objects_url),
+    ):
+        if one == other:
             raise InvalidValue(f"The source and the target have one place for {name}.")
     if not (source.data_dir / "server.lock").exists():
         raise InvalidValue(
             f"{source.data_dir} is no data folder: no server was ever started on it.",
             field="--from",
         )
-    url = make_url(metadata_url(source))
+    url = make_url(source.metadata_url)
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         raise InvalidValue(
             f"There is no database at {url.database}: write the URLs of the source's stores into "
             f"[stores] of {source.data_dir}/seafloor.toml.",
             field="--from",
         )
-    place = objects_url(source)
+    place = source.objects_url
     if place.startswith("file:") and not Path(unquote(urlsplit(place).path)).is_dir():
         raise InvalidValue(f"There are no objects at {place}.", field="--from")
 
@@ -225,7 +225,7 @@ async def _side(settings: Settings, which: str) -> AsyncGenerator[Side]:
         stack.push_async_callback(objects.close)
         metrics = SqlMetricStore(database, objects)
         stack.push_async_callback(metrics.close)
-        is_shared = not metadata_url(settings).startswith("sqlite:")
+        is_shared = not settings.metadata_url.startswith("sqlite:")
         if is_shared:
             await check_answers(database, settings, f"The database of the {which}")
             logs = SharedLogStore(database, objects)

@@ -9,8 +9,6 @@ from pathlib import Path
 from seafloor.app.clock import SystemClock, new_workload_id
 from seafloor.app.store_checks import StoreCheck, check_metadata, check_objects
 from seafloor.boot.opening import (
-    metadata_url,
-    objects_url,
     open_metadata_database,
     open_object_store,
 )
@@ -38,7 +36,7 @@ async def _cluster(settings: Settings) -> list[StoreCheck]:
 
 
 async def _metadata(settings: Settings) -> list[StoreCheck]:
-    shown = without_password(metadata_url(settings))
+    shown = without_password(settings.metadata_url)
     try:
         database = open_metadata_database(settings)
     except SeafloorError as error:
@@ -51,7 +49,7 @@ async def _metadata(settings: Settings) -> list[StoreCheck]:
 
 
 async def _objects(settings: Settings, variables: Mapping[str, str]) -> list[StoreCheck]:
-    url = objects_url(settings)
+    url = settings.objects_url
     try:
         objects = open_object_store(settings, variables)
     except SeafloorError as error:

@@ -15,16 +15,6 @@ from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.objects.wrap.retry import RetryObjectStore
 
 
-def metadata_url(settings: Settings) -> str:
-    """The URL of the database; it may hold a password."""
-    return settings.stores.metadata or f"sqlite:///{settings.data_dir / 'seafloor.db'}"
-
-
-def objects_url(settings: Settings) -> str:
-    """The URL of the object store."""
-    return settings.stores.objects or (settings.data_dir / "objects").as_uri()
-
-
 def open_metadata_database(settings: Settings) -> Database:
     """Open the database; it is not asked anything yet.
 
@@ -32,7 +22,7 @@ def open_metadata_database(settings: Settings) -> Database:
         InvalidValue: the URL is not one.
         NotSupported: a database that Seafloor does not speak to.
     """
-    return Database(metadata_url(settings))
+    return Database(settings.metadata_url)
 
 
 async def bring_up_to_date(database: Database, settings: Settings) -> None:
@@ -42,7 +32,7 @@ async def bring_up_to_date(database: Database, settings: Settings) -> None:
         StoreUnavailable: it does not answer; with its address.
         Conflict: it is of a newer version of Seafloor.
     """
-    if not metadata_url(settings).startswith("sqlite:"):
+    if not settings.metadata_url.startswith("sqlite:"):
         await check_answers(database, settings, "The database")
     await database.migrate()
 
@@ -61,7 +51,7 @@ async def check_answers(database: Database, settings: Settings, what: str) -> No
     try:
         await database.read(lambda connection: connection.execute(select(1)))
     except StoreUnavailable as error:
-        url = parse_url(metadata_url(settings))
+        url = parse_url(settings.metadata_url)
         host = url.host or "localhost"
         place = f"{host}:{url.port}" if url.port else host
         raise StoreUnavailable(
@@ -80,4 +70,4 @@ def open_object_store(settings: Settings, variables: Mapping[str, str]) -> Objec
     Raises:
         InvalidValue, NotSupported: see ``stores.objects.open.open_objects``.
     """
-    return RetryObjectStore(open_objects(objects_url(settings), variables))
+    return RetryObjectStore(open_objects(settings.objects_url, variables))

@@ -132,19 +132,33 @@ class Settings:
     environments: EnvironmentSettings = EnvironmentSettings()
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
+    @property
+    def metadata_url(self) -> str:
+        """The URL of the database; it may hold a password."""
+        return self.stores.metadata or f"sqlite:///{self.data_dir / 'seafloor.db'}"
+
+    @property
+    def objects_url(self) -> str:
+        """The URL of the object store."""
+        return self.stores.objects or (self.data_dir / "objects").as_uri()
+
     def shown(self) -> dict[str, Any]:
         """Every setting with its value and origin; secrets are only said to be set or not."""
+        in_effect: dict[str, Any] = {
+            "stores.metadata": self.metadata_url,
+            "stores.objects": self.objects_url,
+        }
         shown: dict[str, Any] = {
             "data_dir": {"value": str(self.data_dir), "origin": self.origins.get("data_dir", "")}
         }
         for section, cls in SECTIONS.items():
             for field in dataclasses.fields(cls):
-                value = getattr(getattr(self, section), field.name)
+                name = f"{section}.{field.name}"
+                value = in_effect.get(name, getattr(getattr(self, section), field.name))
                 if field.metadata.get("secret"):
                     value = "<set>" if value else ""
                 elif field.metadata.get("url"):
                     value = without_password(value)
-                name = f"{section}.{field.name}"
                 shown[name] = {"value": value, "origin": self.origins.get(name, "default")}
         return shown
 

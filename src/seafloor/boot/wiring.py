@@ -34,7 +34,6 @@ from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.launching import Launching, LaunchRooms, open_launching, open_secrets
 from seafloor.boot.opening import (
     bring_up_to_date,
-    metadata_url,
     open_metadata_database,
     open_object_store,
 )
@@ -71,7 +70,7 @@ async def open_application(
         metrics = SqlMetricStore(database, objects)
         stack.push_async_callback(metrics.close)
         below = Below(database, objects, metrics, metadata)
-        shared = not metadata_url(settings).startswith("sqlite:")
+        shared = not settings.metadata_url.startswith("sqlite:")
         streams = await open_streams(below, folder, stack, shared=shared)
         logs, event_files = streams.logs, streams.event_files
         artifacts = ObjectArtifactStore(objects, metadata)

@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -254,7 +255,7 @@ def _forward(client: socket.socket, server: socket.socket, fault: Fault | None) 
     delay_s = fault.seconds if isinstance(fault, Delay) else 0.0
     open_ends = {client, server}
     while open_ends:
-        readable, _, _ = select.select(list(open_ends), [], [])
+        readable = _wait_readable(open_ends)
         if client in readable:
             chunk = client.recv(_CHUNK_BYTES)
             if up_left is not None and len(chunk) >= up_left:
@@ -279,6 +280,15 @@ def _forward(client: socket.socket, server: socket.socket, fault: Fault | None) 
                 return
             down_left = None if down_left is None else down_left - len(chunk)
             _pass_on(chunk, server, client, open_ends)
+
+
+def _wait_readable(ends: Iterable[socket.socket]) -> set[socket.socket]:
+    """Wait until something comes of one of them; ``select`` knows no descriptor beyond 1,023."""
+    by_descriptor = {end.fileno(): end for end in ends}
+    poll = select.poll()
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    return {by_descriptor[descriptor] for descriptor, _ in poll.poll()}
 
 
 def _pass_on(
