@@ -2,8 +2,8 @@ import { useComputedColorScheme } from '@mantine/core';
 import { useEffect, useMemo, useRef } from 'react';
 import uPlot from 'uplot';
 
-import { grouped as thousands, shownDuration, shownNumber, shownTick, shownTime } from '../format/format';
-import { positive, smoothed, type Axis, type Line } from './series';
+import { grouped as thousands, shownDuration, shownNumber, shownTick, shownTicks, shownTime } from '../format/format';
+import { positive, smoothed, unitOf, type Axis, type Line } from './series';
 import styles from './plot.module.css';
 
 export interface PlotSeries {
@@ -34,12 +34,13 @@ export function Plot({ series, axis, logarithmic, smoothing, heightPx, syncKey }
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const scheme = useComputedColorScheme('light');
+  const unit = useMemo(() => unitOf(series.map((one) => one.line)), [series]);
   const data = useMemo(
-    () => joined(series, { axis, logarithmic, smoothing }),
-    [series, axis, logarithmic, smoothing],
+    () => joined(series, unit, { axis, logarithmic, smoothing }),
+    [series, unit, axis, logarithmic, smoothing],
   );
-  const latest = useRef({ series, data });
-  latest.current = { series, data };
+  const latest = useRef({ series, unit, data });
+  latest.current = { series, unit, data };
   const look = series.map((one) => `${one.label}\n${one.color}\n${one.line.banded}`).join('\n');
 
   useEffect(() => {
@@ -48,7 +49,7 @@ export function Plot({ series, axis, logarithmic, smoothing, heightPx, syncKey }
     const made = new uPlot(
       options({
         series: latest.current.series,
-        latest: () => latest.current.series,
+        latest: () => latest.current,
         axis,
         logarithmic,
         smoothing,
@@ -86,8 +87,11 @@ export function Plot({ series, axis, logarithmic, smoothing, heightPx, syncKey }
   return <div ref={host} className={styles.plot} style={{ height: heightPx }} />;
 }
 
-function joined(series: readonly PlotSeries[], how: PlotOptions): uPlot.AlignedData {
-  const shaped = (values: (number | null)[]) => (how.logarithmic ? positive(values) : values);
+function joined(series: readonly PlotSeries[], unit: number, how: PlotOptions): uPlot.AlignedData {
+  const shaped = (values: (number | null)[]) => {
+    const shown = how.logarithmic ? positive(values) : values;
+    return unit === 1 ? shown : shown.map((value) => value && value / unit);
+  };
   const tables = series.map(({ line }): uPlot.AlignedData => [
     line.x,
     shaped(line.y),
@@ -100,7 +104,7 @@ function joined(series: readonly PlotSeries[], how: PlotOptions): uPlot.AlignedD
 
 interface Settings extends PlotOptions {
   series: readonly PlotSeries[];
-  latest: () => readonly PlotSeries[];
+  latest: () => { series: readonly PlotSeries[]; unit: number };
   dark: boolean;
   widthPx: number;
   heightPx: number;
@@ -126,8 +130,13 @@ function options(settings: Settings): uPlot.Options {
       y: logarithmic ? { distr: 3 } : { range: { min: { pad: 0.08, soft: 0, mode: 3 }, max: { pad: 0.08, soft: 0, mode: 3 } } },
     },
     axes: [
-      { ...axes, size: 30, values: TICKS[axis] },
-      { ...axes, size: 58, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? '' : shownNumber(tick))) },
+      { ...axes, size: 30, space: TICK_SPACE_PX[axis], values: TICKS[axis] },
+      {
+        ...axes,
+        size: (_plot, labels) => Math.max(58, labelPx(labels ?? [])),
+        // A logarithmic axis has ticks without a label: `null`.
+        values: (_plot, ticks) => labelled(ticks, (tick) => tick !== null, settings.latest().unit),
+      },
     ],
     series: [{}, ...series.flatMap((one) => drawn(one, smoothing > 0))],
     bands: series.flatMap((one, at) =>
@@ -136,7 +145,7 @@ function options(settings: Settings): uPlot.Options {
         : [],
     ),
     hooks: {
-      draw: [(plot) => drawOdd(plot, settings.latest(), dark)],
+      draw: [(plot) => drawOdd(plot, settings.latest().series, dark)],
       ...tooltip(settings),
     },
   };
@@ -178,9 +187,37 @@ export function alpha(hex: string, opacity: number): string {
 
 const TICKS: Record<Axis, uPlot.Axis.DynamicValues> = {
   relative: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? '0' : shownDuration(tick))),
-  step: (_plot, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? thousands(tick) : '')),
+  step: (_plot, ticks) => labelled(ticks, Number.isInteger),
   wall: (_plot, ticks, _at, _space, stepS) => ticks.map((tick) => shownTick(tick, stepS)),
 };
+
+const TICK_SPACE_MIN_PX = 50;
+
+/** How far apart the ticks of the horizontal axis must be, so that none is written over the next. */
+const TICK_SPACE_PX: Record<Axis, uPlot.Axis.Space> = {
+  relative: (_plot, _at, min, max) => spacePx([min, max].map(shownDuration)),
+  step: (_plot, _at, min, max) => {
+    const somewhere = [0, 0.25, 0.5, 0.75, 1].map((part) => Math.round(min + (max - min) * part));
+    return spacePx(shownTicks(somewhere));
+  },
+  wall: TICK_SPACE_MIN_PX,
+};
+
+function spacePx(labels: readonly string[]): number {
+  return Math.max(TICK_SPACE_MIN_PX, labelPx(labels));
+}
+
+/** Room for the longest of these, in the font of axes. */
+function labelPx(labels: readonly string[]): number {
+  return 14 + 6.4 * Math.max(...labels.map((label) => label.length));
+}
+
+/** Labels of those ticks that get one. */
+function labelled(ticks: readonly number[], wanted: (tick: number) => boolean, unit = 1): string[] {
+  const chosen = ticks.filter(wanted);
+  const labels = new Map(shownTicks(chosen.map((tick) => tick * unit)).map((label, at) => [chosen[at], label]));
+  return ticks.map((tick) => labels.get(tick) ?? '');
+}
 
 /** Crosses along the bottom where NaN or an infinite value was logged. */
 function drawOdd(plot: uPlot, series: readonly PlotSeries[], dark: boolean): void {
@@ -243,7 +280,7 @@ function tooltip(settings: Settings): Pick<uPlot.Hooks.Arrays, 'init' | 'setCurs
 }
 
 function tooltipRows(x: number, settings: Settings): HTMLElement[] {
-  const series = settings.latest();
+  const { series } = settings.latest();
   return series.flatMap((one) => {
     const at = nearest(one.line.x, x);
     const ended = x < (one.line.x[0] ?? Infinity) || x > (one.line.x.at(-1) ?? -Infinity);

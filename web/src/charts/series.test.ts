@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { BucketTuple } from '../api/types';
-import { grouped, lineOf, positive, smoothed } from './series';
+import { grouped, lineOf, positive, smoothed, unitOf } from './series';
 
 function point(step: number, value: number | 'NaN' | 'Infinity'): BucketTuple {
   const odd = typeof value !== 'number';
@@ -49,10 +49,19 @@ it('a logarithmic axis shows positive values only', () => {
   expect(positive([1, 0, -1, null])).toEqual([1, null, null, null]);
 });
 
+it('huge values have a unit in which an axis can be labelled', () => {
+  const unit = (...values: number[]) => unitOf([lineOf(values.map((value, step) => point(step, value)), 'step', 0)]);
+  expect(unit()).toBe(1);
+  expect(unit(1e15, -3)).toBe(1);
+  expect(unit(-2e15)).toBe(10);
+  expect(unit(Number.MAX_VALUE)).toBe(1e294);
+  expect(unit(Number.MAX_VALUE, 1)).toBe(1e294);
+});
+
 it('metrics are grouped by their prefix', () => {
-  expect(grouped(['val/loss', 'lr', 'train/loss', 'train/acc', 'loss'])).toEqual([
+  expect(grouped(['val/loss10', 'val/loss9', 'lr', 'train/loss', 'train/acc', 'loss'])).toEqual([
     ['', ['loss', 'lr']],
     ['train', ['train/acc', 'train/loss']],
-    ['val', ['val/loss']],
+    ['val', ['val/loss9', 'val/loss10']],
   ]);
 });

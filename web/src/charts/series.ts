@@ -1,6 +1,6 @@
 /** From the API's buckets to what a chart draws. Pure, so that every rule has a test. */
 import type { BucketTuple, WireNumber } from '../api/types';
-import { numberOf } from '../format/format';
+import { inNaturalOrder, numberOf } from '../format/format';
 
 export type Axis = 'step' | 'relative' | 'wall';
 
@@ -80,10 +80,22 @@ export function positive(values: readonly (number | null)[]): (number | null)[] 
   return values.map((value) => (value !== null && value > 0 ? value : null));
 }
 
+/** Largest value of which an axis can be labelled; the library counts digits as JavaScript keeps them. */
+const LABELLED_MAX = 1e15;
+
+/** By what values are divided for the axis: a power of ten, 1 unless they are huge. */
+export function unitOf(lines: readonly Line[]): number {
+  let largest = 0;
+  for (const { y, low, high } of lines)
+    for (const values of [y, low, high])
+      for (const value of values) largest = Math.max(largest, Math.abs(value ?? 0));
+  return largest <= LABELLED_MAX ? 1 : Number(`1e${Math.ceil(Math.log10(largest / LABELLED_MAX))}`);
+}
+
 /** Keys by what stands before their first `/`; those without one come first, under `''`. */
 export function grouped(keys: readonly string[]): [string, string[]][] {
   const groups = new Map<string, string[]>();
-  for (const key of [...keys].sort()) {
+  for (const key of inNaturalOrder(keys)) {
     const cut = key.indexOf('/');
     const group = cut === -1 ? '' : key.slice(0, cut);
     groups.set(group, [...(groups.get(group) ?? []), key]);

@@ -8,7 +8,7 @@ import type { ChartRun } from '../charts/chart-card';
 import { Legend } from '../charts/chart-card';
 import { ChartGrid } from '../charts/chart-grid';
 import { colorOf } from '../charts/palette';
-import { counted, shownNumber } from '../format/format';
+import { counted, inNaturalOrder, shownNumber } from '../format/format';
 import { StateBadge } from '../runs/state-badge';
 import { Failure, Notice, PageLoader } from '../shell/notices';
 import { useTitle } from '../shell/title';
@@ -89,8 +89,8 @@ function Values({ comparison }: { comparison: Comparison }) {
   const { runs } = comparison;
   const groups: [string, ComparedValue[]][] = [
     ['Run', comparison.attributes.filter((value) => value.key !== 'name' && value.key !== 'state')],
-    ['Params', comparison.params],
-    ['Metrics', comparison.metrics],
+    ['Params', naturally(comparison.params)],
+    ['Metrics', naturally(comparison.metrics)],
   ];
   return (
     <>
@@ -132,6 +132,11 @@ function Values({ comparison }: { comparison: Comparison }) {
       </div>
     </>
   );
+}
+
+function naturally(values: readonly ComparedValue[]): ComparedValue[] {
+  const byKey = new Map(values.map((value) => [value.key, value]));
+  return inNaturalOrder(byKey.keys()).flatMap((key) => byKey.get(key) ?? []);
 }
 
 function ValueGroup({ title, values, columns }: { title: string; values: readonly ComparedValue[]; columns: number }) {

@@ -3,11 +3,13 @@ import { describe, expect, it } from 'vitest';
 import {
   counted,
   grouped,
+  inNaturalOrder,
   shownAge,
   shownBytes,
   shownDuration,
   shownNumber,
   shownTick,
+  shownTicks,
 } from './format';
 
 describe('shownNumber', () => {
@@ -27,6 +29,24 @@ describe('shownNumber', () => {
     [undefined, '–'],
   ] as const)('%s', (value, shown) => {
     expect(shownNumber(value)).toBe(shown);
+  });
+});
+
+describe('shownTicks', () => {
+  it.each([
+    [[0, 0.5, 1], ['0', '0.5', '1']],
+    [[0, 1e10, 2e10], ['0', '1e10', '2e10']],
+    [[1e10, 1e10 + 5, 1e10 + 10], ['10 000 000 000', '10 000 000 005', '10 000 000 010']],
+    [[-1.0000001, -1.0000002], ['−1.0000001', '−1.0000002']],
+  ])('%j', (ticks, shown) => {
+    expect(shownTicks(ticks)).toEqual(shown);
+  });
+});
+
+describe('inNaturalOrder', () => {
+  it('counts as people do, and always the same way', () => {
+    expect(inNaturalOrder(['m10', 'm2', 'm1', 'a/9', 'a/10'])).toEqual(['a/9', 'a/10', 'm1', 'm2', 'm10']);
+    expect(inNaturalOrder(['x01', 'x1', 'x001'])).toEqual(inNaturalOrder(['x001', 'x1', 'x01']));
   });
 });
 
@@ -53,6 +73,7 @@ describe('sizes and times', () => {
     const noon = new Date(2026, 2, 1, 12, 30, 5).getTime() / 1000;
     const midnight = new Date(2026, 2, 1).getTime() / 1000;
     expect(shownTick(noon, 1)).toBe('12:30:05');
+    expect(shownTick(noon + 0.25, 0.05)).toBe('30:05.250');
     expect(shownTick(noon, 3600)).toBe('12:30');
     expect(shownTick(midnight, 3600)).toBe('03-01');
   });

@@ -24,6 +24,13 @@ function trimmedExponent(number: number): string {
   return `${Number(digits)}e${power.replace('+', '')}`.replaceAll('-', '−');
 }
 
+/** The numbers along an axis: in as few digits as tell each from the next. */
+export function shownTicks(ticks: readonly number[]): string[] {
+  const short = ticks.map(shownNumber);
+  if (new Set(short).size === new Set(ticks).size) return short;
+  return ticks.map((tick) => (Number.isInteger(tick) ? grouped(tick) : String(tick).replaceAll('-', '−')));
+}
+
 /** An integer with thin spaces between thousands. */
 export function grouped(number: number): string {
   const text = String(Math.abs(Math.trunc(number)));
@@ -76,17 +83,21 @@ export function shownTime(timeNs: number | null | undefined): string {
   return `${day} ${clock(date)}`;
 }
 
-/** The time of day on an axis whose ticks are `stepS` seconds apart; the date where days count. */
+/** The time of day on an axis whose ticks are `stepS` seconds apart; the date where days count, minutes where milliseconds do. */
 export function shownTick(seconds: number, stepS: number): string {
-  const date = new Date(seconds * 1000);
+  const date = new Date(Math.round(seconds * 1000));
   const midnight = date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0;
   if (stepS >= 86_400 || (midnight && stepS >= 60)) return `${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
-  return stepS >= 60 ? clock(date).slice(0, 5) : clock(date);
+  if (stepS >= 60) return clock(date).slice(0, 5);
+  return stepS >= 1 ? clock(date) : fineClock(date).slice(3);
 }
 
 /** `14:05:09.123`, local. */
 export function shownClock(timeNs: number): string {
-  const date = dateOf(timeNs);
+  return fineClock(dateOf(timeNs));
+}
+
+function fineClock(date: Date): string {
   return `${clock(date)}.${String(date.getMilliseconds()).padStart(3, '0')}`;
 }
 
@@ -103,6 +114,13 @@ export function shownAge(timeNs: number | null | undefined, nowMs: number): stri
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h ago`;
   return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+const naturally = new Intl.Collator('en', { numeric: true });
+
+/** Names as people count them: `layer2` before `layer10`. */
+export function inNaturalOrder(names: Iterable<string>): string[] {
+  return [...names].sort((a, b) => naturally.compare(a, b) || (a < b ? -1 : 1));
 }
 
 /** `1 file`, `3 files`. */

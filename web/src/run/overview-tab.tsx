@@ -3,7 +3,7 @@ import { Link } from 'wouter';
 
 import { useAttempts } from '../api/queries';
 import type { RunView } from '../api/types';
-import { shownNumber } from '../format/format';
+import { inNaturalOrder, shownNumber } from '../format/format';
 import { Card, Facts } from '../shell/card';
 import { Copy } from '../shell/copy';
 import { AttemptsCard } from './attempts-card';
@@ -62,7 +62,7 @@ interface PairsProps {
 }
 
 function PairsCard({ title, pairs, none }: PairsProps) {
-  const keys = Object.keys(pairs).sort();
+  const keys = inNaturalOrder(Object.keys(pairs));
   return (
     <Card title={title}>
       {keys.length === 0 ? (
@@ -87,7 +87,7 @@ function LimitsCard({ run }: { run: RunView }) {
 }
 
 function MetricsCard({ run }: { run: RunView }) {
-  const keys = Object.keys(run.metrics).sort();
+  const keys = inNaturalOrder(Object.keys(run.metrics));
   if (keys.length === 0) return null;
   const more = keys.length - METRICS_SHOWN;
   return (

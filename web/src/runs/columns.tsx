@@ -4,7 +4,7 @@ import type { ReactNode } from 'react';
 import { Link } from 'wouter';
 
 import type { CodeSource, RunView } from '../api/types';
-import { short, shownAge, shownDuration, shownNumber, shownTime } from '../format/format';
+import { inNaturalOrder, short, shownAge, shownDuration, shownNumber, shownTime } from '../format/format';
 import { identifier } from './filter';
 import { StateBadge } from './state-badge';
 
@@ -160,5 +160,5 @@ export function usualColumns(columns: readonly RunColumn[]): string[] {
 export function mergedKeys(known: readonly string[], runs: readonly RunView[], of: 'params' | 'metrics'): string[] {
   const keys = new Set(known);
   for (const run of runs) for (const key of Object.keys(run[of])) keys.add(key);
-  return keys.size === known.length ? (known as string[]) : [...keys].sort();
+  return keys.size === known.length ? (known as string[]) : inNaturalOrder(keys);
 }
