@@ -252,13 +252,23 @@ def _without_places(value: Any) -> Any:
     return value
 
 
-def differences(found: Any, wanted: Any, where: str = "") -> list[str]:
-    """Say where two things that were seen differ."""
+def differences(
+    found: Any, wanted: Any, where: str = "", *, may_have_more: bool = False
+) -> list[str]:
+    """Say where two things that were seen differ.
+
+    Args:
+        may_have_more: What was found may have fields that nobody wanted.
+    """
     if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = [*wanted, *(key for key in found if key not in wanted)]
+        keys = [*wanted, *(key for key in found if key not in wanted and not may_have_more)]
         pairs = [(key, found.get(key, "(none)"), wanted.get(key, "(none)")) for key in keys]
     elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
         pairs = [(at, *both) for at, both in enumerate(zip(found, wanted, strict=True))]
     else:
         return [] if found == wanted else [f"{where}: {found!r:.300} is not {wanted!r:.300}"]
-    return [said for at, one, other in pairs for said in differences(one, other, f"{where}/{at}")]
+    return [
+        said
+        for at, one, other in pairs
+        for said in differences(one, other, f"{where}/{at}", may_have_more=may_have_more)
+    ]
