@@ -125,6 +125,8 @@ class Cluster:
         opened += ["--add-exports", "java.security.jgss/sun.security.krb5=ALL-UNNAMED"]
         return [
             *("java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:-UsePerfData"),
+            # They live for minutes: a second compiler takes more than its code saves.
+            "-XX:TieredStopAtLevel=1",
             *("-Djava.net.preferIPv4Stack=true", f"-Dhadoop.log.dir={self.folder}", *opened),
             *("-cp", f"{conf}:{self.folder / 'webroot'}:{self._jars}/*"),
         ]
