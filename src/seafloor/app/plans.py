@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from seafloor.app.admission import Admission
 from seafloor.app.code_sources import CodeSources, check_code
 from seafloor.app.environments import Environments
@@ -20,21 +18,7 @@ from seafloor.domain.specs import ExperimentSpec, VolumeSpec, parse_experiment
 from seafloor.domain.volumes import Volume
 from seafloor.domain.workloads import Workload, WorkloadKind, WorkloadState
 from seafloor.launch.protocol import EnvironmentLockRef
-
-
-class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What would happen; see ``wire.server.Plan``."""
-
-    experiment: str
-    experiment_exists: bool
-    environment: str
-    environment_cached: bool | None
-    code: CodeSource | None
-    command: str | list[str]
-    variables: dict[str, str]
-    limits: dict[str, str]
-    steps: tuple[str, ...]
-    warnings: tuple[str, ...]
+from seafloor.wire.server import Plan
 
 
 class Plans:
@@ -56,7 +40,7 @@ class Plans:
         self._launches = launches
         self._volumes = volumes
 
-    async def make(self, data: dict[str, Any], code: CodeSource | None) -> PlannedRun:
+    async def make(self, data: dict[str, Any], code: CodeSource | None) -> Plan:
         """Plan a run; creates nothing. Raises what creating it would raise."""
         spec = parse_experiment(data)
         code = await self._code_sources.resolve(spec, code)
@@ -90,12 +74,13 @@ class Plans:
         for name in ("SEAFLOOR_RUN_ID", "MLFLOW_RUN_ID"):
             variables[name] = "<id of the run>"
         variables["MLFLOW_EXPERIMENT_ID"] = "<id of the experiment>"
-        return PlannedRun(
+        return Plan(
             experiment=spec.name,
             experiment_exists=exists,
             environment=environment,
             environment_cached=cached,
             code=code,
+            code_path=_code_path(code),
             command=spec.command or "",
             variables={**variables, **spec.env},
             limits=_limits(spec),
@@ -114,6 +99,10 @@ class Plans:
 
 def _of_roles(spec: ExperimentSpec, known: Mapping[str, Environment]) -> list[str]:
     return [one for one in spec.role_environments if one in known]
+
+
+def _code_path(code: CodeSource | None) -> str | None:
+    return None if code is None or isinstance(code, ImageCode) else f"/code/{code.folder}"
 
 
 def _limits(spec: ExperimentSpec) -> dict[str, str]:

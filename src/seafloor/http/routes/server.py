@@ -5,7 +5,6 @@ from __future__ import annotations
 from litestar import Response, get, post
 from litestar.params import JSONBody
 
-from seafloor.domain.code import CodeSource, ImageCode
 from seafloor.http.errors import documented
 from seafloor.http.page import page_is_built
 from seafloor.http.requests import AnyRequest, check_administrator
@@ -65,26 +64,7 @@ async def server_info(request: AnyRequest) -> ServerInfo:
 async def make_plan(request: AnyRequest, data: JSONBody[PlanCreate]) -> Plan:
     """What creating this run would do; creates nothing."""
     check_administrator(request)  # it may ask other places, with the server's credentials
-    planned = await application_of(request).plans.make(data.spec, data.code)
-    return Plan(
-        experiment=planned.experiment,
-        experiment_exists=planned.experiment_exists,
-        environment=planned.environment,
-        environment_cached=planned.environment_cached,
-        code=planned.code,
-        code_path=_code_path(planned.code),
-        command=planned.command,
-        variables=planned.variables,
-        limits=planned.limits,
-        steps=planned.steps,
-        warnings=planned.warnings,
-    )
-
-
-def _code_path(code: CodeSource | None) -> str | None:
-    if code is None or isinstance(code, ImageCode):
-        return None
-    return f"/code/{code.folder}"
+    return await application_of(request).plans.make(data.spec, data.code)
 
 
 @get("/notebooks", responses=documented(), summary="List notebooks")
