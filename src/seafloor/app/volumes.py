@@ -37,7 +37,6 @@ from seafloor.domain.volumes import (
     VolumeSite,
     VolumeSnapshot,
     VolumeUse,
-    check_new_size,
     check_size,
     check_storage_class,
     check_volume_name,
@@ -148,7 +147,7 @@ class Volumes:
                 project=new.project,
                 name=new.name,
                 access_mode=new.access_mode,
-                size_bytes=check_size(new.size),
+                size_bytes=None if new.size is None else check_size(new.size),
                 storage_class=new.storage_class,
                 created_ns=self._clock.now_ns(),
                 content=0,
@@ -239,7 +238,7 @@ class Volumes:
             Conflict: it has more already, or something else is under way.
             ClusterUnavailable: unknown whether it was asked for; repeat it.
         """
-        size_bytes = check_new_size(size)
+        size_bytes = check_size(size)
         found = await self._metadata.volume_get(project, name)
         await self._contents.check_resize(found, size_bytes)
         before = found.size_bytes

@@ -58,7 +58,7 @@ def parse_workload_id(text: str, *, field: str = "id") -> WorkloadId:
     return WorkloadId(text)
 
 
-def parse_model_id(text: str, *, field: str = "model_id") -> str:
+def parse_model_id(text: str) -> str:
     """Check the id of a logged model.
 
     Raises:
@@ -67,7 +67,7 @@ def parse_model_id(text: str, *, field: str = "model_id") -> str:
     if not _MODEL_ID.match(text):
         raise InvalidValue(
             f'"{text[:64]}" is not the id of a model: "m-" and 32 lower-case hex digits.',
-            field=field,
+            field="model_id",
         )
     return text
 

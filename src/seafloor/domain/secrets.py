@@ -66,9 +66,9 @@ def no_secrets(name: str) -> NoReturn:
     raise NotFound(f'There is no secret "{name}" here.', field="secret")
 
 
-def check_secret_name(name: str, *, field: str = "secret") -> str:
+def check_secret_name(name: str) -> str:
     """Check that a text can be the name of a secret; InvalidValue."""
-    return check_slug(name, field=field)
+    return check_slug(name, field="secret")
 
 
 def check_secret_key(key: str) -> str:

@@ -239,7 +239,7 @@ def check_volume_name(text: str, *, field: str = "name") -> str:
     return text
 
 
-def check_storage_class(text: str, *, field: str = "storage_class") -> str:
+def check_storage_class(text: str) -> str:
     """Check the name of a storage class.
 
     Raises:
@@ -247,7 +247,8 @@ def check_storage_class(text: str, *, field: str = "storage_class") -> str:
     """
     if len(text) > STORAGE_CLASS_CHARS_MAX or not _CLASS.match(text):
         raise InvalidValue(
-            'A storage class is named by lower-case letters, digits, "-" and ".".', field=field
+            'A storage class is named by lower-case letters, digits, "-" and ".".',
+            field="storage_class",
         )
     return text
 
@@ -266,25 +267,16 @@ def check_claim_name(text: str, *, field: str) -> str:
     return text
 
 
-def check_size(text: str | int | None, *, field: str = "size") -> int | None:
+def check_size(text: str | int) -> int:
     """Read the size that a volume is to have, in bytes.
 
     Raises:
         InvalidValue: it is none.
         LimitExceeded: more than SIZE_BYTES_MAX.
     """
-    return None if text is None else check_new_size(text, field=field)
-
-
-def check_new_size(text: str | int, *, field: str = "size") -> int:
-    """Read the size that a volume is to have from now on, in bytes.
-
-    Raises:
-        InvalidValue, LimitExceeded: as ``check_size``.
-    """
-    size_bytes = parse_memory(text, field=field)
+    size_bytes = parse_memory(text, field="size")
     if size_bytes > SIZE_BYTES_MAX:
-        raise LimitExceeded("A volume has at most 1 EiB.", field=field)
+        raise LimitExceeded("A volume has at most 1 EiB.", field="size")
     return size_bytes
 
 

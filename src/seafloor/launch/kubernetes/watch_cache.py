@@ -73,7 +73,6 @@ class WatchCache(Generic[Key, Kept]):
         selector: str,
         on_change: Callable[[], None],
         on_gone: Callable[[Key, Kept], None] = _nothing,
-        resync_s: float = RESYNC_S,
     ) -> None:
         self._cluster = cluster
         self._kind = kind
@@ -82,7 +81,6 @@ class WatchCache(Generic[Key, Kept]):
         self._selector = selector
         self._on_change = on_change
         self._on_gone = on_gone
-        self._resync_s = resync_s
         self._kept: dict[Key, Kept] = {}
         self._versions: dict[str, int] = {}
         self._synced = {namespace: asyncio.Event() for namespace in namespaces}
@@ -183,7 +181,7 @@ class WatchCache(Generic[Key, Kept]):
         Raises:
             Expired: it is time at once.
         """
-        due_s = time.monotonic() + self._resync_s * random.uniform(0.8, 1.2)  # noqa: S311
+        due_s = time.monotonic() + RESYNC_S * random.uniform(0.8, 1.2)  # noqa: S311
         pause_s = _PAUSE_MIN_S
         while time.monotonic() < due_s:
             try:
