@@ -12,12 +12,16 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from seafloor.boot.settings import Settings, environment, load
 from seafloor.domain.errors import InvalidValue, SeafloorError
 from seafloor.wire.exit_codes import BUG, INTERRUPTED, code_of_error
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]  # it has no other name
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +96,7 @@ def _of_server(given: argparse.Namespace) -> None:
         _up(settings, port_given="server.port" in settings.origins)
 
 
-def _add_copy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+def _add_copy(commands: _Commands) -> None:
     copy = commands.add_parser("copy", help="copy an installation to another place")
     copy.add_argument("--from", dest="source", type=Path, required=True)
     copy.add_argument("--to", dest="target", type=Path, required=True)
@@ -102,7 +106,7 @@ def _add_copy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     copy.add_argument("--json", action="store_true")
 
 
-def _add_localize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+def _add_localize(commands: _Commands) -> None:
     localize = commands.add_parser("localize", help="put code into a folder, with a receipt")
     localize.add_argument("source")
     localize.add_argument("--to", type=Path, required=True)
@@ -138,7 +142,7 @@ def _localize(given: argparse.Namespace) -> None:
         )
 
 
-def _add_render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+def _add_render(commands: _Commands) -> None:
     render = commands.add_parser("render", help="print a workload's manifests; it stands on stdin")
     render.add_argument("--policy", type=Path)
     render.add_argument("--namespace")
@@ -177,7 +181,7 @@ def _copy(given: argparse.Namespace) -> None:
     )
 
 
-def _add_secret(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+def _add_secret(commands: _Commands) -> None:
     secret = commands.add_parser("secret", help="keep named secrets")
     secret.add_argument("--data", type=Path, required=True)
     verbs = secret.add_subparsers(dest="verb", required=True)
