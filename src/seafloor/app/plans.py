@@ -58,22 +58,6 @@ class Plans:
         roles = {name: lock_of(environments[name]) for name in _of_roles(spec, environments)}
         experiment = await self._experiments.find_usable(spec.name, project=spec.project)
         exists = experiment is not None
-        sample = Workload(
-            id=WorkloadId("0" * 32),
-            kind=WorkloadKind.RUN,
-            project=spec.project,
-            name="",
-            user="",
-            state=WorkloadState.QUEUED,
-            origin="launched",
-            created_ns=0,
-            updated_ns=0,
-            attempt=1,
-        )
-        variables = self._launches.variables(sample, None, in_use(spec, lock, roles))
-        for name in ("SEAFLOOR_RUN_ID", "MLFLOW_RUN_ID"):
-            variables[name] = "<id of the run>"
-        variables["MLFLOW_EXPERIMENT_ID"] = "<id of the experiment>"
         return Plan(
             experiment=spec.name,
             experiment_exists=exists,
@@ -82,7 +66,7 @@ class Plans:
             code=code,
             code_path=_code_path(code),
             command=spec.command or "",
-            variables={**variables, **spec.env},
+            variables={**self._variables(spec, lock, roles), **spec.env},
             limits=_limits(spec),
             warnings=(*await self._code_sources.warnings(spec, code), *cluster_warnings),
             steps=_steps(
@@ -95,6 +79,28 @@ class Plans:
                 roles=roles,
             ),
         )
+
+    def _variables(
+        self,
+        spec: ExperimentSpec,
+        own: EnvironmentLockRef | None,
+        roles: Mapping[str, EnvironmentLockRef],
+    ) -> dict[str, str]:
+        """What a task would see, of a run that has no id yet."""
+        sample = Workload(
+            id=WorkloadId("<id of the run>"),
+            kind=WorkloadKind.RUN,
+            project=spec.project,
+            name="",
+            user="",
+            state=WorkloadState.QUEUED,
+            origin="launched",
+            created_ns=0,
+            updated_ns=0,
+            attempt=1,
+        )
+        variables = self._launches.variables(sample, None, in_use(spec, own, roles))
+        return {**variables, "MLFLOW_EXPERIMENT_ID": "<id of the experiment>"}
 
 
 def _of_roles(spec: ExperimentSpec, known: Mapping[str, Environment]) -> list[str]:
