@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from http_world import Answer, check_envelope
-from live_server import wait_for
+from live_server import LiveServer, wait_for
 
 Call = Callable[..., Answer]
 NUMBERS = itertools.count()
@@ -165,6 +165,20 @@ def test_run__path_that_is_the_systems__is_refused(call: Call, volume: str, path
         launch(call, "true", volume, path=path), code="invalid_value", status=400
     )
     assert error["field"] == "volumes[0].path"
+
+
+def test_plan__volume_cannot_be_at_its_path__warns_as_the_submission_does(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path / "data", env={"SEAFLOOR_LAUNCH__MOUNT_CODE": "false"}).start()
+    try:
+        server.post("/api/v1/volumes", {"name": "aside"})
+        attached = {"volume": "aside", "path": PATH}
+        spec = {"name": "volumes", "command": "true", "volumes": [attached]}
+        planned = server.post("/api/v1/plans", {"spec": spec})
+        submitted = server.post("/api/v1/runs", {"spec": spec})
+    finally:
+        server.stop()
+    assert planned["warnings"] == submitted["warnings"]
+    assert "launch.mount_code is off" in planned["warnings"][0]
 
 
 def test_run__second_writer__is_refused_with_the_holder(call: Call, volume: str) -> None:

@@ -68,7 +68,11 @@ class Plans:
             command=spec.command or "",
             variables={**self._variables(spec, lock, roles), **spec.env},
             limits=_limits(spec),
-            warnings=(*await self._code_sources.warnings(spec, code), *cluster_warnings),
+            warnings=(
+                *await self._code_sources.warnings(spec, code),
+                *await self._volumes.warnings(spec.volumes),
+                *cluster_warnings,
+            ),
             steps=_steps(
                 spec,
                 code,
