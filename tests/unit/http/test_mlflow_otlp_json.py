@@ -67,6 +67,29 @@ def test_read_spans__under_the_names_of_the_fields__are_read_too() -> None:
     assert read_spans(json.dumps(found).encode(), is_json=True, experiment_id=3) == wanted
 
 
+@pytest.mark.parametrize("name", ["resource_spans", "scope_spans"])
+def test_read_spans__that_tell_of_the_names_of_fields__are_read(name: str) -> None:
+    attributes = [{"key": name, "value": {"stringValue": name}}]
+    (batch,) = read_spans(json.dumps(told(attributes)).encode(), is_json=True, experiment_id=3)
+    assert name in batch.spans[0].document.decode()
+
+
+@pytest.mark.parametrize("name", ["resource_spans", "scope_spans"])
+def test_read_spans__under_escaped_names__are_read_too(name: str) -> None:
+    both = told(PLAIN)
+    (group,) = with_base64_ids(told(MIXED))["resourceSpans"]
+    if name == "resource_spans":
+        both = with_base64_ids(told(PLAIN, MIXED, outer=name))
+    else:
+        group[name] = group.pop("scopeSpans")
+        both["resourceSpans"].append(group)
+    plain = json.dumps(both)
+    escaped = plain.replace(f'"{name}"', json.dumps(name).replace("_", "\\u005f"))
+    assert name not in escaped
+    wanted = read_spans(plain.encode(), is_json=True, experiment_id=3)
+    assert read_spans(escaped.encode(), is_json=True, experiment_id=3) == wanted
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -77,6 +100,9 @@ def test_read_spans__under_the_names_of_the_fields__are_read_too() -> None:
         json.dumps(told([{"key": "k", "value": {"stringValue": "\ud800"}}])).encode(),
         json.dumps(told([{"key": "\ud800", "value": {"stringValue": "x"}}])).encode(),
         json.dumps(told([None])).encode(),
+        json.dumps(told(PLAIN, **{"\ud800": 1})).encode(),
+        json.dumps(told(PLAIN, **{"\ud800": 1}), ensure_ascii=False).encode(errors="surrogatepass"),
+        json.dumps(told(PLAIN, kind=1)).replace('"kind": 1', '"kind": 1e400').encode(),
     ],
 )
 def test_read_spans__json_that_is_none_of_spans__is_refused(raw: bytes) -> None:

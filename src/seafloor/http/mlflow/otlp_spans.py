@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -50,6 +51,8 @@ _SESSIONS = ("session.id", "gen_ai.conversation.id")
 _USER = "user.id"
 _NOT_TAGS = ("telemetry.sdk.", "mlflow.")
 _HEX_IDS = ("traceId", "spanId", "parentSpanId")
+_MAYBE_NO_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+"""A half of a pair, in JSON: alone it is no character."""
 _STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
 # Numbers that are not known yet are left out, as any other unknown field.
 _CODES = {1: "STATUS_CODE_OK", 2: "STATUS_CODE_ERROR"}
@@ -91,8 +94,15 @@ def _parsed(raw: bytes, *, is_json: bool) -> ExportTraceServiceRequest:
             _read_json(raw, request)
         else:
             request.ParseFromString(raw)
-    # A TypeError: a number, where the library expects an object.
-    except (DecodeError, ParseError, ValueError, TypeError, RecursionError) as error:
+    # A TypeError: a number, where the library expects an object. An OverflowError: 1e400.
+    except (
+        DecodeError,
+        ParseError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InvalidValue("Invalid OpenTelemetry format") from error
     return request
 
@@ -103,7 +113,11 @@ def _read_json(raw: bytes, request: ExportTraceServiceRequest) -> None:
     The library takes most of its time for attributes, so those that are as they nearly always are
     are kept from it and read here.
     """
-    found = json.loads(raw)
+    text = raw.decode("utf-8-sig")
+    found = json.loads(text)
+    if _MAYBE_NO_CHARACTER.search(text):
+        # The library ends with an error of Python's own on a name that is no text.
+        json.dumps(found, ensure_ascii=False).encode()
     spans = _dicts(found, "resourceSpans", "scopeSpans", "spans")
     for span in spans:
         for link in (span, *_dicts(span, "links")):
@@ -112,7 +126,8 @@ def _read_json(raw: bytes, request: ExportTraceServiceRequest) -> None:
                 if isinstance(value, str):
                     link[name] = base64.b64encode(bytes.fromhex(value)).decode()
     # The library takes these names too, and then not all of its spans are among the ones here.
-    if any(name in raw for name in (b"resource_spans", b"scope_spans")):
+    groups = _dicts(found, "resourceSpans")
+    if "resource_spans" in found or any("scope_spans" in group for group in groups):
         spans = []
     kept = [_plain_attributes(span) for span in spans]
     ParseDict(found, request, ignore_unknown_fields=True)
