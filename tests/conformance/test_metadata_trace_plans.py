@@ -255,3 +255,23 @@ async def test_trace_search__of_traces_with_much_said_of_them__has_pages_of_a_bo
         every = [trace(n).id for n in range(TRACES, 0, -1)]
         assert [one for some in pages for one in some] == every
         assert [some[0] for some in pages[1:]] == [trace(4).id, trace(3).id, trace(1).id]
+
+
+async def test_trace_list__of_traces_with_much_said_of_them__gives_a_bounded_part(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand ids may have a million assessments; whoever wants them all asks again."""
+    monkeypatch.setattr(trace_search, "SAID_BYTES_MAX", 10_000)
+    for number, said in ((1, 3), (2, 1), (3, 0), (4, 9), (5, 9), (6, 1)):
+        for at in range(said):
+            said_of = trace(number).id
+            one = assessment(id=f"a-{at}", trace_id=said_of, value="x" * 3_000)
+            await store.assessment_put(one)
+    ids = [trace(number).id for number in (900, 4, 901, 5, 6, 2, 902, 1, 3, 903)]
+    parts: list[list[str]] = []
+    left = ids
+    while found := await store.trace_list(left):
+        parts.append([one.id for one in found])
+        left = left[left.index(found[-1].id) + 1 :]
+    wanted = ([4], [5], [6, 2], [1, 3])
+    assert parts == [[trace(number).id for number in some] for some in wanted]

@@ -460,6 +460,35 @@ def test_trace__not_whole_yet__is_not_found_until_its_spans_came(
     assert len(shared_server.get(batch)["traces"][0]["spans"]) == 2
 
 
+def test_batch_get__of_traces_with_much_said_of_them__has_them_all_in_order(
+    shared_server: LiveServer, send: Send
+) -> None:
+    """They are read in parts of 16 MiB of assessments."""
+    ids = [new_id() for _ in range(6)]
+    source = {"source_type": "HUMAN", "source_id": "me"}
+    for number, one in enumerate(ids[:5]):
+        said = [
+            {"assessment_name": f"{at}", "source": source, "feedback": {"value": "x" * 65_000}}
+            for at in range((0, 90, 90, 0, 180)[number])
+        ]
+        shared_server.post(API, info(f"tr-{one}", assessments=said))
+        send(spans(one, {}))
+    asked = [f"tr-{ids[at]}" for at in (5, 2, 4, 2, 0, 1, 3, 5)]
+    found = shared_server.post(f"{API}/batchGetInfos", {"trace_ids": asked})["trace_infos"]
+    there = [f"tr-{ids[at]}" for at in (2, 4, 0, 1, 3)]
+    assert [one["trace_id"] for one in found] == there
+    assert [len(one.get("assessments", ())) for one in found] == [90, 180, 0, 90, 0]
+    assert shared_server.get(f"{API}/{there[0]}")["trace"]["trace_info"] == found[0]
+    query = "&".join(f"trace_ids={one}" for one in asked)
+    whole = shared_server.get(f"{API}/batchGet?{query}")["traces"]
+    assert [one["trace_info"] for one in whole] == found
+    assert [len(one["spans"]) for one in whole] == [1] * 5
+    for body in ({"trace_ids": []}, {"trace_ids": [asked[0]]}):
+        assert shared_server.post(f"{API}/batchGetInfos", body) == {}
+    for body in ({}, {"trace_ids": ["x"] * 1_001}, {"trace_ids": ["x"], "experiment_ids": ["x"]}):
+        assert ask(shared_server.url, "POST", f"{API}/batchGetInfos", body=body).status == 400
+
+
 def test_assessment__changed_by_many_at_once__keeps_what_each_said(
     shared_server: LiveServer,
 ) -> None:

@@ -33,6 +33,17 @@ class Traces:
             raise NotFound(f"Trace with ID '{trace_id}' not found.", field="trace_id")
         return found[0]
 
+    async def some(self, ids: Sequence[str]) -> AsyncIterator[Trace]:
+        """Those of some traces that there are, without their spans, in the order of the ids.
+
+        A few are in memory at once: each may come with much that is said of it.
+        """
+        at = 0
+        while found := await self._metadata.trace_list(ids[at:]):
+            for trace in found:
+                yield trace
+            at = ids.index(found[-1].id, at) + 1
+
     async def documents(self, trace_id: str) -> AsyncIterator[bytes]:
         """The documents of a trace's spans, the root's first; a few are in memory at once."""
         ids = await self._metadata.span_ids(trace_id)
@@ -106,7 +117,7 @@ class Traces:
 
     async def _delete_late_files(self, trace_ids: Sequence[str]) -> None:
         """Delete what came after a look for files and before the trace was gone."""
-        again = {trace.id for trace in await self._metadata.trace_list(trace_ids)}
+        again = {trace.id async for trace in self.some(trace_ids)}
         for trace_id in trace_ids:
             if trace_id not in again:
                 await self._delete_files(trace_id)

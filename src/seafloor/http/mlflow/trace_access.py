@@ -25,7 +25,7 @@ async def check_trace_writes(request: AnyRequest, trace_ids: Iterable[str]) -> N
     await check_traces(request, trace_ids)
     if isinstance(principal_of(request), Administrator):
         return
-    for trace in await application_of(request).stores.metadata.trace_list(trace_ids):
+    async for trace in application_of(request).traces.some(trace_ids):
         await check_run_of(request, trace)
 
 

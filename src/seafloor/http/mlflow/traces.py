@@ -99,6 +99,9 @@ class _Link(msgspec.Struct):
     run_id: str = ""
 
 
+_Listed = tuple[Trace, Experiment]
+
+
 async def _experiments(app: Application, traces: Sequence[Trace]) -> dict[int, Experiment]:
     ids = {trace.experiment_id for trace in traces}
     return {one: await app.experiments.get(one) for one in ids}
@@ -184,46 +187,69 @@ async def get_traces(
     experiment_ids: Annotated[list[str] | None, FromQuery] = None,
 ) -> Stream:
     app = application_of(request)
-    found = [
-        trace
-        for trace in await _listed(request, trace_ids, experiment_ids)
-        if trace.tags.get(SPANS_TAG) == SPANS_ARE_HERE and await app.traces.is_whole(trace)
-    ]
-    experiments = await _experiments(app, found)
+    found = await _begun(_listed(request, trace_ids, experiment_ids))
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b'{"traces":['
-        for number, trace in enumerate(found):
-            if number:
-                yield b","
-            async for piece in _whole(app, trace, experiments[trace.experiment_id]):
-                yield piece
+        separator = b""
+        async for trace, experiment in found:
+            if trace.tags.get(SPANS_TAG) == SPANS_ARE_HERE and await app.traces.is_whole(trace):
+                yield separator
+                async for piece in _whole(app, trace, experiment):
+                    yield piece
+                separator = b","
         yield b"]}"
 
     return Stream(pieces(), media_type="application/json")
 
 
 @post("/traces/batchGetInfos", status_code=200)
-async def get_infos(request: AnyRequest) -> Json:
-    app = application_of(request)
+async def get_infos(request: AnyRequest) -> Stream:
     body = await body_of(request, _Ids)
-    found = await _listed(request, body.trace_ids, body.experiment_ids)
-    experiments = await _experiments(app, found)
-    shown = [trace_info_json(trace, experiments[trace.experiment_id]) for trace in found]
-    return without_empty({"trace_infos": shown})
+    found = await _begun(_listed(request, body.trace_ids, body.experiment_ids))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        separator = b'{"trace_infos":['
+        async for trace, experiment in found:
+            yield separator + msgspec.json.encode(trace_info_json(trace, experiment))
+            separator = b","
+        yield b"]}" if separator == b"," else b"{}"
+
+    return Stream(pieces(), media_type="application/json")
+
+
+async def _begun(found: AsyncIterator[_Listed]) -> AsyncIterator[_Listed]:
+    """The same, after reading the first: what is wrong with a request is an answer of its own.
+
+    Raises:
+        SeafloorError: as reading the first does.
+    """
+    first = await anext(found, None)
+
+    async def every() -> AsyncIterator[_Listed]:
+        if first is not None:
+            yield first
+            async for one in found:
+                yield one
+
+    return every()
 
 
 async def _listed(
     request: AnyRequest, trace_ids: Sequence[str] | None, experiment_ids: Sequence[str] | None
-) -> list[Trace]:
+) -> AsyncIterator[_Listed]:
     if trace_ids is None:
         raise words.missing("trace_ids")
     _check_count(len(trace_ids))
     of = None if experiment_ids is None else {experiment_id_of(text) for text in experiment_ids}
-    metadata = application_of(request).stores.metadata
-    every = await metadata.trace_list(list(dict.fromkeys(trace_ids)))
-    found = await own_traces(request, every)
-    return [trace for trace in found if of is None or trace.experiment_id in of]
+    app = application_of(request)
+    experiments: dict[int, Experiment] = {}
+    async for trace in app.traces.some(list(dict.fromkeys(trace_ids))):
+        place = trace.experiment_id
+        if (of is None or place in of) and await own_traces(request, [trace]):
+            if place not in experiments:
+                experiments[place] = await app.experiments.get(place)
+            yield trace, experiments[place]
 
 
 def _check_count(count: int) -> None:

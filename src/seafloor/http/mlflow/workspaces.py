@@ -122,10 +122,8 @@ async def check_traces(request: AnyRequest, trace_ids: Sequence[str]) -> None:
     """Refuse traces of another workspace; NotFound. Ids that nobody has are fine."""
     if project_of(request) is None:
         return
-    found = await application_of(request).stores.metadata.trace_list(list(trace_ids))
-    own = {trace.id for trace in await own_traces(request, found)}
-    for trace in found:
-        if trace.id not in own:
+    async for trace in application_of(request).traces.some(trace_ids):
+        if not await own_traces(request, [trace]):
             raise _no_trace(trace.id)
 
 

@@ -583,7 +583,12 @@ class TraceRecords(Protocol):
         ...
 
     async def trace_list(self, ids: Sequence[str]) -> tuple[Trace, ...]:
-        """Those of some traces that there are, in the order of the ids."""
+        """Those of some traces that there are, in the order of the ids.
+
+        Of many bytes of assessments only the first traces come, at least one
+        (``trace_search.SAID_BYTES_MAX``): ask again for those behind the last of them. Empty: none
+        of them is there.
+        """
         ...
 
     async def trace_put(self, trace: Trace, runs: Sequence[WorkloadId]) -> None:

@@ -75,7 +75,7 @@ FEW = 2_000
 CANDIDATES = 200
 """So many traces are looked at at once for what no database can compare."""
 SAID_BYTES_MAX = 16 * 1024 * 1024
-"""Of assessments on one page; a trace with more is a page of its own."""
+"""Of assessments that are read at once; a trace with more is read alone."""
 
 _SAID_BYTES = (
     select(
@@ -136,7 +136,7 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
         found = rows.next(query.limit + 1)
         page = found[: query.limit]
         end = _End(_position(page[-1], orders_asked)) if len(found) > query.limit else None
-    fitting = _fitting(connection, [row.id for row in page])
+    fitting = fitting_count(connection, [row.id for row in page], step=len(page))
     if fitting < len(page):
         page, end = page[:fitting], _End(_position(page[fitting - 1], orders_asked))
     following = None if end is None else encode_cursor(query, end.position, end.within)
@@ -156,19 +156,26 @@ class _End:
     within: Within | None = None
 
 
-def _fitting(connection: Connection, ids: Sequence[str]) -> int:
-    """How many traces a page may have for what is said of them, at least one."""
-    if not ids:
-        return 0
-    sizes = {
-        row.trace_id: int(row.size) for row in connection.execute(_SAID_BYTES, {"ids": list(ids)})
-    }
-    size = 0
-    for count, trace_id in enumerate(ids):
-        size += sizes.get(trace_id, 0)
-        if count and size > SAID_BYTES_MAX:
-            return count
-    return len(ids)
+def fitting_count(connection: Connection, ids: Sequence[str], *, step: int) -> int:
+    """How many of the first traces may be read at once for what is said of them, at least one.
+
+    Args:
+        step: So many are looked at at first, then twice as many, and so on: to know how long a
+            text is takes reading it.
+    """
+    size, count = 0, 0
+    while count < len(ids):
+        some = list(ids[count : count + step])
+        sizes = {
+            row.trace_id: int(row.size) for row in connection.execute(_SAID_BYTES, {"ids": some})
+        }
+        for trace_id in some:
+            size += sizes.get(trace_id, 0)
+            if count and size > SAID_BYTES_MAX:
+                return count
+            count += 1
+        step *= 2
+    return count
 
 
 class _Rows:

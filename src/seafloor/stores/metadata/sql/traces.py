@@ -133,7 +133,21 @@ class SqlTraces:
 
     async def trace_list(self, ids: Sequence[str]) -> tuple[Trace, ...]:
         """See ``TraceRecords``."""
-        return await self._database.read(lambda connection: _in_order(connection, ids))
+
+        def read(connection: Connection) -> tuple[Trace, ...]:
+            at = 0
+            while at < len(ids):
+                some = ids[at : at + IDS_AT_ONCE]
+                count = len(some)
+                if count > 1:
+                    count = trace_search.fitting_count(connection, some, step=2)
+                found = _in_order(connection, some[:count])
+                if found:
+                    return found
+                at += count
+            return ()
+
+        return await self._database.read(read)
 
     async def trace_put(self, trace: Trace, runs: Sequence[WorkloadId]) -> None:
         """See ``TraceRecords``."""
