@@ -28,6 +28,7 @@ NAMES = "Names of experiments have at most 256 characters."
 DRIVER = "MLflow shows the words of its database driver."
 IDEMPOTENT = "A repeat is harmless: what is deleted or restored already stays so."
 FILTER_WORDS = "The sentence about a filter that cannot be read differs, its code does not."
+NAMED = "A run always has a name, which is its tag mlflow.runName."
 INFINITIES = "Infinities are kept and shown as such; MLflow makes them the greatest float."
 BY_STEP = "A history is in order of steps, then times; MLflow's in order of times, then steps."
 BUG = "MLflow answers 500 where the caller is at fault."
@@ -93,6 +94,7 @@ def _experiments() -> list[Case]:
             {"experiment_id": "{exp}", "key": "a"},
             {"experiment_id": "{exp}", "key": "a"},
             {"experiment_id": "99999", "key": "a"},
+            {"experiment_id": "{dexp}", "key": "a"},
         ),
         *_experiment_searches(),
     ]
@@ -215,6 +217,10 @@ def _metrics() -> list[Case]:
             _metric(runId="{run}"),
             _metric(key="dataset", datasetName="d", datasetDigest="x"),
             _metric(dataset_name="d", datasetName="d"),
+            _metric(dataset_name="d"),
+            _metric(dataset_digest="x"),
+            _metric(dataset_name="", dataset_digest="x"),
+            _metric(model_id="m-" + NOBODY, dataset_name="d"),
             _metric(dataset_name=5),
             _metric(dataset_digest=5),
             _metric(key=""),
@@ -292,6 +298,7 @@ def _labels() -> list[Case]:
             {"run_id": NOBODY, "key": "t"},
             {"run_id": "{gone}", "key": "t"},
         ),
+        *_posts("/runs/delete-tag", {"run_id": "{odd}", "key": "mlflow.runName"}, differs=NAMED),
     ]
 
 

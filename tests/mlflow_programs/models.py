@@ -148,6 +148,32 @@ def log_model_params__later__joins_them(w: World) -> Any:
     return {key: len(value) for key, value in found.items()}
 
 
+@program("MLflow shows the words of its database driver.")
+def log_model_params__with_another_value__is_refused_whole(w: World) -> Any:
+    model = w.model(params={"a": "1"})
+    refused = w.refused(w.client.log_model_params, model.model_id, {"a": "2", "b": "2"})
+    return [refused, w.client.get_logged_model(model.model_id).params]
+
+
+@program("Repeating what is logged is harmless; MLflow refuses it in the words of its driver.")
+def log_model_params__again__stays(w: World) -> Any:
+    model = w.model(params={"a": "1"})
+    refused = w.refused(w.client.log_model_params, model.model_id, {"a": "1", "b": "2"})
+    return [refused, w.client.get_logged_model(model.model_id).params]
+
+
+@program("A model is of a run that there is, and that is not deleted.")
+def create_logged_model__of_a_run_that_is_gone__is_refused(w: World) -> Any:
+    experiment_id = w.experiment()
+    run_id = w.run(experiment_id)
+    w.client.delete_run(run_id)
+    made = [
+        w.refused(w.client.create_logged_model, experiment_id, name="m", source_run_id=one)
+        for one in (run_id, NOBODY)
+    ]
+    return [[one.get("class"), one.get("code")] for one in made]
+
+
 @program()
 def log_model_params__of_nobody__is_refused(w: World) -> Any:
     return w.refused(w.client.log_model_params, NO_MODEL, {"a": "1"})

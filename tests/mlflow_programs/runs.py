@@ -39,6 +39,15 @@ def create_run__named_twice_differently__is_refused(w: World) -> Any:
     return w.refused(w.client.create_run, w.experiment(), run_name="other", tags=tags)
 
 
+@program("Tags have keys by the same rule, whether they come with the run or later.")
+def create_run__with_tags_that_set_tag_refuses__is_refused(w: World) -> Any:
+    experiment_id = w.experiment()
+    return [
+        w.refused(lambda key=key: bool(w.client.create_run(experiment_id, tags={key: "1"})))
+        for key in ("a?b", "a//b", "k" * 251)
+    ]
+
+
 @program()
 def create_run__in_no_experiment__is_refused(w: World) -> Any:
     return w.each(w.client.create_run, ["9999999", "abc"])
@@ -120,6 +129,13 @@ def update_run__to_scheduled__is_running(w: World) -> Any:
     run_id = w.run()
     w.client.update_run(run_id, status="SCHEDULED")
     return w.client.get_run(run_id).info.status
+
+
+@program("A run that is over has an end: when it was told, unless the client says when.")
+def update_run__to_an_end_without_a_time__ends_now(w: World) -> Any:
+    run_id = w.run()
+    w.client.update_run(run_id, status="FAILED")
+    return w.client.get_run(run_id).info.end_time is not None
 
 
 @program()

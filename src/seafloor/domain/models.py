@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
 
+from seafloor.domain.errors import Conflict
 from seafloor.domain.ids import WorkloadId
 
 
@@ -42,6 +44,20 @@ class LoggedModel(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     deleted_ns: int | None = None
+
+
+def joined_params(model: LoggedModel, params: Mapping[str, str]) -> dict[str, str]:
+    """The params of a model with more of them; Conflict when one has another value already."""
+    for key, value in params.items():
+        known = model.params.get(key, value)
+        if known != value:
+            raise Conflict(
+                f"Changing param values is not allowed. Param with key='{key}' was already logged "
+                f"with value='{known}' for model ID='{model.id}'. Attempted logging new value "
+                f"'{value}'.",
+                field="params",
+            )
+    return {**model.params, **params}
 
 
 class ModelMetric(msgspec.Struct, frozen=True):

@@ -109,6 +109,20 @@ class ModelCases(MetadataStoreCases):
         with pytest.raises(NotFound):
             await store.model_update(model(2).id, updated_ns=T0_NS)
 
+    async def test_model_update__param_with_another_value__changes_nothing(
+        self, store: MetadataStore
+    ) -> None:
+        made = await store.model_create(model(params={"a": "1"}))
+        with pytest.raises(Conflict, match="Changing param values"):
+            await store.model_update(
+                made.id, updated_ns=T0_NS + 5, params={"b": "2", "a": "2"}, tags={"x": "1"}
+            )
+        assert made == await store.model_get(made.id)
+        again = await store.model_update(
+            made.id, updated_ns=made.updated_ns, params={"a": "1", "b": "2"}
+        )
+        assert again.params == {"a": "1", "b": "2"}
+
     async def test_model_metrics_add__repeats_and_odd_floats__kept_once_bit_for_bit(
         self, store: MetadataStore
     ) -> None:

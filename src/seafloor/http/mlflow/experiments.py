@@ -133,7 +133,7 @@ async def set_tag(request: AnyRequest) -> Json:
 async def delete_tag(request: AnyRequest) -> Json:
     body = await body_of(request, _Change)
     experiments = application_of(request).experiments
-    found = await experiment_of(request, body.experiment_id)
+    found = await active_experiment(request, body.experiment_id)
     if body.key not in found.tags:
         raise NotFound(f"No tag with name: {body.key} in experiment with id {found.id}")
     await experiments.change_tags(found.id, set_={}, delete=[body.key])

@@ -30,8 +30,8 @@ class _Measured(
     time_ms: int
     step: int = 0
     model_id: Literal[""] = ""
-    dataset_name: str = ""
-    dataset_digest: str = ""
+    dataset_name: Literal[""] = ""
+    dataset_digest: Literal[""] = ""
 
 
 class LoggedMetric(_Measured, frozen=True, gc=False, kw_only=True):

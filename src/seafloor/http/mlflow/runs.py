@@ -279,6 +279,11 @@ async def delete_tag(request: AnyRequest) -> Json:
     if not body.key:
         raise words.missing("key")
     found = await active_run(request, body.run_id, body.run_uuid)
+    if body.key == NAME_TAG:
+        raise InvalidValue(
+            f"The tag {NAME_TAG} is the name of the run, which has always one: set another.",
+            field="key",
+        )
     await application_of(request).runs.log(found.id, Entries(delete_tags=[body.key]))
     return {}
 
@@ -338,6 +343,11 @@ def _point(metric: MetricIn, *, name: str, called: str, place: str = "") -> Poin
             f"(value={value}). Timestamp must be a nonnegative long (64-bit integer) "
             f"of at most {TIME_MS_MAX}",
             field="timestamp",
+        )
+    if bool(metric.dataset_name) != bool(metric.dataset_digest):
+        raise InvalidValue(
+            "Both dataset_name and dataset_digest must be provided if one is provided",
+            field="dataset_digest" if metric.dataset_name else "dataset_name",
         )
     return Point(key, value, int64(metric.step, field=f"{place}step"), time_ms)
 

@@ -494,6 +494,7 @@ class LoggedModelRecords(Protocol):
 
         Raises:
             NotFound: no such model, or a tag to delete is missing. Nothing was changed.
+            Conflict: a param has another value already. Nothing was changed.
         """
         ...
 

@@ -17,6 +17,7 @@ from seafloor.domain.models import (
     LoggedModelState,
     ModelMetric,
     ModelOutput,
+    joined_params,
 )
 from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.memory.experiments import changed_tags, lives
@@ -84,8 +85,8 @@ class MemoryModels:
             found,
             updated_ns=updated_ns,
             state=found.state if state is None else state,
-            params={**found.params, **(params or {})},
             tags=changed_tags(found.tags, set_=tags or {}, delete=delete_tags),
+            params=joined_params(found, params or {}),
             deleted_ns=found.deleted_ns if deleted_ns is None else deleted_ns,
         )
         self._rows.models[model_id] = made

@@ -18,6 +18,7 @@ from seafloor.domain.models import (
     LoggedModelState,
     ModelMetric,
     ModelOutput,
+    joined_params,
 )
 from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.protocol import WorkloadInputs
@@ -143,7 +144,7 @@ class SqlModels:
             changed = {
                 "updated_ns": updated_ns,
                 "state": str(state or found.state),
-                "params": dump({**found.params, **(params or {})}),
+                "params": dump(joined_params(found, params or {})),
                 "tags": dump({**kept, **(tags or {})}),
                 "deleted_ns": found.deleted_ns if deleted_ns is None else deleted_ns,
             }
