@@ -80,3 +80,12 @@ class Models(MlflowFiles):
         """Delete a model; repeating is harmless."""
         path = f"/api/2.0/mlflow/logged-models/{quote(model_id)}"
         self._transport.send(Request("DELETE", path))
+
+    def delete_tag(self, model_id: str, key: str) -> None:
+        """Delete a tag of a model.
+
+        Raises:
+            NotFound: there is no such model, or it has no such tag.
+        """
+        path = f"/api/2.0/mlflow/logged-models/{quote(model_id)}/tags/{quote(key)}"
+        self._transport.send(Request("DELETE", path))

@@ -43,7 +43,13 @@ from seafloor.sdk.imports.records import (
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.traces import TraceImporter
-from seafloor.sdk.imports.transfer import OF_ONE_OBJECT, fetched, pieces
+from seafloor.sdk.imports.transfer import (
+    MISSING_TAG,
+    bring_files,
+    left_out,
+    noted,
+    pieces,
+)
 from seafloor.sdk.media import SentBlobs
 from seafloor.sdk.runs import RunQuery
 from seafloor.sdk.values import PARAM_CHARS_MAX, TAG_CHARS_MAX
@@ -52,6 +58,9 @@ from seafloor.wire.models import ModelUse, RunInputs
 from seafloor.wire.runs import RunCreate, RunUpdate, RunView
 
 LOCATION_TAG: Final = "seafloor.source.artifactLocation"
+DELETED_TAG: Final = "seafloor.import.deleted"
+"""Of an experiment that is deleted at the source, as long as what it has is brought here: one
+without it that lives here is somebody's, however it is named."""
 _POINTS_PER_CALL: Final = 25_000
 _LABELS_PER_CALL: Final = 500
 _MEDIA_PER_CALL: Final = 50
@@ -78,13 +87,15 @@ class _Target:
     """An experiment here.
 
     Args:
-        runs: Id of every run it has to whether all of the run is here.
+        runs: Id of every run it has to whether it has ended here.
         removed: Ids of those that are deleted.
+        lacking: Ids of those that ended here without all their files.
     """
 
     experiment: Experiment
     runs: dict[str, bool]
-    removed: frozenset[str]
+    removed: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
 
 
 class Importer:
@@ -148,34 +159,29 @@ class Importer:
             return None
         self._report.experiments += 1
         for run in self._source.runs(experiment):
-            try:
+            with noted(self._report, f"run {run.source_id}"):
                 self._bring_run(run, experiment, target)
-            except (*OF_ONE_OBJECT, SourceError) as error:
-                self._report.fail(f"run {run.source_id}", error.message)
             self._told(experiment)
         for model in self._source.models(experiment, self._report):
-            try:
+            with noted(self._report, f"model {model.source_id}"):
                 self._bring_model(model, target)
-            except (*OF_ONE_OBJECT, SourceError) as error:
-                self._report.fail(f"model {model.source_id}", error.message)
             self._told(experiment)
-        target.runs, target.removed = {}, frozenset()
-        return target
+        return _Target(target.experiment, {})
 
     def _bring_traces(self, experiment: ExperimentRecord, target: _Target) -> None:
         """Bring what is left of an experiment, and delete it if it is deleted."""
         for record in self._source.traces(experiment, self._report):
-            try:
+            with noted(self._report, f"trace {record.trace.id}"):
                 self._open(target)
                 self._traces.bring(record, target.experiment.id)
-            except (*OF_ONE_OBJECT, SourceError) as error:
-                self._report.fail(f"trace {record.trace.id}", error.message)
             self._told(experiment)
         if experiment.deleted and target.experiment.deleted_ns is None:
             if target.experiment.id == DEFAULT_EXPERIMENT_ID:
                 said = "deleted experiment that cannot be deleted here: it lives"
                 self._report.leave_out(said, experiment.name)
             else:
+                unmark = ExperimentUpdate(delete_tags=[DELETED_TAG])
+                self._client.experiments.update(target.experiment.id, unmark)
                 self._client.experiments.delete(target.experiment.id)
 
     def _target(self, record: ExperimentRecord) -> _Target | None:
@@ -191,26 +197,21 @@ class Importer:
         project = self._project(record)
         found = self._find(name, project)
         if found is None:
-            create = ExperimentCreate(name, project, tags, record.spec, created_ns)
+            mark = {DELETED_TAG: "it is being imported"} if record.deleted else {}
+            create = ExperimentCreate(name, project, tags | mark, record.spec, created_ns)
             made = self._create(create, fit)
             self._keep_in_report("experiments", record.source_id, fit)
-            return _Target(made, {}, frozenset())
+            return _Target(made, {})
         self._keep_in_report("experiments", record.source_id, fit)
-        if found.deleted_ns is not None and not record.deleted:
-            self._report.fail(
-                f"experiment {record.name}",
-                f"It was deleted here: restore it (POST /api/v1/experiments/{found.id}/restore), "
-                "or import into another project.",
-            )
+        if why := _in_the_way(found, record):
+            self._report.fail(f"experiment {record.name}", why)
             return None
         if created_ns not in (None, found.created_ns):
             fit.note("time of creation of an experiment that was here already: that of this one")
         missing = {key: value for key, value in tags.items() if key not in found.tags}
         if missing and found.deleted_ns is None:
             found = self._client.experiments.update(found.id, ExperimentUpdate(tags=missing))
-        living = self._runs_of(found, deleted=False)
-        removed = self._runs_of(found, deleted=True)
-        return _Target(found, living | removed, frozenset(removed))
+        return self._with_runs(found)
 
     def _create(self, create: ExperimentCreate, fit: Fit) -> Experiment:
         try:
@@ -233,16 +234,28 @@ class Importer:
         every = self._client.experiments.list(project=project, deleted="all").items
         return next((one for one in every if one.name == name), None)
 
-    def _runs_of(self, experiment: Experiment, *, deleted: bool) -> dict[str, bool]:
-        query = RunQuery(experiment_id=experiment.id, deleted=deleted, fields="")
-        found = self._client.runs.iterate(query)
-        return {run.id: run.state in FINAL_STATES for run in found}
+    def _with_runs(self, experiment: Experiment) -> _Target:
+        query = RunQuery(experiment_id=experiment.id, deleted=None, fields=f"tags.{MISSING_TAG}")
+        ended: dict[str, bool] = {}
+        removed: set[str] = set()
+        lacking: set[str] = set()
+        for run in self._client.runs.iterate(query):
+            ended[run.id] = run.state in FINAL_STATES
+            if run.deleted_ns is not None:
+                removed.add(run.id)
+            if MISSING_TAG in run.tags:
+                lacking.add(run.id)
+        return _Target(experiment, ended, frozenset(removed), frozenset(lacking))
 
     def _bring_run(self, run: RunRecord, experiment: ExperimentRecord, target: _Target) -> None:
         run_id = run_id_of(self._source.kind, run.source_id)
         goes = run.deleted and not experiment.deleted  # else it goes with its experiment
         if target.runs.get(run_id) or run_id in target.removed:
-            self._report.runs_known += 1
+            if run_id in target.lacking and self._options.files:
+                self._open(target)
+                self._bring_missing(run_id, run, removed=run_id in target.removed)
+            else:
+                self._report.runs_known += 1
             if goes and run_id not in target.removed:
                 self._client.runs.delete(run_id)
             return
@@ -256,11 +269,12 @@ class Importer:
         self._bring_inputs(run_id, run.inputs)
         fit.other(run.other)
         self._bring_media(run_id, fit.media(self._source.media(run, self._report)))
-        if self._options.files:
-            self._bring_files(run_id, self._source.files(run, self._report), is_new=is_new)
+        missing = self._bring_files(run_id, run, is_new=is_new)
         self._bring_event_files(run_id, self._source.event_files(run))
         self._source.bring_more(self._client, run, self._report)
         self._keep_in_run(run_id, fit)
+        if missing or run_id in target.lacking:
+            self._tell_missing(run_id, missing)
         self._end_run(run_id, run, fit, last_ms)
         if goes:
             self._client.runs.delete(run_id)
@@ -275,7 +289,9 @@ class Importer:
     def _open(self, target: _Target) -> None:
         """Make an experiment that was deleted take runs; it is deleted again at the end."""
         if target.experiment.deleted_ns is not None:
-            target.experiment = self._client.experiments.restore(target.experiment.id)
+            restored = self._client.experiments.restore(target.experiment.id)
+            mark = ExperimentUpdate(tags={DELETED_TAG: "it is being imported"})
+            target.experiment = self._client.experiments.update(restored.id, mark)
 
     def _create_run(self, run_id: str, run: RunRecord, fit: Fit, target: _Target) -> RunView:
         params = fit.labels(run.params, what="param", chars_max=PARAM_CHARS_MAX)
@@ -335,14 +351,36 @@ class Importer:
             self._client.models.add_inputs(run_id, RunInputs((dataset,)))
             self._report.datasets += 1
 
-    def _bring_files(self, run_id: str, files: Iterable[FileRecord], *, is_new: bool) -> None:
+    def _bring_missing(self, run_id: str, run: RunRecord, *, removed: bool) -> None:
+        """Bring the files that an earlier import of a run that has ended did not."""
+        if removed:
+            self._client.runs.restore(run_id)
+        self._tell_missing(run_id, self._bring_files(run_id, run, is_new=False))
+        if removed:
+            self._client.runs.delete(run_id)
+        self._report.runs += 1
+
+    def _bring_files(self, run_id: str, run: RunRecord, *, is_new: bool) -> str:
+        """Bring files; what is missing of them, in words."""
+        files = self._source.files(run, self._report)
+        if not self._options.files:
+            return left_out(files)
         there: dict[str, str] = {}
         if not is_new:
             there = {file.path: file.sha256 for file in self._client.artifacts.iterate(run_id)}
-        for file, local in fetched(files, owner=f"run {run_id}", there=there, report=self._report):
-            kept = self._client.artifacts.put(run_id, file.path, local)
-            self._report.files += 1
-            self._report.file_bytes += kept.size_bytes
+        return bring_files(
+            files,
+            lambda path, local: self._client.artifacts.put(run_id, path, local).size_bytes,
+            owner=f"run {run_id}",
+            report=self._report,
+            there=there,
+        )
+
+    def _tell_missing(self, run_id: str, missing: str) -> None:
+        change = RunUpdate(tags={MISSING_TAG: missing})
+        self._client.runs.update(
+            run_id, change if missing else RunUpdate(delete_tags=[MISSING_TAG])
+        )
 
     def _bring_media(self, run_id: str, items: Iterable[MediaItem]) -> None:
         blobs = SentBlobs(self._client.media, run_id)
@@ -407,6 +445,23 @@ class Importer:
         self._client.runs.update(
             run_id, RunUpdate(state=run.state, ended_ns=ended_ns, reason=reason)
         )
+
+
+def _in_the_way(found: Experiment, record: ExperimentRecord) -> str:
+    """Why an experiment here cannot be the one that is to be brought; empty: it can."""
+    if found.deleted_ns is not None and not record.deleted:
+        return (
+            f"It was deleted here: restore it (POST /api/v1/experiments/{found.id}/restore), "
+            "or import into another project."
+        )
+    is_ours = found.id == DEFAULT_EXPERIMENT_ID or DELETED_TAG in found.tags
+    if record.deleted and found.deleted_ns is None and not is_ours:
+        return (
+            "It is deleted at the source, and one of that name lives here, which is not deleted "
+            "for it: import this one into another project (--project, --experiment), or delete "
+            f"the one here (DELETE /api/v1/experiments/{found.id}) and repeat."
+        )
+    return ""
 
 
 def _is_whole(run: RunView) -> bool:

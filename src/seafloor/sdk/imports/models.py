@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from seafloor.sdk.client import Client
 from seafloor.sdk.imports.fitting import IN_REPORT, Fit, is_key
 from seafloor.sdk.imports.records import ModelRecord, Source, model_id_of, run_id_of
 from seafloor.sdk.imports.report import Report
-from seafloor.sdk.imports.transfer import fetched, pieces
+from seafloor.sdk.imports.transfer import MISSING_TAG, bring_files, left_out, pieces
 from seafloor.wire.models import LoggedModelPut, ModelMetricValue
 
 TAG_CHARS_MAX: Final = 20_000
@@ -36,7 +37,12 @@ class ModelImporter:
             found = self._client.models.get(model_id_of(self._source.kind, model.source_id))
         except NotFound:
             return False
-        return found.deleted_ns is not None or (found.state == model.state and not model.deleted)
+        if found.deleted_ns is not None:
+            return True
+        if MISSING_TAG in found.tags and self._files:
+            return False
+        # One that is pending at the source is pending here before all of it came, and after.
+        return found.state == model.state != "pending" and not model.deleted
 
     def bring(self, model: ModelRecord, experiment_id: int) -> None:
         """Bring one; a repeat is harmless. It is pending until all of it is here."""
@@ -53,15 +59,19 @@ class ModelImporter:
             tags=fit.labels(model.tags, what="tag of a model", chars_max=TAG_CHARS_MAX),
         )
         put = self._put(model_id, put, fit)
-        if self._files:
-            self._bring_files(model_id, model)
+        missing = self._bring_files(model_id, model)
+        if missing:
+            put = msgspec.structs.replace(put, tags={**put.tags, MISSING_TAG: missing})
         for some in pieces(self._metrics(model.metrics, fit), _METRICS_PER_CALL):
             self._client.models.put(model_id, msgspec.structs.replace(put, metrics=tuple(some)))
         if fit.rest:
             self._report.kept.setdefault("models", []).append({"id": model.source_id, **fit.rest})
         if model.state != "pending":
             state = LoggedModelState(model.state)
-            self._client.models.put(model_id, msgspec.structs.replace(put, state=state))
+            put = msgspec.structs.replace(put, state=state)
+        made = self._client.models.put(model_id, put)
+        if MISSING_TAG in made.tags and not missing:
+            self._client.models.delete_tag(model_id, MISSING_TAG)
         if model.deleted:
             self._client.models.delete(model_id)
         self._report.models += 1
@@ -75,14 +85,17 @@ class ModelImporter:
             self._client.models.put(model_id, put)
         return put
 
-    def _bring_files(self, model_id: str, model: ModelRecord) -> None:
+    def _bring_files(self, model_id: str, model: ModelRecord) -> str:
         """Bring all of them, also again: the listing here tells no digests to compare with."""
         files = self._source.model_files(model, self._report)
-        owner = f"model {model_id}"
-        for file, local in fetched(files, owner=owner, report=self._report):
-            self._client.models.put_file(model_id, file.path, local)
-            self._report.files += 1
-            self._report.file_bytes += local.stat().st_size
+        if not self._files:
+            return left_out(files)
+
+        def send(path: str, local: Path) -> int:
+            self._client.models.put_file(model_id, path, local)
+            return local.stat().st_size
+
+        return bring_files(files, send, owner=f"model {model_id}", report=self._report)
 
     def _metrics(self, metrics: Iterable[ModelMetricValue], fit: Fit) -> Iterator[ModelMetricValue]:
         for metric in metrics:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Protocol
@@ -164,18 +164,17 @@ class MediaItem:
     data: bytes | None = None
 
 
-def local_files(folder: Path) -> Iterator[FileRecord]:
-    """All files below a folder, in order; links are followed as far as they lead to files."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            name = path.relative_to(folder).as_posix()
-            yield FileRecord(name, path.stat().st_size, lambda _, there=path: there)
-
-
 def goes_on(paths: Iterable[Path]) -> bool:
     """Whether a run that has no word of its end may still be written to: it was, lately."""
-    newest_s = max((path.stat().st_mtime for path in paths), default=0.0)
+    newest_s = max(map(_changed_s, paths), default=0.0)
     return time.time() - newest_s < LATELY_S
+
+
+def _changed_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # gone meanwhile, as what is written to has files that go
+        return 0.0
 
 
 class Source(Protocol):

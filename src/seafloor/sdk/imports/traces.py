@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -12,11 +13,11 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.sdk.client import Client
 from seafloor.sdk.imports.records import FileRecord, Source, TraceRecord, run_id_of
 from seafloor.sdk.imports.report import Report
-from seafloor.sdk.imports.transfer import fetched
+from seafloor.sdk.imports.transfer import bring_files, left_out
 from seafloor.wire.traces import SPANS_PER_CALL_MAX, TracePut, TraceView
 
 UNFINISHED_KEY: Final = "seafloor.import"
-"""In the metadata of a trace whose files are still coming."""
+"""In the metadata of a trace whose files are still coming, or did not all come."""
 
 _BYTES_PER_CALL: Final = 16 * 1024 * 1024
 _RUNS_REMEMBERED_MAX: Final = 100_000
@@ -44,14 +45,17 @@ class TraceImporter:
         if self._there(trace.id) == TraceView(trace, wanted.runs, record.spans or 0):
             self._report.traces_known += 1
             return
-        files = list(self._source.trace_files(record, self._report)) if self._files else []
-        if files:
+        files = list(self._source.trace_files(record, self._report))
+        if files and self._files:
             mark = replace(trace, metadata={UNFINISHED_KEY: "unfinished"}, assessments=())
             self._client.traces.put(TracePut(mark))
         for some in _in_calls(self._source.spans(record)):
             added = self._client.traces.add_spans(trace.id, some, experiment_id=experiment_id)
             self._report.spans += added
-        self._bring_files(trace.id, files)
+        missing = self._bring_files(trace.id, files)
+        if missing:  # it is not here whole, and not what an import that is repeated finds
+            metadata = {**trace.metadata, UNFINISHED_KEY: missing}
+            wanted = TracePut(replace(trace, metadata=metadata), wanted.runs)
         self._client.traces.put(wanted)
         self._report.traces += 1
         self._report.assessments += len(trace.assessments)
@@ -81,13 +85,16 @@ class TraceImporter:
                 self._runs[run_id] = False
         return self._runs[run_id]
 
-    def _bring_files(self, trace_id: str, files: Iterable[FileRecord]) -> None:
+    def _bring_files(self, trace_id: str, files: Iterable[FileRecord]) -> str:
         """Bring all of them, also again: the listing here tells no digests to compare with."""
-        owner = f"trace {trace_id}"
-        for file, local in fetched(files, owner=owner, report=self._report):
-            self._client.traces.put_file(trace_id, file.path, local)
-            self._report.files += 1
-            self._report.file_bytes += local.stat().st_size
+        if not self._files:
+            return left_out(files)
+
+        def send(path: str, local: Path) -> int:
+            self._client.traces.put_file(trace_id, path, local)
+            return local.stat().st_size
+
+        return bring_files(files, send, owner=f"trace {trace_id}", report=self._report)
 
 
 def _in_calls(documents: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -27,6 +27,7 @@ from seafloor.sdk.imports.records import (
     goes_on,
 )
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.walking import local_file
 from seafloor.sdk.logged_media import Taken, take_audio, take_histogram, take_image, take_text
 
 EPOCH: Final = "epoch"
@@ -199,7 +200,7 @@ class AimSource(Source):
             place = urllib.parse.urlsplit(uri)
             there = Path(urllib.parse.unquote(place.path))
             if place.scheme in {"", "file"} and there.is_file():
-                yield FileRecord(name, there.stat().st_size, lambda _, at=there: at)
+                yield local_file(name, there)
             else:
                 said = "artifact that is elsewhere, or is not there any more"
                 report.leave_out(said, f"run {run.source_id}: {uri}")

@@ -32,6 +32,7 @@ from seafloor.sdk.imports.records import (
     TraceRecord,
 )
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.walking import files_below, refused, shown
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
 from seafloor.wire.numbers import number_out
 
@@ -77,9 +78,18 @@ class FolderSource(Source):
         """Nothing is open."""
 
     def _experiment_folders(self) -> Iterator[Path]:
-        for folder in itertools.chain(_folders(self._root), _folders(self._root / ".trash")):
-            if folder.name != "models" and (folder / _META).is_file():
+        roots = (self._root, self._root / ".trash")
+        for folder in itertools.chain(*map(self._folders, roots)):
+            if folder.name != "models" and _has_meta(folder):
                 yield folder
+
+    def _folders(self, folder: Path) -> list[Path]:
+        """The folders in one whose other contents do not hang on it; one that is bad is told."""
+        try:
+            return list(_folders(folder))
+        except OSError as error:
+            self._report.fail(shown(folder), f"it cannot be read: {error.strerror or error}")
+            return []
 
     def experiments(self) -> Iterator[ExperimentRecord]:
         """See ``Source``."""
@@ -112,10 +122,10 @@ class FolderSource(Source):
         """See ``Source``; the oldest first."""
         there = self._root / experiment.source_id
         found: list[tuple[int, str, Path, _Meta]] = []
-        for folder in _folders(there):
+        for folder in self._folders(there):
             if folder.name in _NOT_RUNS:
                 continue
-            if not (folder / _META).is_file():
+            if not _has_meta(folder):
                 self._report.leave_out("folder that is no run", str(folder))
                 continue
             try:
@@ -228,7 +238,7 @@ class FolderSource(Source):
 
     def models(self, experiment: ExperimentRecord, report: Report) -> Iterator[ModelRecord]:
         """See ``Source``."""
-        for folder in _folders(self._root / experiment.source_id / "models"):
+        for folder in self._folders(self._root / experiment.source_id / "models"):
             try:
                 record = self._model(folder, self._meta(folder))
             except BAD_DATA as error:
@@ -265,7 +275,7 @@ class FolderSource(Source):
 
     def traces(self, experiment: ExperimentRecord, report: Report) -> Iterator[TraceRecord]:
         """See ``Source``; a folder links none to runs beside those that they were made in."""
-        for folder in _folders(self._root / experiment.source_id / "traces"):
+        for folder in self._folders(self._root / experiment.source_id / "traces"):
             try:
                 found = msgspec.convert(self._meta(folder, _TRACE_INFO), ToldTrace)
                 told = [self._assessment(path) for path in _files(folder / "assessments")]
@@ -296,7 +306,7 @@ class FolderSource(Source):
 
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``: the model registry."""
-        for folder in _folders(self._root / "models"):
+        for folder in self._folders(self._root / "models"):
             with self._told_if_bad(f"registered model {folder.name}"):
                 versions = [self._meta(one) for one in _folders(folder) if _is_version(one)]
                 record = {**self._meta(folder), "versions": versions}
@@ -305,11 +315,16 @@ class FolderSource(Source):
                 )
 
     def _texts(self, folder: Path) -> dict[str, str]:
-        """A folder with a file for each key, in folders below it where the key has slashes."""
+        """A folder with a file for each key, in folders below it where the key has slashes.
+
+        Raises:
+            OSError: one may not be read now, and whose it is comes with it or not at all.
+        """
         made: dict[str, str] = {}
         for path in _files(folder):
+            content = path.read_bytes()
             with self._told_if_bad(f'what is in the file "{_name(path)}"'):
-                made[_name(path, folder)] = path.read_text(encoding="utf-8")
+                made[_name(path, folder)] = content.decode()
         return made
 
     def _meta(self, folder: Path, name: str = _META) -> _Meta:
@@ -328,14 +343,21 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield from sorted(path for path in folder.iterdir() if path.is_dir())
 
 
+def _has_meta(folder: Path) -> bool:
+    try:
+        return (folder / _META).is_file()
+    except OSError:
+        return True  # reading it says what is wrong
+
+
 def _name(path: Path, folder: Path | None = None) -> str:
     """A path, or the key that is its name below a folder, as a text even where it is none."""
-    name = str(path) if folder is None else path.relative_to(folder).as_posix()
-    return name.encode("utf-8", "replace").decode()
+    return shown(path if folder is None else path.relative_to(folder))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    yield from sorted(path for path in folder.rglob("*") if path.is_file())
+    """The files below a folder; one that may not be read now is an OSError."""
+    return files_below(folder, odd=lambda _: None, bad=refused)
 
 
 def _is_version(folder: Path) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from seafloor.sdk.imports.records import FileRecord, ModelState, RunState, local_files
+from seafloor.sdk.imports.records import FileRecord, ModelState, RunState
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.walking import local_files
 
 KIND: Final = "mlflow"
 NAME_TAG: Final = "mlflow.runName"
@@ -104,7 +105,7 @@ class Locations:
         Where the URI leads to no folder those below ``else_`` are meant: the store was moved.
         """
         folder = self._folder(uri)
-        if else_ is not None and else_.is_dir() and (folder is None or not folder.is_dir()):
+        if else_ is not None and _is_dir(else_) and (folder is None or not _is_dir(folder)):
             folder = else_
         if not uri and folder is None:
             report.leave_out("files: MLflow's record does not say where they are", owner)
@@ -116,8 +117,8 @@ class Locations:
                 f"MLflow server instead{'' if fix == 'none' else ', or ' + fix}",
                 owner,
             )
-        elif folder.is_dir():
-            yield from local_files(folder)
+        else:
+            yield from local_files(folder, report, owner=owner)
 
     def _folder(self, uri: str) -> Path | None:
         if not uri:  # as a path it would be all there is
@@ -130,6 +131,14 @@ class Locations:
         if scheme == "mlflow-artifacts" and self.artifacts is not None:
             return self.artifacts / artifact_path(f"{scheme}:{rest}")
         return None
+
+
+def _is_dir(folder: Path) -> bool:
+    """Whether there is a folder, as far as one may know."""
+    try:
+        return folder.is_dir()
+    except OSError:
+        return True  # reading it says what is wrong
 
 
 def artifact_path(uri: str) -> str:

@@ -22,9 +22,9 @@ from seafloor.sdk.imports.records import (
     RunRecord,
     RunState,
     Source,
-    local_files,
 )
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.walking import local_file, local_files
 from seafloor.sdk.logged_media import Taken, take_histogram, take_image, take_text
 
 MULTIPLIER_TAG: Final = "neptune.stepMultiplier"
@@ -229,14 +229,14 @@ class NeptuneSource(Source):
                 fix = "" if self._files else "; give --files DIR"
                 report.leave_out(f"file that is not in the export{fix}", f"{run.source_id}: {path}")
             elif there.is_dir():
-                for file in local_files(there):
+                for file in local_files(there, report, owner=f"run {run.source_id}"):
                     yield FileRecord(f"{path}/{file.path}", file.size_bytes, file.fetch)
             elif row["attribute_type"] == _FILE_SERIES:
                 if not _is_picture(there):
                     name = f"{path}/step_{row['step'].normalize():f}{there.suffix}"
-                    yield _local_file(name, there)
+                    yield local_file(name, there)
             else:
-                yield _local_file(
+                yield local_file(
                     path if path.endswith(there.suffix) else path + there.suffix, there
                 )
         for path in held.logs:
@@ -250,10 +250,6 @@ class NeptuneSource(Source):
         there = self._files / said["path"]
         inside = there.resolve().is_relative_to(self._files.resolve())
         return there if inside and there.exists() else None
-
-
-def _local_file(name: str, there: Path) -> FileRecord:
-    return FileRecord(name, there.stat().st_size, lambda _: there)
 
 
 def _is_picture(path: Path | None) -> bool:

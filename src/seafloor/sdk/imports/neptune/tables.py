@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from seafloor.domain.errors import SourceError
 from seafloor.sdk.exports.arrow import arrow
+from seafloor.sdk.imports.walking import files_below
 
 VALUES: Final = {
     "float": "float_value",
@@ -96,13 +97,18 @@ def find_runs(root: Path, told: Callable[[Path, str], None]) -> list[RunRows]:
         told: Called with a path and why, for each file that cannot be read.
     """
     found: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted(root.rglob("*.parquet")):
+    below = files_below(root, odd=lambda _: None, bad=lambda it, why: told(it, _why(why)))
+    for path in (one for one in below if one.suffix == ".parquet"):
         try:
             for key in _runs_in(path):
                 found.setdefault(key, []).append(path)
         except SourceError as error:
             told(path, error.message)
     return [RunRows(*key, tuple(_in_order(paths))) for key, paths in sorted(found.items())]
+
+
+def _why(error: OSError) -> str:
+    return f"It cannot be read: {error.strerror or error}."
 
 
 def _runs_in(path: Path) -> list[tuple[str, str]]:

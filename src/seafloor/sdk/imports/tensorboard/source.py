@@ -20,6 +20,7 @@ from seafloor.sdk.imports.records import (
 )
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.tensorboard.event_files import Summary
+from seafloor.sdk.imports.walking import local_file
 
 MARK: Final = "tfevents"
 """What the name of an event file holds, as TensorBoard tells them."""
@@ -80,7 +81,12 @@ class TensorBoardSource(Source):
 
     def _walk(self, root: Path) -> Iterator[_Run]:
         been: set[str] = set()
-        for folder, below, names in os.walk(root, followlinks=True):
+
+        def bad(error: OSError) -> None:
+            why = error.strerror or str(error)
+            self._report.fail(f"runs in {error.filename}", f"it cannot be read: {why}")
+
+        for folder, below, names in os.walk(root, onerror=bad, followlinks=True):
             real = os.path.realpath(folder)
             if real in been:  # a link that leads back
                 below.clear()
@@ -148,7 +154,7 @@ class TensorBoardSource(Source):
     def event_files(self, run: RunRecord) -> Iterator[FileRecord]:
         """See ``Source``."""
         for path in self._brought[run.source_id].files:
-            yield FileRecord(path.name, path.stat().st_size, lambda _, there=path: there)
+            yield local_file(path.name, path)
 
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``: files that TensorBoard does not show."""

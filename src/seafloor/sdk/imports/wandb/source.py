@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +23,9 @@ from seafloor.sdk.imports.records import (
     RunState,
     Source,
     goes_on,
-    local_files,
 )
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.walking import files_below, local_file, local_files, shown
 from seafloor.sdk.imports.wandb.log_file import Damage
 from seafloor.sdk.imports.wandb.media import things_of
 from seafloor.sdk.imports.wandb.messages import Artifact, Environment, History, Output, Stats
@@ -85,7 +84,7 @@ class WandbSource(Source):
         self._report = report
         self._found: dict[str, dict[str, RunFiles]] = {}
         self._runs: dict[str, _Run] = {}
-        logs = list(_logs(place))
+        logs = list(_logs(place, report))
         if not logs:
             raise SourceError(
                 f'"{place}" holds no run of wandb (run-ID.wandb): give the folder "wandb" that '
@@ -206,7 +205,7 @@ class WandbSource(Source):
         held = self._runs[run.source_id]
         seen: set[str] = set()
         for folder in held.files.folders:
-            for file in local_files(folder):
+            for file in local_files(folder, report, owner=f"run {run.source_id}"):
                 if folder / file.path in held.taken:
                     continue
                 path = file.path
@@ -229,15 +228,18 @@ def _no_numbers(files: RunFiles) -> Iterator[tuple[str, Logged, bytes]]:
                     yield key, found, raw
 
 
-def _logs(place: Path) -> Iterator[Path]:
+def _logs(place: Path, report: Report) -> Iterator[Path]:
     """The files of runs below a folder, in order of their folders' names, which begin with when."""
     if place.is_file():
         yield place
     elif not place.is_dir():
         raise SourceError(f'There is no folder or file "{place}".')
-    found: list[Path] = []
-    for folder, _, names in os.walk(place):
-        found.extend(Path(folder, name) for name in names if name.endswith(".wandb"))
+
+    def bad(folder: Path, error: OSError) -> None:
+        report.fail(f"runs in {shown(folder)}", f"it cannot be read: {error.strerror or error}")
+
+    below = files_below(place, odd=lambda _: None, bad=bad)
+    found = [path for path in below if path.name.endswith(".wandb")]
     yield from sorted(found, key=lambda log: (log.parent.name.rpartition("run-")[2], str(log)))
 
 
@@ -357,7 +359,7 @@ def _artifact_files(
             name = f"run {source_id}: {artifact.name}:v{version}/{entry.path}"
             if local is not None and local.is_file():
                 path = f"artifacts/{artifact.name}/v{version}/{entry.path}"
-                yield FileRecord(path, local.stat().st_size, lambda _, there=local: there)
+                yield local_file(path, local)
             elif entry.ref:
                 report.leave_out("reference to a file elsewhere, of a logged artifact", name)
             else:
