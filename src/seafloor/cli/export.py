@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from seafloor.cli.output import print_json, say
+from seafloor.cli.output import ProgressLine, print_json, say
 from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
     from seafloor.sdk.exports.exporter import Exported
-
-_TOLD_EVERY_S = 10.0
 
 
 @click.command()
@@ -55,9 +51,13 @@ def export(
     client.health()
     options = ExportOptions(project, experiments, runs, artifacts)
     say(f"Exporting {client.url} to {folder} …")
-    progress = _Progress()
+    progress = ProgressLine()
+
+    def told(done: Exported) -> None:
+        progress.tell(lambda: f"{done.runs:,} runs, {done.points:,} points, {done.files:,} files")
+
     try:
-        manifest, done = write(client, folder, options, progress.told)
+        manifest, done = write(client, folder, options, told)
     finally:
         progress.end()
     if given.json:
@@ -73,28 +73,3 @@ def export(
     for name in done.vanished:
         say(f"removed from the server while it was exported: {name}")
     return OK
-
-
-class _Progress:
-    """Tells how far an export is: in place on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._last_s = time.monotonic()
-        self._in_place = sys.stderr.isatty()
-
-    def told(self, done: Exported) -> None:
-        """Tell it, if it is time to."""
-        now_s = time.monotonic()
-        if now_s - self._last_s < (0.2 if self._in_place else _TOLD_EVERY_S):
-            return
-        self._last_s = now_s
-        line = f"{done.runs:,} runs, {done.points:,} points, {done.files:,} files"
-        if self._in_place:
-            click.echo(f"\r\033[K{line}", nl=False, err=True)
-        else:
-            say(line)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._in_place:
-            click.echo("\r\033[K", nl=False, err=True)

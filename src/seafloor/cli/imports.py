@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seafloor.cli.groups import LazyGroup
-from seafloor.cli.output import print_json, say
+from seafloor.cli.output import ProgressLine, plain, print_json, say
 from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Decorated, Given, json_option, pass_given, server_options
 
@@ -27,7 +26,6 @@ _HOMES = {
     "aim": ("seafloor.cli.imports:aim", "From a repository of Aim."),
     "seafloor": ("seafloor.cli.imports:seafloor", "From a folder that `seafloor export` wrote."),
 }
-_TOLD_EVERY_S = 10.0
 _SHOWN_MAX = 12
 
 
@@ -249,11 +247,21 @@ def bring(
     options = ImportOptions(
         project=project or given.settings.project, experiments=experiments, files=not no_files
     )
+    told.write(path)  # where none can be kept, nothing is brought
     say(f"Importing {source.label} to {client.url} …")
-    progress = _Progress(told)
+    progress = ProgressLine()
+
+    def far(experiment: ExperimentRecord) -> None:
+        progress.tell(
+            lambda: (
+                f"{told.runs:,} runs ({told.runs_known:,} were here), {told.points:,} points, "
+                f"{told.files:,} files; at experiment {experiment.name[:40]}"
+            )
+        )
+
     first = ""
     try:
-        Importer(client, source, told, options, progress.told).bring_all()
+        Importer(client, source, told, options, far).bring_all()
     except SeafloorError as error:
         first = "" if error.retryable else "mend what is said below, and "
         raise
@@ -267,36 +275,6 @@ def bring(
     else:
         _print(told, path)
     return ANSWER_IS_NO if told.failures else OK
-
-
-class _Progress:
-    """Tells how far an import is: in place on a terminal, else a line now and then."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._last_s = time.monotonic()
-        self._in_place = sys.stderr.isatty()
-
-    def told(self, experiment: ExperimentRecord) -> None:
-        """Tell it, if it is time to."""
-        now_s = time.monotonic()
-        if now_s - self._last_s < (0.2 if self._in_place else _TOLD_EVERY_S):
-            return
-        self._last_s = now_s
-        found = self._report
-        line = (
-            f"{found.runs:,} runs ({found.runs_known:,} were here), {found.points:,} points, "
-            f"{found.files:,} files; at experiment {experiment.name[:40]}"
-        )
-        if self._in_place:
-            click.echo(f"\r\033[K{line[:100]}", nl=False, err=True)
-        else:
-            say(line)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._in_place:
-            click.echo("\r\033[K", nl=False, err=True)
 
 
 def _print(report: Report, path: Path) -> None:
@@ -316,9 +294,9 @@ def _print(report: Report, path: Path) -> None:
     if report.left_out:
         click.echo("had no place here, or not as it was:")
         for one in report.left_out:
-            click.echo(f"{one.count:>9,}  {one.what}")
+            click.echo(f"{one.count:>9,}  {plain(one.what)}")
     for failure in report.failures[:_SHOWN_MAX]:
-        say(f"did not come: {failure.name}: {failure.reason}")
+        say(f"did not come: {plain(failure.name)}: {plain(failure.reason)}")
     if len(report.failures) > _SHOWN_MAX:
         say(f"did not come: {len(report.failures) - _SHOWN_MAX:,} more")
     click.echo(f"report: {path}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import Final
 
 import click
 
@@ -43,6 +45,7 @@ _HOMES = {
     "version": ("seafloor.cli.version:version", "Print versions."),
 }
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _EPILOG = "Exit codes and every option: docs/reference/cli.md."
 
 
@@ -68,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code. Errors are one line on standard error, never a traceback.
     """
+    _open_closed()
     try:
         code = cli.main(args=arguments, prog_name="seafloor", standalone_mode=False)
         sys.stdout.flush()
@@ -81,8 +85,30 @@ def main(arguments: list[str] | None = None) -> int:
         _mute_stdout()
         return 0
     except Exception as error:  # noqa: BLE001 - the CLI's edge
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            return _full(error)
         return _failure(error)
     return code if isinstance(code, int) else 0
+
+
+def _open_closed() -> None:
+    """Give what is printed a place where whoever called closed its own (``>&-``)."""
+    import os
+
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - then it is
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as this
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
+def _full(error: OSError) -> int:
+    """Say that what was printed, or is kept meanwhile, found no room."""
+    from seafloor.wire.exit_codes import STORE
+
+    _mute_stdout()
+    said = f"What the command prints or keeps could not be written: {error.strerror}."
+    click.echo(f"error: {said} Make room, or print to another place.", err=True)
+    return STORE
 
 
 def _usage(error: click.ClickException) -> int:
@@ -98,12 +124,13 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _failure(error: Exception) -> int:
+    from seafloor.cli.output import plain
     from seafloor.domain.errors import SeafloorError
     from seafloor.wire.exit_codes import BUG, code_of_error
 
     if isinstance(error, SeafloorError):
         where = f"{error.field}: " if error.field and error.field not in error.message else ""
-        click.echo(f"error: {where}{' '.join(error.message.split())}", err=True)
+        click.echo(f"error: {where}{plain(' '.join(error.message.split()))}", err=True)
         return code_of_error(error)
     from seafloor.sdk.crashes import keep_details
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.groups import LazyGroup
-from seafloor.cli.output import Column, print_json, print_table, say, styled, styled_state
+from seafloor.cli.output import (
+    Column,
+    plain,
+    print_json,
+    print_table,
+    say,
+    styled,
+    styled_state,
+)
 from seafloor.cli.quantities import shown_age, shown_duration, shown_number, shown_time
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
@@ -100,7 +108,9 @@ def list_runs(given: Given, **which: object) -> None:
         order=options.order,
         deleted=options.deleted,
     )
-    found = list(client.runs.iterate(query, limit=options.limit))
+    found = list(client.runs.iterate(query, limit=options.limit + 1))
+    more = len(found) > options.limit
+    del found[options.limit :]
     if given.json:
         print_json({"items": found})
         return
@@ -108,7 +118,7 @@ def list_runs(given: Given, **which: object) -> None:
         say("No runs.")
         return
     _print_list(found)
-    if len(found) == options.limit:
+    if more:
         say(f"These are {options.limit}; more with --limit.")
 
 
@@ -146,7 +156,8 @@ def show(given: Given, run: str) -> None:
     if events:
         click.echo("\nevents")
         for event in events:
-            click.echo(f"{styled(shown_time(event.time_ns), 'bright_black')}  {event.message}")
+            told = f"{styled(shown_time(event.time_ns), 'bright_black')}  {plain(event.message)}"
+            click.echo(told)
 
 
 def _print_ends(title: str, found: Mapping[str, Attempt | Task]) -> None:
@@ -207,7 +218,8 @@ def stop(given: Given, runs: tuple[str, ...]) -> None:
     from seafloor.cli.references import find_run
 
     client = given.client
-    stopped = [client.runs.stop(find_run(client, run).id) for run in runs]
+    # All are found before any is stopped: a name that is wrong stops none.
+    stopped = [client.runs.stop(run_id) for run_id in [find_run(client, run).id for run in runs]]
     if given.json:
         print_json({"items": stopped})
         return
@@ -327,10 +339,10 @@ def _print_list(found: list[RunView]) -> None:
             counts[key] = counts.get(key, 0) + 1
     keys = sorted(sorted(counts), key=lambda key: -counts[key])[:_METRIC_COLUMNS_MAX]
     columns = [
-        Column("id"),
+        Column("id", whole=True),
         Column("name"),
         Column("experiment"),
-        Column("state"),
+        Column("state", whole=True),
         Column("started"),
         Column("took", "right"),
         *(Column(key, "right") for key in keys),
@@ -354,14 +366,14 @@ def _facts(run: RunView) -> list[tuple[str, str]]:
     ending = run.ending.reason if run.ending is not None else ""
     facts = [
         ("run", f"{run.name}  {run.id}"),
-        ("state", f"{styled_state(run.state.value)}{f'  {ending}' if ending else ''}"),
+        ("state", f"{styled_state(run.state.value)}{f'  {plain(ending)}' if ending else ''}"),
         ("experiment", f"{run.experiment.name}  (project {run.project})"),
         ("page", run.url),
-        ("by", run.user),
+        ("by", plain(run.user)),
         ("started", shown_time(run.started_ns)),
         ("took", shown_duration(run.duration_s)),
         ("environment", run.environment or ""),
-        ("code", shown_code(run)),
+        ("code", plain(shown_code(run))),
     ]
     return [(name, value) for name, value in facts if value]
 
@@ -408,7 +420,7 @@ def _print_pairs(title: str, pairs: list[tuple[str, str]]) -> None:
     click.echo(f"\n{title}")
     width = max(len(key) for key, _ in pairs)
     for key, value in pairs:
-        click.echo(f"{key.ljust(width)}  {value}")
+        click.echo(f"{plain(key).ljust(width)}  {plain(value)}")
 
 
 def _compared(value: ComparedValue) -> list[str]:
