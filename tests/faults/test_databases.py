@@ -27,9 +27,10 @@ from tests.services._service import Missing, Service
 
 from seafloor.domain.errors import Conflict, StoreError, StoreUnavailable
 from seafloor.domain.workloads import WorkloadState
-from seafloor.stores.metadata.sql import prepared
+from seafloor.stores.metadata.sql import mariadb, prepared
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.postgresql import WRITER_LOCK
+from seafloor.stores.metadata.sql.postgresql_connection import PatientConnection
 from seafloor.stores.metadata.sql.tables import project
 from seafloor.testing.metadata_records import (
     T0_NS,
@@ -395,6 +396,43 @@ async def test_away__then_back__is_unavailable_then_answers(kind: str) -> None:
         names = [found.name for found in await store.project_list()]
         assert names == ["after", "before", "default"]
         await store.close()
+
+
+_SILENT = {"postgresql": "SELECT pg_sleep(5)", "mariadb": "SELECT SLEEP(5)"}
+
+
+async def test_silent__for_longer_than_is_waited__unavailable_and_goes_on(
+    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is whole and nothing comes, as of a database whose machine stands still."""
+    monkeypatch.setattr(PatientConnection, "answer_timeout_s", 0.5)
+    monkeypatch.setattr(mariadb, "ANSWER_TIMEOUT_S", 1)
+    store = SqlStoreUnderTest(Database(url))
+
+    def wait(connection: Connection) -> None:
+        connection.execute(text(_SILENT[kind]))
+
+    async with asyncio.timeout(60):
+        for call in (store.database.read, store.database.write):
+            with pytest.raises(StoreUnavailable):
+                await call(wait)
+    monkeypatch.undo()  # the server may hold the writer's lock until it finds out that we left
+    await store.project_create("after", created_ns=1)
+    assert [found.name for found in await store.project_list()] == ["after", "default"]
+    await store.close()
+
+
+async def test_silent__while_it_still_says_something__is_waited_for(
+    service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long answer that comes piece by piece is none of a database that hangs."""
+    monkeypatch.setattr(PatientConnection, "answer_timeout_s", 0.5)
+    with fresh_database_of("postgresql", service) as url:
+        database = Database(url)
+        rows = text("SELECT repeat('x', 100000), pg_sleep(0.1) FROM generate_series(1, 12)")
+        found = await database.read(lambda connection: connection.execute(rows).all())
+        assert len(found) == 12
+        await database.close()
 
 
 async def test_password__of_whatever_url__is_never_shown(

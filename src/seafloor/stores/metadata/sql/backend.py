@@ -42,6 +42,8 @@ class Backend(Protocol):
 
 
 CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 60
+"""A database that says nothing for so long has its connection ended."""
 IDLE_WRITER_S = 5
 """A server that is paused while it holds the writer's place blocks the others no longer."""
 IDLE_READER_S = 60

@@ -29,6 +29,7 @@ from seafloor.stores.metadata.sql.driver_errors import (
     is_undone,
     store_error,
 )
+from seafloor.stores.metadata.sql.flow import Flow
 from seafloor.stores.metadata.sql.open import open_backend, parse_url
 from seafloor.stores.metadata.sql.prepared import say
 from seafloor.stores.metadata.sql.texts import refuse_odd_texts
@@ -113,6 +114,7 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._writer: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._reads, self._writes = Flow(at_once=READERS), Flow(at_once=1)
         # None ends it. A queue and a thread of our own: an executor takes 10 µs to pass a piece on.
         self._waiting: SimpleQueue[_Write[Any] | None] = SimpleQueue()
         self._closed = False
@@ -142,12 +144,18 @@ class Database:
         next.
 
         Raises:
+            StoreUnavailable: also when no reader has come to an end for long; then it was not run.
             StoreError: in the words of ``driver_errors``; what ``do`` raises passes through.
         """
         self._check_open()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, do)
+        self._reads.enter()
+        reading = self._readers.submit(self._read, do, self._reads.now_s())
+        # Also of one whose caller left before it began: that is never run.
+        reading.add_done_callback(lambda _: self._reads.leave())
+        return await asyncio.wrap_future(reading)
 
-    def _read(self, do: Callable[[Connection], _T]) -> _T:
+    def _read(self, do: Callable[[Connection], _T], asked_s: float) -> _T:
+        self._reads.check_turn(asked_s)
         with driver_errors():
             try:
                 return self._read_once(do)
@@ -174,8 +182,8 @@ class Database:
         connection, and keep nothing from one run to the next but what ``Unprepared`` prepares.
 
         Raises:
-            StoreUnavailable: the database is away, or the commit failed; unknown whether it took
-                effect. Repeat it.
+            StoreUnavailable: the database is away or hangs, or the commit failed; unknown whether
+                it took effect. Repeat it.
             StoreFull: no space is left; nothing was written, neither by those it was to be
                 committed with.
         """
@@ -196,6 +204,7 @@ class Database:
                 )
                 writer.start()  # it may be refused, and is tried again by the next
                 self._writer = writer
+            self._writes.enter()
             self._waiting.put(write)
         return await write.told
 
@@ -221,6 +230,7 @@ class Database:
             failure = _in_our_words(error)
             for write in group:
                 write.failed = failure
+        self._writes.leave(len(group))
         _tell(group)
         return not closing
 

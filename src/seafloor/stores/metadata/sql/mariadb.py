@@ -20,6 +20,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.stores.metadata.sql.backend import (
+    ANSWER_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
     IDLE_READER_S,
     IDLE_WRITER_S,
@@ -31,7 +32,6 @@ WRITER_TABLE = "seafloor_writer"
 """One row, which the writer changes first: it is locked until the transaction ends."""
 _TAKE_TURN = f"UPDATE {WRITER_TABLE} SET turn = turn + 1 WHERE id = 1"  # noqa: S608  # our own name
 
-_ANSWER_TIMEOUT_S = 60
 _MYSQL_IDLE_S = 10
 _SQL_MODE = ",".join(
     (
@@ -142,8 +142,8 @@ class MariaDB:
             pool_recycle=_MYSQL_IDLE_S // 2 if self._is_mysql else -1,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
-                "read_timeout": _ANSWER_TIMEOUT_S,
-                "write_timeout": _ANSWER_TIMEOUT_S,
+                "read_timeout": ANSWER_TIMEOUT_S,
+                "write_timeout": ANSWER_TIMEOUT_S,
             },
         )
         event.listen(self.engine, "connect", self._prepare)

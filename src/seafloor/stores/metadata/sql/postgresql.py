@@ -104,6 +104,7 @@ class PostgreSQL:
                 **_unless_given(url, "keepalives_count", 3),
             },
         )
+        event.listen(self.engine, "do_connect", _connect)
         event.listen(self.engine, "connect", _prepare)
 
     def begin_read(self, connection: Connection) -> None:
@@ -124,12 +125,24 @@ class PostgreSQL:
         self.begin_write(connection)
         # What is one statement here may take long on a large table.
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '60s'")
-        yield
-        connection.exec_driver_sql("COMMIT")
+        driver: Any = connection.connection.driver_connection
+        patience_s, driver.answer_timeout_s = driver.answer_timeout_s, None
+        try:
+            yield
+            connection.exec_driver_sql("COMMIT")
+        finally:
+            driver.answer_timeout_s = patience_s
 
 
 def _unless_given(url: URL, name: str, value: object) -> dict[str, object]:
     return {} if name in url.query else {name: value}
+
+
+def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+    # Imported late: who has another database needs no driver of this one.
+    from seafloor.stores.metadata.sql.postgresql_connection import PatientConnection
+
+    return PatientConnection.connect(*arguments, **options)
 
 
 def _prepare(connection: Any, _: ConnectionPoolEntry) -> None:
