@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, event, select
 
 from seafloor.domain.errors import InvalidValue, StoreCorrupt, StoreFull
+from seafloor.stores.metadata.sql import sqlite
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import workload
 from seafloor.testing.metadata_records import create, run, run_id
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
 from seafloor.testing.small_disk import small_disk
+
+
+def _reader(
+    store: SqlStoreUnderTest,
+) -> tuple[Callable[[], Awaitable[object]], Callable[[], Awaitable[object]]]:
+    """A reader that stays in one state of the database; how to let it go, and to await it."""
+    read, go = threading.Event(), threading.Event()
+
+    def look(connection: Connection) -> None:
+        connection.execute(select(workload.c.id)).all()
+        read.set()
+        assert go.wait(60)
+
+    reading = asyncio.create_task(store.database.read(look))
+
+    async def leave() -> None:
+        go.set()
+        await reading
+
+    async def inside() -> None:
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(read.wait, 60)
+
+    return leave, inside
 
 
 @pytest.fixture
@@ -95,6 +121,56 @@ class TestDatabase:
         with pytest.raises(StoreCorrupt):
             await database.read(lambda connection: connection.execute(select(workload)).all())
         await database.close()
+
+    async def test_write__readers_that_never_all_leave__the_log_stays_short(
+        self, store: SqlStoreUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One reader is there before another leaves: SQLite alone never begins its log anew."""
+        monkeypatch.setattr(sqlite, "LOG_BYTES_MAX", 4 << 20)
+        monkeypatch.setattr(sqlite, "_CUT_AGAIN_S", 0.0)
+        log = tmp_path / "seafloor.db-wal"
+        await create(store, run(1))
+        sizes: list[int] = []
+        done = asyncio.Event()
+
+        async def read_on() -> None:
+            leave, inside = _reader(store)
+            await inside()
+            while not done.is_set():
+                following, inside = _reader(store)
+                await inside()
+                await leave()
+                leave = following
+            await leave()
+
+        reading = asyncio.create_task(read_on())
+        for number in range(60):
+            await store.tags_change(run_id(1), set_={"t": f"{number}" + "x" * 500_000})
+            sizes.append(log.stat().st_size)
+        done.set()
+        await reading
+        assert max(sizes) < 8 << 20, sizes
+        found = (await store.labels_get([run_id(1)]))[run_id(1)].tags
+        assert found["t"].startswith("59x")
+
+    async def test_write__a_reader_that_stays__is_not_waited_for_again_and_again(
+        self, store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "LOG_BYTES_MAX", 1 << 20)
+        monkeypatch.setattr(sqlite, "_CUT_TIMEOUT_MS", 1)
+        await create(store, run(1))
+        leave, inside = _reader(store)
+        await inside()
+        cuts: list[str] = []
+
+        def listen(_connection: object, _cursor: object, said: str, *_: object) -> None:
+            cuts.extend([said] if "wal_checkpoint" in said else [])
+
+        event.listen(store.database.engine, "before_cursor_execute", listen)
+        for number in range(20):
+            await store.tags_change(run_id(1), set_={f"t{number}": "x" * 200_000})
+        await leave()
+        assert len(cuts) == 1
 
     async def test_write__disk_is_full__nothing_is_written_and_it_goes_on_after(
         self, tmp_path: Path

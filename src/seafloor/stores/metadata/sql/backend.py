@@ -32,6 +32,10 @@ class Backend(Protocol):
         """
         ...
 
+    def tend(self, connection: Connection) -> None:
+        """Do what the database itself leaves undone; between two transactions of the writer."""
+        ...
+
     def migrating(self, connection: Connection) -> AbstractContextManager[None]:
         """Hold other migrations off; what was done within is committed at the end.
 

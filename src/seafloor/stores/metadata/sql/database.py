@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+import structlog
 from sqlalchemy import Connection
 
 from seafloor.domain.errors import StoreUnavailable
 from seafloor.stores.metadata.sql.driver_errors import (
     DRIVER_ERRORS,
     driver_errors,
+    is_lost,
     is_undone,
     store_error,
 )
@@ -33,6 +35,8 @@ from seafloor.stores.metadata.sql.flow import Flow
 from seafloor.stores.metadata.sql.open import open_backend, parse_url
 from seafloor.stores.metadata.sql.prepared import say
 from seafloor.stores.metadata.sql.texts import refuse_odd_texts
+
+_log = structlog.get_logger(__name__)
 
 READERS = 4
 GROUP_MAX = 256
@@ -102,6 +106,12 @@ class Database:
     Raises:
         InvalidValue: it is no URL, or names no file or database. Its password is never shown.
         NotSupported: a database that Seafloor does not speak to.
+
+    Attributes:
+        commits: How many there were.
+        losses: How often a connection was lost. Behind it may be another database by now, a
+            replica that took over without what was committed last: what is remembered of rows by
+            their numbers is to be looked up anew when this has changed.
     """
 
     def __init__(self, url: str) -> None:
@@ -111,6 +121,7 @@ class Database:
         self.engine = self._backend.engine
         refuse_odd_texts(self.engine)
         self.commits = 0
+        self.losses = 0
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._writer: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -160,6 +171,7 @@ class Database:
             try:
                 return self._read_once(do)
             except DRIVER_ERRORS as error:
+                self._note(error)
                 if not is_undone(error, committing=False):
                     raise
             # The connection was of before a restart of the database; this one is new.
@@ -232,7 +244,20 @@ class Database:
                 write.failed = failure
         self._writes.leave(len(group))
         _tell(group)
+        if not closing:
+            self._tend()
         return not closing
+
+    def _tend(self) -> None:
+        """Let the database do what it leaves undone; nobody waits for it but the next group."""
+        connection = self._writing_to
+        if connection is None:
+            return
+        try:
+            self._backend.tend(connection)
+        except DRIVER_ERRORS as error:
+            self._forget(connection)
+            _log.warning("the database could not be tended", reason=store_error(error).message)
 
     def _next_group(self) -> tuple[list[_Write[Any]], bool]:
         """Wait for a piece and take all that wait beside it; say whether they are the last."""
@@ -278,7 +303,8 @@ class Database:
             run(connection, group)
             going.committing = True
             say(connection, "COMMIT")
-        except DRIVER_ERRORS:
+        except DRIVER_ERRORS as error:
+            self._note(error)
             self._forget(connection)
             raise
         except BaseException:
@@ -287,6 +313,10 @@ class Database:
             except DRIVER_ERRORS:
                 self._forget(connection)
             raise
+
+    def _note(self, error: BaseException) -> None:
+        if is_lost(error):
+            self.losses += 1
 
     def _forget(self, connection: Connection) -> None:
         """Undo what is left of a transaction by ending its connection; the next begins afresh."""

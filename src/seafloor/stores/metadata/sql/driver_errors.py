@@ -54,7 +54,12 @@ def is_undone(error: BaseException, *, committing: bool) -> bool:
         return True
     if isinstance(error, DBAPIError) and mariadb.code_of(original) in mariadb.CERTAINLY_UNDONE:
         return True
-    return not committing and isinstance(error, DBAPIError) and error.connection_invalidated
+    return not committing and is_lost(error)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a connection ended with it."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 @contextmanager

@@ -172,6 +172,9 @@ class MariaDB:
         say(connection, "START TRANSACTION")
         say(connection, _TAKE_TURN)
 
+    def tend(self, connection: Connection) -> None:
+        """See ``Backend``: there is nothing to do."""
+
     @contextmanager
     def migrating(self, connection: Connection) -> Generator[None]:
         """See ``Backend``: every change of the schema commits by itself here."""

@@ -119,6 +119,9 @@ class PostgreSQL:
         """
         say(connection, _BEGIN_WRITE)
 
+    def tend(self, connection: Connection) -> None:
+        """See ``Backend``: there is nothing to do."""
+
     @contextmanager
     def migrating(self, connection: Connection) -> Generator[None]:
         """See ``Backend``: schemas change within transactions; writers wait meanwhile."""

@@ -27,6 +27,10 @@ from seafloor.stores.metadata.sql.backend import LOCK_TIMEOUT_S
 from seafloor.stores.metadata.sql.prepared import say
 
 CACHE_KIB = 32_000
+LOG_BYTES_MAX = 64 * 1024 * 1024
+"""A longer log is written back and cut, for which readers of before are waited for."""
+_CUT_TIMEOUT_MS = 1_000
+_CUT_AGAIN_S = 60.0
 _SWITCH_PAUSE_S = 0.01
 
 _PRIMARY_MASK = 0xFF  # an extended code holds its primary one in the low byte
@@ -59,6 +63,8 @@ class Sqlite:
         if not path or path == ":memory:" or url.host:
             raise InvalidValue("The database needs a file: give sqlite:///<path>.", field="url")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._log = Path(f"{path}-wal")
+        self._cut_due_s = 0.0
         self.engine: Engine = create_engine(
             url,
             poolclass=QueuePool,
@@ -80,6 +86,29 @@ class Sqlite:
     def begin_write(self, connection: Connection) -> None:
         """See ``Backend``. A transaction that reads first could not get the lock later."""
         say(connection, "BEGIN IMMEDIATE")
+
+    def tend(self, connection: Connection) -> None:
+        """See ``Backend``: cut the log when it is long.
+
+        SQLite begins it anew by itself, but only when no reader is in it: where one comes before
+        another leaves, all day, it grows for ever. One that stays longer than a second, another
+        program perhaps, is not waited for; a minute later it is tried again.
+        """
+        if time.monotonic() < self._cut_due_s or not self._is_log_long():
+            return
+        self._cut_due_s = time.monotonic() + _CUT_AGAIN_S
+        say(connection, f"PRAGMA busy_timeout={_CUT_TIMEOUT_MS}")
+        try:
+            # It says whether it was kept from it, rather than fail.
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+        finally:
+            say(connection, f"PRAGMA busy_timeout={LOCK_TIMEOUT_S * 1_000}")
+
+    def _is_log_long(self) -> bool:
+        try:
+            return self._log.stat().st_size > LOG_BYTES_MAX
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def migrating(self, connection: Connection) -> Generator[None]:
