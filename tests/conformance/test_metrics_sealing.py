@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import Connection, func, select, update
+from sqlalchemy.exc import DBAPIError
 from tests.stream_places import run_module
 
 from seafloor.domain.errors import StoreCorrupt, StoreUnavailable
@@ -702,3 +703,55 @@ async def test_seal__a_transaction_is_open_over_a_pass__its_row_is_seen_by_the_n
         await asyncio.gather(late, quick)
         assert await store.seal_due() == 16
         await other.close()
+
+
+_LAST_NUMBER = {
+    "sqlite": "UPDATE sqlite_sequence SET seq = 0 WHERE name = 'metric_journal'",
+    "postgresql": "SELECT setval(pg_get_serial_sequence('metric_journal', 'sequence'), 1, false)",
+    "mariadb": "ALTER TABLE metric_journal AUTO_INCREMENT = 1",
+}
+
+
+async def test_seal__the_database_goes_back_to_an_earlier_state__finds_what_comes_after(
+    world: SqlMetricWorld, database_kind: str
+) -> None:
+    """As when a replica takes over that lacks the last commits: numbers are given once more."""
+    sealer = sealing(world, INLINE)
+    for step in range(4):
+        await world.store.append(ONE, [point(step)])
+    await sealer.seal_due()
+    await world.database.write(
+        lambda connection: connection.exec_driver_sql(_LAST_NUMBER[database_kind])
+    )
+
+    def lose(_: Connection) -> None:
+        if world.database.losses == 0:
+            raise DBAPIError(None, None, Exception("gone"), connection_invalidated=True)
+
+    await world.database.read(lose)
+    for step in range(2):
+        await world.store.append(TWO, [point(step)])
+    assert await sealer.seal_due() == 2
+    assert await counted(world) == (0, 2, 0)
+
+
+async def test_compaction__who_sealed_was_killed_before__the_next_sealer_joins(
+    world: SqlMetricWorld,
+) -> None:
+    """The run is over: no further point would have its segments looked at."""
+
+    class Killed(Exception):
+        pass
+
+    async def die() -> None:
+        raise Killed
+
+    points = [point(step) for step in range(8 * FAN)]
+    for at in range(FAN):
+        await world.store.append(ONE, points[8 * at : 8 * at + 8])
+        with suppress(Killed):  # at its first look into a segment, to join it
+            await sealing(world, EIGHT, _Hooked(world.objects, die)).seal_due()
+    assert await counted(world) == (0, 0, FAN)
+    await sealing(world, EIGHT).seal_due()
+    assert await counted(world) == (0, 0, 1)
+    assert await all_of(world.store) == triples(points)

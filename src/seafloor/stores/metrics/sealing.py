@@ -23,7 +23,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_segment, workload
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.columns import SeriesColumns
-from seafloor.stores.metrics.compaction import Compaction
+from seafloor.stores.metrics.compaction import FAN, Compaction
 from seafloor.stores.metrics.damaged import DamagedRows, Name
 from seafloor.stores.metrics.journal import decode_rows, encode_columns
 from seafloor.stores.metrics.pyramid import in_order, joined_columns
@@ -56,6 +56,12 @@ _BACKLOG = (
     )
     .group_by(_journal.workload_id)
     .having(or_(func.count() > 1, func.sum(_journal.points) >= bindparam("points_min")))
+)
+# The index has all of it: rows with points, of which a run has few, are counted as well.
+_SEGMENTED = (
+    select(metric_segment.c.workload_id)
+    .group_by(metric_segment.c.workload_id)
+    .having(func.count() >= FAN)
 )
 _LAST = select(func.max(_journal.sequence))
 _NEW = (
@@ -171,6 +177,7 @@ class MetricSealing:
         self._waiting: dict[WorkloadId, _Backlog] = {}
         self._uncompacted: dict[WorkloadId, float] = {}  # when to try again
         self._looked: int | None = None
+        self._losses = 0
 
     async def seal_due(self) -> int:
         """Seal what is due of every workload; return how many points left the journal.
@@ -207,8 +214,17 @@ class MetricSealing:
 
     async def _look(self) -> None:
         """Learn of rows that came since the last look."""
-        if self._looked is None:
-            self._looked = await self._database.read(self._look_at_all)
+        losses = self._database.losses
+        if self._looked is None or losses != self._losses:
+            # It may have gone back to an earlier state, and gives numbers again that were seen.
+            backlog, segmented, looked = await self._database.read(self._look_at_all)
+            self._waiting.clear()
+            for workload_id, rows, points in backlog:
+                self._count(workload_id, rows, points)
+            # Whoever sealed them may have been killed before he joined them.
+            for workload_id in segmented:
+                self._uncompacted.setdefault(workload_id, self._clock_s())
+            self._looked, self._losses = looked, losses
             return
         while rows := await self._database.read(
             lambda connection: connection.execute(_NEW, {"after": self._looked}).all()
@@ -219,12 +235,15 @@ class MetricSealing:
             if len(rows) < _LOOK_ROWS:
                 break
 
-    def _look_at_all(self, connection: Connection) -> int:
+    def _look_at_all(
+        self, connection: Connection
+    ) -> tuple[list[tuple[str, int, int]], list[WorkloadId], int]:
+        """What waits of every workload, which may have segments to join, and the last row."""
         # A single small row is left alone: there is nothing to gain.
         found = connection.execute(_BACKLOG, {"points_min": self._limits.points})
-        for workload_id, rows, points in found:
-            self._count(workload_id, rows, int(points))
-        return connection.execute(_LAST).scalar_one() or 0
+        backlog = [(workload_id, rows, int(points)) for workload_id, rows, points in found]
+        segmented = [WorkloadId(one) for one in connection.execute(_SEGMENTED).scalars()]
+        return backlog, segmented, connection.execute(_LAST).scalar_one() or 0
 
     def _count(self, workload_id: str, rows: int, points: int) -> None:
         found = self._waiting.setdefault(WorkloadId(workload_id), _Backlog(0, 0, 0.0))
