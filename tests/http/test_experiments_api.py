@@ -64,6 +64,7 @@ def test_experiment__refused_for_one_part__stays_as_it_was(call: Call) -> None:
         ({"tags": {"//": "x"}}, 400),
         ({"delete_tags": ["none"]}, 409),
         ({"spec": {"name": "x"}}, 400),
+        ({"name": "Default", "tags": {"a": "1"}}, 409),
     ):
         answer = call("PATCH", path, {"name": uuid.uuid4().hex, **bad})
         assert answer.status == status, answer

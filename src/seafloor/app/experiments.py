@@ -186,11 +186,12 @@ class Experiments:
         tags: Mapping[str, str] | None = None,
         delete_tags: Sequence[str] = (),
     ) -> Experiment:
-        """Change the fields that are not None; all of it is checked before anything is written.
+        """Change the fields that are not None, and tags, all of it or none.
 
         Raises:
+            AlreadyExists: the name is taken, be it by a deleted experiment.
             Conflict: it was deleted.
-            NotFound: no such experiment, or no tag to delete; then nothing is changed.
+            NotFound: no such experiment, or no tag to delete.
         """
         _check_tags(tags or {})
         if name is not None:
@@ -200,10 +201,13 @@ class Experiments:
         found = await self._metadata.experiment_get(experiment_id)
         if found.deleted_ns is not None:
             raise Conflict("A deleted experiment cannot be changed: restore it first.")
-        if tags or delete_tags:
-            await self.change_tags(experiment_id, set_=tags or {}, delete=delete_tags)
         return await self._metadata.experiment_update(
-            experiment_id, updated_ns=self._clock.now_ns(), name=name, spec=spec
+            experiment_id,
+            updated_ns=self._clock.now_ns(),
+            name=name,
+            spec=spec,
+            set_tags=tags,
+            delete_tags=delete_tags,
         )
 
     async def change_tags(

@@ -26,7 +26,7 @@ from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.members import task_names_of
 from seafloor.domain.metrics import MetricSummary
 from seafloor.domain.names import check_key, check_name, is_key
-from seafloor.domain.search import Columns, Lifecycle, WorkloadQuery
+from seafloor.domain.search import Columns, WorkloadQuery
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import (
     Attempt,
@@ -316,8 +316,9 @@ class Runs:
 
     async def details(self, workload_id: WorkloadId) -> RunDetails:
         """Get a run with its labels, metrics and ending, or NotFound."""
-        details = await self._with_details((await self.get(workload_id),))
-        return next(iter(details))
+        for details in await self._with_details((await self.get(workload_id),)):
+            return details
+        raise NotFound(f"Run with id={workload_id} not found.", field="id")  # by now
 
     async def search(self, query: WorkloadQuery, columns: Columns = _ALL) -> RunDetailsPage:
         """Search runs; a constant number of statements, however many are found."""
@@ -332,7 +333,9 @@ class Runs:
         ids = [workload.id for workload in workloads]
         labels = await self._labels_of(ids, columns)
         metrics = await self._metrics_of(ids, columns)
-        experiments = await self._experiments_of(workloads)
+        experiments = await self._metadata.experiment_get_many(
+            {workload.experiment_id or 0 for workload in workloads}
+        )
         endings: dict[WorkloadId, Ending | None] = {}
         if len(workloads) == 1 and workloads[0].attempt:
             attempts = await self._metadata.attempt_list(workloads[0].id)
@@ -346,6 +349,8 @@ class Runs:
                 endings.get(workload.id),
             )
             for workload in workloads
+            # One whose experiment is gone went with it, and their project, since it was found.
+            if (workload.experiment_id or 0) in experiments
         )
 
     async def _labels_of(
@@ -361,15 +366,6 @@ class Runs:
         if columns.metrics == ():
             return {}
         return await self._stores.metrics.summaries(ids, keys=columns.metrics)
-
-    async def _experiments_of(self, workloads: Sequence[Workload]) -> dict[int, Experiment]:
-        """The experiments of some runs by id, in one call: mostly there is only one."""
-        ids = {workload.experiment_id or 0 for workload in workloads}
-        if len(ids) == 1:
-            found = [await self._metadata.experiment_get(*ids)]
-        else:
-            found = await self._metadata.experiment_list(project=None, lifecycle=Lifecycle.ALL)
-        return {experiment.id: experiment for experiment in found}
 
     async def compare(self, ids: Sequence[WorkloadId]) -> tuple[RunDetails, ...]:
         """Get several runs to lay side by side, in the order asked.

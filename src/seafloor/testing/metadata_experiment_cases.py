@@ -199,6 +199,18 @@ class ExperimentCases(MetadataStoreCases):
             found = await store.experiment_list(project=None, lifecycle=lifecycle)
             assert [one.id for one in found] == ids
 
+    async def test_experiment_get_many__some_are_not_there__gives_the_others(
+        self, store: MetadataStore
+    ) -> None:
+        made = [
+            await store.experiment_create(experiment(f"e{n}", tags={"a": f"{n}"})) for n in range(3)
+        ]
+        await store.experiment_set_deleted(made[0].id, deleted_ns=T0_NS)
+        asked = [made[0].id, made[2].id, 404, -1, 1 << 70]
+        found = await store.experiment_get_many(asked)
+        assert found == {one: await store.experiment_get(one) for one in asked[:2]}
+        assert await store.experiment_get_many([]) == {}
+
     async def test_experiment_update__given_fields__others_stay(self, store: MetadataStore) -> None:
         made = await store.experiment_create(experiment(spec={"a": 1}))
         renamed = await store.experiment_update(made.id, updated_ns=T0_NS + 5, name="new")
@@ -217,6 +229,28 @@ class ExperimentCases(MetadataStoreCases):
         assert await store.experiment_get(made.id) == made
         with pytest.raises(NotFound):
             await store.experiment_update(404, updated_ns=T0_NS)
+
+    async def test_experiment_update__with_tags__all_or_none(self, store: MetadataStore) -> None:
+        made = await store.experiment_create(experiment(tags={"a": "1"}))
+        with pytest.raises(AlreadyExists):
+            await store.experiment_update(
+                made.id, updated_ns=T0_NS + 5, name="Default", set_tags={"b": "2"}
+            )
+        with pytest.raises(NotFound):
+            await store.experiment_update(
+                made.id,
+                updated_ns=T0_NS + 5,
+                name="new",
+                spec={"b": 2},
+                set_tags={"b": "2"},
+                delete_tags=["a", "missing"],
+            )
+        assert await store.experiment_get(made.id) == made
+        changed = await store.experiment_update(
+            made.id, updated_ns=T0_NS + 5, name="new", set_tags={"b": "2"}, delete_tags=["a"]
+        )
+        assert (changed.name, changed.tags) == ("new", {"b": "2"})
+        assert await store.experiment_get(made.id) == changed
 
     async def test_experiment_tags_change__set_and_delete__all_or_none(
         self, store: MetadataStore

@@ -8,7 +8,7 @@ never leaves the store, only ``domain.errors`` do. Deleted objects stay readable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -122,6 +122,10 @@ class ExperimentRecords(Protocol):
         """Get one by id, or NotFound."""
         ...
 
+    async def experiment_get_many(self, ids: Collection[int]) -> dict[int, Experiment]:
+        """Get those of some experiments that there are, deleted ones too."""
+        ...
+
     async def experiment_get_by_name(self, project: str, name: str) -> Experiment:
         """Get one by name, deleted ones too, or NotFound with the nearest name."""
         ...
@@ -139,8 +143,15 @@ class ExperimentRecords(Protocol):
         updated_ns: int,
         name: str | None = None,
         spec: dict[str, Any] | None = None,
+        set_tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
     ) -> Experiment:
-        """Change the fields that are not None; AlreadyExists when the name is taken."""
+        """Change the fields that are not None, and tags, all of it or none.
+
+        Raises:
+            AlreadyExists: the name is taken.
+            NoSuchTag: a tag to delete is missing.
+        """
         ...
 
     async def experiment_tags_change(

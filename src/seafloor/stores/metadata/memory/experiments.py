@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -35,6 +35,10 @@ class MemoryExperiments:
         """See ``ExperimentRecords``."""
         return self._rows.experiment(experiment_id)
 
+    async def experiment_get_many(self, ids: Collection[int]) -> dict[int, Experiment]:
+        """See ``ExperimentRecords``."""
+        return {one: self._rows.experiments[one] for one in ids if one in self._rows.experiments}
+
     async def experiment_get_by_name(self, project: str, name: str) -> Experiment:
         """See ``ExperimentRecords``."""
         names: list[str] = []
@@ -63,6 +67,8 @@ class MemoryExperiments:
         updated_ns: int,
         name: str | None = None,
         spec: dict[str, Any] | None = None,
+        set_tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
     ) -> Experiment:
         """See ``ExperimentRecords``."""
         found = self._rows.experiment(experiment_id)
@@ -73,6 +79,7 @@ class MemoryExperiments:
             updated_ns=updated_ns,
             name=found.name if name is None else name,
             spec=found.spec if spec is None else spec,
+            tags=changed_tags(found.tags, set_=set_tags or {}, delete=delete_tags),
         )
         self._rows.experiments[experiment_id] = made
         return made

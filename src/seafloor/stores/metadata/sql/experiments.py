@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Row, bindparam, insert, select, update
@@ -14,7 +14,7 @@ from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump, load_plain
-from seafloor.stores.metadata.sql.prepared import Prepared
+from seafloor.stores.metadata.sql.prepared import IDS_AT_ONCE, Prepared
 from seafloor.stores.metadata.sql.projects import check_project
 from seafloor.stores.metadata.sql.tables import experiment_tag, workload
 
@@ -57,6 +57,22 @@ class SqlExperiments:
     async def experiment_get(self, experiment_id: int) -> Experiment:
         """See ``ExperimentRecords``."""
         return await self._database.read(lambda connection: _get(connection, experiment_id))
+
+    async def experiment_get_many(self, ids: Collection[int]) -> dict[int, Experiment]:
+        """See ``ExperimentRecords``."""
+        asked = [one for one in ids if 0 <= one <= ID_MAX]
+
+        def read(connection: Connection) -> dict[int, Experiment]:
+            made: dict[int, Experiment] = {}
+            for begin in range(0, len(asked), IDS_AT_ONCE):
+                some = asked[begin : begin + IDS_AT_ONCE]
+                tags = _tags(connection, some)
+                found = select(tables.experiment).where(tables.experiment.c.id.in_(some))
+                for row in connection.execute(found):
+                    made[row.id] = _experiment(row, tags.get(row.id, {}))
+            return made
+
+        return await self._database.read(read)
 
     async def experiment_get_by_name(self, project: str, name: str) -> Experiment:
         """See ``ExperimentRecords``."""
@@ -107,6 +123,8 @@ class SqlExperiments:
         updated_ns: int,
         name: str | None = None,
         spec: dict[str, Any] | None = None,
+        set_tags: Mapping[str, str] | None = None,
+        delete_tags: Sequence[str] = (),
     ) -> Experiment:
         """See ``ExperimentRecords``."""
 
@@ -119,6 +137,7 @@ class SqlExperiments:
             if spec is not None:
                 values["spec"] = dump(spec)
             _update(connection, experiment_id, values)
+            _change_tags(connection, found, set_=set_tags or {}, delete=delete_tags)
             return _get(connection, experiment_id)
 
         return await self._database.write(write)
@@ -130,13 +149,7 @@ class SqlExperiments:
 
         def write(connection: Connection) -> None:
             found = _get(connection, experiment_id)
-            for key in delete:
-                if key not in found.tags:
-                    raise NoSuchTag(
-                        f'The experiment has no tag "{key}".{nearest(key, found.tags)}', field=key
-                    )
-                connection.execute(_tag_deletion(experiment_id, [key]))
-            _set_tags(connection, experiment_id, set_)
+            _change_tags(connection, found, set_=set_, delete=delete)
 
         await self._database.write(write)
 
@@ -162,6 +175,18 @@ def _update(connection: Connection, experiment_id: int, values: dict[str, object
     connection.execute(
         update(tables.experiment).where(tables.experiment.c.id == experiment_id).values(**values)
     )
+
+
+def _change_tags(
+    connection: Connection, found: Experiment, *, set_: Mapping[str, str], delete: Sequence[str]
+) -> None:
+    for key in delete:
+        if key not in found.tags:
+            raise NoSuchTag(
+                f'The experiment has no tag "{key}".{nearest(key, found.tags)}', field=key
+            )
+        connection.execute(_tag_deletion(found.id, [key]))
+    _set_tags(connection, found.id, set_)
 
 
 def _tag_deletion(experiment_id: int, keys: Sequence[str]) -> Delete:
