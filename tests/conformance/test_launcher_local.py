@@ -27,6 +27,7 @@ from seafloor.domain.specs import ExperimentSpec, TaskSpec
 from seafloor.environments.build import EnvironmentCache
 from seafloor.environments.interpreters import platform_tag
 from seafloor.launch.local.agents import Agents
+from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.launch.protocol import (
     EnvironmentLockRef,
@@ -73,7 +74,7 @@ class LocalWorld(LauncherWorld):
     def work_dir(self) -> Path:
         return self.root / "work"
 
-    def open(self) -> LocalLauncher:
+    def open(self, *, mounts: bool = False) -> LocalLauncher:
         return LocalLauncher(
             work_dir=self.work_dir,
             cache_dir=self.root / "cache",
@@ -81,6 +82,7 @@ class LocalWorld(LauncherWorld):
             fetch_snapshot=self.fetch_snapshot,
             open_remote=open_file,
             environments=EnvironmentCache(self.root / "environments"),
+            code_mounts=CodeMounts(wanted=mounts),
             inherited=INHERITED,
         )
 
@@ -242,6 +244,7 @@ from pathlib import Path
 from seafloor.code.file_archive import open_file
 from seafloor.environments.build import EnvironmentCache
 from seafloor.launch.local.agents import Agents
+from seafloor.launch.local.code_mounts import CodeMounts
 from seafloor.launch.local.launcher import LocalLauncher
 from seafloor.testing.launcher_suite import launch_of
 
@@ -328,7 +331,47 @@ async def test_keep__ended_and_undelivered__folder_stays_and_is_named_no_more(
     (model,) = launcher_world.work_dir.rglob("model.pt")
     assert words == f"; it is kept in {model.parents[1]}"
     assert await local.tasks() == ()
-    await local.release(launch.key)
+    await local.forget(task_key(2).workload_id)
+    assert model.is_file()
+    await local.forget(launch.key.workload_id)
+    assert list(launcher_world.work_dir.iterdir()) == []
+
+
+async def lost_with_code(local: LocalLauncher, world: LocalWorld, launch: TaskLaunch) -> None:
+    """Have a task lost whose command wrote beside its code."""
+    await local.prepare(launch, progress=lambda _: None)
+    await local.start(launch)
+    await asyncio.to_thread(
+        wait_until, lambda: world.received(launch.key).records(), what="the line"
+    )
+    world.kill_agent(launch.key)
+    await local.salvage(launch.key)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_keep__with_code__what_can_be_delivered_stays_and_the_caches_are_free(
+    launcher_world: LocalWorld, tmp_path: Path, *, shared: bool
+) -> None:
+    local = launcher_world.open(mounts=shared)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train.py").write_text("print()")
+    launch = launch_of(
+        "touch $SEAFLOOR_CODE_DIR/beside; echo x > $SEAFLOOR_OUTPUT_DIR/model.pt; "
+        "echo x; exec sleep 600",
+        code=launcher_world.snapshot(tmp_path / "own"),
+    )
+    root = launcher_world.attempt(launch.key)
+    await lost_with_code(local, launcher_world, launch)
+    assert (root / "uses").is_dir()
+    await local.keep(launch.key)
+    assert {path.name for path in root.iterdir()} & {"code", "uses", "stage"} == set()
+    assert (root / "output" / "model.pt").is_file()
+    assert (root / "tasks" / "main" / "log.spool").is_file()
+    trees = launcher_world.root / "cache" / "trees"
+    in_use = [link for link in trees.glob("*/users/*") if link.exists()]
+    assert in_use == []
+    await local.keep(launch.key)  # may be repeated
+    await local.close()
 
 
 async def test_release__links_and_closed_folders__removed_and_nothing_outside(

@@ -12,6 +12,9 @@ import pytest
 
 from http_world import Answer, ask, check_envelope
 from live_server import LiveServer
+from seafloor.domain.ids import WorkloadId
+from seafloor.launch.local.folders import attempt_folders, keep_task
+from seafloor.launch.protocol import TaskKey
 
 Call = Callable[..., Answer]
 
@@ -279,6 +282,21 @@ def test_delete__and_restore__and_purge__say_what_they_did(call: Call) -> None:
     assert purged["purged"] is True
     assert purged["freed_bytes"] >= 1000
     check_envelope(call("GET", path), code="not_found", status=404)
+
+
+def test_purge__what_was_kept_of_the_run__goes_with_it(
+    call: Call, shared_server: LiveServer
+) -> None:
+    run, other = (WorkloadId(tracked(call)["id"]) for _ in range(2))
+    kept = [attempt_folders(shared_server.data / "work", TaskKey(one, 1)) for one in (run, other)]
+    for one in kept:
+        one.make()
+        keep_task(shared_server.data / "work", TaskKey(WorkloadId(one.root.parent.name), 1))
+    assert call("DELETE", f"/api/v1/runs/{run}").status == 200
+    assert kept[0].output.is_dir()  # it may be restored
+    assert call("DELETE", f"/api/v1/runs/{run}?purge=true").json["purged"] is True
+    assert [one.root.parent.exists() for one in kept] == [False, True]
+    call("DELETE", f"/api/v1/runs/{other}?purge=true")
 
 
 def test_list__filtered_ordered_and_paged__gives_each_run_once(call: Call) -> None:

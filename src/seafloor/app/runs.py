@@ -37,6 +37,7 @@ from seafloor.domain.workloads import (
     WorkloadKind,
     WorkloadState,
 )
+from seafloor.launch.protocol import Launcher
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.entries.protocol import Entries, EntryStore
 from seafloor.stores.events.protocol import EventFileStore
@@ -147,6 +148,7 @@ class RunRooms(msgspec.Struct, frozen=True):
     code_sources: CodeSources
     artifacts: RunArtifacts
     volumes: Volumes
+    launcher: Launcher
 
 
 class Runs:
@@ -601,6 +603,7 @@ class Runs:
         await self._stores.event_files.delete(workload_id)
         freed_bytes += await self._stores.media.delete(workload_id)
         freed_bytes += await self._stores.logs.delete(workload_id)
+        await self._rooms.launcher.forget(workload_id)
         await self._metadata.workload_purge(workload_id)
         # An upload that ended meanwhile found its run there; from now on each finds it gone.
         return freed_bytes + await artifacts.delete_late(owners)

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     up = commands.add_parser("up", help="run the server until SIGTERM or SIGINT")
     config = commands.add_parser("config", help="print the settings in effect as JSON")
     check = commands.add_parser("check", help="try the stores end to end; findings as JSON")
-    check.add_argument("--code", action="store_true", help="try /code instead of the stores")
+    check.add_argument("--code", action="store_true", help="try what tasks need instead")
     for command in (up, config, check):
         command.add_argument("--data", type=Path)
         command.add_argument("--host")
@@ -221,7 +221,11 @@ def _check(settings: Settings, *, code: bool) -> None:
     with _server_packages():
         from seafloor.boot.code_checks import check_code
         from seafloor.boot.examine import examine
-    found = check_code(settings) if code else asyncio.run(examine(settings, environment()))
+        from seafloor.boot.kept_checks import check_kept
+    if code:
+        found = [*check_code(settings), *check_kept(settings)]
+    else:
+        found = asyncio.run(examine(settings, environment()))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 

@@ -51,6 +51,7 @@ from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.objects.identity import identify
+from seafloor.stores.objects.protocol import ObjectStore
 
 
 @asynccontextmanager
@@ -79,12 +80,7 @@ async def open_application(
         entries = SqlEntryStore(database, metrics)
         stores = RunStores(metadata, metrics, logs, artifacts, event_files, media, entries)
 
-        cache = EnvironmentCache(
-            folder.sub("cache/environments"),
-            packages=_package_source(settings),
-            archives=EnvironmentArchives(objects),
-            size_max_bytes=int(settings.environments.cache_size_max_gib * 2**30) or None,
-        )
+        cache = _environment_cache(settings, folder, objects)
         stack.push_async_callback(cache.close)
         # One key for all servers of an installation: a token of one is good at the others.
         key = await metadata.installation_value("token_key", first=folder.key())
@@ -120,20 +116,18 @@ async def open_application(
             starts_at_once_max=settings.launch.starts_at_once_max,
         )
         run_artifacts = RunArtifacts(metadata, artifacts)
-        rooms = RunRooms(experiments, admission, snapshots, code_sources, run_artifacts, volumes)
+        rooms = RunRooms(
+            experiments,
+            admission,
+            snapshots,
+            code_sources,
+            run_artifacts,
+            volumes,
+            launching.launcher,
+        )
         runs = Runs(stores, rooms, clock, wakeup)
         yield Application(
-            identity=Identity(
-                version=__version__,
-                url=url,
-                data_dir=str(settings.data_dir),
-                python=sys.executable,
-                token=settings.server.token,
-                started_ns=clock.now_ns(),
-                settings=settings.shown(),
-                workspaces=settings.server.workspaces,
-                metrics_token=settings.server.metrics_token,
-            ),
+            identity=_identity(settings, url, started_ns=clock.now_ns()),
             clock=clock,
             stores=stores,
             projects=Projects(metadata, clock),
@@ -154,6 +148,31 @@ async def open_application(
             reconciler=reconciler,
             sealer=streams.sealer,
         )
+
+
+def _identity(settings: Settings, url: str, *, started_ns: int) -> Identity:
+    return Identity(
+        version=__version__,
+        url=url,
+        data_dir=str(settings.data_dir),
+        python=sys.executable,
+        token=settings.server.token,
+        started_ns=started_ns,
+        settings=settings.shown(),
+        workspaces=settings.server.workspaces,
+        metrics_token=settings.server.metrics_token,
+    )
+
+
+def _environment_cache(
+    settings: Settings, folder: DataFolder, objects: ObjectStore
+) -> EnvironmentCache:
+    return EnvironmentCache(
+        folder.sub("cache/environments"),
+        packages=_package_source(settings),
+        archives=EnvironmentArchives(objects),
+        size_max_bytes=int(settings.environments.cache_size_max_gib * 2**30) or None,
+    )
 
 
 def _launches(

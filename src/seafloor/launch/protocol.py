@@ -229,9 +229,15 @@ class Launcher(Protocol):
     async def keep(self, key: TaskKey) -> str:
         """Leave what a task could not deliver where it is: ``tasks`` does not name it any more.
 
+        What else the task had is given up, such as its code.
+
         Returns:
             Why, and where it is, as the end of a sentence; empty: there is no such place.
         """
+        ...
+
+    async def forget(self, workload_id: WorkloadId) -> None:
+        """Remove what is kept of a workload, which is purged; there may be nothing."""
         ...
 
     async def release(self, key: TaskKey) -> None:

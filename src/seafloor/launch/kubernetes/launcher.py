@@ -388,6 +388,9 @@ class KubernetesLauncher:
         """Keep nothing: what a pod had, went with it."""
         return ""
 
+    async def forget(self, workload_id: WorkloadId) -> None:
+        """Remove nothing: nothing is kept."""
+
     async def release(self, key: TaskKey) -> None:
         """Delete the anchor, and with it everything of an attempt whose other tasks ended too.
 

@@ -9,6 +9,8 @@
                                     stage/         empty; where a root with /code is made
                                     layers/<task>/ what a task wrote into code that it shares
                                     tasks/<task>/  the agent's folder (``seafloor.agent``)
+                                    uses/          empty; while it is there, the caches keep the
+                                                   code and the environments of the attempt
 
 Each task of a distributed run has ``code`` to ``stage`` for itself, below ``apart/<task>/``; beside
 these the attempt has ``ports.json``. What such a task leaves is below its name in ``output`` and
@@ -21,13 +23,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from seafloor.code.files import remove_leftover
 from seafloor.code.removal import remove_tree
 from seafloor.domain.errors import InvalidValue
-from seafloor.domain.ids import parse_workload_id
+from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.members import MAIN
 from seafloor.domain.names import check_slug
 from seafloor.launch.protocol import TaskKey
+
+_KEPT_FILE: Final = "kept"
+"""In the folder of a task whose folders nobody removes."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,19 @@ class AttemptFolders:
         return self.root / "layers" / self.task
 
     @property
+    def uses(self) -> Path:
+        """As long as it is there, code and environments of the attempt are in use."""
+        return self.root / "uses"
+
+    @property
     def agent(self) -> Path:
         """The agent's folder."""
         return self.root / "tasks" / self.task
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what the task left stays, since nobody could deliver it."""
+        return (self.agent / _KEPT_FILE).exists()
 
     def written_to(self, folder: Path) -> Path:
         """Where in ``output`` or ``events`` the command writes."""
@@ -90,7 +107,7 @@ class AttemptFolders:
         """Make them all; none but this user may look inside."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         written = (self.written_to(self.output), self.written_to(self.events))
-        for folder in (self.code, *written, self.agent):
+        for folder in (self.code, *written, self.agent, self.uses):
             folder.mkdir(parents=True, exist_ok=True)
         self.agent.chmod(0o700)
 
@@ -108,15 +125,59 @@ def attempt_folders(work_dir: Path, key: TaskKey) -> AttemptFolders:
     return AttemptFolders(work_dir / key.workload_id / str(key.attempt), key.task)
 
 
-def task_keys(work_dir: Path) -> Iterator[TaskKey]:
-    """The tasks that have a folder; what is no task's folder is passed over."""
-    for folder in sorted(work_dir.glob("*/*/tasks/*")):
+def task_keys(work_dir: Path, workload_id: WorkloadId | None = None) -> Iterator[TaskKey]:
+    """The tasks that have a folder; what is no task's folder is passed over.
+
+    Args:
+        workload_id: Of one workload only.
+    """
+    for folder in sorted(work_dir.glob(f"{workload_id or '*'}/*/tasks/*")):
         task, attempt, workload = folder.name, folder.parts[-3], folder.parts[-4]
         with suppress(InvalidValue):
             if attempt.isascii() and attempt.isdigit():
                 key = TaskKey(parse_workload_id(workload), int(attempt), task)
                 if attempt_folders(work_dir, key).agent == folder:
                     yield key
+
+
+def keep_task(work_dir: Path, key: TaskKey) -> None:
+    """Keep what of a task could still be delivered: its log, output, events and client spool.
+
+    Its code goes, with what its command wrote there: that is not delivered of any task. What of it
+    cannot be removed is left, and so is what lies behind a link in the place of a folder. One task
+    of an attempt at a time.
+
+    Raises:
+        OSError: not even a name can be written.
+    """
+    folders = attempt_folders(work_dir, key)
+    (folders.agent / _KEPT_FILE).touch()  # an empty file: the disk may be what is full
+    _end_uses(folders.root)
+    if not any(_links_in_place_of(folders)):
+        for folder in (folders.code, folders.stage, folders.layers):
+            remove_leftover(folder)
+
+
+def _links_in_place_of(folders: AttemptFolders) -> Iterator[Path]:
+    """Links that a task put where the way to its own folders goes."""
+    inner = ("tasks", "apart", "layers")
+    for folder in (folders.root.parent, folders.root, *(folders.root / name for name in inner)):
+        if folder.is_symlink():
+            yield folder
+
+
+def _tasks_of(root: Path) -> list[AttemptFolders]:
+    """The tasks of an attempt that have a folder."""
+    try:
+        return [AttemptFolders(root, folder.name) for folder in (root / "tasks").iterdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _end_uses(root: Path) -> None:
+    """Give the caches back what an attempt used, unless a task of it may still run."""
+    if all(folders.is_kept for folders in _tasks_of(root)):
+        remove_leftover(AttemptFolders(root).uses)
 
 
 def remove_task(work_dir: Path, key: TaskKey) -> None:
@@ -129,16 +190,14 @@ def remove_task(work_dir: Path, key: TaskKey) -> None:
         OSError: something cannot be removed.
     """
     folders = attempt_folders(work_dir, key)
-    inner = ("tasks", "apart", "layers")
-    for folder in (folders.root.parent, folders.root, *(folders.root / name for name in inner)):
-        if folder.is_symlink():
-            folder.unlink()
+    for link in _links_in_place_of(folders):
+        link.unlink()
     if folders.own != folders.root:
         remove_tree(folders.own)
         remove_tree(folders.layers)
     remove_tree(folders.agent)
-    tasks = folders.root / "tasks"
-    if tasks.is_dir() and any(tasks.iterdir()):
+    if _tasks_of(folders.root):
+        _end_uses(folders.root)
         return
     remove_tree(folders.root)
     with suppress(OSError):  # other attempts are there, or it is gone already

@@ -29,7 +29,7 @@ from seafloor.domain.code import (
     SnapshotCode,
 )
 from seafloor.domain.errors import Conflict, PodRejected
-from seafloor.domain.ids import Sha256
+from seafloor.domain.ids import Sha256, WorkloadId, parse_workload_id
 from seafloor.domain.members import MAIN
 from seafloor.domain.secrets import Secret, no_secrets
 from seafloor.domain.volumes import volume_variable
@@ -37,7 +37,13 @@ from seafloor.environments.build import BuiltEnvironment, EnvironmentCache
 from seafloor.launch.local.agents import Agents, Spawned, end_leftovers, last_words, read_pipe
 from seafloor.launch.local.code_mounts import CodeMounts, shared_mount
 from seafloor.launch.local.disk import disk_errors
-from seafloor.launch.local.folders import AttemptFolders, attempt_folders, remove_task, task_keys
+from seafloor.launch.local.folders import (
+    AttemptFolders,
+    attempt_folders,
+    keep_task,
+    remove_task,
+    task_keys,
+)
 from seafloor.launch.local.gang import environments_of, keys_of, launches_of, port_count
 from seafloor.launch.local.observation import has_begun, observe_ended, why_undelivered
 from seafloor.launch.local.ports import Ports
@@ -56,8 +62,6 @@ from seafloor.launch.volumes import VolumeFolders
 
 START_TIMEOUT_S: Final = 120.0
 """Far more than a busy machine needs: a run whose agent is not ready by then fails."""
-_KEPT_FILE: Final = "kept"
-"""In the folder of a task whose folders nobody removes."""
 
 _NOT_BEGUN: Final = "The command is about to be started."
 
@@ -166,7 +170,7 @@ class LocalLauncher:
         self, code: LocalizedCode, tasks: Sequence[AttemptFolders], means: Means
     ) -> Receipt:
         if self._code_mounts.share(means.cache_dir / TREES, self._work_dir):
-            means = replace(means, shared_by=tasks[0].root)
+            means = replace(means, shared_by=tasks[0].uses)
         first, *others = tasks
         receipt = localize(code, code_dir=first.code, means=means)
         quiet = replace(means, progress=_say_nothing)  # the same again, from the cache
@@ -183,9 +187,9 @@ class LocalLauncher:
     async def _build(
         self, launch: TaskLaunch, folders: AttemptFolders, progress: Callable[[str], None]
     ) -> list[BuiltEnvironment]:
-        # In use as long as the attempt's folder is there, whatever becomes of this server.
+        # In use as long as that folder is there, whatever becomes of this server.
         return [
-            await self._environments.get(one, progress, user=folders.root)
+            await self._environments.get(one, progress, user=folders.uses)
             for one in environments_of(launch)
         ]
 
@@ -359,7 +363,7 @@ class LocalLauncher:
                 lambda: tuple(
                     key
                     for key in task_keys(self._work_dir)
-                    if not (self._task_folder(key) / _KEPT_FILE).exists()
+                    if not attempt_folders(self._work_dir, key).is_kept
                 )
             )
 
@@ -411,7 +415,9 @@ class LocalLauncher:
             os.close(lock_fd)
 
     async def keep(self, key: TaskKey) -> str:
-        """Leave an attempt's folder to its user, for good.
+        """Leave what a task could not deliver to its user, until its run is purged.
+
+        Code and environment are given back to the caches.
 
         Returns:
             Why it was not delivered, and where it is, as the end of a sentence.
@@ -419,14 +425,22 @@ class LocalLauncher:
         Raises:
             StoreFull: not even a name can be written.
         """
-        with disk_errors("Keeping what a task left"):
-            return await asyncio.to_thread(self._keep, key)
-
-    def _keep(self, key: TaskKey) -> str:
         folders = attempt_folders(self._work_dir, key)
-        (folders.agent / _KEPT_FILE).touch()  # an empty file: the disk may be what is full
-        why = why_undelivered(folders.agent)
+        with disk_errors("Keeping what a task left"):
+            async with self._removal(key):
+                await asyncio.to_thread(keep_task, self._work_dir, key)
+            why = await asyncio.to_thread(why_undelivered, folders.agent)
         return f"{why and f' ({why})'}; it is kept in {folders.root}"
+
+    async def forget(self, workload_id: WorkloadId) -> None:
+        """Remove what is kept of a workload."""
+        with disk_errors("Removing what a task left"):
+            keys = await asyncio.to_thread(
+                lambda: tuple(task_keys(self._work_dir, parse_workload_id(workload_id)))
+            )
+        for key in keys:
+            if attempt_folders(self._work_dir, key).is_kept:
+                await self.release(key)
 
     async def release(self, key: TaskKey) -> None:
         """Remove the task's working folders, and nothing outside the launcher's own.
@@ -440,11 +454,14 @@ class LocalLauncher:
             await asyncio.wait({localizing})
         if isinstance(await self.observe(key), TaskAlive | TaskPreparing):
             raise Conflict("The task still runs: stop it first.")
-        # The last task of an attempt takes the rest along: two must not both be the last.
-        removing = self._removing.setdefault(attempt, asyncio.Lock())
         with disk_errors("Removing a task's folder"):
-            async with removing:
+            async with self._removal(key):
                 await asyncio.to_thread(remove_task, self._work_dir, key)
+
+    def _removal(self, key: TaskKey) -> asyncio.Lock:
+        """The last task of an attempt takes the rest along: two must not both be the last."""
+        attempt = msgspec.structs.replace(key, task=MAIN)
+        return self._removing.setdefault(attempt, asyncio.Lock())
 
     async def close(self) -> None:
         """Stop waiting for what is under way. Tasks, and deliveries of lost ones, go on."""
