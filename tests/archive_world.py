@@ -105,9 +105,13 @@ class Place:
     def code(self) -> Path:
         return self.root / "code"
 
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
     def localize(self, source: LocalizedCode, *, code: Path | None = None) -> Receipt:
         opener = remote_opener(self.variables)
-        means = Means(self.root / "cache", _no_snapshot, opener, self.said.append)
+        means = Means(self.cache, _no_snapshot, opener, self.said.append)
         return localize(source, code_dir=code or self.code, means=means)
 
     def archive(self, content: bytes, name: str = "digits.tar") -> ArchiveCode:
@@ -122,7 +126,7 @@ class Place:
 
 
 def _no_snapshot(sha256: Sha256, _path: Path) -> None:
-    raise AssertionError(f"an archive needs no snapshot, and {sha256} was asked for")
+    raise AssertionError(f"this code is no snapshot, and {sha256} was asked for")
 
 
 @dataclass

@@ -16,7 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from seafloor.code.git import resolve_git
+from seafloor.domain.code import GitCode
+
 Files = dict[str, str | bytes]
+
+_LARGE_BYTES = 64 << 10
 
 LAYOUT = {"digits", "current", ".receipt.json", ".localize.folder", ".localize.lock"}
 """What is in the folder that ``digits`` was localised to."""
@@ -73,6 +78,11 @@ class Repository:
         return str(self.path)
 
 
+def resolve(repository: Repository, ref: str | None = None) -> GitCode:
+    """The commit of a repository that a user would name like this."""
+    return resolve_git(repository.url, ref)
+
+
 def tree_of(folder: Path) -> dict[bytes, tuple[str, bytes]]:
     """Every file and symlink below a folder, but git's own: path to its kind and its content."""
     found: dict[bytes, tuple[str, bytes]] = {}
@@ -101,6 +111,7 @@ class GitServer:
         requests: Path and query of every request that came.
         tls: Speak https with this.
         redirect: Send everybody to this address.
+        halfway: Called when half of a large answer was sent.
         authorized: How many requests came with credentials.
         shown: The credentials that came, as ``user:password``.
     """
@@ -114,6 +125,7 @@ class GitServer:
     on_request: Callable[[], None] | None = None
     tls: ssl.SSLContext | None = None
     redirect: str = ""
+    halfway: Callable[[], None] | None = None
     authorized: int = 0
     shown: set[str] = field(default_factory=set[str])
 
@@ -231,7 +243,13 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
             if name != "Status":
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.server_world.halfway is not None and len(content) > _LARGE_BYTES:
+            half = len(content) // 2
+            self.wfile.write(content[:half])
+            self.server_world.halfway()
+            content = content[half:]
+        with suppress(ConnectionError):  # whoever asked may have gone meanwhile
+            self.wfile.write(content)
 
 
 def copy_as_served(repository: Repository, root: Path, name: str) -> Path:

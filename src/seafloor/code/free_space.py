@@ -45,6 +45,12 @@ def check_space(folder: Path, needed_bytes: int, what: str) -> None:
         )
 
 
+def has_room(folder: Path, size_bytes: int) -> bool:
+    """Whether so much could be written and what stays free of the disk would still be free."""
+    usage = shutil.disk_usage(folder)
+    return not usage.total or usage.free - size_bytes >= _left_bytes(usage.total)
+
+
 @dataclass
 class Room:
     """Watches a disk while something is written to it whose size is known at its end only.
@@ -70,11 +76,43 @@ class Room:
         if self._unseen_bytes < LOOK_EVERY_BYTES:
             return
         self._unseen_bytes = 0
-        usage = shutil.disk_usage(self.folder)
-        left_bytes = min(LEFT_BYTES, int(usage.total * LEFT_PART))
-        if usage.total and usage.free - size_bytes < left_bytes:
-            raise StoreFull(
-                f'{self.what} is larger than the disk of "{self.folder}" can hold: '
-                f"{usage.free / 1e6:,.1f} MB are left, of which {left_bytes / 1e6:,.1f} MB stay "
-                "free. Free some and try again."
-            )
+        _check_left(self.folder, size_bytes, self.what)
+
+
+class Growth:
+    """Watches a disk while a program writes to it of which nobody knows how much that will be.
+
+    Args:
+        folder: Where it writes.
+        what: That it writes, as a sentence begins: ``"The repository https://…"``.
+    """
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self._folder = folder
+        self._what = what
+        self._begun_free_bytes = shutil.disk_usage(folder).free
+
+    def look(self) -> None:
+        """Look once; what the disk has lost since the beginning counts as the program's.
+
+        Raises:
+            StoreFull: it has less left than stays free, and lost more than is written unseen.
+        """
+        written_bytes = self._begun_free_bytes - shutil.disk_usage(self._folder).free
+        if written_bytes >= LOOK_EVERY_BYTES:
+            _check_left(self._folder, 0, self._what)
+
+
+def _left_bytes(total_bytes: int) -> int:
+    return min(LEFT_BYTES, int(total_bytes * LEFT_PART))
+
+
+def _check_left(folder: Path, size_bytes: int, what: str) -> None:
+    if not has_room(folder, size_bytes):
+        usage = shutil.disk_usage(folder)
+        left_bytes = _left_bytes(usage.total)
+        raise StoreFull(
+            f'{what} is larger than the disk of "{folder}" can hold: '
+            f"{usage.free / 1e6:,.1f} MB are left, of which {left_bytes / 1e6:,.1f} MB stay "
+            "free. Free some and try again."
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.free_space import Growth
 from seafloor.code.git_access import GitReach, git_access
 from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_not_served, no_commit
@@ -212,7 +213,8 @@ class _Remote:
             # A repository of this machine filters nothing as a rule. Where it is shallow, too, git
             # would fetch what is beyond by a git that does the same, and so on without end.
             arguments.append("--filter=tree:0")
-        result = self._git([*arguments, *flags, "origin", *refspecs], bare)
+        growth = Growth(bare, f"What is to be looked through of {self.address.text}")
+        result = self._git([*arguments, *flags, "origin", *refspecs], bare, growth.look)
         if not result.ok and not is_not_served(result):
             raise self._error(result)
         return result.ok
@@ -221,7 +223,12 @@ class _Remote:
         said = self._git(["rev-parse", "--quiet", "--verify", f"{name}^{{commit}}"], bare)
         return parse_git_commit(said.text) if said.ok else None
 
-    def _git(self, arguments: Sequence[str], cwd: Path | None = None) -> GitResult:
+    def _git(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | None = None,
+        watch: Callable[[], None] | None = None,
+    ) -> GitResult:
         own_bare = () if cwd is None else (OWN_BARE,)
         # The remote is a setting of the command, so that the address stands in no file.
         options = GitOptions(
@@ -231,6 +238,7 @@ class _Remote:
             # What was left out by the filter is not fetched one by one afterwards.
             env=(*self.reach.env, ("GIT_NO_LAZY_FETCH", "1")),
             hidden=self.reach.hidden,
+            watch=watch,
         )
         return run_git(arguments, cwd=cwd, options=options)
 

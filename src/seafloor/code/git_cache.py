@@ -15,12 +15,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from seafloor.code.files import locked, remove_leftover
+from seafloor.code.free_space import Growth, has_room
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_damage import PACK_SUFFIXES, damage_of
@@ -121,6 +122,7 @@ class GitCache:
 
         Raises:
             SourceError: the repository cannot be had, or no longer has the commit.
+            StoreFull: the disk cannot hold it. Nothing is left of what came.
         """
         if self.has(commit):
             return False
@@ -237,9 +239,16 @@ class GitCache:
     def _fetch(self, commit: GitCommit, ref: str | None) -> None:
         self._make(commit)
         self._clear_leftovers()
+        with ExitStack() as undo:
+            # At once: what was too large for the disk would go on filling it.
+            undo.callback(self._clear_leftovers)
+            self._fetch_commit(commit, ref)
+            undo.pop_all()
+
+    def _fetch_commit(self, commit: GitCommit, ref: str | None) -> None:
         self.progress(f"fetching {commit[:12]} of {self.url}")
         mark = f"refs/seafloor/{commit}"
-        said = self._git([*_FETCH, "--depth=1", "--force", self.url, f"{commit}:{mark}"])
+        said = self._git_fetch(["--depth=1", "--force", self.url, f"{commit}:{mark}"])
         if said.ok:
             self.check_is_commit(commit)
             return
@@ -250,7 +259,7 @@ class GitCache:
             ["+refs/heads/*:refs/remotes/all/*", "+refs/tags/*:refs/tags/*"],
         )
         for refspecs in attempts:
-            said = self._git([*_FETCH, "--force", self.url, *refspecs])
+            said = self._git_fetch(["--force", self.url, *refspecs])
             if not said.ok:
                 self._check_reached(said)
             self.check_is_commit(commit)
@@ -287,7 +296,7 @@ class GitCache:
         made.rename(self.folder)
 
     def _clear_leftovers(self) -> None:
-        """Remove what a killed fetch left; only the holder of the fetch lock may."""
+        """Remove what an ended fetch left; only the holder of the fetch lock may."""
         for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
@@ -296,11 +305,19 @@ class GitCache:
         packs = self.folder / "objects" / "pack"
         if len(list(packs.glob("pack-*.idx"))) <= PACKS_MAX:
             return
+        # For a while there are both, those that are put together and what they become.
+        if not has_room(self.folder, sum(pack.stat().st_size for pack in packs.iterdir())):
+            return
         with locked(self._lock("packs")):
             # A failure costs only speed: the packs stay as they are.
             self._git(["repack", "--quiet", "-d", "--geometric=2"])
 
-    def _git(self, arguments: list[str]) -> GitResult:
+    def _git_fetch(self, arguments: list[str]) -> GitResult:
+        # No server says how much it will send.
+        growth = Growth(self.folder, f"The repository {self.url}")
+        return self._git([*_FETCH, *arguments], growth.look)
+
+    def _git(self, arguments: list[str], watch: Callable[[], None] | None = None) -> GitResult:
         reach = self.access.to(self.url)
         options = GitOptions(
             # Everything is kept as packs: loose objects would have to be linked one by one.
@@ -309,6 +326,7 @@ class GitCache:
             ssh_command=reach.ssh_command,
             env=reach.env,
             hidden=reach.hidden,
+            watch=watch,
         )
         return run_git(arguments, cwd=self.folder, options=options)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -20,11 +22,19 @@ from seafloor.code.git_lfs import LFS_OFF, LargeFiles, fetch_large_files
 from seafloor.code.git_submodules import Submodule, submodules_of
 from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
 from seafloor.code.removal import remove_tree
+from seafloor.code.snapshot_format import FILES_MAX
 from seafloor.code.tree_writer import DEPTH_MAX
 from seafloor.domain.code import GitCode
-from seafloor.domain.errors import SourceError, StoreFull
+from seafloor.domain.errors import LimitExceeded, SourceError, StoreFull
 
 SUBMODULE_DEPTH_MAX: Final = 8
+SUBMODULES_MAX: Final = 1000
+"""In all: some that hold one another several times over are without end, too."""
+
+LISTING_BYTES_MAX: Final = 256 << 20
+"""Of the names of so many files and what is said of each."""
+
+_PLAIN: Final = GitOptions()
 _IN_PARALLEL: Final = ("-c", f"checkout.workers={min(4 * (os.cpu_count() or 1), 16)}")
 """Making files is most of a checkout; git does it by one process unless told."""
 
@@ -50,6 +60,19 @@ class Checkout:
     fetched: bool = False
     submodules: dict[str, str] = field(default_factory=dict[str, str])
     lfs: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class _Nesting:
+    """Where a checkout stands among those of one source.
+
+    Args:
+        depth: How many it lies in.
+        count: Of submodules so far, those of submodules included.
+    """
+
+    depth: int
+    count: Iterator[int]
 
 
 @dataclass(frozen=True)
@@ -79,15 +102,16 @@ class GitCheckouts:
         Raises:
             SourceError: the commit cannot be had. The folder is not whole.
             StoreFull: no space is left. The folder is not whole.
+            LimitExceeded: it has too many files or submodules.
         """
-        return self._check_out(source, folder, depth=0)
+        return self._check_out(source, folder, _Nesting(0, itertools.count(1)))
 
-    def _check_out(self, source: GitCode, folder: Path, *, depth: int) -> Checkout:
+    def _check_out(self, source: GitCode, folder: Path, nesting: _Nesting) -> Checkout:
         cache = GitCache(self.cache_dir, source.url, self.progress, self.access)
         with cache.in_use(source.commit):
             built, entries = self._build_from(cache, source, folder)
         for module in submodules_of(folder, source.url, source.commit, entries):
-            built = self._add_submodule(module, folder, built, depth=depth)
+            built = self._add_submodule(module, folder, built, nesting)
         return built
 
     def _build_from(
@@ -130,8 +154,7 @@ class GitCheckouts:
         cache.give_objects(folder / ".git", source.commit)
         commit = source.commit
         tree = self._git(["rev-parse", "--verify", f"{commit}^{{tree}}"], folder).text
-        said = self._git(["ls-tree", "-r", "-l", "-z", "--full-tree", tree], folder)
-        entries = parse_tree(said.stdout)
+        entries = self._list(source, tree, folder)
         if source.sparse:
             entries = _chosen(source, entries)
             patterns = ["/" + _GLOB.sub(r"\\\g<0>", path) for path in source.sparse]
@@ -148,6 +171,29 @@ class GitCheckouts:
         large = self._large_files(source, folder, check)
         size_bytes = check.size_bytes + large.grown_bytes
         return Checkout(tree, check.files, size_bytes, lfs=large.oids), entries
+
+    def _list(self, source: GitCode, tree: str, folder: Path) -> list[TreeEntry]:
+        """What a commit has; trees that hold one another many times over may list without end."""
+        with tempfile.TemporaryFile(dir=folder / ".git") as listing:
+
+            def check(files: int = 0) -> None:
+                if files > FILES_MAX or os.fstat(listing.fileno()).st_size > LISTING_BYTES_MAX:
+                    raise LimitExceeded(
+                        f"{source.url} has more than {FILES_MAX:,} files at {source.commit[:12]}, "
+                        "of which no folder is made.",
+                        field="code.url",
+                    )
+
+            self._git(
+                ["ls-tree", "-r", "-l", "-z", "--full-tree", tree],
+                folder,
+                GitOptions(stdout=listing, watch=check),
+            )
+            check()
+            listing.seek(0)
+            content = listing.read()
+            check(content.count(b"\0"))
+        return parse_tree(content)
 
     def _large_files(self, source: GitCode, folder: Path, check: TreeCheck) -> LargeFiles:
         if not check.pointers:
@@ -166,7 +212,7 @@ class GitCheckouts:
         )
 
     def _add_submodule(
-        self, module: Submodule, folder: Path, built: Checkout, *, depth: int
+        self, module: Submodule, folder: Path, built: Checkout, nesting: _Nesting
     ) -> Checkout:
         if module.url is None:
             self.progress(
@@ -174,7 +220,13 @@ class GitCheckouts:
                 "leaves it"
             )
             return built
-        if depth >= SUBMODULE_DEPTH_MAX:
+        if next(nesting.count) > SUBMODULES_MAX:
+            raise LimitExceeded(
+                f"There are more than {SUBMODULES_MAX:,} submodules, those of submodules "
+                f'included: "{module.shown}" is one too many.',
+                field="code.url",
+            )
+        if nesting.depth >= SUBMODULE_DEPTH_MAX:
             raise SourceError(
                 f"Submodules are followed {SUBMODULE_DEPTH_MAX} deep, and "
                 f'"{module.shown}" is deeper.',
@@ -185,7 +237,7 @@ class GitCheckouts:
         if place.exists():
             place.rmdir()  # the checkout made it, empty
         source = GitCode(url=module.url, commit=module.commit, folder=place.name)
-        inner = self._check_out(source, place, depth=depth + 1)
+        inner = self._check_out(source, place, replace(nesting, depth=nesting.depth + 1))
         below = {f"{module.shown}/{path}": commit for path, commit in inner.submodules.items()}
         return replace(
             built,
@@ -196,8 +248,8 @@ class GitCheckouts:
             lfs=built.lfs | {f"{module.shown}/{path}": oid for path, oid in inner.lfs.items()},
         )
 
-    def _git(self, arguments: list[str], folder: Path) -> GitResult:
-        options = GitOptions(config=(*LFS_OFF, f"safe.directory={folder}"))
+    def _git(self, arguments: list[str], folder: Path, options: GitOptions = _PLAIN) -> GitResult:
+        options = replace(options, config=(*LFS_OFF, f"safe.directory={folder}"))
         said = run_git(arguments, cwd=folder, options=options)
         if not said.ok:
             raise Unread(said=said)

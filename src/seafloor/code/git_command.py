@@ -12,16 +12,20 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from seafloor.code.ssh_user import ssh_user_variables
 from seafloor.domain.errors import SourceError
 
 LOCAL_TIMEOUT_S: Final = 600.0
 """Bound for git commands that touch only the local disk."""
+
+_LOOK_S: Final = 0.2
+"""Between two looks at what a command is bounded by: a fast disk takes 200 MB in that time."""
 
 _CONFIG: Final = (
     "core.hooksPath=/dev/null",
@@ -115,6 +119,8 @@ class GitOptions:
         ssh_command: What to reach ssh hosts with, when the user configured something.
         env: More variables for this command.
         hidden: Taken out of what it says: a server may repeat what it was sent.
+        watch: Called again and again while it goes on; what it raises ends the command.
+        stdout: File that gets what it says, which then is not in the result.
     """
 
     config: tuple[str, ...] = ()
@@ -123,6 +129,8 @@ class GitOptions:
     ssh_command: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     hidden: tuple[str, ...] = field(default=(), repr=False)
+    watch: Callable[[], None] | None = None
+    stdout: BinaryIO | None = None
 
 
 _DEFAULT: Final = GitOptions()
@@ -146,6 +154,7 @@ def run_git(
 
     Raises:
         SourceError: git is not installed, or took longer than ``options.timeout_s``.
+        Whatever ``options.watch`` raises. The command has ended.
     """
     command: list[str | Path] = ["git"]
     for setting in (*_CONFIG, *options.config):
@@ -157,7 +166,7 @@ def run_git(
             cwd=cwd if cwd is not None else Path("/"),
             env=_environment(options),
             stdin=subprocess.PIPE if options.stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if options.stdout is None else options.stdout,
             stderr=subprocess.PIPE,
             # A session of its own: no controlling terminal to ask on, one group to kill.
             start_new_session=True,
@@ -169,7 +178,7 @@ def run_git(
             "git is not installed on this machine, or not on its PATH. Install git and try again."
         ) from error
     try:
-        stdout, stderr = process.communicate(options.stdin or None, timeout=options.timeout_s)
+        stdout, stderr = _output_of(process, options)
     except subprocess.TimeoutExpired as error:
         raise SourceError(
             f"git {arguments[0]} did not answer within {options.timeout_s:.0f} s and was ended. "
@@ -184,7 +193,24 @@ def run_git(
     for value in options.hidden:
         said = said.replace(value, "***")
     said = _CREDENTIALS.sub("", said)
-    return GitResult(code=process.wait(), stdout=stdout, stderr=said)
+    return GitResult(code=process.wait(), stdout=stdout or b"", stderr=said)
+
+
+def _output_of(process: subprocess.Popen[bytes], options: GitOptions) -> tuple[bytes | None, bytes]:
+    """Wait for the end of a command; what is raised is raised while it goes on."""
+    if options.watch is None:
+        return process.communicate(options.stdin or None, timeout=options.timeout_s)
+    deadline_s = time.monotonic() + options.timeout_s
+    stdin: bytes | None = options.stdin or None
+    while True:
+        left_s = deadline_s - time.monotonic()
+        try:
+            return process.communicate(stdin, timeout=max(0.0, min(_LOOK_S, left_s)))
+        except subprocess.TimeoutExpired:
+            if left_s <= _LOOK_S:
+                raise
+        stdin = None  # the first call has taken it
+        options.watch()
 
 
 def _environment(options: GitOptions) -> dict[str, str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from git_world import Repository
+from archive_world import Place
+from git_world import GitServer, Repository
 
 _CONFIG = """
 [user]
@@ -44,6 +45,20 @@ def repository(tmp_path: Path) -> Repository:
     made = Repository.create(tmp_path / "origin" / "digits")
     made.commit({"train.py": "print('first')\n"}, "first")
     return made
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    """A git server with a folder for repositories, ``served``."""
+    (tmp_path / "served").mkdir()
+    with GitServer(tmp_path / "served") as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Where code is localised."""
+    return Place(tmp_path / "place")
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ from seafloor.domain.ids import GitCommit, Sha256
 MiB = 1 << 20
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "place")
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["right", "wrong", "none"])
 def test_localize__archive_in_any_form__is_known_by_its_content(

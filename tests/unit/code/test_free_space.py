@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import pytest
 from tests.missing import need_git_lfs
 
 from archive_world import ArchiveServer, Place, Served, make_archive
-from git_world import Repository, git
+from git_world import GitServer, Repository, copy_as_served, git
 from seafloor.boot.archives import remote_opener
 from seafloor.code.archive import ArchiveRequest, resolve_archive
 from seafloor.code.digest_cache import DigestCache, Wanted
@@ -84,6 +85,65 @@ def test_localize__archive_larger_than_the_disk__is_not_asked_for(
         assert len(server.asked) == asked
         disk(10 * MB)
         assert place.localize(source).files
+
+
+@pytest.fixture
+def slow(tmp_path: Path, repository: Repository, disk: Disk) -> Iterator[GitServer]:
+    """Serves a repository; when half of it has come the disk is full, until it is given up."""
+    commit_noise(repository)
+    copy_as_served(repository, tmp_path / "served", "digits.git")
+    over = threading.Event()
+
+    def fill() -> None:
+        disk(1 * MB)
+        assert over.wait(60)
+
+    with GitServer(tmp_path / "served", halfway=fill) as server:
+        try:
+            yield server
+        finally:
+            over.set()
+
+
+def commit_noise(repository: Repository) -> None:
+    repository.commit({"weights.bin": os.urandom(MB)})
+
+
+def test_localize__repository_that_fills_the_disk__is_given_up_and_leaves_nothing(
+    tmp_path: Path, slow: GitServer, disk: Disk
+) -> None:
+    disk(80 * MB)
+    place = Place(tmp_path / "place")
+    source = resolve_git(f"{slow.url}/digits.git", "main")
+    with pytest.raises(StoreFull) as refused:
+        place.localize(source)
+    (cached,) = (place.root / "cache" / "git").glob("*.git")
+    assert refused.value.message == (
+        f'The repository {slow.url}/digits.git is larger than the disk of "{cached}" can hold: '
+        "1.0 MB are left, of which 5.0 MB stay free. Free some and try again."
+    )
+    assert list(cached.glob("objects/pack/*")) == []
+    slow.halfway = None
+    disk(80 * MB)
+    assert place.localize(source).files == 2
+    assert git(cached, "fsck") in {"", "notice: HEAD points to an unborn branch"}
+
+
+def test_resolve__commits_that_fill_the_disk__are_given_up(
+    repository: Repository, slow: GitServer, disk: Disk, git_config: Path, tmp_path: Path
+) -> None:
+    git(tmp_path / "served" / "digits.git", "config", "uploadpack.allowFilter", "false")
+    disk(80 * MB)
+    with pytest.raises(StoreFull, match=r"What is to be looked through of http://.*/digits\.git "):
+        resolve_git(f"{slow.url}/digits.git", repository.head[:8])
+
+
+def test_localize__little_code_on_a_full_disk__starts(
+    tmp_path: Path, repository: Repository, disk: Disk
+) -> None:
+    commit_noise(repository)
+    disk(4 * MB)
+    assert Place(tmp_path / "place").localize(resolve_git(repository.url, "main")).files == 2
 
 
 def test_localize__snapshot_larger_than_the_disk__is_not_asked_for(

@@ -4,7 +4,6 @@ import base64
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from git_world import GitServer, Repository, copy_as_served, git
 from seafloor.code.git import resolve_git
 from seafloor.domain.code import GitCode
 from seafloor.domain.errors import InvalidValue, SourceError
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    (tmp_path / "served").mkdir()
-    with GitServer(tmp_path / "served") as running:
-        yield running
 
 
 def test_resolve_git__no_ref__is_the_default_branch(repository: Repository) -> None:

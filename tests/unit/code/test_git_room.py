@@ -21,11 +21,6 @@ from seafloor.domain.code import GitCode
 KB = 1000
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "place")
-
-
 def _source(folder: Path, size_bytes: int = 300 * KB) -> GitCode:
     """A commit that takes so many bytes, packed too."""
     repository = Repository(folder) if folder.exists() else Repository.create(folder, "--template=")

@@ -5,58 +5,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from git_world import LAYOUT, GitServer, Repository, copy_as_served, git, tree_of
+from archive_world import Place
+from git_world import LAYOUT, GitServer, Repository, copy_as_served, git, resolve, tree_of
 from seafloor import __version__
 from seafloor.code import git_cache
-from seafloor.code.file_archive import open_file
 from seafloor.code.git import resolve_git
-from seafloor.code.localize import Means, localize
 from seafloor.code.receipts import read_receipt, receipt_path
 from seafloor.domain.code import GitCode, Receipt
 from seafloor.domain.errors import Conflict, InvalidValue, SourceError, StoreFull
-from seafloor.domain.ids import GitCommit, Sha256
-
-
-class Place:
-    """A code folder and a cache, and what localising into them said."""
-
-    def __init__(self, root: Path) -> None:
-        self.code = root / "code"
-        self.cache = root / "cache"
-        self.said: list[str] = []
-
-    def localize(self, source: GitCode, *, code: Path | None = None) -> Receipt:
-        means = Means(self.cache, _no_snapshot, open_file, self.said.append)
-        return localize(source, code_dir=code or self.code, means=means)
-
-    def names(self) -> set[str]:
-        return {path.name for path in self.code.iterdir()}
-
-
-def _no_snapshot(sha256: Sha256, _path: Path) -> None:
-    raise AssertionError(f"git code needs no snapshot, and {sha256} was asked for")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "place")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    (tmp_path / "served").mkdir()
-    with GitServer(tmp_path / "served") as running:
-        yield running
-
-
-def resolve(repository: Repository, ref: str | None = None) -> GitCode:
-    return resolve_git(repository.url, ref)
+from seafloor.domain.ids import GitCommit
 
 
 def test_localize__commit__is_a_whole_repository_with_a_receipt(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,26 +11,10 @@ import pytest
 from tests.missing import need_git_lfs
 
 from archive_world import Place
-from git_world import GitServer, Repository, copy_as_served, git, tree_of
+from git_world import GitServer, Repository, copy_as_served, git, resolve, tree_of
+from seafloor.code import git_checkout
 from seafloor.code.git import resolve_git
-from seafloor.domain.code import GitCode
-from seafloor.domain.errors import InvalidValue, SourceError
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "place")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    (tmp_path / "served").mkdir()
-    with GitServer(tmp_path / "served") as running:
-        yield running
-
-
-def resolve(repository: Repository, ref: str | None = None) -> GitCode:
-    return resolve_git(repository.url, ref)
+from seafloor.domain.errors import InvalidValue, LimitExceeded, SourceError
 
 
 def test_localize__submodules_of_submodules__arrive_with_their_commits(
@@ -185,6 +168,59 @@ def test_localize__large_file_missing_from_its_store__fails_whole(
         place.localize(resolve_git(str(origin), None))
 
     assert place.names() == {".localize.lock"}
+
+
+def test_localize__submodules_that_hold_one_another__are_bounded(
+    repository: Repository, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_checkout, "SUBMODULES_MAX", 5)
+    inner = Repository.create(tmp_path / "origin" / "inner")
+    inner.commit({"inner.py": "1"})
+    middle = Repository.create(tmp_path / "origin" / "middle")
+    for number in range(2):
+        git(middle.path, "submodule", "--quiet", "add", "../inner", f"inner{number}")
+    middle.commit()
+    for number in range(2):
+        git(repository.path, "submodule", "--quiet", "add", "../middle", f"middle{number}")
+    repository.commit()
+    with pytest.raises(LimitExceeded, match=r'more than 5 submodules.*: "inner1" is one too many'):
+        place.localize(resolve(repository))
+    assert place.names() == {".localize.lock"}
+    monkeypatch.setattr(git_checkout, "SUBMODULES_MAX", 6)
+    assert len(place.localize(resolve(repository)).submodules) == 6
+
+
+def _nested(repository: Repository, levels: int) -> None:
+    """Commit ten files, in ten folders each of ten folders, and so on: a few objects in all."""
+    blob = git(repository.path, "hash-object", "-w", "--stdin", stdin=b"x")
+    line = f"100644 blob {blob}"
+    for _ in range(levels):
+        listing = "".join(f"{line}\tn{number}\n" for number in range(10))
+        tree = git(repository.path, "mktree", stdin=listing.encode())
+        line = f"040000 tree {tree}"
+    commit = git(repository.path, "commit-tree", tree, "-m", "nested")
+    git(repository.path, "branch", "nested", commit)
+
+
+def test_localize__few_objects_that_list_without_end__are_given_up(
+    repository: Repository, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_checkout, "LISTING_BYTES_MAX", 1 << 20)
+    _nested(repository, 9)
+    with pytest.raises(LimitExceeded, match="has more than 2,000,000 files at"):
+        place.localize(resolve(repository, "nested"))
+    assert place.names() == {".localize.lock"}
+
+
+def test_localize__too_many_files__are_refused(
+    repository: Repository, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _nested(repository, 3)
+    monkeypatch.setattr(git_checkout, "FILES_MAX", 999)
+    with pytest.raises(LimitExceeded, match="has more than 999 files at"):
+        place.localize(resolve(repository, "nested"))
+    monkeypatch.setattr(git_checkout, "FILES_MAX", 1000)
+    assert place.localize(resolve(repository, "nested")).files == 1000
 
 
 def _with_large_file(repository: Repository, content: bytes) -> Path:
