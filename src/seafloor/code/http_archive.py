@@ -24,6 +24,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import parse_url
 
+from seafloor.code import http_connection
 from seafloor.code.archive import RemoteFacts
 from seafloor.code.git_access import AUTHORITY
 from seafloor.code.git_url import url_for_people
@@ -42,7 +43,7 @@ PACE_S: Final = 60.0
 PACE_BYTES: Final = 60_000
 """What sends less than so much in so long is given up: at that pace no archive ever arrives."""
 
-_TIMEOUT: Final = urllib3.Timeout(connect=10.0, read=PACE_S)
+_CONNECT_S: Final = 10.0
 _READ_BYTES: Final = 256 << 10
 _WAIT_FIRST_S: Final = 0.2
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -161,7 +162,7 @@ class HttpArchive:
 
     @contextlib.contextmanager
     def _answer(self, start: int, etag: str | None) -> Generator[urllib3.BaseHTTPResponse]:
-        """Ask for the bytes from one on, following redirects.
+        """Ask for the bytes from one on, following redirects; all of that has one time.
 
         Raises:
             SourceError: the answer is final, and not the archive.
@@ -172,9 +173,13 @@ class HttpArchive:
             headers["Range"] = f"bytes={start}-"
             if _is_strong(etag):
                 headers["If-Range"] = etag or ""
-        url = self.url
-        for _ in range(REDIRECTS_MAX + 1):
-            answer = self._send(url, {**headers, **self._credentials(url)})
+        url, within_s = self.url, http_connection.ANSWER_WITHIN_S
+        deadline_s = time.monotonic() + within_s
+        for redirects in range(REDIRECTS_MAX + 1):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise _Broken(f"no answer came within {within_s:g} s, but {redirects} redirects")
+            answer = self._send(url, {**headers, **self._credentials(url)}, left_s)
             try:
                 if answer.status not in _REDIRECTS:
                     self._check_status(answer, url)
@@ -195,7 +200,7 @@ class HttpArchive:
         own = self._own(url)
         return _of_netrc(url) if own is None else own.headers
 
-    def _send(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _send(self, url: str, headers: dict[str, str], within_s: float) -> urllib3.BaseHTTPResponse:
         try:
             return self._pool(url).request(
                 "GET",
@@ -205,7 +210,7 @@ class HttpArchive:
                 retries=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=_TIMEOUT,
+                timeout=urllib3.Timeout(connect=min(_CONNECT_S, within_s), read=within_s),
             )
         except HTTPError as error:
             raise self._unreachable(error, url) from error

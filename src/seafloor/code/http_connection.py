@@ -18,18 +18,23 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
 
 ANSWER_WITHIN_S: Final = 60.0
-"""In which the head of an answer is there, and something of its body each time."""
+"""In which the head of an answer is there, all redirects on the way to it included, and something
+of its body each time."""
 
 
 class Watch:
     """What is told that something came.
 
     Args:
+        within_s: How long nothing may come.
+
+    Attributes:
         ended: Whether nothing came for too long, so that the connection was ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, within_s: float) -> None:
         self.ended = False
+        self._within_s = within_s
         self._came = threading.Event()
 
     def came(self) -> None:
@@ -38,7 +43,7 @@ class Watch:
 
     def run(self, done: threading.Event, end: Callable[[], None]) -> None:
         """Look now and then until it is done, or until nothing came since the last look."""
-        while not done.wait(ANSWER_WITHIN_S):
+        while not done.wait(self._within_s):
             if not self._came.is_set():
                 self.ended = True
                 end()
@@ -47,11 +52,12 @@ class Watch:
 
 
 @contextmanager
-def watched(connection: socket.socket | None) -> Generator[Watch]:
+def watched(connection: socket.socket | None, within_s: float | None = None) -> Generator[Watch]:
     """End a connection when nothing comes of it; a reader of it then finds its end.
 
     Args:
         connection: None: there is none to end.
+        within_s: How long nothing may come, if that is less than ``ANSWER_WITHIN_S``.
     """
 
     def end() -> None:
@@ -60,7 +66,8 @@ def watched(connection: socket.socket | None) -> Generator[Watch]:
             if connection is not None:
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-    watch, done = Watch(), threading.Event()
+    watch = Watch(ANSWER_WITHIN_S if within_s is None else min(within_s, ANSWER_WITHIN_S))
+    done = threading.Event()
     thread = threading.Thread(target=watch.run, args=(done, end), name="http-watch", daemon=True)
     thread.start()
     try:
@@ -75,7 +82,12 @@ def watched_body(answer: urllib3.BaseHTTPResponse) -> Generator[Watch]:
     """As ``watched``, of the connection that brings the body of an answer."""
     connection = answer.connection
     own = isinstance(connection, _Http | _Https)
-    with watched(connection.answering if own else None) as watch:
+    reading = connection.answering if own else None
+    with suppress(OSError):  # it is closed already, and there is nothing to read
+        if reading is not None:
+            # What was left of the time for the answer's head is not the time for its body.
+            reading.settimeout(ANSWER_WITHIN_S)
+    with watched(reading) as watch:
         yield watch
 
 
@@ -84,7 +96,7 @@ class _Http(HTTPConnection):
 
     def getresponse(self) -> HTTPResponse:
         self.answering = self.sock
-        with _in_time(self.sock):
+        with _in_time(self.sock, self.timeout):
             return super().getresponse()
 
 
@@ -93,13 +105,13 @@ class _Https(HTTPSConnection):
 
     def getresponse(self) -> HTTPResponse:
         self.answering = self.sock
-        with _in_time(self.sock):
+        with _in_time(self.sock, self.timeout):
             return super().getresponse()
 
 
 @contextmanager
-def _in_time(connection: socket.socket) -> Generator[None]:
-    with watched(connection) as watch:
+def _in_time(connection: socket.socket, within_s: float | None) -> Generator[None]:
+    with watched(connection, within_s) as watch:
         yield
         if watch.ended:  # a head that was cut is taken for a whole one
             raise TimeoutError("its answer did not begin in time")

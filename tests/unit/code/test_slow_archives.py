@@ -15,7 +15,7 @@ import pytest
 
 from archive_world import ArchiveServer, Place, Served, make_archive, sha256_of
 from seafloor.boot.archives import remote_opener
-from seafloor.code import free_space, http_connection
+from seafloor.code import free_space, http_archive, http_connection
 from seafloor.code.archive import ArchiveRequest, RemoteFacts, resolve_archive
 from seafloor.code.http_archive import HttpArchive
 from seafloor.domain.code import ArchiveCode
@@ -126,6 +126,53 @@ def test_facts__head_that_never_ends__is_given_up(
     archive = HttpArchive(server.url, wait=lambda _: None)
     with pytest.raises(SourceError, match=r"/digits\.tar cannot be fetched: the connection"):
         archive.facts()
+
+
+def test_facts__redirects_each_just_in_time__have_one_time_for_all(
+    server: Dripping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "ANSWER_WITHIN_S", 1.0)
+    asked = count(1)
+
+    def redirect(connection: socket.socket) -> None:
+        server.over.wait(0.4)  # the server's own pace: less than the time of one answer
+        to = f"{server.url}?{next(asked)}".encode()
+        connection.sendall(
+            b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: " + to + b"\r\n\r\n"
+        )
+
+    server.answer = redirect
+    archive = HttpArchive(server.url, wait=lambda _: None)
+    monkeypatch.setattr(http_archive, "TRIES_MAX", 1)
+    with pytest.raises(SourceError, match=r"/digits\.tar cannot be fetched: (no answer|the conn)"):
+        archive.facts()
+    assert next(asked) <= 4
+
+
+def test_copy__body_after_slow_redirects__has_its_own_time(
+    server: Dripping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "ANSWER_WITHIN_S", 2.0)
+
+    def answer(connection: socket.socket) -> None:
+        server.over.wait(1.7)  # of the time for both the body's is as long as all of it
+        connection.sendall(HEAD + b"Content-Length: 2\r\n\r\nx")
+        server.over.wait(1.0)
+        connection.sendall(b"y")
+
+    def redirect(connection: socket.socket) -> None:
+        server.answer = answer
+        server.over.wait(0.1)
+        to = f"{server.url}?1".encode()
+        connection.sendall(
+            b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: " + to + b"\r\n\r\n"
+        )
+
+    server.answer = redirect
+    monkeypatch.setattr(http_archive, "TRIES_MAX", 1)
+    came: list[bytes] = []
+    HttpArchive(server.url).copy(RemoteFacts(2, '"a"'), came.append)
+    assert b"".join(came) == b"xy"
 
 
 @pytest.mark.parametrize("drop", [b"0", b"5;x=y"])
