@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SeafloorError as error:
         # The log may be on a disk that is full; the exit code says it all the same.
         with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"error: {error.message}\n".encode())
+            os.write(sys.stderr.fileno(), _line(f"error: {error.message}"))
         return code_of_error(error)
     except KeyboardInterrupt:
         if given.command == "copy":
@@ -67,11 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _line(text: str) -> bytes:
+    # What a user names need not be UTF-8.
+    return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
 def _bug(error: Exception) -> int:
     from seafloor.sdk.crashes import keep_details
 
     with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), f"error: {keep_details(error)}\n".encode())
+        os.write(sys.stderr.fileno(), _line(f"error: {keep_details(error)}"))
     return BUG
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -92,10 +93,12 @@ def run(command: LocalizeCommand, variables: Mapping[str, str]) -> None:
     means = Means(cache_dir, _fetch_snapshot, opener, say, secret_of)
     receipt = localize(source, code_dir=code_dir, means=means)
     if command.json:
-        document = {"path": str(code_dir / source.folder), "receipt": receipt, "source": source}
+        # JSON is UTF-8, which a path need not be.
+        path = os.fsencode(code_dir / source.folder).decode("utf-8", "backslashreplace")
+        document = {"path": path, "receipt": receipt, "source": source}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
     else:
-        sys.stdout.write(f"{code_dir / source.folder}: {_shown(receipt)}\n")
+        sys.stdout.buffer.write(os.fsencode(f"{code_dir / source.folder}: {_shown(receipt)}\n"))
 
 
 def resolve(command: LocalizeCommand, variables: Mapping[str, str]) -> LocalizedCode:

@@ -81,8 +81,13 @@ def _check_text(text: str, field: str) -> None:
         )
     if text.startswith("-"):
         raise InvalidValue('A repository address must not begin with "-".', field=field)
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in text):
+    if _has_control(text):
         raise InvalidValue("A repository address must not hold control characters.", field=field)
+
+
+def _has_control(text: str) -> bool:
+    """Whether there are control characters in a text, or halves of characters."""
+    return any(unicodedata.category(char) in {"Cc", "Cs"} for char in text)
 
 
 def _parse_schemed(text: str, scheme: str, field: str) -> GitUrl:
@@ -164,7 +169,7 @@ def check_folder(name: str, *, field: str = "code.folder") -> str:
             f'The last part of the repository address, "{name}", cannot be the name of a folder.',
             field=field,
         )
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in name):
+    if _has_control(name):
         raise InvalidValue("A folder name must not hold control characters.", field=field)
     if len(name.encode()) > PATH_PART_BYTES_MAX - 32:
         raise LimitExceeded(
@@ -177,7 +182,7 @@ def check_ref(ref: str, *, field: str = "code.ref") -> str:
     """Check the name of a branch, tag or commit by git's own rule (git-check-ref-format).
 
     Raises:
-        InvalidValue: git could not have such a name, or it looks like an option.
+        InvalidValue: git could not have such a name, it looks like an option, or it is no text.
         LimitExceeded: longer than REF_CHARS_MAX characters.
     """
     if len(ref) > REF_CHARS_MAX:
@@ -185,6 +190,8 @@ def check_ref(ref: str, *, field: str = "code.ref") -> str:
     wrong_part = any(
         not part or part.startswith(".") or part.endswith(".lock") for part in ref.split("/")
     )
+    if _has_control(ref):
+        raise InvalidValue("A ref must not hold control characters.", field=field)
     if wrong_part or _REF_FORBIDDEN.search(ref) or ref.startswith("-") or ref.endswith("."):
         raise InvalidValue(
             f'"{ref}" is not a branch, tag or commit: git has no such names. Leave ref out for the '

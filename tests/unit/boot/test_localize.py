@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from archive_world import make_archive
 from git_world import GitServer, Repository, copy_as_served
 from seafloor.boot.localize import LocalizeCommand, run
 from seafloor.domain.errors import InvalidValue, SeafloorError, SourceError
@@ -41,6 +45,22 @@ def test_run__source_that_cannot_be__says_why_and_leaves_nothing(
 
     code = tmp_path / "code"
     assert not code.exists() or {path.name for path in code.iterdir()} == {".localize.lock"}
+
+
+@pytest.mark.parametrize("as_document", [True, False])
+def test_run__folder_whose_name_is_not_utf8__is_told_of(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], *, as_document: bool
+) -> None:
+    (tmp_path / "x.tar").write_bytes(make_archive("tar"))
+    code, cache = tmp_path / "code\udcff", tmp_path / "cache"
+    source = (tmp_path / "x.tar").as_uri()
+    run(LocalizeCommand(source, code, cache, json=as_document), {})
+    sys.stdout.flush()
+    said = capfdbinary.readouterr().out
+    if as_document:
+        assert json.loads(said)["path"] == f"{tmp_path}/code\\xff/x"
+    else:
+        assert said.startswith(os.fsencode(f"{code}/x: "))
 
 
 def mounted(data: Path, name: str, **values: str) -> None:

@@ -32,6 +32,17 @@ def test_main__a_bug__is_one_line_with_an_id_and_a_file(
     assert "RuntimeError: a bug" in file.read_text()
 
 
+def test_main__an_error_that_names_what_is_not_utf8__is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_given: argparse.Namespace) -> None:
+        raise InvalidValue('"a\udcff" is no source.')
+
+    monkeypatch.setitem(edge._ALONE, "localize", refused)
+    assert edge.main(["localize", "x", "--to", "y", "--cache", "z"]) == 2
+    assert capfd.readouterr().err == 'error: "a\\udcff" is no source.\n'
+
+
 @pytest.mark.parametrize("cls", error_classes().values(), ids=lambda cls: cls.code)
 def test_main__an_error_of_any_class__ends_it_as_the_command_line(
     cls: type[SeafloorError],

@@ -97,6 +97,7 @@ def test_check_ref__name_that_git_can_have__passes(ref: str) -> None:
     [
         *("", "-x", "--upload-pack=x", "a b", "a..b", "a~1", "a^", "a:b", "a?", "a*", "[a", "a\\b"),
         *("@{u}", "a//b", "/a", "a/", ".a", "a/.b", "a.lock", "a.", "a\x7f", "a\n"),
+        *("a\udcff", "a\x85"),
     ],
 )
 def test_check_ref__name_that_git_cannot_have__is_refused(ref: str) -> None:
