@@ -218,16 +218,22 @@ def _open_part(target: Path) -> Generator[tuple[BinaryIO, Path]]:
     """Open an empty file beside a target, and lock it until the end.
 
     It has one name as long as nobody else fetches the same: what a killed process left there, as
-    much as the file is large, is written over by the next one.
+    much as the file is large, is written over by the next one. Where there are no locks nobody
+    can tell whose such a file is, and it is let be.
     """
     part = target.with_name(f".{target.name[:200]}.part")
+    is_new = True
     try:
-        file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
-    except OSError:  # another user's, or no file: the name below is free, or says what is wrong
-        file = None
+        file = _open(part, os.O_EXCL)
+    except FileExistsError:
+        is_new = False
+        try:
+            file = _open(part)
+        except OSError:  # another user's, or no file: the name below is free
+            file = None
     if file is not None:
         with file:
-            if _is_ours(file, part):
+            if _is_ours(file, part, is_new=is_new):
                 file.truncate()
                 yield file, part
                 return
@@ -236,12 +242,25 @@ def _open_part(target: Path) -> Generator[tuple[BinaryIO, Path]]:
         yield file, part
 
 
-def _is_ours(file: BinaryIO, part: Path) -> bool:
-    """Lock a file; False when somebody has, had and renamed it, or where there are no locks."""
+def _open(part: Path, flags: int = 0) -> BinaryIO:
+    return os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | flags, 0o666), "r+b")
+
+
+def _is_ours(file: BinaryIO, part: Path, *, is_new: bool) -> bool:
+    """Lock a file; False when somebody has, or had and renamed it.
+
+    Args:
+        is_new: It was made here, so that it is ours also where there are no locks.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # this file system has no locks
+        return is_new
+    try:
         return os.path.samestat(os.fstat(file.fileno()), part.lstat())
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -88,6 +89,25 @@ def test_get__the_same_file_several_times_at_once__each_is_whole(
         assert [get.result(timeout=60) for get in gets] == [len(CONTENT)] * 4
     assert target.read_bytes() == CONTENT
     assert leftovers(tmp_path) == ["weights.bin"]
+
+
+def test_get__where_files_have_no_locks__leaves_nothing_beside_the_target(
+    scripted: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(_file: object, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    scripted.answer = serve
+    target = tmp_path / "weights.bin"
+    assert Client(scripted.url, "").artifacts.get(RUN, "a", target) == len(CONTENT)
+    assert leftovers(tmp_path) == ["weights.bin"]
+    # What is there already may be another's at this very moment.
+    other = tmp_path / ".weights.bin.part"
+    other.write_bytes(b"half")
+    assert Client(scripted.url, "").artifacts.get(RUN, "a", target) == len(CONTENT)
+    assert sorted(leftovers(tmp_path)) == [other.name, "weights.bin"]
+    assert other.read_bytes() == b"half"
 
 
 def test_get__a_link_in_the_way__is_not_written_through(
