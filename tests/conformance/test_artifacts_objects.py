@@ -30,8 +30,6 @@ from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectStore
-from seafloor.stores.objects.wrap.count import CountObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
 from seafloor.testing.artifact_store_suite import (
     ArtifactStoreSuite,
@@ -42,6 +40,8 @@ from seafloor.testing.artifact_store_suite import (
 )
 from seafloor.testing.manifest_store_suite import MODEL, OWNER
 from seafloor.testing.object_cases import content, keys_of, stream_of
+from seafloor.testing.object_count import CountObjectStore
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment, Operation
 
 LAYOUT = ArtifactLayout()
 KEY = LAYOUT.artifact_key(OWNER, "a/b")

@@ -19,10 +19,10 @@ from seafloor.domain.artifacts import ArtifactFile
 from seafloor.stores.artifacts.layout import ArtifactLayout
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.count import CountObjectStore
 from seafloor.testing.artifact_store_suite import put_bytes, sha256_of
 from seafloor.testing.metadata_records import T0_NS, create, model, run, run_id
 from seafloor.testing.metadata_worlds import SqlStoreUnderTest, open_sql_store
+from seafloor.testing.object_count import CountObjectStore
 
 FILES = 2_500
 AT_ONCE = 16

@@ -24,9 +24,9 @@ from seafloor.stores.events.tfrecord import encode_frame
 from seafloor.stores.media.protocol import MediaQuery
 from seafloor.stores.media.store import ObjectMediaStore
 from seafloor.stores.objects.local import LocalObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.testing.event_worlds import SharedEventWorld, SpoolEventWorld
 from seafloor.testing.media_store_suite import ONE, all_of, bytes_of
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment, Operation
 
 KEY = EventFileKey(ONE, 1, "train/events.out")
 PNG = take_image(np.arange(24, dtype=np.uint8).reshape(2, 4, 3)).data or b""

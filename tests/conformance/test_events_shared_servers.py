@@ -15,7 +15,6 @@ from seafloor.domain.errors import Closed, Conflict, NotFound, OutOfOrder, Store
 from seafloor.stores.events.protocol import EventFileKey, EventFileStore
 from seafloor.stores.events.tfrecord import encode_frame
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.testing.event_file_store_suite import KEY, ONE, bytes_of, send, steps_of
 from seafloor.testing.event_records import (
     event,
@@ -26,6 +25,7 @@ from seafloor.testing.event_records import (
 )
 from seafloor.testing.event_worlds import SharedEventWorld
 from seafloor.testing.metric_worlds import workload_id
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.testing.stream_worlds import objects_in
 
 OBJECT = f"runs/{ONE}/events/1/events.out"

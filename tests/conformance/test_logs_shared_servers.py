@@ -21,13 +21,13 @@ from seafloor.stores.logs.shared_store import SharedLogStore
 from seafloor.stores.logs.signals import FOLLOW_QUIET_S
 from seafloor.stores.metadata.sql.tables import byte_stream
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.count import CountObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.stores.streams.chunk_format import MAGIC as CHUNK_MAGIC
 from seafloor.stores.streams.streams import SealLimits
 from seafloor.testing.log_sender_child import LINES
 from seafloor.testing.log_spools import line, log_key, numbered, spool
 from seafloor.testing.log_store_suite import append_all, numbers_of, raw_of
+from seafloor.testing.object_count import CountObjectStore
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.testing.stream_worlds import SMALL, below_in
 
 KEY = log_key()

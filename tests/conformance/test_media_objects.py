@@ -15,7 +15,6 @@ from seafloor.stores.media.protocol import MediaQuery, MediaReceipt
 from seafloor.stores.media.store import media_folder
 from seafloor.stores.metadata.sql.tables import media_blob, media_record, media_series
 from seafloor.stores.objects.local import LocalObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.testing.media_store_suite import (
     ONE,
     DurableMediaStoreSuite,
@@ -29,6 +28,7 @@ from seafloor.testing.media_store_suite import (
     text,
 )
 from seafloor.testing.media_worlds import MediaWorld, ObjectMediaWorld
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment, Operation
 
 
 @pytest.mark.usefixtures("database_kind")

@@ -32,10 +32,10 @@ from seafloor.stores.metrics.segment_objects import SegmentObjects
 from seafloor.stores.metrics.sql import SqlMetricStore
 from seafloor.stores.metrics.window import Window
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.count import CountObjectStore
 from seafloor.testing.databases import database_url
 from seafloor.testing.metric_store_suite import ONE, TWO, all_of, point, triples
 from seafloor.testing.metric_worlds import SEALED_AT_ONCE, SqlMetricWorld
+from seafloor.testing.object_count import CountObjectStore
 
 EIGHT = replace(SEALED_AT_ONCE, points=8, points_max=8)
 """Every eight points are a segment."""

@@ -14,10 +14,10 @@ from tests.services._service import Service
 from object_worlds import KINDS, fresh_objects
 from seafloor.domain.errors import AlreadyExists, StoreUnavailable
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment
 from seafloor.stores.objects.wrap.prefix import PrefixObjectStore
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
 from seafloor.testing.object_cases import content, keys_of
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment
 
 AWAY = StoreUnavailable("away")
 AT_ONCE = RetryPolicy(delay_first_s=0.0)

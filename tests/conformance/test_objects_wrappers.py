@@ -15,10 +15,10 @@ from seafloor.domain.names import PATH_BYTES_MAX
 from seafloor.stores.objects.local import LocalObjectStore
 from seafloor.stores.objects.memory import MemoryObjectStore
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.count import CountObjectStore
-from seafloor.stores.objects.wrap.fault import FaultObjectStore
 from seafloor.stores.objects.wrap.prefix import PrefixObjectStore
 from seafloor.stores.objects.wrap.retry import RetryObjectStore
+from seafloor.testing.object_count import CountObjectStore
+from seafloor.testing.object_fault import FaultObjectStore
 from seafloor.testing.object_store_machine import ObjectStoreMachine
 from seafloor.testing.object_store_suite import DurableObjectStoreSuite, ObjectStoreSuite
 

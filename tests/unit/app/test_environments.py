@@ -17,7 +17,7 @@ from seafloor.environments.lock import Asked
 from seafloor.environments.stored import EnvironmentArchives
 from seafloor.stores.metadata.memory import MemoryMetadataStore
 from seafloor.stores.objects.memory import MemoryObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore
+from seafloor.testing.object_fault import Fault, FaultObjectStore
 
 
 async def lock(asked: Asked) -> EnvironmentLock:

@@ -47,7 +47,7 @@ from seafloor.environments.stored import TAR_FORMAT, EnvironmentArchives, Stored
 from seafloor.environments.tar_archive import unpack_tar
 from seafloor.environments.uv_command import PackageSource
 from seafloor.stores.objects.protocol import ObjectStore
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Operation
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Operation
 
 GOLDEN = Path(__file__).parent / "golden" / "environment-1.tar.zst"
 """What the version that wrote format 1 stored."""

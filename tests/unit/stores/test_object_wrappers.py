@@ -15,11 +15,11 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.stores.objects.memory import MemoryObjectStore
-from seafloor.stores.objects.wrap.count import CountObjectStore, ObjectCounts, OperationCount
-from seafloor.stores.objects.wrap.fault import Fault, FaultObjectStore, Moment, Operation
 from seafloor.stores.objects.wrap.prefix import PrefixObjectStore
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
 from seafloor.testing.object_cases import broken_stream, content, keys_of, put_all, stream_of
+from seafloor.testing.object_count import CountObjectStore, ObjectCounts, OperationCount
+from seafloor.testing.object_fault import Fault, FaultObjectStore, Moment, Operation
 
 AWAY = StoreUnavailable("away")
 

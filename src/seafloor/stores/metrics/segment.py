@@ -391,20 +391,6 @@ def decode_plan(index: SegmentIndex, plan: Plan, fetched: Sequence[bytes]) -> Se
     return _filtered(joined_columns(pieces), plan)
 
 
-def read_whole(index: SegmentIndex, data: bytes) -> dict[str, SeriesColumns]:
-    """Take all points out of a data file, by key in order.
-
-    Raises:
-        StoreCorrupt: the bytes are not what was written.
-    """
-    _check(index, (ByteRange(0, index.data_bytes),), (data,))
-    groups = range(len(index.group_offsets))
-    columns = _columns(_read(index, ((0, data),), groups, _POINT_COLUMNS))
-    return {
-        key: columns.slice(found.row, found.row + found.points) for key, found in index.keys.items()
-    }
-
-
 def _group_start(index: SegmentIndex, group: int) -> int:
     return int(index.group_ends[group - 1]) if group else 0
 
