@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -482,6 +484,55 @@ def test_get__of_what_is_there_already__is_not_sent_again(
 
 def _by_mlflow(run_id: str, path: str) -> str:
     return f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/{path}"
+
+
+def test_put__with_a_condition_that_does_not_hold__changes_nothing(call: Call, run_id: str) -> None:
+    native, old = f"/api/v1/runs/{run_id}/artifacts/a", f'"{sha256(b"old")}"'
+    for place in (native, _by_mlflow(run_id, "a")):
+        call("DELETE", native)
+        assert call("PUT", place, b"1", If_Match="*").status == 412
+        assert call("PUT", place, b"1", If_Match=old).status == 412
+        assert call("GET", native).status == 404
+        assert call("PUT", place, b"old", If_None_Match="*").status == 200
+        for asked in (
+            {"If_None_Match": "*"},
+            {"If_None_Match": f'"other", W/{old}'},
+            {"If_Match": f'"{sha256(b"other")}"'},
+            {"If_Match": f"W/{old}"},
+            {"If_Match": ""},
+            {"If_Match": old, "If_None_Match": "*"},
+        ):
+            refused = call("PUT", place, b"new", **asked)
+            assert refused.status == 412, asked
+            assert sha256(b"old") in refused.json["message"]
+        assert call("GET", native).body == b"old"
+        assert call("PUT", place, b"new", If_Match=f'"other", {old}').status == 200
+        assert call("PUT", place, b"newer", If_Match="*").status == 200
+        assert call("PUT", place, b"newest", If_None_Match=old).status == 200
+        assert call("GET", native).body == b"newest"
+    refused = call("PUT", native, b"1", If_None_Match="*")
+    assert check_envelope(refused, code="precondition_failed", status=412)["field"] == "path"
+
+
+@pytest.mark.parametrize("how", ["create", "replace"])
+def test_put__by_several_who_ask_for_the_same__one_is_first(
+    call: Call, run_id: str, how: str
+) -> None:
+    path = f"/api/v1/runs/{run_id}/artifacts/a"
+    asked = {"If_None_Match": "*"}
+    if how == "replace":
+        call("PUT", path, b"old")
+        asked = {"If_Match": f'"{sha256(b"old")}"'}
+    together = threading.Barrier(8)
+
+    def put(number: int) -> int:
+        together.wait(timeout=60)
+        return call("PUT", path, f"{number}".encode(), **asked).status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(put, range(8)))
+    assert sorted(statuses) == [200] + [412] * 7
+    assert call("GET", path).body == f"{statuses.index(200)}".encode()
 
 
 def test_put__too_long_with_what_stands_before_it__names_what_can_be_shortened(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from seafloor.domain.errors import PreconditionFailed
 from seafloor.domain.ids import Sha256
+
+ANY = "*"
+"""In place of a digest: whatever it is."""
 
 
 class ArtifactFile(msgspec.Struct, frozen=True):
@@ -21,6 +25,35 @@ class ArtifactFile(msgspec.Struct, frozen=True):
     size_bytes: int
     sha256: Sha256
     created_ns: int
+
+
+class PutCondition(msgspec.Struct, frozen=True):
+    """What has to be true of a path for a file to be put there.
+
+    Args:
+        any_of: Digests; the file there has one of them. With ``ANY`` there is a file. None: all
+            the same.
+        none_of: Digests; the file there has none of them. With ``ANY`` there is no file.
+    """
+
+    any_of: frozenset[str] | None = None
+    none_of: frozenset[str] = frozenset()
+
+    def check(self, path: str, file: ArtifactFile | None) -> None:
+        """Compare with the file that is there, if any.
+
+        Raises:
+            PreconditionFailed: it is not so.
+        """
+        has = frozenset[str]() if file is None else {file.sha256, ANY}
+        if not (self.none_of & has or (self.any_of is not None and not self.any_of & has)):
+            return
+        now = "not there" if file is None else f"there with the sha256 {file.sha256}"
+        raise PreconditionFailed(
+            f'"{path}" is {now}, which is not what the request asks for. Nothing was changed: '
+            "read it again, and decide anew.",
+            field="path",
+        )
 
 
 class ArtifactEntry(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@
         NotFound          no such object, or one the caller may not see
           NoSuchTag         the object is there, and has no tag that is to go
         AlreadyExists     the name is taken
+        PreconditionFailed  the object is not what the caller said that it has to be
         Conflict          the object's state does not allow this
           OutOfOrder        an append does not continue where the last one ended
           Closed            the object takes no more
@@ -98,6 +99,12 @@ class AlreadyExists(CallerError):
     """The name is taken."""
 
     code = "already_exists"
+
+
+class PreconditionFailed(CallerError):
+    """The object is not what the caller said that it has to be. Nothing was changed."""
+
+    code = "precondition_failed"
 
 
 class Conflict(CallerError):

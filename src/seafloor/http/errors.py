@@ -21,6 +21,7 @@ STATUSES: dict[str, int] = {
     "not_found": 404,
     "no_such_tag": 409,  # what the path names is there
     "already_exists": 409,
+    "precondition_failed": 412,
     "conflict": 409,
     "in_use": 409,
     "out_of_order": 409,
@@ -69,6 +70,7 @@ DESCRIPTIONS = {
     403: "The token does not allow this.",
     404: "There is no such object.",
     409: "The name is taken, or the object's state does not allow this.",
+    412: "It is not what `If-Match` or `If-None-Match` ask for; nothing was changed.",
     413: "Too large, too many or too long.",
     416: "The range asked for lies outside the content.",
     422: "Code or packages could not be had from where the user said.",

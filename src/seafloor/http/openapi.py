@@ -171,7 +171,7 @@ def _responses(method: str, handler: HTTPRouteHandler, answer: Any, types: list[
     if "Range" in handler.opt.get("headers", {}):
         made[206] = _response(_STATUS_WORDS[206], content)
         made[416] = _response(DESCRIPTIONS[416], error)
-    if "If-None-Match" in handler.opt.get("headers", {}):
+    if method in ("GET", "HEAD") and "If-None-Match" in handler.opt.get("headers", {}):
         made[304] = _response("The content has one of the ETags in `If-None-Match`.", None)
     if handler.opt.get("may_be_elsewhere"):
         made[307] = _response("The bytes are at `Location`, in the object store.", None)

@@ -14,6 +14,7 @@ from litestar.params import ParameterKwarg
 
 from seafloor.app.application import Application
 from seafloor.app.tokens import Administrator, Principal
+from seafloor.domain.artifacts import PutCondition
 from seafloor.domain.errors import Forbidden, InvalidValue, LimitExceeded, Unauthenticated
 from seafloor.domain.ids import WorkloadId
 
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 
 # Twenty digits are more than any size; a longer number is no range, and the whole is sent.
 _RANGE = re.compile(r"bytes=([0-9]{0,20})-([0-9]{0,20})\Z")
+_OWN_ETAG = re.compile(r'"([0-9a-f]{64})"\Z')
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 
 
@@ -162,6 +164,31 @@ class NotModified(Exception):
     def __init__(self, headers: dict[str, str]) -> None:
         super().__init__(headers["ETag"])
         self.headers = headers
+
+
+def put_condition(request: AnyRequest) -> PutCondition | None:
+    """Read what If-Match and If-None-Match ask of the file that a body is to replace.
+
+    Returns:
+        None: nothing.
+    """
+    match = request.headers.getall("if-match", [])
+    none = _known_etags(request)
+    if not match and not none:
+        return None
+    # A weak tag is of no use for the first (RFC 9110, 13.1.1): it is compared, and is no digest.
+    return PutCondition(
+        any_of=_digests(",".join(match)) if match else None,
+        none_of=_digests(none.replace("W/", "")),
+    )
+
+
+def _digests(etags: str) -> frozenset[str]:
+    """What stands in a list of ETags; one that is not of ours is of no file."""
+    return frozenset(
+        found.group(1) if (found := _OWN_ETAG.match(one.strip())) else one.strip()
+        for one in etags.split(",")
+    )
 
 
 def check_modified(request: AnyRequest, headers: dict[str, str]) -> None:

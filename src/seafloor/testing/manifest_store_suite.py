@@ -237,7 +237,9 @@ class ManifestStoreSuite(ABC):
         await store.intent_begin(OWNER, "a", other, sha256=row_of("2").sha256)
         seen = await store.intent_look(OWNER, "a", mine)
         both = frozenset({row_of("1").sha256, row_of("2").sha256})
-        assert seen == IntentView(row=None, sha256s=both, deleting=False, outdated=False)
+        assert seen == IntentView(
+            row=None, sha256s=both, deleting=False, putting=True, outdated=False
+        )
         assert not await store.intent_end(OWNER, "a", mine, row_of("a"), alone=True)
         assert await store.intent_end(OWNER, "a", mine, row_of("a"), alone=False)
         seen = await store.intent_look(OWNER, "a", other)

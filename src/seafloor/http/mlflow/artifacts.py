@@ -33,7 +33,7 @@ from seafloor.http.mlflow.workspaces import (
     run_of,
     trace_of_id,
 )
-from seafloor.http.requests import AnyRequest, body_stream, check_modified, range_of
+from seafloor.http.requests import AnyRequest, body_stream, check_modified, put_condition, range_of
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
 
@@ -200,7 +200,11 @@ async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[
     run_id = await _check_writable(request, owner)
     app = application_of(request)
     await app.stores.artifacts.put(
-        owner, check_path(path), body_stream(request), size_bytes=announced_size(request)
+        owner,
+        check_path(path),
+        body_stream(request),
+        size_bytes=announced_size(request),
+        only_if=put_condition(request),
     )
     if owner.startswith("t-"):
         await app.traces.check_kept(_trace_of(owner))

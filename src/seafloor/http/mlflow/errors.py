@@ -28,6 +28,7 @@ CODES: dict[str, tuple[str, int]] = {
     "stale_lease": ("INVALID_PARAMETER_VALUE", 400),
     # MLflow's status is 500, which its clients repeat for minutes.
     "in_use": ("INVALID_STATE", 400),
+    "precondition_failed": ("INVALID_STATE", 412),
     "already_exists": ("RESOURCE_ALREADY_EXISTS", 400),
     "source": ("INVALID_PARAMETER_VALUE", 400),
     "unauthenticated": ("UNAUTHENTICATED", 401),

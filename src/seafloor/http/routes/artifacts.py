@@ -21,6 +21,7 @@ from seafloor.http.requests import (
     check_limit,
     check_modified,
     check_write,
+    put_condition,
     range_of,
 )
 from seafloor.http.state import application_of
@@ -41,6 +42,10 @@ RANGE = {
 }
 KNOWN = {"If-None-Match": "ETags of what is there already; the same is not sent again (304)."}
 _DIGEST = {"X-Content-SHA256": "The sha256 of the body, 64 hex digits; other bytes are refused."}
+_ONLY_IF = {
+    "If-Match": "ETags; the file is put only in place of one of them, with `*` of any (else 412).",
+    "If-None-Match": "ETags that the file there may not have; `*`: only where there is none (412).",
+}
 _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plain")
 
 
@@ -152,15 +157,19 @@ async def head_artifact(
 
 @put(
     _ARTIFACT,
-    responses=documented(404, 409, 413, 507),
+    responses=documented(404, 409, 412, 413, 507),
     summary="Upload an artifact",
     request_max_body_size=None,
-    opt={"takes_bytes": True, "headers": _DIGEST},
+    opt={"takes_bytes": True, "headers": _DIGEST | _ONLY_IF},
 )
 async def put_artifact(
     request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
 ) -> ArtifactFile:
-    """Keep a file; the digest and size announced are checked; visible whole or not at all."""
+    """Keep a file; the digest and size announced are checked; visible whole or not at all.
+
+    ``If-Match`` and ``If-None-Match`` are compared with the file that is there at the moment at
+    which this one becomes visible: of several who send the same condition at once, one puts his.
+    """
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
     await check_write(request, app, workload_id)
@@ -172,6 +181,7 @@ async def put_artifact(
         body_stream(request),
         sha256=None if announced is None else parse_sha256(announced, field="X-Content-SHA256"),
         size_bytes=announced_size(request),
+        only_if=put_condition(request),
     )
     await app.run_artifacts.check_kept(workload_id)
     return kept

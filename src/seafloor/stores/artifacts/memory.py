@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
-from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
+from seafloor.stores.artifacts.protocol import (
+    IntentView,
+    intents_done_before,
+    intents_stale_before,
+)
 from seafloor.stores.objects.keys import ancestors, is_below
 
 
@@ -47,6 +51,11 @@ class MemoryManifestStore:
                 if one.owner == owner
                 and _is_at_or_below(path, one.path)
                 and known >= intents_stale_before(intent)
+            ),
+            putting=any(
+                one.sha256 is not None and known != intent and known >= intents_done_before(intent)
+                for known, one in self._intents.items()
+                if (one.owner, one.path) == (owner, path)
             ),
             outdated=outdated,
         )

@@ -16,10 +16,14 @@ from typing import Protocol
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, PutCondition
 from seafloor.domain.ids import Sha256
 
 _DAY_MS = 86_400_000
+
+# To make bytes visible that the object store has already is one request or a rename. Longer ago it
+# was one who was killed, or whose store did not answer.
+_PUTTING_MS_MAX = 60_000
 
 
 class IntentView(msgspec.Struct, frozen=True):
@@ -30,12 +34,14 @@ class IntentView(msgspec.Struct, frozen=True):
         sha256s: Of all bytes that somebody was about to make visible under the path.
         deleting: Whether somebody deletes the path or a folder that it lies in: bytes that are
             missing are so by his will.
+        putting: Whether somebody else is about to make bytes visible under the path.
         outdated: Whether a row of the path was written or deleted since the last look.
     """
 
     row: ArtifactFile | None
     sha256s: frozenset[Sha256]
     deleting: bool
+    putting: bool
     outdated: bool
 
 
@@ -51,6 +57,15 @@ def intents_stale_before(intent: str) -> str:
     '000000000001'
     """
     return f"{max(0, int(intent[:12], 16) - _DAY_MS):012x}"
+
+
+def intents_done_before(intent: str) -> str:
+    """The smallest id of an intent that may still be on its way beside this one.
+
+    >>> intents_done_before(new_intent(time_ms=60_001))
+    '000000000001'
+    """
+    return f"{max(0, int(intent[:12], 16) - _PUTTING_MS_MAX):012x}"
 
 
 class IntentStore(Protocol):
@@ -169,6 +184,7 @@ class ArtifactStore(Protocol):
         *,
         sha256: Sha256 | None = None,
         size_bytes: int | None = None,
+        only_if: PutCondition | None = None,
     ) -> ArtifactFile:
         """Write one file whole, replacing one of that path; safe to repeat.
 
@@ -176,8 +192,14 @@ class ArtifactStore(Protocol):
             data: Streamed in constant memory; hashed on the way.
             sha256: What the client says the digest is.
             size_bytes: What the client says the size is.
+            only_if: Compared with the file that is there at the moment at which this one becomes
+                visible. Of several who ask for the same at once one puts his, in whatever
+                processes they are. Who asks for nothing is held off too by one of his own process;
+                one of another, at that very moment, may be overwritten.
 
         Raises:
+            PreconditionFailed: it is not as ``only_if`` asks. Nothing is visible.
+            StoreUnavailable: with ``only_if``, others put this file again and again.
             InvalidValue: the path is not one (``check_path``), or the bytes do not have the
                 digest or size announced. Nothing is visible.
             Conflict: a part of the path is a file, or the path is a folder.

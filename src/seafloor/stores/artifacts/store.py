@@ -19,11 +19,16 @@ Several processes may change one file at once. An object store puts their puts i
 rows must follow it. So step 4 is done blindly only by one who is alone with the file since step 2;
 any other looks which bytes are there now and writes their row, unless he is outdated by then
 (``IntentStore``), and looks again.
+
+A put with a condition begins its intent, and goes on only if it sees no other: of two who both
+began, one at least sees the other, and each who does takes his back and tries again. So between
+the look at what is there and step 3 no other put with a condition can come.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -31,7 +36,7 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, PutCondition
 from seafloor.domain.errors import (
     CallerError,
     Conflict,
@@ -39,6 +44,7 @@ from seafloor.domain.errors import (
     LimitExceeded,
     NotFound,
     NotSupported,
+    SeafloorError,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
@@ -61,6 +67,10 @@ _TURNS_MAX: Final = 100
 
 _DELETION_PAUSE_S: Final = 0.05
 """Between two looks at bytes that somebody is about to delete."""
+
+
+_PUT_PAUSE_S: Final = 0.05
+"""Between two looks at whether others put a file, on average."""
 
 
 class ObjectArtifactStore:
@@ -94,18 +104,24 @@ class ObjectArtifactStore:
         *,
         sha256: Sha256 | None = None,
         size_bytes: int | None = None,
+        only_if: PutCondition | None = None,
     ) -> ArtifactFile:
         """Write one file whole; see ``ArtifactStore.put``."""
         key = self._key(owner, path)
-        intent = _intent_now()
+        if only_if is not None:  # so that what is in vain need not be sent
+            only_if.check(path, await self._row(owner, path))
+        intent = ""
         entered = begun = False
 
         async def at_end(came_sha256: Sha256, _: int) -> None:
-            nonlocal entered, begun
+            nonlocal entered, begun, intent
             if not entered:
                 await self._gates.enter(owner, path)
                 entered = True
+                intent = _intent_now()  # a long upload is no old intent
             await self._manifest.intent_begin(owner, path, intent, sha256=came_sha256)
+            if only_if is not None and not begun:
+                await self._hold_off_others(owner, path, intent, came_sha256, only_if)
             begun = True
 
         intake = Intake(data, Announced(sha256=sha256, size_bytes=size_bytes), at_end)
@@ -323,6 +339,48 @@ class ObjectArtifactStore:
                 f"{taken_bytes} and the store's own folder, if it has one, some more. Shorten it.",
                 field="path",
             ) from error
+
+    async def _row(self, owner: str, path: str) -> ArtifactFile | None:
+        try:
+            return await self._manifest.manifest_get(owner, path)
+        except NotFound:
+            return None
+
+    async def _hold_off_others(
+        self, owner: str, path: str, intent: str, sha256: Sha256, only_if: PutCondition
+    ) -> None:
+        """Have only this intent stand at a path, and compare a condition with what is there.
+
+        The gate of the file is held.
+
+        Raises:
+            PreconditionFailed, StoreUnavailable: the intent is dropped.
+        """
+        try:
+            for _ in range(_TURNS_MAX):
+                view = await self._manifest.intent_look(owner, path, intent)
+                if not view.putting:
+                    only_if.check(path, await self._row_now(owner, path, view.row))
+                    return
+                await self._manifest.intent_drop(intent)
+                # At random, so that two who wait for each other do not meet again.
+                await asyncio.sleep(random.uniform(0, 2 * _PUT_PAUSE_S))  # noqa: S311
+                await self._manifest.intent_begin(owner, path, intent, sha256=sha256)
+            raise _busy(path)
+        except SeafloorError:
+            await self._manifest.intent_drop(intent)
+            raise
+
+    async def _row_now(
+        self, owner: str, path: str, row: ArtifactFile | None
+    ) -> ArtifactFile | None:
+        """Give the row of what is there, mended if need be; the gate of the file is held."""
+        if row is None or _is_of(row, await self._object(owner, path)):
+            return row
+        try:
+            return await self._settle(owner, path)
+        except StoreCorrupt:  # what was put is what the row says; to put it again mends it
+            return row
 
     async def _put_row(self, owner: str, file: ArtifactFile, own: _Own) -> None:
         """Write the row of bytes that were put, or of those that replaced them meanwhile."""

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, ins
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
-from seafloor.stores.artifacts.protocol import IntentView, intents_stale_before
+from seafloor.stores.artifacts.protocol import IntentView, intents_done_before, intents_stale_before
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.tables import artifact, artifact_intent
 from seafloor.stores.objects.keys import ancestors
@@ -111,6 +111,10 @@ class SqlManifest:
                 sha256s=frozenset(Sha256(one.sha256) for one in these if one.sha256),
                 deleting=any(
                     one.deletes and one.id >= intents_stale_before(intent) for one in around
+                ),
+                putting=any(
+                    one.sha256 and one.id != intent and one.id >= intents_done_before(intent)
+                    for one in these
                 ),
                 outdated=mine is None or bool(mine.outdated),
             )
