@@ -294,6 +294,17 @@ def test_metrics_and_artifacts__of_a_run__come_back_as_they_were(
     one = user.json("artifacts", "get", "@last", "again/model/w.bin", "--to", str(tmp_path / "x"))
     assert one["items"][0]["file"] == str(tmp_path / "x" / "w.bin")
     assert user.cli("artifacts", "get", "@last", "nothing").returncode == 3
+    several = tmp_path / "several"
+    (several / "w.bin" / "in the way").mkdir(parents=True)
+    for path in ("a", "w.bin/in the way/b"):
+        (several / path).write_text(path)
+    done = user.cli("artifacts", "put", "@last", str(several), "again/model")
+    assert done.returncode == 4
+    assert set(done.stdout.split()) <= {"again/model/a", "1", "B"}
+    there = len(done.stdout.splitlines())
+    said, error = done.stderr.splitlines()
+    assert f'"again/model/w.bin/in the way/b" failed. {there} of 2 files are there' in said
+    assert error.startswith('error: "again/model/w.bin/in the way/b" cannot be kept')
 
 
 class Terminal:

@@ -34,34 +34,33 @@ class RunArtifacts:
         models = await self._metadata.model_list_of_run(run_id)
         return {model.name: model.id for model in models}
 
-    async def _place(self, run_id: WorkloadId, path: str) -> tuple[str, str]:
-        """Whose file a path of the run names, and under which path.
+    async def _find(self, run_id: WorkloadId, path: str) -> tuple[str, ArtifactFile]:
+        """Whose file a path of the run names, and the file as it is there.
 
         Raises:
             NotFound: there is no such file.
         """
         try:
-            await self._artifacts.head(run_id, path)
+            return run_id, await self._artifacts.head(run_id, path)
         except NotFound:
             name, _, rest = path.partition("/")
             model_id = (await self._models(run_id)).get(name)
             if model_id is None or not rest:
                 raise
-            return model_id, rest
-        return run_id, path
+            return model_id, await self._artifacts.head(model_id, rest)
 
     async def head(self, run_id: WorkloadId, path: str) -> ArtifactFile:
         """Describe one file, or NotFound."""
-        owner, place = await self._place(run_id, path)
-        return msgspec.structs.replace(await self._artifacts.head(owner, place), path=path)
+        _, found = await self._find(run_id, path)
+        return msgspec.structs.replace(found, path=path)
 
     async def read(
         self, run_id: WorkloadId, file: ArtifactFile, *, start: int = 0, length: int | None = None
     ) -> AsyncIterator[bytes]:
         """Stream a file as ``head`` told of it, or a range; see ``ArtifactStore.read``."""
-        owner, place = await self._place(run_id, file.path)
+        owner, found = await self._find(run_id, file.path)
         async for chunk in self._artifacts.read(
-            owner, place, start=start, length=length, sha256=file.sha256
+            owner, found.path, start=start, length=length, sha256=file.sha256
         ):
             yield chunk
 
@@ -74,8 +73,8 @@ class RunArtifacts:
         """
         if file.size_bytes < DIRECT_BYTES_MIN:
             return None
-        owner, place = await self._place(run_id, file.path)
-        return await self._artifacts.read_url(owner, place, expires_s=_DIRECT_EXPIRES_S)
+        owner, found = await self._find(run_id, file.path)
+        return await self._artifacts.read_url(owner, found.path, expires_s=_DIRECT_EXPIRES_S)
 
     async def children(
         self, run_id: WorkloadId, folder: str = "", *, limit: int = 1000, after: str | None = None

@@ -18,6 +18,7 @@ from seafloor.cli.session import Given, json_option, pass_given, server_options
 if TYPE_CHECKING:
     from seafloor.domain.artifacts import ArtifactFile
     from seafloor.sdk.client import Client
+    from seafloor.sdk.downloads import Progress
 
 _HOMES = {
     "list": ("seafloor.cli.artifacts:list_files", "List the files of a run."),
@@ -92,23 +93,29 @@ def get(given: Given, run: str, path: str, target: Path) -> None:
     Every file is checked by its digest, and stands there only when it is whole.
     """
     from seafloor.cli.references import find_run
+    from seafloor.sdk.transfers import transfer
 
     client = given.client
     found = find_run(client, run)
     path = path.strip("/")
     files = _files_at(client, found.id, path)
     parent = PurePosixPath(path).parent if path else PurePosixPath()
-    fetched: list[dict[str, object]] = []
+
+    def fetch(path: str, progress: Progress) -> dict[str, object]:
+        there = target / PurePosixPath(path).relative_to(parent)
+        size_bytes = client.artifacts.get(found.id, path, there, progress=progress)
+        return {"path": path, "file": str(there), "size_bytes": size_bytes}
+
     with progress_bar("fetching", sum(file.size_bytes for file in files)) as moved:
-        for file in files:
-            there = target / PurePosixPath(file.path).relative_to(parent)
-            size_bytes = client.artifacts.get(found.id, file.path, there, progress=moved)
-            fetched.append({"path": file.path, "file": str(there), "size_bytes": size_bytes})
+        fetched = transfer([file.path for file in files], fetch, progress=moved)
     if given.json:
-        print_json({"items": fetched})
-        return
-    for item in fetched:
-        click.echo(item["file"])
+        print_json({"items": fetched.done})
+    else:
+        for item in fetched.done:
+            click.echo(item["file"])
+    if fetched.error is not None:
+        _say_failed(fetched.failed or "", done=len(fetched.done), of=len(files))
+        raise fetched.error
 
 
 @click.command()
@@ -124,6 +131,7 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     from seafloor.domain.errors import NotFound
     from seafloor.domain.names import check_path
     from seafloor.sdk.logged_files import kept_path
+    from seafloor.sdk.transfers import transfer
 
     if not source.exists():
         raise NotFound(f'There is no file or folder "{source}".', field="FILE")
@@ -142,15 +150,35 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
         ]
     else:
         pairs = [(source, top)]
-    kept: list[ArtifactFile] = []
-    with progress_bar("sending", sum(file.stat().st_size for file, _ in pairs)) as moved:
-        for file, name in pairs:
-            kept.append(client.artifacts.put(found.id, name, file, progress=moved))
+
+    def send(pair: tuple[Path, str], progress: Progress) -> ArtifactFile:
+        file, name = pair
+        return client.artifacts.put(found.id, name, file, progress=progress)
+
+    with progress_bar("sending", sum(_size_bytes(file) for file, _ in pairs)) as moved:
+        kept = transfer(pairs, send, progress=moved)
     if given.json:
-        print_json({"items": kept})
-        return
-    for file in kept:
-        click.echo(f"{file.path}  {shown_size(file.size_bytes)}")
+        print_json({"items": kept.done})
+    else:
+        for file in kept.done:
+            click.echo(f"{file.path}  {shown_size(file.size_bytes)}")
+    if kept.error is not None:
+        _say_failed(kept.failed[1] if kept.failed else "", done=len(kept.done), of=len(pairs))
+        raise kept.error
+
+
+def _say_failed(path: str, *, done: int, of: int) -> None:
+    """Say which file the error is of; what is there was printed."""
+    if of > 1:
+        say(f'"{path}" failed. {done} of {of} files are there; no other was begun.')
+
+
+def _size_bytes(file: Path) -> int:
+    """For the bar; who sends it says what is wrong with it."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _below(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -87,7 +87,7 @@ class Artifacts:
             run_id: Which run.
             path: What it is called there.
             source: Read twice: once for its digest.
-            progress: Told of bytes sent, again from the start when the file is sent again.
+            progress: Told of bytes sent; when the file is sent again, of as many less than none.
 
         Raises:
             InvalidValue: path, or source is not a readable file.
@@ -271,16 +271,21 @@ class _ToldFile:
         self._file = file
         self._size_bytes = size_bytes
         self._progress = progress
+        self._told_bytes = 0
 
     def read(self, size_bytes: int = -1, /) -> bytes:
         left_bytes = self._size_bytes - self._file.tell()
         piece = self._file.read(left_bytes if size_bytes < 0 else min(size_bytes, left_bytes))
         if not piece and left_bytes:
             raise StoreCorrupt("The file became shorter while it was sent. Nothing was kept.")
+        self._told_bytes += len(piece)
         self._progress(len(piece))
         return piece
 
     def seek(self, offset: int, /) -> int:
+        again_bytes, self._told_bytes = self._told_bytes - offset, offset
+        if again_bytes > 0:
+            self._progress(-again_bytes)
         return self._file.seek(offset)
 
 

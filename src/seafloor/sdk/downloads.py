@@ -21,7 +21,7 @@ _PIECE_BYTES: Final = 1024 * 1024
 _CUTS_MAX: Final = 5
 
 Progress = Callable[[int], None]
-"""Told how many further bytes were moved."""
+"""Told how many further bytes were moved; less than none where they are moved again."""
 
 
 class Download:
@@ -79,6 +79,7 @@ class Download:
     def _begin_anew(self) -> None:
         self._file.seek(0)
         self._file.truncate()
+        self._progress(-self._done_bytes)
         self._digest, self._done_bytes = hashlib.sha256(), 0
 
     def _bring(self) -> None:

@@ -24,7 +24,7 @@ from seafloor.domain.errors import (
     Unauthenticated,
     error_classes,
 )
-from seafloor.sdk.quiet import quiet_told
+from seafloor.sdk.quiet import Quiet
 from seafloor.sdk.settings import SYSTEM_TLS, Tls, check_url
 from seafloor.wire.errors import ErrorBody
 
@@ -176,6 +176,7 @@ class Transport:
         self.token = _check_token(token)
         self.reaches_objects = True
         """Whether there may be a way from here to the server's object store."""
+        self._quiet = Quiet(self.options.on_quiet, after_s=self.options.quiet_s)
         self._pool: urllib3.PoolManager | None = None
 
     def close(self) -> None:
@@ -238,8 +239,8 @@ class Transport:
             response.release_conn()
 
     def waiting(self) -> AbstractContextManager[Callable[[], None]]:
-        """Wait for the server, and say so when it takes long; see ``quiet_told``."""
-        return quiet_told(self.options.on_quiet, after_s=self.options.quiet_s)
+        """Wait for the server, and say so when it takes long; see ``Quiet``."""
+        return self._quiet.told()
 
     def _send_repeatedly(self, request: Request) -> urllib3.BaseHTTPResponse:
         deadline_s = time.monotonic() + (self.options.repeat_s if request.may_repeat else 0.0)

@@ -266,8 +266,10 @@ def test_put__busy_at_first__is_sent_again_from_the_beginning(
     file = {"path": "w", "size_bytes": len(CONTENT), "sha256": SHA256, "created_ns": 1}
     busy = Answer(503, {"code": "store_unavailable", "message": "Busy."})
     scripted.answer = lambda _asked: busy if len(scripted.asked) == 1 else Answer(200, file)
-    Client(scripted.url, "").artifacts.put(RUN, "w", tmp_path / "w")
+    moved: list[int] = []
+    Client(scripted.url, "").artifacts.put(RUN, "w", tmp_path / "w", progress=moved.append)
     assert [asked.body for asked in scripted.asked] == [CONTENT, CONTENT]
+    assert sum(moved) == len(CONTENT)
 
 
 def test_put__a_pipe__is_refused_and_nobody_waits_for_it(

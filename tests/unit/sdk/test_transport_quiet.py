@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seafloor.sdk.artifacts import fetch_file
-from seafloor.sdk.quiet import quiet_told
+from seafloor.sdk.quiet import Quiet
 from seafloor.sdk.transport import Request, Transport, TransportOptions
 
 SIZE_BYTES = 32 * 1024 * 1024
@@ -108,11 +108,24 @@ def test_fetch__it_stops_in_the_middle__is_told_and_awaited(
 
 def test_quiet__heard_now_and_then__is_told_once_for_each_time_it_is_quiet() -> None:
     told = threading.Semaphore(0)
-    with quiet_told(told.release, after_s=0.05) as heard:
+    with Quiet(told.release, after_s=0.05).told() as heard:
         for _ in range(3):
             assert told.acquire(timeout=30)
             heard()
         assert told.acquire(timeout=30)
-    with quiet_told(None, after_s=0.0) as heard:
+    with Quiet(None, after_s=0.0).told() as heard:
         heard()
+    assert not told.acquire(blocking=False)
+
+
+def test_quiet__several_wait_at_once__is_told_once_and_not_while_one_hears() -> None:
+    told = threading.Semaphore(0)
+    quiet = Quiet(told.release, after_s=0.5)
+    with quiet.told(), quiet.told() as heard, quiet.told():
+        assert told.acquire(timeout=30)
+        heard()
+        with quiet.told():
+            assert told.acquire(timeout=30)
+    with quiet.told():
+        assert told.acquire(timeout=30)
     assert not told.acquire(blocking=False)
