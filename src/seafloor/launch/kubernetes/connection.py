@@ -193,7 +193,7 @@ class Connection:
                     return answer.content
                 failure = self._refusal(answer.status_code, answer.content)
                 wait_s = _retry_after_s(answer.headers)
-            if not failure.retryable or left == 0 or not _comes_back(failure):
+            if not failure.retryable or left == 0 or isinstance(failure, _NotAccepted):
                 raise failure
             await asyncio.sleep(wait_s if wait_s is not None else _spread(pause_s))
             pause_s = min(_PAUSE_MAX_S, pause_s * 2)
@@ -319,10 +319,6 @@ def _program_of(config: SingleConfig) -> ExecCredentials | None:
 
 class _NotAccepted(ClusterUnavailable):
     """Others may be had, by an administrator; nothing is gained by asking again at once."""
-
-
-def _comes_back(failure: SeafloorError) -> bool:
-    return not isinstance(failure, _NotAccepted)
 
 
 def _retry_after_s(headers: Mapping[str, Any]) -> float | None:

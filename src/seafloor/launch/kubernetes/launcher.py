@@ -133,7 +133,7 @@ class KubernetesLauncher:
             cluster,
             "Pod",
             msgspec.json.Decoder(Pod),
-            key_of=_pod_key,
+            key_of=_key_of,
             namespaces=namespaces,
             selector=selector,
             on_change=on_change,
@@ -143,7 +143,7 @@ class KubernetesLauncher:
             cluster,
             "ConfigMap",
             msgspec.json.Decoder(Anchor),
-            key_of=_anchor_key,
+            key_of=_key_of,
             namespaces=namespaces,
             selector=selector,
             on_change=on_change,
@@ -531,14 +531,10 @@ def _token_secret(anchor: Manifest, made: Anchor, token: str) -> Manifest:
     }
 
 
-def _pod_key(metadata: Metadata) -> TaskKey | None:
+def _key_of(metadata: Metadata) -> TaskKey | None:
+    """Of a pod its task; of an anchor the first task, in whose name all are released."""
     labels = metadata.labels
     attempt = labels.get(ATTEMPT_LABEL, "")
     if ID_LABEL not in labels or not attempt.isdecimal():
         return None
     return TaskKey(WorkloadId(labels[ID_LABEL]), int(attempt), labels.get(TASK_LABEL, MAIN))
-
-
-def _anchor_key(metadata: Metadata) -> TaskKey | None:
-    """Of the first task, in whose name all are released."""
-    return _pod_key(metadata)
