@@ -16,29 +16,19 @@ AT_ONCE_MAX: Final = 100
 """How many logs are read at the same time; when there are more they take turns."""
 
 _TURN_S: Final = 300.0
+"""How long one is followed before others get its place."""
 _SHORT_TURN_S: Final = 5.0
+"""The same while others wait for it."""
 _APPEND_BYTES: Final = 1 << 20
 
 
 class ContainerReader:
-    """Reads logs. How far each is, the log itself says.
+    """Reads logs. How far each is, the log itself says."""
 
-    Args:
-        turn_s: How long one is followed before others get its place.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        logs: LogStore,
-        *,
-        at_once_max: int = AT_ONCE_MAX,
-        turn_s: float = _TURN_S,
-    ) -> None:
+    def __init__(self, cluster: Cluster, logs: LogStore) -> None:
         self._cluster = cluster
         self._logs = logs
-        self._slots = asyncio.Semaphore(at_once_max)
-        self._turn_s = turn_s
+        self._slots = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def read(
         self, key: LogKey, pod: Pod, container: str, *, follow: bool, tail: Tail | None
@@ -72,7 +62,7 @@ class ContainerReader:
         since_s = tail.since_s
         tail.begin()
         reader = EntryReader()
-        turn_s = _SHORT_TURN_S if self._slots.locked() else self._turn_s
+        turn_s = _SHORT_TURN_S if self._slots.locked() else _TURN_S
         ends_s = time.monotonic() + turn_s
         chunks = self._cluster.log(
             pod.metadata.namespace,
