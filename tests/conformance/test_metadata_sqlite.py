@@ -128,6 +128,7 @@ class TestDatabase:
         """One reader is there before another leaves: SQLite alone never begins its log anew."""
         monkeypatch.setattr(sqlite, "LOG_BYTES_MAX", 4 << 20)
         monkeypatch.setattr(sqlite, "_CUT_AGAIN_S", 0.0)
+        monkeypatch.setattr(sqlite, "_LOOK_EVERY_S", 0.0)
         log = tmp_path / "seafloor.db-wal"
         await create(store, run(1))
         sizes: list[int] = []
@@ -158,6 +159,7 @@ class TestDatabase:
     ) -> None:
         monkeypatch.setattr(sqlite, "LOG_BYTES_MAX", 1 << 20)
         monkeypatch.setattr(sqlite, "_CUT_TIMEOUT_MS", 1)
+        monkeypatch.setattr(sqlite, "_LOOK_EVERY_S", 0.0)
         await create(store, run(1))
         leave, inside = _reader(store)
         await inside()

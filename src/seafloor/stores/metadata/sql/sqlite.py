@@ -31,6 +31,8 @@ LOG_BYTES_MAX = 64 * 1024 * 1024
 """A longer log is written back and cut, for which readers of before are waited for."""
 _CUT_TIMEOUT_MS = 1_000
 _CUT_AGAIN_S = 60.0
+_LOOK_EVERY_S = 1.0
+"""Between two looks at how long it is: not for each commit, of which there are thousands in it."""
 _SWITCH_PAUSE_S = 0.01
 
 _PRIMARY_MASK = 0xFF  # an extended code holds its primary one in the low byte
@@ -64,7 +66,7 @@ class Sqlite:
             raise InvalidValue("The database needs a file: give sqlite:///<path>.", field="url")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._log = Path(f"{path}-wal")
-        self._cut_due_s = 0.0
+        self._look_due_s = 0.0
         self.engine: Engine = create_engine(
             url,
             poolclass=QueuePool,
@@ -94,9 +96,13 @@ class Sqlite:
         another leaves, all day, it grows for ever. One that stays longer than a second, another
         program perhaps, is not waited for; a minute later it is tried again.
         """
-        if time.monotonic() < self._cut_due_s or not self._is_log_long():
+        now_s = time.monotonic()
+        if now_s < self._look_due_s:
             return
-        self._cut_due_s = time.monotonic() + _CUT_AGAIN_S
+        is_long = self._is_log_long()
+        self._look_due_s = now_s + (_CUT_AGAIN_S if is_long else _LOOK_EVERY_S)
+        if not is_long:
+            return
         say(connection, f"PRAGMA busy_timeout={_CUT_TIMEOUT_MS}")
         try:
             # It says whether it was kept from it, rather than fail.
