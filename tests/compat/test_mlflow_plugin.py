@@ -358,6 +358,55 @@ def test_log__by_threads_and_forked_children_to_several_runs__all_arrive(
     assert not user.waiting
 
 
+WORKERS = (
+    TELL
+    + """
+import multiprocessing, os
+context = multiprocessing.get_context("fork")
+
+def to_the_parents(number):
+    mlflow.log_metric("loss", number, step=number, run_id=run.info.run_id)
+
+def cut_off(number):
+    to_the_parents(number)
+    os._exit(0)
+
+def to_its_own(queue):
+    run = mlflow.MlflowClient().create_run("0").info.run_id
+    mlflow.log_metric("loss", 1, run_id=run)
+    queue.put(run)
+
+queue = context.SimpleQueue()
+child = context.Process(target=to_its_own, args=(queue,))
+child.start()
+tell(queue.get())
+child.join()
+tell([str(path) for path in __import__("pathlib").Path(os.environ["SEAFLOOR_HOME"]).rglob("*.wal")])
+with mlflow.start_run() as run:
+    with context.Pool(3) as pool:
+        pool.map(to_the_parents, range(100), chunksize=1)
+    child = context.Process(target=cut_off, args=(100,))
+    child.start()
+    child.join()
+tell(run.info.run_id)
+"""
+)
+
+
+def test_log__by_forked_workers_alone__is_there_when_the_run_has_ended(
+    user: PluginUser, shared_server: LiveServer
+) -> None:
+    process = user.script(WORKERS)
+    own = answers(process)
+    assert (answers(process), steps(shared_server, own)) == ([], [0])
+    run = answers(process)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert steps(shared_server, run) == list(range(101))
+    assert shared_server.get(f"/api/v1/runs/{run}")["state"] == "succeeded"
+    assert not user.waiting
+
+
 def test_import__of_mlflow__loads_nothing_of_the_plugin_but_its_entry(user: PluginUser) -> None:
     done = user.script(
         "import mlflow.tracking, sys\n"

@@ -6,16 +6,18 @@ import atexit
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import Final
 
 from seafloor.domain.errors import SeafloorError
 from seafloor.mlflow_plugin.takeover import Takeover
 from seafloor.sdk.sender import Sender
 from seafloor.sdk.settings import Settings
-from seafloor.sdk.spool import SpoolWriter
+from seafloor.sdk.spool import SpoolWriter, list_segments
 from seafloor.sdk.spool_room import SpoolRoom
 from seafloor.sdk.wal import Begin, Record
 from seafloor.wire.runs import RunCreate
@@ -124,6 +126,7 @@ class Journals:
         self.settings = settings
         self._lock = threading.RLock()
         self._open: dict[str, Journal] = {}
+        self._closed_by_pid = 0
         self._room = settings.spool_room()
         self._takeover = Takeover(settings)
         self._takeover.look()
@@ -146,9 +149,20 @@ class Journals:
             if len(self._open) >= OPEN_MAX:
                 oldest = self._open.pop(next(iter(self._open)))
             journal = self._open.setdefault(run_id, Journal(run_id, self.settings, self._room))
+            if self._closed_by_pid != os.getpid():
+                self._closed_by_pid = os.getpid()
+                _close_at_end_of_worker()
         if oldest is not None:
             self._close(oldest, wait_s=self.settings.exit_wait_s)
         return journal
+
+    def open_for_others(self, run_id: str) -> None:
+        """Open the journal of a run if other processes of this machine left something for it.
+
+        A forked worker ends before it has sent what it logged; closing the journal brings it.
+        """
+        if run_id not in self._open and _has_segments(self.settings.spool / run_id):
+            self.open(run_id)
 
     def flush(self, run_id: str | None, wait_s: float) -> list[Journal]:
         """Flush the journal of a run, or all, for at most ``wait_s`` in sum; give those behind."""
@@ -196,12 +210,27 @@ class Journals:
         self._takeover = Takeover(self.settings)
 
 
+def _has_segments(folder: Path) -> bool:
+    try:
+        return bool(list_segments(folder))
+    except OSError:
+        return False  # another user's
+
+
 _all: weakref.WeakSet[Journals] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
     for journals in list(_all):
         journals.close_all()
+
+
+def _close_at_end_of_worker() -> None:
+    """Have a worker of ``multiprocessing`` close its journals: a forked one passes over atexit."""
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _close_at_exit, exitpriority=0)
 
 
 def _after_fork() -> None:

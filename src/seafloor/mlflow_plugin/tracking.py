@@ -233,6 +233,7 @@ class TrackingStore(RestStore):
         state = None if run_status is None else _STATES.get(run_status)
         if known is None or run_status is None or state is None or run_name:
             return super().update_run_info(run_id, run_status, end_time, run_name)
+        self._journals.open_for_others(run_id)
         try:
             self._flush(run_id)
             info = self._call_once(super().update_run_info, run_id, run_status, end_time, run_name)
