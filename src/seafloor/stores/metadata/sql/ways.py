@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -50,6 +51,8 @@ FEW_ENOUGH = 100
 
 LISTED_MAX = 100
 """Of longer lists an index is not asked."""
+WAYS_MAX = 32
+"""So many are counted; of a longer filter the others are looked at run by run."""
 EXPERIMENTS_MAX = 1_000
 
 _FOUND = tables.workload.alias("found")
@@ -104,7 +107,7 @@ class Way:
 
 def narrowest(connection: Connection, scope: Scope, *, most: int) -> Way | None:
     """The way with the fewest rows, when they are not more than so many."""
-    ways = list(_ways(scope))
+    ways = list(islice(_ways(scope), WAYS_MAX))
     if not ways:
         return None
     for enough in sorted({min(FEW_ENOUGH, most), most}):
@@ -149,6 +152,7 @@ def _ways(scope: Scope) -> Iterable[Way]:
     if query.states is not None:
         yield _of_workload(kind, one_of(_found.state, [str(state) for state in query.states]))
     found = scope.comparisons
+    keyed: set[tuple[Identifier, Comparison | None]] = set()
     for one in found:
         if one.left.subject is Subject.ATTRIBUTE:
             if _is_indexed(one):
@@ -156,7 +160,8 @@ def _ways(scope: Scope) -> Iterable[Way]:
         elif one.left.subject is Subject.DATASET:
             if one.operator in _POINTS and one.left.key != "context":
                 yield _of_dataset(one)
-        elif one.operator is not Operator.IS_NULL:
+        elif one.operator is not Operator.IS_NULL and (same := _of_key_as(one)) not in keyed:
+            keyed.add(same)
             yield _of_key(one, found)
     for key in scope.nans:
         table = tables.metric_summary.alias()
@@ -186,6 +191,12 @@ def _of_dataset(one: Comparison) -> Way:
     rows = select(table.c.workload_id).where(compared(one, value_in_row(one.left, table)))
     these = rows.distinct().subquery()
     return Way(these, these.c.workload_id, these.c.workload_id.is_not(None))
+
+
+def _of_key_as(one: Comparison) -> tuple[Identifier, Comparison | None]:
+    """What comparisons share that have the same way: all of one metric's value, for example."""
+    by_text = one.left.subject is not Subject.METRIC and not one.left.path
+    return one.left, one if by_text else None
 
 
 def _of_key(one: Comparison, every: Sequence[Comparison]) -> Way:
