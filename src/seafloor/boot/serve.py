@@ -26,6 +26,7 @@ from seafloor.boot.log_stream import LogStream
 from seafloor.boot.settings import Settings, environment
 from seafloor.boot.wiring import open_application
 from seafloor.http.access_log import AccessLog
+from seafloor.http.front import BoundedProtocol
 from seafloor.http.mlflow.batch_reader import BatchReader
 from seafloor.http.server import create_asgi
 
@@ -132,7 +133,7 @@ async def _serve(
         config = uvicorn.Config(
             asgi,
             loop="none",
-            http="httptools",
+            http=BoundedProtocol,
             lifespan="off",
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
