@@ -482,6 +482,16 @@ def test_get__of_what_is_there_already__is_not_sent_again(
     )
 
 
+def test_put__of_a_part__does_not_replace_the_whole(call: Call, run_id: str) -> None:
+    native = f"/api/v1/runs/{run_id}/artifacts/a"
+    call("PUT", native, b"whole")
+    for place in (native, _by_mlflow(run_id, "a")):
+        refused = call("PUT", place, b"le", Content_Range="bytes 3-4/5")
+        assert refused.status == 400
+        assert "Content-Range" in refused.json["message"]
+        assert call("GET", native).body == b"whole"
+
+
 def _by_mlflow(run_id: str, path: str) -> str:
     return f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/{path}"
 

@@ -191,8 +191,12 @@ def announced_size(request: AnyRequest) -> int | None:
     """The Content-Length, if any.
 
     Raises:
-        InvalidValue: it is not a number.
+        InvalidValue: it is not a number, or the body is a part only, which would replace the whole.
     """
+    if "content-range" in request.headers:
+        raise InvalidValue(
+            "A file is put whole: send it without Content-Range.", field="Content-Range"
+        )
     text = request.headers.get("content-length")
     if text is None:
         return None
