@@ -80,6 +80,19 @@ class ProjectCases(MetadataStoreCases):
         with pytest.raises(NotFound):
             await store.project_delete("vision", with_experiments=True)
 
+    async def test_project_delete__with_the_newest_experiment__its_id_is_never_given_again(
+        self, store: MetadataStore
+    ) -> None:
+        """Whoever kept the id would log into somebody else's experiment."""
+        for name in ("vision", "speech"):
+            await store.project_create(name, created_ns=T0_NS)
+        await store.experiment_create(experiment("a", project="vision"))
+        gone = await store.experiment_create(experiment("b", project="vision"))
+        await store.project_delete("vision", with_experiments=True)
+        await store.project_delete("speech", with_experiments=True)
+        assert (await store.experiment_create(experiment("c"))).id > gone.id
+        assert (await store.experiment_create(experiment("d"))).id > gone.id + 1
+
     async def test_project_hand_over__all_in_it__is_the_others(self, store: MetadataStore) -> None:
         await store.project_create("vision", created_ns=T0_NS)
         made = await store.experiment_create(experiment("a", project="vision"))

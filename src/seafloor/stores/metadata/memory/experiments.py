@@ -22,9 +22,10 @@ class MemoryExperiments:
         """See ``ExperimentRecords``."""
         self._rows.check_project(experiment.project)
         self._check_free(experiment.project, experiment.name)
+        self._rows.experiment_id += 1
         made = replace(
             experiment,
-            id=max(self._rows.experiments) + 1,
+            id=self._rows.experiment_id,
             tags=dict(experiment.tags),
             deleted_ns=None,
         )

@@ -83,6 +83,7 @@ class Rows:
 
     projects: dict[str, Project] = field(default_factory=_first_projects)
     experiments: dict[int, Experiment] = field(default_factory=_first_experiments)
+    experiment_id: int = DEFAULT_EXPERIMENT_ID  # the newest one's, also when it is gone
     workloads: dict[str, WorkloadRows] = field(default_factory=dict[str, WorkloadRows])
     environments: list[Environment] = field(default_factory=list[Environment])
     leases: dict[str, Lease] = field(default_factory=dict[str, Lease])

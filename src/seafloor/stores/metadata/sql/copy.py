@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from seafloor.domain.errors import Conflict
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.experiment_ids import skip_gone
 from seafloor.stores.metadata.sql.leases import database_now_ns
 from seafloor.stores.metadata.sql.migrations.run import (
     VERSION_TABLE,
@@ -325,6 +326,7 @@ async def end_copy(database: Database) -> None:
         if connection.dialect.name == "postgresql":
             for table in METADATA.sorted_tables:
                 _set_sequence(connection, table)
+        skip_gone(connection)
         connection.execute(delete(installation).where(installation.c.name == MARK))
 
     await database.write(write)

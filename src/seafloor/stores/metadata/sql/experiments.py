@@ -14,6 +14,7 @@ from seafloor.domain.search import Lifecycle
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump, load_plain
+from seafloor.stores.metadata.sql.experiment_ids import next_id
 from seafloor.stores.metadata.sql.prepared import IDS_AT_ONCE, Prepared
 from seafloor.stores.metadata.sql.projects import check_project
 from seafloor.stores.metadata.sql.tables import experiment_tag, workload
@@ -38,8 +39,10 @@ class SqlExperiments:
         def write(connection: Connection) -> Experiment:
             check_project(connection, experiment.project)
             _check_free(connection, experiment.project, experiment.name)
+            given = next_id(connection)
             made = connection.execute(
                 insert(tables.experiment).values(
+                    **({} if given is None else {"id": given}),
                     project=experiment.project,
                     name=experiment.name,
                     spec=None if experiment.spec is None else dump(experiment.spec),

@@ -13,6 +13,7 @@ from seafloor.domain.experiments import DEFAULT_PROJECT, Project
 from seafloor.domain.workloads import FINAL_STATES
 from seafloor.stores.metadata.project_records import both_have, still_contains, still_going
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.experiment_ids import note_gone
 from seafloor.stores.metadata.sql.prepared import Prepared
 from seafloor.stores.metadata.sql.tables import (
     environment,
@@ -84,6 +85,7 @@ class SqlProjects:
             for noun, count in _in_the_way(connection, name, experiments=not with_experiments):
                 if count:
                     raise still_contains(name, noun, count)
+            note_gone(connection, name)
             own = select(experiment.c.id).where(experiment.c.project == name)
             connection.execute(delete(logged_model).where(logged_model.c.experiment_id.in_(own)))
             for table in (experiment, environment):
