@@ -18,6 +18,7 @@ from typing import Self
 import zstandard
 
 from seafloor.boot.archives import remote_opener
+from seafloor.code.cache_bounds import DEFAULT, CacheBounds
 from seafloor.code.localize import Means, localize
 from seafloor.domain.code import ArchiveCode, LocalizedCode, Receipt
 from seafloor.domain.ids import Sha256
@@ -100,6 +101,7 @@ class Place:
     root: Path
     variables: dict[str, str] = field(default_factory=dict[str, str])
     said: list[str] = field(default_factory=list[str])
+    bounds: CacheBounds = DEFAULT
 
     @property
     def code(self) -> Path:
@@ -111,7 +113,7 @@ class Place:
 
     def localize(self, source: LocalizedCode, *, code: Path | None = None) -> Receipt:
         opener = remote_opener(self.variables)
-        means = Means(self.cache, _no_snapshot, opener, self.said.append)
+        means = Means(self.cache, _no_snapshot, opener, self.said.append, bounds=self.bounds)
         return localize(source, code_dir=code or self.code, means=means)
 
     def archive(self, content: bytes, name: str = "digits.tar") -> ArchiveCode:

@@ -112,6 +112,7 @@ async def open_launching(
         fetch_snapshot=_fetcher(Snapshots(below.objects), asyncio.get_running_loop()),
         open_remote=remote_opener(environment()),
         environments=below.environments,
+        code_bounds=settings.code.bounds,
         code_mounts=code_mounts,
         volumes=volumes,
         secret_of=open_secrets(settings).get,

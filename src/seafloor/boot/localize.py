@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from seafloor.boot.archives import remote_opener
+from seafloor.boot.settings import load
 from seafloor.code.archive import ArchiveRequest, is_archive_url, resolve_archive
 from seafloor.code.git import resolve_git
 from seafloor.code.git_access import HOSTS
@@ -90,7 +91,9 @@ def run(command: LocalizeCommand, variables: Mapping[str, str]) -> None:
     check_free(code_dir, source.folder)
     opener = remote_opener(variables)
     cache_dir = command.cache.expanduser().absolute()
-    means = Means(cache_dir, _fetch_snapshot, opener, say, secret_of)
+    # Those of the server on this machine, whose cache this is as a rule.
+    bounds = load(data_dir=None, flags={}, variables=variables).code.bounds
+    means = Means(cache_dir, _fetch_snapshot, opener, say, secret_of, bounds=bounds)
     receipt = localize(source, code_dir=code_dir, means=means)
     if command.json:
         # JSON is UTF-8, which a path need not be.

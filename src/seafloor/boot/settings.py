@@ -7,14 +7,17 @@ The one place of the server that reads the environment. Every setting is describ
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seafloor.code.cache_bounds import CacheBounds
 from seafloor.domain.errors import InvalidValue, nearest
 
 PORT_DEFAULT = 7340
@@ -94,6 +97,42 @@ class LaunchSettings:
 
 
 @dataclass(frozen=True)
+class CodeSettings:
+    """How much of the code that runs had is kept on this machine, so that none comes twice.
+
+    Beyond each of these what was used longest ago goes; 0: no limit.
+
+    Args:
+        git_size_max_gib: Of repositories.
+        large_files_size_max_gib: Of large files of git LFS.
+        archives_size_max_gib: Of archives.
+        snapshots_size_max_gib: Of snapshots of working folders.
+        trees_size_max_gib: Of finished folders that runs share.
+    """
+
+    git_size_max_gib: float = 16.0
+    large_files_size_max_gib: float = 16.0
+    archives_size_max_gib: float = 16.0
+    snapshots_size_max_gib: float = 4.0
+    trees_size_max_gib: float = 16.0
+
+    @property
+    def bounds(self) -> CacheBounds:
+        """The same in bytes."""
+        return CacheBounds(
+            _bytes_of(self.git_size_max_gib),
+            _bytes_of(self.large_files_size_max_gib),
+            _bytes_of(self.archives_size_max_gib),
+            _bytes_of(self.snapshots_size_max_gib),
+            _bytes_of(self.trees_size_max_gib),
+        )
+
+
+def _bytes_of(gib: float) -> int:
+    return int(gib * 2**30) if gib else sys.maxsize
+
+
+@dataclass(frozen=True)
 class EnvironmentSettings:
     """How environments are built.
 
@@ -129,6 +168,7 @@ class Settings:
     server: ServerSettings = ServerSettings()
     stores: StoreSettings = StoreSettings()
     launch: LaunchSettings = LaunchSettings()
+    code: CodeSettings = CodeSettings()
     environments: EnvironmentSettings = EnvironmentSettings()
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
@@ -176,6 +216,7 @@ SECTIONS: dict[str, type[Any]] = {
     "server": ServerSettings,
     "stores": StoreSettings,
     "launch": LaunchSettings,
+    "code": CodeSettings,
     "environments": EnvironmentSettings,
 }
 
@@ -293,6 +334,13 @@ _SWITCHES = {"true": True, "false": False}
 
 
 def _fit(value: object, wanted: type[Any], *, name: str, origin: str) -> Any:
+    found = _converted(value, wanted, name=name, origin=origin)
+    if isinstance(found, int | float) and not (math.isfinite(found) and found >= 0):
+        raise InvalidValue(f'{origin}: {name} must be 0 or more, not "{value}".', field=name)
+    return found
+
+
+def _converted(value: object, wanted: type[Any], *, name: str, origin: str) -> Any:
     if wanted is bool:
         switch = value if isinstance(value, bool) else _SWITCHES.get(str(value).lower())
         if switch is None:

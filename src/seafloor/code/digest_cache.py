@@ -16,9 +16,6 @@ from seafloor.code.free_space import check_space, free_bytes_of
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
 
-SIZE_BYTES_MAX: Final = 4 << 30
-"""Beyond this the archives used longest ago are removed; the newest stays, whatever its size."""
-
 
 class Cached(NamedTuple):
     """An archive of the cache.
@@ -65,13 +62,14 @@ class DigestCache:
         folder: Where they are; nothing else is there.
         suffix: Of their names.
         progress: Told what takes time.
-        size_bytes_max: How much is kept.
+        size_bytes_max: Beyond this the archives used longest ago are removed; the newest stays,
+            whatever its size.
     """
 
     folder: Path
     suffix: str
     progress: Callable[[str], None]
-    size_bytes_max: int = SIZE_BYTES_MAX
+    size_bytes_max: int
 
     def get(self, wanted: Wanted) -> Cached:
         """Have an archive, fetching it if need be. Two who want the same fetch it once.

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from seafloor.code.cache_bounds import DEFAULT
 from seafloor.code.files import locked, remove_leftover
 from seafloor.code.free_space import Growth, has_room
 from seafloor.code.git_access import AS_SET_UP, GitAccess
@@ -72,12 +73,14 @@ class GitCache:
         url: The address, without secrets.
         progress: Told what takes time.
         access: How the address is reached.
+        bytes_max: What the repositories of all addresses may take.
     """
 
     cache_dir: Path
     url: str
     progress: Callable[[str], None]
     access: GitAccess = AS_SET_UP
+    bytes_max: int = DEFAULT.git_bytes
 
     @property
     def folder(self) -> Path:
@@ -104,7 +107,7 @@ class GitCache:
                 yield
         finally:
             if not was_there:
-                trim_repositories(self.folder.parent)
+                trim_repositories(self.folder.parent, self.bytes_max)
 
     def has(self, commit: GitCommit) -> bool:
         """Whether a commit was fetched whole."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from seafloor.code.archive_entry import shown
+from seafloor.code.cache_bounds import DEFAULT, CacheBounds
 from seafloor.code.free_space import check_space
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_cache import GitCache, Unread
@@ -83,11 +84,13 @@ class GitCheckouts:
         cache_dir: Where fetched repositories are kept.
         progress: Told what takes time, and what the user should know.
         access: How repositories are reached.
+        bounds: How much is kept.
     """
 
     cache_dir: Path
     progress: Callable[[str], None]
     access: GitAccess = AS_SET_UP
+    bounds: CacheBounds = DEFAULT
 
     def check_out(self, source: GitCode, folder: Path) -> Checkout:
         """Make a folder of a commit, its submodules and its large files.
@@ -107,7 +110,9 @@ class GitCheckouts:
         return self._check_out(source, folder, _Nesting(0, itertools.count(1)))
 
     def _check_out(self, source: GitCode, folder: Path, nesting: _Nesting) -> Checkout:
-        cache = GitCache(self.cache_dir, source.url, self.progress, self.access)
+        cache = GitCache(
+            self.cache_dir, source.url, self.progress, self.access, self.bounds.git_bytes
+        )
         with cache.in_use(source.commit):
             built, entries = self._build_from(cache, source, folder)
         for module in submodules_of(folder, source.url, source.commit, entries):
@@ -207,6 +212,7 @@ class GitCheckouts:
             check.pointers,
             url=source.url,
             storage=storage,
+            bytes_max=self.bounds.large_files_bytes,
             progress=self.progress,
             reach=reach,
         )

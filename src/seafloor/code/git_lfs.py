@@ -66,6 +66,7 @@ def fetch_large_files(
     *,
     url: str,
     storage: Path,
+    bytes_max: int,
     progress: Callable[[str], None],
     reach: GitReach,
 ) -> LargeFiles:
@@ -76,6 +77,7 @@ def fetch_large_files(
         pointers: Files that look like pointers; those without ``filter=lfs`` are left alone.
         url: Of the repository, for messages.
         storage: Where git-lfs keeps what it has, shared between folders.
+        bytes_max: What it may take.
         progress: Told what takes time.
         reach: How its store is reached.
 
@@ -107,7 +109,7 @@ def fetch_large_files(
             grown_bytes = _have_in_place(folder, wanted, url, storage, progress, reach)
     finally:
         if not were_there:
-            trim_large_files(storage)
+            trim_large_files(storage, bytes_max)
     # A name that is not UTF-8 would be in no JSON.
     named = {
         entry.path.decode("utf-8", "backslashreplace"): each.oid for entry, each in wanted.items()

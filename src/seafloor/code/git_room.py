@@ -22,12 +22,6 @@ from typing import Final, NamedTuple
 
 from seafloor.code.files import locked, locked_if_free, remove_leftover
 
-REPOSITORIES_BYTES_MAX: Final = 16 << 30
-"""What the repositories of one machine may take, all together."""
-
-LARGE_FILES_BYTES_MAX: Final = 16 << 30
-"""What one storage of large files may take."""
-
 _REPOSITORY: Final = ".git"
 _LEFTOVERS: Final = ("*.removed-*", "*.damaged-*")
 
@@ -56,7 +50,7 @@ def large_files_in_use(storage: Path) -> Generator[None]:
         yield
 
 
-def trim_repositories(folder: Path) -> None:
+def trim_repositories(folder: Path, bytes_max: int) -> None:
     """Remove those that nobody uses until the rest is within the bound, and leftovers.
 
     The one used last stays while it holds a single commit: it would only be fetched once more.
@@ -64,12 +58,13 @@ def trim_repositories(folder: Path) -> None:
 
     Args:
         folder: Where all of them are.
+        bytes_max: What they may take, all together.
 
     Cost: a look at the status of every file of every repository.
     """
     with locked(folder / "room.lock"):
         kept = sorted(_repositories(folder))
-        over_bytes = sum(each.size_bytes for each in kept) - REPOSITORIES_BYTES_MAX
+        over_bytes = sum(each.size_bytes for each in kept) - bytes_max
         for each in kept:
             if over_bytes <= 0 or (each is kept[-1] and _commit_count(each.path) <= 1):
                 break
@@ -80,7 +75,7 @@ def trim_repositories(folder: Path) -> None:
             remove_leftover(leftover)
 
 
-def trim_large_files(storage: Path) -> None:
+def trim_large_files(storage: Path, bytes_max: int) -> None:
     """Remove files until the rest is within the bound, unless somebody uses the storage.
 
     Who uses it does the same when he is done: the last of them finds it free.
@@ -91,7 +86,7 @@ def trim_large_files(storage: Path) -> None:
         if not is_free:
             return
         kept = sorted(_files(storage))
-        over_bytes = sum(each.size_bytes for each in kept) - LARGE_FILES_BYTES_MAX
+        over_bytes = sum(each.size_bytes for each in kept) - bytes_max
         for each in kept:
             if over_bytes <= 0:
                 break

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from seafloor.code.archive import OpenRemote, cache_key, fetch_archive
+from seafloor.code.cache_bounds import DEFAULT, CacheBounds
 from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.extract import SNAPSHOT_RULES, Extracted, ExtractRules, extract
 from seafloor.code.files import disk_errors, locked, remove_leftover
@@ -59,8 +60,6 @@ name is ours to replace. A link, since it is never half written, whatever is kil
 TREES: Final = "trees"
 """Where in the cache shared trees are."""
 
-ARCHIVE_CACHE_BYTES_MAX: Final = 16 << 30
-
 _VERSION: Final = version("seafloor")
 _ASIDE: Final = re.compile(r"\.localize-(partial|replaced)-[0-9a-f]{8}\Z")
 
@@ -80,6 +79,7 @@ class Means:
         shared_by: None: the folder is one of its own. Otherwise it may be a link to a tree that
             others look at as well and nobody may write in; the tree is kept for as long as the
             folder named here is there.
+        bounds: How much of the cache is kept.
     """
 
     cache_dir: Path
@@ -88,6 +88,7 @@ class Means:
     progress: Callable[[str], None] = lambda _message: None
     secret_of: Callable[[str], Secret] = no_secrets
     shared_by: Path | None = None
+    bounds: CacheBounds = DEFAULT
 
 
 def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
@@ -278,7 +279,7 @@ class _Place:
 
 def _share(source: LocalizedCode, link: Path, means: Means, user: Path) -> Receipt:
     """Make a link to a tree of the cache; the receipt is as ``_make`` gives it."""
-    trees = TreeCache(means.cache_dir / TREES, means.progress)
+    trees = TreeCache(means.cache_dir / TREES, means.progress, means.bounds.tree_bytes)
     tree = trees.get(_tree_key(source), lambda folder: _make(source, folder, means), user=user)
     link.symlink_to(tree.path)
     cached = not tree.made or tree.receipt.cached
@@ -313,7 +314,8 @@ def _make_git(source: GitCode, folder: Path, means: Means) -> Receipt:
     secret = None if source.secret is None else means.secret_of(source.secret)
     others = {prefix: means.secret_of(name) for prefix, name in source.secrets.items()}
     with git_access(source.url, secret, others) as access:
-        built = GitCheckouts(means.cache_dir, means.progress, access).check_out(source, folder)
+        checkouts = GitCheckouts(means.cache_dir, means.progress, access, means.bounds)
+        built = checkouts.check_out(source, folder)
     return Receipt(
         kind="git",
         url=source.url,
@@ -335,7 +337,8 @@ def _make_snapshot(source: SnapshotCode, folder: Path, means: Means) -> Receipt:
         means.fetch_snapshot(source.sha256, path)
         return source.sha256
 
-    cache = DigestCache(means.cache_dir / "snapshots", ".tar.zst", means.progress)
+    place = means.cache_dir / "snapshots"
+    cache = DigestCache(place, ".tar.zst", means.progress, means.bounds.snapshot_bytes)
     title = f"the snapshot {source.sha256[:12]}"
     wanted = Wanted(source.sha256, source.sha256, fetch, title, source.size_bytes)
     made = _unpack(cache, wanted, folder, SNAPSHOT_RULES)
@@ -357,9 +360,8 @@ def _make_archive(source: ArchiveCode, folder: Path, means: Means) -> Receipt:
 
     # What a secret opened is not there for those who do not name it.
     place = "archives" if source.secret is None else f"archives-{source.secret}"
-    cache = DigestCache(
-        means.cache_dir / place, "", means.progress, size_bytes_max=ARCHIVE_CACHE_BYTES_MAX
-    )
+    kept = means.bounds.archive_bytes
+    cache = DigestCache(means.cache_dir / place, "", means.progress, kept)
     wanted = Wanted(cache_key(source), source.sha256, fetch, source.url, source.size_bytes)
     made = _unpack(cache, wanted, folder, archive_rules(source))
     if not made.extracted.files:

@@ -33,9 +33,6 @@ from seafloor.code.files import locked, locked_if_free, remove_free_locks, remov
 from seafloor.code.receipts import boot_id
 from seafloor.domain.code import Receipt
 
-SIZE_BYTES_MAX: Final = 16 << 30
-"""Beyond this the trees used longest ago are removed, but none that is in use."""
-
 _RECORD: Final = "tree.json"
 _PACKS: Final = b"/objects/pack"
 
@@ -67,12 +64,13 @@ class TreeCache:
     Args:
         folder: Where they are; nothing else is there.
         progress: Told what takes time.
-        size_bytes_max: How much is kept, by the sizes in the receipts.
+        size_bytes_max: Beyond this, by the sizes in the receipts, the trees used longest ago are
+            removed, but none that is in use.
     """
 
     folder: Path
     progress: Callable[[str], None]
-    size_bytes_max: int = SIZE_BYTES_MAX
+    size_bytes_max: int
 
     def get(self, key: str, make: Callable[[Path], Receipt], *, user: Path) -> Tree:
         """Have a tree, making it if need be. Two who want the same make it once.

@@ -171,7 +171,7 @@ def test_localize__snapshot_larger_than_the_disk__is_not_asked_for(
 def test_get__disk_is_short__gives_up_old_archives_if_that_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, left: set[str]
 ) -> None:
-    cache = DigestCache(tmp_path / "cache", "", lambda _: None)
+    cache = DigestCache(tmp_path / "cache", "", lambda _: None, 1 << 30)
     names = {sha256(name.encode()).hexdigest(): name for name in ("older", "old", "new")}
 
     def usage(folder: Path) -> Usage:

@@ -11,7 +11,7 @@ from tests.missing import need_git_lfs
 
 from archive_world import Place
 from git_world import Repository, git, tree_of
-from seafloor.code import git_room
+from seafloor.code.cache_bounds import CacheBounds
 from seafloor.code.files import locked
 from seafloor.code.git import resolve_git
 from seafloor.code.git_cache import GitCache
@@ -37,9 +37,9 @@ def _names(place: Place) -> set[str]:
 
 
 def test_localize__more_repositories_than_are_kept__gives_up_those_used_longest_ago(
-    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Place
 ) -> None:
-    monkeypatch.setattr(git_room, "REPOSITORIES_BYTES_MAX", 1000 * KB)
+    place.bounds = CacheBounds(git_bytes=1000 * KB)
     first, second, third = (_source(tmp_path / name) for name in ("first", "second", "third"))
     place.localize(first)
     place.localize(second)
@@ -58,9 +58,9 @@ def test_localize__more_repositories_than_are_kept__gives_up_those_used_longest_
 
 
 def test_localize__repository_in_use__is_kept_and_goes_afterwards(
-    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Place
 ) -> None:
-    monkeypatch.setattr(git_room, "REPOSITORIES_BYTES_MAX", 0)
+    place.bounds = CacheBounds(git_bytes=0)
     first, second, third = (_source(tmp_path / name) for name in ("first", "second", "third"))
     place.localize(first)
     with repository_in_use(_cached(place, first)):
@@ -72,9 +72,9 @@ def test_localize__repository_in_use__is_kept_and_goes_afterwards(
 
 
 def test_localize__one_repository_outgrows_the_bound__begins_anew(
-    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Place
 ) -> None:
-    monkeypatch.setattr(git_room, "REPOSITORIES_BYTES_MAX", 200 * KB)
+    place.bounds = CacheBounds(git_bytes=200 * KB)
     first = _source(tmp_path / "digits")
     place.localize(first)
     # A single commit stays, however large: it would only be fetched once more.
@@ -98,22 +98,20 @@ def test_localize__leftovers_of_killed_processes__go_with_the_next_fetch(
     assert not [name for name in _names(place) if "-" in name]
 
 
-def test_localize__fetch_that_fails__makes_room_as_well(
-    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_localize__fetch_that_fails__makes_room_as_well(tmp_path: Path, place: Place) -> None:
     first, second = _source(tmp_path / "first"), _source(tmp_path / "second")
     place.localize(first)
     (tmp_path / "second/.git").rename(tmp_path / "second/.gone")
-    monkeypatch.setattr(git_room, "REPOSITORIES_BYTES_MAX", 0)
+    place.bounds = CacheBounds(git_bytes=0)
     with pytest.raises(Exception, match="second"):
         place.localize(second)
     assert not _cached(place, first).exists()
 
 
 def test_localize__many_at_once_where_nothing_is_kept__are_all_whole(
-    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Place
 ) -> None:
-    monkeypatch.setattr(git_room, "REPOSITORIES_BYTES_MAX", 0)
+    place.bounds = CacheBounds(git_bytes=0)
     sources = [_source(tmp_path / name, KB) for name in ("first", "second", "third")]
 
     def localize(number: int) -> None:
@@ -148,10 +146,10 @@ def test_locked__file_removed_by_its_holder__the_next_takes_its_successor(tmp_pa
 
 
 def test_localize__more_large_files_than_are_kept__gives_up_those_used_longest_ago(
-    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Place
 ) -> None:
     need_git_lfs()
-    monkeypatch.setattr(git_room, "LARGE_FILES_BYTES_MAX", 500 * KB)
+    place.bounds = CacheBounds(large_files_bytes=500 * KB)
     first, second, third = (_with_large_file(tmp_path / name) for name in ("1st", "2nd", "3rd"))
     storage = place.root / "cache/git-lfs"
 

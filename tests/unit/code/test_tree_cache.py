@@ -133,7 +133,7 @@ def test_get__another_link_to_a_pack__is_no_change(world: World, tmp_path: Path)
         (folder / packs / "pack-1.pack").write_text("objects")
         return Receipt(kind="git", url="u", files=1, size_bytes=1, cached=False, duration_s=1.0)
 
-    cache = TreeCache(world.folder / "trees", world.said.append)
+    cache = TreeCache(world.folder / "trees", world.said.append, world.size_bytes_max)
     tree = cache.get(KEY, make, user=tmp_path)
     os.link(tree.path / packs / "pack-1.pack", tmp_path / "another")
 
@@ -161,7 +161,7 @@ def test_get__making_fails__leaves_nothing(world: World) -> None:
         folder.mkdir()
         raise SourceError("no such commit")
 
-    cache = TreeCache(world.folder / "trees", world.said.append)
+    cache = TreeCache(world.folder / "trees", world.said.append, world.size_bytes_max)
     with pytest.raises(SourceError):
         cache.get(KEY, make, user=world.user("run-1"))
 

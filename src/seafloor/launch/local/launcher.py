@@ -18,6 +18,7 @@ import msgspec
 from seafloor.agent.bundle import build_agent
 from seafloor.agent.folder import TaskFolder
 from seafloor.code.archive import OpenRemote
+from seafloor.code.cache_bounds import DEFAULT, CacheBounds
 from seafloor.code.localize import TREES, Means, copy_beside, localize
 from seafloor.code.receipts import read_document, receipt_path
 from seafloor.domain.code import (
@@ -78,6 +79,7 @@ class LocalLauncher:
         fetch_snapshot: Writes the archive of a digest to a path.
         open_remote: Opens the address of an archive.
         environments: Built environments.
+        code_bounds: How much code is kept between workloads.
         code_mounts: Whether commands have their code at ``/code``; None: they do not.
         volumes: The folders of volumes; None: there are none.
         secret_of: Gives a secret by its name.
@@ -93,6 +95,7 @@ class LocalLauncher:
         fetch_snapshot: Callable[[Sha256, Path], None],
         open_remote: OpenRemote,
         environments: EnvironmentCache,
+        code_bounds: CacheBounds = DEFAULT,
         code_mounts: CodeMounts | None = None,
         volumes: VolumeFolders | None = None,
         secret_of: Callable[[str], Secret] = no_secrets,
@@ -105,6 +108,7 @@ class LocalLauncher:
         self._open_remote = open_remote
         self._secret_of = secret_of
         self._environments = environments
+        self._code_bounds = code_bounds
         self._code_mounts = code_mounts or CodeMounts(wanted=False)
         self._volumes = volumes
         # A command inherits a few by name; which ones is for this room to know, not for settings.
@@ -158,7 +162,12 @@ class LocalLauncher:
         if launch.code is None or isinstance(launch.code, ImageCode):
             return None
         means = Means(
-            self._cache_dir, self._fetch_snapshot, self._open_remote, progress, self._secret_of
+            self._cache_dir,
+            self._fetch_snapshot,
+            self._open_remote,
+            progress,
+            self._secret_of,
+            bounds=self._code_bounds,
         )
         work = asyncio.ensure_future(asyncio.to_thread(self._make_code, launch.code, tasks, means))
         # A thread cannot be cancelled: its end is remembered, so that `release` can wait for it.
