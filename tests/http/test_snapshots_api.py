@@ -26,6 +26,18 @@ def test_snapshot__is_kept_once_and_given_back(call: Call) -> None:
     assert call("HEAD", path).headers["content-length"] == "100000"
 
 
+def test_snapshot__that_is_gone__is_said_so_that_who_wants_its_code_knows_what_to_do(
+    call: Call,
+) -> None:
+    digest = hashlib.sha256(secrets.token_bytes(8)).hexdigest()
+    answer = call("GET", f"/api/v1/snapshots/{digest}")
+    check_envelope(answer, code="not_found", status=404)
+    assert answer.json["message"] == (
+        f"The snapshot {digest[:12]}… is not on the server: it was never uploaded, or was removed "
+        "from the object store. Submit the folder that it was taken of again."
+    )
+
+
 def test_snapshot__of_other_bytes__is_refused_and_not_there(call: Call) -> None:
     digest = hashlib.sha256(secrets.token_bytes(8)).hexdigest()
     path = f"/api/v1/snapshots/{digest}"

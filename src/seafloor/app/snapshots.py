@@ -25,13 +25,14 @@ class Snapshots:
         """Describe a snapshot.
 
         Raises:
-            NotFound: it was never uploaded.
+            NotFound: it was never uploaded, or is gone.
         """
         try:
             return await self._objects.head(snapshot_key(sha256))
         except NotFound as error:
             raise NotFound(
-                f"The snapshot {sha256[:12]}… is not here: upload it before the run is created.",
+                f"The snapshot {sha256[:12]}… is not on the server: it was never uploaded, or was "
+                "removed from the object store. Submit the folder that it was taken of again.",
                 field="code.sha256",
             ) from error
 
