@@ -44,7 +44,7 @@ from seafloor.domain.traces import Assessment, AssessmentKind, Trace, TraceState
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.exporter import Exported, ExportOptions, export
 from seafloor.sdk.exports.folder import GROUP_ROWS, opened
-from seafloor.sdk.exports.manifest import Manifest
+from seafloor.sdk.exports.manifest import Manifest, read_manifest
 from seafloor.sdk.imports.fitting import is_key
 from seafloor.sdk.imports.importer import Importer, ImportOptions
 from seafloor.sdk.imports.report import Report
@@ -436,6 +436,33 @@ def test_export__of_a_series_with_damaged_points__says_what_is_damaged(
     server.start()
     with pytest.raises(StoreCorrupt, match=damaged.name):
         export(client, tmp_path / "made", ExportOptions(), lambda _: None)
+
+
+def test_export__of_files_that_the_server_has_lost__names_them_and_has_the_rest(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """One file of one run was in the way of all others, and the error did not say of which."""
+    server = make_server("here")
+    client = Client(server.url, "")
+    run_id = client.runs.create(RunCreate(experiment="e", name="r")).id
+    for name in ("gone.bin", "damaged.bin", "whole.bin"):
+        (tmp_path / name).write_text(name)
+        client.artifacts.put(run_id, name, tmp_path / name)
+    files = server.data / "objects" / "runs" / run_id / "artifacts"
+    (files / "gone.bin").unlink()
+    (files / "damaged.bin").write_text("damaged!bin")
+    done = seafloor(server, "export", str(tmp_path / "made"))
+    assert done.returncode == 1, done.stderr
+    for name in ("gone.bin", "damaged.bin"):
+        assert f"file {name} of run {run_id}" in done.stderr
+    assert len(read_manifest(tmp_path / "made").missing) == 2
+    assert query(tmp_path / "made", "SELECT path FROM {files}") == [("whole.bin",)]
+    there = make_server("there")
+    imported = json.loads(
+        seafloor(there, "import", "seafloor", str(tmp_path / "made"), "--json").stdout
+    )
+    (lost,) = [one for one in imported["left_out"] if "lost before" in one["what"]]
+    assert (lost["count"], imported["files"], imported["failures"]) == (2, 1, [])
 
 
 def test_table__of_an_export_that_failed__is_let_go_without_a_word(

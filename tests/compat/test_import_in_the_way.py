@@ -93,7 +93,9 @@ def test_import__of_what_may_not_be_read__names_it_and_brings_it_when_it_may(
     assert {name: run.state for name, run in found.items() if run.state != "succeeded"} == {
         "metric": "running"
     }
-    assert {name for name, run in found.items() if MISSING_TAG in run.tags} == {"file", "below"}
+    assert {name for name, run in found.items() if MISSING_TAG in run.tags} == {
+        *("file", "below", "metric")
+    }
     assert files_of(client, found["file"], tmp_path).keys() == {"a.txt", "c.txt"}
     assert files_of(client, found["below"], tmp_path).keys() == {"a.txt", "z.txt"}
     again = imported(shared_server, "mlflow", folder.root, code=1)
@@ -275,3 +277,30 @@ def test_import__of_a_deleted_experiment_that_was_interrupted__goes_on_and_delet
     found = client.experiments.get(begun.id)
     assert found.deleted_ns is not None
     assert DELETED_TAG not in found.tags
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another experiment"])
+def test_import__of_a_run_that_goes_on_here_and_came_by_no_import__leaves_it_as_it_is(
+    shared_server: LiveServer, client: Client, tmp_path: Path, elsewhere: bool
+) -> None:
+    """It was taken for one that an import had begun: newer files and tags became the old ones."""
+    folder = Folder(tmp_path)
+    run = folder.run("mine", "a.txt")
+    (run / "tags").mkdir()
+    (run / "tags" / "kind").write_text("old")
+    client.experiments.create(ExperimentCreate(folder.name))
+    create = RunCreate(
+        id=run.name, experiment=folder.name + "!" * elsewhere, name="mine", tags={"kind": "new"}
+    )
+    client.runs.create(create)
+    (tmp_path / "newer").write_text("newer")
+    client.artifacts.put(run.name, "a.txt", tmp_path / "newer")
+    before = client.runs.get(run.name)
+    report = imported(shared_server, "mlflow", folder.root)
+    assert (report["runs"], report["runs_known"], report["files"]) == (0, 1, 0)
+    said = left_out(report)
+    assert said["run that is here, goes on and came by no import: not touched"] == 1
+    after = client.runs.get(run.name)
+    assert (after.tags, after.params, after.metrics) == ({"kind": "new"}, {}, {})
+    assert (after.state, after.updated_ns) == ("running", before.updated_ns)
+    assert files_of(client, after, tmp_path) == {"a.txt": b"newer"}

@@ -20,6 +20,7 @@ import import_world
 from live_server import LiveServer
 from mlflow_answers import all_answers
 from mlflow_world import mlflow_server, server_python
+from seafloor.sdk.imports.transfer import MISSING_TAG
 
 # The peer's environment may have to be fetched and built first.
 pytestmark = pytest.mark.timeout(1800)
@@ -70,12 +71,20 @@ def as_here(answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_rest(answers: dict[str, Any]) -> dict[str, Any]:
-    """What Seafloor answers, without the files in which it keeps what has no place."""
+    """What Seafloor answers, without the files in which it keeps what has no place.
+
+    Nor with the tag of runs that go on at the source, which they alone have.
+    """
     made = json.loads(json.dumps(answers))
     for experiment in made.values():
         experiment["tags"].pop("seafloor.source.artifactLocation", None)
         for run in experiment["runs"].values():
             run["files"].pop(REST_FILE, None)
+            is_living = run["info"]["lifecycle_stage"] == "active"
+            goes_on = run["info"]["status"] == "RUNNING" and (
+                is_living or experiment["lifecycle"] == "deleted"
+            )
+            assert (run["tags"].pop(MISSING_TAG, None) is not None) == goes_on
     return made
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seafloor.cli.output import ProgressLine, print_json, say
+from seafloor.cli.output import ProgressLine, plain, print_json, say
 from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
     from seafloor.sdk.exports.exporter import Exported
+
+_SHOWN_MAX = 12
 
 
 @click.command()
@@ -42,10 +44,11 @@ def export(
     DuckDB, pandas and Spark read the tables directly; `seafloor import seafloor DIR` brings them to
     a server again. DIR is whole when it has a manifest.json, which is written last. An export that
     was interrupted is repeated by the same command, and files that had come are not fetched again.
+    What the server itself has lost is named, and the exit code is 1.
     """
     from seafloor.sdk.exports.exporter import ExportOptions
     from seafloor.sdk.exports.exporter import export as write
-    from seafloor.wire.exit_codes import OK
+    from seafloor.wire.exit_codes import ANSWER_IS_NO, OK
 
     client = given.client
     client.health()
@@ -60,9 +63,10 @@ def export(
         manifest, done = write(client, folder, options, told)
     finally:
         progress.end()
+    code = ANSWER_IS_NO if done.missing else OK
     if given.json:
         print_json(manifest)
-        return OK
+        return code
     click.echo(
         f"{shown_count(done.runs, 'run')} of {shown_count(done.experiments, 'experiment')}, "
         f"{shown_count(done.points, 'point')}, {done.media:,} media, "
@@ -72,4 +76,8 @@ def export(
     )
     for name in done.vanished:
         say(f"removed from the server while it was exported: {name}")
-    return OK
+    for name in done.missing[:_SHOWN_MAX]:
+        say(f"not in the export, for the server has lost it: {plain(name)}")
+    if len(done.missing) > _SHOWN_MAX:
+        say(f"not in the export: {len(done.missing) - _SHOWN_MAX:,} more, see its manifest.json")
+    return code

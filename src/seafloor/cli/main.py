@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -49,8 +49,21 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _EPILOG = "Exit codes and every option: docs/reference/cli.md."
 
 
+class _Unread(Exception):
+    """A broken pipe; click would make an exit with 1 of it."""
+
+
+class _Commands(LazyGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command that is meant."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _Unread from error
+
+
 @click.group(
-    cls=LazyGroup,
+    cls=_Commands,
     homes=_HOMES,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -80,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("", err=True)
         return 130
-    except BrokenPipeError:
+    except (_Unread, BrokenPipeError):
         # Whoever read has enough (`seafloor logs … | head`).
         _mute_stdout()
         return 0

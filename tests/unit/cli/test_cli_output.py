@@ -74,6 +74,22 @@ def test_main__standard_output_is_full__is_one_line_and_no_bug(home: Path) -> No
     assert not (home / "crashes").exists()
 
 
+def test_main__whoever_reads_has_enough__is_done(home: Path, server: ScriptedServer) -> None:
+    """Of more than a pipe holds, which click made an exit with 1 of."""
+    found = [run(f"{number:032x}", name="n" * 200) for number in range(2000)]
+    server.answer = lambda _: Answer(200, {"items": found, "next": None})
+    command = [sys.executable, "-m", "seafloor.cli", "runs", "list", "-n", "1999"]
+    with subprocess.Popen(
+        [*command, "--url", server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 0)
+    assert not (home / "crashes").exists()
+
+
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
 def test_main__an_output_is_closed__goes_on_without_it(home: Path, redirection: str) -> None:
     done = seafloor(redirection, "--help")

@@ -7,7 +7,8 @@ and is not changed is in it exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Exported:
     Args:
         file_bytes: Of the files that runs and models keep.
         vanished: Runs and files that were removed meanwhile.
+        missing: Files and blobs that the server's object store has lost, and why.
     """
 
     experiments: int = 0
@@ -78,6 +80,7 @@ class Exported:
     models: int = 0
     traces: int = 0
     vanished: list[str] = field(default_factory=list[str])
+    missing: list[str] = field(default_factory=list[str])
 
 
 def export(
@@ -96,6 +99,7 @@ def export(
         InvalidValue, Conflict, StoreFull: the folder; see ``opened``.
         NotSupported: pyarrow is not installed.
         StoreUnavailable: the server went away.
+        StoreCorrupt: points of a series are damaged.
 
     Cost: about 7 requests a run and one a metric of it. Memory: two row groups.
     """
@@ -112,6 +116,7 @@ def export(
                 only=options.shown(),
                 counts={**folder.rows(), "file_bytes": exporter.done.file_bytes},
                 files=files,
+                missing=tuple(exporter.done.missing),
             )
 
         return folder.finish(made), exporter.done
@@ -382,10 +387,11 @@ class _Exporter:
         if not isinstance(code, SnapshotCode) or not self._options.artifacts:
             return
         sha256, size_bytes = code.sha256, code.size_bytes
-        if not self._folder.has_blob(sha256, size_bytes):
-            snapshots = self._client.snapshots
-            self._folder.fetch_blob(lambda target: snapshots.get(sha256, target))
-        self._folder["files"].add(run.id, "code", 0, "code.tar.zst", size_bytes, sha256)
+        snapshots = self._client.snapshots
+        with self._missed_if_lost(f"code of run {run.id}"):
+            if not self._folder.has_blob(sha256, size_bytes):
+                self._folder.fetch_blob(lambda target: snapshots.get(sha256, target))
+            self._folder["files"].add(run.id, "code", 0, "code.tar.zst", size_bytes, sha256)
 
     def _export_log(self, run_id: str, name: str, query: LogQuery) -> None:
         for view in self._client.logs.iterate(run_id, query):
@@ -440,8 +446,10 @@ class _Exporter:
     def _export_media(self, run_id: str) -> None:
         for key in dict.fromkeys(one.key for one in self._client.media.keys(run_id)):
             for record in self._client.media.iterate(run_id, key):
-                self._export_record(run_id, record)
-                self.done.media += 1
+                name = f"{record.kind} {record.key} at step {record.step} of run {run_id}"
+                with self._missed_if_lost(name):
+                    self._export_record(run_id, record)
+                    self.done.media += 1
 
     def _export_record(self, run_id: str, record: MediaRecord) -> None:
         blob = record.blob
@@ -484,12 +492,15 @@ class _Exporter:
         if not self._options.artifacts:
             return  # nothing says their digests
         for one in artifacts.event_files(run_id).items:
-            sha256, size_bytes = self._folder.fetch_blob(
-                lambda target, it=one: artifacts.get_event_file(run_id, it.attempt, it.path, target)
-            )
-            table.add(run_id, "event_file", one.attempt, one.path, size_bytes, sha256)
-            self.done.files += 1
-            self.done.file_bytes += size_bytes
+            with self._missed_if_lost(f"event file {one.path} of run {run_id}"):
+                sha256, size_bytes = self._folder.fetch_blob(
+                    lambda target, it=one: artifacts.get_event_file(
+                        run_id, it.attempt, it.path, target
+                    )
+                )
+                table.add(run_id, "event_file", one.attempt, one.path, size_bytes, sha256)
+                self.done.files += 1
+                self.done.file_bytes += size_bytes
 
     def _kept(
         self, name: str, told: tuple[str, int] | None, fetch: Callable[[Path], object]
@@ -497,15 +508,24 @@ class _Exporter:
         """Keep a file, which may be another by now: its sha256 and size; None: it is gone."""
         made = told
         if told is None or not self._folder.has_blob(*told):
+            made = None
             try:
-                made = self._folder.fetch_blob(fetch)
+                with self._missed_if_lost(name):
+                    made = self._folder.fetch_blob(fetch)
             except NotFound:
                 self.done.vanished.append(name)
-                return None
         if made is not None:
             self.done.files += 1
             self.done.file_bytes += made[1]
         return made
+
+    @contextmanager
+    def _missed_if_lost(self, name: str) -> Generator[None]:
+        """Go on without what the server's object store has lost, and say so: all else is needed."""
+        try:
+            yield
+        except StoreCorrupt as error:
+            self.done.missing.append(f"{name}: {error.message}")
 
     def _export_model(self, model: LoggedModelView) -> None:
         for metric in model.metrics:

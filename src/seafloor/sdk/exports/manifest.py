@@ -256,6 +256,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         only: What was asked for, if not all.
         counts: Rows of each table, and what they add up to.
         files: Path to each table's files.
+        missing: What the server itself has lost, and why; no table has a row of it.
     """
 
     format: str = FORMAT
@@ -265,6 +266,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     only: dict[str, Any]
     counts: dict[str, int]
     files: dict[str, TableFile]
+    missing: tuple[str, ...] = ()
 
 
 def schema(table: str) -> Any:

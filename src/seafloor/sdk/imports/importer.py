@@ -61,8 +61,10 @@ LOCATION_TAG: Final = "seafloor.source.artifactLocation"
 DELETED_TAG: Final = "seafloor.import.deleted"
 """Of an experiment that is deleted at the source, as long as what it has is brought here: one
 without it that lives here is somebody's, however it is named."""
+_GOES_ON: Final = "what has not come: it is being imported, or goes on at its source"
+_OURS: Final = "run that is here, goes on and came by no import: not touched"
 _POINTS_PER_CALL: Final = 25_000
-_LABELS_PER_CALL: Final = 500
+_LABELS_PER_CALL: Final = 400
 _MEDIA_PER_CALL: Final = 50
 _EVENT_BYTES_PER_CALL: Final = 4 * 1024 * 1024
 
@@ -89,7 +91,7 @@ class _Target:
     Args:
         runs: Id of every run it has to whether it has ended here.
         removed: Ids of those that are deleted.
-        lacking: Ids of those that ended here without all their files.
+        lacking: Ids of those that an import brought, and not all of.
     """
 
     experiment: Experiment
@@ -251,7 +253,8 @@ class Importer:
         run_id = run_id_of(self._source.kind, run.source_id)
         goes = run.deleted and not experiment.deleted  # else it goes with its experiment
         if target.runs.get(run_id) or run_id in target.removed:
-            if run_id in target.lacking and self._options.files:
+            has_ended = target.runs.get(run_id, False)
+            if has_ended and run_id in target.lacking and self._options.files:
                 self._open(target)
                 self._bring_missing(run_id, run, removed=run_id in target.removed)
             else:
@@ -261,9 +264,25 @@ class Importer:
             return
         self._open(target)
         fit = Fit(self._report, f"run {run_id}")
-        if _is_whole(self._create_run(run_id, run, fit, target)):
+        params = fit.labels(run.params, what="param", chars_max=PARAM_CHARS_MAX)
+        tags = fit.labels(run.tags, what="tag", chars_max=TAG_CHARS_MAX)
+        tags.pop(MISSING_TAG, None)  # of an import to where it comes from
+        made = self._made_run(run_id, run, fit, target)
+        created = self._client.runs.create(
+            msgspec.structs.replace(
+                made,
+                params=dict(itertools.islice(params.items(), _LABELS_PER_CALL)),
+                tags={**made.tags, **dict(itertools.islice(tags.items(), _LABELS_PER_CALL))},
+            )
+        )
+        if _is_whole(created):
             self._report.runs_known += 1  # in another experiment: it was moved here, or renamed
             return
+        if MISSING_TAG not in created.tags:
+            self._report.runs_known += 1
+            self._report.leave_out(_OURS, f"run {run_id}")
+            return
+        self._update_labels(created, params, tags)
         is_new = run_id not in target.runs
         last_ms = self._bring_points(run_id, run, fit, is_new=is_new)
         self._bring_inputs(run_id, run.inputs)
@@ -273,10 +292,10 @@ class Importer:
         self._bring_event_files(run_id, self._source.event_files(run))
         self._source.bring_more(self._client, run, self._report)
         self._keep_in_run(run_id, fit)
-        if missing or run_id in target.lacking:
-            self._tell_missing(run_id, missing)
-        self._end_run(run_id, run, fit, last_ms)
+        self._end_run(run_id, run, fit, last_ms, missing)
         if goes:
+            if run.state == "running" and not missing:
+                self._tell_missing(run_id, "")  # one that is deleted is not compared again
             self._client.runs.delete(run_id)
         self._report.runs += 1
 
@@ -293,32 +312,22 @@ class Importer:
             mark = ExperimentUpdate(tags={DELETED_TAG: "it is being imported"})
             target.experiment = self._client.experiments.update(restored.id, mark)
 
-    def _create_run(self, run_id: str, run: RunRecord, fit: Fit, target: _Target) -> RunView:
-        params = fit.labels(run.params, what="param", chars_max=PARAM_CHARS_MAX)
-        tags = fit.labels(run.tags, what="tag", chars_max=TAG_CHARS_MAX)
+    def _made_run(self, run_id: str, run: RunRecord, fit: Fit, target: _Target) -> RunCreate:
+        """What a run is created with, but for its labels."""
         started_ns = fit.time_ns(run.started_ns, what="start of a run")
         created_ns = fit.time_ns(run.created_ns, what="creation of a run")
         if started_ns is None and created_ns is None:
             fit.note("run that began at an unknown time: it begins when it was imported")
-        created = self._client.runs.create(
-            RunCreate(
-                id=run_id,
-                project=target.experiment.project,
-                experiment=target.experiment.name,
-                name=fit.name(run.name, what="run name", default=run.source_id[:8] or run_id[:8]),
-                user=fit.name(run.user, what="user", default="") if run.user else "",
-                params=dict(itertools.islice(params.items(), _LABELS_PER_CALL)),
-                tags=dict(itertools.islice(tags.items(), _LABELS_PER_CALL)),
-                created_ns=started_ns if created_ns is None else created_ns,
-                started_ns=created_ns if started_ns is None else started_ns,
-            )
+        return RunCreate(
+            id=run_id,
+            project=target.experiment.project,
+            experiment=target.experiment.name,
+            name=fit.name(run.name, what="run name", default=run.source_id[:8] or run_id[:8]),
+            user=fit.name(run.user, what="user", default="") if run.user else "",
+            tags={MISSING_TAG: _GOES_ON},
+            created_ns=started_ns if created_ns is None else created_ns,
+            started_ns=created_ns if started_ns is None else started_ns,
         )
-        if _is_whole(created):
-            return created
-        self._update_labels(created, params, tags)
-        self._report.params += len(params)
-        self._report.tags += len(tags)
-        return created
 
     def _update_labels(self, run: RunView, params: dict[str, str], tags: dict[str, str]) -> None:
         """Bring labels that the run has not: too many for one call, or logged since."""
@@ -328,6 +337,8 @@ class Importer:
             self._client.runs.update(run.id, RunUpdate(params=dict(some)))
         for some in pieces(new_tags.items(), _LABELS_PER_CALL):
             self._client.runs.update(run.id, RunUpdate(tags=dict(some)))
+        self._report.params += len(params)
+        self._report.tags += len(tags)
 
     def _bring_points(self, run_id: str, run: RunRecord, fit: Fit, *, is_new: bool) -> int:
         """Bring points; the latest of their times, in milliseconds."""
@@ -433,8 +444,10 @@ class Importer:
         if fit.rest:
             self._report.kept.setdefault(kind, []).append({"id": source_id, **fit.rest})
 
-    def _end_run(self, run_id: str, run: RunRecord, fit: Fit, last_ms: int) -> None:
+    def _end_run(self, run_id: str, run: RunRecord, fit: Fit, last_ms: int, missing: str) -> None:
         if run.state == "running":
+            if missing:
+                self._tell_missing(run_id, missing)
             return
         ended_ns = fit.time_ns(run.ended_ns, what="end of a run")
         if ended_ns is None:
@@ -443,7 +456,14 @@ class Importer:
             ended_ns = max(one for one in told if one <= INT64_MAX) or None
         reason = f"Imported from {self._source.label}."[:500]
         self._client.runs.update(
-            run_id, RunUpdate(state=run.state, ended_ns=ended_ns, reason=reason)
+            run_id,
+            RunUpdate(
+                state=run.state,
+                ended_ns=ended_ns,
+                reason=reason,
+                tags={MISSING_TAG: missing} if missing else {},
+                delete_tags=[] if missing else [MISSING_TAG],
+            ),
         )
 
 

@@ -32,8 +32,8 @@ OF_ONE_OBJECT: Final = (InvalidValue, NotFound, AlreadyExists, Conflict, LimitEx
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NONE: Final[Mapping[str, str]] = {}
 MISSING_TAG: Final = "seafloor.import.missing"
-"""Of a run or model that is here without all its files: what is missing. A later import brings it
-and takes the tag away."""
+"""Of a run or model that an import brought, and not all of: what is missing. A later import brings
+it and takes the tag away. A run that goes on here without it is no import's to write to."""
 
 
 def pieces(items: Iterable[T], count: int) -> Iterator[list[T]]:

@@ -348,6 +348,8 @@ class ExportSource(Source):
 
     def tell_the_rest(self, report: Report) -> None:
         """See ``Source``."""
+        for name in self._manifest.missing:
+            report.leave_out("what was lost before it was exported: not in the export", name)
         changed = self._tables["runs"].rows
         if changed:
             report.leave_out(
