@@ -37,8 +37,15 @@ def content(folder: Path) -> dict[str, Rows]:
         ),
         "runs": query(
             folder,
-            "SELECT * EXCLUDE (experiment_id, updated, deleted, events), deleted IS NULL "
-            "FROM {runs}",
+            "SELECT * EXCLUDE (experiment_id, updated, deleted, events, tags), deleted IS NULL, "
+            "tags - (SELECT count(*) FROM {tags} AS t WHERE t.run_id = r.run_id "
+            "AND t.key = 'seafloor.import.missing' AND r.state = 'running') FROM {runs} AS r",
+        ),
+        # A run that goes on here has a tag that says that it was brought, and this alone.
+        "tags": query(
+            folder,
+            "SELECT t.* FROM {tags} AS t JOIN {runs} AS r USING (run_id) "
+            "WHERE NOT (t.key = 'seafloor.import.missing' AND r.state = 'running')",
         ),
         "models": query(
             folder,
