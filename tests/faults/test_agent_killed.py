@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,19 @@ def test_leftovers__tree_of_a_killed_agent__ended(agent_task: AgentTask) -> None
     assert end_leftovers(agent_task.task_dir) == 2
     wait_until(lambda: not pids_below(f"sleep\0{marker}"), what="their death")
     assert end_leftovers(agent_task.task_dir) == 0
+
+
+def test_leftovers__in_a_copy_of_the_folder__the_command_lives_on(
+    agent_task: AgentTask, tmp_path: Path
+) -> None:
+    """Somebody looks into a backup: the lock of the copy is free, the command is the original's."""
+    agent_task.start(["/bin/sleep", "600"])
+    pid = agent_task.command_pid()
+    copy = shutil.copytree(agent_task.task_dir, tmp_path / "copy")
+    assert end_leftovers(copy) == 0
+    assert Path(f"/proc/{pid}").exists()
+    kill(agent_task)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="its end with its agent")
 
 
 @pytest.mark.parametrize("changed", ["boot_id", "command_start_ticks", "command_pid"])

@@ -219,6 +219,7 @@ def _note_agent(folder: TaskFolder, command_pid: Optional[int]) -> None:
         AGENT_FILE,
         {
             "boot_id": boot_id(),
+            "place": folder.place(),
             "pid": os.getpid(),
             "start_ticks": agent.start_ticks if agent else 0,
             "command_pid": command_pid,

@@ -111,6 +111,15 @@ class TaskFolder:
         finally:
             os.close(fd)
 
+    def place(self) -> str:
+        """What tells this folder from a copy of it.
+
+        Raises:
+            OSError: it is not there.
+        """
+        status = os.stat(self.path)
+        return "{}:{}".format(status.st_dev, status.st_ino)
+
     def lock(self) -> Optional[int]:
         """Take the lock for as long as this process lives.
 

@@ -164,16 +164,20 @@ def last_words(folder: Path) -> str:
 def end_leftovers(folder: Path) -> int:
     """End what still lives of the command of a dead agent; return how many processes that were.
 
-    Only what is certainly of that command: the machine was not started anew since, and the
+    Only what is certainly of that command: the machine was not started anew since, the folder is
+    no copy of one whose agent may live (agents of older versions do not tell), and the
     process with the command's id, if there is one, was started when the command was. A session's id
     is not given to another while a member lives, so members without their leader are its own if
     none of them is older than it.
     """
+    documents = TaskFolder(str(folder))
     try:
-        noted = TaskFolder(str(folder)).read("agent.json")
+        noted = documents.read("agent.json")
     except ValueError:  # cut short by a crash of the machine, which ended every process
         return 0
     if noted is None or noted.get("boot_id") != boot_id():
+        return 0
+    if noted.get("place", documents.place()) != documents.place():
         return 0
     session, started = noted.get("command_pid"), noted.get("command_start_ticks")
     if not isinstance(session, int) or not isinstance(started, int):
