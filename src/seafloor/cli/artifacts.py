@@ -132,6 +132,7 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     from seafloor.domain.names import check_path
     from seafloor.sdk.logged_files import kept_path
     from seafloor.sdk.transfers import transfer
+    from seafloor.sdk.walking import kept_files
 
     if not source.exists():
         raise NotFound(f'There is no file or folder "{source}".', field="FILE")
@@ -139,9 +140,7 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     client = given.client
     found = find_run(client, run)
     if source.is_dir():
-        files, others = _below(source)
-        for other in others:
-            say(f'Left out, as it is no file that can be kept: "{other}".')
+        files = list(kept_files(source, odd=_say_left_out, field="FILE"))
         if not files:
             say(f'"{source}" has no files.')
         pairs = [
@@ -167,6 +166,10 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
         raise kept.error
 
 
+def _say_left_out(path: Path) -> None:
+    say(f'Left out, as it is no file that can be kept: "{path}".')
+
+
 def _say_failed(path: str, *, done: int, of: int) -> None:
     """Say which file the error is of; what is there was printed."""
     if of > 1:
@@ -179,18 +182,6 @@ def _size_bytes(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def _below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The files below a folder, and what is neither a file nor a folder that is gone into."""
-    files: list[Path] = []
-    others: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            files.append(path)
-        elif path.is_symlink() or not path.is_dir():
-            others.append(path)
-    return files, others
 
 
 def _files_at(client: Client, run_id: str, path: str) -> list[ArtifactFile]:

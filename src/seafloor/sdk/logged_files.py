@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import stat
@@ -15,8 +14,13 @@ from seafloor.domain.errors import InvalidValue
 from seafloor.domain.names import check_path
 from seafloor.sdk.spool_room import SpoolRoom
 from seafloor.sdk.wal import LoggedFile
+from seafloor.sdk.walking import kept_files
 
 COPY_BYTES_MAX: Final = 256 * 1024 * 1024
+
+
+def _pass_over(_: Path) -> None:
+    """Do nothing about a socket, a pipe or a link to nowhere."""
 
 
 class LoggedFiles:
@@ -48,21 +52,16 @@ class LoggedFiles:
         """Take all files below a directory.
 
         Raises:
-            InvalidValue: there is no such directory, or a path cannot be kept; before any file is
-                given.
+            InvalidValue: there is no such directory, it or one below cannot be read, or a path
+                cannot be kept; before any file is given.
         """
         if not directory.is_dir():
             raise InvalidValue(f'"{directory}" is not a folder.', field="directory")
         top = folder.strip("/")
         found: list[tuple[Path, str]] = []
-        for here, folders, names in os.walk(directory):
-            folders.sort()
-            for name in sorted(names):
-                file = Path(here, name)
-                if not file.is_file():
-                    continue  # a socket, a pipe, a link to nowhere
-                below = file.relative_to(directory).as_posix()
-                found.append((file, kept_path(file, f"{top}/{below}".lstrip("/"))))
+        for file in kept_files(directory, odd=_pass_over, field="directory"):
+            below = file.relative_to(directory).as_posix()
+            found.append((file, kept_path(file, f"{top}/{below}".lstrip("/"))))
         for file, path in found:
             yield self._take(file, path)
 

@@ -1,53 +1,16 @@
-"""Walks folders of a source, and tells of all that it cannot look into."""
+"""Files of folders that are a source, and what a report tells of them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from seafloor.sdk.imports.records import FileRecord
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.walking import files_below
 
-Told = Callable[[Path, OSError], None]
 NO_FILE: Final = "link to a folder or to nothing, pipe or device among files: left out"
-
-
-def files_below(folder: Path, *, odd: Callable[[Path], None], bad: Told) -> Iterator[Path]:
-    """All files below a folder, in the order of their paths; none where there is no folder.
-
-    Links are followed as far as they lead to files; a folder may be anywhere, and have no end.
-
-    Args:
-        folder: Which.
-        odd: Told of what is neither a file nor a folder.
-        bad: Told of each folder that cannot be read, and why.
-    """
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda one: one.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        bad(folder, error)
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from files_below(path, odd=odd, bad=bad)
-        elif _is_file(entry):
-            yield path
-        else:
-            odd(path)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file, or a link to one; a link that cannot be followed is none."""
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
 
 
 def refused(_folder: Path, error: OSError) -> None:

@@ -32,7 +32,8 @@ from seafloor.sdk.imports.records import (
     TraceRecord,
 )
 from seafloor.sdk.imports.report import Report
-from seafloor.sdk.imports.walking import files_below, refused, shown
+from seafloor.sdk.imports.walking import refused, shown
+from seafloor.sdk.walking import files_below
 from seafloor.wire.models import ModelMetricValue, ModelUse, RunInputs
 from seafloor.wire.numbers import number_out
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from seafloor.domain.errors import SourceError
 from seafloor.sdk.exports.arrow import arrow
-from seafloor.sdk.imports.walking import files_below
+from seafloor.sdk.walking import files_below
 
 VALUES: Final = {
     "float": "float_value",

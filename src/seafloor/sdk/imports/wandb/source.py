@@ -25,12 +25,13 @@ from seafloor.sdk.imports.records import (
     goes_on,
 )
 from seafloor.sdk.imports.report import Report
-from seafloor.sdk.imports.walking import files_below, local_file, local_files, shown
+from seafloor.sdk.imports.walking import local_file, local_files, shown
 from seafloor.sdk.imports.wandb.log_file import Damage
 from seafloor.sdk.imports.wandb.media import things_of
 from seafloor.sdk.imports.wandb.messages import Artifact, Environment, History, Output, Stats
 from seafloor.sdk.imports.wandb.run_files import Digest, Logged, RunFiles, digest, flat, logged
 from seafloor.sdk.imports.wandb.values import number_of, same, type_of, value_of
+from seafloor.sdk.walking import files_below
 
 NO_PROJECT: Final = "uncategorized"
 OUTPUT: Final = "output.log"
