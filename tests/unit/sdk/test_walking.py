@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from import_world import WITHOUT_RIGHTS
-
 from seafloor.sdk.walking import kept_files
 
 _LOG_ALL = """
