@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from contextlib import closing
+from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from live_server import LiveServer
+from seafloor.http import front
 from seafloor.http.front import LINES_BYTES_MAX, BoundedProtocol
 
 SENT_BYTES = 64 * 1024 * 1024
@@ -58,26 +60,91 @@ def test_request__lines_without_end__are_cut_off_and_take_no_memory(
     assert process.memory_info().rss - before_bytes < GROWTH_BYTES_MAX
 
 
-def test_request__lines_too_long__is_told() -> None:
-    async def app(_scope: object, _receive: object, _send: object) -> None:
-        raise AssertionError
+class Connection:
+    """A connection without a network, to an application that answers when it is told to."""
 
-    config = uvicorn.Config(app, http=BoundedProtocol, lifespan="off", log_config=None)
-    transport = mock.Mock(spec=asyncio.Transport)
-    transport.is_closing.return_value = False
-    transport.get_extra_info.return_value = None
-    protocol = BoundedProtocol(config, ServerState(), {}, asyncio.new_event_loop())
-    with closing(protocol.loop):
-        protocol.connection_made(transport)
-        protocol.data_received(b"GET / HTTP/1.1\r\nX: ")
-        protocol.data_received(b"a" * LINES_BYTES_MAX)
-        assert not transport.close.called
-        protocol.data_received(b"a")
-    assert transport.close.called
-    told, _, body = transport.write.call_args.args[0].partition(b"\r\n\r\n")
+    def __init__(self) -> None:
+        async def app(_scope: object, _receive: object, send: Any) -> None:
+            await self.may_answer.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        self.may_answer = asyncio.Event()
+        config = uvicorn.Config(app, http=BoundedProtocol, lifespan="off", log_config=None)
+        self.transport = mock.Mock(spec=asyncio.Transport)
+        self.transport.is_closing.return_value = False
+        self.transport.get_extra_info.return_value = None
+        self.transport.close.side_effect = lambda: self.ended.set()
+        self.ended = asyncio.Event()
+        self.protocol = BoundedProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        self.protocol.connection_made(self.transport)
+        self.receive = self.protocol.data_received
+
+    @property
+    def sent(self) -> bytes:
+        return b"".join(call.args[0] for call in self.transport.write.call_args_list)
+
+    async def answered(self) -> None:
+        """Have the request answered."""
+        self.may_answer.set()
+        while b"\r\n\r\n" not in self.sent:
+            await asyncio.sleep(0)
+
+
+async def test_request__lines_too_long__is_told() -> None:
+    connection = Connection()
+    connection.receive(b"GET / HTTP/1.1\r\nX: ")
+    connection.receive(b"a" * LINES_BYTES_MAX)
+    assert not connection.ended.is_set()
+    connection.receive(b"a")
+    assert connection.ended.is_set()
+    told, _, body = connection.sent.partition(b"\r\n\r\n")
     assert told.startswith(b"HTTP/1.1 431 ")
     assert f"content-length: {len(body)}".encode() in told
     assert json.loads(body)["code"] == "limit_exceeded"
+
+
+_WHOLE = b"GET / HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HTTP/1.1\r\nX: y\r\n", b"GET"])
+@pytest.mark.parametrize("before", [b"", _WHOLE])
+async def test_connection__lines_never_end__is_ended(
+    monkeypatch: pytest.MonkeyPatch, before: bytes, sent: bytes
+) -> None:
+    monkeypatch.setattr(front, "LINES_WITHIN_S", 0.05)
+    connection = Connection()
+    if before:
+        connection.receive(before)
+        await connection.answered()
+        connection.receive(sent or b"\r\n")
+    elif sent:
+        connection.receive(sent)
+    await asyncio.wait_for(connection.ended.wait(), 60)
+
+
+async def test_connection__that_is_answered_for_long_or_may_be_used_again__stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front, "LINES_WITHIN_S", 0.01)
+    slow, idle, silent = Connection(), Connection(), Connection()
+    slow.receive(_WHOLE)
+    idle.receive(_WHOLE)
+    await idle.answered()
+    for _ in range(5):  # as long as it takes to be told of five that are silent, one after another
+        await asyncio.wait_for(silent.ended.wait(), 60)
+        silent = Connection()
+    assert not slow.ended.is_set()
+    assert not idle.ended.is_set()
+    await slow.answered()
+
+
+async def test_connection__is_lost__is_looked_at_no_more() -> None:
+    connection = Connection()
+    handle = connection.protocol._look
+    connection.protocol.connection_lost(None)
+    assert handle is not None
+    assert handle.cancelled()
 
 
 def test_requests__one_after_the_other__are_all_answered(shared_server: LiveServer) -> None:

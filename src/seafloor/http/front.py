@@ -1,12 +1,13 @@
-"""The protocol that speaks HTTP/1.1 on a connection: uvicorn's, with a bound on what is no body.
+"""The protocol that speaks HTTP/1.1 on a connection: uvicorn's, with bounds on what is no body.
 
 The parser gathers the lines before a body, and those after a body in chunks, whoever sends them:
 nobody has said yet who he is. Without a bound one request took as much memory as was sent, and
-joined it anew at each read.
+joined it anew at each read; and who never sent the last line, or none, had a connection for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import Final
 
@@ -18,6 +19,10 @@ from seafloor.wire.errors import ErrorBody
 LINES_BYTES_MAX: Final = 64 * 1024
 """Of all lines before a body; what one read of the connection brings may come on top."""
 
+LINES_WITHIN_S: Final = 60.0
+"""In which all lines before a body have come, counted from the connection or the last request; a
+connection on which a request may come again later has uvicorn's time."""
+
 _TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
@@ -28,6 +33,20 @@ class BoundedProtocol(HttpToolsProtocol):
     _has_cycle = False
     _parts_begun = 0
     _lines_bytes = 0
+    _moved_s = 0.0  # when it was made, or a request's lines were all there, or a request was
+    _look: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self._moved_s = self.loop.time()
+        self._look = self.loop.call_later(LINES_WITHIN_S, self._look_for_lines)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._look is not None:
+            self._look.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; end the connection when the lines have no end."""
@@ -50,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """After the last line of a request, before its body."""
         self._is_in_lines = False
+        self._moved_s = self.loop.time()
         super().on_headers_complete()
         self._has_cycle = True
 
@@ -65,7 +85,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """After a request."""
         self._is_in_lines = False
+        self._moved_s = self.loop.time()
         super().on_message_complete()
+
+    def _look_for_lines(self) -> None:
+        """End a connection on which neither a request is answered nor its lines come to an end."""
+        waits = self.timeout_keep_alive_task is None and not self._is_answering
+        left_s = self._moved_s + LINES_WITHIN_S - self.loop.time() if waits else LINES_WITHIN_S
+        if left_s <= 0:
+            self.transport.close()
+            return
+        self._look = self.loop.call_later(left_s, self._look_for_lines)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._has_cycle and not self.cycle.response_complete
 
     def _begin_lines(self) -> None:
         self._is_in_lines = True
@@ -73,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         # An answer that is on its way must not be written into.
-        if not self._has_cycle or self.cycle.response_complete:
+        if not self._is_answering:
             said = f"The headers have more than {LINES_BYTES_MAX} bytes: send fewer."
             body = msgspec.json.encode(ErrorBody(code="limit_exceeded", message=said))
             lines = (
