@@ -134,6 +134,7 @@ async def _serve(
             asgi,
             loop="none",
             http=BoundedProtocol,
+            ws="none",  # whatever is installed: a connection keeps the bounds of this protocol
             lifespan="off",
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
