@@ -43,6 +43,17 @@ def test_up__detached__answers_and_is_found_by_other_commands(user: Client) -> N
     assert user.cli("runs", "list").returncode == 5
 
 
+def test_up__detached_behind_a_proxy_that_is_not_there_yet__starts(user: Client) -> None:
+    """It was waited for at the proxy's address for a minute, and ended though it was well."""
+    done = user.cli(
+        "up", "--detach", "--port", "0", SEAFLOOR_SERVER__URL="https://seafloor.invalid"
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "https://seafloor.invalid"), done.stderr
+    again = user.cli("up", "--detach")
+    assert "runs already" in again.stderr
+    assert user.cli("down").returncode == 0
+
+
 def test_up__in_the_foreground__ends_on_ctrl_c(user: Client) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "seafloor.cli", "up", "--port", "0"],

@@ -28,6 +28,7 @@ class ServerFile(msgspec.Struct, frozen=True):
         port: Where it listens; the next one of this folder listens there again.
         version: Of the server.
         started_ns: UTC.
+        own_url: Where it answers on this machine, whatever proxy ``url`` leads to.
     """
 
     url: str
@@ -35,6 +36,7 @@ class ServerFile(msgspec.Struct, frozen=True):
     port: int
     version: str
     started_ns: int
+    own_url: str = ""  # older versions did not say
 
 
 class DataFolder:

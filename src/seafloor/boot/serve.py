@@ -39,6 +39,8 @@ GRACE_S = 3
 # for Python's 5 ms behind requests that are being read: that is ten times what it took itself.
 SWITCH_S = 0.0005
 
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
+"""Hosts at which a server listens everywhere, to where it is found on this machine."""
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -128,7 +130,10 @@ async def _serve(
         open_application(settings, folder, url=url) as application,
         BatchReader(environment()) as reader,
     ):
-        folder.write_server_file(ServerFile(url, os.getpid(), port, __version__, time.time_ns()))
+        own_url = f"http://{_own_host(settings.server.host)}:{port}"
+        folder.write_server_file(
+            ServerFile(url, os.getpid(), port, __version__, time.time_ns(), own_url)
+        )
         asgi = create_asgi(application, reader=reader, access_log=access_log)
         config = uvicorn.Config(
             asgi,
@@ -161,6 +166,10 @@ async def _serve(
 
 
 def _shown_host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not bound
-        return socket.gethostname()
+    return socket.gethostname() if host in _EVERY_ADDRESS else _own_host(host)
+
+
+def _own_host(host: str) -> str:
+    """Where one that listens at a host is found on this machine."""
+    host = _EVERY_ADDRESS.get(host, host)
     return f"[{host}]" if ":" in host else host

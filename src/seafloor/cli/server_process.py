@@ -87,7 +87,7 @@ def running_server(data: Path, token: str | None) -> ServerFile | None:
     while True:
         # One that is starting has the lock, and soon a file.
         found = read_server_file(data)
-        if found is not None and answers(found.url, token):
+        if found is not None and answers(found, token):
             return found
         if not is_open(data):
             return None
@@ -114,9 +114,9 @@ def is_open(data: Path) -> bool:
     return False
 
 
-def answers(url: str, token: str | None) -> bool:
-    """Say whether a server is well."""
-    client = Client(url, token or "", options=_ONE_TRY)
+def answers(found: ServerFile, token: str | None) -> bool:
+    """Say whether a server is well, by its own address: a proxy may start after it."""
+    client = Client(found.own_url or found.url, token or "", options=_ONE_TRY)
     try:
         client.health()
     except StoreUnavailable:
@@ -173,7 +173,7 @@ class StartingServer:
             if code is not None:
                 raise self._failure(code)
             found = read_server_file(self._data)
-            if found is not None and found.pid == self._process.pid and answers(found.url, token):
+            if found is not None and found.pid == self._process.pid and answers(found, token):
                 # It is not ours to wait for any more.
                 self._process.returncode = 0
                 return found

@@ -23,12 +23,14 @@ class ServerFile(msgspec.Struct, frozen=True):
         pid: Its process on this machine.
         version: Of the server.
         started_ns: UTC.
+        own_url: Where it answers on this machine, whatever stands before it; empty: at ``url``.
     """
 
     url: str
     pid: int
     version: str
     started_ns: int
+    own_url: str = ""
 
 
 def read_server_file(data: Path) -> ServerFile | None:

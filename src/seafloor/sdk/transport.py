@@ -341,7 +341,7 @@ class Transport:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if response.status == 413:
                 # What hangs up on a body that is too large may cut its own answer off by that.
-                return self._foreign_error(response.status)
+                return self._foreign_error(response)
             return StoreUnavailable(
                 f"{self.url} gave an answer {response.status} that cannot be read "
                 f"({_why(error)}): the server, or what stands before it, broke off.",
@@ -350,7 +350,7 @@ class Transport:
         try:
             body = msgspec.json.decode(content, type=ErrorBody)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._foreign_error(response.status)
+            return self._foreign_error(response)
         retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
         shown = body.message
         if body.request_id is not None and response.status >= 500:
@@ -360,11 +360,15 @@ class Transport:
             return OutOfOrder(shown, next_offset=body.next_offset or 0, field=body.field)
         return cls(shown, field=body.field, retry_after_s=retry_after_s)
 
-    def _foreign_error(self, status: int) -> SeafloorError:
+    def _foreign_error(self, response: urllib3.BaseHTTPResponse) -> SeafloorError:
         """Make an error of an answer that Seafloor did not write: a proxy's, a stranger's."""
+        status = response.status
         said = f"{self.url} answered {status}"
         if status in _BUSY_STATUSES:
-            return StoreUnavailable(f"{said}: the server, or what stands before it, is busy.")
+            return StoreUnavailable(
+                f"{said}: the server, or what stands before it, is busy.",
+                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+            )
         if status == 401:
             return Unauthenticated(f"{said}: a token is asked for. Set SEAFLOOR_TOKEN.")
         if status == 403:

@@ -58,6 +58,16 @@ def test_call__an_error_envelope__is_raised_as_its_class(
     assert caught.value.retry_after_s == 7.0
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_call__a_proxy_says_when_to_come_again__is_kept(
+    scripted: ScriptedServer, status: int
+) -> None:
+    scripted.answer = lambda _asked: Answer(status, {"busy": True}, {"Retry-After": "7"})
+    with pytest.raises(StoreUnavailable) as caught:
+        Client(scripted.url, "", options=IMPATIENT).health()
+    assert caught.value.retry_after_s == 7.0
+
+
 def test_call__out_of_order__says_where_to_go_on(scripted: ScriptedServer) -> None:
     envelope = {"code": "out_of_order", "message": "No.", "next_offset": 42}
     scripted.answer = lambda _asked: Answer(409, envelope)
