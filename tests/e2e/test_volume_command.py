@@ -51,7 +51,7 @@ def test_volume__through_its_life__is_what_was_asked_for(user: Client, tmp_path:
     assert run(user, tmp_path, name, f"grep first {variable}/file", read_only=True) == "succeeded"
 
     shown = user.cli("volume", "show", name).stdout
-    assert "holds 1 files, 6 B" in shown
+    assert "holds 1 file, 6 B" in shown
     assert "which nothing enforces on this machine" in shown
     assert name in user.cli("volume", "list").stdout
     told = user.cli("volume", "resize", name, "2Gi").stdout

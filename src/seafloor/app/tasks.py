@@ -49,8 +49,6 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     time_ns: int
     ending: Ending
     log_bytes: int = 0
-    lines: int = 0
-    lines_lost: int = 0
     output_failed: tuple[str, ...] = ()
     started: bool = True
 

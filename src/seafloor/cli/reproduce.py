@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from seafloor.cli.output import Column, print_json, print_table
+from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _environment(client: Client, reference: str | None, *, project: str) -> Find
     if loose:
         some = ", ".join(loose[:_SHOWN_MAX]) + (", …" if len(loose) > _SHOWN_MAX else "")
         return Finding("environment", "no", f"{reference} has what may change: {some}")
-    why = f"{reference}: Python {found.python}, {len(packages)} packages in exact versions."
+    exact = shown_count(len(packages), "package")
+    why = f"{reference}: Python {found.python}, {exact} in exact versions."
     return Finding("environment", "yes", why)
 
 

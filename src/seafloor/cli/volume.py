@@ -11,7 +11,7 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import Column, print_json, print_table, say
-from seafloor.cli.quantities import shown_age, shown_size, shown_time
+from seafloor.cli.quantities import shown_age, shown_count, shown_size, shown_time
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def snapshot(given: Given, name: str, project: str | None) -> None:
         return
     left_out = f"; left out: {made.left_out} sockets, fifos or devices" if made.left_out else ""
     click.echo(
-        f"snapshot {made.number} of {name}  {made.files:,} files, "
+        f"snapshot {made.number} of {name}  {shown_count(made.files, 'file')}, "
         f"{shown_size(made.content_bytes)} in {shown_size(made.size_bytes)}{left_out}"
     )
 
@@ -295,7 +295,7 @@ def _held(usage: VolumeUsage | None) -> str:
     if usage is None:
         return "what was not counted"
     return (
-        f"{usage.files:,} files, {shown_size(usage.content_bytes)} "
+        f"{shown_count(usage.files, 'file')}, {shown_size(usage.content_bytes)} "
         f"({shown_size(usage.disk_bytes)} on the disk)"
     )
 

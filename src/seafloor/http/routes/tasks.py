@@ -145,8 +145,6 @@ async def task_ended(
         time_ns=data.time_ns,
         ending=data.ending,
         log_bytes=data.log_bytes,
-        lines=data.lines,
-        lines_lost=data.lines_lost,
         output_failed=tuple(data.output_failed),
     )
     found = await app.tasks.task_ended(workload_id, attempt, task, report)
