@@ -128,7 +128,7 @@ def test_localize__snapshot_of_a_server__is_the_folder(
         assert said["receipt"]["sha256"] == source.sha256
         assert user.names() == LAYOUT
         assert tree_of(user.code / "digits") == tree_of(repository.path)
-        assert "is not here" in user.localize(f"snapshot:{'0' * 64}", code=3)
+        assert "is not on the server" in user.localize(f"snapshot:{'0' * 64}", code=3)
     finally:
         server.stop()
 
