@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,37 @@ def imported(server: LiveServer, *arguments: str, code: int = 0) -> dict[str, An
     return json.loads(done.stdout)
 
 
+def failures(report: dict[str, Any]) -> str:
+    """What did not come, and why."""
+    return "\n".join(f"{one['name']}: {one['reason']}" for one in report["failures"])
+
+
 def left_out(report: dict[str, Any]) -> dict[str, int]:
     """What a report says had no place, and how many of it."""
     return {one["what"]: one["count"] for one in report["left_out"]}
+
+
+class RunsFolder:
+    """An ``mlruns`` folder of MLflow's with one experiment, written by hand."""
+
+    def __init__(self, root: Path, stage: str = "active") -> None:
+        self.name = f"by hand {uuid.uuid4().hex}"
+        self.experiment = root / "mlruns" / "1"
+        self.meta(self.experiment, name=self.name, lifecycle_stage=stage)
+
+    @property
+    def root(self) -> str:
+        """What an import is given."""
+        return str(self.experiment.parent)
+
+    def meta(self, folder: Path, file: str = "meta.yaml", **fields: Any) -> None:
+        """Write the file that says what a folder is; YAML reads JSON."""
+        self.text(folder / file, json.dumps(fields))
+
+    def text(self, path: Path, content: str | bytes) -> None:
+        """Write a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def runs_of(client: Client, experiment: str) -> dict[str, RunView]:

@@ -93,3 +93,24 @@ class ScriptedServer:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
+
+
+def run_view(run_id: str, **fields: object) -> dict[str, object]:
+    """A run of an outside client as a server tells of it, with some fields otherwise."""
+    nothing = ("started_ns", "ended_ns", "deleted_ns", "duration_s", "code", "environment")
+    return {
+        **dict.fromkeys(nothing),
+        "id": run_id,
+        "kind": "run",
+        "project": "default",
+        "experiment": {"id": 0, "name": "Default"},
+        "name": "feed",
+        "user": "",
+        "state": "running",
+        "origin": "tracked",
+        "created_ns": 1,
+        "updated_ns": 1,
+        "attempt": 0,
+        "url": "http://x",
+        **fields,
+    }

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from import_world import files_of, imported, left_out, points_of, runs_of
+from import_world import RunsFolder, failures, files_of, imported, left_out, points_of, runs_of
 from live_server import LiveServer
 from seafloor.sdk.client import Client
 from seafloor.sdk.imports.importer import DELETED_TAG
@@ -31,19 +29,8 @@ def client(shared_server: LiveServer) -> Iterator[Client]:
     client.close()
 
 
-class Folder:
-    """An ``mlruns`` folder with one experiment."""
-
-    def __init__(self, root: Path, stage: str = "active") -> None:
-        self.name = f"in the way {uuid.uuid4().hex}"
-        self.experiment = root / "mlruns" / "1"
-        self.root = str(root / "mlruns")
-        self.meta(self.experiment, name=self.name, lifecycle_stage=stage)
-
-    def meta(self, folder: Path, file: str = "meta.yaml", **fields: Any) -> None:
-        """Write the file that says what a folder is; YAML reads JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(json.dumps(fields))
+class Folder(RunsFolder):
+    """One with runs as these tests want them."""
 
     def run(self, name: str, *files: str) -> Path:
         """Write a run with a point, a param and some files."""
@@ -59,14 +46,8 @@ class Folder:
         )
         wanted = {"metrics/loss": f"{T0_MS} 0.5 1\n", "params/lr": "0.1"}
         for path, content in (wanted | {f"artifacts/{file}": file for file in files}).items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(content)
+            self.text(folder / path, content)
         return folder
-
-
-def failures(report: dict[str, Any]) -> str:
-    """What did not come, and why."""
-    return "\n".join(f"{one['name']}: {one['reason']}" for one in report["failures"])
 
 
 def test_import__of_what_may_not_be_read__names_it_and_brings_it_when_it_may(

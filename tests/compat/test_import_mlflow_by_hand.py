@@ -7,11 +7,10 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from import_world import files_of, imported, points_of, runs_of
+from import_world import RunsFolder, failures, files_of, imported, points_of, runs_of
 from live_server import LiveServer
 from seafloor.sdk.client import Client
 
@@ -26,24 +25,8 @@ def client(shared_server: LiveServer) -> Iterator[Client]:
     client.close()
 
 
-class Folder:
-    """An ``mlruns`` folder with one experiment."""
-
-    def __init__(self, root: Path) -> None:
-        self.name = f"by hand {uuid.uuid4().hex}"
-        self.experiment = root / "mlruns" / "1"
-        self.experiment.mkdir(parents=True)
-        self.meta(self.experiment, name=self.name, lifecycle_stage="active")
-
-    @property
-    def root(self) -> str:
-        """What an import is given."""
-        return str(self.experiment.parent)
-
-    def meta(self, folder: Path, **fields: Any) -> None:
-        """Write the file that says what a folder is; YAML reads JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "meta.yaml").write_text(json.dumps(fields))
+class Folder(RunsFolder):
+    """One with runs as these tests want them."""
 
     def run(self, name: str, *, status: int = FINISHED) -> Path:
         """Write a run, or what it has become, with a metric and a tag."""
@@ -60,16 +43,6 @@ class Folder:
         self.text(folder / "metrics" / "loss", f"{T0_MS} 0.5 1\n")
         self.text(folder / "tags" / "kind", "good")
         return folder
-
-    def text(self, path: Path, content: str | bytes) -> None:
-        """Write a file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def failures(report: dict[str, Any]) -> str:
-    """What did not come, and why."""
-    return "\n".join(f"{one['name']}: {one['reason']}" for one in report["failures"])
 
 
 def test_import__of_a_file_that_changed_and_kept_its_size__brings_it_again(

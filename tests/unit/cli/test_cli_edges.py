@@ -16,7 +16,7 @@ import pytest
 
 import seafloor.cli
 import seafloor.sdk
-from scripted_server import Answer, Asked, ScriptedServer
+from scripted_server import Answer, Asked, ScriptedServer, run_view
 from seafloor.cli import main as edge
 from seafloor.cli.exit_codes import MEANINGS, RUN_MEANINGS, code_of_run
 from seafloor.cli.plots import draw, outline_of
@@ -141,7 +141,7 @@ def test_logs__of_what_the_run_does_not_have__is_not_an_empty_log(
     option: str,
     said: str,
 ) -> None:
-    launched = run("a" * 32) | {"origin": "launched", "attempt": 1}
+    launched = run_view("a" * 32, origin="launched", attempt=1)
     scripted_runs.answer = lambda _asked: Answer(200, launched)
     assert edge.main(["logs", "a" * 32, "--url", scripted_runs.url, option]) == 3
     assert said in capsys.readouterr().err
@@ -182,28 +182,7 @@ def test_exit_codes__of_a_run__say_how_it_ended(
 
 
 def runs_page(*ids: str) -> Answer:
-    return Answer(200, {"items": [run(run_id) for run_id in ids], "next": None})
-
-
-def run(run_id: str) -> dict[str, object]:
-    nothing = dict.fromkeys(
-        ("started_ns", "ended_ns", "deleted_ns", "duration_s", "code", "environment")
-    )
-    return {
-        **nothing,
-        "id": run_id,
-        "kind": "run",
-        "project": "default",
-        "experiment": {"id": 0, "name": "Default"},
-        "name": "feed",
-        "user": "",
-        "state": "running",
-        "origin": "tracked",
-        "created_ns": 1,
-        "updated_ns": 1,
-        "attempt": 0,
-        "url": "http://x",
-    }
+    return Answer(200, {"items": [run_view(run_id) for run_id in ids], "next": None})
 
 
 @pytest.fixture
@@ -220,7 +199,7 @@ def test_find_run__a_name_that_looks_like_digits__is_found_by_name(
         if "filter=" in asked.path:
             return runs_page("a" * 32)
         if asked.path.endswith("a" * 32):
-            return Answer(200, run("a" * 32))
+            return Answer(200, run_view("a" * 32))
         return Answer(404, {"code": "not_found", "message": "None."})
 
     scripted_runs.answer = answer
@@ -269,7 +248,7 @@ def test_logs__only_some_lines_asked_for__what_prepared_the_pod_is_left_out(
             return Answer(200, log("commit 1f2e"))
         if "/logs" in asked.path:
             return Answer(200, log("epoch 1"))
-        return Answer(200, run("a" * 32) | {"origin": "launched", "attempt": 1})
+        return Answer(200, run_view("a" * 32, origin="launched", attempt=1))
 
     scripted_runs.answer = answer
     assert edge.main(["logs", "a" * 32, "--url", scripted_runs.url, *options]) == 0

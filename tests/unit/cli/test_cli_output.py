@@ -11,35 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from scripted_server import Answer, Asked, ScriptedServer
+from scripted_server import Answer, Asked, ScriptedServer, run_view
 from seafloor.cli import main as edge
 from seafloor.cli.output import ProgressLine, plain
 
 RUN_ID = "a" * 32
 HOSTILE = "ann\x1b[2J\x1b]0;title\x07\nstate  succeeded\u202e"
 SEEN = r"ann\x1b[2J\x1b]0;title\x07\nstate  succeeded\u202e"
-
-
-def run(run_id: str = RUN_ID, **fields: object) -> dict[str, object]:
-    nothing = dict.fromkeys(
-        ("started_ns", "ended_ns", "deleted_ns", "duration_s", "code", "environment")
-    )
-    return {
-        **nothing,
-        "id": run_id,
-        "kind": "run",
-        "project": "default",
-        "experiment": {"id": 0, "name": "Default"},
-        "name": "feed",
-        "user": "",
-        "state": "running",
-        "origin": "tracked",
-        "created_ns": 1,
-        "updated_ns": 1,
-        "attempt": 0,
-        "url": "http://x",
-        **fields,
-    }
 
 
 @pytest.fixture
@@ -76,7 +54,7 @@ def test_main__standard_output_is_full__is_one_line_and_no_bug(home: Path) -> No
 
 def test_main__whoever_reads_has_enough__is_done(home: Path, server: ScriptedServer) -> None:
     """Of more than a pipe holds, which click made an exit with 1 of."""
-    found = [run(f"{number:032x}", name="n" * 200) for number in range(2000)]
+    found = [run_view(f"{number:032x}", name="n" * 200) for number in range(2000)]
     server.answer = lambda _: Answer(200, {"items": found, "next": None})
     command = [sys.executable, "-m", "seafloor.cli", "runs", "list", "-n", "1999"]
     with subprocess.Popen(
@@ -108,7 +86,7 @@ def test_runs_show__of_texts_with_control_characters__shows_them_and_obeys_none(
             event = {"sequence": 1, "time_ns": 1, "kind": "state", "actor": "x", "message": HOSTILE}
             return Answer(200, {"items": [event]})
         labels = {HOSTILE: HOSTILE}
-        return Answer(200, run(params=labels, tags=labels, user=HOSTILE))
+        return Answer(200, run_view(RUN_ID, params=labels, tags=labels, user=HOSTILE))
 
     server.answer = answer
     assert edge.main(["runs", "show", RUN_ID, "--url", server.url]) == 0
@@ -120,7 +98,7 @@ def test_runs_show__of_texts_with_control_characters__shows_them_and_obeys_none(
 def test_runs_list__of_texts_with_control_characters__is_one_line_a_run(
     home: Path, capsys: pytest.CaptureFixture[str], server: ScriptedServer
 ) -> None:
-    server.answer = lambda _: Answer(200, {"items": [run(name=HOSTILE)], "next": None})
+    server.answer = lambda _: Answer(200, {"items": [run_view(RUN_ID, name=HOSTILE)], "next": None})
     assert edge.main(["runs", "list", "--url", server.url]) == 0
     _, line = capsys.readouterr().out.splitlines()
     assert SEEN in line
@@ -140,7 +118,7 @@ def test_runs_list__as_many_as_asked_for__says_more_only_if_there_are(
 ) -> None:
     def answer(asked: Asked) -> Answer:
         limit = int(parse_qs(urlsplit(asked.path).query)["limit"][0])
-        found = [run(f"{number:032x}") for number in range(there)][:limit]
+        found = [run_view(f"{number:032x}") for number in range(there)][:limit]
         return Answer(200, {"items": found, "next": None})
 
     server.answer = answer
@@ -158,7 +136,7 @@ def test_runs_stop__one_of_several_is_none__stops_none(
     def answer(asked: Asked) -> Answer:
         asked_for.append(asked.path)
         if RUN_ID in asked.path:
-            return Answer(200, run())
+            return Answer(200, run_view(RUN_ID))
         if "filter=" in asked.path:
             return Answer(200, {"items": [], "next": None})
         return Answer(404, {"code": "not_found", "message": "None."})

@@ -6,12 +6,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from live_server import wait_for
-from scripted_server import Answer, Asked, ScriptedServer
+from scripted_server import Answer, Asked, ScriptedServer, run_view
 from seafloor.cli.checks import check_spool
 from seafloor.domain.errors import StoreError
 from seafloor.domain.metrics import Point
@@ -50,26 +49,7 @@ class RunServer:
         if asked.method == "PATCH":
             self.tags |= asked.json.get("tags", {})
             self.ended = asked.json.get("state") or self.ended
-        return Answer(200, _view())
-
-
-def _view() -> dict[str, Any]:
-    of_no_concern = ("started_ns", "ended_ns", "deleted_ns", "duration_s", "code", "environment")
-    return {
-        "id": RUN_ID,
-        "kind": "run",
-        "project": "default",
-        "experiment": {"id": 1, "name": "e"},
-        "name": "n",
-        "user": "",
-        "state": "running",
-        "origin": "tracked",
-        "created_ns": 1,
-        "updated_ns": 1,
-        "attempt": 0,
-        "url": "",
-        **dict.fromkeys(of_no_concern),
-    }
+        return Answer(200, run_view(RUN_ID))
 
 
 @pytest.fixture
