@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
 import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -66,18 +69,35 @@ def test_matches__what_takes_other_engines_years__is_answered(pattern: str) -> N
     assert not found.matches("x" * 1_000_000)
 
 
+@pytest.fixture
+def no_forced_switches() -> Iterator[None]:
+    """The interpreter's lock passes on only when the thread that has it gives it away."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1_000.0)
+    yield
+    sys.setswitchinterval(interval_s)
+
+
+@pytest.mark.usefixtures("no_forced_switches")
 def test_matches__while_it_looks__other_threads_go_on() -> None:
     hard = RegularExpression("[ab]*a[ab]{450}c")
     text = "abbab" * 40_000
-    answers: list[bool] = []
-    looking = threading.Thread(target=lambda: answers.append(hard.matches(text)))
-    before = threading.active_count()
-    looking.start()
     turns = 0
+    turns_beside: list[int] = []
+
+    def look() -> None:
+        # The machine may be too busy to give the other thread a turn beside the first few.
+        while len(turns_beside) < 50 and not any(turns_beside):
+            before = turns
+            assert not hard.matches(text)
+            turns_beside.append(turns - before)
+
+    looking = threading.Thread(target=look)
+    threads = threading.active_count()
+    looking.start()
     while looking.is_alive():
         turns += 1
+        time.sleep(0)  # gives the lock away
     looking.join()
-    assert answers == [False]
-    # Had it kept the interpreter's lock, this thread would have had a turn or two.
-    assert turns > 1_000
-    assert threading.active_count() == before
+    assert any(turns_beside)
+    assert threading.active_count() == threads
