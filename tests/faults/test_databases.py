@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from alembic import op
 from sqlalchemy import Connection, create_engine, event, insert, select, text
 from sqlalchemy.engine import make_url
 from tests.databases import KINDS, fresh_database_of
@@ -29,6 +31,7 @@ from seafloor.domain.errors import Conflict, StoreError, StoreUnavailable
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.metadata.sql import mariadb, prepared
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.migrations.run import revisions
 from seafloor.stores.metadata.sql.postgresql import WRITER_LOCK
 from seafloor.stores.metadata.sql.postgresql_connection import PatientConnection
 from seafloor.stores.metadata.sql.tables import project
@@ -424,6 +427,28 @@ async def test_silent__for_longer_than_is_waited__unavailable_and_goes_on(
     await store.project_create("after", created_ns=1)
     assert [found.name for found in await store.project_list()] == ["after", "default"]
     await store.close()
+
+
+async def test_silent__while_it_changes_a_large_table__is_waited_for(
+    kind: str, service: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PatientConnection, "answer_timeout_s", 0.5)
+    monkeypatch.setattr(mariadb, "ANSWER_TIMEOUT_S", 1)
+    first = importlib.import_module(revisions()["0001"])
+    make_tables = first.upgrade
+
+    def long_upgrade() -> None:
+        op.execute(_SILENT[kind])
+        make_tables()
+
+    monkeypatch.setattr(first, "upgrade", long_upgrade)
+    with fresh_database_of(kind, service, migrated=False) as url:
+        store = SqlStoreUnderTest(Database(url))
+        await store.database.migrate()
+        assert [found.name for found in await store.project_list()] == ["default"]
+        with pytest.raises(StoreUnavailable):  # its connection is as impatient as before
+            await store.database.read(lambda connection: connection.execute(text(_SILENT[kind])))
+        await store.close()
 
 
 async def test_silent__while_it_still_says_something__is_waited_for(

@@ -188,10 +188,15 @@ class MariaDB:
                 "Another server is changing the tables: start again.", retry_after_s=5.0
             )
         event.listen(connection, "before_execute", _pass_over_what_is_there, retval=True)
+        # What is one statement here may take long on a large table. PyMySQL looks at this before
+        # each answer; it has no public name for it.
+        driver: Any = connection.connection.driver_connection
+        patience_s, driver._read_timeout = driver._read_timeout, None
         try:
             self._make_writer_table(connection)
             yield
         finally:
+            driver._read_timeout = patience_s
             event.remove(connection, "before_execute", _pass_over_what_is_there)
             if not connection.invalidated:
                 connection.execute(text("SELECT RELEASE_LOCK(:n)"), {"n": self._migration_lock})
