@@ -17,6 +17,7 @@ from live_server import LiveServer, wait_for
 from mlflow_world import client_python, mlflow_server, plugin_python
 from seafloor.app.tokens import Tokens
 from seafloor.http.mlflow.router import mlflow_router
+from untouched import everything_below
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -649,7 +650,7 @@ def test_workspace__deleted_with_all_in_it__nothing_is_left(side: Side) -> None:
     shown = side.ask("GET", f"{V3}/traces/{filled.trace_id}", workspace=space.name)
     assert shown.status == 404
     if side.data is not None:
-        left = [path for path in side.data.rglob("*") if filled.run_id in str(path)]
+        left = [path for path in everything_below(side.data) if filled.run_id in str(path)]
         assert left == []
 
 

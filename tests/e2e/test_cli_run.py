@@ -307,14 +307,34 @@ def test_metrics_and_artifacts__of_a_run__come_back_as_they_were(
     assert error.startswith('error: "again/model/w.bin/in the way/b" cannot be kept')
 
 
+COMMAND = ("-m", "seafloor.cli")
+
+# Waits two minutes where the command waits two seconds for a second Ctrl-C: on a busy machine these
+# may be over before the test has seen that it may press it.
+PATIENT = """
+import sys, threading
+from seafloor.cli import following
+from seafloor.cli.main import main
+
+class Patient(threading.Event):
+    def wait(self, timeout=None):
+        return super().wait(120.0 if timeout == 2.0 else timeout)
+
+following.threading.Event = Patient
+sys.exit(main())
+"""
+
+
 class Terminal:
     """A command on a terminal of its own."""
 
-    def __init__(self, user: Client, *arguments: str, cwd: Path) -> None:
+    def __init__(
+        self, user: Client, *arguments: str, cwd: Path, program: tuple[str, str] = COMMAND
+    ) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
-            command = [sys.executable, "-m", "seafloor.cli", *arguments]
+            command = [sys.executable, *program, *arguments]
             env = {**user.environment, "TERM": "xterm-256color"}
             os.execve(sys.executable, command, env)  # noqa: S606
         self.seen = ""
@@ -375,7 +395,7 @@ def test_run__ctrl_c__stops_following_and_says_how_to_go_on(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_run__ctrl_c_twice__stops_the_run(user: Client, folder: Path, talking: list[str]) -> None:
-    terminal = Terminal(user, *talking, cwd=folder)
+    terminal = Terminal(user, *talking, cwd=folder, program=("-c", PATIENT))
     terminal.wait_for("begun")
     terminal.interrupt()
     terminal.wait_for("Not following any more")

@@ -58,7 +58,7 @@ def test_exec__with_code_at_code__is_stopped_like_any_other(
     started = agent_task.start("echo at /code; cd /code; sleep 600 & wait", code_mount=mounted)
     wait_until(lambda: b"at /code" in agent_task.printed_on_disk(), what="its line")
 
-    (agent_task.task_dir / "stop.json").write_text("{}")
+    agent_task.stop()
 
     assert started.wait(60) == 0
     assert agent_task.end["ending"]["signal"] == "SIGTERM"

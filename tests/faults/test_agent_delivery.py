@@ -228,7 +228,7 @@ def test_ship__folder_removed_under_it__ends_by_itself(
     wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
     errors = agent_task.errors
     shutil.rmtree(agent_task.folder)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert errors == ""
 
 
@@ -239,7 +239,7 @@ def test_ship__sigterm_while_delivering__rest_is_left_for_later(
     process = agent_task.start(python(LINES))
     wait_until(lambda: agent_task.document("exit.json"), what="the command's end")
     process.terminate()
-    assert process.wait(30) == 5
+    assert process.wait(60) == 5
     assert agent_task.document("done.json") is None
     receiver.start()
     assert agent_task.spawn("ship").wait(60) == 0

@@ -103,7 +103,7 @@ def test_spool__disk_full_to_the_end__ending_is_written_and_reported(
     assert task.end["lines_lost"] > 0
     # Without space done.json cannot be written: the rest is for a later `ship`, which has nothing
     # left to send and says that all is done. What exit.json left of its reserve may be just enough.
-    assert process.wait(30) in (0, 5)
+    assert process.wait(60) in (0, 5)
     disk.free()
     assert task.spawn("ship").wait(60) == 0
     assert task.document("done.json") is not None
@@ -116,5 +116,5 @@ def test_exec__no_space_to_begin_with__refused_before_the_command_starts(
     task.write(["/bin/touch", str(tmp_path / "started")])
     disk.fill()
     process = task.spawn("exec")
-    assert process.wait(30) == 1
+    assert process.wait(60) == 1
     assert not (tmp_path / "started").exists()

@@ -350,11 +350,11 @@ def test_exec__broken_pipe_in_the_command__ends_it_as_everywhere(agent_task: Age
 def test_exec__second_agent__refused_while_the_first_lives(agent_task: AgentTask) -> None:
     first = agent_task.start("while [ ! -e go ]; do sleep 0.05; done; echo once")
     agent_task.command_pid()
-    assert agent_task.spawn("exec").wait(30) == 3
-    assert agent_task.spawn("ship").wait(30) == 3
+    assert agent_task.spawn("exec").wait(60) == 3
+    assert agent_task.spawn("ship").wait(60) == 3
     (agent_task.folder / "work" / "go").touch()
     assert first.wait(60) == 0
-    assert agent_task.spawn("exec").wait(30) == 4
+    assert agent_task.spawn("exec").wait(60) == 4
     assert agent_task.received.printed(0) == b"once\n"
 
 
@@ -363,7 +363,7 @@ def test_exec__second_agent__refused_while_the_first_lives(agent_task: AgentTask
 )
 def test_exec__damaged_task__refused_with_a_sentence(agent_task: AgentTask, content: str) -> None:
     (agent_task.task_dir / "task.json").write_text(content)
-    assert agent_task.spawn("exec").wait(30) == 1
+    assert agent_task.spawn("exec").wait(60) == 1
     assert agent_task.errors.startswith("agent: task.json")
     assert "Traceback" not in agent_task.errors
 

@@ -213,7 +213,7 @@ def test_leftovers__process_id_of_another__left_alone(agent_task: AgentTask, cha
 
 def test_ship__never_started__does_nothing(agent_task: AgentTask, receiver: TaskReceiver) -> None:
     agent_task.write("true")
-    assert agent_task.spawn("ship").wait(30) == 0
+    assert agent_task.spawn("ship").wait(60) == 0
     assert receiver.requests == []
 
 

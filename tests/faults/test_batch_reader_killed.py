@@ -20,8 +20,9 @@ POINTS = 500
 
 def readers_of(server: LiveServer) -> list[int]:
     """The processes that have read batches for it so far, by their order."""
-    log = (server.data / "server.log").read_text().splitlines()
-    said = [json.loads(line) for line in log if "read by another process" in line]
+    log = (server.data / "server.log").read_text()
+    whole, _, _ = log.rpartition("\n")  # the last line may be on its way
+    said = [json.loads(line) for line in whole.splitlines() if "read by another process" in line]
     return [one["pid"] for one in said]
 
 

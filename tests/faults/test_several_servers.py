@@ -86,7 +86,10 @@ class Installation:
         threads = Path(f"/proc/{server.process.pid}/task")
 
         def stands_still() -> bool:
-            stats = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            try:
+                stats = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            except (FileNotFoundError, ProcessLookupError):
+                return False  # one ended before it was told to stand still
             return {stat.rpartition(") ")[2][0] for stat in stats} == {"T"}
 
         while True:

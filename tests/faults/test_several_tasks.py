@@ -58,14 +58,18 @@ with open(os.path.join(os.environ["SEAFLOOR_OUTPUT_DIR"], "sum.txt"), "w") as fi
     file.write(f"{rank} of {total}")
 """
 
-# Goes on when a file is there; first it says that it is there, by a line and then by a file.
+# Goes on when a file is there; first it says that it is there, by a line and then by a file, which
+# has all of its attempts whenever it is seen: another task may end this one as soon as it is there.
 WAIT = """
 import os, pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
 name = os.environ["SEAFLOOR_TASK"]
 print("began", flush=True)
-with open(folder / f"began-{name}", "a") as file:
-    file.write(os.environ["SEAFLOOR_ATTEMPT"] + " ")
+file = folder / f"began-{name}"
+before = file.read_text() if file.exists() else ""
+part = folder / f"{name}.part"
+part.write_text(before + os.environ["SEAFLOOR_ATTEMPT"] + " ")
+part.replace(file)
 while not (folder / "go-on").exists():
     time.sleep(0.02)
 print("went on", flush=True)

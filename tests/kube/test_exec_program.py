@@ -47,14 +47,18 @@ async def test_auth__program_gives_nothing_to_many_who_wait__ran_once_for_all_of
 async def test_auth__script_whose_child_hangs__is_ended_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exec_credentials, "TIMEOUT_S", 0.5)
     child = tmp_path / "child"
     script = f"sleep 300 & echo $! > {child}; wait"
     asked = UserExec(apiVersion=VERSIONS[0], command="sh", args=["-c", script])
-    credentials = ExecCredentials(asked, None)
-    async with asyncio.timeout(60):
-        with pytest.raises(CredentialsError, match="did not end within"):
-            await anext(credentials.async_auth_flow(httpx2.Request("GET", "https://cluster/")))
+    within_s = 0.25
+    while not (child.exists() and child.read_text()):  # a busy shell may take longer to begin
+        within_s *= 2
+        assert within_s < 60, "it began no child"
+        monkeypatch.setattr(exec_credentials, "TIMEOUT_S", within_s)
+        credentials = ExecCredentials(asked, None)
+        async with asyncio.timeout(120):
+            with pytest.raises(CredentialsError, match="did not end within"):
+                await anext(credentials.async_auth_flow(httpx2.Request("GET", "https://cluster/")))
 
     def is_over() -> bool:
         found = process(int(child.read_text()))

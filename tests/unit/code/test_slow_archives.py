@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -152,17 +154,19 @@ def test_facts__redirects_each_just_in_time__have_one_time_for_all(
 def test_copy__body_after_slow_redirects__has_its_own_time(
     server: Dripping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_connection, "ANSWER_WITHIN_S", 2.0)
+    within_s, redirected_s, body_s = 30.0, 27.5, 3.0
+    monkeypatch.setattr(http_connection, "ANSWER_WITHIN_S", within_s)
+    passed_s = 0.0
 
     def answer(connection: socket.socket) -> None:
-        server.over.wait(1.7)  # of the time for both the body's is as long as all of it
         connection.sendall(HEAD + b"Content-Length: 2\r\n\r\nx")
-        server.over.wait(1.0)
+        server.over.wait(body_s)  # more than the redirects left of the time for the head
         connection.sendall(b"y")
 
     def redirect(connection: socket.socket) -> None:
+        nonlocal passed_s
+        passed_s = redirected_s  # by the clock, of which the head is given the rest
         server.answer = answer
-        server.over.wait(0.1)
         to = f"{server.url}?1".encode()
         connection.sendall(
             b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: " + to + b"\r\n\r\n"
@@ -170,6 +174,8 @@ def test_copy__body_after_slow_redirects__has_its_own_time(
 
     server.answer = redirect
     monkeypatch.setattr(http_archive, "TRIES_MAX", 1)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s)
+    monkeypatch.setattr(http_archive, "time", clock)
     came: list[bytes] = []
     HttpArchive(server.url).copy(RemoteFacts(2, '"a"'), came.append)
     assert b"".join(came) == b"xy"
