@@ -107,6 +107,15 @@ def server(make_server: Callable[..., LiveServer]) -> LiveServer:
     return make_server()
 
 
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One real server for the tests of a module; whoever kills it starts it again."""
+    server = LiveServer(tmp_path_factory.mktemp("server") / "data").start()
+    yield server
+    _end_tasks(server)
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[LiveServer]:
     """One real server for the tests that can share one."""

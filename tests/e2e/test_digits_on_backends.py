@@ -33,9 +33,18 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What uv fetched, for the installations of this module: each builds, none fetches again."""
-    return tmp_path_factory.mktemp("uv-cache")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environments of this machine: the first test builds the one that all run in."""
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture
+def data(environments: Path, tmp_path: Path) -> Path:
+    """The folder of an installation on this machine."""
+    folder = tmp_path / "data"
+    (folder / "cache").mkdir(parents=True)
+    (folder / "cache" / "environments").symlink_to(environments)
+    return folder
 
 
 @pytest.fixture
@@ -66,14 +75,11 @@ def test_digits__by_changing_two_urls__everything_is_there(
     code: str,
     service: Callable[[str], Service],
     repository: Path,
-    downloads: Path,
+    data: Path,
     tmp_path: Path,
 ) -> None:
-    environments = tmp_path / "data" / "cache" / "environments"
-    environments.mkdir(parents=True)
-    (environments / "uv").symlink_to(downloads)
     store = service(objects)
-    server = LiveServer(tmp_path / "data", env=store.env)
+    server = LiveServer(data, env=store.env)
     urls = ["--objects", f"{store.url.replace('az://', 'abfs://')}/{uuid.uuid4().hex}"]
     with ExitStack() as stack:
         if database != "sqlite":
@@ -98,12 +104,9 @@ def test_digits__by_changing_two_urls__everything_is_there(
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_rerun__of_the_digits__same_metrics_bit_for_bit(
-    repository: Path, downloads: Path, tmp_path: Path
+    repository: Path, data: Path, tmp_path: Path
 ) -> None:
-    environments = tmp_path / "data" / "cache" / "environments"
-    environments.mkdir(parents=True)
-    (environments / "uv").symlink_to(downloads)
-    server = LiveServer(tmp_path / "data")
+    server = LiveServer(data)
     with ExitStack() as stack:
         stack.callback(server.stop)
         server.start()

@@ -10,6 +10,7 @@ import struct
 import zlib
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from live_server import LiveServer
@@ -42,6 +43,12 @@ def wav(samples: int) -> bytes:
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8)
     data = struct.pack("<4sI", b"data", samples) + bytes([128]) * samples
     return struct.pack("<4sI4s", b"RIFF", 4 + len(head) + len(data), b"WAVE") + head + data
+
+
+@pytest.fixture
+def server(module_server: LiveServer) -> LiveServer:
+    """One for all: each test looks at runs of its own."""
+    return module_server
 
 
 class Logged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,12 @@ for at in range(0, 101, 10):
     sys.stderr.write(f"\rworking {at:3d}%")
 sys.stderr.write("\n")
 """
+
+
+@pytest.fixture
+def server(module_server: LiveServer) -> LiveServer:
+    """One for all: each test looks at runs of its own."""
+    return module_server
 
 
 def png(width: int, height: int) -> bytes:
@@ -316,8 +322,9 @@ def test_artifacts__files_of_all_kinds__are_previewed_and_never_executed(
 
 
 def test_page__server_dies_and_returns__says_so_and_goes_on(
-    server: LiveServer, page: Page, watch: Watch, tmp_path: Path
+    make_server: Callable[..., LiveServer], page: Page, watch: Watch, tmp_path: Path
 ) -> None:
+    server = make_server()
     watch.expected.append("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_CONNECTION_RESET|ERR_EMPTY")
     gate = tmp_path / "gate"
     run = server.launch(["python3", "-c", PATIENT, str(gate)])["id"]

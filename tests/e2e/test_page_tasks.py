@@ -15,6 +15,12 @@ from live_server import LiveServer
 TASKS = ("master-0", "worker-0", "worker-1")
 
 
+@pytest.fixture
+def server(module_server: LiveServer) -> LiveServer:
+    """One for all: each test looks at runs of its own."""
+    return module_server
+
+
 def ended_run(server: LiveServer) -> str:
     run = server.launch("echo from main")["id"]
     server.wait_state(run, "succeeded")

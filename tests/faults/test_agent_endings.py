@@ -265,19 +265,6 @@ def test_cpu__limit__threads_of_numeric_libraries_follow(agent_task: AgentTask) 
         assert cpus == b"1"
 
 
-def test_exec__grandchild_keeps_the_pipes__ended_after_a_while_and_said(
-    agent_task: AgentTask,
-) -> None:
-    marker = f"86400.{os.getpid()}"
-    process = agent_task.start(f"sleep {marker} & echo started")
-    assert process.wait(60) == 0
-    assert agent_task.received.printed(0) == b"started\n"
-    (said,) = agent_task.received.said()
-    assert "left 1 processes running" in said
-    assert agent_task.end["ending"]["exit_code"] == 0
-    wait_until(lambda: pids_below(marker) == [], what="its death")
-
-
 AGENT_OF_DRAIN = """
 import sys
 sys.path.insert(0, {pyz!r})
@@ -292,6 +279,20 @@ def with_drain_s(task: AgentTask, drain_s: float) -> None:
     script = task.folder / "agent.py"
     script.write_text(AGENT_OF_DRAIN.format(pyz=str(task.pyz), drain_s=drain_s))
     task.pyz = script
+
+
+def test_exec__grandchild_keeps_the_pipes__ended_after_a_while_and_said(
+    agent_task: AgentTask,
+) -> None:
+    marker = f"86400.{os.getpid()}"
+    with_drain_s(agent_task, 1.0)
+    process = agent_task.start(f"sleep {marker} & echo started")
+    assert process.wait(60) == 0
+    assert agent_task.received.printed(0) == b"started\n"
+    (said,) = agent_task.received.said()
+    assert "left 1 processes running" in said
+    assert agent_task.end["ending"]["exit_code"] == 0
+    wait_until(lambda: pids_below(marker) == [], what="its death")
 
 
 def test_exec__agent_stalled_at_the_end__says_nothing_of_open_output(agent_task: AgentTask) -> None:

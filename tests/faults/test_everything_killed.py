@@ -48,6 +48,12 @@ print("end")
 
 
 @pytest.fixture
+def server(module_server: LiveServer) -> LiveServer:
+    """One for all: whoever kills it starts it again."""
+    return module_server
+
+
+@pytest.fixture
 def script(tmp_path: Path) -> Path:
     file = tmp_path / "script.py"
     file.write_text(SCRIPT)

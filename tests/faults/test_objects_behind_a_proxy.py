@@ -28,7 +28,7 @@ from seafloor.testing.fault_proxy import (
 KINDS = ("s3", "azure", "gcs")
 SMALL = b"small content"
 LARGE = os.urandom(20 * 1024 * 1024)
-PATIENCE = RetryPolicy(attempts_max=5, delay_first_s=0.02, delay_max_s=0.2)
+PATIENCE = RetryPolicy(attempts_max=5, delay_first_s=0.01, delay_max_s=0.02)
 
 FAULTS: dict[str, Fault] = {
     "cut": Cut(),
