@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
 from urllib.parse import urlsplit
 
 from hdfs_native import Client, FileStatus, WriteOptions
 from tests.services._service import Service
+
+from seafloor.stores.objects.hdfs import remote, staging
+
+PATIENCE_S = 120.0
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Have stores wait for a NameNode, and for what DataNodes report, on a busy machine.
+
+    For tests of what they do, not of how soon they give up.
+    """
+    with (
+        mock.patch.multiple(remote, CALL_TIMEOUT_S=PATIENCE_S, DATA_TIMEOUT_S=PATIENCE_S),
+        mock.patch.object(staging, "_CLOSE_PATIENCE_S", PATIENCE_S),
+    ):
+        yield
 
 
 class Fs:

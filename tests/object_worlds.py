@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from tests.services._service import Service
@@ -31,6 +31,17 @@ async def fresh_objects(kind: str, service: Callable[[str], Service]) -> AsyncIt
     if kind == "memory":
         yield MemoryObjectStore()
         return
+    with ExitStack() as stack:
+        if kind == "hdfs":
+            from hdfs_world import patient  # only some tests need what it imports
+
+            stack.enter_context(patient())
+        async with _opened(kind, service) as store:
+            yield store
+
+
+@asynccontextmanager
+async def _opened(kind: str, service: Callable[[str], Service]) -> AsyncIterator[ObjectStore]:
     folder = Path(tempfile.mkdtemp(prefix="seafloor-objects-")) if kind == "local" else None
     if folder is not None:
         store = open_objects(folder.as_uri(), {})

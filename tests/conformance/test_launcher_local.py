@@ -211,15 +211,19 @@ async def test_start__warm__command_begins_within_a_second(
     await run_to_end(local, launch_of("true", task_key(1)))
     loop = asyncio.get_running_loop()
     took_s: list[float] = []
+    beside_s: list[float] = []
     for number in range(2, 7):
+        begun_s = loop.time()
+        await (await asyncio.create_subprocess_exec(sys.executable, "-c", "pass")).wait()
+        beside_s.append(loop.time() - begun_s)
         launch = launch_of(["date", "+%s%N"], task_key(number))
         await local.prepare(launch, progress=lambda _: None)
         begun_s = loop.time()
         await local.start(launch)
         took_s.append(loop.time() - begun_s)
         await ended(local, launch.key)
-    # Usually 0.05: the machine may be busy, but not with each of them.
-    assert min(took_s) < 1.0, took_s
+    # Usually 0.05: the machine may be busy, but not with each of them, or with all it starts.
+    assert min(took_s) < max(1.0, 10 * min(beside_s)), (took_s, beside_s)
 
 
 async def test_agents__ended__leave_no_zombies(

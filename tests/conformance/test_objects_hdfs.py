@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,13 +11,19 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.services._service import Service
 
-from hdfs_world import Fs
+from hdfs_world import Fs, patient
 from seafloor.stores.objects.hdfs.store import from_url
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.testing.object_store_machine import ObjectStoreMachine
 from seafloor.testing.object_store_suite import DurableObjectStoreSuite
 
 Services = Callable[[str], Service]
+
+
+@pytest.fixture(autouse=True)
+def _patient() -> Iterator[None]:
+    with patient():
+        yield
 
 
 class TestHdfsObjectStore(DurableObjectStoreSuite):

@@ -19,18 +19,20 @@ from live_server import LiveServer
 WARM_START_S = 5.0
 WARM_START_COMMANDS = 6
 """Where one command that asks the server takes long already, a start takes a few times as long."""
+TRIES = 3
+"""The machine may stand still in one start, and not in every one."""
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     made = Repository.create(tmp_path / "training")
-    made.commit({"train.py": "import time, six\nprint(time.time(), six.__version__)\n"})
+    made.commit({"train.py": "import time, six\nprint(time.monotonic(), six.__version__)\n"})
     return made
 
 
 def _run(server: LiveServer, repository: Repository, *arguments: str) -> tuple[float, str]:
     """Run the script by the CLI; give the seconds until the command began, and the run's id."""
-    begun = time.time()
+    begun = time.monotonic()  # one clock for all processes, which nobody sets
     done = subprocess.run(
         [
             *(sys.executable, "-m", "seafloor.cli", "--json", "run"),
@@ -68,16 +70,20 @@ def test_runs__two_with_one_environment__build_it_once_and_the_second_starts_qui
     server.post("/api/v1/environments", {"spec": {"name": "one", "pip": ["six==1.17.0"]}})
     _, first = _run(server, repository, "--env", "one")
     record = _only_record(server)
-    before_s = _ask_s(server)
-    began_s, second = _run(server, repository, "--env", "one")
-    ask_s = max(before_s, _ask_s(server))
-    assert _only_record(server) == record
-    attempts = [
-        server.get(f"/api/v1/runs/{run_id}/attempts")["items"][0] for run_id in (first, second)
-    ]
-    assert attempts[0]["environment_digest"] == attempts[1]["environment_digest"]
-    assert [attempt["receipts"]["training"]["cached"] for attempt in attempts] == [False, True]
-    assert began_s < max(WARM_START_S, WARM_START_COMMANDS * ask_s), ask_s
+    for left in reversed(range(TRIES)):
+        before_s = _ask_s(server)
+        began_s, second = _run(server, repository, "--env", "one")
+        ask_s = max(before_s, _ask_s(server))
+        assert _only_record(server) == record
+        attempts = [
+            server.get(f"/api/v1/runs/{run_id}/attempts")["items"][0] for run_id in (first, second)
+        ]
+        assert attempts[0]["environment_digest"] == attempts[1]["environment_digest"]
+        cached = [attempt["receipts"]["training"]["cached"] for attempt in attempts]
+        assert cached == [False, True]
+        if began_s < max(WARM_START_S, WARM_START_COMMANDS * ask_s):
+            break
+        assert left, (began_s, ask_s)
 
 
 def _only_record(server: LiveServer) -> tuple[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from live_server import LiveServer, wait_for
 from seafloor.domain.media import Blob, Image, MediaRecord, Text
 from seafloor.domain.metrics import Point
 from seafloor.sdk.client import Client
+from seafloor.stores.metrics.sealing import MetricSealLimits
 from seafloor.wire.experiments import ExperimentCreate
 from seafloor.wire.models import LoggedModelPut
 from seafloor.wire.runs import RunCreate, RunUpdate
@@ -26,6 +28,16 @@ BLOB = f"{hashlib.sha256(PNG).hexdigest()}.png"
 FILES = {"artifact_path": "folder/file.bin", "file_path": "events.out.tfevents.1", "attempt": "0"}
 _PASSING = {"server.log", "server.json"}
 """Beside the database, which is compared row by row."""
+ROWS_SEALED = MetricSealLimits().rows
+"""The points of so many requests are sealed at once: those of fewer are half a minute later, when
+something may be read."""
+
+
+def rows_of(server: LiveServer, table: str) -> list[Any]:
+    """What a table holds."""
+    uri = f"file:{server.data}/seafloor.db?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as database:
+        return database.execute(f'SELECT * FROM "{table}"').fetchall()  # noqa: S608  # of its own
 
 
 def build(server: LiveServer, folder: Path) -> dict[str, str]:
@@ -51,6 +63,9 @@ def build(server: LiveServer, folder: Path) -> dict[str, str]:
         ),
     )
     wait_for(lambda: "scalar" in client.metrics.list(run.id).items, what="the scalar")
+    for step in range(ROWS_SEALED):
+        client.metrics.append(run.id, [Point("loss", step / 3, 200 + step, step)])
+    wait_for(lambda: not rows_of(server, "metric_journal"), what="the points to be sealed")
     client.runs.update(run.id, RunUpdate(state="succeeded"))
     ids = {"run_id": run.id, "experiment_id": str(experiment.id), "model_id": model_id}
     return {**ids, **FILES, "run": run.id, "blob": BLOB, "key": "loss", "name": "none"}

@@ -79,11 +79,14 @@ _giving = threading.Lock()
 def free_port(*, offsets: Sequence[int] = (0,)) -> int:
     """A port that is free on loopback, with those at the given distances from it.
 
-    A process gets none of them a second time: the first who asked may not listen there yet.
+    A process gets none of them a second time: the first who asked may not listen there yet. Nor
+    does another session beside it get the same for the same test, by whose name ``random`` is
+    seeded.
     """
+    dice = random.SystemRandom()
     with _giving:
         for _ in range(500):
-            port = random.randint(12_000, _OUTGOING_MIN - 1 - max(offsets))
+            port = dice.randint(12_000, _OUTGOING_MIN - 1 - max(offsets))
             with_offsets = {port + offset for offset in offsets}
             if _given.isdisjoint(with_offsets) and all(_is_free(each) for each in with_offsets):
                 _given.update(with_offsets)
