@@ -67,7 +67,14 @@ def write_traces(folder: Path, *, traces: int, spans: int) -> None:
             "'mlflow-artifacts:/1/r/artifacts', 1)",
             (RUN_ID, START_MS, START_MS),
         )
-        for number in range(traces):
+    database.close()
+    add_traces(folder, range(traces), spans=spans)
+
+
+def add_traces(folder: Path, numbers: range, *, spans: int) -> None:
+    """Write more of them."""
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        for number in numbers:
             _write_trace(database, folder, number, spans)
     database.close()
 
