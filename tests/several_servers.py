@@ -117,7 +117,6 @@ def wait_for_steps(works: Sequence[Work], stop: threading.Event) -> None:
     """Let all get through some steps, however busy the machine is; unless one failed."""
     wait_for(
         lambda: stop.is_set() or all(each.done >= STEPS_MIN for each in works),
-        timeout_s=90,
         what=f"{[(each.name, each.done) for each in works]} to get through",
     )
 
@@ -270,7 +269,7 @@ class Submitter(Work):
     def check(self, fresh: Servers) -> None:
         """Every run came to its end, and its command was run once."""
         for run_id in self.launched:
-            wait_for(lambda run_id=run_id: self._is_over(fresh, run_id), timeout_s=90, what=run_id)
+            wait_for(lambda run_id=run_id: self._is_over(fresh, run_id), what=run_id)
         assert sorted(self.ledger.read_text().split()) == sorted(self.launched)
 
     @staticmethod

@@ -77,12 +77,12 @@ def test_reader__is_killed_and_stopped_under_load__clients_do_not_notice(
 ) -> None:
     logging = Logging(server)
     try:
-        first = wait_for(lambda: reader_of(server), timeout_s=60, what="the process")
+        first = wait_for(lambda: reader_of(server), what="the process")
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: is_gone(first), timeout_s=60, what="its end")
+        wait_for(lambda: is_gone(first), what="its end")
         second = wait_for(lambda: reader_of(server, 1), timeout_s=120, what="another")
         os.kill(second, signal.SIGSTOP)
-        wait_for(lambda: is_gone(second), timeout_s=60, what="the end of the one that hangs")
+        wait_for(lambda: is_gone(second), what="the end of the one that hangs")
     finally:
         sent = logging.end()
     for run_id, count in sent.items():
@@ -93,8 +93,8 @@ def test_reader__is_killed_and_stopped_under_load__clients_do_not_notice(
 def test_server__is_killed_or_stopped__its_reader_ends_too(server: LiveServer) -> None:
     for number, end in enumerate((server.kill, server.stop)):
         logging = Logging(server)
-        reader = wait_for(lambda at=number: reader_of(server, at), timeout_s=60, what="the process")
+        reader = wait_for(lambda at=number: reader_of(server, at), what="the process")
         logging.end()
         end()
-        wait_for(lambda reader=reader: is_gone(reader), timeout_s=60, what="its end")
+        wait_for(lambda reader=reader: is_gone(reader), what="its end")
         server.start()

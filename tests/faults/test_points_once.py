@@ -148,7 +148,7 @@ def _scanned(series: list[Shown]) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120 + 30 * KILLS)
+@pytest.mark.timeout(600 + 30 * KILLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_server_is_killed_again_and_again__each_acknowledged_point_is_there_once(
     kind: str, tmp_path: Path, service: Callable[[str], Service]

@@ -121,7 +121,7 @@ def test_health__a_row_of_one_run_is_damaged__is_said_and_all_else_is_served(
         status, body = server.request("GET", "/health")
         return (status, body) if body["status"] != "ok" else None
 
-    status, body = wait_for(said, timeout_s=60, what="the damage to be told")
+    status, body = wait_for(said, what="the damage to be told")
     assert (status, body["status"]) == (200, "degraded")
     assert run_id in body["parts"]["sealer"]
     assert server.get("/api/v1/runs")["items"]
