@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from seafloor.domain.artifacts import ANY, ArtifactFile, PutCondition
-from seafloor.domain.errors import PreconditionFailed, StoreUnavailable
+from seafloor.domain.artifacts import ANY, ArtifactFile, FileCondition
+from seafloor.domain.errors import NotFound, PreconditionFailed, StoreUnavailable
 from seafloor.stores.artifacts import store as artifact_store
 from seafloor.stores.artifacts.layout import ArtifactLayout
 from seafloor.stores.artifacts.memory import MemoryManifestStore
@@ -26,7 +26,7 @@ from seafloor.testing.manifest_store_suite import OWNER
 from seafloor.testing.object_cases import keys_of, stream_of
 
 KEY = ArtifactLayout().artifact_key(OWNER, "a")
-NEW_ONLY = PutCondition(none_of=frozenset({ANY}))
+NEW_ONLY = FileCondition(none_of=frozenset({ANY}))
 OLD, OTHER = sha256_of(b"old"), sha256_of(b"other")
 
 Stores = tuple[ArtifactStore, ArtifactStore]
@@ -51,12 +51,12 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield made
 
 
-async def put_if(store: ArtifactStore, data: bytes, only_if: PutCondition) -> ArtifactFile:
+async def put_if(store: ArtifactStore, data: bytes, only_if: FileCondition) -> ArtifactFile:
     return await store.put(OWNER, "a", stream_of([data]), only_if=only_if)
 
 
-def in_place_of(*digests: str) -> PutCondition:
-    return PutCondition(any_of=frozenset(digests))
+def in_place_of(*digests: str) -> FileCondition:
+    return FileCondition(any_of=frozenset(digests))
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def in_place_of(*digests: str) -> PutCondition:
         (in_place_of(OTHER, OLD), (False, True)),
         (in_place_of(OTHER), (False, False)),
         (in_place_of(), (False, False)),
-        (PutCondition(none_of=frozenset({OLD})), (True, False)),
-        (PutCondition(none_of=frozenset({OTHER})), (True, True)),
-        (PutCondition(), (True, True)),
+        (FileCondition(none_of=frozenset({OLD})), (True, False)),
+        (FileCondition(none_of=frozenset({OTHER})), (True, True)),
+        (FileCondition(), (True, True)),
     ],
 )
 @pytest.mark.parametrize("is_there", [False, True])
 async def test_put__with_a_condition__is_put_only_if_it_holds(
-    only_if: PutCondition, is_put: tuple[bool, bool], is_there: bool
+    only_if: FileCondition, is_put: tuple[bool, bool], is_there: bool
 ) -> None:
     objects = MemoryObjectStore()
     store = ObjectArtifactStore(objects, MemoryManifestStore())
@@ -185,3 +185,73 @@ async def test_put__over_bytes_whose_row_a_crash_left_behind__is_compared_with_t
     with pytest.raises(PreconditionFailed):
         await put_if(store, b"new", in_place_of(OLD))
     assert await file_bytes(store, "a") == b"other"
+
+
+@pytest.mark.parametrize(
+    ("only_if", "is_deleted"),
+    [
+        (NEW_ONLY, False),
+        (in_place_of(ANY), True),
+        (in_place_of(OLD), True),
+        (in_place_of(OTHER), False),
+        (FileCondition(none_of=frozenset({OLD})), False),
+        (FileCondition(), True),
+    ],
+)
+async def test_delete__with_a_condition__deletes_only_if_it_holds(
+    stores: Stores, only_if: FileCondition, is_deleted: bool
+) -> None:
+    await put_bytes(stores[1], "a", b"old")
+    if is_deleted:
+        assert await stores[0].delete(OWNER, "a", only_if=only_if) == 1
+        assert await stores[1].children(OWNER) == ()
+    else:
+        with pytest.raises(PreconditionFailed):
+            await stores[0].delete(OWNER, "a", only_if=only_if)
+        assert await file_bytes(stores[1], "a") == b"old"
+    assert await put_if(stores[1], b"next", FileCondition())  # nothing is in anybody's way
+    assert await stores[0].delete(OWNER, "b", only_if=only_if) == 0
+
+
+async def test_delete__of_what_was_read_by_many_at_once__none_of_a_later_one_goes(
+    stores: Stores,
+) -> None:
+    """Each makes the file if it is not there, and deletes the one that he has seen."""
+    made, deleted = list[bytes](), list[bytes]()
+
+    async def take_and_give_back(store: ArtifactStore, name: int) -> None:
+        for turn in range(6):
+            data = b"%d.%d" % (name, turn)
+            with suppress(PreconditionFailed, StoreUnavailable):
+                await put_if(store, data, NEW_ONLY)
+                made.append(data)
+            with suppress(PreconditionFailed, StoreUnavailable, NotFound):
+                seen = await file_bytes(store, "a")
+                if await store.delete(OWNER, "a", only_if=in_place_of(sha256_of(seen))):
+                    deleted.append(seen)
+
+    await asyncio.gather(
+        *(take_and_give_back(store, name) for name, store in enumerate(stores * 3))
+    )
+    left = [await file_bytes(stores[1], "a")] if await stores[0].children(OWNER) else []
+    assert sorted(made) == sorted(deleted + left)
+    assert len(made) > 1
+
+
+@pytest.mark.parametrize("place", ["a/b", "a", ""])
+@pytest.mark.parametrize("age_s", [0, 61])
+async def test_put__somebody_deletes__is_held_off_unless_that_is_long_ago(
+    place: str, age_s: int
+) -> None:
+    """What is put while a deletion goes on goes with the rest, though it was acknowledged."""
+    manifest = MemoryManifestStore()
+    store = ObjectArtifactStore(MemoryObjectStore(), manifest)
+    other = new_intent(time_ms=time.time_ns() // 1_000_000 - age_s * 1000)
+    await manifest.manifest_delete(OWNER, place, intent=other)
+    with mock.patch.object(artifact_store, "_PUT_PAUSE_S", 0.0):
+        if not age_s:
+            with pytest.raises(StoreUnavailable):
+                await store.put(OWNER, "a/b", stream_of([b"new"]), only_if=NEW_ONLY)
+            await manifest.intent_drop(other)
+        await store.put(OWNER, "a/b", stream_of([b"new"]), only_if=NEW_ONLY)
+    assert await file_bytes(store, "a/b") == b"new"

@@ -7,13 +7,13 @@ run's own files win where both have one of a name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import NONE_THERE, ArtifactEntry, ArtifactFile, FileCondition
 from seafloor.domain.errors import NotFound, StoreCorrupt
-from seafloor.domain.ids import WorkloadId
+from seafloor.domain.ids import Sha256, WorkloadId
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.metadata.protocol import MetadataStore
 
@@ -75,6 +75,42 @@ class RunArtifacts:
             return None
         owner, found = await self._find(run_id, file.path)
         return await self._artifacts.read_url(owner, found.path, expires_s=_DIRECT_EXPIRES_S)
+
+    async def put(
+        self,
+        run_id: WorkloadId,
+        path: str,
+        data: AsyncIterable[bytes],
+        *,
+        sha256: Sha256 | None = None,
+        size_bytes: int | None = None,
+        only_if: FileCondition | None = None,
+    ) -> ArtifactFile:
+        """Keep a file among the run's own; see ``ArtifactStore.put``.
+
+        Args:
+            only_if: Asked of what is shown at the path, which may be a file of a logged model.
+        """
+        if only_if is not None and not await self._is_file(run_id, path):
+            only_if = await self._own_condition(run_id, path, only_if)
+        return await self._artifacts.put(
+            run_id, path, data, sha256=sha256, size_bytes=size_bytes, only_if=only_if
+        )
+
+    async def _own_condition(
+        self, run_id: WorkloadId, path: str, only_if: FileCondition
+    ) -> FileCondition:
+        """What a condition asks of the run's own file where the run has none yet.
+
+        Raises:
+            PreconditionFailed: a model's file is shown there, and is not as it asks.
+        """
+        try:
+            _, shown = await self._find(run_id, path)
+        except NotFound:
+            return only_if
+        only_if.check(path, shown)
+        return NONE_THERE
 
     async def children(
         self, run_id: WorkloadId, folder: str = "", *, limit: int = 1000, after: str | None = None

@@ -27,8 +27,8 @@ class ArtifactFile(msgspec.Struct, frozen=True):
     created_ns: int
 
 
-class PutCondition(msgspec.Struct, frozen=True):
-    """What has to be true of a path for a file to be put there.
+class FileCondition(msgspec.Struct, frozen=True):
+    """What has to be true of a path for a file to be put there, or deleted.
 
     Args:
         any_of: Digests; the file there has one of them. With ``ANY`` there is a file. None: all
@@ -54,6 +54,10 @@ class PutCondition(msgspec.Struct, frozen=True):
             "read it again, and decide anew.",
             field="path",
         )
+
+
+NONE_THERE = FileCondition(none_of=frozenset({ANY}))
+"""There is no file."""
 
 
 class ArtifactEntry(msgspec.Struct, frozen=True):

@@ -14,8 +14,14 @@ from litestar.params import ParameterKwarg
 
 from seafloor.app.application import Application
 from seafloor.app.tokens import Administrator, Principal
-from seafloor.domain.artifacts import PutCondition
-from seafloor.domain.errors import Forbidden, InvalidValue, LimitExceeded, Unauthenticated
+from seafloor.domain.artifacts import FileCondition
+from seafloor.domain.errors import (
+    Forbidden,
+    InvalidValue,
+    LimitExceeded,
+    PreconditionFailed,
+    Unauthenticated,
+)
 from seafloor.domain.ids import WorkloadId
 
 AnyRequest = Request[Any, Any, Any]
@@ -166,8 +172,8 @@ class NotModified(Exception):
         self.headers = headers
 
 
-def put_condition(request: AnyRequest) -> PutCondition | None:
-    """Read what If-Match and If-None-Match ask of the file that a body is to replace.
+def file_condition(request: AnyRequest) -> FileCondition | None:
+    """Read what If-Match and If-None-Match ask of the file that is to be replaced or deleted.
 
     Returns:
         None: nothing.
@@ -177,7 +183,7 @@ def put_condition(request: AnyRequest) -> PutCondition | None:
     if not match and not none:
         return None
     # A weak tag is of no use for the first (RFC 9110, 13.1.1): it is compared, and is no digest.
-    return PutCondition(
+    return FileCondition(
         any_of=_digests(",".join(match)) if match else None,
         none_of=_digests(none.replace("W/", "")),
     )
@@ -191,15 +197,25 @@ def _digests(etags: str) -> frozenset[str]:
     )
 
 
-def check_modified(request: AnyRequest, headers: dict[str, str]) -> None:
-    """Look whether what is asked for is what If-None-Match says is there already.
+def check_conditions(request: AnyRequest, headers: dict[str, str]) -> None:
+    """Compare the content that is asked for with If-Match, and with If-None-Match.
 
     Args:
         headers: Of the content; its ETag among them.
 
     Raises:
-        NotModified: it is.
+        PreconditionFailed: it is none of those that If-Match names: who reads a file in parts asks
+            so that no two of them are of different files.
+        NotModified: it is one that If-None-Match says is there already.
     """
+    match = request.headers.getall("if-match", [])
+    wanted = {one.strip() for one in ",".join(match).split(",")}
+    if match and headers["ETag"] not in wanted and "*" not in wanted:
+        raise PreconditionFailed(
+            f"What is there has the ETag {headers['ETag']}, and If-Match asks for another: read "
+            "it again from its beginning.",
+            field="If-Match",
+        )
     known = {one.strip().removeprefix("W/") for one in _known_etags(request).split(",")}
     if headers["ETag"] in known or "*" in known:
         told = ("ETag", "X-Content-SHA256", "Cache-Control")

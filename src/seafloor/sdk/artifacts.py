@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile
+from seafloor.domain.artifacts import ANY, ArtifactEntry, ArtifactFile, FileCondition
 from seafloor.domain.errors import (
     InvalidValue,
     SeafloorError,
@@ -79,7 +79,13 @@ class Artifacts:
                 return
 
     def put(
-        self, run_id: str, path: str, source: Path, *, progress: Progress = _no_progress
+        self,
+        run_id: str,
+        path: str,
+        source: Path,
+        *,
+        only_if: FileCondition | None = None,
+        progress: Progress = _no_progress,
     ) -> ArtifactFile:
         """Send a file; it is visible when this returns, and only whole.
 
@@ -87,9 +93,14 @@ class Artifacts:
             run_id: Which run.
             path: What it is called there.
             source: Read twice: once for its digest.
+            only_if: What has to be true of the file that is there when this one becomes visible,
+                as ``NONE_THERE``. The file is then sent once only: a second time it would be
+                compared with itself.
             progress: Told of bytes sent; when the file is sent again, of as many less than none.
 
         Raises:
+            PreconditionFailed: it is not as ``only_if`` asks. Nothing was changed.
+            StoreUnavailable: with ``only_if`` it may have been put all the same: look.
             InvalidValue: path, or source is not a readable file.
             StoreCorrupt: the file changed while it was sent. Nothing was kept.
         """
@@ -109,7 +120,8 @@ class Artifacts:
                     f"{_path(run_id)}/{quote_path(path)}",
                     body=_ToldFile(file, size_bytes, progress),
                     size_bytes=size_bytes,
-                    headers={"X-Content-SHA256": sha256},
+                    headers={"X-Content-SHA256": sha256, **_asking(only_if)},
+                    repeatable=only_if is None,
                 )
                 return self._transport.call(request, ArtifactFile)
         except OSError as error:
@@ -145,9 +157,27 @@ class Artifacts:
         size = self._transport.send(request).get("content-length")
         return None if size is None else int(size)
 
-    def delete(self, run_id: str, path: str) -> ArtifactDeleted:
-        """Delete a file, or a folder with all below it."""
-        request = Request("DELETE", f"{_path(run_id)}/{quote_path(check_path(path))}")
+    def delete(
+        self, run_id: str, path: str, *, only_if: FileCondition | None = None
+    ) -> ArtifactDeleted:
+        """Delete a file, or a folder with all below it.
+
+        Args:
+            run_id: Which run.
+            path: Which file or folder.
+            only_if: What has to be true of the file, as for ``put``; a folder is no file.
+
+        Raises:
+            NotFound: there is neither.
+            PreconditionFailed: it is not as ``only_if`` asks. Nothing was deleted.
+            StoreUnavailable: with ``only_if`` it may have been deleted all the same: look.
+        """
+        request = Request(
+            "DELETE",
+            f"{_path(run_id)}/{quote_path(check_path(path))}",
+            headers=_asking(only_if),
+            repeatable=only_if is None,
+        )
         return self._transport.call(request, ArtifactDeleted)
 
     def event_files(self, run_id: str) -> EventFileList:
@@ -302,6 +332,22 @@ def _measure(file: BinaryIO) -> tuple[int, str]:
         digest.update(piece)
         size_bytes += len(piece)
     return size_bytes, digest.hexdigest()
+
+
+def _asking(only_if: FileCondition | None) -> dict[str, str]:
+    """The headers that ask for a condition."""
+    if only_if is None:
+        return {}
+    headers: dict[str, str] = {}
+    if only_if.any_of is not None:
+        headers["If-Match"] = _etags(only_if.any_of)
+    if only_if.none_of:
+        headers["If-None-Match"] = _etags(only_if.none_of)
+    return headers
+
+
+def _etags(digests: frozenset[str]) -> str:
+    return ANY if ANY in digests else ", ".join(f'"{one}"' for one in sorted(digests))
 
 
 def _path(run_id: str) -> str:

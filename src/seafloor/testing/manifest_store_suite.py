@@ -249,6 +249,20 @@ class ManifestStoreSuite(ABC):
         with pytest.raises(NotFound):
             await store.manifest_get(OWNER, "a")
 
+    @pytest.mark.parametrize(("place", "is_seen"), [("a/b", True), ("a", True), ("a-b", False)])
+    async def test_intents__somebody_deletes__is_seen_below_for_a_while(
+        self, store: ManifestStore, place: str, *, is_seen: bool
+    ) -> None:
+        deletion = new_intent(time_ms=NOW_MS)
+        await store.manifest_delete(OWNER, place, intent=deletion)
+        for late_ms, is_putting in ((59_000, is_seen), (61_000, False)):
+            mine = new_intent(time_ms=NOW_MS + late_ms)
+            seen = await store.intent_look(OWNER, "a/b", mine)
+            assert (seen.putting, seen.deleting) == (is_putting, is_seen)
+            await store.intent_drop(mine)
+        await store.intent_drop(deletion)
+        assert not (await store.intent_look(OWNER, "a/b", mine)).putting
+
     @pytest.mark.parametrize("what", ["put", "delete", "delete above", "recheck above"])
     async def test_intents__row_changes_meanwhile__outdated(
         self, store: ManifestStore, what: str

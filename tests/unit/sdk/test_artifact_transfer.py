@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripted_server import Answer, Asked, ScriptedServer
+from seafloor.domain.artifacts import NONE_THERE
 from seafloor.domain.errors import (
     InvalidValue,
     NotFound,
@@ -270,6 +271,22 @@ def test_put__busy_at_first__is_sent_again_from_the_beginning(
     Client(scripted.url, "").artifacts.put(RUN, "w", tmp_path / "w", progress=moved.append)
     assert [asked.body for asked in scripted.asked] == [CONTENT, CONTENT]
     assert sum(moved) == len(CONTENT)
+
+
+def test_put_or_delete__with_a_condition__is_sent_once(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    """The answer to the first may be lost: a second would be compared with what the first put."""
+    scripted.answer = lambda _: Answer(503, b"")
+    artifacts = Client(scripted.url, "").artifacts
+    source = tmp_path / "source"
+    source.write_bytes(b"mine")
+    with pytest.raises(StoreUnavailable):
+        artifacts.put(RUN, "a", source, only_if=NONE_THERE)
+    with pytest.raises(StoreUnavailable):
+        artifacts.delete(RUN, "a", only_if=NONE_THERE)
+    assert [asked.method for asked in scripted.asked] == ["PUT", "DELETE"]
+    assert {asked.headers["if-none-match"] for asked in scripted.asked} == {"*"}
 
 
 def test_put__a_pipe__is_refused_and_nobody_waits_for_it(

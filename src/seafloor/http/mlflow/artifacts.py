@@ -33,7 +33,13 @@ from seafloor.http.mlflow.workspaces import (
     run_of,
     trace_of_id,
 )
-from seafloor.http.requests import AnyRequest, body_stream, check_modified, put_condition, range_of
+from seafloor.http.requests import (
+    AnyRequest,
+    body_stream,
+    check_conditions,
+    file_condition,
+    range_of,
+)
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
 
@@ -183,7 +189,7 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
             raise InvalidValue(f"'{path}' is a folder: list it instead.", field="path") from None
         raise
     headers = file_headers(file)
-    check_modified(request, headers)
+    check_conditions(request, headers)
     part = range_of(request, file.size_bytes, etag=headers["ETag"])
     return Stream(
         app.stores.artifacts.read(
@@ -204,7 +210,7 @@ async def upload(request: AnyRequest, artifact_path: FromPath[str]) -> Response[
         check_path(path),
         body_stream(request),
         size_bytes=announced_size(request),
-        only_if=put_condition(request),
+        only_if=file_condition(request),
     )
     if owner.startswith("t-"):
         await app.traces.check_kept(_trace_of(owner))
@@ -225,7 +231,7 @@ async def remove(request: AnyRequest, artifact_path: FromPath[str]) -> Json:
     await _check_writable(request, owner)
     artifacts = application_of(request).stores.artifacts
     if path:
-        await artifacts.delete(owner, path)
+        await artifacts.delete(owner, path, only_if=file_condition(request))
     else:
         await artifacts.delete_all(owner)
     return {}

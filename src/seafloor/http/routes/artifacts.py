@@ -18,10 +18,10 @@ from seafloor.http.errors import documented
 from seafloor.http.requests import (
     AnyRequest,
     body_stream,
+    check_conditions,
     check_limit,
-    check_modified,
     check_write,
-    put_condition,
+    file_condition,
     range_of,
 )
 from seafloor.http.state import application_of
@@ -40,11 +40,18 @@ RANGE = {
     "Range": "`bytes=<first>-<last>`, one range; several are answered with the whole.",
     "If-Range": "The ETag of what the range is of; when it was replaced, all of the new is sent.",
 }
-KNOWN = {"If-None-Match": "ETags of what is there already; the same is not sent again (304)."}
+KNOWN = {
+    "If-Match": "ETags; what has none of them is not sent (412), with `*` whatever is there is.",
+    "If-None-Match": "ETags of what is there already; the same is not sent again (304).",
+}
 _DIGEST = {"X-Content-SHA256": "The sha256 of the body, 64 hex digits; other bytes are refused."}
 _ONLY_IF = {
     "If-Match": "ETags; the file is put only in place of one of them, with `*` of any (else 412).",
     "If-None-Match": "ETags that the file there may not have; `*`: only where there is none (412).",
+}
+_DELETE_ONLY_IF = {
+    "If-Match": "ETags; the file is deleted only if it has one of them (else 412).",
+    "If-None-Match": "ETags that the file may not have (412).",
 }
 _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "text/plain")
 
@@ -101,7 +108,7 @@ def file_headers(file: ArtifactFile) -> dict[str, str]:
 
 @get(
     _ARTIFACT,
-    responses=documented(404, 413, 416),
+    responses=documented(404, 412, 413, 416),
     summary="Download an artifact",
     media_type="*/*",
     opt={"headers": RANGE | KNOWN, "may_be_elsewhere": True},
@@ -123,7 +130,7 @@ async def get_artifact(
     path = check_path(artifact_path.removeprefix("/"))
     file = await app.run_artifacts.head(workload_id, path)
     headers = file_headers(file)
-    check_modified(request, headers)
+    check_conditions(request, headers)
     url = await app.run_artifacts.read_url(workload_id, file) if direct else None
     if url is not None:
         told = {name: headers[name] for name in ("ETag", "X-Content-SHA256")}
@@ -139,7 +146,7 @@ async def get_artifact(
 
 @head(
     _ARTIFACT,
-    responses=documented(404, 413),
+    responses=documented(404, 412, 413),
     summary="Describe an artifact",
     opt={"headers": KNOWN},
 )
@@ -150,8 +157,9 @@ async def head_artifact(
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
     file = await app.run_artifacts.head(workload_id, check_path(artifact_path.removeprefix("/")))
-    headers = {**file_headers(file), "Content-Length": str(file.size_bytes)}
-    check_modified(request, headers)
+    whole = {"Content-Length": str(file.size_bytes), "Accept-Ranges": "bytes"}
+    headers = {**file_headers(file), **whole}
+    check_conditions(request, headers)
     return Response(None, headers=headers)
 
 
@@ -175,13 +183,13 @@ async def put_artifact(
     await check_write(request, app, workload_id)
     await app.runs.check_active(workload_id)
     announced = request.headers.get("x-content-sha256")
-    kept = await app.stores.artifacts.put(
+    kept = await app.run_artifacts.put(
         workload_id,
         check_path(artifact_path.removeprefix("/")),
         body_stream(request),
         sha256=None if announced is None else parse_sha256(announced, field="X-Content-SHA256"),
         size_bytes=announced_size(request),
-        only_if=put_condition(request),
+        only_if=file_condition(request),
     )
     await app.run_artifacts.check_kept(workload_id)
     return kept
@@ -206,18 +214,25 @@ def announced_size(request: AnyRequest) -> int | None:
 
 
 @delete(
-    _ARTIFACT, responses=documented(404, 409, 413), status_code=200, summary="Delete an artifact"
+    _ARTIFACT,
+    responses=documented(404, 409, 412, 413),
+    status_code=200,
+    summary="Delete an artifact",
+    opt={"headers": _DELETE_ONLY_IF},
 )
 async def delete_artifact(
     request: AnyRequest, run_id: FromPath[str], artifact_path: FromPath[str]
 ) -> ArtifactDeleted:
-    """Delete a file, or a folder with all files below."""
+    """Delete a file, or a folder with all files below.
+
+    ``If-Match`` and ``If-None-Match`` are compared as for an upload; a folder has no ETag.
+    """
     app = application_of(request)
     workload_id = await app.runs.find(run_id)
     await check_write(request, app, workload_id)
     await app.runs.check_active(workload_id)
     path = check_path(artifact_path.removeprefix("/"))
-    deleted = await app.stores.artifacts.delete(workload_id, path)
+    deleted = await app.stores.artifacts.delete(workload_id, path, only_if=file_condition(request))
     if not deleted:
         raise NotFound(f'The run has no artifact "{path}".', field="path")
     return ArtifactDeleted(deleted)

@@ -13,7 +13,7 @@ from seafloor.domain.ids import WorkloadId
 from seafloor.domain.media import MediaKind, parse_blob_name
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN
 from seafloor.http.errors import documented
-from seafloor.http.requests import AnyRequest, body_stream, check_modified, check_write, range_of
+from seafloor.http.requests import AnyRequest, body_stream, check_conditions, check_write, range_of
 from seafloor.http.routes.artifacts import KNOWN, RANGE, announced_size
 from seafloor.http.state import application_of
 from seafloor.stores.media.pages import MEDIA_PAGE_MAX
@@ -134,7 +134,7 @@ async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromP
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",
     }
-    check_modified(request, headers)
+    check_conditions(request, headers)
     part = range_of(request, kept.size_bytes, etag=etag)
     return Stream(
         app.stores.media.blob_read(workload_id, name, start=part.start, length=part.length),

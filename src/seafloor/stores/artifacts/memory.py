@@ -53,9 +53,10 @@ class MemoryManifestStore:
                 and known >= intents_stale_before(intent)
             ),
             putting=any(
-                one.sha256 is not None and known != intent and known >= intents_done_before(intent)
+                known != intent and known >= intents_done_before(intent)
                 for known, one in self._intents.items()
-                if (one.owner, one.path) == (owner, path)
+                if (one.owner, one.path, one.sha256 is not None) == (owner, path, True)
+                or (one.deletes and one.owner == owner and _is_at_or_below(path, one.path))
             ),
             outdated=outdated,
         )

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, PutCondition
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, FileCondition
 from seafloor.domain.ids import Sha256
 
 _DAY_MS = 86_400_000
@@ -34,7 +34,8 @@ class IntentView(msgspec.Struct, frozen=True):
         sha256s: Of all bytes that somebody was about to make visible under the path.
         deleting: Whether somebody deletes the path or a folder that it lies in: bytes that are
             missing are so by his will.
-        putting: Whether somebody else is about to make bytes visible under the path.
+        putting: Whether somebody else is about to make bytes visible under the path, or to delete
+            what is there.
         outdated: Whether a row of the path was written or deleted since the last look.
     """
 
@@ -184,7 +185,7 @@ class ArtifactStore(Protocol):
         *,
         sha256: Sha256 | None = None,
         size_bytes: int | None = None,
-        only_if: PutCondition | None = None,
+        only_if: FileCondition | None = None,
     ) -> ArtifactFile:
         """Write one file whole, replacing one of that path; safe to repeat.
 
@@ -269,8 +270,16 @@ class ArtifactStore(Protocol):
         """All files below a folder, in order of path, paged by path."""
         ...
 
-    async def delete(self, owner: str, path: str) -> int:
-        """Delete a file or a folder; return how many files there were. Rows first, bytes after."""
+    async def delete(self, owner: str, path: str, *, only_if: FileCondition | None = None) -> int:
+        """Delete a file or a folder; return how many files there were. Rows first, bytes after.
+
+        Args:
+            only_if: Compared as by ``put`` with the file that is there; a folder is no file.
+
+        Raises:
+            PreconditionFailed: it is not as ``only_if`` asks. Nothing was deleted.
+            StoreUnavailable: with ``only_if``, others put this file again and again.
+        """
         ...
 
     async def delete_all(self, owner: str) -> int:

@@ -22,7 +22,9 @@ any other looks which bytes are there now and writes their row, unless he is out
 
 A put with a condition begins its intent, and goes on only if it sees no other: of two who both
 began, one at least sees the other, and each who does takes his back and tries again. So between
-the look at what is there and step 3 no other put with a condition can come.
+the look at what is there and step 3 no other put with a condition can come. A deletion with one
+does the same before its rows go; and while any deletion goes on, a put with a condition waits for
+its end, since the bytes of one that comes meanwhile go too.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, PutCondition
+from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, FileCondition
 from seafloor.domain.errors import (
     CallerError,
     Conflict,
@@ -104,7 +106,7 @@ class ObjectArtifactStore:
         *,
         sha256: Sha256 | None = None,
         size_bytes: int | None = None,
-        only_if: PutCondition | None = None,
+        only_if: FileCondition | None = None,
     ) -> ArtifactFile:
         """Write one file whole; see ``ArtifactStore.put``."""
         key = self._key(owner, path)
@@ -272,7 +274,7 @@ class ObjectArtifactStore:
         _check_limit(limit)
         return await self._manifest.manifest_list(owner, folder, limit=limit, after=after)
 
-    async def delete(self, owner: str, path: str) -> int:
+    async def delete(self, owner: str, path: str, *, only_if: FileCondition | None = None) -> int:
         """Delete a file or a folder; see ``ArtifactStore.delete``.
 
         Bytes that a crash left without a row go too, uncounted.
@@ -282,6 +284,8 @@ class ObjectArtifactStore:
             # Another process may put bytes that go with the rest, and write their row after.
             # Until such rows are gone too, the intent says why they have no bytes.
             intent = _intent_now()
+            if only_if is not None:
+                await self._check_deletion(owner, path, intent, only_if)
             count = await self._manifest.manifest_delete(owner, path, intent=intent)
             await self._objects.delete(key)
             await self._objects.delete_folder(key)
@@ -347,7 +351,7 @@ class ObjectArtifactStore:
             return None
 
     async def _hold_off_others(
-        self, owner: str, path: str, intent: str, sha256: Sha256, only_if: PutCondition
+        self, owner: str, path: str, intent: str, sha256: Sha256, only_if: FileCondition
     ) -> None:
         """Have only this intent stand at a path, and compare a condition with what is there.
 
@@ -370,6 +374,21 @@ class ObjectArtifactStore:
         except SeafloorError:
             await self._manifest.intent_drop(intent)
             raise
+
+    async def _check_deletion(
+        self, owner: str, path: str, intent: str, only_if: FileCondition
+    ) -> None:
+        """Compare a condition with what is to be deleted, and keep others from replacing it.
+
+        All files of the owner are held. What is no file has no digest; what is not there needs
+        no condition to stay so.
+        """
+        row = await self._row(owner, path)
+        if row is not None:
+            await self._manifest.intent_begin(owner, path, intent, sha256=row.sha256)
+            await self._hold_off_others(owner, path, intent, row.sha256, only_if)
+        elif await self._manifest.manifest_children(owner, path, limit=1):
+            only_if.check(path, None)
 
     async def _row_now(
         self, owner: str, path: str, row: ArtifactFile | None

@@ -113,8 +113,10 @@ class SqlManifest:
                     one.deletes and one.id >= intents_stale_before(intent) for one in around
                 ),
                 putting=any(
-                    one.sha256 and one.id != intent and one.id >= intents_done_before(intent)
-                    for one in these
+                    (one.deletes or (one.sha256 and one.path == path))
+                    and one.id != intent
+                    and one.id >= intents_done_before(intent)
+                    for one in around
                 ),
                 outdated=mine is None or bool(mine.outdated),
             )
