@@ -112,7 +112,7 @@ async def put_media_blob(
 
 @get(
     _BLOB,
-    responses=documented(404, 413, 416),
+    responses=documented(404, 412, 413, 416),
     summary="Download a blob of media",
     media_type="*/*",
     opt={"headers": RANGE | KNOWN},
