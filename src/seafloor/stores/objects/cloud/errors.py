@@ -209,10 +209,17 @@ def store_error(words: CloudWords, action: str, answer: Answer) -> SeafloorError
 
 def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
     code, status, detail = answer.code, answer.status, answer.detail
+    # An error may stand in an answer of success, whose status is not told.
+    said = f"{status or ''} {code}".strip()
     if code in _DENIED or status in {401, 403}:
         why = f" ({code})" if code else ""
         # A HEAD is answered without a word: it may be the right, the key or the clock.
-        else_ = "" if code else f" If that right is there, {words.credentials}"
+        else_ = (
+            ""
+            if code
+            else f" If that right is there, {words.credentials} And look whether this machine's "
+            "clock is right."
+        )
         return StoreError(
             f"{words.bucket} does not let this process {action}{why}: "
             f"{words.rights[action]}{else_}",
@@ -220,7 +227,13 @@ def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
         )
     if status in _ELSEWHERE or code in _OTHER_REGION:
         return StoreError(f"{words.bucket} is elsewhere: {words.region}", detail=detail)
-    if status == 0:
+    if status == 400 and not code:  # so is a HEAD answered when a token is over
+        return StoreError(
+            f"{words.bucket} refused a request (400) and does not say why, as it does when a "
+            f"token has expired. If there is one, {words.credentials}",
+            detail=detail,
+        )
+    if status == 0 and not code:
         return StoreUnavailable(
             f"{words.bucket} does not answer: look at the network and the endpoint, then repeat. "
             f"If no credentials are set, {words.credentials}",
@@ -229,9 +242,8 @@ def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
         )
     if code in _PASSING or status >= 500 or status in {408, 429}:
         return StoreUnavailable(
-            f"{words.bucket} cannot serve this now ({f'{status} {code}'.strip()}): repeat.",
+            f"{words.bucket} cannot serve this now ({said}): repeat.",
             detail=detail,
             retry_after_s=BUSY_RETRY_AFTER_S,
         )
-    said = f"{status} {code}".strip()
     return StoreError(f"{words.bucket} refused a request ({said}).", detail=detail)
