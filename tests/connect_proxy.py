@@ -19,6 +19,7 @@ class ConnectProxy:
 
     Args:
         user, password: Asked for when set.
+        hosts: Addresses of names that only it knows.
         targets: Where tunnels were opened to, ``host:port``.
         seen: All bytes that came from clients, inside of tunnels too.
         refused: How many tunnels were not opened.
@@ -26,6 +27,7 @@ class ConnectProxy:
 
     user: str = ""
     password: str = ""
+    hosts: dict[str, str] = field(default_factory=dict[str, str])
     targets: list[str] = field(default_factory=list[str])
     seen: bytearray = field(default_factory=bytearray)
     refused: int = 0
@@ -82,7 +84,8 @@ class _Handler(socketserver.StreamRequestHandler):
             return
         host, _, port = target.rpartition(":")
         self.proxy.targets.append(target)
-        with socket.create_connection((host, int(port)), timeout=30) as upstream:
+        address = self.proxy.hosts.get(host, host), int(port)
+        with socket.create_connection(address, timeout=30) as upstream:
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pump, args=(upstream, self.connection, None))
             back.start()

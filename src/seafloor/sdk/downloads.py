@@ -138,7 +138,7 @@ class Download:
         options = self._transport.options
         try:
             pool = make_pool(check_url(url.partition("?")[0], field="Location"), options.tls)
-        except InvalidValue as error:
+        except (InvalidValue, StoreUnavailable) as error:  # no address, or no proxy to it
             raise urllib3.exceptions.LocationParseError(url.partition("?")[0]) from error
         timeout = urllib3.Timeout(connect=options.connect_s, read=options.read_s)
         with pool:

@@ -26,6 +26,7 @@ from seafloor.domain.errors import (
 )
 from seafloor.sdk.quiet import Quiet
 from seafloor.sdk.settings import SYSTEM_TLS, Tls, check_url
+from seafloor.sdk.ways import in_short, proxy_for, why_unreachable
 from seafloor.wire.errors import ErrorBody
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _BACK_OFF_FIRST_S: Final = 0.1
 _BACK_OFF_MAX_S: Final = 2.0
 _BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
 _BLOCK_BYTES: Final = 256 * 1024
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -328,9 +328,7 @@ class Transport:
 
     def _unreachable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
-            f"The server at {self.url} does not answer ({_why(error)}). "
-            "Is it running? `seafloor doctor` tells more.",
-            detail=repr(error),
+            why_unreachable(error, self.url, self.options.tls), detail=repr(error)
         )
 
     def _error(self, response: urllib3.BaseHTTPResponse) -> SeafloorError:
@@ -344,7 +342,7 @@ class Transport:
                 return self._foreign_error(response)
             return StoreUnavailable(
                 f"{self.url} gave an answer {response.status} that cannot be read "
-                f"({_why(error)}): the server, or what stands before it, broke off.",
+                f"({in_short(error)}): the server, or what stands before it, broke off.",
                 detail=repr(error),
             )
         try:
@@ -368,6 +366,11 @@ class Transport:
             return StoreUnavailable(
                 f"{said}: the server, or what stands before it, is busy.",
                 retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+            )
+        if status == 407 and (proxy := proxy_for(self.url)) is not None:
+            return StoreUnavailable(
+                f"The proxy {proxy.url}, which {proxy.variable} names, asks for a name and a "
+                f"password, or for others than it was given. {proxy.remedy}"
             )
         if status == 401:
             return Unauthenticated(f"{said}: a token is asked for. Set SEAFLOOR_TOKEN.")
@@ -409,14 +412,18 @@ def make_pool(
 
     Args:
         send_s: How long each piece of a body may take to be sent.
+
+    Raises:
+        StoreUnavailable: the environment names what is no proxy.
     """
     import urllib3
 
     from seafloor.sdk.connections import be_patient
 
-    parts = urllib.parse.urlsplit(url)
-    proxy = None if parts.hostname in _LOOPBACK_NAMES else _proxy(parts)
-    make = urllib3.PoolManager if proxy is None else partial(urllib3.ProxyManager, proxy)
+    proxy = proxy_for(url)
+    make = urllib3.PoolManager
+    if proxy is not None:
+        make = partial(urllib3.ProxyManager, proxy.url, proxy_headers=proxy.headers)
     pool = make(
         maxsize=8,
         blocksize=_BLOCK_BYTES,
@@ -428,30 +435,7 @@ def make_pool(
     return pool
 
 
-def _proxy(parts: urllib.parse.SplitResult) -> str | None:
-    # The standard library's reading of http_proxy, https_proxy and no_proxy.
-    from urllib.request import getproxies, proxy_bypass
-
-    if parts.hostname is None or proxy_bypass(parts.hostname):
-        return None
-    return getproxies().get(parts.scheme)
-
-
 def _retry_after_s(text: str | None) -> float | None:
     if text is None or not text.isascii() or not text.isdigit():
         return None
     return float(text)
-
-
-def _why(error: BaseException) -> str:
-    """Say in a few words why a connection failed: what the system said, without addresses."""
-    import urllib3
-
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror.lower()
-        if isinstance(seen, TimeoutError | urllib3.exceptions.ReadTimeoutError):
-            return "it takes too long"
-        seen = seen.__cause__ or seen.__context__
-    return type(error).__name__
