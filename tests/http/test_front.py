@@ -147,6 +147,30 @@ async def test_connection__is_lost__is_looked_at_no_more() -> None:
     assert handle.cancelled()
 
 
+async def test_connection__the_other_machine_is_gone__is_found_out_by_the_system() -> None:
+    """Nothing tells of a machine that was switched off: only who asks it hears nothing."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
+
+    class Told(BoundedProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            made.put_nowait(transport)
+
+    async def app(_scope: object, _receive: object, _send: object) -> None:
+        raise AssertionError("nothing was asked")
+
+    config = uvicorn.Config(app, http=BoundedProtocol, lifespan="off", log_config=None)
+    server = await loop.create_server(lambda: Told(config, ServerState(), {}, loop), "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    here = (await made.get()).get_extra_info("socket")
+    assert here.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert here.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == front.SILENT_PEER_S
+    writer.close()
+    server.close()
+    await server.wait_closed()
+
+
 def test_requests__one_after_the_other__are_all_answered(shared_server: LiveServer) -> None:
     """Long lines, a large body in chunks of which many bring one byte, and lines after it."""
     long = head(shared_server, "/health") + b"X: " + b"a" * 60_000 + b"\r\n\r\n"

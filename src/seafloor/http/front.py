@@ -3,11 +3,13 @@
 The parser gathers the lines before a body, and those after a body in chunks, whoever sends them:
 nobody has said yet who he is. Without a bound one request took as much memory as was sent, and
 joined it anew at each read; and who never sent the last line, or none, had a connection for ever.
+So had a machine that was switched off in the middle of a request: nothing tells of its end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from http import HTTPStatus
 from typing import Final
 
@@ -22,6 +24,12 @@ LINES_BYTES_MAX: Final = 64 * 1024
 LINES_WITHIN_S: Final = 60.0
 """In which all lines before a body have come, counted from the connection or the last request; a
 connection on which a request may come again later has uvicorn's time."""
+
+SILENT_PEER_S: Final = 60
+"""Of a connection on which nothing moves, before the other machine is asked whether it is there."""
+
+_ASK_EVERY_S: Final = 15
+_ASKED_MAX: Final = 4
 
 _TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
@@ -39,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin."""
         super().connection_made(transport)
+        _ask_silent_peer(transport.get_extra_info("socket"))
         self._moved_s = self.loop.time()
         self._look = self.loop.call_later(LINES_WITHIN_S, self._look_for_lines)
 
@@ -118,3 +127,21 @@ class BoundedProtocol(HttpToolsProtocol):
             )
             self.transport.write("\r\n".join((*lines, "", "")).encode() + body)
         self.transport.close()
+
+
+def _ask_silent_peer(connection: socket.socket | None) -> None:
+    """Have the system end a connection when the machine at its other end is gone.
+
+    One that is there answers, however long its program does nothing.
+    """
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", SILENT_PEER_S),
+        ("TCP_KEEPINTVL", _ASK_EVERY_S),
+        ("TCP_KEEPCNT", _ASKED_MAX),
+    ):
+        option = getattr(socket, name, None)  # not every system lets it be chosen
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
