@@ -55,6 +55,48 @@ async def test_list__page_by_page__gives_each_entry_once(
         assert seen == expected
 
 
+async def _listed(
+    client: httpx.AsyncClient, run: str, folder: str, limit: int, *, recursive: bool = False
+) -> list[str]:
+    """All entries of a folder, with how many files each is."""
+    seen: list[str] = []
+    given: dict[str, str | int | bool] = {"folder": folder, "limit": limit, "recursive": recursive}
+    while True:
+        page = (await client.get(f"/api/v1/runs/{run}/artifacts", params=given)).json()
+        seen += [f"{one['path']} {one.get('files', 1)}" for one in page["items"]]
+        if page.get("next") is None:
+            return seen
+        given["cursor"] = page["next"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+async def test_list__run_and_model_have_one_folder__shows_what_both_have(
+    client: httpx.AsyncClient, run: str, limit: int
+) -> None:
+    """Whoever added a note to a model found the model gone from the folder."""
+    for path in ("model/a.md", "model/data/0", "model/data/2", "model/more/x", "model/z"):
+        place = f"/api/v1/runs/{run}/artifacts/{path}"
+        assert (await client.put(place, content=b"three")).status_code == 200
+    inside = ["model/MLmodel 1", "model/a.md 1", "model/data 4", "model/more 1", "model/z 1"]
+    data = ["model/data/0 1", "model/data/1 1", "model/data/2 1"]
+    assert await _listed(client, run, "model", limit) == inside
+    assert await _listed(client, run, "model/data", limit) == data
+    assert await _listed(client, run, "model/more", limit) == ["model/more/x 1"]
+    root = ["a-b 1", "a 2", "b 1", "e 1", "model.txt 1", "model 8", "taken 1"]
+    assert await _listed(client, run, "", limit) == root
+    files = ["model/MLmodel 1", "model/a.md 1", *data, "model/more/x 1", "model/z 1"]
+    assert await _listed(client, run, "model", limit, recursive=True) == files
+
+
+async def test_list__model_is_called_as_a_file_is__is_not_shown_below_it(
+    client: httpx.AsyncClient, run: str
+) -> None:
+    """Nobody could fetch both into one folder."""
+    assert "taken 1" in await _listed(client, run, "", 1000, recursive=True)
+    assert await _listed(client, run, "taken", 1000, recursive=True) == []
+    assert await _listed(client, run, "taken", 1000) == []
+
+
 @pytest.mark.parametrize("cursor", ["\0", "a\0b"])
 @pytest.mark.parametrize("recursive", ["true", "false"])
 async def test_list__after_what_no_database_takes__is_refused(

@@ -1,8 +1,9 @@
 """Artifacts of runs: the run's own files, and those of the models it logged.
 
 A client uploads a model under an id of the model's own. A user looks for it in the run that made
-it, under the name he gave it: so each logged model appears in its run as a folder of that name. The
-run's own files win where both have one of a name.
+it, under the name he gave it: so each logged model appears in its run as a folder of that name.
+What the run itself has there is in the same folder; its own files win where both have one of a
+name.
 """
 
 from __future__ import annotations
@@ -117,6 +118,9 @@ class RunArtifacts:
     ) -> tuple[ArtifactEntry, ...]:
         """What is directly below a folder, in order of ``place``; () when it is missing.
 
+        A folder that both the run and a model have is one, with what both have of files: a file of
+        the model in whose place the run has one of its own is counted all the same.
+
         Args:
             after: The ``place`` of the last entry of the page before.
         """
@@ -124,13 +128,17 @@ class RunArtifacts:
         if not folder:
             return await self._with_models(run_id, own, limit=limit, after=after)
         name, _, rest = folder.partition("/")
-        model_id = None if own else (await self._models(run_id)).get(name)
-        # A page after the last one is no reason to look elsewhere.
-        if model_id is None or (after and await self._artifacts.children(run_id, folder, limit=1)):
+        model_id = (await self._models(run_id)).get(name)
+        if model_id is None or await self._is_file(run_id, name):
             return own
         begun = None if after is None else after.removeprefix(f"{name}/")
         inside = await self._artifacts.children(model_id, rest, limit=limit, after=begun)
-        return tuple(msgspec.structs.replace(one, path=f"{name}/{one.path}") for one in inside)
+        # What is on the page of both is on the page of each: neither has more before it.
+        entries = {entry.place: entry for entry in own}
+        for entry in inside:
+            shown = msgspec.structs.replace(entry, path=f"{name}/{entry.path}")
+            entries[shown.place] = _one_of(entries.get(shown.place), shown)
+        return tuple(entries[place] for place in sorted(entries)[:limit])
 
     async def _with_models(
         self,
@@ -145,7 +153,7 @@ class RunArtifacts:
         end = own[-1].place if len(own) == limit else None
         models = {f"{name}/": model_id for name, model_id in (await self._models(run_id)).items()}
         found: dict[str, ArtifactEntry] = {}
-        for place in sorted(models.keys() - entries.keys()):
+        for place in sorted(models):
             if len(found) == limit or (end is not None and place > end):
                 break
             name = place[:-1]
@@ -153,9 +161,10 @@ class RunArtifacts:
                 continue
             sums = await self._artifacts.sums(models[place])
             if sums.files:
-                found[place] = ArtifactEntry(
+                shown = ArtifactEntry(
                     name, is_folder=True, size_bytes=sums.size_bytes, files=sums.files
                 )
+                found[place] = _one_of(entries.get(place), shown)
         entries |= found
         return tuple(entries[place] for place in sorted(entries)[:limit])
 
@@ -179,7 +188,7 @@ class RunArtifacts:
         }
         for name, model_id in (await self._models(run_id)).items():
             inside = _inside(name, folder)
-            if inside is None:
+            if inside is None or await self._is_file(run_id, name):
                 continue
             rest = _after_inside(name, after)
             for file in await self._artifacts.list(model_id, inside, limit=limit, after=rest):
@@ -231,6 +240,17 @@ class RunArtifacts:
     async def delete_late(self, owners: Sequence[str]) -> int:
         """Delete what came to owners while they were deleted; return the bytes freed."""
         return sum([await self._artifacts.delete_all(owner) for owner in owners])
+
+
+def _one_of(own: ArtifactEntry | None, shown: ArtifactEntry) -> ArtifactEntry:
+    """The entry of a place: of two folders what both have, of two files the run's own."""
+    if own is None:
+        return shown
+    if not own.is_folder:
+        return own
+    return msgspec.structs.replace(
+        own, size_bytes=own.size_bytes + shown.size_bytes, files=own.files + shown.files
+    )
 
 
 def _inside(name: str, folder: str) -> str | None:
