@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import gc
 import hashlib
@@ -14,14 +13,12 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
@@ -29,48 +26,28 @@ from hypothesis import strategies as st
 from tests.databases import fresh_database
 from tests.services._service import Service
 
-from event_file import event_file
+from export_world import T0_NS, batch, command, filled, seafloor
 from exported import bits, content, query
 from installation_world import build
 from kept_log import keep_log
-from live_server import LiveServer, wait_for
-from seafloor.domain.errors import CallerError, InvalidValue, NotFound, StoreCorrupt
-from seafloor.domain.media import Blob, Image, MediaRecord, Text
-from seafloor.domain.metrics import POINTS_PER_APPEND_MAX, STEP_MAX, STEP_MIN, TIME_MS_MAX
-from seafloor.domain.models import DatasetInput
+from live_server import LiveServer
+from seafloor.domain.errors import CallerError, InvalidValue, NotFound
+from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.names import check_name
-from seafloor.domain.span_documents import pair as attribute
-from seafloor.domain.traces import Assessment, AssessmentKind, Trace, TraceState
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.exporter import Exported, ExportOptions, export
 from seafloor.sdk.exports.folder import GROUP_ROWS, opened
-from seafloor.sdk.exports.manifest import Manifest, read_manifest
+from seafloor.sdk.exports.manifest import Manifest
 from seafloor.sdk.imports.fitting import is_key
 from seafloor.sdk.imports.importer import Importer, ImportOptions
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.seafloor.source import ExportSource
 from seafloor.wire.experiments import ExperimentCreate
-from seafloor.wire.metric_batches import BatchIn
-from seafloor.wire.models import LoggedModelPut, ModelUse, RunInputs
-from seafloor.wire.runs import RunCreate, RunUpdate
-from seafloor.wire.traces import TracePut
+from seafloor.wire.models import RunInputs
+from seafloor.wire.runs import RunCreate
 
 # Commands are begun again and again, each a new Python: on a busy machine that takes minutes.
 pytestmark = pytest.mark.timeout(900)
-
-T0_NS = 1_700_000_000_123_456_789
-EVENTS = event_file([(0, "scalar", 0.5), (1, "scalar", math.nan)])
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
-
-
-def command(server: LiveServer, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    made = [sys.executable, "-m", "seafloor.cli", *arguments, "--url", server.url]
-    return made, {**server.environment, "SEAFLOOR_HOME": str(server.data / "home")}
-
-
-def seafloor(server: LiveServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    made, env = command(server, *arguments)
-    return subprocess.run(made, env=env, capture_output=True, text=True, check=False, timeout=250)
 
 
 def done(server: LiveServer, *arguments: str) -> dict[str, Any]:
@@ -126,122 +103,6 @@ RUNS = st.fixed_dictionaries(
         "file": st.binary(max_size=40),
     }
 )
-
-
-def batch(points: list[tuple[str, int, int, float]], attempt: int) -> BatchIn:
-    keys = list(dict.fromkeys(point[0] for point in points))
-    count = len(points)
-    return BatchIn(
-        keys=keys,
-        key=struct.pack(f"<{count}i", *[keys.index(point[0]) for point in points]),
-        step=struct.pack(f"<{count}q", *[point[1] for point in points]),
-        time_ms=struct.pack(f"<{count}q", *[point[2] for point in points]),
-        value=struct.pack(f"<{count}d", *[point[3] for point in points]),
-        attempt=attempt,
-    )
-
-
-def filled(client: Client, project: str, experiment: str, run: dict[str, Any]) -> str:
-    """A run with something of every kind."""
-    run_id = uuid.uuid4().hex
-    client.runs.create(
-        RunCreate(
-            id=run_id,
-            project=project,
-            experiment=experiment,
-            name=run["name"],
-            user="ünü",
-            params=run["params"],
-            tags=run["tags"],
-            created_ns=T0_NS,
-            started_ns=T0_NS + 1,
-        )
-    )
-    for attempt, points in run["points"].items():
-        if points:
-            client.metrics.append_columns(run_id, batch(points, attempt))
-    digest = hashlib.sha256(PNG).hexdigest()
-    image = MediaRecord("pictures", STEP_MAX, 7, Image(3, 4), Blob(digest, "png", len(PNG)), 1)
-    client.media.put_blob(run_id, image.blob.name, PNG)
-    client.media.append(run_id, [image, MediaRecord("words", 0, 0, Text(run["text"]))])
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(run["file"])
-        file.flush()
-        client.artifacts.put(run_id, "größe/file.bin", Path(file.name))
-    client.artifacts.append_event_file(run_id, "events.out.tfevents.1", offset=0, data=EVENTS)
-    model_id = f"m-{uuid.uuid4().hex}"
-    experiment_id = client.runs.get(run_id).experiment.id
-    model = LoggedModelPut(
-        experiment_id=experiment_id,
-        name="cnn",
-        created_ns=T0_NS + 2,
-        source_run_id=run_id,
-        params={"depth": "3"},
-    )
-    client.models.put(model_id, model)
-    dataset = DatasetInput("digits", "abc", "local", "{}", None, "{}", {"mlflow.data.context": "t"})
-    client.models.add_inputs(run_id, RunInputs((dataset,), (), (ModelUse(model_id, 3),)))
-    traced(client, experiment_id, run_id, run)
-    if run["state"]:
-        client.runs.update(run_id, RunUpdate(state=run["state"], ended_ns=T0_NS + 10**9))
-    if run["deleted"]:
-        client.runs.delete(run_id)
-    return run_id
-
-
-def traced(client: Client, experiment_id: int, run_id: str, run: dict[str, Any]) -> None:
-    """A trace with spans, assessments, a file, and a link to a run."""
-    trace_id = f"tr-{uuid.uuid4().hex}"
-    documents = [
-        msgspec.json.encode(
-            {
-                "span_id": base64.b64encode(bytes([0] * 7 + [number])).decode(),
-                "name": run["name"],
-                "start_time_unix_nano": T0_NS + number,
-                "attributes": [
-                    attribute("mlflow.spanType", "LLM"),
-                    *(attribute(key, [value, 1, None]) for key, value in run["params"].items()),
-                ],
-            }
-            | ({} if number == 1 else {"parent_span_id": "AAAAAAAAAAE=", "status": {"message": ""}})
-        )
-        for number in (1, 2)
-    ]
-    client.traces.add_spans(trace_id, documents, experiment_id=experiment_id)
-    said = Assessment(
-        id="a-1",
-        trace_id=trace_id,
-        name=run["name"],
-        kind=AssessmentKind.EXPECTATION,
-        value={"text": run["text"], "n": [1, None, 0.5]},
-        source_type="HUMAN",
-        metadata=run["params"],
-        valid=False,
-        created_ms=1,
-        updated_ms=2,
-    )
-    more = {
-        "id": "a-0",
-        "kind": AssessmentKind.FEEDBACK,
-        "value": None,
-        "error": {"error_code": "E"},
-    }
-    trace = Trace(
-        id=trace_id,
-        experiment_id=experiment_id,
-        time_ms=T0_NS // 10**6,
-        state=TraceState.IN_PROGRESS,
-        request_preview=run["text"],
-        response_preview="",
-        tags=run["tags"],
-        metadata={"m": run["text"]},
-        assessments=(said, msgspec.structs.replace(said, **more)),
-    )
-    client.traces.put(TracePut(trace, (run_id,)))
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(run["file"])
-        file.flush()
-        client.traces.put_file(trace_id, "attachments/größe.bin", Path(file.name))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -412,57 +273,6 @@ def test_export__of_runs_that_are_deleted_and_restored_meanwhile__has_each_once(
     exported = query(tmp_path / "made", "SELECT run_id FROM {runs} ORDER BY run_id")
     assert exported == [(run_id,) for run_id in sorted(run_ids)]
     assert query(tmp_path / "made", "SELECT count(*) FROM {metrics}") == [(4,)]
-
-
-def test_export__of_a_series_with_damaged_points__says_what_is_damaged(
-    make_server: Callable[..., LiveServer], tmp_path: Path
-) -> None:
-    """It called the connection broken, and asked to be repeated, however often it was."""
-    server = make_server()
-    client = Client(server.url, "")
-    run_id = client.runs.create(RunCreate(experiment="e", name="r")).id
-    count = POINTS_PER_APPEND_MAX
-    for begin in range(0, 8 * count, count):
-        # Values that do not pack: a small file is read whole, and refused before the answer begins.
-        points = [("loss", begin + at, begin + at, random.random()) for at in range(count)]
-        client.metrics.append_columns(run_id, batch(points, 0))
-    metrics = server.data / "objects" / "runs" / run_id / "metrics"
-    wait_for(lambda: list(metrics.glob("*.index")), what="a segment")
-    server.stop()
-    damaged = max(metrics.glob("*.parquet"), key=lambda path: path.stat().st_size)
-    content = bytearray(damaged.read_bytes())
-    content[len(content) * 4 // 5] ^= 1
-    damaged.write_bytes(content)
-    server.start()
-    with pytest.raises(StoreCorrupt, match=damaged.name):
-        export(client, tmp_path / "made", ExportOptions(), lambda _: None)
-
-
-def test_export__of_files_that_the_server_has_lost__names_them_and_has_the_rest(
-    make_server: Callable[..., LiveServer], tmp_path: Path
-) -> None:
-    """One file of one run was in the way of all others, and the error did not say of which."""
-    server = make_server("here")
-    client = Client(server.url, "")
-    run_id = client.runs.create(RunCreate(experiment="e", name="r")).id
-    for name in ("gone.bin", "damaged.bin", "whole.bin"):
-        (tmp_path / name).write_text(name)
-        client.artifacts.put(run_id, name, tmp_path / name)
-    files = server.data / "objects" / "runs" / run_id / "artifacts"
-    (files / "gone.bin").unlink()
-    (files / "damaged.bin").write_text("damaged!bin")
-    done = seafloor(server, "export", str(tmp_path / "made"))
-    assert done.returncode == 1, done.stderr
-    for name in ("gone.bin", "damaged.bin"):
-        assert f"file {name} of run {run_id}" in done.stderr
-    assert len(read_manifest(tmp_path / "made").missing) == 2
-    assert query(tmp_path / "made", "SELECT path FROM {files}") == [("whole.bin",)]
-    there = make_server("there")
-    imported = json.loads(
-        seafloor(there, "import", "seafloor", str(tmp_path / "made"), "--json").stdout
-    )
-    (lost,) = [one for one in imported["left_out"] if "lost before" in one["what"]]
-    assert (lost["count"], imported["files"], imported["failures"]) == (2, 1, [])
 
 
 def test_table__of_an_export_that_failed__is_let_go_without_a_word(

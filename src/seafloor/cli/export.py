@@ -44,7 +44,8 @@ def export(
     DuckDB, pandas and Spark read the tables directly; `seafloor import seafloor DIR` brings them to
     a server again. DIR is whole when it has a manifest.json, which is written last. An export that
     was interrupted is repeated by the same command, and files that had come are not fetched again.
-    What the server itself has lost is named, and the exit code is 1.
+    What the server itself cannot give any more is named, here and in manifest.json, and the exit
+    code is 1.
     """
     from seafloor.sdk.exports.exporter import ExportOptions
     from seafloor.sdk.exports.exporter import export as write
@@ -77,7 +78,7 @@ def export(
     for name in done.vanished:
         say(f"removed from the server while it was exported: {name}")
     for name in done.missing[:_SHOWN_MAX]:
-        say(f"not in the export, for the server has lost it: {plain(name)}")
+        say(f"not in the export, for the server cannot give it: {plain(name)}")
     if len(done.missing) > _SHOWN_MAX:
         say(f"not in the export: {len(done.missing) - _SHOWN_MAX:,} more, see its manifest.json")
     return code

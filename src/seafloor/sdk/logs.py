@@ -85,7 +85,9 @@ class Logs:
         while True:
             view = self.page(run_id, query, limit=limit)
             yield view
-            if not view.lines or view.next_line > view.total_lines:
+            # Lines that are missing have numbers: of how many there are these say nothing. A page
+            # of one stream may be empty in the middle.
+            if view.finished or view.next_line <= query.from_line:
                 return
             query = replace(query, attempt=view.attempt, from_line=view.next_line)
 

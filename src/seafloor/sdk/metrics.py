@@ -105,9 +105,12 @@ class Metrics:
                 return
 
     @contextmanager
-    def open_arrow(self, run_id: str, key: str) -> Generator[urllib3.BaseHTTPResponse]:
-        """Read a whole series as an Arrow stream: attempt, step, time_ms, value."""
-        request = Request("GET", f"{_path(run_id)}/arrow", query=[("key", key)])
+    def open_arrow(
+        self, run_id: str, key: str, *, step_min: int | None = None, step_max: int | None = None
+    ) -> Generator[urllib3.BaseHTTPResponse]:
+        """Read a series, or some steps of it, as an Arrow stream: attempt, step, time_ms, value."""
+        query = [("key", key), ("step_min", step_min), ("step_max", step_max)]
+        request = Request("GET", f"{_path(run_id)}/arrow", query=query)
         with self._transport.open(request) as response:
             yield response
 

@@ -7,8 +7,7 @@ and is not changed is in it exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,19 @@ from typing import Any
 import msgspec
 
 from seafloor.domain.code import SnapshotCode
-from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt, StoreUnavailable
+from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.media import MediaRecord
 from seafloor.domain.members import task_names_of
-from seafloor.domain.metrics import POINTS_PER_APPEND_MAX
 from seafloor.domain.span_documents import read_span
 from seafloor.domain.traces import Trace
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.arrow import arrow
-from seafloor.sdk.exports.folder import ExportFolder, Table, opened
-from seafloor.sdk.exports.manifest import OF_A_RUN, OF_A_TRACE, Manifest, TableFile, schema
+from seafloor.sdk.exports.damage import Losses
+from seafloor.sdk.exports.folder import ExportFolder, opened
+from seafloor.sdk.exports.manifest import OF_A_RUN, OF_A_TRACE, Manifest, TableFile
+from seafloor.sdk.exports.printed import LogWriter
+from seafloor.sdk.exports.series import SeriesWriter
 from seafloor.sdk.logs import LogQuery
 from seafloor.sdk.runs import RunQuery
 from seafloor.sdk.traces import has_files
@@ -68,7 +69,7 @@ class Exported:
     Args:
         file_bytes: Of the files that runs and models keep.
         vanished: Runs and files that were removed meanwhile.
-        missing: Files and blobs that the server's object store has lost, and why.
+        missing: What the server cannot give any more, and why: it is damaged there, or gone.
     """
 
     experiments: int = 0
@@ -99,9 +100,9 @@ def export(
         InvalidValue, Conflict, StoreFull: the folder; see ``opened``.
         NotSupported: pyarrow is not installed.
         StoreUnavailable: the server went away.
-        StoreCorrupt: points of a series are damaged.
 
-    Cost: about 7 requests a run and one a metric of it. Memory: two row groups.
+    Cost: about 7 requests a run and one a metric of it; some dozens more for each damaged part of a
+    series or log. Memory: two row groups.
     """
     arrow()
     server = {"url": client.url, "version": client.server().version}
@@ -134,8 +135,10 @@ class _Exporter:
         self._folder = folder
         self._options = options
         self._told = told
-        self._series = _SeriesWriter(client, folder["metrics"])
         self.done = Exported()
+        self._losses = Losses(client, self.done.missing)
+        self._series = SeriesWriter(client, folder["metrics"], self._losses)
+        self._logs = LogWriter(client, folder, self._losses)
 
     def export_all(self) -> None:
         runs = self._named_runs() if self._options.runs else None
@@ -356,8 +359,8 @@ class _Exporter:
         self._export_events(run.id)
         self._export_media(run.id)
         self._export_files(run.id)
-        for key in sorted(run.metrics):
-            self.done.points += self._series.write(run.id, key)
+        for key, metric in sorted(run.metrics.items()):
+            self.done.points += self._series.write(run.id, key, metric.last_step)
 
     def _export_attempts(self, run: RunView) -> None:
         page = self._client.runs.attempts(run.id)
@@ -376,44 +379,26 @@ class _Exporter:
             )
             for task in task_names_of(run.spec):
                 log = LogQuery(attempt=attempt.number, task=task)
-                self._export_log(run.id, task, log)
+                self._logs.write(run.id, task, log)
                 for one in self._client.logs.setups(
                     run.id, attempt=attempt.number, task=task
                 ).items:
-                    self._export_log(run.id, f"{task}@{one.setup}", replace(log, setup=one.setup))
+                    self._logs.write(run.id, f"{task}@{one.setup}", replace(log, setup=one.setup))
 
     def _export_code(self, run: RunView) -> None:
         code = run.code
         if not isinstance(code, SnapshotCode) or not self._options.artifacts:
             return
-        sha256, size_bytes = code.sha256, code.size_bytes
-        snapshots = self._client.snapshots
-        with self._missed_if_lost(f"code of run {run.id}"):
-            if not self._folder.has_blob(sha256, size_bytes):
-                self._folder.fetch_blob(lambda target: snapshots.get(sha256, target))
+        told = code.sha256, code.size_bytes
+        kept = self._named_blob(
+            f"code of run {run.id}",
+            run.id,
+            told,
+            lambda target: self._client.snapshots.get(told[0], target),
+        )
+        if kept is not None:
+            sha256, size_bytes = kept
             self._folder["files"].add(run.id, "code", 0, "code.tar.zst", size_bytes, sha256)
-
-    def _export_log(self, run_id: str, name: str, query: LogQuery) -> None:
-        for view in self._client.logs.iterate(run_id, query):
-            for line in view.lines:
-                self._folder["log_lines"].add(
-                    run_id,
-                    view.attempt,
-                    name,
-                    line.number,
-                    line.time_ns,
-                    line.stream,
-                    line.text,
-                    line.end,
-                    line.continued,
-                )
-
-        def fetch(target: Path) -> None:
-            with target.open("wb") as file:
-                self._client.logs.raw(run_id, file, query)
-
-        sha256, size_bytes = self._folder.fetch_blob(fetch)
-        self._folder["files"].add(run_id, "log", query.attempt, f"{name}.log", size_bytes, sha256)
 
     def _export_inputs(self, run_id: str) -> None:
         found = self._client.models.inputs(run_id)
@@ -446,24 +431,22 @@ class _Exporter:
     def _export_media(self, run_id: str) -> None:
         for key in dict.fromkeys(one.key for one in self._client.media.keys(run_id)):
             for record in self._client.media.iterate(run_id, key):
-                name = f"{record.kind} {record.key} at step {record.step} of run {run_id}"
-                with self._missed_if_lost(name):
-                    self._export_record(run_id, record)
-                    self.done.media += 1
+                self._export_record(run_id, record)
 
     def _export_record(self, run_id: str, record: MediaRecord) -> None:
         blob = record.blob
-        told = (None, None, None) if blob is None else (blob.sha256, blob.format, blob.size_bytes)
-        if blob is not None and not self._folder.has_blob(blob.sha256, blob.size_bytes):
+        told = (None, None, None)
+        if blob is not None:
             name = blob.name
-            sha256, _ = self._folder.fetch_blob(
-                lambda target: self._client.media.get_blob(run_id, name, target)
+            kept = self._named_blob(
+                f"{record.kind} {record.key} at step {record.step} of run {run_id}",
+                run_id,
+                (blob.sha256, blob.size_bytes),
+                lambda target: self._client.media.get_blob(run_id, name, target),
             )
-            if sha256 != blob.sha256:
-                raise StoreCorrupt(
-                    f"The bytes of {record.kind} {record.key} of run {run_id} are not those that "
-                    "were stored: their sha256 differs."
-                )
+            if kept is None:
+                return
+            told = (blob.sha256, blob.format, blob.size_bytes)
         self._folder["media"].add(
             run_id,
             record.key,
@@ -474,6 +457,7 @@ class _Exporter:
             _json(record.content),
             *told,
         )
+        self.done.media += 1
 
     def _export_files(self, run_id: str) -> None:
         table, artifacts = self._folder["files"], self._client.artifacts
@@ -492,15 +476,52 @@ class _Exporter:
         if not self._options.artifacts:
             return  # nothing says their digests
         for one in artifacts.event_files(run_id).items:
-            with self._missed_if_lost(f"event file {one.path} of run {run_id}"):
-                sha256, size_bytes = self._folder.fetch_blob(
-                    lambda target, it=one: artifacts.get_event_file(
-                        run_id, it.attempt, it.path, target
-                    )
-                )
+            kept = self._named_blob(
+                f"event file {one.path} of attempt {one.attempt} of run {run_id}",
+                run_id,
+                None,
+                lambda target, it=one: artifacts.get_event_file(
+                    run_id, it.attempt, it.path, target
+                ),
+            )
+            if kept is not None:
+                sha256, size_bytes = kept
                 table.add(run_id, "event_file", one.attempt, one.path, size_bytes, sha256)
                 self.done.files += 1
                 self.done.file_bytes += size_bytes
+
+    def _named_blob(
+        self,
+        name: str,
+        run_id: str,
+        told: tuple[str, int] | None,
+        fetch: Callable[[Path], object],
+    ) -> tuple[str, int] | None:
+        """Keep the bytes that a row of a run names: their sha256 and size; None: they are lost.
+
+        Args:
+            told: What the row says of them; None: nothing.
+
+        Raises:
+            NotFound: the run is gone with them.
+        """
+        if told is not None and self._folder.has_blob(*told):
+            return told
+
+        def bring() -> tuple[str, int]:
+            try:
+                made = self._folder.fetch_blob(fetch)
+            except NotFound as error:
+                if not self._is_there(run_id):
+                    raise
+                raise StoreCorrupt(error.message) from error
+            if told is not None and made != told:
+                raise StoreCorrupt(
+                    "The bytes are not those that were stored: their sha256 differs."
+                )
+            return made
+
+        return self._losses.had(name, bring)
 
     def _kept(
         self, name: str, told: tuple[str, int] | None, fetch: Callable[[Path], object]
@@ -508,24 +529,15 @@ class _Exporter:
         """Keep a file, which may be another by now: its sha256 and size; None: it is gone."""
         made = told
         if told is None or not self._folder.has_blob(*told):
-            made = None
             try:
-                with self._missed_if_lost(name):
-                    made = self._folder.fetch_blob(fetch)
+                made = self._losses.had(name, lambda: self._folder.fetch_blob(fetch))
             except NotFound:
+                made = None
                 self.done.vanished.append(name)
         if made is not None:
             self.done.files += 1
             self.done.file_bytes += made[1]
         return made
-
-    @contextmanager
-    def _missed_if_lost(self, name: str) -> Generator[None]:
-        """Go on without what the server's object store has lost, and say so: all else is needed."""
-        try:
-            yield
-        except StoreCorrupt as error:
-            self.done.missing.append(f"{name}: {error.message}")
 
     def _export_model(self, model: LoggedModelView) -> None:
         for metric in model.metrics:
@@ -566,55 +578,6 @@ class _Exporter:
         )
         self.done.models += 1
         self._told(self.done)
-
-
-class _SeriesWriter:
-    """Writes series as they come, without looking at their points."""
-
-    def __init__(self, client: Client, table: Table) -> None:
-        self._client = client
-        self._table = table
-        self._schema = schema("metrics")
-
-    def write(self, run_id: str, key: str) -> int:
-        """Write a series; how many points it has.
-
-        Raises:
-            StoreUnavailable: the connection broke.
-            StoreError: what the server says of the points that it could not give.
-        """
-        import urllib3
-
-        pa = arrow()
-        points = 0
-        last_step: int | None = None
-        with self._client.metrics.open_arrow(run_id, key) as response:
-            try:
-                for batch in arrow(".ipc").open_stream(response):
-                    count = batch.num_rows
-                    if count:
-                        columns = [
-                            pa.repeat(pa.scalar(run_id, pa.string()), count),
-                            pa.repeat(pa.scalar(key, pa.string()), count),
-                            batch.column("attempt"),
-                            batch.column("step"),
-                            batch.column("time_ms").view(self._schema.field("time").type),
-                            batch.column("value"),
-                        ]
-                        self._table.add_batch(pa.record_batch(columns, schema=self._schema))
-                        points += count
-                        last_step = batch.column("step")[-1].as_py()
-            except (urllib3.exceptions.HTTPError, OSError, pa.ArrowInvalid) as error:
-                # A stream can only be cut; of a page the server says why it cannot give it.
-                self._client.metrics.page(
-                    run_id, key, limit=POINTS_PER_APPEND_MAX, step_min=last_step
-                )
-                raise StoreUnavailable(
-                    f"Metric {key} of run {run_id} was cut after {points} points: the connection "
-                    "broke. Repeat the export.",
-                    detail=repr(error),
-                ) from error
-        return points
 
 
 def _json(value: object) -> str:
