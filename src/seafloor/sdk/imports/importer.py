@@ -124,6 +124,8 @@ class Importer:
         self._report = report
         self._options = options
         self._told = told
+        self._here: dict[str, dict[str, int]] = {}
+        """Of each project the experiments that it has: name to number."""
         self._models = ModelImporter(client, source, report, files=options.files)
         self._traces = TraceImporter(client, source, report, files=options.files)
 
@@ -201,9 +203,17 @@ class Importer:
         if found is None:
             mark = {DELETED_TAG: "it is being imported"} if record.deleted else {}
             create = ExperimentCreate(name, project, tags | mark, record.spec, created_ns)
-            made = self._create(create, fit)
-            self._keep_in_report("experiments", record.source_id, fit)
-            return _Target(made, {})
+            try:
+                made = self._create(create, fit)
+            except AlreadyExists:  # another was faster
+                self._here.pop(project)
+                found = self._find(name, project)
+                if found is None:
+                    raise
+            else:
+                self._here[project][name] = made.id
+                self._keep_in_report("experiments", record.source_id, fit)
+                return _Target(made, {})
         self._keep_in_report("experiments", record.source_id, fit)
         if why := _in_the_way(found, record):
             self._report.fail(f"experiment {record.name}", why)
@@ -233,8 +243,12 @@ class Importer:
         return record.project
 
     def _find(self, name: str, project: str) -> Experiment | None:
-        every = self._client.experiments.list(project=project, deleted="all").items
-        return next((one for one in every if one.name == name), None)
+        """Find an experiment here; those of a project are listed once, for all that come."""
+        if project not in self._here:
+            every = self._client.experiments.list(project=project, deleted="all").items
+            self._here[project] = {one.name: one.id for one in every}
+        found = self._here[project].get(name)
+        return None if found is None else self._client.experiments.get(found)
 
     def _with_runs(self, experiment: Experiment) -> _Target:
         query = RunQuery(experiment_id=experiment.id, deleted=None, fields=f"tags.{MISSING_TAG}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from seafloor.domain.errors import NotFound, SourceError
+from seafloor.domain.errors import NotFound, NotSupported, SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
@@ -20,7 +20,7 @@ from seafloor.domain.traces import (
     Trace,
 )
 from seafloor.sdk.imports.mlflow import words
-from seafloor.sdk.imports.mlflow.api import MlflowApi
+from seafloor.sdk.imports.mlflow.api import EXPERIMENTS, MlflowApi
 from seafloor.sdk.imports.mlflow.traces import SPANS_FILE, ToldTrace, note_archived, trace_of
 from seafloor.sdk.imports.records import (
     ExperimentRecord,
@@ -201,7 +201,7 @@ class RestSource(Source):
         self._report = report
         self._keys: dict[str, list[str]] = {}
         try:
-            api.post(f"{_API}/experiments/search", {"max_results": 1}, _Experiments)
+            api.post(EXPERIMENTS, {"max_results": 1}, _Experiments)
         except NotFound as error:
             raise SourceError(
                 f"{api.url} is not the address of an MLflow server of version 1.28 or later."
@@ -216,7 +216,7 @@ class RestSource(Source):
         token = ""
         while True:
             body = {"max_results": 1000, "view_type": "ALL", "page_token": token}
-            page = self._api.post(f"{_API}/experiments/search", body, _Experiments)
+            page = self._api.post(EXPERIMENTS, body, _Experiments)
             for found in page.experiments:
                 if found.last_update_time:
                     self._report.leave_out(words.CHANGED_LATER, found.name)
@@ -235,7 +235,15 @@ class RestSource(Source):
     def runs(self, experiment: ExperimentRecord) -> Iterator[RunRecord]:
         """See ``Source``; the oldest first, so that those that come meanwhile are met too."""
         for found in self._found_runs(experiment):
-            yield self._run(self._whole(found))
+            run_id = found.info.run_id or found.info.run_uuid
+            try:
+                whole = self._whole(found)
+            except NotFound:
+                self._report.leave_out("run that was deleted for good meanwhile", run_id)
+            except SourceError as error:
+                self._report.fail(f"run {run_id}", error.message)
+            else:
+                yield self._run(whole)
 
     def _found_runs(self, experiment: ExperimentRecord) -> Iterator[_Run]:
         token = ""
@@ -457,8 +465,11 @@ class RestSource(Source):
                     query["page_token"] = token
                 try:
                     page = self._api.get(f"{_API}/{kind}/search", query, dict[str, Any])
-                except (NotFound, SourceError):
+                except (NotFound, NotSupported):
                     break  # a server without a registry
+                except SourceError as error:
+                    report.fail(f"{kind} of {self.label}", error.message)
+                    break
                 report.keep(what, kind, page.get(kind.replace("-", "_"), []))
                 token = page.get("next_page_token", "")
                 if not token:
