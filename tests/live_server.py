@@ -43,7 +43,7 @@ class LiveServer:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self._env = env or {}
-        self._pool = urllib3.PoolManager(retries=False, timeout=PATIENCE_S)
+        self._pool = urllib3.PoolManager(retries=False, timeout=PATIENCE_S, maxsize=4)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -181,6 +181,6 @@ class LiveServer:
         while True:
             page = self.get(f"/api/v1/runs/{run_id}/logs?from_line={at}&limit=10000{extra}")
             lines += page["lines"]
-            if not page["lines"]:
+            if page["finished"] or not page["lines"]:
                 return lines
             at = page["next_line"]

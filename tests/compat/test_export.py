@@ -30,7 +30,7 @@ from export_world import T0_NS, batch, command, filled, seafloor
 from exported import bits, content, query
 from installation_world import build
 from kept_log import keep_log
-from live_server import LiveServer
+from live_server import LiveServer, wait_for
 from seafloor.domain.errors import CallerError, InvalidValue, NotFound
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.names import check_name
@@ -342,13 +342,27 @@ def many_runs(client: Client, count: int) -> list[str]:
     return made
 
 
-def killed_and_repeated(server: LiveServer, seconds: Iterator[float], *arguments: str) -> int:
-    """Repeat a command that is killed after a while each time, until it ends; how many were."""
+def killed_and_repeated(
+    server: LiveServer, seconds: Iterator[float], begun: Callable[[], object], *arguments: str
+) -> int:
+    """Repeat a command that is killed a while after it has begun, until it ends; how many were.
+
+    Args:
+        begun: Something else than before, when the command has begun: what comes before that is
+            Python's start, in which nothing can be broken.
+    """
     made, env = command(server, *arguments)
     for killed, pause_s in enumerate(seconds):
+        before = begun()
         with subprocess.Popen(
             made, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as process:
+            wait_for(
+                lambda before=before, process=process: (
+                    process.poll() is not None or begun() != before
+                ),
+                what="its beginning",
+            )
             try:
                 process.wait(pause_s)
             except subprocess.TimeoutExpired:
@@ -364,6 +378,14 @@ def killed_and_repeated(server: LiveServer, seconds: Iterator[float], *arguments
     raise AssertionError
 
 
+def stamp_of(path: Path) -> int:
+    """When a file was last written; 0: there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def test_export_and_import__killed_at_any_moment_and_repeated__are_whole(
     make_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
@@ -372,17 +394,20 @@ def test_export_and_import__killed_at_any_moment_and_repeated__are_whole(
     rows = random.Random(5)
 
     def pauses() -> Iterator[float]:
-        longest_s = 0.5
+        longest_s = 0.1
         while True:
-            yield rows.uniform(0.2, longest_s)
-            longest_s *= 1.3
+            yield rows.uniform(0, longest_s)
+            longest_s *= 2
 
     first, second = tmp_path / "first", tmp_path / "second"
-    assert killed_and_repeated(here, pauses(), "export", str(first)) > 0
-    assert not (first / "export.unfinished").exists()
+    mark, report = first / "export.unfinished", tmp_path / "report.json"
+    killed = killed_and_repeated(here, pauses(), lambda: stamp_of(mark), "export", str(first))
+    assert killed > 2
+    assert not mark.exists()
     assert list(first.rglob("*.part")) == []
     assert query(first, "SELECT count(DISTINCT run_id), count(*) FROM {metrics}") == [(40, 12080)]
-    assert killed_and_repeated(there, pauses(), "import", "seafloor", str(first)) > 0
+    arguments = ("import", "seafloor", str(first), "--report", str(report))
+    assert killed_and_repeated(there, pauses(), lambda: stamp_of(report), *arguments) > 2
     done(there, "export", str(second))
     wanted, found = content(first), content(second)
     for table in wanted:
