@@ -14,6 +14,7 @@ from seafloor.app.clock import Clock, new_workload_id
 from seafloor.app.code_sources import CodeSources, check_code, submitted
 from seafloor.app.experiments import Experiments
 from seafloor.app.names import made_up_name
+from seafloor.app.run_pages import RunContents, RunPages, Wanted
 from seafloor.app.snapshots import Snapshots
 from seafloor.app.tokens import CREATED_BY_TAG, Administrator, Principal
 from seafloor.app.volumes import Volumes
@@ -24,9 +25,9 @@ from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFou
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.members import task_names_of
-from seafloor.domain.metrics import MetricSummary
+from seafloor.domain.metrics import MetricSummary, Point
 from seafloor.domain.names import check_key, check_name, is_key
-from seafloor.domain.search import Columns, WorkloadQuery
+from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.specs import ExperimentSpec, parse_experiment
 from seafloor.domain.workloads import (
     Attempt,
@@ -43,7 +44,13 @@ from seafloor.stores.entries.protocol import Entries, EntryStore
 from seafloor.stores.events.protocol import EventFileStore
 from seafloor.stores.logs.protocol import LogKey, LogStore
 from seafloor.stores.media.protocol import MediaStore
-from seafloor.stores.metadata.protocol import Labels, MetadataStore, NewEvent, Transition
+from seafloor.stores.metadata.protocol import (
+    Labels,
+    MetadataStore,
+    NewEvent,
+    Transition,
+    WorkloadInputs,
+)
 from seafloor.stores.metrics.protocol import MetricStore
 
 PARAM_CHARS_MAX = 6000
@@ -54,17 +61,23 @@ IDEMPOTENCY_KEY_CHARS_MAX = 250
 COMPARED_MAX = 20
 _EXPERIMENTS_KEPT_MAX = 1000
 
-_ALL = Columns()
+_ALL = Wanted()
 
 
 class RunDetails(msgspec.Struct, frozen=True):
-    """A run with what is shown beside it."""
+    """A run with what is shown beside it.
+
+    Args:
+        points, inputs: In place of ``metrics`` and beside it, where that was wanted.
+    """
 
     workload: Workload
     experiment: Experiment
     labels: Labels
     metrics: tuple[MetricSummary, ...]
     ending: Ending | None = None
+    points: tuple[Point, ...] = ()
+    inputs: WorkloadInputs | None = None
 
 
 class RunDetailsPage(msgspec.Struct, frozen=True):
@@ -157,6 +170,7 @@ class Runs:
     def __init__(self, stores: RunStores, rooms: RunRooms, clock: Clock, wakeup: Wakeup) -> None:
         self._stores = stores
         self._metadata = stores.metadata
+        self._pages = RunPages(stores.metadata, stores.metrics)
         self._rooms = rooms
         self._clock = clock
         self._wakeup = wakeup
@@ -318,23 +332,28 @@ class Runs:
 
     async def details(self, workload_id: WorkloadId) -> RunDetails:
         """Get a run with its labels, metrics and ending, or NotFound."""
-        for details in await self._with_details((await self.get(workload_id),)):
+        for details in await self._details_of([await self.get(workload_id)]):
             return details
         raise NotFound(f"Run with id={workload_id} not found.", field="id")  # by now
 
-    async def search(self, query: WorkloadQuery, columns: Columns = _ALL) -> RunDetailsPage:
-        """Search runs; a constant number of statements, however many are found."""
-        page = await self._metadata.workload_search(query)
-        return RunDetailsPage(await self._with_details(page.items, columns), page.next)
+    async def search(self, query: WorkloadQuery, wanted: Wanted = _ALL) -> RunDetailsPage:
+        """Search runs; a constant number of statements, however many are found.
+
+        A page may be shorter than the query says, and have a next one: see ``run_pages``.
+        """
+        page = await self._pages.search(query, wanted)
+        return RunDetailsPage(await self._with_details(page.items), page.next)
+
+    async def _details_of(self, workloads: Sequence[Workload]) -> tuple[RunDetails, ...]:
+        held = await self._pages.contents([workload.id for workload in workloads], _ALL)
+        return await self._with_details([(one, held[one.id]) for one in workloads])
 
     async def _with_details(
-        self, workloads: Sequence[Workload], columns: Columns = _ALL
+        self, runs: Sequence[tuple[Workload, RunContents]]
     ) -> tuple[RunDetails, ...]:
-        if not workloads:
+        if not runs:
             return ()
-        ids = [workload.id for workload in workloads]
-        labels = await self._labels_of(ids, columns)
-        metrics = await self._metrics_of(ids, columns)
+        workloads = [workload for workload, _ in runs]
         experiments = await self._metadata.experiment_get_many(
             {workload.experiment_id or 0 for workload in workloads}
         )
@@ -346,28 +365,16 @@ class Runs:
             RunDetails(
                 workload,
                 experiments[workload.experiment_id or 0],
-                labels.get(workload.id, Labels({}, {})),
-                metrics.get(workload.id, ()),
+                contents.labels,
+                contents.metrics,
                 endings.get(workload.id),
+                contents.points,
+                contents.inputs,
             )
-            for workload in workloads
+            for workload, contents in runs
             # One whose experiment is gone went with it, and their project, since it was found.
             if (workload.experiment_id or 0) in experiments
         )
-
-    async def _labels_of(
-        self, ids: Sequence[WorkloadId], columns: Columns
-    ) -> dict[WorkloadId, Labels]:
-        if columns.params == columns.tags == ():
-            return {}
-        return await self._metadata.labels_get(ids, params=columns.params, tags=columns.tags)
-
-    async def _metrics_of(
-        self, ids: Sequence[WorkloadId], columns: Columns
-    ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
-        if columns.metrics == ():
-            return {}
-        return await self._stores.metrics.summaries(ids, keys=columns.metrics)
 
     async def compare(self, ids: Sequence[WorkloadId]) -> tuple[RunDetails, ...]:
         """Get several runs to lay side by side, in the order asked.
@@ -378,7 +385,7 @@ class Runs:
         """
         if not 2 <= len(ids) <= COMPARED_MAX or len(set(ids)) != len(ids):
             raise InvalidValue(f"Compare 2 to {COMPARED_MAX} different runs.", field="run")
-        return await self._with_details([await self.get(workload_id) for workload_id in ids])
+        return await self._details_of([await self.get(workload_id) for workload_id in ids])
 
     async def attempts(self, workload_id: WorkloadId) -> tuple[Attempt, ...]:
         """All attempts by number."""

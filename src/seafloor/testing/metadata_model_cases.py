@@ -10,6 +10,7 @@ from seafloor.domain.artifacts import ArtifactEntry
 from seafloor.domain.errors import (
     AlreadyExists,
     Conflict,
+    LimitExceeded,
     NotFound,
 )
 from seafloor.domain.models import (
@@ -170,6 +171,20 @@ class ModelCases(MetadataStoreCases):
         assert (found[run_id(1)].models, found[run_id(1)].outputs) == (("m-1", "m-0"), outputs)
         with pytest.raises(NotFound):
             await store.inputs_add(run_id(3), models=["m-1"])
+
+    async def test_inputs_get__more_than_may_be_read__is_refused(
+        self, store: MetadataStore
+    ) -> None:
+        for number in (1, 2):
+            await create(store, run(number))
+            long = DatasetInput("train", "d1", profile="p" * 10_000)
+            await store.inputs_add(run_id(number), datasets=[long])
+        ids = [run_id(1), run_id(2)]
+        assert await store.inputs_get(ids, chars_max=25_000) == await store.inputs_get(ids)
+        with pytest.raises(LimitExceeded):
+            await store.inputs_get(ids, chars_max=15_000)
+        assert len(await store.inputs_get(ids[:1], chars_max=15_000)) == 1
+        assert await store.inputs_get([run_id(3)], chars_max=0) == {}
 
     async def test_dataset_list__used_by_many_runs__each_once(self, store: MetadataStore) -> None:
         other = await store.experiment_create(experiment("other"))

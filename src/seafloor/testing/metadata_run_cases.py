@@ -10,6 +10,7 @@ from seafloor.domain.code import GitCode, Receipt, SnapshotCode
 from seafloor.domain.errors import (
     AlreadyExists,
     Conflict,
+    LimitExceeded,
     NotFound,
 )
 from seafloor.domain.ids import GitCommit, Sha256
@@ -423,6 +424,25 @@ class LabelCases(MetadataStoreCases):
             run_id(2): labels(),
         }
         assert await store.labels_get([]) == {}
+
+    async def test_labels_get__more_than_may_be_read__is_refused(
+        self, store: MetadataStore
+    ) -> None:
+        keys = {f"k{at}": UNICODE for at in range(3)}
+        await create(store, run(1), params=keys, tags={"a": "1"})
+        await create(store, run(2), params=keys, tags={"a": "1"})
+        ids = [run_id(1), run_id(2)]
+        whole = await store.labels_get(ids)
+        assert await store.labels_get(ids, most=6) == whole
+        for most in (0, 5):
+            with pytest.raises(LimitExceeded):
+                await store.labels_get(ids, most=most)
+        found = await store.labels_get(ids, params=["k1"], most=2)
+        assert found[run_id(2)].params == {"k1": UNICODE}
+        with pytest.raises(LimitExceeded):
+            await store.labels_get(ids, params=["k1"], tags=[], most=1)
+        found = await store.labels_get(ids, params=[], tags=[], most=0)
+        assert found == dict.fromkeys(ids, labels())
 
 
 async def fill_run(store: MetadataStore, number: int) -> None:

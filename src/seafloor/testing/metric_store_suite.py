@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from seafloor.domain.errors import Conflict, InvalidValue, NotFound, StoreFull
+from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound, StoreFull
 from seafloor.domain.metrics import (
     SEQUENCE_MAX,
     STEP_MAX,
@@ -439,6 +439,22 @@ class MetricStoreSuite(ABC):
             kept = [Point(s.key, s.last, s.last_step, s.last_time_ms) for s in summaries[of]]
             assert [exact(one) for one in shown] == [exact(one) for one in kept]
         assert await store.last_points([]) == {}
+
+    async def test_summaries__more_than_may_be_read__are_refused(self, store: MetricStore) -> None:
+        for of in (ONE, TWO):
+            await store.append(of, [point(1, key=key) for key in ("a", "b", "c")])
+        ids = [ONE, TWO]
+        assert await store.summaries(ids, most=6) == await store.summaries(ids)
+        assert await store.last_points(ids, most=6) == await store.last_points(ids)
+        some = await store.summaries(ids, keys=["a", "z"], most=2)
+        assert some == await store.summaries(ids, keys=["a"])
+        for most in (0, 5):
+            with pytest.raises(LimitExceeded):
+                await store.summaries(ids, most=most)
+            with pytest.raises(LimitExceeded):
+                await store.last_points(ids, most=most)
+        with pytest.raises(LimitExceeded):
+            await store.summaries(ids, keys=["a", "b"], most=3)
 
     async def test_series__mixed_batches__are_paged_without_loss(self, store: MetricStore) -> None:
         """Steps rise, fall and stand still, over batches that overlap."""

@@ -6,17 +6,14 @@ are made and written several times as fast as dictionaries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
+from seafloor.app.run_pages import Wanted
 from seafloor.app.runs import RunDetails
 from seafloor.domain.errors import InvalidValue
-from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import Point
-from seafloor.domain.search import Columns, WorkloadQuery
+from seafloor.domain.search import WorkloadQuery
 from seafloor.http.mlflow import words
 from seafloor.http.mlflow.bodies import Int64, body_of, int64
 from seafloor.http.mlflow.entities import Json, dataset_json, run_info_json
@@ -25,12 +22,11 @@ from seafloor.http.mlflow.run_search import run_filter, run_order
 from seafloor.http.mlflow.workspaces import experiments_of
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
-from seafloor.stores.metadata.protocol import WorkloadInputs
 from seafloor.wire.numbers import WireNumber, number_out
 
 RUNS_MAX = 50_000
 
-_NO_METRICS = Columns(metrics=())
+_WANTED = Wanted(as_tracked=True)
 
 _encoder = msgspec.json.Encoder()
 
@@ -96,23 +92,14 @@ async def search(request: AnyRequest) -> Response[bytes]:
             limit=limit,
             cursor=body.page_token or None,
         ),
-        _NO_METRICS,
+        _WANTED,
     )
-    inputs: dict[WorkloadId, WorkloadInputs] = {}
-    points: dict[WorkloadId, tuple[Point, ...]] = {}
-    if page.items:
-        ids = [one.workload.id for one in page.items]
-        inputs = await app.stores.metadata.inputs_get(ids)
-        points = await app.stores.metrics.last_points(ids)
-    runs = [
-        _run(one, points.get(one.workload.id, ()), inputs.get(one.workload.id))
-        for one in page.items
-    ]
+    runs = [_run(one) for one in page.items]
     return Response(_encoder.encode(_Page(runs, page.next)), media_type="application/json")
 
 
-def _run(details: RunDetails, points: Sequence[Point], inputs: WorkloadInputs | None) -> _Run:
-    workload = details.workload
+def _run(details: RunDetails) -> _Run:
+    workload, inputs = details.workload, details.inputs
     tags = details.labels.tags
     tags["mlflow.runName"] = workload.name
     if workload.user:
@@ -121,7 +108,8 @@ def _run(details: RunDetails, points: Sequence[Point], inputs: WorkloadInputs | 
         info=run_info_json(workload, details.experiment),
         data=_Data(
             metrics=[
-                _Metric(one.key, number_out(one.value), one.time_ms, one.step) for one in points
+                _Metric(one.key, number_out(one.value), one.time_ms, one.step)
+                for one in details.points
             ],
             params=[_Pair(key, value) for key, value in details.labels.params.items()],
             tags=[_Pair(key, value) for key, value in tags.items()],

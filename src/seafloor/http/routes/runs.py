@@ -8,6 +8,7 @@ import msgspec
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from seafloor.app.run_pages import Wanted
 from seafloor.app.runs import COMPARED_MAX, NewLaunchedRun, NewTrackedRun, RunChange
 from seafloor.app.tokens import Administrator
 from seafloor.domain.errors import Forbidden, InvalidValue
@@ -57,7 +58,8 @@ async def list_runs(
     """Search runs; the newest first unless ``order`` says otherwise.
 
     ``fields`` says which params, tags and metrics are wanted, such as ``metrics.loss,params``;
-    empty: none; without it: all.
+    empty: none; without it: all. A page of runs that hold much (100,000 params, tags and metrics,
+    or 16 MiB of them) is shorter than ``limit``, and has a next one.
     """
     query = WorkloadQuery(
         project=project,
@@ -70,7 +72,7 @@ async def list_runs(
         cursor=cursor,
     )
     columns = Columns() if fields is None else parse_columns(fields)
-    page = await application_of(request).runs.search(query, columns)
+    page = await application_of(request).runs.search(query, Wanted(columns))
     views = views_of(request)
     return RunPage(tuple(views.run(details) for details in page.items), page.next)
 

@@ -405,11 +405,16 @@ class LabelRecords(Protocol):
         *,
         params: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> dict[WorkloadId, Labels]:
         """Params and tags of many workloads at once; only unknown ids are absent.
 
         Args:
             params, tags: Only those with these keys; None: all.
+            most: So many params and so many tags are read at most; None: however many there are.
+
+        Raises:
+            LimitExceeded: there are more than that.
         """
         ...
 
@@ -539,9 +544,16 @@ class LoggedModelRecords(Protocol):
         ...
 
     async def inputs_get(
-        self, workload_ids: Sequence[WorkloadId]
+        self, workload_ids: Sequence[WorkloadId], *, chars_max: int | None = None
     ) -> dict[WorkloadId, WorkloadInputs]:
-        """The same for many runs at once; runs without any are absent."""
+        """The same for many runs at once; runs without any are absent.
+
+        Args:
+            chars_max: So much is read at most, as it is kept; None: however much there is.
+
+        Raises:
+            LimitExceeded: there is more than that. Nothing of it was read.
+        """
         ...
 
     async def dataset_list(

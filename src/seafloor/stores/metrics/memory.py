@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import LimitExceeded, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point
 from seafloor.stores.metrics.chart import ChartBuilder, check_buckets
@@ -82,7 +82,11 @@ class MemoryMetricStore:
         return AppendReceipt(written, len(points) - written)
 
     async def summaries(
-        self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
+        self,
+        workload_ids: Sequence[WorkloadId],
+        *,
+        keys: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
         """Summaries of many workloads at once."""
         found: dict[WorkloadId, tuple[MetricSummary, ...]] = {}
@@ -94,13 +98,15 @@ class MemoryMetricStore:
             )
             if summaries:
                 found[workload_id] = summaries
+        if most is not None and sum(map(len, found.values())) > most:
+            raise LimitExceeded(f"There are more than {most} rows.")
         return found
 
     async def last_points(
-        self, workload_ids: Sequence[WorkloadId]
+        self, workload_ids: Sequence[WorkloadId], *, most: int | None = None
     ) -> dict[WorkloadId, tuple[Point, ...]]:
         """Of every series its summary's last point, by key."""
-        found = await self.summaries(workload_ids)
+        found = await self.summaries(workload_ids, most=most)
         return {
             workload_id: tuple(
                 Point(one.key, one.last, one.last_step, one.last_time_ms) for one in summaries

@@ -80,15 +80,34 @@ class MetricRead(Protocol):
     """Reading. A reader sees everything that was acknowledged before it began."""
 
     async def summaries(
-        self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
+        self,
+        workload_ids: Sequence[WorkloadId],
+        *,
+        keys: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
-        """Summaries of many workloads at once, by key; workloads without points are absent."""
+        """Summaries of many workloads at once, by key; workloads without points are absent.
+
+        Args:
+            keys: Only those of these series; None: all.
+            most: So many are read at most; None: however many there are.
+
+        Raises:
+            LimitExceeded: there are more than that.
+        """
         ...
 
     async def last_points(
-        self, workload_ids: Sequence[WorkloadId]
+        self, workload_ids: Sequence[WorkloadId], *, most: int | None = None
     ) -> dict[WorkloadId, tuple[Point, ...]]:
-        """Of every series its summary's last point, by key; at half the cost of summaries."""
+        """Of every series its summary's last point, by key; at half the cost of summaries.
+
+        Args:
+            most: See ``summaries``.
+
+        Raises:
+            LimitExceeded: there are more than that.
+        """
         ...
 
     async def series_columns(

@@ -13,7 +13,13 @@ from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import BatchId, Bucket, MetricSummary, Point
 from seafloor.stores.metadata.sql.database import Database, Unprepared
-from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn, PreparedRows, Values
+from seafloor.stores.metadata.sql.prepared import (
+    Prepared,
+    PreparedIn,
+    PreparedRows,
+    Values,
+    bounded,
+)
 from seafloor.stores.metadata.sql.tables import metric_journal, metric_summary, workload
 from seafloor.stores.metrics import segment_rows
 from seafloor.stores.metrics.batch import Batch, batch_of_columns, batch_of_triples
@@ -90,8 +96,8 @@ _SUMMARIES_OF_KEYS = PreparedIn(
     )
 )
 # Rows begin with the run and the key, so that they are sorted as they are.
-_SHOWN = PreparedIn(lambda asked: select(*SHOWN).where(asked(_summary.workload_id)))
-_LAST = PreparedIn(lambda asked: select(*LAST).where(asked(_summary.workload_id)))
+_SHOWN = PreparedIn(lambda asked: bounded(select(*SHOWN).where(asked(_summary.workload_id))))
+_LAST = PreparedIn(lambda asked: bounded(select(*LAST).where(asked(_summary.workload_id))))
 _SUMMARIES = PreparedRows(metric_summary)
 
 
@@ -267,21 +273,25 @@ class SqlMetricStore:
                 batch.gone.add(row.id)
 
     async def summaries(
-        self, workload_ids: Sequence[WorkloadId], *, keys: Sequence[str] | None = None
+        self,
+        workload_ids: Sequence[WorkloadId],
+        *,
+        keys: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
         """Summaries of many workloads at once, by key; workloads without points are absent."""
-        return await self._database.read(
-            lambda connection: _summaries(connection, list(dict.fromkeys(workload_ids)), keys)
-        )
+        ids = list(dict.fromkeys(workload_ids))
+        return await self._database.read(lambda connection: _summaries(connection, ids, keys, most))
 
     async def last_points(
-        self, workload_ids: Sequence[WorkloadId]
+        self, workload_ids: Sequence[WorkloadId], *, most: int | None = None
     ) -> dict[WorkloadId, tuple[Point, ...]]:
         """Of every series its summary's last point, by key."""
         ids = list(dict.fromkeys(workload_ids))
 
         def read(connection: Connection) -> dict[WorkloadId, tuple[Point, ...]]:
-            return _by_owner(ids, last_points_from_rows(sorted(_LAST.rows(connection, {}, ids))))
+            rows = _LAST.rows_within(connection, {}, ids, most=most)
+            return _by_owner(ids, last_points_from_rows(sorted(rows)))
 
         return await self._database.read(read)
 
@@ -372,17 +382,23 @@ def _write_summaries(
 
 
 def _summaries(
-    connection: Connection, workload_ids: list[WorkloadId], keys: Sequence[str] | None
+    connection: Connection,
+    workload_ids: list[WorkloadId],
+    keys: Sequence[str] | None,
+    most: int | None,
 ) -> dict[WorkloadId, tuple[MetricSummary, ...]]:
     rows: list[tuple[Any, ...]] = []
     if keys is None:
-        rows += _SHOWN.rows(connection, {}, workload_ids)
+        rows += _SHOWN.rows_within(connection, {}, workload_ids, most=most)
     else:
         once = list(dict.fromkeys(keys))
         for begin in range(0, len(once), _KEYS_AT_ONCE):
             some = once[begin : begin + _KEYS_AT_ONCE]
             asked = {f"asked_{at}": key for at, key in enumerate(some)}
-            rows += _shown_of_keys(len(some)).rows(connection, asked, workload_ids)
+            left = None if most is None else most - len(rows)
+            rows += _shown_of_keys(len(some)).rows_within(
+                connection, asked, workload_ids, most=left
+            )
     return _by_owner(workload_ids, summaries_from_rows(sorted(rows)))
 
 
@@ -405,4 +421,6 @@ def _by_owner(
 @lru_cache(maxsize=64)
 def _shown_of_keys(count: int) -> PreparedIn:
     of_key = _summary.key.in_([bindparam(f"asked_{at}") for at in range(count)])
-    return PreparedIn(lambda asked: select(*SHOWN).where(asked(_summary.workload_id), of_key))
+    return PreparedIn(
+        lambda asked: bounded(select(*SHOWN).where(asked(_summary.workload_id), of_key))
+    )

@@ -6,9 +6,10 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
-from seafloor.domain.errors import AlreadyExists, Conflict
+from seafloor.domain.errors import AlreadyExists, Conflict, LimitExceeded
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
@@ -130,7 +131,7 @@ class MemoryModels:
         _join(rows.models, models)
 
     async def inputs_get(
-        self, workload_ids: Sequence[WorkloadId]
+        self, workload_ids: Sequence[WorkloadId], *, chars_max: int | None = None
     ) -> dict[WorkloadId, WorkloadInputs]:
         """See ``LoggedModelRecords``."""
         made: dict[WorkloadId, WorkloadInputs] = {}
@@ -142,6 +143,11 @@ class MemoryModels:
                     models=tuple(rows.models),
                     outputs=tuple(rows.outputs),
                 )
+        if made and chars_max is not None:
+            # About as long as what a database keeps of it.
+            chars = len(msgspec.json.encode(list(made.values())).decode())
+            if chars > chars_max:
+                raise LimitExceeded(f"There are more than {chars_max} characters.")
         return made
 
     async def dataset_list(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from seafloor.domain.errors import AlreadyExists, Conflict
+from seafloor.domain.errors import AlreadyExists, Conflict, LimitExceeded
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.volumes import VolumeUse
@@ -190,15 +190,23 @@ class MemoryLabels:
         *,
         params: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> dict[WorkloadId, Labels]:
         """See ``LabelRecords``."""
-        return {
+        found = {
             workload_id: Labels(
                 params=_wanted(rows.labels.params, params), tags=_wanted(rows.labels.tags, tags)
             )
             for workload_id in workload_ids
             if (rows := self._rows.workloads.get(workload_id)) is not None
         }
+        counts = (
+            sum(len(labels.params) for labels in found.values()),
+            sum(len(labels.tags) for labels in found.values()),
+        )
+        if most is not None and max(counts) > most:
+            raise LimitExceeded(f"There are more than {most} rows.")
+        return found
 
     async def params_log(self, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
         """See ``LabelRecords``."""

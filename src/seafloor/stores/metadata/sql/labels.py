@@ -13,7 +13,7 @@ from seafloor.domain.errors import Conflict, NoSuchTag, nearest
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.prepared import PreparedIn, PreparedRows
+from seafloor.stores.metadata.sql.prepared import PreparedIn, PreparedRows, bounded
 from seafloor.stores.metadata.sql.rows import check_workload
 from seafloor.stores.metadata.sql.tables import param, tag, workload
 
@@ -28,7 +28,7 @@ def _known_of(table: Table) -> PreparedIn:
 
 def _all_of(table: Table) -> PreparedIn:
     columns = table.c.workload_id, table.c.key, table.c.value
-    return PreparedIn(lambda asked: select(*columns).where(asked(table.c.workload_id)))
+    return PreparedIn(lambda asked: bounded(select(*columns).where(asked(table.c.workload_id))))
 
 
 @lru_cache(maxsize=64)
@@ -37,7 +37,9 @@ def _some_of(table: Table, count: int) -> PreparedIn:
     columns = table.c.workload_id, table.c.key, table.c.value
     keys: list[Any] = [bindparam(f"asked_{at}") for at in range(count)]
     of_key = table.c.key.in_(keys)
-    return PreparedIn(lambda asked: select(*columns).where(asked(table.c.workload_id), of_key))
+    return PreparedIn(
+        lambda asked: bounded(select(*columns).where(asked(table.c.workload_id), of_key))
+    )
 
 
 _KNOWN = {table: _known_of(table) for table in (param, tag)}
@@ -57,11 +59,14 @@ class SqlLabels:
         *,
         params: Sequence[str] | None = None,
         tags: Sequence[str] | None = None,
+        most: int | None = None,
     ) -> dict[WorkloadId, Labels]:
         """See ``LabelRecords``."""
 
         def read(connection: Connection) -> dict[WorkloadId, Labels]:
-            return _labels(connection, workload_ids, params, tags)
+            found_params = _values(connection, param, workload_ids, params, most)
+            found_tags = _values(connection, tag, workload_ids, tags, most)
+            return _labels(connection, workload_ids, found_params, found_tags)
 
         return await self._database.read(read)
 
@@ -135,11 +140,9 @@ def _rows(workload_id: WorkloadId, labels: Mapping[str, str]) -> list[dict[str, 
 def _labels(
     connection: Connection,
     ids: Sequence[WorkloadId],
-    params: Sequence[str] | None,
-    tags: Sequence[str] | None,
+    found_params: Mapping[str, dict[str, str]],
+    found_tags: Mapping[str, dict[str, str]],
 ) -> dict[WorkloadId, Labels]:
-    found_params = _values(connection, param, ids, params)
-    found_tags = _values(connection, tag, ids, tags)
     # What has labels is there; only of the others it is asked.
     bare = [one for one in ids if one not in found_params and one not in found_tags]
     known = {one for (one,) in _THERE.rows(connection, {}, bare)} if bare else ()
@@ -151,14 +154,18 @@ def _labels(
 
 
 def _values(
-    connection: Connection, table: Table, ids: Sequence[WorkloadId], keys: Sequence[str] | None
+    connection: Connection,
+    table: Table,
+    ids: Sequence[WorkloadId],
+    keys: Sequence[str] | None,
+    most: int | None,
 ) -> dict[str, dict[str, str]]:
     """The values by key, by run. A page has ten thousand, so nothing is done twice for one."""
     if keys is None:
-        rows = _ALL[table].rows(connection, {}, ids)
+        rows = _ALL[table].rows_within(connection, {}, ids, most=most)
     elif keys:
         asked = {f"asked_{at}": key for at, key in enumerate(keys)}
-        rows = _some_of(table, len(keys)).rows(connection, asked, ids)
+        rows = _some_of(table, len(keys)).rows_within(connection, asked, ids, most=most)
     else:
         rows = ()
     made: dict[str, dict[str, str]] = {}

@@ -7,9 +7,15 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from seafloor.domain.errors import AlreadyExists, Conflict, NoSuchTag, NotFound
+from seafloor.domain.errors import (
+    AlreadyExists,
+    Conflict,
+    LimitExceeded,
+    NoSuchTag,
+    NotFound,
+)
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.models import (
     DatasetInput,
@@ -38,6 +44,10 @@ _INPUTS = PreparedIn(
         .where(asked(_input.workload_id))
         .order_by(_input.id)
     )
+)
+
+_INPUT_SIZES = PreparedIn(
+    lambda asked: select(func.sum(func.length(_input.document))).where(asked(_input.workload_id))
 )
 
 
@@ -220,11 +230,18 @@ class SqlModels:
         await self._database.write(write)
 
     async def inputs_get(
-        self, workload_ids: Sequence[WorkloadId]
+        self, workload_ids: Sequence[WorkloadId], *, chars_max: int | None = None
     ) -> dict[WorkloadId, WorkloadInputs]:
         """See ``LoggedModelRecords``."""
 
         def read(connection: Connection) -> dict[WorkloadId, WorkloadInputs]:
+            if chars_max is not None:
+                sizes = _INPUT_SIZES.rows(connection, {}, workload_ids)
+                chars = sum(int(size or 0) for (size,) in sizes)
+                if chars > chars_max:
+                    raise LimitExceeded(f"There are more than {chars_max} characters.")
+                if chars == 0:
+                    return {}
             rows: dict[WorkloadId, list[tuple[str, str]]] = {}
             for owner, kind, document in _INPUTS.rows(connection, {}, workload_ids):
                 rows.setdefault(WorkloadId(owner), []).append((kind, document))

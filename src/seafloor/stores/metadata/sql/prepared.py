@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import msgspec
 from sqlalchemy import (
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Dialect,
     Float,
     Integer,
+    Select,
     Table,
     Text,
     any_,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -35,10 +37,13 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
+from seafloor.domain.errors import LimitExceeded
 from seafloor.stores.metadata.sql.texts import check_row
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert
+
+_Columns = TypeVarTuple("_Columns")
 
 Values = Mapping[str, object]
 Rows = Sequence[tuple[Any, ...]]
@@ -211,7 +216,31 @@ class PreparedIn:
             found += self._of_count(count).rows(connection, bound)
         return found
 
+    def rows_within(
+        self, connection: Connection, values: Values, keys: Sequence[str], *, most: int | None
+    ) -> Rows:
+        """The same of a query that is ``bounded``.
 
+        Args:
+            most: So many rows are read at most; None: however many there are.
+
+        Raises:
+            LimitExceeded: there are more.
+        """
+        bound = _ENDLESS if most is None else most + 1
+        found = self.rows(connection, {**values, _BOUND: bound}, keys)
+        if most is not None and len(found) > most:
+            raise LimitExceeded(f"There are more than {most} rows.")
+        return found
+
+
+def bounded(query: Select[*_Columns]) -> Select[*_Columns]:
+    """A query that gives only so many rows, for each ``KEYS_MAX`` keys."""
+    # SQLite's limit has an offset, whose value would be bound by a name of its own.
+    return query.limit(bindparam(_BOUND, type_=BigInteger())).offset(literal_column("0"))
+
+
+_BOUND, _ENDLESS = "rows_bound", 1 << 62
 KEYS_MAX = 1024
 _COUNTED_MAX = 32
 
