@@ -37,7 +37,6 @@ FIRST_END = "A run that has ended keeps how and when; MLflow takes a later word 
 UNKNOWN_RUN = "A run that does not exist is not found; MLflow says that it has no points."
 STAGES = "An unknown kind of view is refused; MLflow takes it for the default."
 INTERVAL = "Where the points do not divide evenly, MLflow makes the first buckets the larger ones."
-OUR_CURSOR = "Cursors are our own."
 
 
 def _posts(path: str, *bodies: Body, differs: str = "") -> list[Case]:
@@ -375,7 +374,7 @@ def _histories() -> list[Case]:
     return [
         *_gets(path, *(run + key for key in ("m", "nan", "absent", "zero", "same", "a/b"))),
         *_gets(path, "run_id={gone}&metric_key=m", "run_id={run}", "metric_key=m"),
-        *_gets(path, f"{run}m&max_results=0"),
+        *_gets(path, run, f"{run}m&max_results=0", f"{run}m&page_token=x"),
         *_gets(path, "run_id={odd}&metric_key=infinite", differs=INFINITIES),
         *_gets(path, "run_id={odd}&metric_key=late", differs=BY_STEP),
         *_gets(path, f"run_id={NOBODY}&metric_key=m", differs=UNKNOWN_RUN),
@@ -551,13 +550,41 @@ def _searches() -> list[Case]:
             {"experiment_ids": ["abc"]},
         ),
         *_posts(path, _search(order_by=["metrics.m", "metrics.m"]), differs=BUG),
-        *_posts(path, _search(page_token="garbage"), differs=OUR_CURSOR),
+        *_posts(path, _search(page_token="garbage")),
         *_posts(path, _search(run_view_type="NOPE"), differs=STAGES),
+    ]
+
+
+def _inputs() -> list[Case]:
+    used, made = "/runs/log-inputs", "/runs/outputs"
+    dataset = {"name": "d", "digest": "1", "source_type": "local", "source": "s"}
+    return [
+        *_posts(used, {}, {"run_id": "{run}"}, {"run_id": "{run}", "datasets": None}),
+        *_posts(used, {"datasets": []}, {"run_id": "{gone}", "datasets": [{"dataset": dataset}]}),
+        *_posts(used, {"run_id": "{run}", "datasets": [{"dataset": {}}]}),
+        *_posts(made, {}, {"models": []}, {"run_id": "{run}"}, {"run_id": "{run}", "models": None}),
+        *_posts(made, {"run_id": "{run}", "models": []}, {"run_id": "{run}", "models": "x"}),
+        *_posts(made, {"run_id": NOBODY, "models": []}, {"run_id": "{gone}"}),
+        *_gets("/model-versions/get", "name=x&version=1"),
+        *_gets("/model-versions/get-download-uri", "name=x&version=1"),
+        *_gets("/registered-models/get", "name=x"),
+        *_gets("/registered-models/alias", "name=x&alias=a"),
+        *_posts("/registered-models/get-latest-versions", {"name": "x"}),
     ]
 
 
 CASES: tuple[Case, ...] = tuple(
     case
-    for cases in (_experiments, _runs, _metrics, _labels, _batches, _histories, _updates, _searches)
+    for cases in (
+        _experiments,
+        _runs,
+        _metrics,
+        _labels,
+        _batches,
+        _histories,
+        _updates,
+        _searches,
+        _inputs,
+    )
     for case in cases()
 )

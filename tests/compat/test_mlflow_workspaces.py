@@ -247,6 +247,10 @@ CASES = [
 NO_IDS = {
     f"{V2}/experiments/create",
     f"{V2}/registered-models/get",
+    f"{V2}/registered-models/get-latest-versions",
+    f"{V2}/registered-models/alias",
+    f"{V2}/model-versions/get",
+    f"{V2}/model-versions/get-download-uri",
     f"{V2}/registered-models/search",
     f"{V2}/registered-models/create",
     f"{V2}/model-versions/search",

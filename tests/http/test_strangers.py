@@ -369,7 +369,12 @@ RULES: dict[tuple[str, str], Asked] = {
     ("DELETE", _mlflow("mlflow/logged-models/{model_id}/tags/{key}")): Asked(OWN),
     ("GET", _mlflow("mlflow/logged-models/{model_id}/artifacts/directories")): Asked(READS),
     ("GET", _mlflow("mlflow/registered-models/get")): Asked(READS),
+    ("GET", _mlflow("mlflow/registered-models/alias")): Asked(READS),
+    ("GET", _mlflow("mlflow/registered-models/get-latest-versions")): Asked(READS),
+    ("POST", _mlflow("mlflow/registered-models/get-latest-versions")): Asked(READS, body={}),
     ("GET", _mlflow("mlflow/registered-models/search")): Asked(READS),
+    ("GET", _mlflow("mlflow/model-versions/get")): Asked(READS),
+    ("GET", _mlflow("mlflow/model-versions/get-download-uri")): Asked(READS),
     ("GET", _mlflow("mlflow/model-versions/search")): Asked(READS),
     ("POST", _mlflow("mlflow/registered-models/create")): Asked(CREATES, body={}),
     ("POST", _mlflow("mlflow/model-versions/create")): Asked(CREATES, body={}),
@@ -384,7 +389,7 @@ RULES: dict[tuple[str, str], Asked] = {
             "log-batch": {"tags": [KEYED]},
             "log-inputs": {},
             "log-model": MODEL_JSON,
-            "outputs": {},
+            "outputs": {"models": []},
         }.items()
     },
 }

@@ -39,13 +39,17 @@ async def get_history(
     max_results: FromQuery[int] = HISTORY_MAX,
     page_token: FromQuery[str] = "",
 ) -> Json:
+    if not metric_key:
+        raise words.missing("metric_key")
     if max_results < 1:
         raise _not_positive(max_results)
     app = application_of(request)
     found = await run_of(request, run_id, run_uuid)
-    page = await app.stores.metrics.series_columns(
-        found.id, metric_key, limit=min(max_results, HISTORY_MAX), cursor=page_token or None
-    )
+    limit = min(max_results, HISTORY_MAX)
+    with words.page_tokens():
+        page = await app.stores.metrics.series_columns(
+            found.id, metric_key, limit=limit, cursor=page_token or None
+        )
     return without_empty(
         {"metrics": _history(metric_key, page.points), "next_page_token": page.next}
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 import msgspec
-from litestar import delete, get, patch, post
+from litestar import HttpMethod, delete, get, patch, post, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 
@@ -24,6 +24,7 @@ from seafloor.http.mlflow.workspaces import active_experiment, model_of
 from seafloor.http.requests import AnyRequest, check_write
 from seafloor.http.state import application_of
 
+_NO_REGISTRY = "The model registry is not part of this version."
 _STATES = {
     "LOGGED_MODEL_PENDING": LoggedModelState.PENDING,
     "LOGGED_MODEL_READY": LoggedModelState.READY,
@@ -44,6 +45,10 @@ class _Change(msgspec.Struct):
     status: str = ""
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
 
 
 async def _shown(app: Application, model: LoggedModel) -> Json:
@@ -161,9 +166,29 @@ async def delete_tag(request: AnyRequest, model_id: FromPath[str], key: FromPath
     return {}
 
 
-@get("/registered-models/get")
+@get(["/registered-models/get", "/registered-models/alias"])
 async def get_registered_model(name: FromQuery[str] = "") -> Json:
-    raise NotFound(f"Registered Model with name={name} not found")
+    raise _not_registered(name)
+
+
+@route(
+    "/registered-models/get-latest-versions",
+    http_method=[HttpMethod.GET, HttpMethod.POST],
+    status_code=200,
+)
+async def get_latest_versions(request: AnyRequest, name: FromQuery[str] = "") -> Json:
+    body = await body_of(request, _Named)
+    raise _not_registered(name or body.name)
+
+
+@get(["/model-versions/get", "/model-versions/get-download-uri"])
+async def get_model_version(name: FromQuery[str] = "", version: FromQuery[str] = "") -> Json:
+    raise NotFound(f"Model Version (name={name}, version={version}) not found. {_NO_REGISTRY}")
+
+
+def _not_registered(name: str) -> NotFound:
+    """What every name is to a client, which tells it from a broken server by the code."""
+    return NotFound(f"Registered Model with name={name} not found. {_NO_REGISTRY}")
 
 
 @get(["/registered-models/search", "/model-versions/search"])
@@ -174,8 +199,8 @@ async def search_registry() -> Json:
 @post(["/registered-models/create", "/model-versions/create"], status_code=200)
 async def create_in_registry() -> Json:
     raise NotSupported(
-        "The model registry is not part of this version: log the model without a "
-        "registered_model_name and load it by its run."
+        f"{_NO_REGISTRY[:-1]}: log the model without a registered_model_name and load it by its "
+        "run."
     )
 
 
@@ -188,6 +213,8 @@ ROUTES: list[HTTPRouteHandler] = [
     set_tags,
     delete_tag,
     get_registered_model,
+    get_latest_versions,
+    get_model_version,
     search_registry,
     create_in_registry,
 ]

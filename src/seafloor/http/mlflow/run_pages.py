@@ -83,17 +83,16 @@ async def search(request: AnyRequest) -> Response[bytes]:
             "It must be a positive integer",
             field="max_results",
         )
-    page = await app.runs.search(
-        WorkloadQuery(
-            experiment_ids=tuple(await experiments_of(request, body.experiment_ids)),
-            filter=run_filter(body.filter),
-            order=run_order(body.order_by),
-            lifecycle=view_of(body.run_view_type),
-            limit=limit,
-            cursor=body.page_token or None,
-        ),
-        _WANTED,
+    query = WorkloadQuery(
+        experiment_ids=tuple(await experiments_of(request, body.experiment_ids)),
+        filter=run_filter(body.filter),
+        order=run_order(body.order_by),
+        lifecycle=view_of(body.run_view_type),
+        limit=limit,
+        cursor=body.page_token or None,
     )
+    with words.page_tokens():
+        page = await app.runs.search(query, _WANTED)
     runs = [_run(one) for one in page.items]
     return Response(_encoder.encode(_Page(runs, page.next)), media_type="application/json")
 

@@ -121,6 +121,11 @@ class _Inputs(msgspec.Struct):
     models: list[_ModelUse] = []
 
 
+class _Outputs(msgspec.Struct):
+    run_id: str = ""
+    models: list[_ModelUse] | None = None
+
+
 def cut(values: dict[str, str], chars_max: int) -> dict[str, str]:
     """Cut long values, as MLflow's server does by default."""
     return {key: value[:chars_max] for key, value in values.items()}
@@ -475,7 +480,11 @@ def _check_dataset(use: _DatasetUse) -> None:
 
 @post("/runs/outputs", status_code=200)
 async def log_outputs(request: AnyRequest) -> Json:
-    body = await body_of(request, _Inputs)
+    body = await body_of(request, _Outputs)
+    if not body.run_id:
+        raise words.missing("run_id")
+    if body.models is None:
+        raise words.missing("models")
     found = await active_run(request, body.run_id)
     await application_of(request).stores.metadata.inputs_add(
         found.id,

@@ -286,13 +286,8 @@ async def search(request: AnyRequest) -> Json:
         limit=limit,
         cursor=body.page_token or None,
     )
-    try:
+    with words.page_tokens():
         page = await app.stores.metadata.trace_search(query)
-    except InvalidValue as error:
-        if error.field != "cursor":
-            raise
-        message = "Invalid page token, could not base64-decode"
-        raise InvalidValue(message, field="page_token") from error
     experiments = await _experiments(app, page.items)
     shown = [trace_info_json(one, experiments[one.experiment_id]) for one in page.items]
     return without_empty({"traces": shown, "next_page_token": page.next})

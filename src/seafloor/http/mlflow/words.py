@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
@@ -48,6 +50,25 @@ def too_long(name: str, chars_max: int) -> LimitExceeded:
     return LimitExceeded(
         f"'{name}' exceeds the maximum length of {chars_max} characters", field=name
     )
+
+
+@contextmanager
+def page_tokens() -> Generator[None]:
+    """Say of a cursor that is refused what MLflow's clients call it.
+
+    Raises:
+        InvalidValue: as within, in MLflow's words where it is about the cursor.
+    """
+    try:
+        yield
+    except InvalidValue as error:
+        if error.field != "cursor":
+            raise
+        raise InvalidValue(
+            "Invalid page token, could not base64-decode: pass the `next_page_token` of the page "
+            "before, with all else as it was.",
+            field="page_token",
+        ) from error
 
 
 def not_json() -> InvalidValue:
