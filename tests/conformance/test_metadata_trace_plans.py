@@ -257,6 +257,26 @@ async def test_trace_search__of_traces_with_much_said_of_them__has_pages_of_a_bo
         assert [some[0] for some in pages[1:]] == [trace(4).id, trace(3).id, trace(1).id]
 
 
+async def test_trace_search__of_traces_with_much_said_of_them__measures_each_a_few_times(
+    store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To know how much is said of a trace takes reading it: not of all again for each page."""
+    monkeypatch.setattr(trace_search, "SAID_BYTES_MAX", 10)
+    for number in range(1, TRACES + 1):
+        await store.assessment_put(assessment(id="a", trace_id=trace(number).id, value="x" * 20))
+    query, pages = TraceQuery(experiment_ids=(0,), limit=500), 0
+    with statements_of(store.database) as said:
+        while True:
+            page = await store.trace_search(query)
+            pages += 1
+            if page.next is None:
+                break
+            query = replace(query, cursor=page.next)
+    measured = sum(len(given) for text, given in said if "sum(length(" in text)
+    assert pages == TRACES
+    assert measured <= 4 * TRACES
+
+
 async def test_trace_list__of_traces_with_much_said_of_them__gives_a_bounded_part(
     store: SqlStoreUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

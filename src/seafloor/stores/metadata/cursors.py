@@ -44,6 +44,22 @@ class _Document(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
     position: Position | None
     within: Within | None = None
+    fitted: int | None = None
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a cursor goes on.
+
+    Args:
+        position: None: at the beginning.
+        within: How far the trace behind the position was looked at; None: not at all.
+        fitted: So many there was room for on the page before, which more would have been for; a
+            hint, which nothing but time hangs on. None: it was full, or there was none.
+    """
+
+    position: Position | None = None
+    within: Within | None = None
+    fitted: int | None = None
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -51,10 +67,14 @@ _DECODER = msgspec.msgpack.Decoder(_Document)
 
 
 def encode_cursor(
-    query: WorkloadQuery | TraceQuery, position: Position | None, within: Within | None = None
+    query: WorkloadQuery | TraceQuery,
+    position: Position | None,
+    within: Within | None = None,
+    fitted: int | None = None,
 ) -> str:
-    """Make the cursor that goes on after a position; None: from the beginning."""
-    document = _ENCODER.encode(_Document(_digest(query, position, within), position, within))
+    """Make the cursor of a ``Place``."""
+    digest = _digest(query, position, within)
+    document = _ENCODER.encode(_Document(digest, position, within, fitted))
     return base64.urlsafe_b64encode(document).decode().rstrip("=")
 
 
@@ -64,16 +84,14 @@ def decode_cursor(query: WorkloadQuery | TraceQuery) -> Position | None:
     Raises:
         InvalidValue: it is not a cursor, was changed, or is one of another query.
     """
-    return decode_place(query)[0]
+    return decode_place(query).position
 
 
-def decode_place(
-    query: WorkloadQuery | TraceQuery,
-) -> tuple[Position | None, Within | None]:
-    """The same, and how far the trace behind the position was looked at."""
+def decode_place(query: WorkloadQuery | TraceQuery) -> Place:
+    """The same, and what else the cursor says; InvalidValue in the same cases."""
     text = query.cursor
     if text is None:
-        return None, None
+        return Place()
     try:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         document = _DECODER.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -87,7 +105,7 @@ def decode_place(
             "it out to begin anew.",
             field="cursor",
         )
-    return document.position, document.within
+    return Place(document.position, document.within, document.fitted)
 
 
 def _digest(

@@ -111,7 +111,7 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
             query.
     """
     check_trace_query(query)
-    position, within = decode_place(query)
+    place = decode_place(query)
     known = [one for one in query.experiment_ids if 0 <= one <= ID_MAX]
     if not known:
         return [], None
@@ -128,18 +128,21 @@ def search(connection: Connection, query: TraceQuery) -> tuple[list[str], str | 
     else:
         # Reckoned with, so that no database follows the index of the experiment's.
         wanted = wanted.where(trace.c.id.in_(few), one_of(trace.c.experiment_id + 0, known))
-    rows = _Rows(connection, wanted, keys, position)
+    rows = _Rows(connection, wanted, keys, place.position)
     orders_asked = len(query.order)
     if any(is_made_here(one) for one in query.comparisons):
-        page, end = _looked_at(rows, query, _End(position, within))
+        page, end = _looked_at(rows, query, _End(place.position, place.within))
     else:
         found = rows.next(query.limit + 1)
         page = found[: query.limit]
         end = _End(_position(page[-1], orders_asked)) if len(found) > query.limit else None
-    fitting = fitting_count(connection, [row.id for row in page], step=len(page))
+    # Where the page before had room for few, this one may too: the rest is not read for nothing.
+    step = len(page) if place.fitted is None else max(1, 2 * place.fitted)
+    fitting, fitted = fitting_count(connection, [row.id for row in page], step=step), None
     if fitting < len(page):
         page, end = page[:fitting], _End(_position(page[fitting - 1], orders_asked))
-    following = None if end is None else encode_cursor(query, end.position, end.within)
+        fitted = fitting
+    following = None if end is None else encode_cursor(query, end.position, end.within, fitted)
     return [row.id for row in page], following
 
 
