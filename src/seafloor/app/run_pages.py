@@ -23,11 +23,15 @@ from seafloor.domain.workloads import Workload
 from seafloor.stores.metadata.protocol import Labels, MetadataStore, WorkloadInputs
 from seafloor.stores.metrics.protocol import MetricRead
 
-KEYS_MAX = 100_000
-"""Params, tags and metrics on a page. A run more than its first has room only below it."""
+KEYS_MAX = 300_000
+"""Params, tags and metrics on a page, 10,000 runs of thirty each, as mlflow's client asks for at
+once. A run more than its first has room only below it."""
 CHARS_MAX = 16 * 1024 * 1024
 """Of the values of params and tags, and of what is told of datasets."""
+SEARCHED_AT_ONCE = 10_000
+"""A search may look at all runs each time, so an ordinary page is one."""
 RUNS_AT_ONCE = 1_000
+"""Whose contents are read together."""
 ROWS_AT_ONCE = 16_384
 """Of each kind, for several runs; what one run holds is read whole."""
 _INPUT_CHARS_AT_ONCE = CHARS_MAX // 2
@@ -92,13 +96,15 @@ class RunPages:
     async def search(self, query: WorkloadQuery, wanted: Wanted) -> RunContentsPage:
         """Search runs; a constant number of statements for each thousand that are not too large.
 
+        Those that have no room are searched once more, up to where the page ends.
+
         Returns:
             At most as many as the query says, at least one if there is one.
         """
         made: list[tuple[Workload, RunContents]] = []
         room, following = _Room(), query.cursor
         while len(made) < query.limit:
-            limit = min(query.limit - len(made), RUNS_AT_ONCE)
+            limit = min(query.limit - len(made), SEARCHED_AT_ONCE)
             step = replace(query, cursor=following, limit=limit)
             page = await self._fitting(step, wanted, room)
             made += page.items
@@ -136,7 +142,7 @@ class RunPages:
         Args:
             held: What was read already; added to.
         """
-        done, at_once = 0, max(1, len(runs))
+        done, at_once = 0, RUNS_AT_ONCE
         while done < len(runs):
             some = [run.id for run in runs[done : done + at_once]]
             unread = [one for one in some if one not in held]

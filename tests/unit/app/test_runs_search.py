@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from seafloor.app import run_pages
 from seafloor.app.clock import SystemClock
 from seafloor.app.run_pages import CHARS_MAX, KEYS_MAX, ROWS_AT_ONCE, RUNS_AT_ONCE, Wanted
 from seafloor.app.runs import RunDetailsPage, Runs, RunStores
@@ -149,8 +150,25 @@ async def test_search__a_run_comes_while_a_page_is_shortened__it_is_shown_whole(
     assert found == [run_id(50), run_id(3), run_id(2), run_id(1)]
 
 
-async def test_search__more_runs_than_are_looked_for_at_once__are_one_page() -> None:
-    metadata, count = MemoryMetadataStore(), 2 * RUNS_AT_ONCE + 10
+async def test_search__more_runs_than_are_read_at_once__are_one_page_and_one_search() -> None:
+    metadata, count = Joined(), 2 * RUNS_AT_ONCE + 10
+    for number in range(100, 100 + count):
+        await create(metadata, run(number))
+    page = await runs_of(metadata).search(WorkloadQuery(limit=count - 1), Wanted())
+    assert [one.workload.id for one in page.items] == [
+        run_id(number) for number in range(99 + count, 100, -1)
+    ]
+    assert page.next is not None
+    assert metadata.searches == 1
+    whole = await runs_of(metadata).search(WorkloadQuery(limit=count + 1), Wanted())
+    assert (len(whole.items), whole.next) == (count + 1, None)
+
+
+async def test_search__more_runs_than_are_looked_for_at_once__are_one_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_pages, "SEARCHED_AT_ONCE", 10)
+    metadata, count = MemoryMetadataStore(), 25
     for number in range(1, count + 1):
         await create(metadata, run(number))
     page = await runs_of(metadata).search(WorkloadQuery(limit=count - 1), Wanted())

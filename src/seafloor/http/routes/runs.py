@@ -58,7 +58,7 @@ async def list_runs(
     """Search runs; the newest first unless ``order`` says otherwise.
 
     ``fields`` says which params, tags and metrics are wanted, such as ``metrics.loss,params``;
-    empty: none; without it: all. A page of runs that hold much (100,000 params, tags and metrics,
+    empty: none; without it: all. A page of runs that hold much (300,000 params, tags and metrics,
     or 16 MiB of them) is shorter than ``limit``, and has a next one.
     """
     query = WorkloadQuery(
