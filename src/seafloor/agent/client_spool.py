@@ -29,8 +29,11 @@ def deliver(task: Task) -> Optional[str]:
     Raises:
         ServerAway: repeat it later.
     """
-    if not task.sync_command or not _waits(task.sync_dir):
-        return None
+    try:
+        if not task.sync_command or not _waits(task.sync_dir):
+            return None
+    except OSError as error:  # its command closed it
+        return _stays(error)
     variables = dict(task.env, SEAFLOOR_URL=_url(task.server_file))
     try:
         done = subprocess.run(
@@ -44,15 +47,19 @@ def deliver(task: Task) -> Optional[str]:
     except subprocess.TimeoutExpired as error:
         raise ServerAway("sync took more than {:g} s".format(TIMEOUT_S)) from error
     except OSError as error:
-        return "What the client library could not send stays on this machine: {}.".format(
-            error.strerror
-        )
+        return _stays(error)
     if done.returncode == NOT_REACHABLE:
         raise ServerAway("sync did not reach the server")
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it did not say why"]
         return "Not all that the client library kept could be sent: {}".format(said[-1])
     return None
+
+
+def _stays(error: OSError) -> str:
+    return "What the client library could not send stays on this machine: {}.".format(
+        error.strerror
+    )
 
 
 def _waits(folder: str) -> bool:

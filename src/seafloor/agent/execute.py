@@ -236,6 +236,7 @@ def _note_ending(parts: _Parts, ending: Ending) -> Dict[str, Any]:
         "lines_lost": parts.spool.lines_lost,
         "log_bytes": parts.spool.size_bytes,
     }
+    parts.folder.give_back_rights()
     try:
         parts.folder.write_ending(ended)
     except OSError as error:

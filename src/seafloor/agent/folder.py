@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
+from contextlib import suppress
 from typing import Any, Dict, Optional
 
 FORMAT_VERSION = 1
 _ENDING_RESERVE_BYTES = 8192
+_CLOSED_BY_COMMANDS = 4  # the task's folder, and those above it up to its workload's
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 Document = Dict[str, Any]
@@ -35,7 +38,24 @@ class TaskFolder:
 
     def exists(self) -> bool:
         """Whether the folder is still there: somebody may have removed the whole."""
+        self.give_back_rights()
         return os.path.isdir(self.path)
+
+    def give_back_rights(self) -> None:
+        """Let this user into the folder, whose command may have closed it, or those around it.
+
+        What is not this user's is left as it is: whoever wants to go in is told so by the system.
+        """
+        if _is_open(self.path):
+            return
+        around = [self.path]
+        while len(around) < _CLOSED_BY_COMMANDS:
+            around.append(os.path.dirname(around[-1]))
+        for path in reversed(around):
+            with suppress(OSError):
+                status = os.lstat(path)
+                if stat.S_ISDIR(status.st_mode) and not _is_open(path):
+                    os.chmod(path, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
 
     def has(self, name: str) -> bool:
         """Whether a document is there."""
@@ -133,6 +153,10 @@ class TaskFolder:
             os.close(fd)
             return None
         return fd
+
+
+def _is_open(path: str) -> bool:
+    return os.access(path, os.R_OK | os.W_OK | os.X_OK)
 
 
 def boot_id() -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Coroutine
-from typing import assert_never
+from typing import Final, assert_never
 
 import structlog
 
@@ -21,6 +21,7 @@ from seafloor.app.clock import Clock
 from seafloor.app.folding import waiting_mark
 from seafloor.app.gangs import SALVAGES_MAX, Gangs
 from seafloor.app.launches import Launches
+from seafloor.app.leases import boot_time_s
 from seafloor.app.leavings import Leavings, is_left
 from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.tasks import TaskReport, Tasks
@@ -68,6 +69,10 @@ _DRIVEN = WorkloadQuery(
 )
 
 
+_STEP_FAILS_WITHIN_S: Final = 1.0
+"""What fails later than this is taken to concern all runs."""
+
+
 class Reconciler:
     """Drives launched runs.
 
@@ -111,6 +116,7 @@ class Reconciler:
         self._salvages: dict[TaskKey, int] = {}
         self._stops_asked: set[TaskKey] = set()
         self._said: dict[WorkloadId, str] = {}
+        self._run_problem: SeafloorError | None = None
         self.problem: str | None = None
 
     async def run(self) -> None:
@@ -154,7 +160,12 @@ class Reconciler:
         """Do one pass: the next step of every run of this place that is not at its end.
 
         Does nothing while the lease of the place is not held.
+
+        Raises:
+            SeafloorError: the next step of some runs cannot be done now; those of the others are.
+                Or a store is away, and nobody knows how far the pass came.
         """
+        self._run_problem = None
         newest = self._place.holder.newest
         if newest is None or newest.fence != self._fence:
             await self._drop_all()  # begun under a fence that is not ours any more
@@ -187,8 +198,21 @@ class Reconciler:
         self._gangs.forget(seen)
         await self._end_starts_of_ended(seen)
         await self._release_ended(seen)
+        if self._run_problem is not None:
+            raise self._run_problem
 
     async def _step(self, workload: Workload, claim: Claim) -> None:
+        """Do the next step of a run; what stands in its way does not keep the others waiting."""
+        began_s = boot_time_s()
+        try:
+            await self._do_step(workload, claim)
+        except SeafloorError as error:
+            # A store that is away takes its time to say so, and would for each of a thousand runs.
+            if boot_time_s() - began_s >= _STEP_FAILS_WITHIN_S:
+                raise
+            self._run_problem = error
+
+    async def _do_step(self, workload: Workload, claim: Claim) -> None:
         key = TaskKey(workload.id, workload.attempt)
         try:
             match workload.state:

@@ -356,13 +356,17 @@ class LocalLauncher:
 
     def _observe(self, key: TaskKey) -> TaskObservation:
         folder = self._task_folder(key)
-        if not folder.is_dir():
+        if not self._is_there(key):
             return TaskAbsent()
         # The lock first: what is read after it was free is final.
         if self._agents.lives(folder):
             waits = key.task != MAIN and not has_begun(folder)
             return TaskPreparing(_NOT_BEGUN) if waits else TaskAlive()
         return observe_ended(folder)
+
+    def _is_there(self, key: TaskKey) -> bool:
+        """Whether a task has a folder here; one that its command closed is opened again."""
+        return TaskFolder(str(self._task_folder(key))).exists()
 
     async def tasks(self) -> tuple[TaskKey, ...]:
         """The tasks that have a folder here, and not one that is kept."""
@@ -372,7 +376,7 @@ class LocalLauncher:
                 lambda: tuple(
                     key
                     for key in task_keys(self._work_dir)
-                    if not attempt_folders(self._work_dir, key).is_kept
+                    if self._is_there(key) and not attempt_folders(self._work_dir, key).is_kept
                 )
             )
 
