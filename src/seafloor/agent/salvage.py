@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from .execute import AGENT_FILE
 from .folder import TaskFolder
 from .shipping import DONE_FILE, Shipping
 from .spool import Spool
-from .task import read_task
+from .task import Task, read_task
 
 EXIT_FILE = "exit.json"
 SALVAGE_FILE = "salvage.json"
@@ -26,7 +28,11 @@ def ship(folder: TaskFolder) -> None:
     task = read_task(folder)
     if folder.has(DONE_FILE) or not folder.has(AGENT_FILE):
         return
-    spool = Spool(folder.spool)
+    with closing(Spool(folder.spool)) as spool:
+        _deliver(folder, task, spool)
+
+
+def _deliver(folder: TaskFolder, task: Task, spool: Spool) -> None:
     ended = folder.read(EXIT_FILE)
     if ended is None and not folder.has(SALVAGE_FILE):
         spool.say(_what_is_known(spool))

@@ -101,6 +101,10 @@ class Spool:
         self._unwritten = 0
         self._synced_bytes = self.size_bytes
 
+    def close(self) -> None:
+        """Give its file back; nothing may be asked of it afterwards."""
+        os.close(self._fd)
+
     def add(self, stream: int, time_ns: int, pieces: List[Piece]) -> None:
         """Number some lines; ``commit`` writes them."""
         if pieces:

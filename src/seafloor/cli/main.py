@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -86,12 +87,14 @@ def main(arguments: list[str] | None = None) -> int:
     """
     _open_closed()
     try:
-        code = cli.main(args=arguments, prog_name="seafloor", standalone_mode=False)
+        code = cli.main(
+            args=arguments, prog_name="seafloor", standalone_mode=False, color=_colour()
+        )
         sys.stdout.flush()
     except click.ClickException as error:
         return _usage(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("", err=True)
+        _tell("")
         return 130
     except (_Unread, BrokenPipeError):
         # Whoever read has enough (`seafloor logs … | head`).
@@ -102,6 +105,13 @@ def main(arguments: list[str] | None = None) -> int:
             return _full(error)
         return _failure(error)
     return code if isinstance(code, int) else 0
+
+
+def _colour() -> bool | None:
+    """Whether there are colours; None: where there is a terminal. See https://no-color.org."""
+    import os
+
+    return False if os.environ.get("NO_COLOR") else None  # noqa: TID251 - of every program
 
 
 def _open_closed() -> None:
@@ -120,19 +130,19 @@ def _full(error: OSError) -> int:
 
     _mute_stdout()
     said = f"What the command prints or keeps could not be written: {error.strerror}."
-    click.echo(f"error: {said} Make room, or print to another place.", err=True)
+    _tell(f"error: {said} Make room, or print to another place.")
     return STORE
 
 
 def _usage(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group without a command
-        click.echo(error.format_message(), err=True)
+        _tell(error.format_message())
         return 2
     text = " ".join(error.format_message().split())
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f" See `{error.ctx.command_path} --help`."
-    click.echo(f"error: {text}{hint}", err=True)
+    _tell(f"error: {text}{hint}")
     return 2
 
 
@@ -143,12 +153,18 @@ def _failure(error: Exception) -> int:
 
     if isinstance(error, SeafloorError):
         where = f"{error.field}: " if error.field and error.field not in error.message else ""
-        click.echo(f"error: {where}{plain(' '.join(error.message.split()))}", err=True)
+        _tell(f"error: {where}{plain(' '.join(error.message.split()))}")
         return code_of_error(error)
     from seafloor.sdk.crashes import keep_details
 
-    click.echo(f"error: {keep_details(error)}", err=True)
+    _tell(f"error: {keep_details(error)}")
     return BUG
+
+
+def _tell(text: str) -> None:
+    """Say it on standard error; where that takes nothing, the exit code says it alone."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _mute_stdout() -> None:

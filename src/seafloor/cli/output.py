@@ -132,14 +132,19 @@ class ProgressLine:
         if self._in_place:
             # A line that the terminal folds cannot be taken back.
             width = shutil.get_terminal_size().columns - 1
-            click.echo(f"\r\033[K{plain(text())[:width]}", nl=False, err=True)
+            _move(f"\r\033[K{plain(text())[:width]}")
         else:
             say(plain(text()))
 
     def end(self) -> None:
         """Leave the line."""
         if self._in_place:
-            click.echo("\r\033[K", nl=False, err=True)
+            _move("\r\033[K")
+
+
+def _move(text: str) -> None:
+    # What leads back to the beginning of a line is no colour: it is wanted without them, too.
+    click.echo(text, nl=False, err=True, color=True)
 
 
 def styled(text: str, colour: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,6 +79,9 @@ def draw(title: str, outline: Outline, *, width: int) -> str:
     figure.draw(signal.lines())
     figure.plot_size(width, _HEIGHT)
     figure.title(title)
-    drawn = str(figure.build())
+    # Of values that no axis can tell apart, it says on standard error that they are one spot: as
+    # the plot shows.
+    with redirect_stderr(io.StringIO()):
+        drawn = str(figure.build())
     figure.clear()
     return drawn.rstrip("\n")

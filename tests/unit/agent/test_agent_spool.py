@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def write(path: Path, *lines: bytes) -> Spool:
     spool = Spool(str(path))
     spool.add(OUT, 1, [(line, LF, 0) for line in lines])
     spool.commit()
+    spool.close()
     return spool
 
 
@@ -57,9 +59,9 @@ def test_pack_loss__count__as_the_server_reads_it() -> None:
 
 
 def test_open__new__empty_file_until_something_is_said(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "log.spool"))
-    assert (tmp_path / "log.spool").read_bytes() == b""
-    spool.say("hello")
+    with closing(Spool(str(tmp_path / "log.spool"))) as spool:
+        assert (tmp_path / "log.spool").read_bytes() == b""
+        spool.say("hello")
     assert (tmp_path / "log.spool").read_bytes().startswith(MAGIC)
     (record,) = records(tmp_path / "log.spool")
     assert (record.number, record.stream, record.payload) == (1, AGENT, b"hello")
@@ -71,6 +73,13 @@ def test_commit__lines__numbered_and_counted(tmp_path: Path) -> None:
     assert [record.number for record in records(path)] == [1, 2, 3]
     assert (spool.lines, spool.lines_lost, spool.size_bytes) == (3, 0, path.stat().st_size)
     assert spool.commit() is False
+
+
+def test_close__many_one_after_another__no_file_stays_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        write(tmp_path / "log.spool", b"a")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_open__again__numbers_go_on(tmp_path: Path) -> None:
@@ -125,10 +134,10 @@ def test_survey__losses__counted_and_numbers_go_on(tmp_path: Path) -> None:
 
 def test_survey__longer_than_a_block__read_through(tmp_path: Path) -> None:
     path = tmp_path / "log.spool"
-    spool = Spool(str(path))
-    for number in range(300):
-        spool.add(OUT, number, [(os.urandom(20_000), LF, 0)])
-        spool.commit()
+    with closing(Spool(str(path))) as spool:
+        for number in range(300):
+            spool.add(OUT, number, [(os.urandom(20_000), LF, 0)])
+            spool.commit()
     assert found(path) == (path.stat().st_size, 300, 0, 301, False)
 
 
@@ -149,19 +158,22 @@ def test_survey__loss_that_is_no_number__damaged(tmp_path: Path) -> None:
 
 def test_say__longer_than_a_record__cut(tmp_path: Path) -> None:
     path = tmp_path / "log.spool"
-    Spool(str(path)).say("ü" * 50_000)
+    with closing(Spool(str(path))) as spool:
+        spool.say("ü" * 50_000)
     assert len(records(path)[0].payload) == 65536
 
 
 def test_read_at__beyond_what_is_whole__nothing(tmp_path: Path) -> None:
-    spool = write(tmp_path / "log.spool", b"a")
-    assert spool.read_at(0, 8) == MAGIC
-    assert len(spool.read_at(0, 1 << 20)) == spool.size_bytes
-    assert spool.read_at(spool.size_bytes, 10) == b""
+    write(tmp_path / "log.spool", b"a")
+    with closing(Spool(str(tmp_path / "log.spool"))) as spool:
+        assert spool.read_at(0, 8) == MAGIC
+        assert len(spool.read_at(0, 1 << 20)) == spool.size_bytes
+        assert spool.read_at(spool.size_bytes, 10) == b""
 
 
 def test_sync__written__nothing_left_unsynced(tmp_path: Path) -> None:
-    spool = write(tmp_path / "log.spool", b"a")
-    assert spool.unsynced_bytes == spool.size_bytes
-    spool.sync()
-    assert spool.unsynced_bytes == 0
+    with closing(Spool(str(tmp_path / "log.spool"))) as spool:
+        spool.say("a")
+        assert spool.unsynced_bytes == spool.size_bytes
+        spool.sync()
+        assert spool.unsynced_bytes == 0

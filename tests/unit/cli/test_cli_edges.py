@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import io
 import json
+import os
 import pkgutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import seafloor.sdk
 from scripted_server import Answer, Asked, ScriptedServer, run_view
 from seafloor.cli import main as edge
 from seafloor.cli.exit_codes import MEANINGS, RUN_MEANINGS, code_of_run
+from seafloor.cli.output import styled
 from seafloor.cli.plots import draw, outline_of
 from seafloor.cli.ports import is_free
 from seafloor.cli.references import find_run
@@ -96,6 +100,43 @@ def test_main__wrong_usage__is_one_line_that_says_where_help_is(
     assert line.startswith("error: ")
     assert said in line
     assert "--help" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["runs", "list", "--nope"], 2), (["volume"], 2), (["runs", "list"], 5)]
+)
+def test_main__standard_error_takes_nothing__the_exit_code_is_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:  # noqa: PTH123 - a device
+        monkeypatch.setattr(sys, "stderr", full)
+        assert edge.main(arguments) == code
+        monkeypatch.undo()
+        # What it holds still cannot be written either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+class Terminal(io.StringIO):
+    """What is printed to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", "x\n"), ("", "\x1b[31mx\x1b[0m\n")])
+def test_main__no_color__a_terminal_gets_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch, value: str, shown: str
+) -> None:
+    @click.command()
+    def coloured() -> None:
+        click.echo(styled("x", "red"))
+
+    terminal = Terminal()
+    monkeypatch.setattr(edge.cli, "resolve_command", lambda *_: ("any", coloured, []))
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", value)
+    assert edge.main(["any"]) == 0
+    assert terminal.getvalue() == shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["runs"], ["volume"], ["import"]])
@@ -269,6 +310,14 @@ def test_outline__extremes__are_all_on_the_line() -> None:
     drawn = click.unstyle(draw("loss", outline, width=60))
     assert max(len(line) for line in drawn.splitlines()) <= 60
     assert "loss" in drawn
+
+
+def test_draw__values_that_no_axis_tells_apart__says_nothing_beside_the_plot(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outline = outline_of([BucketOut(0, 9, 0, 0, 1e300, 1e300, 1e300, 1e300, 10, 0)])
+    assert "ns" in draw("ns", outline, width=40)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_is_free__an_address_that_is_none_of_ours__is_left_for_the_server_to_say() -> None:
