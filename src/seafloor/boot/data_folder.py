@@ -8,12 +8,13 @@ import re
 import secrets
 import socket
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import msgspec
 
 from seafloor.domain.errors import Conflict, InvalidValue, StoreFull
 
+_INSTALLATION_FILE: Final = "installation.id"
 _NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
 _BEFORE_A_SERVER = {"cache", "secrets", "seafloor.toml", "server.log"}
 """What our own commands put into a data folder before a server first opens it."""
@@ -115,6 +116,24 @@ class DataFolder:
                 host = re.sub(r"[^a-z0-9-]", "-", socket.gethostname().lower())[:40]
                 _write_whole(file, f"{host}-{secrets.token_hex(4)}".encode(), mode=0o644)
             return file.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise _refusal(file, error) from error
+
+    def installation(self) -> str | None:
+        """The id of the installation whose runs have tasks here; None: none is noted."""
+        file = self.path / _INSTALLATION_FILE
+        try:
+            return file.read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _refusal(file, error) from error
+
+    def note_installation(self, installation: str) -> None:
+        """Note whose runs have tasks here."""
+        file = self.path / _INSTALLATION_FILE
+        try:
+            _write_whole(file, installation.encode(), mode=0o644)
         except OSError as error:
             raise _refusal(file, error) from error
 

@@ -18,6 +18,7 @@ from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.settings import Settings, environment
+from seafloor.boot.whose_tasks import check_tasks_are_ours
 from seafloor.domain.ids import Sha256
 from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
@@ -75,6 +76,7 @@ async def open_launching(
 
     Raises:
         InvalidValue, NotFound: see ``open_cluster``.
+        Conflict: see ``check_tasks_are_ours``.
     """
     if settings.launch.kind != "local":
         # Late: a server of one machine need not load what speaks to clusters.
@@ -118,6 +120,7 @@ async def open_launching(
         secret_of=open_secrets(settings).get,
     )
     stack.push_async_callback(local.close)
+    await check_tasks_are_ours(folder, below.metadata, local)
     place = _own_place(folder, below.metadata, below.wakeup)
     return Launching(
         launcher=local,
