@@ -48,6 +48,16 @@ def test_run__closes_its_folders__verdict_and_output_are_kept_and_its_folder_goe
     wait_for(lambda: not folder.exists(), what="the folder to be removed")
 
 
+def test_run__removes_its_folder__what_is_left_of_it_goes_too(user: Client) -> None:
+    """Its code stayed for ever: without the folder of its task nobody looked at the attempt."""
+    done = run(user, 'rm -rf "$(dirname "$SEAFLOOR_OUTPUT_DIR")/tasks"; echo done')
+    # Its agent tells how it ended, unless the server sees first that the folder is gone.
+    assert done.returncode in (0, 121), done
+    shown = user.json("runs", "show", "@last")["run"]
+    folder = user.home / "data" / "work" / shown["id"]
+    wait_for(lambda: not folder.exists(), what="the folder to be removed")
+
+
 def test_run__nobody_can_say_how_it_fares__the_others_go_on(user: Client) -> None:
     """One such run stopped the server: nothing was started, ended or stopped any more."""
     harm = (

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from seafloor.domain.ids import WorkloadId
-from seafloor.launch.local.folders import AttemptFolders, attempt_folders, keep_task, remove_task
+from seafloor.launch.local.folders import (
+    AttemptFolders,
+    attempt_folders,
+    bare_attempts,
+    keep_task,
+    remove_task,
+    task_keys,
+)
 from seafloor.launch.protocol import TaskKey
 
 RUN = WorkloadId("0190b5c2a0e57e0a8c8d2f3b4a5c6d7e")
@@ -52,3 +60,19 @@ def test_keep__link_in_place_of_a_folder__nothing_behind_it_is_touched(tmp_path:
     (folders.root / "apart").symlink_to(outside)
     keep_task(tmp_path / "work", FIRST)
     assert (outside / "worker-0" / "code").is_dir()
+
+
+def test_bare_attempts__tasks_are_gone__the_attempt_is_named_and_can_be_removed(
+    tmp_path: Path,
+) -> None:
+    bare, whole = TaskKey(RUN, 1, "main"), TaskKey(RUN, 2, "main")
+    made(tmp_path, bare)
+    made(tmp_path, whole)
+    (tmp_path / "notes" / "1").mkdir(parents=True)  # nobody's: it is left alone
+    assert list(bare_attempts(tmp_path)) == []
+    shutil.rmtree(tmp_path / RUN / "1" / "tasks")
+    assert list(task_keys(tmp_path)) == [whole]
+    assert list(bare_attempts(tmp_path)) == [bare]
+    remove_task(tmp_path, bare)
+    assert list(bare_attempts(tmp_path)) == []
+    assert sorted(path.name for path in (tmp_path / RUN).iterdir()) == ["2"]

@@ -140,6 +140,19 @@ def task_keys(work_dir: Path, workload_id: WorkloadId | None = None) -> Iterator
                     yield key
 
 
+def bare_attempts(work_dir: Path) -> Iterator[TaskKey]:
+    """Attempts of which there is a folder and no task's in it, each as its main task.
+
+    One that is being prepared is such, and one whose command removed what was its own.
+    """
+    for root in sorted(work_dir.glob("*/*")):
+        with suppress(InvalidValue):
+            if root.name.isascii() and root.name.isdigit() and not root.is_symlink():
+                key = TaskKey(parse_workload_id(root.parent.name), int(root.name), MAIN)
+                if attempt_folders(work_dir, key).root == root and not _tasks_of(root):
+                    yield key
+
+
 def keep_task(work_dir: Path, key: TaskKey) -> None:
     """Keep what of a task could still be delivered: its log, output, events and client spool.
 
@@ -170,7 +183,7 @@ def _tasks_of(root: Path) -> list[AttemptFolders]:
     """The tasks of an attempt that have a folder."""
     try:
         return [AttemptFolders(root, folder.name) for folder in (root / "tasks").iterdir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -41,6 +41,7 @@ from seafloor.launch.local.disk import disk_errors
 from seafloor.launch.local.folders import (
     AttemptFolders,
     attempt_folders,
+    bare_attempts,
     keep_task,
     remove_task,
     task_keys,
@@ -369,16 +370,21 @@ class LocalLauncher:
         return TaskFolder(str(self._task_folder(key))).exists()
 
     async def tasks(self) -> tuple[TaskKey, ...]:
-        """The tasks that have a folder here, and not one that is kept."""
+        """The tasks that have a folder here, and not one that is kept.
+
+        An attempt that has lost the folders of its tasks still has its code: it counts as one.
+        """
         self._agents.reap()
         with disk_errors("Listing tasks"):
-            return await asyncio.to_thread(
-                lambda: tuple(
-                    key
-                    for key in task_keys(self._work_dir)
-                    if self._is_there(key) and not attempt_folders(self._work_dir, key).is_kept
-                )
-            )
+            return await asyncio.to_thread(self._tasks)
+
+    def _tasks(self) -> tuple[TaskKey, ...]:
+        found = [
+            key
+            for key in task_keys(self._work_dir)
+            if self._is_there(key) and not attempt_folders(self._work_dir, key).is_kept
+        ]
+        return (*found, *bare_attempts(self._work_dir))
 
     async def stop(self, key: TaskKey) -> None:
         """Leave word for the agent; one that lives no more will not read it."""
