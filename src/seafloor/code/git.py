@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_not_served, no_commit
 from seafloor.code.git_url import GitUrl, check_ref, parse_git_url
 from seafloor.domain.code import GitCode
-from seafloor.domain.errors import SourceError, StoreFull, nearest
+from seafloor.domain.errors import LimitExceeded, SourceError, StoreFull, nearest
 from seafloor.domain.ids import GitCommit, parse_git_commit
 from seafloor.domain.secrets import Secret
 
@@ -25,6 +27,15 @@ _ABBREVIATED: Final = re.compile(r"[0-9a-f]{4,63}\Z")
 _BRANCHES: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"
 _CANDIDATES_SHOWN: Final = 5
+_NAMES_MAX: Final = 10_000
+_SHA1_CHARS: Final = 40
+_PLAIN: Final = GitOptions()
+
+REFS_BYTES_MAX: Final = 256 << 20
+"""Of the list of a repository's refs: some three million."""
+
+REFS_MEMORY_BYTES_MAX: Final = 2 << 30
+"""Git itself holds such a list in memory, also one that never ends."""
 
 
 def resolve_git(
@@ -59,6 +70,8 @@ def resolve_git(
             a secret is not for its host.
         SourceError: the repository cannot be reached, asks for a password, is missing or empty,
             is not a repository, has no such ref, or has a branch and a tag of that name.
+        LimitExceeded: it has more refs than are looked through.
+        StoreFull: the disk cannot hold what has to be looked through.
 
     Cost: one ``git ls-remote``, which asks for the named refs only. An abbreviated commit, and a
     full one that is no tip, need a fetch of commits (without files, where the server can do that)
@@ -97,13 +110,16 @@ class _Remote:
     reach: GitReach
     deadline_s: float
 
+    @property
+    def _url(self) -> str:
+        return self.address.text
+
     def default_commit(self) -> GitCommit:
-        refs = self._list(["HEAD"])
-        if "HEAD" in refs:
-            return refs["HEAD"]
+        for name, commit in self._refs(["HEAD"]):
+            if name == "HEAD":
+                return commit
         raise SourceError(
-            f"{self.address.text} has no default branch: name one in ref."
-            f"{nearest('main', self._names())}",
+            f"{self._url} has no default branch: name one in ref.{nearest('main', self._names())}",
             field="code.ref",
         )
 
@@ -111,11 +127,13 @@ class _Remote:
         wanted = [ref] if ref.startswith("refs/") else [_BRANCHES + ref, _TAGS + ref]
         if ref.startswith(("heads/", "tags/")):
             wanted.append(f"refs/{ref}")
-        refs = self._list([*wanted, *(f"{name}^{{}}" for name in wanted)])
+        asked = [*wanted, *(f"{name}^{{}}" for name in wanted)]
+        # Asked for a name, git gives those that end with it as well.
+        refs = {name: commit for name, commit in self._refs(asked) if name in asked}
         found = {name: refs.get(f"{name}^{{}}", refs[name]) for name in wanted if name in refs}
         if len(set(found.values())) > 1:
             raise SourceError(
-                f'"{ref}" is both a branch and a tag of {self.address.text}, and they differ. '
+                f'"{ref}" is both a branch and a tag of {self._url}, and they differ. '
                 f"Write {' or '.join(sorted(found))}.",
                 field="code.ref",
             )
@@ -126,14 +144,16 @@ class _Remote:
         raise self._missing(ref)
 
     def full_commit(self, commit: str) -> GitCommit:
-        refs = self._list([])
-        names = [name for name, found in refs.items() if found == commit]
-        for name in names:
-            if f"{name}^{{}}" in refs:  # the id of an annotated tag, not of what it is for
-                return refs[f"{name}^{{}}"]
-        if names:
+        id_chars, found_as = 0, ""
+        for name, tip in self._refs():
+            id_chars = id_chars or len(tip)
+            if found_as and name == f"{found_as}^{{}}":
+                return tip  # it was the id of an annotated tag, which its commit follows
+            if tip == commit:
+                found_as = name
+        if found_as:
             return parse_git_commit(commit)
-        if len(commit) != _id_chars(refs):
+        if len(commit) != (id_chars or _SHA1_CHARS):
             raise self._missing(commit)
         with tempfile.TemporaryDirectory(prefix="seafloor-git-") as folder:
             bare = self._bare(Path(folder), len(commit))
@@ -142,14 +162,15 @@ class _Remote:
             found = self._peeled(bare, commit)
             kind = self._git(["cat-file", "-t", commit], bare)
         if found is None and kind.ok:
-            raise no_commit(commit, self.address.text, kind.text)
+            raise no_commit(commit, self._url, kind.text)
         if found is None:
             raise self._missing(commit)
         return found
 
     def _abbreviated_commit(self, start: str) -> GitCommit:
         with tempfile.TemporaryDirectory(prefix="seafloor-git-") as folder:
-            bare = self._bare(Path(folder), _id_chars(self._list([])))
+            id_chars = next((len(tip) for _, tip in self._refs()), _SHA1_CHARS)
+            bare = self._bare(Path(folder), id_chars)
             self._fetch_all(bare)
             objects = self._git(["rev-parse", f"--disambiguate={start}"], bare).text.split()
             peeled = {self._peeled(bare, name) for name in objects}
@@ -159,30 +180,61 @@ class _Remote:
         if len(commits) > 1:
             shown = ", ".join(commits[:_CANDIDATES_SHOWN])
             raise SourceError(
-                f'"{start}" could be any of {len(commits)} commits of {self.address.text}: '
+                f'"{start}" could be any of {len(commits)} commits of {self._url}: '
                 f"{shown}. Write more of it.",
                 field="code.ref",
             )
         return commits[0]
 
-    def _list(self, patterns: Iterable[str]) -> dict[str, GitCommit]:
-        """Every ref that matches, by its full name; all of them without a pattern."""
-        result = self._git(["ls-remote", "--quiet", "--", self.address.text, *patterns])
-        if not result.ok:
-            raise _misplaced(self.address) or self._error(result)
-        lines = (line.split("\t", 1) for line in result.text.splitlines())
-        return {name: GitCommit(commit) for commit, name in lines}
+    def _refs(self, patterns: Iterable[str] = ()) -> Generator[tuple[str, GitCommit]]:
+        """Every ref that matches, by its full name; all of them without a pattern.
+
+        They are not held in memory: a server has, or says that it has, as many as it likes.
+
+        Raises:
+            SourceError: they cannot be had.
+            LimitExceeded: they are too many.
+        """
+        with tempfile.TemporaryFile(prefix="seafloor-git-") as listing:
+            growth = Growth(Path(tempfile.gettempdir()), f"The list of the refs of {self._url}")
+
+            def check() -> None:
+                growth.look()
+                if os.fstat(listing.fileno()).st_size > REFS_BYTES_MAX:
+                    raise self._too_many_refs()
+
+            arguments = ["ls-remote", "--quiet", "--", self._url, *patterns]
+            options = GitOptions(
+                watch=check, stdout=listing, memory_bytes_max=REFS_MEMORY_BYTES_MAX
+            )
+            result = self._git(arguments, options=options)
+            if not result.ok:
+                if "out of memory" in result.stderr.lower():
+                    raise self._too_many_refs()
+                raise self._error(result)
+            check()
+            listing.seek(0)
+            for line in listing:
+                commit, _, name = line.decode("utf-8", "surrogateescape").partition("\t")
+                yield name.removesuffix("\n"), GitCommit(commit)
+
+    def _too_many_refs(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"{self._url} has more branches and tags than are looked through: the list of them "
+            f"takes more than {REFS_BYTES_MAX / 1e6:,.0f} MB, or more memory than git may have.",
+            field="code.url",
+        )
 
     def _names(self) -> list[str]:
-        """Branches and tags as users write them.
+        """Branches and tags as users write them; of very many the first.
 
         Raises:
             SourceError: there is none at all.
         """
-        refs = self._list([])
+        refs = [name for name, _ in islice(self._refs(), _NAMES_MAX)]
         if not refs:
             raise SourceError(
-                f"{self.address.text} is empty: it has no commit yet. Push one and try again.",
+                f"{self._url} is empty: it has no commit yet. Push one and try again.",
                 field="code.url",
             )
         short = (name.removeprefix(_BRANCHES).removeprefix(_TAGS) for name in refs)
@@ -191,7 +243,7 @@ class _Remote:
     def _missing(self, ref: str) -> SourceError:
         names = self._names()
         return SourceError(
-            f'{self.address.text} has no branch, tag or commit "{ref}".{nearest(ref, names)}',
+            f'{self._url} has no branch, tag or commit "{ref}".{nearest(ref, names)}',
             field="code.ref",
         )
 
@@ -213,8 +265,9 @@ class _Remote:
             # A repository of this machine filters nothing as a rule. Where it is shallow, too, git
             # would fetch what is beyond by a git that does the same, and so on without end.
             arguments.append("--filter=tree:0")
-        growth = Growth(bare, f"What is to be looked through of {self.address.text}")
-        result = self._git([*arguments, *flags, "origin", *refspecs], bare, growth.look)
+        growth = Growth(bare, f"What is to be looked through of {self._url}")
+        options = GitOptions(watch=growth.look)
+        result = self._git([*arguments, *flags, "origin", *refspecs], bare, options)
         if not result.ok and not is_not_served(result):
             raise self._error(result)
         return result.ok
@@ -224,44 +277,20 @@ class _Remote:
         return parse_git_commit(said.text) if said.ok else None
 
     def _git(
-        self,
-        arguments: Sequence[str],
-        cwd: Path | None = None,
-        watch: Callable[[], None] | None = None,
+        self, arguments: Sequence[str], cwd: Path | None = None, options: GitOptions = _PLAIN
     ) -> GitResult:
         own_bare = () if cwd is None else (OWN_BARE,)
-        # The remote is a setting of the command, so that the address stands in no file.
-        options = GitOptions(
-            config=(f"remote.origin.url={self.address.text}", *own_bare, *self.reach.config),
+        options = replace(
+            options,
+            # The remote is a setting of the command, so that the address stands in no file.
+            config=(f"remote.origin.url={self._url}", *own_bare, *self.reach.config),
             timeout_s=max(0.1, self.deadline_s - time.monotonic()),
             ssh_command=self.reach.ssh_command,
             # What was left out by the filter is not fetched one by one afterwards.
             env=(*self.reach.env, ("GIT_NO_LAZY_FETCH", "1")),
             hidden=self.reach.hidden,
-            watch=watch,
         )
         return run_git(arguments, cwd=cwd, options=options)
 
     def _error(self, result: GitResult) -> SourceError | StoreFull:
-        return error_of(result, self.address.text, secret=self.reach.secret)
-
-
-def _id_chars(refs: Mapping[str, GitCommit]) -> int:
-    """How long the ids of a repository are; as long as most, where it has none."""
-    return next((len(commit) for commit in refs.values()), 40)
-
-
-def _misplaced(address: GitUrl) -> SourceError | None:
-    """Say what is wrong with a local path that git could not read, if the path is the reason."""
-    path = Path(address.text.removeprefix("file://"))
-    if not address.is_local or (path / ".git").exists():
-        return None
-    if not path.exists():
-        return SourceError(f'There is no folder "{path}".', field="code.url")
-    around = next((parent for parent in path.parents if (parent / ".git").exists()), None)
-    if around is None:
-        return None
-    return SourceError(
-        f'"{path}" is a folder inside the repository "{around}": name the repository itself.',
-        field="code.url",
-    )
+        return error_of(result, self._url, secret=self.reach.secret)

@@ -12,20 +12,26 @@ import re
 import shlex
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from seafloor.code.git_output import read_output
 from seafloor.code.ssh_user import ssh_user_variables
 from seafloor.domain.errors import SourceError
 
 LOCAL_TIMEOUT_S: Final = 600.0
 """Bound for git commands that touch only the local disk."""
 
-_LOOK_S: Final = 0.2
-"""Between two looks at what a command is bounded by: a fast disk takes 200 MB in that time."""
+_NO_GIT: Final = (
+    "git is not installed on this machine, or not on its PATH. Install git and try again."
+)
+_WITH_LITTLE_MEMORY: Final = 'ulimit -v "$0" 2>/dev/null; exec "$@"'
+"""Where a system has no such limit, git runs without."""
+
+_NOT_FOUND: Final = 127
+"""What a shell ends with that does not find its command; git itself never does."""
 
 _CONFIG: Final = (
     "core.hooksPath=/dev/null",
@@ -90,7 +96,8 @@ class GitResult:
     Args:
         code: Exit code; 0 is success.
         stdout: Bytes: file names need not be UTF-8.
-        stderr: Text in English, user information taken out of every URL in it.
+        stderr: Text in English, user information taken out of every URL in it; of much of it the
+            beginning and the end.
     """
 
     code: int
@@ -120,7 +127,10 @@ class GitOptions:
         env: More variables for this command.
         hidden: Taken out of what it says: a server may repeat what it was sent.
         watch: Called again and again while it goes on; what it raises ends the command.
-        stdout: File that gets what it says, which then is not in the result.
+        stdout: File that gets what it says, which then is not in the result and has no bound: see
+            to that by ``watch``.
+        memory_bytes_max: What each process of the command may have; None: what the machine has. Not
+            for commands that read packs: they map files much larger than what they need.
     """
 
     config: tuple[str, ...] = ()
@@ -131,6 +141,7 @@ class GitOptions:
     hidden: tuple[str, ...] = field(default=(), repr=False)
     watch: Callable[[], None] | None = None
     stdout: BinaryIO | None = None
+    memory_bytes_max: int | None = None
 
 
 _DEFAULT: Final = GitOptions()
@@ -154,9 +165,12 @@ def run_git(
 
     Raises:
         SourceError: git is not installed, or took longer than ``options.timeout_s``.
+        LimitExceeded: it said more than is kept in memory.
         Whatever ``options.watch`` raises. The command has ended.
     """
     command: list[str | Path] = ["git"]
+    if options.memory_bytes_max is not None:
+        command = ["/bin/sh", "-c", _WITH_LITTLE_MEMORY, str(options.memory_bytes_max >> 10), "git"]
     for setting in (*_CONFIG, *options.config):
         command += ["-c", setting]
     command += arguments
@@ -174,43 +188,29 @@ def run_git(
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():
             raise SourceError(f'There is no folder "{cwd}".') from error
-        raise SourceError(
-            "git is not installed on this machine, or not on its PATH. Install git and try again."
-        ) from error
-    try:
-        stdout, stderr = _output_of(process, options)
-    except subprocess.TimeoutExpired as error:
-        raise SourceError(
-            f"git {arguments[0]} did not answer within {options.timeout_s:.0f} s and was ended. "
-            "Check that the repository's host can be reached from here, or try again later.",
-            field="code.url",
-        ) from error
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        raise SourceError(_NO_GIT) from error
+    with process:
+        try:
+            stdout, stderr = read_output(
+                process, stdin=options.stdin, timeout_s=options.timeout_s, watch=options.watch
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SourceError(
+                f"git {arguments[0]} did not answer within {options.timeout_s:.0f} s and was "
+                "ended. Check that the repository's host can be reached from here, or try again "
+                "later.",
+                field="code.url",
+            ) from error
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if options.memory_bytes_max is not None and process.returncode == _NOT_FOUND:
+        raise SourceError(_NO_GIT)
     said = stderr.decode("utf-8", "replace")
     for value in options.hidden:
         said = said.replace(value, "***")
     said = _CREDENTIALS.sub("", said)
-    return GitResult(code=process.wait(), stdout=stdout or b"", stderr=said)
-
-
-def _output_of(process: subprocess.Popen[bytes], options: GitOptions) -> tuple[bytes | None, bytes]:
-    """Wait for the end of a command; what is raised is raised while it goes on."""
-    if options.watch is None:
-        return process.communicate(options.stdin or None, timeout=options.timeout_s)
-    deadline_s = time.monotonic() + options.timeout_s
-    stdin: bytes | None = options.stdin or None
-    while True:
-        left_s = deadline_s - time.monotonic()
-        try:
-            return process.communicate(stdin, timeout=max(0.0, min(_LOOK_S, left_s)))
-        except subprocess.TimeoutExpired:
-            if left_s <= _LOOK_S:
-                raise
-        stdin = None  # the first call has taken it
-        options.watch()
+    return GitResult(code=process.wait(), stdout=stdout, stderr=said)
 
 
 def _environment(options: GitOptions) -> dict[str, str]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from seafloor.code.git_command import GitResult
 from seafloor.domain.errors import SourceError, StoreFull
@@ -230,10 +232,25 @@ def error_of(
         message = _LIMITS.message.format(url=url, reason=reason)
         return SourceError(message, field=field, detail=result.stderr)
     case = _case_of(said, _CASES if secret is None else (*_CASES_WITH_SECRET, *_CASES))
+    if case is _NO_REPOSITORY and (misplaced := _misplaced(url)):
+        return SourceError(misplaced, field=field, detail=result.stderr)
     if case is not None:
         message = case.message.format(url=url, secret=secret)
         return SourceError(message, field=field, detail=result.stderr)
     return SourceError(f"git could not read {url}: {reason}", field=field, detail=result.stderr)
+
+
+def _misplaced(url: str) -> str | None:
+    """Say what is wrong with a path of this machine where git found no repository."""
+    if not url.startswith(("/", "file://")):
+        return None
+    path = Path(unquote(url.removeprefix("file://")) if url.startswith("file://") else url)
+    if not path.exists():
+        return f'There is no folder "{path}".'
+    around = next((parent for parent in path.parents if (parent / ".git").exists()), None)
+    if around is None or (path / ".git").exists():
+        return None
+    return f'"{path}" is a folder inside the repository "{around}": name the repository itself.'
 
 
 def is_short(result: GitResult) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -257,3 +258,27 @@ def test_localize__submodule_whose_path_is_not_utf8__arrives_and_is_shown(
     assert receipt.submodules == {"lib\\xe9": library.head}
     inner = os.fsencode(place.code / "digits") + b"/lib\xe9/lib.py"
     assert Path(os.fsdecode(inner)).read_text() == "x = 1"
+
+
+def test_localize__repository_of_this_machine_is_gone__is_told_in_the_words_of_submission(
+    repository: Repository, place: Place
+) -> None:
+    source = resolve(repository)
+    repository.path.rename(repository.path.with_name("moved"))
+
+    with pytest.raises(SourceError) as when_submitted:
+        resolve_git(source.url, None)
+    with pytest.raises(SourceError) as when_started:
+        place.localize(source)
+
+    assert when_submitted.value.message == f'There is no folder "{source.url}".'
+    assert when_started.value.message == when_submitted.value.message
+
+
+def test_resolve_git__file_address_with_escapes__names_the_folder_as_it_is(tmp_path: Path) -> None:
+    made = Repository.create(tmp_path / "a b" / "digits")
+    commit = made.commit({"train.py": ""})
+
+    assert resolve_git(f"file://{tmp_path}/a%20b/digits", None).commit == commit
+    with pytest.raises(SourceError, match=re.escape(f'There is no folder "{tmp_path}/a b/none".')):
+        resolve_git(f"file://{tmp_path}/a%20b/none", None)
