@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from archive_corpus import item, tar
 from client_process import Client
 from git_world import Repository, tree_of
 from live_server import LiveServer
+from seafloor.code.removal import remove_tree
 
 
 @pytest.fixture
@@ -127,6 +129,30 @@ def test_code_checkout__after_one_that_was_killed__is_repeated(
     assert done.returncode == 0, done.stderr
     assert tree_of(folder / "digits") == tree_of(repository.path)
     assert not half.exists()
+
+
+def test_code_checkout__on_the_servers_own_folder__keeps_what_the_server_would(
+    repository: Repository, tmp_path: Path
+) -> None:
+    one_kib = {"SEAFLOOR_CODE__SNAPSHOTS_SIZE_MAX_GIB": str(2**-20)}
+    server = LiveServer(tmp_path / "data", env=one_kib).start()
+    try:
+        user = Client(tmp_path / "home", server.url)
+        runs = [launched(user, repository.path)]
+        repository.write({"noise": os.urandom(2000)})
+        runs.append(launched(user, repository.path))
+        kept = server.data / "cache/snapshots"
+        remove_tree(kept)
+
+        for run in runs:
+            command = ("--data", str(server.data), "code", "checkout", run)
+            done = user.cli(*command, "--to", str(tmp_path / run))
+            assert done.returncode == 0, done.stderr
+
+        # The newest stays, however large it is.
+        assert len(list(kept.glob("*.tar.zst"))) == 1
+    finally:
+        server.stop()
 
 
 def test_code_diff__settings_of_the_users_own_repositories__change_nothing(

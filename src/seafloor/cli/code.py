@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from seafloor.cli.output import print_json, say
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
+    from seafloor.code.cache_bounds import CacheBounds
     from seafloor.domain.code import ArchiveCode, LocalizedCode
     from seafloor.domain.ids import Sha256
     from seafloor.wire.runs import RunView
@@ -79,12 +81,13 @@ def diff(given: Given, *, one: str, other: str, stat: bool) -> None:
     Both are fetched, if need be, and compared file by file; nothing stays but the cache.
     """
     from seafloor.cli.references import find_run
-    from seafloor.code.git_command import run_git
+    from seafloor.code.free_space import Growth
+    from seafloor.code.git_command import GitOptions, run_git
     from seafloor.domain.errors import SourceError
 
     runs = [find_run(given.client, text) for text in (one, other)]
     sources = [_source_of(run) for run in runs]
-    said = b""
+    is_same, changes = True, list[dict[str, object]]()
     if not _is_same(*sources):
         with tempfile.TemporaryDirectory(prefix="seafloor-diff-") as name:
             scratch = Path(name)
@@ -95,24 +98,36 @@ def diff(given: Given, *, one: str, other: str, stat: bool) -> None:
                     _remove(git_dir)  # of how it came here, which is no difference
             form = ["--numstat", "-z"] if given.json else ["--stat"] if stat else ["--patch"]
             colour = "always" if sys.stdout.isatty() else "never"
-            ended = run_git(
-                [
-                    *("diff", "--no-index", "--no-ext-diff", "--no-textconv", "--no-renames"),
-                    # Whatever the user has set for his own repositories.
-                    *("--no-prefix", "--no-relative", "-O/dev/null", f"--color={colour}"),
-                    *(*form, "--", "a", "b"),
-                ],
-                cwd=scratch,
-            )
-            if ended.code not in {0, 1}:
-                reason = ended.stderr.strip().partition("\n")[0] or f"it ended with {ended.code}"
-                raise SourceError(f"git could not compare the two: {reason}", detail=ended.stderr)
-            said = ended.stdout
+            # In a file, since nobody knows how much it is: a dataset may be among the code.
+            with (scratch / "differences").open("w+b") as file:
+                ended = run_git(
+                    [
+                        *("diff", "--no-index", "--no-ext-diff", "--no-textconv", "--no-renames"),
+                        # Whatever the user has set for his own repositories.
+                        *("--no-prefix", "--no-relative", "-O/dev/null", f"--color={colour}"),
+                        *(*form, "--", "a", "b"),
+                    ],
+                    cwd=scratch,
+                    options=GitOptions(
+                        stdout=file, watch=Growth(scratch, "What differs between the two").look
+                    ),
+                )
+                if ended.code not in {0, 1}:
+                    reason = ended.stderr.strip().partition("\n")[0]
+                    reason = reason or f"it ended with {ended.code}"
+                    raise SourceError(
+                        f"git could not compare the two: {reason}", detail=ended.stderr
+                    )
+                file.seek(0)
+                is_same = not file.read(1)
+                file.seek(0)
+                if given.json:
+                    changes = _changes(file.read())
+                elif not is_same:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
     if given.json:
-        print_json({"runs": [run.id for run in runs], "files": _changes(said)})
-    elif said:
-        click.echo(said, nl=False)
-    else:
+        print_json({"runs": [run.id for run in runs], "files": changes})
+    elif is_same:
         say(f"{runs[0].name} and {runs[1].name} have the same code: {_shown(sources[0])}")
 
 
@@ -158,9 +173,24 @@ def _put(given: Given, run: RunView, source: LocalizedCode, to: Path) -> Path:
         def fetch(sha256: str, path: Path) -> None:
             given.client.snapshots.get(sha256, path)
 
-        means = Means(cache, fetch, open_file, _tell_nobody if given.json else say)
+        tell = _tell_nobody if given.json else say
+        means = Means(cache, fetch, open_file, tell, bounds=_bounds(given))
         localize(source, code_dir=to, means=means)
     return to / source.folder
+
+
+def _bounds(given: Given) -> CacheBounds:
+    """How much the cache of the data folder may keep: as the server on that folder has it set."""
+    from seafloor.code.cache_bounds import DEFAULT, bounds_of
+    from seafloor.domain.errors import Forbidden
+
+    try:
+        server = given.client.server()
+    except Forbidden:  # the token is one of a run: its server tells it nothing of itself
+        return DEFAULT
+    if server.data_dir != str(given.settings.data):
+        return DEFAULT  # it is another cache
+    return bounds_of({name: told["value"] for name, told in server.settings.items()})
 
 
 def _digest_of(given: Given, run: RunView, source: ArchiveCode) -> Sha256:

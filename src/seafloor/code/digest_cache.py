@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from seafloor.code.files import locked, remove_free_locks
-from seafloor.code.free_space import check_space, free_bytes_of
+from seafloor.code.free_space import check_space, missing_bytes
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
 
@@ -135,17 +135,16 @@ class DigestCache:
 
     def _make_space(self, wanted: Wanted) -> None:
         """See that the disk can hold what is wanted, at the cost of what was used longest ago."""
-        free_bytes = free_bytes_of(self.folder)
-        if wanted.size_bytes is None or free_bytes is None:
+        if wanted.size_bytes is None:
             return
         kept = self._kept()
-        missing_bytes = wanted.size_bytes - free_bytes
-        if missing_bytes <= sum(size for _, size, _ in kept):  # else it would be for nothing
+        left_bytes = missing_bytes(self.folder, wanted.size_bytes)
+        if left_bytes <= sum(size for _, size, _ in kept):  # else it would be for nothing
             for _, size, path in kept:
-                if missing_bytes <= 0:
+                if left_bytes <= 0:
                     break
                 path.unlink(missing_ok=True)
-                missing_bytes -= size
+                left_bytes -= size
         check_space(self.folder, wanted.size_bytes, f"To fetch {wanted.title} takes")
 
     def _make_room(self, newest: Path) -> None:

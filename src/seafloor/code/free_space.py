@@ -20,10 +20,16 @@ LOOK_EVERY_BYTES: Final = 16 << 20
 """What is smaller is written without a look: a run with little code starts on a full disk, too."""
 
 
-def free_bytes_of(folder: Path) -> int | None:
-    """What the disk of a folder has left; None where the file system does not say."""
+def missing_bytes(folder: Path, needed_bytes: int) -> int:
+    """How much would have to be freed before so much is written; 0 where nothing would.
+
+    What is not small is written only if what stays free of the disk would still be free. A file
+    system that does not say what it has left counts as one with room.
+    """
     usage = shutil.disk_usage(folder)
-    return usage.free if usage.total else None
+    if not usage.total:
+        return 0
+    return max(0, needed_bytes + _staying_bytes(usage.total, needed_bytes) - usage.free)
 
 
 def check_space(folder: Path, needed_bytes: int, what: str) -> None:
@@ -35,14 +41,17 @@ def check_space(folder: Path, needed_bytes: int, what: str) -> None:
         what: That needs the space, as a sentence begins: ``"The files of digits need"``.
 
     Raises:
-        StoreFull: the disk has less.
+        StoreFull: the disk has less, or less than what stays free of it would be left.
     """
-    free_bytes = free_bytes_of(folder)
-    if free_bytes is not None and needed_bytes > free_bytes:
-        raise StoreFull(
-            f'{what} {needed_bytes / 1e6:,.1f} MB, and the disk of "{folder}" has '
-            f"{free_bytes / 1e6:,.1f} MB left. Free some and try again."
-        )
+    if not missing_bytes(folder, needed_bytes):
+        return
+    usage = shutil.disk_usage(folder)
+    staying_bytes = _staying_bytes(usage.total, needed_bytes)
+    less = f", of which {staying_bytes / 1e6:,.1f} MB stay free" if staying_bytes else ""
+    raise StoreFull(
+        f'{what} {needed_bytes / 1e6:,.1f} MB, and the disk of "{folder}" has '
+        f"{usage.free / 1e6:,.1f} MB left{less}. Free some and try again."
+    )
 
 
 def has_room(folder: Path, size_bytes: int) -> bool:
@@ -101,6 +110,11 @@ class Growth:
         written_bytes = self._begun_free_bytes - shutil.disk_usage(self._folder).free
         if written_bytes >= LOOK_EVERY_BYTES:
             _check_left(self._folder, 0, self._what)
+
+
+def _staying_bytes(total_bytes: int, needed_bytes: int) -> int:
+    """What stays free of a disk while so much is written at once."""
+    return _left_bytes(total_bytes) if needed_bytes >= LOOK_EVERY_BYTES else 0
 
 
 def _left_bytes(total_bytes: int) -> int:

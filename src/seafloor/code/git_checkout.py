@@ -14,7 +14,7 @@ from typing import Final
 
 from seafloor.code.archive_entry import shown
 from seafloor.code.cache_bounds import DEFAULT, CacheBounds
-from seafloor.code.free_space import check_space
+from seafloor.code.free_space import Growth, check_space
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_cache import GitCache, Unread
 from seafloor.code.git_command import GitOptions, GitResult, run_git
@@ -167,7 +167,10 @@ class GitCheckouts:
         _check_depth(source, entries)
         size_bytes = sum(entry.size_bytes for entry in entries)
         check_space(folder.parent, size_bytes, f"The files of {source.url} need")
-        self._git([*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit], folder)
+        # Many small files take more of a disk than they have bytes.
+        growth = Growth(folder, f"What is checked out of {source.url}")
+        arguments = [*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit]
+        self._git(arguments, folder, GitOptions(watch=growth.look))
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
             raise Unread(path=".git/HEAD")
         check = check_tree(folder, commit, entries)

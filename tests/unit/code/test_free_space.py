@@ -16,10 +16,11 @@ from tests.missing import need_git_lfs
 from archive_world import ArchiveServer, Place, Served, make_archive
 from git_world import GitServer, Repository, copy_as_served, git
 from seafloor.boot.archives import remote_opener
+from seafloor.code import git_checkout
 from seafloor.code.archive import ArchiveRequest, resolve_archive
 from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.file_archive import open_file
-from seafloor.code.free_space import check_space, free_bytes_of
+from seafloor.code.free_space import check_space, missing_bytes
 from seafloor.code.git import resolve_git
 from seafloor.code.localize import Means, localize
 from seafloor.domain.code import SnapshotCode
@@ -62,11 +63,70 @@ def test_check_space__disk_has_less__says_both_numbers_and_where(
     check_space(tmp_path, 2 * MB, "The files need")
 
 
+def test_check_space__what_is_not_small__leaves_something_of_the_disk(
+    tmp_path: Path, disk: Disk
+) -> None:
+    disk(34 * MB)
+    with pytest.raises(StoreFull) as refused:
+        check_space(tmp_path, 30 * MB, "The files need")
+    assert refused.value.message == (
+        f'The files need 30.0 MB, and the disk of "{tmp_path}" has 34.0 MB left, of which 5.0 MB '
+        "stay free. Free some and try again."
+    )
+    disk(35 * MB)
+    check_space(tmp_path, 30 * MB, "The files need")
+
+
+def test_localize__many_small_files_that_fill_the_disk__are_given_up(
+    tmp_path: Path, repository: Repository, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({f"f{number}": "x" for number in range(20_000)})
+    source, place = resolve_git(repository.url, "main"), Place(tmp_path / "place")
+    disk(80 * MB)
+    check = git_checkout.check_space
+
+    def fill(folder: Path, needed_bytes: int, what: str) -> None:
+        check(folder, needed_bytes, what)
+        # Once the checkout has begun; a file of one byte takes a block.
+        looks = iter([80 * MB])
+        usage = shutil.disk_usage(folder)
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda _path: usage._replace(free=next(looks, MB))
+        )
+
+    monkeypatch.setattr(git_checkout, "check_space", fill)
+    with pytest.raises(StoreFull, match=r"What is checked out of .* is larger than the disk of"):
+        place.localize(source)
+
+    assert not (place.code / "digits").exists()
+
+
+def test_get__archive_and_what_stays_free__takes_the_place_of_old_ones(
+    tmp_path: Path, disk: Disk
+) -> None:
+    cache = DigestCache(tmp_path / "cache", "", lambda _: None, 1 << 30)
+
+    def get(digit: str, size_bytes: int) -> None:
+        def fetch(path: Path) -> Sha256:
+            path.write_bytes(digit.encode() * MB)
+            return digest
+
+        digest = Sha256(digit * 64)
+        cache.get(Wanted(digest, digest, fetch, "an archive", size_bytes)).file.close()
+
+    disk(80 * MB)
+    get("a", MB)
+    disk(24 * MB)
+    with pytest.raises(StoreFull, match=r"of which 5\.0 MB stay free"):
+        get("b", 20 * MB)  # 1 MB short: the old one goes, as the disk here never tells
+    assert not (cache.folder / ("a" * 64)).exists()
+
+
 def test_check_space__file_system_that_does_not_say__is_no_full_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(0, 0, 0))
-    assert free_bytes_of(tmp_path) is None
+    assert missing_bytes(tmp_path, 3 * MB) == 0
     check_space(tmp_path, 3 * MB, "The files need")
 
 
