@@ -206,7 +206,8 @@ def _make_spec(
     image: str | None,
     description: str | None,
 ) -> dict[str, Any]:
-    from seafloor.cli.environment_files import read_environment_file, read_requirements
+    from seafloor.cli.environment_files import read_environment_file
+    from seafloor.cli.requirement_files import read_requirements
     from seafloor.domain.specs import parse_environment
 
     body: dict[str, Any] = {}
@@ -215,7 +216,12 @@ def _make_spec(
         body = read.body
         for note in read.notes:
             say(note)
-    listed = [*pip, *(line for path in requirements for line in read_requirements(path))]
+    listed = list(pip)
+    for path in requirements:
+        lines = read_requirements(path)
+        listed += lines.pip
+        for note in lines.notes:
+            say(note)
     if listed:
         body["pip"] = [*body.get("pip", []), *listed]
     given = {"name": name, "python": python, "project": project}

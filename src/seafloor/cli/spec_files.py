@@ -58,7 +58,7 @@ def read_spec_document(path: Path, parse: Callable[[object], T]) -> tuple[dict[s
     text = read_text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_doubles(node)
+        refuse_doubles(node)
         data: object = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         raise _yaml_error(path, error) from error
@@ -82,17 +82,18 @@ def read_text(path: Path) -> str:
         InvalidValue: it cannot be read, is too large, or is no text.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(SIZE_BYTES_MAX + 1)  # what is no file may have no end
     except FileNotFoundError as error:
-        raise NotFound(f'There is no file "{path}".', field="-f") from error
+        raise NotFound(f'There is no file "{path}".') from error
     except OSError as error:
-        raise InvalidValue(f'"{path}" cannot be read: {error.strerror}.', field="-f") from error
+        raise InvalidValue(f'"{path}" cannot be read: {error.strerror}.') from error
     if len(content) > SIZE_BYTES_MAX:
-        raise InvalidValue(f'"{path}" is too large for a spec.', field="-f")
+        raise InvalidValue(f'"{path}" is too large for a spec.')
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidValue(f'"{path}" is not UTF-8 text.', field="-f") from error
+        raise InvalidValue(f'"{path}" is not UTF-8 text.') from error
 
 
 def _yaml_error(path: Path, error: yaml.MarkedYAMLError) -> InvalidValue:
@@ -109,7 +110,7 @@ def _yaml_error(path: Path, error: yaml.MarkedYAMLError) -> InvalidValue:
     return InvalidValue(f"{path}{where}: {problem}.{fix}")
 
 
-def _refuse_doubles(node: yaml.Node | None) -> None:
+def refuse_doubles(node: yaml.Node | None) -> None:
     """Refuse a field that stands twice: YAML readers keep one of them in silence.
 
     Raises:
@@ -117,7 +118,7 @@ def _refuse_doubles(node: yaml.Node | None) -> None:
     """
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_doubles(item)
+            refuse_doubles(item)
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -128,7 +129,7 @@ def _refuse_doubles(node: yaml.Node | None) -> None:
                     problem_mark=key.start_mark,
                 )
             seen.add(name)
-            _refuse_doubles(value)
+            refuse_doubles(value)
 
 
 def _position(node: yaml.Node | None, field: str | None) -> str:

@@ -29,6 +29,7 @@ REQUIREMENTS_MAX: Final = 1_000
 REQUIREMENT_CHARS_MAX: Final = 2_000
 _ARCHIVES: Final = (".whl", ".tar.gz", ".zip")
 _GIT: Final = ("git+https", "git+http", "git+ssh", "git+file")
+_VARIABLE: Final = re.compile(r"\$\{[^}]*\}?")
 _PINNED: Final = re.compile(r"(?:.*&)?sha256=[0-9a-f]{64}(?:&.*)?\Z")
 
 
@@ -63,6 +64,9 @@ def _parse(text: str, *, field: str) -> str:
             "come from is set by the administrator of this server",
             field,
         )
+    if variable := _VARIABLE.search(line):
+        # uv would fill it in, with what this server has under that name, and send it anywhere.
+        raise _refused(line, f"write what {variable[0]} stands for: nothing fills it in", field)
     if _is_path(line):
         return _of_path(line, field=field)
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seafloor.cli.environment_files import read_environment_file, read_requirements
+from seafloor.cli.environment_files import read_environment_file
+from seafloor.cli.requirement_files import read_requirements
 from seafloor.domain.errors import InvalidValue, NotFound, SeafloorError
 from seafloor.domain.specs import parse_environment
 
@@ -101,6 +104,21 @@ SUBMARINE = """\
 """
 
 
+CONFLICTS = """\
+version = 1
+[[package]]
+name = "whales"
+version = "1.0"
+source = { virtual = "." }
+[package.optional-dependencies]
+cpu = [{ name = "torch", version = "2.0", marker = "extra == 'extra-6-whales-cpu'" }]
+[[package]]
+name = "torch"
+version = "2.0"
+source = { registry = "https://pypi.org/simple" }
+"""
+
+
 def read(tmp_path: Path, name: str, text: str) -> tuple[dict[str, Any], list[str]]:
     (tmp_path / name).write_text(text)
     found = read_environment_file(tmp_path / name)
@@ -108,8 +126,9 @@ def read(tmp_path: Path, name: str, text: str) -> tuple[dict[str, Any], list[str
 
 
 def test_requirements__lines_and_comments__are_the_requirements(tmp_path: Path) -> None:
-    body, _ = read(tmp_path, "requirements.txt", REQUIREMENTS)
+    body, notes = read(tmp_path, "requirements.txt", REQUIREMENTS)
     assert body == {"pip": ["numpy>=2", "pandas==2.2.3", 'torch ; sys_platform == "linux"']}
+    assert ["The sums of 1 requirement (--hash)" in note for note in notes] == [True]
 
 
 def test_pyproject__dependencies__are_taken_and_the_rest_is_told(tmp_path: Path) -> None:
@@ -132,7 +151,15 @@ def test_uv_lock__of_a_project__is_pinned_with_its_conditions(tmp_path: Path) ->
         f"wheel-at @ https://example.com/wheel_at-1.0-py3-none-any.whl#sha256={SHA256}",
         "pytest==8.0.0",
     ]
-    assert notes == ["whales itself is left out: it is the code of the run."]
+    assert notes == [
+        "whales itself is left out: it is the code of the run.",
+        "requires-python >=3.11 names no one version: the server's own Python is taken unless you "
+        "give --python.",
+        "The index https://index.example/simple is left out: the server looks for these packages "
+        "where its own configuration says, under the same names and versions.",
+        "The sums of files are left out: the lock has those of the server's index, and every file "
+        "is compared with them.",
+    ]
 
 
 def test_conda__channels_packages_and_pip__are_taken(tmp_path: Path) -> None:
@@ -143,7 +170,8 @@ def test_conda__channels_packages_and_pip__are_taken(tmp_path: Path) -> None:
         "pip": ["krill==0.1", "torch"],
     }
     parse_environment(body)
-    assert "OMP_NUM_THREADS" in notes[0]
+    assert notes[0].startswith("nodefaults is left out")
+    assert "OMP_NUM_THREADS" in notes[1]
 
 
 @pytest.mark.parametrize("name", ["kernel.json", "kernel.yaml"])
@@ -173,6 +201,24 @@ def test_submarine__kernel_spec__is_taken_word_for_word(tmp_path: Path, name: st
         ("pyproject.toml", "[project]\n[tool.uv.sources]\nx={path='y'}\n", r"takes x.*uv lock"),
         ("requirements.txt", "six \\\n  --hash=a\n-e .\n", r"requirements\.txt:3: "),
         ("requirements.txt", "six\n-r \\\n\\\n  more.txt\n", r"requirements\.txt:2: "),
+        ("requirements.txt", "six --config-settings=a=b\n", r':1: "--config-settings=a=b" is ref'),
+        (
+            "requirements.txt",
+            "a @ https://h/${TOKEN}/a.whl\n",
+            r":1: .*what \$\{TOKEN\} stands for",
+        ),
+        (
+            "pyproject.toml",
+            "[project]\n[tool.uv]\nconstraint-dependencies=['a<2']\nexclude-newer='2025'\n",
+            "constraint-dependencies, exclude-newer, which only uv itself follows",
+        ),
+        (
+            "uv.lock",
+            'version=1\n[[package]]\nname="a"\nversion="1"\nsource={registry="../wheels"}\n',
+            r"a comes from registry \.\./wheels",
+        ),
+        ("uv.lock", CONFLICTS, "torch depends on which extra or group is chosen"),
+        ("environment.yml", "dependencies: [six]\ndependencies: [a]\n", r":2:1: .*second time"),
         ("pyproject.toml", "[project", "is not TOML"),
         ("pyproject.toml", "tool=3\n", "`tool` must be a mapping"),
         ("pyproject.toml", f"a={'[' * 5000}{']' * 5000}\n", "nested too deeply"),
@@ -242,9 +288,86 @@ def test_requirements__as_pip_reads_them__are_taken(tmp_path: Path) -> None:
     text = "\ufeffsix\t# a comment\n#c \\\nx==1 \\\r\n ; python_version > '3'\n\ta#b\ny\t--hash=z\n"
     text += "last \\"
     path.write_bytes(text.encode())
-    assert read_requirements(path) == ["six", "x==1   ; python_version > '3'", "a#b", "y", "last"]
+    assert read_requirements(path).pip == [
+        "six",
+        "x==1   ; python_version > '3'",
+        "a#b",
+        "y",
+        "last",
+    ]
 
 
 def test_conda__pip_of_nothing__is_nothing(tmp_path: Path) -> None:
     body, _ = read(tmp_path, "environment.yml", "dependencies:\n  - six\n  - pip:\n")
     assert body["pip"] == []
+
+
+def test_uv_lock__part_of_a_repository__keeps_which_part(tmp_path: Path) -> None:
+    text = f"""version = 1
+[[package]]
+name = "krill"
+version = "0.1"
+source = {{ git = "https://example.com/krill?subdirectory=py%2Fkrill&rev=main#{"a" * 40}" }}
+[[package]]
+name = "cod"
+version = "0.1"
+source = {{ url = "https://example.com/cod.zip", subdirectory = "py" }}
+sdist = {{ hash = "sha256:{SHA256}" }}
+[[package]]
+name = "member"
+version = "0.1"
+source = {{ virtual = "members/one" }}
+"""
+    body, notes = read(tmp_path, "uv.lock", text)
+    assert body["pip"] == [
+        f"krill @ git+https://example.com/krill@{'a' * 40}#subdirectory=py/krill",
+        f"cod @ https://example.com/cod.zip#sha256={SHA256}&subdirectory=py",
+    ]
+    assert notes == ["member is left out: it is no package, but a member of the project."]
+
+
+def test_pyproject__settings_of_tools__are_told(tmp_path: Path) -> None:
+    text = "[project]\nname='x'\n[tool.uv]\npackage=true\n[[tool.uv.index]]\nurl='https://x'\n"
+    _, notes = read(tmp_path, "pyproject.toml", f"{text}[tool.poetry.dependencies]\nsix='*'\n")
+    assert notes[0].startswith("tool.uv.index, tool.poetry: left out. Where packages come from")
+
+
+def test_conda__what_says_nothing_of_packages__is_told(tmp_path: Path) -> None:
+    text = "dependencies:\n- pip: [six]\nchannels: [a]\nprefix: /opt/x\nplatforms: [linux-64]\n"
+    body, notes = read(tmp_path, "environment.yml", text)
+    assert body == {"pip": ["six"]}
+    assert notes == [
+        "channels are left out: it has no packages of conda.",
+        "prefix, platforms: left out, since they say nothing of what it holds.",
+    ]
+    _, notes = read(tmp_path, "environment.yml", "dependencies: [six]\nchannels: [nodefaults]\n")
+    assert notes == ["It names no channels: conda-forge is taken."]
+
+
+def test_submarine__names_that_have_no_place_here__are_told(tmp_path: Path) -> None:
+    _, notes = read(tmp_path, "kernel.json", SUBMARINE.replace('"ours"', '"ours", "image": "x"'))
+    assert notes[0].startswith("kernelSpec.name, image: left out")
+
+
+def test_file__pipe__is_refused_at_once_and_requirements_come_through_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidValue, match=r"is a pipe or a device.*with -r"):
+        read_environment_file(pipe)
+
+    writer = subprocess.Popen(["sh", "-c", 'printf "six\nclick\n" > "$0"', pipe])
+    assert read_requirements(pipe).pip == ["six", "click"]
+    assert writer.wait() == 0
+
+
+def test_requirements__device_without_end__is_refused() -> None:
+    with pytest.raises(InvalidValue, match="too large"):
+        read_requirements(Path("/dev/zero"))
+
+
+def test_requirements__errors__name_the_file_and_no_option(tmp_path: Path) -> None:
+    for text in (b"-e .", b"\xff", b"x" * 5_000_000):
+        (tmp_path / "requirements.txt").write_bytes(text)
+        with pytest.raises(InvalidValue, match=r"requirements\.txt") as caught:
+            read_requirements(tmp_path / "requirements.txt")
+        assert caught.value.field is None
