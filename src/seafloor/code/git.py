@@ -242,6 +242,12 @@ class _Remote:
 
     def _missing(self, ref: str) -> SourceError:
         names = self._names()
+        if ref in names:
+            return SourceError(
+                f'{self._url} has no commit "{ref}", but a branch or a tag of that name: write '
+                f"{_BRANCHES}{ref} or {_TAGS}{ref}.",
+                field="code.ref",
+            )
         return SourceError(
             f'{self._url} has no branch, tag or commit "{ref}".{nearest(ref, names)}',
             field="code.ref",

@@ -246,7 +246,15 @@ class GitCheckouts:
         if place.exists():
             place.rmdir()  # the checkout made it, empty
         source = GitCode(url=module.url, commit=module.commit, folder=place.name)
-        inner = self._check_out(source, place, replace(nesting, depth=nesting.depth + 1))
+        try:
+            inner = self._check_out(source, place, replace(nesting, depth=nesting.depth + 1))
+        except SourceError as error:
+            raise SourceError(
+                f'The submodule "{module.shown}": {error.message}',
+                field=error.field,
+                detail=error.detail,
+                retry_after_s=error.retry_after_s,
+            ) from error
         below = {f"{module.shown}/{path}": commit for path, commit in inner.submodules.items()}
         return replace(
             built,

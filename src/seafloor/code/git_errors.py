@@ -202,7 +202,12 @@ def is_not_served(result: GitResult) -> bool:
 
 
 def error_of(
-    result: GitResult, url: str, *, field: str = "code.url", secret: str | None = None
+    result: GitResult,
+    url: str,
+    *,
+    field: str = "code.url",
+    secret: str | None = None,
+    what: str | None = None,
 ) -> SourceError | StoreFull:
     """Make the error for a user of a git command that failed.
 
@@ -211,6 +216,7 @@ def error_of(
         url: Of the repository, fit to be shown.
         field: That the user should look at.
         secret: Name of the one that was used.
+        what: Could not be read, where that is not the repository itself.
     """
     said = result.stderr.lower()
     if _is_full(said):
@@ -237,7 +243,9 @@ def error_of(
     if case is not None:
         message = case.message.format(url=url, secret=secret)
         return SourceError(message, field=field, detail=result.stderr)
-    return SourceError(f"git could not read {url}: {reason}", field=field, detail=result.stderr)
+    return SourceError(
+        f"git could not read {what or url}: {reason}", field=field, detail=result.stderr
+    )
 
 
 def _misplaced(url: str) -> str | None:

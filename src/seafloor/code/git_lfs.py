@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seafloor.code.free_space import check_space
+from seafloor.code.free_space import Growth, check_space
 from seafloor.code.git_access import GitReach
 from seafloor.code.git_command import GitOptions, run_git
 from seafloor.code.git_errors import error_of
@@ -30,6 +31,7 @@ _LFS_ON: Final = (
 """What `git lfs install` sets: without, git-lfs fetches and puts nothing in place."""
 
 FETCH_TIMEOUT_S: Final = 3600.0
+_OID_CHARS: Final = 64
 _POINTER: Final = re.compile(rb"^oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})$", re.MULTILINE)
 
 
@@ -156,7 +158,46 @@ def _check_space(folder: Path, storage: Path, sizes: dict[str, int], url: str) -
     check_space(folder.parent, sum(sizes.values()), what)
 
 
-def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:
+@dataclass
+class _Arrival:
+    """Watches what git-lfs fetches: it takes whatever a server sends, and keeps it.
+
+    Args:
+        storage: Where it fetches to.
+        sizes: What each content has, by its sha256.
+        url: Of the repository, for messages.
+    """
+
+    storage: Path
+    sizes: Mapping[str, int]
+    url: str
+
+    def __post_init__(self) -> None:
+        self._growth = Growth(self.storage, f"What the git LFS store of {self.url} sends")
+
+    def look(self) -> None:
+        """Look once.
+
+        Raises:
+            SourceError: there is more of a file than its pointer says. It is gone.
+            StoreFull: the disk cannot hold what comes.
+        """
+        self._growth.look()
+        folder = self.storage / "incomplete"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            # A name of its own for each try, which begins with the sha256.
+            wanted_bytes = self.sizes.get(path.name[:_OID_CHARS])
+            with suppress(FileNotFoundError):
+                if wanted_bytes is not None and path.stat().st_size > wanted_bytes:
+                    path.unlink()
+                    raise SourceError(
+                        f"The git LFS store of {self.url} sends more of a large file than the "
+                        f"{wanted_bytes / 1e6:,.1f} MB that its pointer says.",
+                        field="code.url",
+                    )
+
+
+def _pull(folder: Path, url: str, storage: Path, reach: GitReach, arrival: _Arrival) -> None:
     # Set in the folder and not for the command: the command's settings reach an origin on this
     # machine as well, which has a store of its own.
     run_git(["config", "lfs.storage", storage], cwd=folder)
@@ -169,11 +210,13 @@ def _pull(folder: Path, url: str, storage: Path, reach: GitReach) -> None:
             ssh_command=reach.ssh_command,
             env=reach.env,
             hidden=reach.hidden,
+            watch=arrival.look,
         ),
     )
     run_git(["config", "--unset", "lfs.storage"], cwd=folder)
     if not said.ok:
-        raise error_of(said, url, secret=reach.secret)
+        what = f"the large files (git LFS) of {url}"
+        raise error_of(said, url, secret=reach.secret, what=what)
 
 
 def _put_in_place(
@@ -184,7 +227,10 @@ def _put_in_place(
     Returns:
         How much more they are.
     """
-    _pull(folder, url, storage, reach)
+    sizes: dict[str, int] = {}
+    for pointer in wanted.values():
+        sizes[pointer.oid] = max(pointer.size_bytes, sizes.get(pointer.oid, 0))
+    _pull(folder, url, storage, reach, _Arrival(storage, sizes, url))
     for entry, pointer in wanted.items():
         path = entry.under(folder)
         if _sha256_of(path) != pointer.oid:

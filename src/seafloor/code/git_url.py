@@ -117,6 +117,11 @@ def _parse_schemed(text: str, scheme: str, field: str) -> GitUrl:
         return GitUrl(text=text, folder=_folder(parts.path, field), is_local=True)
     if not host or host.startswith("-"):
         raise InvalidValue("The repository address names no host.", field=field)
+    if scheme in ("https", "http") and " " in parts.path:
+        raise InvalidValue(
+            'The repository address has a space in it, which no web address has: write "%20".',
+            field=field,
+        )
     kept = urlunsplit(without_secret(parts))
     return GitUrl(text=kept, folder=_folder(parts.path, field), is_ssh=scheme == "ssh")
 

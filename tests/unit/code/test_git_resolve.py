@@ -435,3 +435,20 @@ def test_resolve_git__shallow_clone__has_what_it_has_and_no_more(
     for ref in (old, old[:9]):
         with pytest.raises(SourceError, match="has no branch, tag or commit"):
             resolve_git(str(clone), ref, timeout_s=20)
+
+
+def test_resolve_git__branch_named_like_a_commit_that_is_not_there__says_how_to_name_it(
+    repository: Repository,
+) -> None:
+    name = "f" * 40
+    git(repository.path, "update-ref", f"refs/heads/{name}", "HEAD")
+
+    with pytest.raises(SourceError, match=f"no commit .* write refs/heads/{name} or refs/tags/"):
+        resolve_git(repository.url, name)
+
+    assert resolve_git(repository.url, f"refs/heads/{name}").commit == repository.head
+
+
+def test_resolve_git__space_in_a_web_address__says_how_to_write_it() -> None:
+    with pytest.raises(InvalidValue, match='write "%20"'):
+        resolve_git("https://example.com/my digits.git", None)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
 import re
 import shutil
+import threading
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -282,3 +286,71 @@ def test_resolve_git__file_address_with_escapes__names_the_folder_as_it_is(tmp_p
     assert resolve_git(f"file://{tmp_path}/a%20b/digits", None).commit == commit
     with pytest.raises(SourceError, match=re.escape(f'There is no folder "{tmp_path}/a b/none".')):
         resolve_git(f"file://{tmp_path}/a%20b/none", None)
+
+
+def test_localize__submodule_is_gone__is_named(
+    repository: Repository, place: Place, tmp_path: Path
+) -> None:
+    inner = Repository.create(tmp_path / "origin" / "inner")
+    inner.commit({"inner.py": "1"})
+    git(repository.path, "submodule", "--quiet", "add", "../inner", "libs/inner")
+    repository.commit()
+    shutil.rmtree(inner.path)
+
+    with pytest.raises(SourceError) as failed:
+        place.localize(resolve(repository))
+
+    assert failed.value.message == (
+        f'The submodule "libs/inner": There is no folder "{inner.path}".'
+    )
+
+
+class _LargeFileStore(http.server.BaseHTTPRequestHandler):
+    """A git LFS store that has every file, and sends zeros for it until nobody listens."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        here = f"http://{self.headers['Host']}"
+        for each in asked["objects"]:
+            each["actions"] = {"download": {"href": f"{here}/{each['oid']}"}}
+        body = json.dumps({"transfer": "basic", "objects": asked["objects"]}).encode()
+        self._begin("application/vnd.git-lfs+json")
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self._begin("application/octet-stream")
+        with suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 16))
+
+    def _begin(self, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Say nothing."""
+
+
+def test_localize__large_file_store_that_never_stops__is_ended_and_keeps_nothing(
+    repository: Repository, place: Place
+) -> None:
+    need_git_lfs()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 1000\n"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _LargeFileStore) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            address = f"http://127.0.0.1:{server.server_address[1]}/"
+            repository.commit(
+                {
+                    ".gitattributes": "*.bin filter=lfs -text\n",
+                    ".lfsconfig": f"[lfs]\n\turl = {address}\n",
+                    "model.bin": pointer,
+                }
+            )
+            with pytest.raises(SourceError, match="sends more of a large file than the"):
+                place.localize(resolve(repository))
+        finally:
+            server.shutdown()
+
+    assert not list((place.root / "cache/git-lfs").glob("incomplete/*"))
