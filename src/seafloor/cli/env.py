@@ -137,7 +137,8 @@ def remove(given: Given, reference: str, project: str | None) -> None:
     if given.json:
         print_json(removed)
         return
-    click.echo(f"{removed.versions} versions removed, {shown_size(removed.freed_bytes)} freed")
+    versions = shown_count(removed.versions, "version")
+    click.echo(f"{versions} removed, {shown_size(removed.freed_bytes)} freed")
 
 
 @click.command()

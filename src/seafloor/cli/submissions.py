@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,10 +102,15 @@ def parse_pairs(texts: Sequence[str], *, field: str) -> dict[str, str]:
     """Read ``NAME=VALUE`` texts.
 
     Raises:
-        InvalidValue: one has no ``=`` or no name.
+        InvalidValue: one has no ``=`` or no name, or is no text.
     """
     pairs: dict[str, str] = {}
     for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise InvalidValue(f'"{shown}" is not UTF-8 text.', field=field) from error
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InvalidValue(f'"{text}" is not of the form NAME=VALUE.', field=field)

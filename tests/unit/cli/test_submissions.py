@@ -5,9 +5,15 @@ from typing import cast
 
 import pytest
 
-from seafloor.cli.submissions import SubmissionOptions, make_submission, resolve_code
+from seafloor.cli.submissions import (
+    SubmissionOptions,
+    make_submission,
+    parse_pairs,
+    resolve_code,
+)
 from seafloor.code import snapshot_memory
 from seafloor.domain.code import SnapshotCode
+from seafloor.domain.errors import InvalidValue
 from seafloor.sdk.client import Client
 
 
@@ -57,3 +63,10 @@ def test_resolve_code__unchanged_folder__is_sent_only_if_the_server_does_not_hav
 
     assert server.sent == 1 + server_lost_it
     assert len(list((tmp_path / "home/snapshots").iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", ["lr=\udcff", "l\udcff=1", "\udcff"])
+def test_parse_pairs__bytes_that_are_no_text__are_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match=r"\\xff.*is not UTF-8 text") as refused:
+        parse_pairs([text], field="--with")
+    refused.value.message.encode()
