@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -86,28 +85,6 @@ def check_administrator(request: AnyRequest) -> None:
 async def check_write(request: AnyRequest, app: Application, workload_id: WorkloadId) -> None:
     """Refuse to let a task write to another's workload; see ``Tokens.check_write``."""
     await app.tokens.check_write(principal_of(request), workload_id)
-
-
-async def until_stopping(request: AnyRequest, items: AsyncIterator[_T]) -> AsyncIterator[_T]:
-    """Pass on what comes, until there is no more or the server is told to stop."""
-    told = asyncio.ensure_future(cast(asyncio.Event, request.state["stopping"]).wait())
-    coming: asyncio.Future[_T] | None = None
-    try:
-        while True:
-            coming = asyncio.ensure_future(anext(items))
-            await asyncio.wait((coming, told), return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                return
-            yield coming.result()
-    except StopAsyncIteration:
-        return
-    finally:
-        told.cancel()
-        if coming is not None and not coming.done():
-            coming.cancel()
-            await asyncio.wait((coming,))
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 async def body_stream(request: AnyRequest) -> AsyncIterator[bytes]:

@@ -42,6 +42,7 @@ from seafloor.http.requests import (
 )
 from seafloor.http.routes.artifacts import announced_size, file_headers
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 
 _LISTED_AT_ONCE = 1000
 
@@ -192,8 +193,10 @@ async def download(request: AnyRequest, artifact_path: FromPath[str]) -> Stream:
     check_conditions(request, headers)
     part = range_of(request, file.size_bytes, etag=headers["ETag"])
     return Stream(
-        app.stores.artifacts.read(
-            owner, path, start=part.start, length=part.length, sha256=file.sha256
+        await begun(
+            app.stores.artifacts.read(
+                owner, path, start=part.start, length=part.length, sha256=file.sha256
+            )
         ),
         headers={**headers, **part.headers},
         status_code=part.status,

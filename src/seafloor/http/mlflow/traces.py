@@ -43,6 +43,7 @@ from seafloor.http.mlflow.workspaces import (
 )
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 
 LINKS_MAX = 100
 IDS_MAX = 1_000
@@ -187,7 +188,7 @@ async def get_traces(
     experiment_ids: Annotated[list[str] | None, FromQuery] = None,
 ) -> Stream:
     app = application_of(request)
-    found = await _begun(_listed(request, trace_ids, experiment_ids))
+    found = await begun(_listed(request, trace_ids, experiment_ids))
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b'{"traces":['
@@ -206,7 +207,7 @@ async def get_traces(
 @post("/traces/batchGetInfos", status_code=200)
 async def get_infos(request: AnyRequest) -> Stream:
     body = await body_of(request, _Ids)
-    found = await _begun(_listed(request, body.trace_ids, body.experiment_ids))
+    found = await begun(_listed(request, body.trace_ids, body.experiment_ids))
 
     async def pieces() -> AsyncIterator[bytes]:
         separator = b'{"trace_infos":['
@@ -216,23 +217,6 @@ async def get_infos(request: AnyRequest) -> Stream:
         yield b"]}" if separator == b"," else b"{}"
 
     return Stream(pieces(), media_type="application/json")
-
-
-async def _begun(found: AsyncIterator[_Listed]) -> AsyncIterator[_Listed]:
-    """The same, after reading the first: what is wrong with a request is an answer of its own.
-
-    Raises:
-        SeafloorError: as reading the first does.
-    """
-    first = await anext(found, None)
-
-    async def every() -> AsyncIterator[_Listed]:
-        if first is not None:
-            yield first
-            async for one in found:
-                yield one
-
-    return every()
 
 
 async def _listed(

@@ -25,6 +25,7 @@ from seafloor.http.requests import (
     range_of,
 )
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 from seafloor.stores.events.protocol import EventFileKey
 from seafloor.wire.artifacts import (
     ArtifactDeleted,
@@ -138,7 +139,9 @@ async def get_artifact(
         return Stream(iter((b"",)), headers={**told, **location}, status_code=307)
     part = range_of(request, file.size_bytes, etag=headers["ETag"])
     return Stream(
-        app.run_artifacts.read(workload_id, file, start=part.start, length=part.length),
+        await begun(
+            app.run_artifacts.read(workload_id, file, start=part.start, length=part.length)
+        ),
         headers={**headers, **part.headers},
         status_code=part.status,
     )
@@ -286,7 +289,7 @@ async def get_event_file(
     part = range_of(request, files[0].size_bytes)
     key = EventFileKey(workload_id, attempt, path)
     return Stream(
-        app.stores.event_files.read(key, start=part.start, length=part.length),
+        await begun(app.stores.event_files.read(key, start=part.start, length=part.length)),
         headers={**content_headers(path), **part.headers},
         status_code=part.status,
     )

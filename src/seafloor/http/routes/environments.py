@@ -10,6 +10,7 @@ from seafloor.http import views
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, check_administrator
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 from seafloor.wire.environments import (
     EnvironmentCreate,
     EnvironmentDeleted,
@@ -75,7 +76,7 @@ async def get_environment_archive(
     """Its record ``environment.json``, or the archive that the record names."""
     found = await application_of(request).environments.archive_file(sha256, name)
     return Stream(
-        found.data,
+        await begun(found.data),
         media_type="application/octet-stream",
         headers={"Content-Length": str(found.size_bytes)},
     )

@@ -16,8 +16,9 @@ from seafloor.domain.members import MAIN, task_names_of
 from seafloor.domain.names import check_slug
 from seafloor.domain.workloads import Workload
 from seafloor.http.errors import documented
-from seafloor.http.requests import AnyRequest, until_stopping
+from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun, until_stopping
 from seafloor.stores.logs.protocol import LogKey, LogPage
 from seafloor.stores.logs.spool import FOLLOW_LINES_MAX
 from seafloor.wire.logs import LogView, SetupLog, SetupLogs
@@ -201,7 +202,7 @@ async def download_log(
     key = await _key(app, run_id, attempt, task, setup)
     name = f"{key.workload_id}-{key.attempt}-{key.stem.replace('@', '-')}.log"
     return Stream(
-        app.stores.logs.raw(key, stream=stream),
+        await begun(app.stores.logs.raw(key, stream=stream)),
         media_type="application/octet-stream",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -16,6 +16,7 @@ from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, body_stream, check_conditions, check_write, range_of
 from seafloor.http.routes.artifacts import KNOWN, RANGE, announced_size
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 from seafloor.stores.media.pages import MEDIA_PAGE_MAX
 from seafloor.stores.media.protocol import MediaQuery
 from seafloor.wire.media import BlobStored, MediaAppend, MediaAppended, MediaKeys, MediaList
@@ -137,7 +138,9 @@ async def get_media_blob(request: AnyRequest, run_id: FromPath[str], blob: FromP
     check_conditions(request, headers)
     part = range_of(request, kept.size_bytes, etag=etag)
     return Stream(
-        app.stores.media.blob_read(workload_id, name, start=part.start, length=part.length),
+        await begun(
+            app.stores.media.blob_read(workload_id, name, start=part.start, length=part.length)
+        ),
         headers={**headers, **part.headers},
         status_code=part.status,
     )

@@ -20,6 +20,7 @@ from seafloor.http import views
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, check_write
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 from seafloor.stores.metrics.columns import SeriesColumns
 from seafloor.stores.metrics.segment import ArrowEncoder
 from seafloor.stores.metrics.window import Window
@@ -123,17 +124,13 @@ async def read_arrow(
     app = application_of(request)
     run = await app.runs.get(await app.runs.find(run_id))
     window = _window(step_min, step_max, attempt=attempt)
-    pieces = app.charts.columns(run, key, window=window)
-    first = await anext(pieces)  # what is wrong is told before the answer begins
-    return Stream(_arrow(first, pieces), media_type=ARROW)
+    pieces = await begun(app.charts.columns(run, key, window=window))
+    return Stream(_arrow(pieces), media_type=ARROW)
 
 
-async def _arrow(
-    first: SeriesColumns, others: AsyncIterator[SeriesColumns]
-) -> AsyncIterator[bytes]:
+async def _arrow(pieces: AsyncIterator[SeriesColumns]) -> AsyncIterator[bytes]:
     encoder = await asyncio.to_thread(ArrowEncoder)
-    yield await asyncio.to_thread(encoder.add, first)
-    async for piece in others:
+    async for piece in pieces:
         yield await asyncio.to_thread(encoder.add, piece)
     yield encoder.finish()
 

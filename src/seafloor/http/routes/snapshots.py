@@ -10,6 +10,7 @@ from seafloor.domain.ids import parse_sha256
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, body_stream, check_administrator
 from seafloor.http.state import application_of
+from seafloor.http.streams import begun
 from seafloor.wire.artifacts import SnapshotStored
 
 
@@ -32,7 +33,7 @@ async def get_snapshot(request: AnyRequest, sha256: FromPath[str]) -> Stream:
     digest = parse_sha256(sha256)
     info = await snapshots.check(digest)
     return Stream(
-        snapshots.read(digest),
+        await begun(snapshots.read(digest)),
         media_type="application/zstd",
         headers={"Content-Length": str(info.size_bytes)},
     )

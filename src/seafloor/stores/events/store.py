@@ -221,22 +221,23 @@ class SpoolEventFileStore:
         check_event_file_key(key)
         check_range(start, length)
         # A row never tells of more than is durable; so what is read after it has at least that.
-        row = await self._records.get(key)
-        if row is None:
-            raise NotFound(f'There is no event file "{key.path}".', field="path")
+        row = await self._row(key)
         file = await self._run(lambda: AppendFile(self._path(key)), "read the event file")
         try:
             if not file.exists and row.size_bytes > 0:
                 end = row.size_bytes if length is None else min(row.size_bytes, start + length)
                 at = start
-                async for chunk in self._objects.read(object_key(key), start=start, length=length):
-                    yield chunk
-                    at += len(chunk)
+                try:
+                    async for chunk in self._objects.read(
+                        object_key(key), start=start, length=length
+                    ):
+                        yield chunk
+                        at += len(chunk)
+                except NotFound as error:
+                    await self._row(key)  # it may have gone with its run meanwhile
+                    raise _damaged(key, "gone") from error
                 if at < end:
-                    raise StoreCorrupt(
-                        f'The object "{object_key(key)}" is shorter than it was: restore it from a '
-                        "backup of the object store."
-                    )
+                    raise _damaged(key, "shorter than it was")
                 return
             end = file.size_bytes if length is None else min(file.size_bytes, start + length)
             for at in range(start, end, READ_CHUNK_BYTES):
@@ -244,6 +245,12 @@ class SpoolEventFileStore:
                 yield await self._run(partial(file.read_at, at, size_bytes), "read the event file")
         finally:
             file.close()
+
+    async def _row(self, key: EventFileKey) -> EventFile:
+        row = await self._records.get(key)
+        if row is None:
+            raise NotFound(f'There is no event file "{key.path}".', field="path")
+        return row
 
     async def finish(self, workload_id: WorkloadId, attempt: int) -> int:
         """Put the files of an attempt into the object store; the spool's copy is dropped after."""
@@ -317,6 +324,12 @@ class SpoolEventFileStore:
         """Finish what was begun and give back what the store holds. Safe to repeat."""
         await asyncio.gather(*self._working, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
+
+
+def _damaged(key: EventFileKey, how: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f'The object "{object_key(key)}" is {how}: restore it from a backup of the object store.'
+    )
 
 
 def _append_to(path: Path, offset: int, data: bytes) -> int:

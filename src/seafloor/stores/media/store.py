@@ -25,7 +25,13 @@ from sqlalchemy import (
     update,
 )
 
-from seafloor.domain.errors import Conflict, InvalidValue, LimitExceeded, NotFound
+from seafloor.domain.errors import (
+    Conflict,
+    InvalidValue,
+    LimitExceeded,
+    NotFound,
+    StoreCorrupt,
+)
 from seafloor.domain.ids import Sha256, WorkloadId, parse_workload_id
 from seafloor.domain.media import (
     BLOB_BYTES_MAX,
@@ -251,10 +257,15 @@ class ObjectMediaStore:
     ) -> AsyncIterator[bytes]:
         """See ``MediaRead.blob_read``."""
         await self.blob_get(workload_id, name)
-        async for chunk in self._objects.read(
-            blob_key(workload_id, name), start=start, length=length
-        ):
-            yield chunk
+        key = blob_key(workload_id, name)
+        try:
+            async for chunk in self._objects.read(key, start=start, length=length):
+                yield chunk
+        except NotFound as error:
+            await self.blob_get(workload_id, name)  # it may have gone with its run meanwhile
+            raise StoreCorrupt(
+                f'The object "{key}" is gone: restore it from a backup of the object store.'
+            ) from error
 
     async def close(self) -> None:
         """Nothing is held: database and object store have their owners."""
