@@ -192,6 +192,44 @@ async def test_page__finished_log_has_rotten_bytes__shows_what_is_good_and_tells
     assert log.read_bytes() == rotten
 
 
+@pytest.mark.parametrize("left", [0, 4_000, 9_999])
+async def test_open__finished_log_lost_its_end__shows_what_is_there_and_tells(
+    tmp_path: Path, left: int
+) -> None:
+    """Whole records are there and no more: nothing else tells it from a shorter log."""
+    data = numbered(10_000)
+    await written(tmp_path, data, finish=True)
+    log, _ = files_of(tmp_path)
+    if left == 0:
+        log.unlink()
+    else:
+        log.write_bytes(data[: 8 + 48 * left])
+    store = SpoolLogStore(tmp_path)
+    if left:
+        assert await numbers_of(store, KEY, from_line=left) == [left]
+    lacking = len(data) - (8 + 48 * left if left else 0)
+    with pytest.raises(StoreCorrupt, match=f"after line {left:,}: {lacking:,} of its .* are gone"):
+        await store.page(KEY, from_line=left + 1, limit=10)
+    with pytest.raises(StoreCorrupt):
+        await raw_of(store, KEY)
+    await store.close()
+
+
+@pytest.mark.parametrize("noted", [b"", bytes(6), "١٢".encode(), b"9" * 30, b"-1"])
+async def test_open__of_the_end_of_a_log_nothing_is_noted__it_is_as_it_is(
+    tmp_path: Path, noted: bytes
+) -> None:
+    """As older versions finished a log, or a power cut leaves the note."""
+    await written(tmp_path, numbered(10), finish=True)
+    log, _ = files_of(tmp_path)
+    log.with_suffix(".done").write_bytes(noted)
+    store = SpoolLogStore(tmp_path)
+    page = await store.page(KEY, from_line=1, limit=100)
+    assert page.finished
+    assert len(page.lines) == 10
+    await store.close()
+
+
 async def test_page__bytes_rot_while_open__tells(tmp_path: Path) -> None:
     data = numbered(10_000)
     store = SpoolLogStore(tmp_path)

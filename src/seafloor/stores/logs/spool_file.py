@@ -144,7 +144,7 @@ class SpoolFile:
                 return
             try:
                 make_folder(self.path.parent)
-                self._done_path.touch()
+                self._done_path.write_text(f"{opened.snapshot.size_bytes}\n")
                 sync_folder(self.path.parent)
             except OSError as exc:
                 raise disk_error(exc, "finish the log") from exc
@@ -182,16 +182,20 @@ class SpoolFile:
                 file = held.enter_context(closing(AppendFile(self.path)))
                 index = held.enter_context(closing(LineIndex(self._index_path, file.read_at)))
                 opened = _Opened(file, index, Snapshot())
-                self._check(opened, finished=self._done_path.exists())
+                self._check(opened, done=_read_done(self._done_path))
             except OSError as exc:
                 raise disk_error(exc, "open the log") from exc
             held.pop_all()
         self._opened = opened
         return opened
 
-    def _check(self, opened: _Opened, *, finished: bool) -> None:
-        """Count what is there, from the last mark on when the index can be believed."""
-        file = opened.file
+    def _check(self, opened: _Opened, *, done: int | None) -> None:
+        """Count what is there, from the last mark on when the index can be believed.
+
+        Args:
+            done: See ``_read_done``.
+        """
+        file, finished = opened.file, done is not None
         found = self._count_from_index(opened)
         if found is None:
             opened.index.clear()
@@ -201,6 +205,8 @@ class SpoolFile:
             _log.warning("%s is cut back to its last good record: %s", self.path, found.problem)
             file.truncate(found.tally.offset)
         damage = str(found.problem) if found.problem is not None and finished else None
+        if damage is None and done is not None and file.size_bytes < done:
+            damage = f"{done - file.size_bytes:,} of its {done:,} bytes are gone"
         opened.snapshot = Snapshot(found.tally, file.size_bytes, finished, damage)
 
     def _count_from_index(self, opened: _Opened) -> Scan | None:
@@ -300,6 +306,19 @@ class SpoolFile:
                     yield file.read_at(at, min(_SCAN_BLOCK_BYTES, end - at))
         except OSError as exc:
             raise disk_error(exc, "read the log") from exc
+
+
+def _read_done(path: Path) -> int | None:
+    """How many bytes a finished log had, 0 when that was not noted; None: it is not finished.
+
+    Older versions noted nothing, and a crash may have lost the note, of which nobody waits for the
+    disk: it is there to say what is lacking of a log, and nothing is lost without it.
+    """
+    try:
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def _count(file: AppendFile, start: Tally) -> Scan:
