@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 
 FORMAT_VERSION = 1
 _ENDING_RESERVE_BYTES = 8192
+_DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 _CLOSED_BY_COMMANDS = 4  # the task's folder, and those above it up to its workload's
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -68,8 +69,8 @@ class TaskFolder:
             ValueError: it is not a JSON object.
         """
         try:
-            with open(self.file(name), "rb") as stream:
-                found = json.loads(stream.read())
+            with os.fdopen(open_file(self.file(name)), "rb") as stream:
+                found = json.loads(stream.read(_DOCUMENT_BYTES_MAX))
         except FileNotFoundError:
             return None
         if not isinstance(found, dict):
@@ -153,6 +154,22 @@ class TaskFolder:
             os.close(fd)
             return None
         return fd
+
+
+def open_file(path: str) -> int:
+    """Open a file of the folder to read it, where its command may have put anything else.
+
+    Returns:
+        Its descriptor.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no file: whoever reads a pipe waits for one who writes to it.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(path + " is no file")
+    # A pipe that was put there this moment is empty.
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _is_open(path: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seafloor.agent.folder import TaskFolder, boot_id
+from seafloor.agent.folder import TaskFolder, boot_id, open_file
 from seafloor.agent.processes import process, session_members
 from seafloor.domain.errors import PodRejected
 
@@ -153,10 +153,10 @@ async def read_pipe(fd: int, *, timeout_s: float | None) -> bytes:
 def last_words(folder: Path) -> str:
     """The last line an agent wrote about itself."""
     try:
-        with (folder / ERROR_FILE).open("rb") as stream:
+        with os.fdopen(open_file(str(folder / ERROR_FILE)), "rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _SHOWN_BYTES_MAX))
-            lines = stream.read().decode("utf-8", "replace").split("\n")
-    except FileNotFoundError:
+            lines = stream.read(_SHOWN_BYTES_MAX).decode("utf-8", "replace").split("\n")
+    except (FileNotFoundError, ValueError):
         return ""
     return next((line for line in reversed(lines) if line.strip()), "")
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
-from seafloor.agent.folder import TaskFolder, boot_id
+from seafloor.agent.folder import TaskFolder, boot_id, open_file
 from seafloor.agent.spool import survey
 from seafloor.domain.workloads import Ending
 from seafloor.launch.local.agents import last_words
 from seafloor.launch.protocol import TaskAbsent, TaskEnded, TaskLost, TaskObservation
+
+_SHIPPED = struct.Struct("<Q")
 
 
 def observe_ended(folder: Path) -> TaskObservation:
@@ -69,8 +71,8 @@ def _lost(folder: Path, agent: dict[str, Any], *, left: bool) -> TaskLost:
 def _spooled(path: Path) -> tuple[int, int]:
     """Whole lines, and bytes that are whole records."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_file(str(path))
+    except (FileNotFoundError, ValueError):
         return 0, 0
     try:
         found = survey(fd)
@@ -82,7 +84,8 @@ def _spooled(path: Path) -> tuple[int, int]:
 def _shipped(path: Path) -> int:
     """How much the server is known to have taken; a hint that may be too low."""
     try:
-        (shipped,) = struct.unpack("<Q", path.read_bytes())
-    except (FileNotFoundError, struct.error):
+        with os.fdopen(open_file(str(path)), "rb") as stream:
+            (shipped,) = _SHIPPED.unpack(stream.read(_SHIPPED.size))
+    except (FileNotFoundError, ValueError, struct.error):
         return 0
     return int(shipped)
