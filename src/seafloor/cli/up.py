@@ -40,6 +40,7 @@ def up(
     from seafloor.cli.server_process import ServerOptions, StartingServer, running_server
     from seafloor.sdk.discovery import ServerFile
 
+    _refuse_url(given)
     settings = given.settings
     options = ServerOptions(settings.data, host, port, metadata, objects)
     if not detach:
@@ -70,6 +71,7 @@ def down(given: Given) -> None:
     """
     from seafloor.cli.server_process import stop_server
 
+    _refuse_url(given)
     stopped = stop_server(given.settings.data)
     if given.json:
         print_json({"stopped": stopped})
@@ -77,3 +79,11 @@ def down(given: Given) -> None:
         say(f"No server runs on {given.settings.data}.")
     else:
         say(f"The server (process {stopped.pid}) has ended. Runs go on without it.")
+
+
+def _refuse_url(given: Given) -> None:
+    """Refuse the address of a server: it may be another than that of this machine."""
+    if given.url is not None:
+        raise click.UsageError(
+            "This command is for the server of this machine, which --data names: leave --url out."
+        )

@@ -139,6 +139,17 @@ def test_main__no_color__a_terminal_gets_none(
     assert terminal.getvalue() == shown
 
 
+@pytest.mark.parametrize("command", [["down"], ["up", "--detach"]])
+def test_main__address_for_a_command_of_this_machine__is_refused(
+    command: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`seafloor --url OTHER down` ended the server of this machine."""
+    assert edge.main(["--url", "http://127.0.0.1:9", *command]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "leave --url out" in said
+
+
 @pytest.mark.parametrize("arguments", [[], ["runs"], ["volume"], ["import"]])
 def test_main__a_group_without_a_command__shows_its_help(
     home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
