@@ -68,6 +68,9 @@ def mariadb(*, buffers_mib: int = 128) -> Iterator[MariaDB]:
             *(program, "--no-defaults", f"--datadir={data}", "--bind-address=127.0.0.1"),
             *(f"--port={port}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"),
             *("--skip-name-resolve", "--skip-log-bin", "--max-connections=300"),
+            # What a process has handed to the kernel's asynchronous I/O may still be written when
+            # it is gone, over what the next one wrote to the same page meanwhile.
+            "--innodb-use-native-aio=0",
             f"--innodb-buffer-pool-size={buffers_mib << 20}",
         )
         with daemon(command, folder / "log") as running:
