@@ -7,10 +7,11 @@ import re
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from seafloor.code.free_space import Growth
 from seafloor.code.git_access import GitReach, git_access
@@ -100,6 +101,22 @@ def resolve_git(
         sparse=tuple(sparse),
         secrets=names,
     )
+
+
+@contextmanager
+def _nameless_file() -> Generator[tuple[BinaryIO, Path | None]]:
+    """A file, and the folder whose disk it takes; None: it is held in memory.
+
+    A pod that may write nowhere but into its volume has no folder for it.
+    """
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        with os.fdopen(os.memfd_create("seafloor-git"), "w+b") as file:
+            yield file, None
+        return
+    with tempfile.TemporaryFile(prefix="seafloor-git-", dir=folder) as file:
+        yield file, folder
 
 
 @dataclass(frozen=True)
@@ -195,11 +212,13 @@ class _Remote:
             SourceError: they cannot be had.
             LimitExceeded: they are too many.
         """
-        with tempfile.TemporaryFile(prefix="seafloor-git-") as listing:
-            growth = Growth(Path(tempfile.gettempdir()), f"The list of the refs of {self._url}")
+        with _nameless_file() as (listing, folder):
+            what = f"The list of the refs of {self._url}"
+            growth = None if folder is None else Growth(folder, what)
 
             def check() -> None:
-                growth.look()
+                if growth is not None:
+                    growth.look()
                 if os.fstat(listing.fileno()).st_size > REFS_BYTES_MAX:
                     raise self._too_many_refs()
 

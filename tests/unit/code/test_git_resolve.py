@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def test_resolve_git__branch_tag_and_full_names__are_commits(repository: Reposit
     assert {ref for ref, commit in found.items() if commit == first} == {
         *("feature/x", "light", "v1", "v1-again", "refs/tags/v1", "tags/v1")
     }
+
+
+def test_resolve_git__no_folder_for_files_that_pass__is_found(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container whose root may only be read has none."""
+
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert resolve_git(repository.url, "main").commit == repository.head
+    with pytest.raises(SourceError, match="Known: main"):
+        resolve_git(repository.url, "dev")
 
 
 def test_resolve_git__branch_whose_name_ends_alike__is_not_taken(repository: Repository) -> None:
