@@ -35,6 +35,20 @@ def log_file(records: Iterable[bytes]) -> bytes:
     return bytes(out)
 
 
+def within_a_record(content: bytes, at: int) -> int:
+    """Where a file can be cut so that the record around a place, or behind it, lacks an end."""
+    begin = end = len(HEAD)
+    while end <= at:
+        begin = end
+        room = BLOCK_BYTES - begin % BLOCK_BYTES
+        if room < 7:
+            end += room
+        else:
+            (length,) = struct.unpack_from("<H", content, begin + 4)
+            end += 7 + length
+    return end - 1
+
+
 def item(key: str, value: object) -> bytes:
     """A key with a value, of a history or config."""
     return field_bytes(1, key.encode()) + field_bytes(16, json.dumps(value).encode())

@@ -21,7 +21,7 @@ from seafloor.domain.media import Audio, Histogram, Image, Table, Text
 from seafloor.domain.names import near_key
 from seafloor.sdk.client import Client
 from seafloor.testing.event_records import field_bytes
-from wandb_file import history_record, item, write_run
+from wandb_file import history_record, item, within_a_record, write_run
 
 # The peers' environments may have to be fetched and built first.
 pytestmark = pytest.mark.timeout(1800)
@@ -238,7 +238,7 @@ def test_import__of_a_file_that_is_cut__has_what_is_whole_and_says_so(
     log = tmp_path / "wandb" / "run-many.wandb"
     shutil.copytree(new_world.log_of("many").parent, log.parent)
     content = log.read_bytes()
-    log.write_bytes(content[: len(content) * 2 // 3 + 5])
+    log.write_bytes(content[: within_a_record(content, len(content) * 2 // 3)])
     an_hour_ago = time.time() - 3600
     os.utime(log, (an_hour_ago, an_hour_ago))
     report = imported(server, "wandb", str(tmp_path))
