@@ -292,6 +292,36 @@ def test_log__forked_while_the_sender_starts__the_child_can_send(
     assert steps(shared_server, done.stdout.strip()) == list(range(5))
 
 
+IMPORTED_LATE = """
+import sys
+from pathlib import Path
+from seafloor.sdk import sender
+
+load, loaded = sender._load_network, []
+
+def load_and_look():
+    load()
+    loaded.extend(sys.modules)
+
+sender._load_network = load_and_look
+import seafloor
+
+Path("file").write_text("x")
+with seafloor.start_run(params={"lr": 0.1}) as run:
+    run.log_metric("loss", 1.0, step=1)
+    run.log_artifact("file")
+    assert run.flush(60)
+assert loaded
+print(sorted(set(sys.modules) - {*loaded}))
+"""
+
+
+def test_send__after_the_sender_has_started__imports_nothing_more(user: Client) -> None:
+    """A child that is forked meanwhile would have half of it for ever."""
+    done = user.run_script(IMPORTED_LATE)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "[]\n")
+
+
 def test_log__from_threads_and_forked_children__all_arrives(
     user: Client, shared_server: LiveServer
 ) -> None:

@@ -35,6 +35,7 @@ _BACK_OFF_MAX_S: Final = 15.0
 _LEFTOVERS_EVERY_S: Final = 5.0
 _OPTIONS: Final = TransportOptions(connect_s=3.0, read_s=30.0, repeat_s=0.0)
 _PENDING_PER_CALL_MAX: Final = 5_000
+_NETWORK: Final = ("urllib3", "seafloor.sdk.connections", "urllib.request", "encodings.idna")
 
 _log = logging.getLogger("seafloor")
 
@@ -336,5 +337,5 @@ def _advice(problem: OSError) -> str:
 def _load_network() -> None:
     """Import all that sending needs, also what the standard library imports late."""
     with _loading:
-        for name in ("urllib3", "urllib.request", "encodings.idna"):
+        for name in _NETWORK:
             importlib.import_module(name)
