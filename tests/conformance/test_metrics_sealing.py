@@ -407,7 +407,7 @@ async def test_append_within__a_segment_must_be_looked_into__is_prepared_and_don
     await store.seal_due()
     batch = batch_of_triples(triples_by_key([*points, point(3, 0.5), point(99)])[0])
     written = await world.database.write(
-        lambda connection: store.append_within(connection, ONE, 0, batch)
+        lambda connection: store.append_within(connection, ONE, 0, [batch])
     )
     assert written == 2
     assert len(await all_of(store)) == 26
@@ -690,7 +690,7 @@ async def test_seal__a_transaction_is_open_over_a_pass__its_row_is_seen_by_the_n
         batch = await server.batch_of([point(step) for step in range(8)])
 
         def write(connection: Connection) -> None:
-            server.append_within(connection, ONE, 0, batch)
+            server.append_within(connection, ONE, 0, [batch])
             loop.call_soon_threadsafe(inserted.set)
             assert held.wait(60)
 

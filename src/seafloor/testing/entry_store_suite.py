@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import struct
 from abc import abstractmethod
 from collections.abc import AsyncIterator
@@ -14,13 +15,14 @@ import pytest
 from msgspec.structs import replace
 
 from seafloor.domain.errors import Conflict, InvalidValue, NoSuchTag, NotFound, SeafloorError
+from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import TIME_MS_MAX, Point
 from seafloor.domain.models import ModelMetric
 from seafloor.domain.workloads import WorkloadState
 from seafloor.stores.entries.protocol import Entries
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metrics.columns import columns_of
-from seafloor.testing.entry_worlds import MODEL, ONE, TWO, EntryWorld
+from seafloor.testing.entry_worlds import MODEL, ONE, TWO, EntryWorld, MemoryEntryWorld
 from seafloor.testing.metadata_records import entering
 
 T0_MS = 1_700_000_000_000
@@ -226,6 +228,25 @@ class EntryStoreSuite:
         summaries = await world.metrics.summaries([ONE, TWO])
         assert [summaries[one][0].points for one in (ONE, TWO)] == [9, 10]
 
+    @pytest.mark.parametrize("seed", range(8))
+    async def test_write__many_at_once__are_as_one_after_the_other(
+        self, world: EntryWorld, tmp_path: Path, seed: int
+    ) -> None:
+        model = MemoryEntryWorld(tmp_path)
+        await model.open()
+        pieces = some_pieces(random.Random(seed), conflicts=seed % 2 == 0)  # no secret
+        expected: list[tuple[type, str | None]] = []
+        for piece in pieces:
+            told = await asyncio.gather(
+                model.store.write(*piece, updated_ns=T0_NS), return_exceptions=True
+            )
+            expected.append(_kind_of(told[0]))
+        calls = [world.store.write(*piece, updated_ns=T0_NS) for piece in pieces]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [_kind_of(each) for each in found] == expected
+        for one in (ONE, TWO):
+            assert await whole(world, one) == await whole(model, one)
+
     async def test_write__deleted_workload__is_a_conflict(self, world: EntryWorld) -> None:
         before = await seen(world)
         await world.metadata.workload_set_deleted(ONE, deleted_ns=T0_NS)
@@ -249,5 +270,43 @@ async def seen(world: EntryWorld) -> tuple[Labels, tuple[Any, ...], tuple[Any, .
         labels,
         (found.name, found.updated_ns, found.state),
         (await world.metrics.summaries([ONE])).get(ONE, ()),
+        await world.metadata.model_metrics_get(MODEL),
+    )
+
+
+def some_pieces(chance: random.Random, *, conflicts: bool) -> list[tuple[WorkloadId, Entries]]:
+    """What several clients log to two runs, some of it more than once."""
+
+    def values() -> dict[str, str]:
+        return {key: chance.choice("12") for key in "abc" if chance.random() < 0.3}
+
+    def points() -> list[Point]:
+        steps = chance.sample(range(30), chance.randrange(4))
+        return [point(step, chance.choice([0.5, 1.5]), chance.choice("xyz")) for step in steps]
+
+    pieces: list[tuple[WorkloadId, Entries]] = []
+    for number in range(40):
+        params = values() if conflicts else {f"p{number % 7}": "1", "same": "1"}
+        entries = Entries(
+            points=points(),
+            params=params if chance.random() < 0.5 else {},
+            tags=values(),
+            model_metrics={MODEL: [of_model(number)]} if chance.random() < 0.2 else {},
+        )
+        pieces.append((chance.choice([ONE, TWO]), entries))
+    return pieces
+
+
+def _kind_of(told: object) -> tuple[type, str | None]:
+    return type(told), told.field if isinstance(told, SeafloorError) else None
+
+
+async def whole(world: EntryWorld, one: WorkloadId) -> tuple[Any, ...]:
+    """The labels, summaries and points of a run."""
+    keys = [each.key for each in (await world.metrics.summaries([one])).get(one, ())]
+    return (
+        (await world.metadata.labels_get([one]))[one],
+        (await world.metrics.summaries([one])).get(one, ()),
+        [(await world.metrics.series(one, key)).points for key in keys],
         await world.metadata.model_metrics_get(MODEL),
     )

@@ -17,7 +17,7 @@ from seafloor.domain.ids import GitCommit, Sha256
 from seafloor.domain.models import DatasetInput, ModelMetric, ModelOutput
 from seafloor.domain.search import WorkloadQuery
 from seafloor.domain.workloads import LIVING_STATES, Attempt, Event, Task, WorkloadKind
-from seafloor.stores.metadata.protocol import MetadataStore
+from seafloor.stores.metadata.protocol import Labels, MetadataStore
 from seafloor.testing.metadata_cases import (
     FAILED,
     PREPARING,
@@ -105,6 +105,36 @@ class WorkloadCases(MetadataStoreCases):
         assert len({one.id for one in made}) == 1
         page = await store.workload_search(WorkloadQuery())
         assert len(page.items) == 1
+
+    async def test_workload_create__many_at_once__each_has_all_of_its_own(
+        self, store: MetadataStore
+    ) -> None:
+        """Also beside one whose id is taken, and one whose project is not there."""
+        await store.project_create("vision", created_ns=T0_NS)
+        numbers = range(1, 25)
+        made = await asyncio.gather(
+            *(
+                create(
+                    store,
+                    run(number, project="vision", experiment_id=None)
+                    if number % 5 == 0
+                    else run(number),
+                    params={"a": str(number), "b": "1"},
+                    tags={} if number % 3 else {"t": str(number)},
+                )
+                for number in numbers
+            ),
+            create(store, run(1, name="again")),
+            create(store, run(90, project="nowhere", experiment_id=None)),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in made[-2:]] == [AlreadyExists, NotFound]
+        labels = await store.labels_get([run_id(number) for number in numbers])
+        for number, one in zip(numbers, made, strict=False):
+            assert one == await store.workload_get(run_id(number))
+            tags = {} if number % 3 else {"t": str(number)}
+            assert labels[run_id(number)] == Labels({"a": str(number), "b": "1"}, tags)
+            assert [each.sequence for each in await store.event_list(run_id(number))] == [1]
 
     async def test_workload_create__key_in_another_project__is_another(
         self, store: MetadataStore

@@ -279,6 +279,43 @@ class MetricStoreSuite(ABC):
         assert await all_of(store) == triples([*first, *second])
         assert (await summary_of(store)).points == 3
 
+    async def test_append__many_writers_at_once_each_twice__count_each_point_once(
+        self, store: MetricStore
+    ) -> None:
+        """Of two runs, some of one key: what is written together counts as one by one."""
+        steps = {
+            (of, writer): range(writer, writer + 5) for of in (ONE, TWO) for writer in range(8)
+        }
+        calls = [
+            store.append(
+                of,
+                [point(step, key=f"k{writer % 3}") for step in some],
+                batch=BatchId(f"writer-{writer}", 1),
+            )
+            for (of, writer), some in steps.items()
+            for _ in range(2)
+        ]
+        wrong = store.append(ONE, [point(7, 9.0)], batch=BatchId("writer-0", 1))
+        *receipts, refused = await asyncio.gather(*calls, wrong, return_exceptions=True)
+        assert isinstance(refused, Conflict), refused
+        told = [one for one in receipts if isinstance(one, AppendReceipt)]
+        assert len(told) == len(calls)
+        keys = {
+            f"k{at}": [
+                some for (of, writer), some in steps.items() if of == ONE and writer % 3 == at
+            ]
+            for at in range(3)
+        }
+        distinct = {key: {step for some in of_key for step in some} for key, of_key in keys.items()}
+        assert sum(one.points_written for one in told) == 2 * sum(map(len, distinct.values()))
+        found = await store.summaries([ONE, TWO])
+        for of in (ONE, TWO):
+            assert {one.key: one.points for one in found[of]} == {
+                key: len(some) for key, some in distinct.items()
+            }
+        for key, some in distinct.items():
+            assert [step for step, _, _ in await all_of(store, key)] == sorted(some)
+
     async def test_append__a_batch_with_others_points__is_refused(self, store: MetricStore) -> None:
         await store.append(ONE, [point(1), point(2)], batch=BatchId("w", 7))
         for other in ([point(1)], [point(1), point(2, -1.0)], [point(2), point(1)], [point(9)]):

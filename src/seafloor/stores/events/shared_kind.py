@@ -141,8 +141,8 @@ class EventFileKind:
         key: StreamKey,
         points: Sequence[Batch],
     ) -> None:
-        for some in points:
-            self._metrics.append_within(connection, key.workload_id, key.attempt, some)
+        if points:
+            self._metrics.append_within(connection, key.workload_id, key.attempt, points)
 
     def folders(self, workload_id: WorkloadId) -> tuple[str, ...]:
         """The folders of a workload's event files: whole ones, and parts of those that grow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from seafloor.stores.metadata.sql.database import Database, Unprepared
 from seafloor.stores.metadata.sql.prepared import (
     Prepared,
     PreparedIn,
+    PreparedPairs,
     PreparedRows,
     Values,
     bounded,
@@ -51,8 +53,8 @@ from seafloor.stores.metrics.summary_rows import (
     summaries_from_rows,
 )
 from seafloor.stores.metrics.window import ALL, Window
-from seafloor.stores.metrics.writer_rows import once
-from seafloor.stores.metrics.writers import applied
+from seafloor.stores.metrics.writer_rows import Writer, last_of, note
+from seafloor.stores.metrics.writers import Applied, applied
 from seafloor.stores.objects.protocol import ObjectStore
 
 _ROWS_PER_FETCH = 500
@@ -66,9 +68,9 @@ _COLUMNS_MIN = 40
 
 # Statements are built once: building one takes longer than running it.
 _journal, _summary = metric_journal.c, metric_summary.c
-_WORKLOAD = Prepared(
-    select(workload.c.attempt, workload.c.deleted_ns).where(
-        workload.c.id == bindparam("workload_id")
+_WORKLOAD = PreparedIn(
+    lambda asked: select(workload.c.id, workload.c.attempt, workload.c.deleted_ns).where(
+        asked(workload.c.id)
     )
 )
 _JOURNAL_INSERT = Prepared(
@@ -95,10 +97,49 @@ _SUMMARIES_OF_KEYS = PreparedIn(
         _summary.workload_id == bindparam("workload_id"), asked(_summary.key)
     )
 )
+_SUMMARIES_OF_PAIRS = PreparedPairs(
+    lambda asked: select(_summary.workload_id, *AGGREGATE).where(
+        asked(_summary.workload_id, _summary.key)
+    )
+)
 # Rows begin with the run and the key, so that they are sorted as they are.
 _SHOWN = PreparedIn(lambda asked: bounded(select(*SHOWN).where(asked(_summary.workload_id))))
 _LAST = PreparedIn(lambda asked: bounded(select(*LAST).where(asked(_summary.workload_id))))
 _SUMMARIES = PreparedRows(metric_summary)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Points of a workload that is there, and the attempt that they are of."""
+
+    workload_id: WorkloadId
+    attempt: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one caller appends.
+
+    Args:
+        attempt: None: the one that the workload is at.
+        noted: The writer's name, and what is kept of its batch.
+    """
+
+    workload_id: WorkloadId
+    attempt: int | None
+    batch: Batch
+    noted: tuple[str, Applied] | None = None
+
+    @property
+    def writer(self) -> Writer | None:
+        """Who is to be asked for in the rows of writers."""
+        return None if self.noted is None else (self.workload_id, self.noted[0])
+
+    @property
+    def made(self) -> Applied | None:
+        """What is kept of it."""
+        return None if self.noted is None else self.noted[1]
 
 
 class SqlMetricStore:
@@ -138,14 +179,10 @@ class SqlMetricStore:
         batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append points of any keys to one workload, all or none, durable when it returns."""
+        noted = None if batch is None else (batch.writer, applied(batch, points))
         made = await self.batch_of(points)
-
-        def write(connection: Connection) -> int:
-            return self.append_within(connection, workload_id, attempt, made)
-
-        written = await self._database.write(
-            write if batch is None else once(workload_id, batch, applied(batch, points), write)
-        )
+        piece = _Asked(workload_id, attempt, made, noted)
+        written = await self._database.write_joined(piece, self._append_asked)
         return AppendReceipt(written, len(points) - written)
 
     async def batch_of(self, points: Sequence[Point] | PointColumns | Batch) -> Batch:
@@ -161,7 +198,7 @@ class SqlMetricStore:
         connection: Connection,
         workload_id: WorkloadId,
         attempt: int | None,
-        batch: Batch,
+        batches: Sequence[Batch],
     ) -> int:
         """Append points as part of a transaction; say how many were not there yet.
 
@@ -173,47 +210,70 @@ class SqlMetricStore:
             Conflict: attempt is None and the workload is deleted.
             Unprepared: a segment must be looked into for repeats.
         """
-        found = _WORKLOAD.rows(connection, {"workload_id": workload_id})
-        if not found:
-            raise NotFound("There is no such workload.", field="workload_id")
-        ((newest, deleted_ns),) = found
-        if attempt is None and deleted_ns is not None:
-            raise Conflict("The run was deleted: restore it before writing to it.")
-        number = newest if attempt is None else attempt
-        return self.append_to(connection, workload_id, number, batch)
+        asked = [_Asked(workload_id, attempt, batch) for batch in batches]
+        return sum(self._append_asked(connection, asked))
 
-    def append_to(
-        self, connection: Connection, workload_id: WorkloadId, attempt: int, batch: Batch
-    ) -> int:
-        """The same for a workload that was looked for in this transaction, and is there.
+    def _append_asked(self, connection: Connection, asked: Sequence[_Asked]) -> list[int]:
+        """The same for any workloads and writers; of each how many points were not there yet.
+
+        Raises:
+            Conflict: also when a batch has another one's number; see ``writers``.
+        """
+        before = last_of(connection, {one.writer for one in asked if one.writer is not None})
+        last = dict(before)
+        appends: dict[int, _Asked] = {}
+        for at, one in enumerate(asked):
+            if one.writer is not None and one.made is not None:
+                known = last.get(one.writer)
+                if one.made.is_repeat_of(known):
+                    continue
+                if one.made.is_above(known):
+                    last[one.writer] = one.made
+            appends[at] = one
+        attempts = _attempts(connection, list(appends.values()))
+        found = self.append_all(
+            connection,
+            [
+                Append(one.workload_id, attempts[at], one.batch)
+                for at, one in enumerate(appends.values())
+            ],
+        )
+        note(connection, before, {of: made for of, made in last.items() if before.get(of) != made})
+        written = dict(zip(appends, found, strict=True))
+        return [written.get(at, 0) for at in range(len(asked))]
+
+    def append_all(self, connection: Connection, appends: Sequence[Append]) -> list[int]:
+        """The same for workloads that were looked for in this transaction, and are there.
+
+        Each statement serves all of them, as far as none of their points can be a repeat.
 
         Raises:
             Unprepared: a segment must be looked into for repeats.
         """
-        before = _aggregates(connection, workload_id, list(batch.sums))
-        suspects = batch.suspects(before)
-        fresh = batch
-        if suspects:
-            others = batch.without(self._stored(connection, workload_id, batch, suspects))
-            if others is None:
-                return 0
-            fresh = others
-        sums = fresh.sums
-        _JOURNAL_INSERT.run(
-            connection,
-            {
-                "workload_id": workload_id,
-                "attempt": attempt,
-                "points": fresh.points,
-                "step_min": min(step for step, _ in fresh.firsts.values()),
-                "step_max": max(each.step_max for each in sums.values()),
-                "time_ms_min": min(time_ms for _, time_ms in fresh.firsts.values()),
-                "time_ms_max": max(each.time_ms_max for each in sums.values()),
-                "payload": fresh.payload,
-            },
-        )
-        _write_summaries(connection, workload_id, before, sums)
-        return fresh.points
+        rows: list[Values] = []
+        summaries = _Summaries(connection, appends)
+
+        def write() -> None:
+            _JOURNAL_INSERT.run_all(connection, rows)
+            rows.clear()
+            summaries.write(connection)
+
+        written: list[int] = []
+        for append in appends:
+            fresh: Batch | None = append.batch
+            suspects = append.batch.suspects(summaries.of(append.workload_id))
+            if suspects:
+                write()  # they may be repeats of what comes before them here
+                repeats = self._stored(connection, append.workload_id, append.batch, suspects)
+                fresh = append.batch.without(repeats)
+            if fresh is None:
+                written.append(0)
+                continue
+            rows.append(_journal_row(append.workload_id, append.attempt, fresh))
+            summaries.add(append.workload_id, fresh.sums)
+            written.append(fresh.points)
+        write()
+        return written
 
     def _stored(
         self,
@@ -358,27 +418,91 @@ def _batch_of(points: Sequence[Point] | PointColumns) -> Batch:
     return batch_of_triples(triples_by_key(points)[0])
 
 
+def _attempts(connection: Connection, asked: Sequence[_Asked]) -> list[int]:
+    """The attempts that points are of.
+
+    Raises:
+        NotFound: a workload does not exist.
+        Conflict: one is deleted, and the attempt it is at was asked for.
+    """
+    ids = list(dict.fromkeys(one.workload_id for one in asked))
+    found = {
+        id_: (newest, deleted_ns) for id_, newest, deleted_ns in _WORKLOAD.rows(connection, {}, ids)
+    }
+    attempts: list[int] = []
+    for one in asked:
+        if one.workload_id not in found:
+            raise NotFound("There is no such workload.", field="workload_id")
+        newest, deleted_ns = found[one.workload_id]
+        if one.attempt is None and deleted_ns is not None:
+            raise Conflict("The run was deleted: restore it before writing to it.")
+        attempts.append(newest if one.attempt is None else one.attempt)
+    return attempts
+
+
+def _journal_row(workload_id: WorkloadId, attempt: int, batch: Batch) -> Values:
+    return {
+        "workload_id": workload_id,
+        "attempt": attempt,
+        "points": batch.points,
+        "step_min": min(step for step, _ in batch.firsts.values()),
+        "step_max": max(each.step_max for each in batch.sums.values()),
+        "time_ms_min": min(time_ms for _, time_ms in batch.firsts.values()),
+        "time_ms_max": max(each.time_ms_max for each in batch.sums.values()),
+        "payload": batch.payload,
+    }
+
+
+class _Summaries:
+    """What is known of the series that some appends touch, and what they change of it."""
+
+    def __init__(self, connection: Connection, appends: Sequence[Append]) -> None:
+        self._known = _aggregates(connection, appends)
+        self._new: set[tuple[WorkloadId, str]] = set()
+        self._changed: set[tuple[WorkloadId, str]] = set()
+
+    def of(self, workload_id: WorkloadId) -> Mapping[str, Aggregate]:
+        """By key, what is known by now of those of a workload."""
+        return self._known.get(workload_id, {})
+
+    def add(self, workload_id: WorkloadId, sums: Mapping[str, Aggregate]) -> None:
+        """Count points in."""
+        known = self._known.setdefault(workload_id, {})
+        for key, found in sums.items():
+            before = known.get(key)
+            if before is None:
+                self._new.add((workload_id, key))
+            elif (workload_id, key) not in self._new:
+                self._changed.add((workload_id, key))
+            known[key] = joined(before, found)
+
+    def write(self, connection: Connection) -> None:
+        """Write what was counted in since."""
+        _SUMMARIES.insert(connection, self._rows(self._new))
+        _SUMMARIES.replace(connection, self._rows(self._changed))
+        self._new.clear()
+        self._changed.clear()
+
+    def _rows(self, series: Iterable[tuple[WorkloadId, str]]) -> list[Values]:
+        return [
+            {"workload_id": of, "key": key, **row_from_aggregate(self._known[of][key])}
+            for of, key in series
+        ]
+
+
 def _aggregates(
-    connection: Connection, workload_id: WorkloadId, keys: list[str]
-) -> dict[str, Aggregate]:
-    rows = _SUMMARIES_OF_KEYS.rows(connection, {"workload_id": workload_id}, keys)
-    return dict(map(aggregate_from_row, rows))
-
-
-def _write_summaries(
-    connection: Connection,
-    workload_id: WorkloadId,
-    before: Mapping[str, Aggregate],
-    added: Mapping[str, Aggregate],
-) -> None:
-    fresh: list[Values] = []
-    changed: list[Values] = []
-    for key, found in added.items():
-        known = before.get(key)
-        row = {"workload_id": workload_id, "key": key, **row_from_aggregate(joined(known, found))}
-        (fresh if known is None else changed).append(row)
-    _SUMMARIES.insert(connection, fresh)
-    _SUMMARIES.replace(connection, changed)
+    connection: Connection, appends: Sequence[Append]
+) -> dict[WorkloadId, dict[str, Aggregate]]:
+    if len(appends) == 1:
+        of, keys = appends[0].workload_id, list(appends[0].batch.sums)
+        rows = _SUMMARIES_OF_KEYS.rows(connection, {"workload_id": of}, keys)
+        return {of: dict(map(aggregate_from_row, rows))}
+    pairs = dict.fromkeys((one.workload_id, key) for one in appends for key in one.batch.sums)
+    found: dict[WorkloadId, dict[str, Aggregate]] = {}
+    for of, *row in _SUMMARIES_OF_PAIRS.rows(connection, list(pairs)):
+        key, known = aggregate_from_row(row)
+        found.setdefault(of, {})[key] = known
+    return found
 
 
 def _summaries(

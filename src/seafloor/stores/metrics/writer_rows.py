@@ -2,65 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
+from typing import TypeAlias
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.metrics import BatchId
-from seafloor.stores.metadata.sql.prepared import Prepared
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedPairs, PreparedRows, Values
 from seafloor.stores.metadata.sql.tables import metric_writer
 from seafloor.stores.metrics.writers import Applied
 
+Writer: TypeAlias = tuple[WorkloadId, str]
+"""A workload, and the name of one that writes to it."""
+
 _writer = metric_writer.c
 _LAST = Prepared(
-    select(_writer.sequence, _writer.sha256).where(
+    select(_writer.workload_id, _writer.writer, _writer.sequence, _writer.sha256).where(
         _writer.workload_id == bindparam("of_workload"), _writer.writer == bindparam("of_writer")
     )
 )
-_INSERT = Prepared(
-    insert(metric_writer).values(
-        workload_id=bindparam("of_workload"),
-        writer=bindparam("of_writer"),
-        sequence=bindparam("sequence"),
-        sha256=bindparam("sha256"),
-    )
+_LASTS = PreparedPairs(
+    lambda asked: select(
+        _writer.workload_id, _writer.writer, _writer.sequence, _writer.sha256
+    ).where(asked(_writer.workload_id, _writer.writer))
 )
-_UPDATE = Prepared(
-    update(metric_writer)
-    .where(
-        _writer.workload_id == bindparam("of_workload"), _writer.writer == bindparam("of_writer")
-    )
-    .values(sequence=bindparam("sequence"), sha256=bindparam("sha256"))
-)
+_ROWS = PreparedRows(metric_writer)
 
 
-def once(
-    workload_id: WorkloadId,
-    batch: BatchId,
-    made: Applied,
-    write: Callable[[Connection], int],
-) -> Callable[[Connection], int]:
-    """Have a batch written unless it was written, and noted in the same transaction.
+def last_of(connection: Connection, writers: Collection[Writer]) -> dict[Writer, Applied]:
+    """The last batches of some writers; one that has none is left out."""
+    if len(writers) == 1:
+        ((workload_id, writer),) = writers
+        rows = _LAST.rows(connection, {"of_workload": workload_id, "of_writer": writer})
+    else:
+        rows = _LASTS.rows(connection, list(writers))
+    return {
+        (WorkloadId(of_workload), of_writer): Applied(sequence, sha256)
+        for of_workload, of_writer, sequence, sha256 in rows
+    }
 
-    Args:
-        made: Of the batch, by ``applied``.
-        write: Writes its points, and says how many were not there yet.
 
-    Returns:
-        The same for ``Database.write``; it raises Conflict as ``Applied.is_repeat_of`` does.
-    """
-
-    def write_once(connection: Connection) -> int:
-        of = {"of_workload": workload_id, "of_writer": batch.writer}
-        rows = _LAST.rows(connection, of)
-        last = Applied(*rows[0]) if rows else None
-        if made.is_repeat_of(last):
-            return 0
-        written = write(connection)
-        if made.is_above(last):
-            note = _INSERT if last is None else _UPDATE
-            note.run(connection, {**of, "sequence": made.sequence, "sha256": made.sha256})
-        return written
-
-    return write_once
+def note(
+    connection: Connection, before: Mapping[Writer, Applied], now: Mapping[Writer, Applied]
+) -> None:
+    """Keep the last batches of writers in the places of those before."""
+    new: list[Values] = []
+    changed: list[Values] = []
+    for writer, made in now.items():
+        workload_id, name = writer
+        row: Values = {
+            "workload_id": workload_id,
+            "writer": name,
+            "sequence": made.sequence,
+            "sha256": made.sha256,
+        }
+        (changed if writer in before else new).append(row)
+    _ROWS.insert(connection, new)
+    _ROWS.replace(connection, changed)

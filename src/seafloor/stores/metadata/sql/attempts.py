@@ -206,18 +206,30 @@ def add_event(
     *,
     attempt_: int | None,
     state: WorkloadState | None = None,
-    is_first: bool = False,
 ) -> Event:
-    """Append an event with the next number.
+    """Append an event with the next number."""
+    ((last,),) = _LAST_EVENT.rows(connection, {"owner": workload_id})
+    made = _event_of(new, sequence=(last or 0) + 1, attempt_=attempt_, state=state)
+    _INSERT_EVENT.run(connection, _event_row(workload_id, made))
+    return made
 
-    Args:
-        is_first: The workload has none yet.
-    """
-    last = None
-    if not is_first:
-        ((last,),) = _LAST_EVENT.rows(connection, {"owner": workload_id})
-    made = Event(
-        sequence=(last or 0) + 1,
+
+def add_first_events(connection: Connection, created: Sequence[tuple[Workload, NewEvent]]) -> None:
+    """Append to each workload, which was just created, its first event."""
+    rows = [
+        _event_row(
+            one.id, _event_of(new, sequence=1, attempt_=one.attempt or None, state=one.state)
+        )
+        for one, new in created
+    ]
+    _INSERT_EVENT.run_all(connection, rows)
+
+
+def _event_of(
+    new: NewEvent, *, sequence: int, attempt_: int | None, state: WorkloadState | None
+) -> Event:
+    return Event(
+        sequence=sequence,
         time_ns=new.time_ns,
         kind=new.kind if state is None else "state",
         actor=new.actor,
@@ -225,17 +237,16 @@ def add_event(
         attempt=attempt_,
         state=state,
     )
-    _INSERT_EVENT.run(
-        connection,
-        {
-            "workload_id": workload_id,
-            "sequence": made.sequence,
-            "time_ns": made.time_ns,
-            "kind": made.kind,
-            "actor": made.actor,
-            "message": made.message,
-            "attempt": made.attempt,
-            "state": None if state is None else str(state),
-        },
-    )
-    return made
+
+
+def _event_row(workload_id: WorkloadId, made: Event) -> dict[str, object]:
+    return {
+        "workload_id": workload_id,
+        "sequence": made.sequence,
+        "time_ns": made.time_ns,
+        "kind": made.kind,
+        "actor": made.actor,
+        "message": made.message,
+        "attempt": made.attempt,
+        "state": None if made.state is None else str(made.state),
+    }

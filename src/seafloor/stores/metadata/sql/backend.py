@@ -15,6 +15,9 @@ class Backend(Protocol):
     whoever began it; a connection that returns to the pool rolls back what it left open.
     """
 
+    is_remote: bool
+    """Whether each statement is a trip to another process, or machine."""
+
     @property
     def engine(self) -> Engine:
         """Where connections come from."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection
@@ -46,6 +46,7 @@ PAUSE_S = 0.05
 """Before the second try; each further pause is three times as long."""
 
 _T = TypeVar("_T")
+_P = TypeVar("_P")
 
 
 class Unprepared(Exception):
@@ -60,6 +61,22 @@ class Unprepared(Exception):
     def __init__(self, prepare: Callable[[], Awaitable[None]]) -> None:
         super().__init__("A piece of writing was not prepared.")
         self.prepare = prepare
+
+
+Joined = Callable[[Connection, Sequence[_P]], Sequence[_T]]
+"""Writes several pieces with fewer statements than one by one; of each what came of it."""
+
+
+@dataclass(frozen=True)
+class _Piece(Generic[_P, _T]):
+    """A piece of writing that can be written together with others of its kind."""
+
+    write: Joined[_P, _T]
+    given: _P
+
+    def __call__(self, connection: Connection) -> _T:
+        """Write it alone."""
+        return self.write(connection, [self.given])[0]
 
 
 @dataclass
@@ -204,6 +221,21 @@ class Database:
                 return await self._write(do)
             except Unprepared as lacking:
                 await lacking.prepare()
+
+    async def write_joined(self, piece: _P, write: Joined[_P, _T]) -> _T:
+        """Write a piece as ``write`` does, with the pieces beside it in as many statements as one.
+
+        To a database on another machine each statement is a trip, and one transaction is open at
+        a time: a hundred clients that log a point each would wait for four hundred trips. SQLite's
+        statements are no trips, and those for one piece are quicker.
+
+        Args:
+            write: The same each time, a function or a method of one object. The pieces are of one
+                transaction and have no order. What it raises may be of any: each is then written
+                alone, and fails alone.
+        """
+        joined = _Piece(write, piece)
+        return await self.write(joined if self._backend.is_remote else lambda to: joined(to))
 
     async def _write(self, do: Callable[[Connection], _T]) -> _T:
         loop = asyncio.get_running_loop()
@@ -353,13 +385,43 @@ def _run_together(connection: Connection, group: list[_Write[Any]]) -> None:
     if len(group) == 1:
         group[0].result = group[0].do(connection)
         return
+    try:
+        for writes in _by_kind(group):
+            _run_kind(connection, writes)
+    except Exception as error:  # edge: background task; it is raised again or told
+        if is_undone(error, committing=False):
+            raise
+        raise _Spoiled from error
+
+
+def _by_kind(group: list[_Write[Any]]) -> list[list[_Write[Any]]]:
+    """Pieces that can be written together, together; every other by itself."""
+    made: list[list[_Write[Any]]] = []
+    of_kind: dict[object, list[_Write[Any]]] = {}
     for write in group:
-        try:
-            write.result = write.do(connection)
-        except Exception as error:  # edge: background task; it is raised again or told
-            if is_undone(error, committing=False):
-                raise
-            raise _Spoiled from error
+        kind = _kind(write)
+        if kind in of_kind:
+            of_kind[kind].append(write)
+            continue
+        made.append([write])
+        if kind is not None:
+            of_kind[kind] = made[-1]
+    return made
+
+
+def _kind(write: _Write[Any]) -> Joined[Any, Any] | None:
+    do: object = write.do
+    return cast(_Piece[Any, Any], do).write if isinstance(do, _Piece) else None
+
+
+def _run_kind(connection: Connection, writes: list[_Write[Any]]) -> None:
+    joined = _kind(writes[0])
+    if joined is None or len(writes) == 1:
+        writes[0].result = writes[0].do(connection)
+        return
+    given = [cast(_Piece[Any, Any], write.do).given for write in writes]
+    for write, result in zip(writes, joined(connection, given), strict=True):
+        write.result = result
 
 
 def _run_apart(connection: Connection, group: list[_Write[Any]]) -> None:

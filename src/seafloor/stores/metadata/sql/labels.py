@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,12 @@ from seafloor.domain.errors import Conflict, NoSuchTag, nearest
 from seafloor.domain.ids import WorkloadId
 from seafloor.stores.metadata.protocol import Labels
 from seafloor.stores.metadata.sql.database import Database
-from seafloor.stores.metadata.sql.prepared import PreparedIn, PreparedRows, bounded
+from seafloor.stores.metadata.sql.prepared import (
+    PreparedIn,
+    PreparedPairs,
+    PreparedRows,
+    bounded,
+)
 from seafloor.stores.metadata.sql.rows import check_workload
 from seafloor.stores.metadata.sql.tables import param, tag, workload
 
@@ -23,6 +28,13 @@ def _known_of(table: Table) -> PreparedIn:
         lambda asked: select(table.c.key, table.c.value).where(
             table.c.workload_id == bindparam("owner"), asked(table.c.key)
         )
+    )
+
+
+def _known_pairs_of(table: Table) -> PreparedPairs:
+    columns = table.c.workload_id, table.c.key, table.c.value
+    return PreparedPairs(
+        lambda asked: select(*columns).where(asked(table.c.workload_id, table.c.key))
     )
 
 
@@ -43,6 +55,7 @@ def _some_of(table: Table, count: int) -> PreparedIn:
 
 
 _KNOWN = {table: _known_of(table) for table in (param, tag)}
+_KNOWN_PAIRS = {table: _known_pairs_of(table) for table in (param, tag)}
 _ALL = {table: _all_of(table) for table in (param, tag)}
 _THERE = PreparedIn(lambda asked: select(workload.c.id).where(asked(workload.c.id)))
 _ROWS = {table: PreparedRows(table) for table in (param, tag)}
@@ -75,7 +88,7 @@ class SqlLabels:
 
         def write(connection: Connection) -> None:
             check_workload(connection, workload_id)
-            log_params(connection, workload_id, params)
+            log_params(connection, [(workload_id, params)])
 
         await self._database.write(write)
 
@@ -91,20 +104,39 @@ class SqlLabels:
         await self._database.write(write)
 
 
-def log_params(connection: Connection, workload_id: WorkloadId, params: Mapping[str, str]) -> None:
-    """Add params to a workload that is there; Conflict when one has another value already."""
-    known = _known(connection, param, workload_id, params)
-    for key, old in known.items():
-        if params[key] != old:
-            # The words that MLflow's clients know.
-            raise Conflict(
-                "Changing param values is not allowed. Param with "
-                f"key='{key}' was already logged with value='{old}' for run "
-                f"ID='{workload_id}'. Attempted logging new value '{params[key]}'.",
-                field=key,
-            )
-    new = {key: value for key, value in params.items() if key not in known}
-    add_labels(connection, param, workload_id, new)
+Given = Sequence[tuple[WorkloadId, Mapping[str, str]]]
+"""Labels of workloads that are there; of one several times is as one after the other."""
+
+
+def log_params(connection: Connection, given: Given) -> None:
+    """Add params; Conflict when one has another value already."""
+    known = _known(connection, param, given)
+    new: list[dict[str, str]] = []
+    for workload_id, params in given:
+        there = known.setdefault(workload_id, {})
+        for key, value in params.items():
+            old = there.get(key)
+            if old is None:
+                there[key] = value
+                new.append({"workload_id": workload_id, "key": key, "value": value})
+            elif old != value:
+                # The words that MLflow's clients know.
+                raise Conflict(
+                    "Changing param values is not allowed. Param with "
+                    f"key='{key}' was already logged with value='{old}' for run "
+                    f"ID='{workload_id}'. Attempted logging new value '{value}'.",
+                    field=key,
+                )
+    _ROWS[param].insert(connection, new)
+
+
+def set_tags(connection: Connection, given: Given) -> None:
+    """Set tags, whatever they were."""
+    known = _known(connection, tag, given)
+    changed: dict[tuple[str, str], str] = {}
+    for workload_id, tags in given:
+        changed |= {(workload_id, key): value for key, value in tags.items()}
+    _put_tags(connection, known, changed)
 
 
 def change_tags(
@@ -115,26 +147,38 @@ def change_tags(
     delete: Sequence[str] = (),
 ) -> None:
     """Set and delete tags of a workload that is there; NoSuchTag when one to delete is missing."""
-    known = _known(connection, tag, workload_id, [*set_, *delete])
-    _delete_tags(connection, workload_id, known, delete)
-    kept = known.keys() - set(delete)
-    changed = {key: value for key, value in set_.items() if key in kept and value != known[key]}
-    _ROWS[tag].replace(connection, _rows(workload_id, changed))
-    new = {key: value for key, value in set_.items() if key not in kept}
-    add_labels(connection, tag, workload_id, new)
+    known = _known(connection, tag, [(workload_id, [*set_, *delete])])
+    there = known.get(workload_id, {})
+    _delete_tags(connection, workload_id, there, delete)
+    for key in delete:
+        there.pop(key, None)
+    _put_tags(connection, known, {(workload_id, key): value for key, value in set_.items()})
 
 
-def add_labels(
-    connection: Connection, table: Table, workload_id: WorkloadId, labels: Mapping[str, str]
+def _put_tags(
+    connection: Connection,
+    known: Mapping[str, Mapping[str, str]],
+    values: Mapping[tuple[str, str], str],
 ) -> None:
-    """Insert params or tags that are not there yet."""
-    _ROWS[table].insert(connection, _rows(workload_id, labels))
+    changed: list[dict[str, str]] = []
+    new: list[dict[str, str]] = []
+    for (workload_id, key), value in values.items():
+        old = known.get(workload_id, {}).get(key)
+        if old != value:
+            row = {"workload_id": workload_id, "key": key, "value": value}
+            (new if old is None else changed).append(row)
+    _ROWS[tag].replace(connection, changed)
+    _ROWS[tag].insert(connection, new)
 
 
-def _rows(workload_id: WorkloadId, labels: Mapping[str, str]) -> list[dict[str, str]]:
-    return [
-        {"workload_id": workload_id, "key": key, "value": value} for key, value in labels.items()
+def add_labels(connection: Connection, table: Table, given: Given) -> None:
+    """Insert params or tags of workloads that have none yet."""
+    rows = [
+        {"workload_id": workload_id, "key": key, "value": value}
+        for workload_id, labels in given
+        for key, value in labels.items()
     ]
+    _ROWS[table].insert(connection, rows)
 
 
 def _labels(
@@ -179,13 +223,20 @@ def _values(
 
 
 def _known(
-    connection: Connection,
-    table: Table,
-    workload_id: WorkloadId,
-    keys: Mapping[str, str] | Sequence[str],
-) -> dict[str, str]:
-    """Those of some labels that are there."""
-    return dict(_KNOWN[table].rows(connection, {"owner": workload_id}, list(keys)))
+    connection: Connection, table: Table, asked: Sequence[tuple[WorkloadId, Collection[str]]]
+) -> dict[str, dict[str, str]]:
+    """Those of some labels that are there, by workload."""
+    if len(asked) == 1:
+        ((workload_id, keys),) = asked
+        return {
+            workload_id: dict(_KNOWN[table].rows(connection, {"owner": workload_id}, list(keys)))
+        }
+    # Each pair once: of several pieces of one run many have the same keys.
+    pairs = dict.fromkeys((workload_id, key) for workload_id, keys in asked for key in keys)
+    found: dict[str, dict[str, str]] = {}
+    for workload_id, key, value in _KNOWN_PAIRS[table].rows(connection, list(pairs)):
+        found.setdefault(workload_id, {})[key] = value
+    return found
 
 
 def _delete_tags(

@@ -127,6 +127,8 @@ class MariaDB:
         InvalidValue: the URL names no database.
     """
 
+    is_remote = True
+
     def __init__(self, url: URL, *, connections: int) -> None:
         kind = url.get_backend_name()
         if not url.database:

@@ -86,6 +86,8 @@ class PostgreSQL:
         connections: How many are open at once, at most.
     """
 
+    is_remote = True
+
     def __init__(self, url: URL, *, connections: int) -> None:
         self.engine: Engine = create_engine(
             url.set(drivername="postgresql+psycopg"),

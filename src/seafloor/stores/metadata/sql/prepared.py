@@ -31,6 +31,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import mysql
@@ -234,6 +235,54 @@ class PreparedIn:
         return found
 
 
+AskedPairs = Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[bool]]
+"""Whether two columns together are one of the pairs that are asked for."""
+
+
+class PreparedPairs:
+    """A query about some rows by two columns together, such as a run and a key; as ``PreparedIn``.
+
+    PostgreSQL gets two arrays: of a list of pairs it would make a condition for each.
+
+    Args:
+        make: Builds the statement around what asks for the pairs.
+    """
+
+    def __init__(self, make: Callable[[AskedPairs], ClauseElement]) -> None:
+        self._make = make
+        self._of_count = lru_cache(maxsize=64)(self._prepared)
+        self._of_arrays = lru_cache(maxsize=1)(self._prepared_arrays)
+
+    def _prepared(self, count: int) -> Prepared:
+        pairs = [tuple_(bindparam(f"first_{at}"), bindparam(f"second_{at}")) for at in range(count)]
+        return Prepared(self._make(lambda first, second: tuple_(first, second).in_(pairs)))
+
+    def _prepared_arrays(self) -> Prepared:
+        texts = ARRAY(Text())
+        pairs = func.unnest(bindparam("firsts", type_=texts), bindparam("seconds", type_=texts))
+        given = select(pairs.table_valued("first", "second").render_derived())
+        return Prepared(self._make(lambda first, second: tuple_(first, second).in_(given)))
+
+    def rows(self, connection: Connection, pairs: Sequence[tuple[str, str]]) -> Rows:
+        """Run it, ``PAIRS_MAX`` pairs at a time; all of its rows."""
+        found: list[tuple[Any, ...]] = []
+        for begin in range(0, len(pairs), PAIRS_MAX):
+            some = pairs[begin : begin + PAIRS_MAX]
+            if connection.dialect.name == "postgresql":
+                for pair in some:
+                    check_row(pair)
+                firsts, seconds = [pair[0] for pair in some], [pair[1] for pair in some]
+                given = {"firsts": firsts, "seconds": seconds}
+                found += self._of_arrays().rows(connection, given)
+                continue
+            count = 1 << (len(some) - 1).bit_length()
+            bound: dict[str, str] = {}
+            for at in range(count):
+                bound[f"first_{at}"], bound[f"second_{at}"] = some[min(at, len(some) - 1)]
+            found += self._of_count(count).rows(connection, bound)
+        return found
+
+
 def bounded(query: Select[*_Columns]) -> Select[*_Columns]:
     """A query that gives only so many rows, for each ``KEYS_MAX`` keys."""
     # SQLite's limit has an offset, whose value would be bound by a name of its own.
@@ -242,6 +291,7 @@ def bounded(query: Select[*_Columns]) -> Select[*_Columns]:
 
 _BOUND, _ENDLESS = "rows_bound", 1 << 62
 KEYS_MAX = 1024
+PAIRS_MAX = 512
 _COUNTED_MAX = 32
 
 IDS_AT_ONCE = 10_000

@@ -12,14 +12,14 @@ from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.workloads import Attempt, Ending, Event, Workload, WorkloadKind, WorkloadState
 from seafloor.stores.metadata.sql import tables
 from seafloor.stores.metadata.sql.documents import dump, load, load_plain
-from seafloor.stores.metadata.sql.prepared import Prepared
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 
 _GET = Prepared(select(tables.workload).where(tables.workload.c.id == bindparam("id")))
 _IS_THERE = Prepared(select(tables.workload.c.id).where(tables.workload.c.id == bindparam("id")))
-_WRITABLE = Prepared(
-    select(tables.workload.c.attempt, tables.workload.c.deleted_ns).where(
-        tables.workload.c.id == bindparam("id")
-    )
+_WRITABLE = PreparedIn(
+    lambda asked: select(
+        tables.workload.c.id, tables.workload.c.attempt, tables.workload.c.deleted_ns
+    ).where(asked(tables.workload.c.id))
 )
 
 # Looking a name up is cheaper than asking the enumeration; a page has a thousand runs.
@@ -42,20 +42,20 @@ def check_workload(connection: Connection, workload_id: str) -> None:
         raise NotFound(f"Run with id={workload_id} not found.", field="id")
 
 
-def attempt_to_write(connection: Connection, workload_id: str) -> int:
-    """The attempt that a workload is at.
+def attempts_to_write(connection: Connection, workload_ids: Sequence[str]) -> dict[str, int]:
+    """The attempts that workloads are at.
 
     Raises:
-        NotFound: no such workload.
-        Conflict: it is deleted.
+        NotFound: there is one that does not exist.
+        Conflict: there is one that is deleted.
     """
-    found = _WRITABLE.rows(connection, {"id": workload_id})
-    if not found:
-        raise NotFound(f"Run with id={workload_id} not found.", field="id")
-    ((attempt, deleted_ns),) = found
-    if deleted_ns is not None:
-        raise Conflict("The run was deleted: restore it before writing to it.")
-    return attempt
+    found = {id_: row for id_, *row in _WRITABLE.rows(connection, {}, workload_ids)}
+    for workload_id in workload_ids:
+        if workload_id not in found:
+            raise NotFound(f"Run with id={workload_id} not found.", field="id")
+        if found[workload_id][1] is not None:
+            raise Conflict("The run was deleted: restore it before writing to it.")
+    return {id_: attempt for id_, (attempt, _) in found.items()}
 
 
 def workload_of(row: Sequence[Any]) -> Workload:

@@ -60,6 +60,8 @@ class Sqlite:
         InvalidValue: the URL names no file: every connection would have a database of its own.
     """
 
+    is_remote = False
+
     def __init__(self, url: URL, *, connections: int) -> None:
         path = url.database
         if not path or path == ":memory:" or url.host:

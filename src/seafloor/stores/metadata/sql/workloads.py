@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
@@ -24,6 +25,7 @@ from seafloor.stores.metadata.sql import metric_objects, tables
 from seafloor.stores.metadata.sql.attempts import (
     add_attempt,
     add_event,
+    add_first_events,
     begin_attempt,
     check_claim,
 )
@@ -31,7 +33,7 @@ from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.documents import dump
 from seafloor.stores.metadata.sql.experiments import ID_MAX, check_experiment
 from seafloor.stores.metadata.sql.labels import add_labels
-from seafloor.stores.metadata.sql.prepared import Prepared
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.projects import check_project
 from seafloor.stores.metadata.sql.rows import (
     check_workload,
@@ -52,7 +54,7 @@ _KNOWN_REQUEST = Prepared(
         tables.workload.c.idempotency_key == bindparam("of_key"),
     )
 )
-_TAKEN = Prepared(select(tables.workload.c.id).where(tables.workload.c.id == bindparam("of_id")))
+_TAKEN = PreparedIn(lambda asked: select(tables.workload.c.id).where(asked(tables.workload.c.id)))
 _PLACE = Prepared(
     select(
         select(tables.workload.c.id)
@@ -67,6 +69,17 @@ _PLACE = Prepared(
     )
 )
 """Nothing, or (None, None): a workload of the id can be made in the experiment of the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A workload that is to be created; see ``WorkloadRecords.workload_create``."""
+
+    workload: Workload
+    labels: Labels
+    event: NewEvent
+    idempotency_key: str | None
+    volumes: Sequence[VolumeUse]
 
 
 class SqlWorkloads:
@@ -86,25 +99,8 @@ class SqlWorkloads:
     ) -> Workload:
         """See ``WorkloadRecords``."""
 
-        def write(connection: Connection) -> Workload:
-            known = _by_idempotency_key(connection, workload.project, idempotency_key)
-            if known is not None:
-                return known
-            _check_place(connection, workload)
-            made = replace(workload, attempt=1 if workload.origin == "launched" else 0)
-            values = {**workload_values(made), "idempotency_key": idempotency_key}
-            _INSERT.run(connection, values)
-            add_labels(connection, tables.param, made.id, labels.params)
-            add_labels(connection, tables.tag, made.id, labels.tags)
-            attach(connection, made.id, volumes)
-            if made.attempt:
-                first = Attempt(made.attempt, made.state, made.created_ns)
-                add_attempt(connection, made.id, first)
-            number = made.attempt or None
-            add_event(connection, made.id, event, attempt_=number, state=made.state, is_first=True)
-            return made
-
-        return await self._database.write(write)
+        piece = _New(workload, labels, event, idempotency_key, volumes)
+        return await self._database.write_joined(piece, _create_all)
 
     async def workload_get(self, workload_id: WorkloadId) -> Workload:
         """See ``WorkloadRecords``."""
@@ -192,11 +188,48 @@ class SqlWorkloads:
         await self._database.write(write)
 
 
+def _create_all(connection: Connection, pieces: Sequence[_New]) -> list[Workload]:
+    """Create workloads; see ``WorkloadRecords.workload_create``.
+
+    Two of one id or request are refused by the tables: written alone, the second finds the first.
+    """
+    made: list[Workload] = []
+    new: list[tuple[_New, Workload]] = []
+    for piece in pieces:
+        asked = piece.workload
+        known = _by_idempotency_key(connection, asked.project, piece.idempotency_key)
+        made.append(known or replace(asked, attempt=1 if asked.origin == "launched" else 0))
+        if known is None:
+            new.append((piece, made[-1]))
+    _check_places(connection, [one for _, one in new])
+    rows = [
+        {**workload_values(one), "idempotency_key": piece.idempotency_key} for piece, one in new
+    ]
+    _INSERT.run_all(connection, rows)
+    add_labels(connection, tables.param, [(one.id, piece.labels.params) for piece, one in new])
+    add_labels(connection, tables.tag, [(one.id, piece.labels.tags) for piece, one in new])
+    for piece, one in new:
+        attach(connection, one.id, piece.volumes)
+        if one.attempt:
+            add_attempt(connection, one.id, Attempt(one.attempt, one.state, one.created_ns))
+    add_first_events(connection, [(one, piece.event) for piece, one in new])
+    return made
+
+
 def _by_idempotency_key(connection: Connection, project: str, key: str | None) -> Workload | None:
     if key is None:
         return None
     found = _KNOWN_REQUEST.rows(connection, {"of_project": project, "of_key": key})
     return workload_of(found[0]) if found else None
+
+
+def _check_places(connection: Connection, workloads: Sequence[Workload]) -> None:
+    """Refuse workloads of which one cannot be made; see ``_check_place``."""
+    for one in {(one.experiment_id, one.project): one for one in workloads}.values():
+        _check_place(connection, one)
+    if len(workloads) > 1:
+        for (id_,) in _TAKEN.rows(connection, {}, [one.id for one in workloads]):
+            raise _taken(id_)
 
 
 def _check_place(connection: Connection, workload: Workload) -> None:
@@ -216,8 +249,12 @@ def _check_place(connection: Connection, workload: Workload) -> None:
 
 
 def _check_id_is_free(connection: Connection, workload_id: WorkloadId) -> None:
-    if _TAKEN.rows(connection, {"of_id": workload_id}):
-        raise AlreadyExists(f"There is a workload {workload_id} already.", field="id")
+    if _TAKEN.rows(connection, {}, [workload_id]):
+        raise _taken(workload_id)
+
+
+def _taken(workload_id: str) -> AlreadyExists:
+    return AlreadyExists(f"There is a workload {workload_id} already.", field="id")
 
 
 def _check_experiment(connection: Connection, experiment_id: int | None) -> None:
