@@ -302,12 +302,12 @@ class LogStoreSuite(ABC):
         with pytest.raises(InvalidValue, match="out"):
             await store.page(KEY, from_line=1, limit=1, stream="stdout")
 
-    async def test_page__huge_lines__stops_at_eight_mebibytes(self, store: LogStore) -> None:
-        data = spool(line(number, b"x" * LINE_BYTES_MAX) for number in range(1, 200))
+    async def test_page__huge_lines__stops_at_a_mebibyte(self, store: LogStore) -> None:
+        data = spool(line(number, b"x" * LINE_BYTES_MAX) for number in range(1, 40))
         await append_all(store, KEY, data, pieces_bytes=4 * 1024 * 1024)
         page = await store.page(KEY, from_line=1, limit=10_000)
-        assert len(page.lines) == 128
-        assert page.next_line == 129
+        assert len(page.lines) == 16
+        assert page.next_line == 17
 
     async def test_raw__by_stream__gives_the_bytes_printed(self, store: LogStore) -> None:
         records = [
@@ -368,6 +368,17 @@ class LogStoreSuite(ABC):
             await append_all(store, KEY, data, pieces_bytes=7_000)
             await store.finish(KEY)
             assert await asyncio.gather(*followers) == [list(range(1, 3_001))] * 2
+
+    async def test_follow__huge_lines__come_in_small_pages(self, store: LogStore) -> None:
+        """Each of thousands that read slowly keeps a page."""
+        data = spool(line(number, b"x" * LINE_BYTES_MAX) for number in range(1, 40))
+        await append_all(store, KEY, data, pieces_bytes=4 * 1024 * 1024)
+        await store.finish(KEY)
+        async with asyncio.timeout(WAIT_S):
+            pages = [page.lines async for page in store.follow(KEY, from_line=1)]
+        assert [shown.number for lines in pages for shown in lines] == list(range(1, 40))
+        for lines in pages:
+            assert sum(len(shown.text) for shown in lines) <= 128 * 1024
 
     async def test_follow__waiting__wakes_on_append(self, tmp_path: Path) -> None:
         """The append comes only after the follower waits, and nothing else wakes it in time."""

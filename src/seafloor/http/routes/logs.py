@@ -19,8 +19,8 @@ from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest
 from seafloor.http.state import application_of
 from seafloor.http.streams import begun, until_stopping
+from seafloor.stores.logs.page import FOLLOW_LINES_MAX
 from seafloor.stores.logs.protocol import LogKey, LogPage
-from seafloor.stores.logs.spool import FOLLOW_LINES_MAX
 from seafloor.wire.logs import LogView, SetupLog, SetupLogs
 
 LINES_MAX = 10_000

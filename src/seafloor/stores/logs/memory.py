@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from seafloor.domain.errors import Closed, OutOfOrder, StoreCorrupt
 from seafloor.domain.ids import WorkloadId, parse_workload_id
-from seafloor.stores.logs.page import PAGE_TEXT_BYTES_MAX, PageQuery, check_stream
+from seafloor.stores.logs.page import PageQuery, check_stream, follow_query
 from seafloor.stores.logs.protocol import LogKey, LogPage, LogState
 from seafloor.stores.logs.record import STREAMS, BadRecord, Record, RecordDecoder
 from seafloor.stores.logs.signals import FOLLOW_QUIET_S, Signals, quiet
-from seafloor.stores.logs.spool import FOLLOW_LINES_MAX, check_append, check_log_key
+from seafloor.stores.logs.spool import check_append, check_log_key
 
 
 @dataclass
@@ -104,17 +104,21 @@ class MemoryLogStore:
         self, key: LogKey, *, from_line: int, limit: int, stream: str | None = None
     ) -> LogPage:
         """Read lines from a number on."""
-        PageQuery(from_line, limit, stream).checked()
-        log = self._logs.get(check_log_key(key), _Log())
-        lines = log.lines(stream)
+        check_log_key(key)
+        return self._page(key, PageQuery(from_line, limit, stream).checked())
+
+    def _page(self, key: LogKey, query: PageQuery) -> LogPage:
+        log = self._logs.get(key, _Log())
+        lines = log.lines(query.stream)
+        from_line = query.from_line
         if from_line < 0:
             wanted = lines[from_line:]
         else:
             wanted = [line for line in lines if line.number >= from_line]
         shown, text_bytes = 0, 0
-        for line in wanted[:limit]:
+        for line in wanted[: query.limit]:
             text_bytes += len(line.payload)
-            if text_bytes > PAGE_TEXT_BYTES_MAX and shown:
+            if text_bytes > query.text_bytes_max and shown:
                 break
             shown += 1
         at_end = shown == len(wanted)
@@ -128,11 +132,12 @@ class MemoryLogStore:
 
     async def follow(self, key: LogKey, *, from_line: int) -> AsyncIterator[LogPage]:
         """Yield pages as lines arrive, an empty page at least every 15 s, until finished."""
+        query = follow_query(from_line)
         with self._signals.listen(check_log_key(key)) as changed:
             while not self._closed:
                 changed.clear()
-                page = await self.page(key, from_line=from_line, limit=FOLLOW_LINES_MAX)
-                from_line = page.next_line
+                page = self._page(key, query)
+                query = query.after(page.next_line)
                 if page.lines or page.finished:
                     yield page
                 if page.finished:

@@ -13,18 +13,27 @@ from seafloor.stores.logs.protocol import LogPage
 from seafloor.stores.logs.record import STREAMS, Record, Tally, read_records
 
 PAGE_LINES_MAX = 10_000
-PAGE_TEXT_BYTES_MAX = 8 * 1024 * 1024
+FOLLOW_LINES_MAX = 1_000
+PAGE_TEXT_BYTES_MAX = 1024 * 1024
+FOLLOW_TEXT_BYTES_MAX = 128 * 1024
+"""Of one page to a follower. There may be thousands of them, and each that reads slowly keeps one,
+which is six times as much as JSON when all of it is NUL bytes."""
 _WINDOW_BYTES = 128 * 1024  # holds the longest record, so a window always moves on
 _READ_BYTES_MAX = 32 * 1024 * 1024
 _NEVER = 1 << 63
 
 
 class PageQuery(msgspec.Struct, frozen=True):
-    """Which lines: the parameters of ``LogStore.page``."""
+    """Which lines: the parameters of ``LogStore.page``.
+
+    Args:
+        text_bytes_max: The page ends before the line that would have more, unless it is the first.
+    """
 
     from_line: int
     limit: int
     stream: str | None = None
+    text_bytes_max: int = PAGE_TEXT_BYTES_MAX
 
     def checked(self) -> PageQuery:
         """Return it when it can be answered, else raise InvalidValue."""
@@ -37,6 +46,16 @@ class PageQuery(msgspec.Struct, frozen=True):
             raise InvalidValue(f"Ask for 1 to {PAGE_LINES_MAX:,} lines.", field="limit")
         check_stream(self.stream)
         return self
+
+    def after(self, next_line: int) -> PageQuery:
+        """The same query for the next page."""
+        return msgspec.structs.replace(self, from_line=next_line)
+
+
+def follow_query(from_line: int) -> PageQuery:
+    """The query for the first page of a follower."""
+    query = PageQuery(from_line, FOLLOW_LINES_MAX, text_bytes_max=FOLLOW_TEXT_BYTES_MAX)
+    return query.checked()
 
 
 def check_stream(stream: str | None) -> None:
@@ -93,7 +112,7 @@ class PageCollector:
         if self._stream is None or record.stream == self._stream:
             if self.seen >= self._skip_to and record.number >= self.query.from_line:
                 self._text_bytes += len(record.payload)
-                if self._text_bytes > PAGE_TEXT_BYTES_MAX and self.lines:
+                if self._text_bytes > self.query.text_bytes_max and self.lines:
                     self.full = True
                     return
                 self.lines.append(record.line)

@@ -118,7 +118,7 @@ class LogStore(Protocol):
     async def page(
         self, key: LogKey, *, from_line: int, limit: int, stream: str | None = None
     ) -> LogPage:
-        """Read lines from a number on; never more than 8 MiB of text.
+        """Read lines from a number on; never more than 1 MiB of text.
 
         Args:
             from_line: >= 1; negative counts from the end (-10: the last ten).
@@ -128,7 +128,10 @@ class LogStore(Protocol):
         ...
 
     def follow(self, key: LogKey, *, from_line: int) -> AsyncIterator[LogPage]:
-        """Yield pages as lines arrive, an empty page at least every 15 s, until finished."""
+        """Yield pages as lines arrive, an empty page at least every 15 s, until finished.
+
+        A page has at most 128 KiB of text, so that who reads slowly costs little memory.
+        """
         ...
 
     def raw(self, key: LogKey, *, stream: str | None = None) -> AsyncIterator[bytes]:

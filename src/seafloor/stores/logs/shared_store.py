@@ -11,13 +11,19 @@ from collections.abc import AsyncIterator, Callable
 
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.ids import WorkloadId, parse_workload_id
-from seafloor.stores.logs.page import PageCollector, PageQuery, PageRead, check_stream
+from seafloor.stores.logs.page import (
+    PageCollector,
+    PageQuery,
+    PageRead,
+    check_stream,
+    follow_query,
+)
 from seafloor.stores.logs.protocol import LogKey, LogPage, LogState, log_key_of
 from seafloor.stores.logs.record import STREAMS, BadRecord, RecordDecoder, Tally
 from seafloor.stores.logs.shared_kind import LogKind, tally_of, tally_of_mark
 from seafloor.stores.logs.shared_watch import POLL_S, Watch
 from seafloor.stores.logs.signals import FOLLOW_QUIET_S, quiet
-from seafloor.stores.logs.spool import FOLLOW_LINES_MAX, check_append, check_log_key
+from seafloor.stores.logs.spool import check_append, check_log_key
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.stores.streams.reading import StreamGone
@@ -133,14 +139,14 @@ class SharedLogStore:
         Ends also when the store closes. A log that is deleted meanwhile begins anew.
         """
         check_log_key(key)
-        query = PageQuery(from_line, FOLLOW_LINES_MAX).checked()
+        query = follow_query(from_line)
         loop = asyncio.get_running_loop()
         with self._watch.listen(key) as changed:
             heard_s = loop.time()
             while not self._closed:
                 changed.clear()
                 page = await self._page(key, query)
-                query = PageQuery(page.next_line, FOLLOW_LINES_MAX)
+                query = query.after(page.next_line)
                 if page.lines or page.finished:
                     yield page
                     heard_s = loop.time()

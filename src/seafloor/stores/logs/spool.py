@@ -15,14 +15,13 @@ from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.ids import WorkloadId, parse_workload_id
 from seafloor.domain.names import check_slug
 from seafloor.stores.append_file import disk_error
-from seafloor.stores.logs.page import PageQuery, PageRead, check_stream
+from seafloor.stores.logs.page import PageQuery, PageRead, check_stream, follow_query
 from seafloor.stores.logs.protocol import LogKey, LogPage, LogState, log_key_of
 from seafloor.stores.logs.signals import FOLLOW_QUIET_S, Signals, quiet
 from seafloor.stores.logs.spool_file import Snapshot, SpoolFile, stems
 from seafloor.stores.open_files import OpenFiles
 
 APPEND_BYTES_MAX = 8 * 1024 * 1024
-FOLLOW_LINES_MAX = 1_000
 OPEN_LOGS_MAX = 128
 _THREADS = 8  # enough for fsyncs of several logs to wait side by side
 
@@ -171,13 +170,13 @@ class SpoolLogStore:
         Ends also when the store closes. A log that is deleted meanwhile begins anew.
         """
         check_log_key(key)
-        query = PageQuery(from_line, FOLLOW_LINES_MAX).checked()
+        query = follow_query(from_line)
         with self._signals.listen(key) as changed:
             while not self._closed:
                 changed.clear()
                 read, seen = await self._page(key, query)
                 page = read.page(finished=seen.complete)
-                query = PageQuery(page.next_line, FOLLOW_LINES_MAX)
+                query = query.after(page.next_line)
                 if page.lines or page.finished:
                     yield page
                 if page.finished:
