@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent_world import AgentTask, wait_until
+from seafloor.agent.event_files import EventFiles
+from seafloor.agent.server import Server
 from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
 
 LINES = "for i in range(500): print('line', i)"
@@ -325,6 +327,116 @@ def test_events__refused_file__said_and_the_others_arrive(
     ]
 
 
+@pytest.mark.parametrize("then", ["short", "of the same size", "longer than what there was"])
+@pytest.mark.parametrize("how", ["> $EVENTS/x.tfevents.1", "> new && mv new $EVENTS/x.tfevents.1"])
+def test_events__written_anew__both_are_kept_and_said(
+    agent_task: AgentTask, how: str, then: str
+) -> None:
+    first = "this is it once."
+    process = agent_task.start(
+        f"printf '{first}' > $EVENTS/x.tfevents.1; until [ -e go ]; do sleep 0.02; done; "
+        f"printf '{then}' {how}"
+    )
+    arrived = agent_task.received.events
+    wait_until(lambda: bytes(arrived.get("x.tfevents.1", b"")) == first.encode(), what="the first")
+    go(agent_task)
+    assert process.wait(60) == 0, agent_task.errors
+    assert {name: bytes(data) for name, data in arrived.items()} == {
+        "x.tfevents.1": first.encode(),
+        "x.tfevents.1.2": then.encode(),
+    }
+    (said,) = agent_task.received.said()
+    assert said == (
+        "The events file x.tfevents.1 was written anew: of what it had been, the first 16 bytes "
+        "were kept as x.tfevents.1; what it is now is x.tfevents.1.2."
+    )
+
+
+def test_events__written_anew_while_it_runs__arrives_live(agent_task: AgentTask) -> None:
+    process = agent_task.start(
+        "printf 'the first and longest' > $EVENTS/x.tfevents.1; until [ -e go ]; do sleep 0.02; "
+        "done; printf second > $EVENTS/x.tfevents.1; until [ -e end ]; do sleep 0.02; done"
+    )
+    arrived = agent_task.received.events
+    wait_until(lambda: "x.tfevents.1" in arrived, what="the first")
+    go(agent_task)
+    wait_until(lambda: bytes(arrived.get("x.tfevents.1.2", b"")) == b"second", what="the second")
+    (agent_task.folder / "work" / "end").touch()
+    assert process.wait(60) == 0, agent_task.errors
+
+
+def test_events__of_an_agent_before_this_one_longer_than_there_is__kept_beside(
+    agent_task: AgentTask,
+) -> None:
+    process = agent_task.start("printf 'a b c d e f' > $EVENTS/x.tfevents.1; exec sleep 600")
+    arrived = agent_task.received.events
+    wait_until(lambda: bytes(arrived.get("x.tfevents.1", b"")) == b"a b c d e f", what="it")
+    process.kill()
+    process.wait()
+    (agent_task.events / "x.tfevents.1").write_bytes(b"short")
+    assert agent_task.spawn("ship").wait(60) == 0, agent_task.errors
+    assert bytes(arrived["x.tfevents.1"]) == b"a b c d e f"
+    assert bytes(arrived["x.tfevents.1.2"]) == b"short"
+
+
+def test_events__same_file_put_in_its_place__goes_on(agent_task: AgentTask) -> None:
+    process = agent_task.start(
+        "printf begin > $EVENTS/x.tfevents.1; until [ -e go ]; do sleep 0.02; done; "
+        "printf 'begin, and the rest' > new; mv new $EVENTS/x.tfevents.1"
+    )
+    arrived = agent_task.received.events
+    wait_until(lambda: bytes(arrived.get("x.tfevents.1", b"")) == b"begin", what="the beginning")
+    go(agent_task)
+    assert process.wait(60) == 0, agent_task.errors
+    assert arrived == {"x.tfevents.1": bytearray(b"begin, and the rest")}
+    assert agent_task.received.said() == []
+
+
+def test_events__written_anew_all_the_time__is_given_up_and_said(agent_task: AgentTask) -> None:
+    server = Server(str(agent_task.server_file), None)
+    files = EventFiles(
+        server, str(agent_task.events), f"/api/v1/runs/{agent_task.run_id}/attempts/1"
+    )
+    for number in range(150):
+        (agent_task.events / "x.tfevents.1").write_text(f"{number:06d}")
+        assert files.send()
+    server.close()
+    assert len(agent_task.received.events) == 100
+    assert bytes(agent_task.received.events["x.tfevents.1.100"]) == b"000099"
+    said = files.problems()
+    assert len(said) == 51
+    assert said[-1] == "50 more events files had a problem."
+
+
+def test_events__large_and_the_server_slow__the_log_arrives_meanwhile(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    events = 0
+    lines_at_the_end = threading.Event()
+
+    def look(delivery: Delivery) -> Reply | None:
+        nonlocal events
+        if "path" in delivery.query and delivery.body:
+            events += 1
+            # Each piece takes as long as the agent gives events at a time.
+            lines_at_the_end.wait(0.5)
+        return None
+
+    receiver.trouble = look
+    process = agent_task.start(
+        "head -c 20000000 /dev/zero > $EVENTS/x.tfevents.1; echo begun; "
+        "until [ -e go ]; do sleep 0.02; done; echo printed; until [ -e end ]; do sleep 0.02; done"
+    )
+    wait_until(lambda: events > 0, what="the first piece")
+    go(agent_task)
+    wait_until(lambda: b"printed" in agent_task.received.printed(0), what="the line")
+    lines_at_the_end.set()
+    assert len(agent_task.received.events["x.tfevents.1"]) < 10_000_000
+    (agent_task.folder / "work" / "end").touch()
+    assert process.wait(60) == 0, agent_task.errors
+    assert len(agent_task.received.events["x.tfevents.1"]) == 20_000_000
+
+
 def test_outputs__files_of_every_kind__arrive_by_path(agent_task: AgentTask) -> None:
     noise = os.urandom(3 << 20)
     (agent_task.folder / "work" / "noise").write_bytes(noise)
@@ -338,7 +450,7 @@ def test_outputs__files_of_every_kind__arrive_by_path(agent_task: AgentTask) -> 
         "a/b/ü ?#%&+ .txt": b"1",
         "a/link": noise,
     }
-    assert (end["output_files"], end["output_failed"]) == (4, [])
+    assert (end["output_files"], end["output_failed"]) == (4, ["pipe"])
 
 
 def test_outputs__links_out_of_the_folder__skipped_and_said(agent_task: AgentTask) -> None:
@@ -352,6 +464,33 @@ def test_outputs__links_out_of_the_folder__skipped_and_said(agent_task: AgentTas
         f"The output file {name} was not kept: a link to a folder, or out of the output folder."
         for name in ("folder", "out")
     ]
+
+
+def test_outputs__pipes_and_sockets__said(agent_task: AgentTask) -> None:
+    code = (
+        "import os, socket; os.chdir(os.environ['OUT']); os.mkfifo('pipe'); "
+        "socket.socket(socket.AF_UNIX).bind('socket'); os.symlink('pipe', 'link')"
+    )
+    end = agent_task.run(python(code))
+    assert end["output_failed"] == ["link", "pipe", "socket"]
+    assert agent_task.received.said() == [
+        "The output file link was not kept: it is a pipe.",
+        "The output file pipe was not kept: it is a pipe.",
+        "The output file socket was not kept: it is a socket.",
+    ]
+
+
+def test_outputs__refused_name_with_a_new_line__is_told_in_one_line(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    def refuse(delivery: Delivery) -> Reply | None:
+        refused = (400, {"code": "invalid_value", "message": "No."})
+        return refused if delivery.method == "PUT" else None
+
+    receiver.trouble = refuse
+    end = agent_task.run(python("open(__import__('os').environ['OUT'] + '/a\\n\\x1b[2J ü', 'w')"))
+    assert end["output_failed"] == ["a\\n\\x1b[2J ü"]
+    assert agent_task.received.said() == ["The output file a\\n\\x1b[2J ü was not kept: No."]
 
 
 @pytest.mark.parametrize(("depth", "files"), [(1100, 2), (3000, 1)])

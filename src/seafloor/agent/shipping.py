@@ -11,17 +11,20 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from . import client_spool
+from .event_files import EventFiles
 from .folder import TaskFolder
 from .outputs import Outputs, Uploaded
 from .server import Refused, Request, Server, ServerAway, WorkloadGone
 from .spool import Spool
-from .tails import EventFiles, Tail, shown_name
+from .tails import Tail, shown_name
 from .task import Abandoned, Task
 
 DONE_FILE = "done.json"
 SHIPPED_FILE = "shipped"
 TURN_S = 0.2
 EVENTS_INTERVAL_S = 0.5
+EVENTS_S = 0.5
+"""How long events may be sent at a time before the log has its turn."""
 PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 5.0
 LOOK_S = 0.2
 """How often the file with the server's address is looked at while the server is away."""
@@ -52,6 +55,7 @@ class Shipping:
         self._events = EventFiles(self._server, task.events_dir, task.attempt_path)
         self._events_due_s = 0.0
         self._start_report: Optional[Dict[str, Any]] = None
+        self._to_say: List[str] = []  # while the command runs, only its capture writes to the spool
         self._end_document: Optional[Dict[str, Any]] = None
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -121,8 +125,10 @@ class Shipping:
         self._send_log(pieces_max=_PIECES_PER_TURN)
         now_s = time.monotonic()
         if now_s >= self._events_due_s:
-            self._events.send()
-            self._events_due_s = time.monotonic() + EVENTS_INTERVAL_S
+            whole = self._events.send(until_s=now_s + EVENTS_S)
+            self._events_due_s = time.monotonic() + (EVENTS_INTERVAL_S if whole else 0)
+            if not whole:
+                self._wake.set()
 
     def _report_start(self) -> None:
         report = self._start_report
@@ -134,7 +140,7 @@ class Shipping:
             if "receipts" in report:
                 # Whoever localised wrote what this server does not take; the start is one all the
                 # same.
-                self._spool.say("The receipt of the code was not kept: {}".format(error.message))
+                self._to_say.append("The receipt of the code was not kept: " + error.message)
                 self._start_report = {k: v for k, v in report.items() if k != "receipts"}
                 self._report_start()
                 return
@@ -167,7 +173,7 @@ class Shipping:
         self._log.ask_again()
         self._events.ask_again()
         self._patiently(self._send_whole_log)  # who follows the log need not wait for uploads
-        self._patiently(self._events.send)
+        self._patiently(self._send_all_events)
         self._patiently(self._send_client_spool)
         uploaded = Outputs(
             self._task.output_dir,
@@ -175,7 +181,7 @@ class Shipping:
             connect=self._connect,
             patiently=self._patiently,
         ).upload()
-        for sentence in self._events.problems() + _said_failures(uploaded):
+        for sentence in self._to_say + self._events.problems() + _said_failures(uploaded):
             self._spool.say(sentence)
         self._patiently(self._send_whole_log)
         refusals: List[str] = [self._log.refusal] if self._log.refusal else []
@@ -200,6 +206,9 @@ class Shipping:
     def _send_whole_log(self) -> None:
         while not self._send_log(pieces_max=_PIECES_PER_TURN):
             pass
+
+    def _send_all_events(self) -> None:
+        self._events.send()
 
     def _report_of(self, ended: Dict[str, Any], uploaded: Uploaded) -> Dict[str, Any]:
         return {
