@@ -9,7 +9,7 @@ import queue
 import stat
 import threading
 import urllib.parse
-from typing import Callable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .server import Refused, Request, Server, ServerAway
 from .tree import walk
@@ -19,6 +19,7 @@ TRIES_AFTER_A_BUG = 20
 TRIES_WHILE_WRITTEN = 3
 _BLOCK_BYTES = 1 << 20
 _BUG = "internal"
+_OTHERS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 class Changed(Exception):
@@ -105,8 +106,14 @@ class Outputs:
                 real = os.path.realpath(path)
                 if real != path and not real.startswith(root + os.sep):
                     self._skip(relative)
-                elif _is_file(real):
+                    continue
+                kind = _kind(real)
+                if kind == stat.S_IFREG:
                     yield relative
+                elif kind is not None:
+                    self._failed.append(
+                        (relative, "it is {}".format(_OTHERS.get(kind, "a device")))
+                    )
 
     def _skip(self, name: str) -> None:
         self._failed.append((name, "a link to a folder, or out of the output folder"))
@@ -180,11 +187,11 @@ def _is_endless(path: str) -> bool:
     return False
 
 
-def _is_file(path: str) -> bool:
+def _kind(path: str) -> Optional[int]:
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:  # a dangling link, or removed since it was listed
-        return False
+        return stat.S_IFMT(os.stat(path).st_mode)
+    except OSError:  # a dangling link, or removed since it was listed: there is nothing to keep
+        return None
 
 
 def _digest(path: str) -> Tuple[str, int]:
