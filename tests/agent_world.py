@@ -173,11 +173,16 @@ class AgentTask:
 
 def is_alive(pid: int) -> bool:
     """Whether a process lives; one that only waits to be reaped does not."""
+    return state_of(pid) not in "ZX"
+
+
+def state_of(pid: int) -> str:
+    """The letter of a process's state, as ``T`` of one that was stopped; ``X`` of none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat[stat.rindex(")") + 2] not in "ZX"
+        return "X"
+    return stat[stat.rindex(")") + 2]
 
 
 def pids_below(marker: str) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_world import AgentTask, is_alive, pids_below, wait_until
+from agent_world import AgentTask, is_alive, pids_below, state_of, wait_until
 
 
 def python(code: str) -> list[str]:
@@ -159,6 +159,60 @@ def test_stop__shell_dies_and_its_child_saves__child_has_the_grace(agent_task: A
     agent_task.stop()
     assert process.wait(60) == 0
     assert agent_task.received.printed(0) == b"ready\nsaved\n"
+
+
+def test_stop__command_is_stopped__goes_on_to_save(agent_task: AgentTask) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "def save(*_):\n"
+        "    print('saved')\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "print('ready')\n"
+        "os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "while True: signal.pause()\n"
+    )
+    process = agent_task.start(python(code), grace_s=20.0)
+    wait_for_line(agent_task, b"ready\n")
+    pid = agent_task.command_pid()
+    wait_until(lambda: state_of(pid) == "T", what="the command to be stopped")
+    agent_task.stop()
+    assert process.wait(60) == 0
+    assert agent_task.received.printed(0) == b"ready\nsaved\n"
+    assert agent_task.end["ending"]["exit_code"] == 0
+
+
+HOPPERS = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+null = os.open(os.devnull, os.O_WRONLY)
+due_s = time.monotonic() + 60
+for _ in range(8):
+    if os.fork() == 0:
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        while not os.path.exists("end") and time.monotonic() < due_s:
+            if os.fork():
+                os._exit(0)
+        os._exit(0)
+print("ready")
+while True: time.sleep(1)
+"""
+
+
+def test_stop__command_forks_all_the_time__nothing_of_it_is_left(agent_task: AgentTask) -> None:
+    marker = f"marker-{os.getpid()}-{agent_task.folder.name}"
+    process = agent_task.start(python(f"{HOPPERS}# {marker}"), grace_s=0.5)
+    try:
+        wait_for_line(agent_task, b"ready\n")
+        agent_task.stop()
+        assert process.wait(60) == 0
+        # One that hops from process to process is not seen by every look.
+        assert [pids_below(marker) for _ in range(20)] == [[]] * 20
+    finally:
+        (agent_task.folder / "work" / "end").touch()
+    assert agent_task.end["ending"]["signal"] == "SIGKILL"
+    assert agent_task.received.said() == []
 
 
 def test_timeout__command_runs_on__ended_and_said_so(agent_task: AgentTask) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import List, NamedTuple, Optional
 
 _STATE, _PARENT, _GROUP, _SESSION, _START, _RSS = 0, 1, 2, 3, 19, 21
@@ -32,6 +33,7 @@ class Process(NamedTuple):
     resident_bytes: int
 
 
+_PAUSE_MIN_S, _PAUSE_MAX_S = 0.001, 0.05
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -96,12 +98,29 @@ def signal_group(group: int, number: int) -> None:
         return
 
 
-def kill_session(session: int) -> int:
-    """End every process of a session at once; return how many there were."""
+def kill_session(session: int, *, within_s: float = 1.0) -> int:
+    """End every process of a session, also those that are forked meanwhile.
+
+    Signals go to process groups: the kernel lets no process of one fork past such a signal, while
+    one that is sent to each process in turn misses the children that it has by then.
+
+    Args:
+        within_s: How long to go on while there are still some: a process that waits for a disk
+            dies when that answers.
+
+    Returns:
+        How many were found at first.
+    """
     members = session_members(session)
-    for member in members:
-        try:
-            os.kill(member.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
-    return len(members)
+    count = len(members)
+    due_s = time.monotonic() + within_s
+    pause_s = _PAUSE_MIN_S
+    while members:
+        for group in {member.group for member in members}:
+            signal_group(group, signal.SIGKILL)
+        if time.monotonic() >= due_s:
+            break
+        time.sleep(pause_s)
+        pause_s = min(_PAUSE_MAX_S, pause_s * 2)
+        members = session_members(session)
+    return count

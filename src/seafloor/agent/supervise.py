@@ -151,6 +151,8 @@ class Supervisor:
         self._cause = cause
         self._kill_due_s = now_s + self._task.grace_s
         signal_group(self._pid, signal.SIGTERM)
+        # One that is stopped hears it only when it goes on: it has the grace to save its state too.
+        signal_group(self._pid, signal.SIGCONT)
 
     def _kill(self) -> None:
         self._kill_due_s = None
@@ -179,6 +181,9 @@ class Supervisor:
             self._reap()
         if self._cause is not None:
             self._kill()
+            left = len(session_members(self._pid))
+            if left:
+                self._spool.say("{} processes of the command were killed and live on.".format(left))
         if capture.at_end:
             return
         count = kill_session(self._pid)
