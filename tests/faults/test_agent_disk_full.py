@@ -118,3 +118,19 @@ def test_exec__no_space_to_begin_with__refused_before_the_command_starts(
     process = task.spawn("exec")
     assert process.wait(60) == 1
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("pages", range(1, 12))
+def test_exec__space_ends_as_it_begins__refused_before_the_command_or_run_to_its_end(
+    make_task: Callable[..., AgentTask], disk: SmallDisk, tmp_path: Path, pages: int
+) -> None:
+    task = make_task(folder=disk.path / "task")
+    task.write(["/bin/touch", str(tmp_path / "started")])
+    (task.task_dir / "agent.err").touch()
+    disk.fill(leave_bytes=pages * 4096)
+    process = task.spawn("exec")
+    if process.wait(60) == 1:
+        assert not (tmp_path / "started").exists()
+    else:
+        assert (tmp_path / "started").exists()
+        assert task.end["ending"]["exit_code"] == 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .shipping import Shipping
 
 AGENT_FILE = "agent.json"
+EXIT_FILE = "exit.json"
 _DEFAULTS = {"PYTHONUNBUFFERED": "1"}  # what a killed task had printed is not in its own buffers
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -76,8 +77,9 @@ def execute(folder: TaskFolder, *, ready_fd: Optional[int], means: Means = _NO_M
     if folder.has(AGENT_FILE):
         raise AlreadyStarted("an agent has had the task in {} before".format(folder.path))
     parts = _Parts(folder, task, Spool(folder.spool), Signals(), means)
-    folder.reserve_ending()
-    _note_agent(folder, None)
+    folder.reserve(EXIT_FILE)
+    folder.write(AGENT_FILE, _agent_document(folder, None))
+    folder.reserve(AGENT_FILE)
     if ready_fd is not None:
         # The launcher may have been killed meanwhile; this task goes on without it.
         with suppress(BrokenPipeError):
@@ -123,7 +125,7 @@ def _run(parts: _Parts, limits: Limits) -> "Tuple[Ending, _Delivery]":
         return Ending(error.message, error.exit_code), _Delivery(parts, None)
     running = Running(pid, time.monotonic())
     time_ns = time.time_ns()
-    _note_agent(parts.folder, pid)
+    parts.folder.write_reserved(AGENT_FILE, _agent_document(parts.folder, pid))
     delivery = _Delivery(parts, (time_ns, pid))
     supervisor = Supervisor(parts.folder, parts.task, limits, parts.spool, running)
     parts.signals.receive(supervisor.forward)
@@ -211,21 +213,18 @@ def _capture(parts: _Parts, pipes: Pipes, delivery: "_Delivery") -> Capture:
     return Capture(pipes, parts.spool, wake_fd=parts.signals.wake_fd, written=delivery.written)
 
 
-def _note_agent(folder: TaskFolder, command_pid: Optional[int]) -> None:
-    """Say who watches what; start times and the boot tell a process from a later one."""
+def _agent_document(folder: TaskFolder, command_pid: Optional[int]) -> Dict[str, Any]:
+    """Who watches what; start times and the boot tell a process from a later one."""
     command = None if command_pid is None else process(command_pid)
     agent = process(os.getpid())
-    folder.write(
-        AGENT_FILE,
-        {
-            "boot_id": boot_id(),
-            "place": folder.place(),
-            "pid": os.getpid(),
-            "start_ticks": agent.start_ticks if agent else 0,
-            "command_pid": command_pid,
-            "command_start_ticks": command.start_ticks if command else None,
-        },
-    )
+    return {
+        "boot_id": boot_id(),
+        "place": folder.place(),
+        "pid": os.getpid(),
+        "start_ticks": agent.start_ticks if agent else 0,
+        "command_pid": command_pid,
+        "command_start_ticks": command.start_ticks if command else None,
+    }
 
 
 def _note_ending(parts: _Parts, ending: Ending) -> Dict[str, Any]:
@@ -238,7 +237,7 @@ def _note_ending(parts: _Parts, ending: Ending) -> Dict[str, Any]:
     }
     parts.folder.give_back_rights()
     try:
-        parts.folder.write_ending(ended)
+        parts.folder.write_reserved(EXIT_FILE, ended, durable=True)
     except OSError as error:
         # The server is told all the same, if this process lives to do it.
         parts.spool.say("How the command ended cannot be written: {}.".format(error.strerror))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Dict, Optional
 
 FORMAT_VERSION = 1
-_ENDING_RESERVE_BYTES = 8192
+_RESERVE_BYTES = 8192
 _DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 _CLOSED_BY_COMMANDS = 4  # the task's folder, and those above it up to its workload's
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -92,22 +92,30 @@ class TaskFolder:
         )
         self._publish(fd, name, content, durable=durable)
 
-    def reserve_ending(self) -> None:
-        """Take the space that ``write_ending`` needs, while there is some."""
-        fd = os.open(self.file("exit.json.part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def reserve(self, name: str) -> None:
+        """Take the space that ``write_reserved`` needs, while there is some.
+
+        Raises:
+            OSError: there is none.
+        """
+        fd = self._open_reserve(name)
         try:
-            os.pwrite(fd, b" " * _ENDING_RESERVE_BYTES, 0)
+            left = memoryview(b" " * _RESERVE_BYTES)
+            while left:
+                left = left[os.pwrite(fd, left, _RESERVE_BYTES - len(left)) :]
         finally:
             os.close(fd)
 
-    def write_ending(self, content: Document) -> None:
-        """Write ``exit.json`` durably, into the space taken for it: a full disk hides no ending.
+    def write_reserved(self, name: str, content: Document, *, durable: bool = False) -> None:
+        """Write a document as ``write`` does, into the space taken for it: no disk is too full.
 
         Raises:
             OSError: the disk fails.
         """
-        fd = os.open(self.file("exit.json.part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._publish(fd, "exit.json", content, durable=True)
+        self._publish(self._open_reserve(name), name, content, durable=durable)
+
+    def _open_reserve(self, name: str) -> int:
+        return os.open(self.file(name + ".part"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _publish(self, fd: int, name: str, content: Document, *, durable: bool) -> None:
         data = json.dumps(dict({"format_version": FORMAT_VERSION}, **content)).encode() + b"\n"

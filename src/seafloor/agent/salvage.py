@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from .execute import AGENT_FILE
+from .execute import AGENT_FILE, EXIT_FILE
 from .folder import TaskFolder
 from .shipping import DONE_FILE, Shipping
 from .spool import Spool
 from .task import Task, read_task
 
-EXIT_FILE = "exit.json"
 SALVAGE_FILE = "salvage.json"
 PATIENCE_S = 60.0
 
