@@ -33,7 +33,7 @@ MEANINGS: Final = {
     INVALID: "the command line, a spec or a value cannot be accepted",
     NOT_FOUND: "there is no such run, file, environment …",
     CONFLICT: "the name is taken, or the state of the object does not allow this",
-    UNREACHABLE: "the server cannot be reached, or is busy for too long",
+    UNREACHABLE: "the server cannot be reached, is busy for too long, or is no Seafloor server",
     SOURCE: "code or packages could not be had from where you said",
     NOT_ALLOWED: "a token is missing, or does not allow this",
     STORE: "a store failed (full, damaged), or this version cannot do that",

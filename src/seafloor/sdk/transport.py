@@ -13,19 +13,15 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 
 from seafloor.domain.errors import (
-    Forbidden,
     InvalidValue,
-    LimitExceeded,
-    NotFound,
     OutOfOrder,
     SeafloorError,
-    StoreCorrupt,
     StoreUnavailable,
-    Unauthenticated,
     error_classes,
 )
 from seafloor.sdk.quiet import Quiet
 from seafloor.sdk.settings import SYSTEM_TLS, Tls, check_url
+from seafloor.sdk.strangers import error_of_stranger, not_understood, retry_after_s
 from seafloor.sdk.ways import in_short, proxy_for, why_unreachable
 from seafloor.wire.errors import ErrorBody
 
@@ -39,7 +35,6 @@ Query = Iterable[tuple[str, str | int | float | bool | None]]
 _ERROR_BYTES_MAX: Final = 64 * 1024
 _BACK_OFF_FIRST_S: Final = 0.1
 _BACK_OFF_MAX_S: Final = 2.0
-_BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
 _BLOCK_BYTES: Final = 256 * 1024
 
 
@@ -192,17 +187,16 @@ class Transport:
             answer: The type of the answer's JSON.
 
         Raises:
-            StoreUnavailable: the server does not answer, or is busy for too long.
+            StoreUnavailable: the server does not answer, is busy for too long, or is none of
+                Seafloor's.
             SeafloorError: of the class that the server's answer names.
         """
         content = self.fetch(request)
         try:
             return msgspec.json.decode(content, type=answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StoreCorrupt(
-                f"The answer of {self.url} to {request.method} {request.path} is not understood: "
-                f"is it a Seafloor server, and of this version? ({error})"
-            ) from error
+            asked = (request.method, request.path)
+            raise not_understood(self.url, asked, content, str(error)) from error
 
     def fetch(self, request: Request) -> bytes:
         """Send a request and read its answer whole, as it is.
@@ -250,7 +244,7 @@ class Transport:
                 return self._send_once(request)
             except StoreUnavailable as error:
                 pause_s = max(wait_s, error.retry_after_s or 0.0)
-                if time.monotonic() + pause_s > deadline_s:
+                if not error.retryable or time.monotonic() + pause_s > deadline_s:
                     raise
             time.sleep(pause_s)
             wait_s = min(wait_s * 2, _BACK_OFF_MAX_S)
@@ -280,7 +274,7 @@ class Transport:
         if 200 <= response.status < 300 or (request.may_be_elsewhere and _is_elsewhere(response)):
             return response
         try:
-            raise self._error(response)
+            raise self._error(request, response)
         finally:
             response.close()
 
@@ -331,15 +325,16 @@ class Transport:
             why_unreachable(error, self.url, self.options.tls), detail=repr(error)
         )
 
-    def _error(self, response: urllib3.BaseHTTPResponse) -> SeafloorError:
+    def _error(self, request: Request, response: urllib3.BaseHTTPResponse) -> SeafloorError:
         import urllib3
 
+        asked = (request.method, request.path)
         try:
             content = response.read(_ERROR_BYTES_MAX)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if response.status == 413:
                 # What hangs up on a body that is too large may cut its own answer off by that.
-                return self._foreign_error(response)
+                return error_of_stranger(self.url, asked, 413, response.headers, b"")
             return StoreUnavailable(
                 f"{self.url} gave an answer {response.status} that cannot be read "
                 f"({in_short(error)}): the server, or what stands before it, broke off.",
@@ -348,44 +343,15 @@ class Transport:
         try:
             body = msgspec.json.decode(content, type=ErrorBody)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._foreign_error(response)
-        retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+            return error_of_stranger(self.url, asked, response.status, response.headers, content)
         shown = body.message
         if body.request_id is not None and response.status >= 500:
             shown = f"{shown} (request {body.request_id})"
         cls = error_classes().get(body.code, SeafloorError)
         if cls is OutOfOrder:
             return OutOfOrder(shown, next_offset=body.next_offset or 0, field=body.field)
-        return cls(shown, field=body.field, retry_after_s=retry_after_s)
-
-    def _foreign_error(self, response: urllib3.BaseHTTPResponse) -> SeafloorError:
-        """Make an error of an answer that Seafloor did not write: a proxy's, a stranger's."""
-        status = response.status
-        said = f"{self.url} answered {status}"
-        if status in _BUSY_STATUSES:
-            return StoreUnavailable(
-                f"{said}: the server, or what stands before it, is busy.",
-                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
-            )
-        if status == 407 and (proxy := proxy_for(self.url)) is not None:
-            return StoreUnavailable(
-                f"The proxy {proxy.url}, which {proxy.variable} names, asks for a name and a "
-                f"password, or for others than it was given. {proxy.remedy}"
-            )
-        if status == 401:
-            return Unauthenticated(f"{said}: a token is asked for. Set SEAFLOOR_TOKEN.")
-        if status == 403:
-            return Forbidden(f"{said}: your token does not allow this.")
-        if 300 <= status < 400:
-            return SeafloorError(f"{said}: it is somewhere else now. Correct SEAFLOOR_URL.")
-        if status == 404:
-            return NotFound(f"{said}: is this the address of a Seafloor server?", field="url")
-        if status == 413:
-            return LimitExceeded(
-                f"{said}: that is too large for what stands before the server. Raise the limit of "
-                "that proxy (of nginx: client_max_body_size), and send it again."
-            )
-        return SeafloorError(f"{said}, and not as a Seafloor server does.")
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
+        return cls(shown, field=body.field, retry_after_s=wait_s)
 
 
 class _Moving:
@@ -433,9 +399,3 @@ def make_pool(
     )
     be_patient(pool, send_s=send_s)
     return pool
-
-
-def _retry_after_s(text: str | None) -> float | None:
-    if text is None or not text.isascii() or not text.isdigit():
-        return None
-    return float(text)

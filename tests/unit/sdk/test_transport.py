@@ -17,13 +17,16 @@ from seafloor.domain.errors import (
     OutOfOrder,
     SeafloorError,
     StoreCorrupt,
+    StoreError,
     StoreUnavailable,
     Unauthenticated,
 )
 from seafloor.sdk.client import Client
 from seafloor.sdk.runs import RunQuery
+from seafloor.sdk.strangers import NotSeafloor
 from seafloor.sdk.transport import Request, Transport, TransportOptions
 from seafloor.wire.environments import EnvironmentDeleted
+from seafloor.wire.exit_codes import UNREACHABLE, code_of_error
 from seafloor.wire.runs import RunCreate
 
 IMPATIENT = TransportOptions(connect_s=60.0, read_s=60.0, repeat_s=0.0)
@@ -79,12 +82,13 @@ def test_call__out_of_order__says_where_to_go_on(scripted: ScriptedServer) -> No
 @pytest.mark.parametrize(
     ("status", "cls"),
     [
-        (301, SeafloorError),
+        (301, NotSeafloor),
+        (400, NotSeafloor),
         (401, Unauthenticated),
         (403, Forbidden),
-        (404, NotFound),
+        (404, NotSeafloor),
         (413, LimitExceeded),
-        (500, SeafloorError),
+        (500, StoreUnavailable),
         (502, StoreUnavailable),
     ],
 )
@@ -98,6 +102,69 @@ def test_call__an_answer_of_a_stranger__is_told_apart(
     assert type(caught.value) is cls
     assert scripted.url in caught.value.message
     assert len(scripted.asked) == 1
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 405, 500, 520])
+def test_call__what_is_no_seafloor_server__is_a_server_that_cannot_be_reached(
+    scripted: ScriptedServer, status: int
+) -> None:
+    scripted.answer = lambda _asked: Answer(status, b"<html>hello</html>")
+    with pytest.raises(StoreUnavailable, match="SEAFLOOR_URL") as caught:
+        Client(scripted.url, "", options=IMPATIENT).runs.get("0" * 32)
+    assert code_of_error(caught.value) == UNREACHABLE
+
+
+@pytest.mark.parametrize("answer", [Answer(302), Answer(404), Answer(200, b"<html>Log in")])
+def test_call__what_is_no_seafloor_server__is_asked_once(
+    scripted: ScriptedServer, answer: Answer
+) -> None:
+    scripted.answer = lambda _asked: answer
+    with pytest.raises(NotSeafloor, match="SEAFLOOR_URL"):
+        Client(scripted.url, "").health()
+    assert len(scripted.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://ml.example.com/sea/health", "Set SEAFLOOR_URL to https://ml.example.com/sea."),
+        ("https://u:p@id.example.com/login?state=s3cr3t", "at https://id.example.com/login. If"),
+        ("/login?state=s3cr3t", "/login. If that is a page for logging in"),
+        ("http://[", "not said where"),
+        ("ftp://example.com/health", "not said where"),
+    ],
+)
+def test_call__it_is_somewhere_else__says_where_and_no_more(
+    scripted: ScriptedServer, location: str, said: str
+) -> None:
+    scripted.answer = lambda _asked: Answer(302, b"", {"Location": location})
+    with pytest.raises(NotSeafloor) as caught:
+        Client(scripted.url, "").health()
+    assert said in caught.value.message
+    assert "s3cr3t" not in caught.value.message
+    assert "u:p" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cls"),
+    [
+        (404, "RESOURCE_DOES_NOT_EXIST", NotFound),
+        (400, "INVALID_PARAMETER_VALUE", InvalidValue),
+        (409, "SOMETHING_NEW", InvalidValue),
+        (503, "TEMPORARILY_UNAVAILABLE", StoreUnavailable),
+        (500, "INTERNAL_ERROR", StoreError),
+    ],
+)
+def test_call__an_error_of_mlflows_api__says_what_it_says(
+    scripted: ScriptedServer, status: int, code: str, cls: type[SeafloorError]
+) -> None:
+    scripted.answer = lambda _asked: Answer(status, {"error_code": code, "message": "So it is."})
+    transport = Transport(scripted.url, options=IMPATIENT)
+    with pytest.raises(cls) as caught:
+        transport.fetch(Request("GET", "/api/2.0/mlflow-artifacts/artifacts"))
+    assert (type(caught.value), caught.value.message) == (cls, "So it is.")
+    with pytest.raises(StoreUnavailable, match=scripted.url):  # not what native routes say
+        transport.fetch(Request("GET", "/api/v1/runs"))
 
 
 def test_call__json_of_something_else__is_refused(scripted: ScriptedServer) -> None:
