@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from seafloor.code.git_command import GitResult, run_git
+from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_url import url_for_people
 from seafloor.code.ignore_file import IGNORE_FILE, RulesUnread, named_by
 from seafloor.code.tree_writer import DEPTH_MAX
@@ -38,6 +38,7 @@ _LIST: Final = ("ls-files", "-z", "--cached", "--others")
 _STANDARD: Final = "--exclude-standard"
 _UNREAD: Final = "warning: could not open directory '"
 _PATH_SHOWN_CHARS: Final = 100
+_ODD_SHOWN_MAX: Final = 10
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _repository_of(folder: Path) -> Path | None:
 
 def _list_git(root: Path, warn: Callable[[str], None]) -> list[bytes]:
     said = run_git((*_LIST, *_rules_of(root), _STANDARD), cwd=root)
-    return _names(root, said, warn)
+    names = _names(root, said, warn)
+    return [*names, *_unlisted(root, names, places=())]
 
 
 def _names(folder: Path, said: GitResult, warn: Callable[[str], None]) -> list[bytes]:
@@ -196,7 +198,49 @@ def _list_outside_git(folder: Path, warn: Callable[[str], None]) -> list[bytes]:
         (git_dir / "info" / "exclude").write_text("\n".join(_IGNORED_OUTSIDE_GIT) + "\n")
         places = f"--git-dir={git_dir}", f"--work-tree={folder}"
         said = run_git([*places, *_LIST, *_rules_of(folder), _STANDARD], cwd=folder)
-    return _names(folder, said, warn)
+        names = _names(folder, said, warn)
+        return [*names, *_unlisted(folder, names, places=places)]
+
+
+def _unlisted(root: Path, names: Sequence[bytes], *, places: Sequence[str]) -> list[bytes]:
+    """Find what is neither file, folder nor symlink beside what git lists: git passes it by in
+    silence. What git would ignore were it a file is not meant.
+    """
+    folders = {b""}
+    for name in names:
+        folder = name.rstrip(b"/").rpartition(b"/")[0]
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    found = list(_odd_entries(os.fsencode(root), folders))
+    if not found:
+        return []
+    # A name that begins with a colon would be a rule of git's.
+    options = GitOptions(stdin=b"\0".join(b"./" + path for path in found))
+    said = run_git([*places, "check-ignore", "-z", "--stdin"], cwd=root, options=options)
+    if said.code not in {0, 1}:  # 1: none of them is ignored
+        raise _refused(root, said)
+    ignored = set(said.stdout.split(b"\0"))
+    return [path for path in found if b"./" + path not in ignored]
+
+
+def _odd_entries(root: bytes, folders: Set[bytes]) -> Generator[bytes]:
+    """Pipes, sockets and devices right in one of some folders; links are not gone through."""
+    waiting = [b""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = os.scandir(os.path.join(root, folder))  # noqa: PTH118 - of bytes
+        except OSError:
+            continue  # git has said that it cannot be looked into
+        with entries:
+            for entry in entries:
+                path = os.path.join(folder, entry.name)  # noqa: PTH118
+                if entry.is_dir(follow_symlinks=False):
+                    if path in folders:
+                        waiting.append(path)
+                elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+                    yield path
 
 
 class _Listing:
@@ -214,6 +258,7 @@ class _Listing:
         """All files, less those that an ignore file above them names."""
         for repository in (b"", *self.repositories):
             self._leave_out(repository + b"/" if repository else b"")
+        self._leave_out_odd()
         for path in self._files:
             if path.count(b"/") >= DEPTH_MAX:
                 raise InvalidValue(
@@ -222,6 +267,20 @@ class _Listing:
                     field="code.path",
                 )
         return dict(sorted(self._files.items()))
+
+    def _leave_out_odd(self) -> None:
+        """Say what cannot be kept at all, less what the user has named in an ignore file."""
+        odd = sorted(path for path, status in self._files.items() if not _is_kept(status))
+        for path in odd:
+            del self._files[path]
+        if odd:
+            names = ", ".join(f'"{_brief(_shown(path))}"' for path in odd[:_ODD_SHOWN_MAX])
+            more = len(odd) - _ODD_SHOWN_MAX
+            also = f" and {more:,} more" if more > 0 else ""
+            self._warn(
+                "left out, since only files and symlinks can be kept, and no pipes, sockets and "
+                f"devices: {names}{also}. Name them in {IGNORE_FILE} if that is meant"
+            )
 
     def _leave_out(self, prefix: bytes) -> None:
         folder = Path(os.fsdecode(self._root + prefix))
@@ -248,12 +307,10 @@ class _Listing:
             status = self._status(path)
             if status is None:
                 continue  # tracked, and deleted in the working folder
-            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                self._files[path] = status
-            elif stat.S_ISDIR(status.st_mode):
+            if stat.S_ISDIR(status.st_mode):
                 self._add_nested(path)
             else:
-                self._warn(f'"{_shown(path)}" is neither a file nor a symlink: it is left out')
+                self._files[path] = status
 
     def _status(self, path: bytes) -> os.stat_result | None:
         """What the system says of a path; None of what is not there, or not told."""
@@ -296,6 +353,10 @@ class _Listing:
                 f'the submodule "{_shown(path)}" is not checked out: it is left out. Check it out '
                 "with git submodule update --init --recursive"
             )
+
+
+def _is_kept(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
 
 
 def _state_of(root: Path, warn: Callable[[str], None]) -> GitState:

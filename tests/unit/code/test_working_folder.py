@@ -124,6 +124,49 @@ def test_read_working_folder__too_deep_in_a_nested_repository__may_be_left_out_a
 
 
 @pytest.mark.parametrize("in_git", [True, False])
+def test_read_working_folder__a_pipe_that_an_ignore_file_names__is_left_out_in_silence(
+    repository: Repository, tmp_path: Path, *, in_git: bool
+) -> None:
+    folder = repository.path if in_git else tmp_path / "plain"
+    said: list[str] = []
+    for name in ("src/a.py", "pkg/link/x", ".venv/b", "src/.gitignore"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("run/\n*.sock\n")
+    (folder / ".gitignore").write_text(".venv/\n")
+    (folder / IGNORE).write_text("meant\n")
+    (folder / "src/run").mkdir()
+    for name in ("meant", "src/c.sock", "src/run/pipe", ".venv/pipe", "src/:(glob)"):
+        os.mkfifo(folder / name)
+    (folder / "pkg/away").symlink_to(folder / ".venv")
+    if in_git:
+        repository.commit({})
+
+    found = read_working_folder(folder, warn=said.append)
+
+    assert b"src/a.py" in found.files
+    assert not any(name.endswith(b"pipe") for name in found.files)
+    assert [message for message in said if "left out" in message] == [
+        "left out, since only files and symlinks can be kept, and no pipes, sockets and devices: "
+        '"src/:(glob)". Name them in .seafloorignore if that is meant'
+    ]
+
+
+def test_read_working_folder__more_pipes_than_are_read__are_counted(
+    repository: Repository,
+) -> None:
+    inner = Repository.create(repository.path / "vendor/inner")
+    inner.commit({"x.py": "1"})
+    for number in range(12):
+        os.mkfifo(inner.path / f"{number:02}")
+    said: list[str] = []
+
+    read_working_folder(repository.path, warn=said.append)
+
+    assert '"vendor/inner/09" and 2 more.' in said[-1]
+    assert "vendor/inner/10" not in said[-1]
+
+
+@pytest.mark.parametrize("in_git", [True, False])
 def test_read_working_folder__folder_that_git_cannot_open__is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_git: bool
 ) -> None:
