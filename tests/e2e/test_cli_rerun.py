@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,22 @@ def test_rerun__a_name_that_it_does_not_have__nothing_is_submitted(
     assert user.json("runs", "show", "@last")["run"]["id"] == first["id"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [("lr=1", "lr=2"), ("learning-rate=1", "learning_rate=2")],
+    ids=["one name", "one option"],
+)
+def test_rerun__one_name_with_two_values__nothing_is_submitted(
+    user: Client, folder: Path, changes: tuple[str, str]
+) -> None:
+    command = [sys.executable, "train.py", "--lr", "0.5", "--learning-rate", "1"]
+    first = user.json("run", "--", *command, cwd=folder)
+    done = user.cli("rerun", first["id"], "--with", changes[0], "--with", changes[1])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "which is meant?" in done.stderr
+    assert user.json("runs", "show", "@last")["run"]["id"] == first["id"]
+
+
 def test_rerun__tracked_run__says_who_can(user: Client) -> None:
     made = user.run_script(
         "import seafloor\nwith seafloor.start_run(experiment='outside') as run: print(run.id)"
@@ -109,3 +126,46 @@ def test_reproduce__commit_is_gone__says_so(user: Client, tmp_path: Path) -> Non
     exact, why = parts()["code"]
     assert exact == "no"
     assert run["code"]["commit"][:12] in why
+
+
+def test_reproduce__commit_in_the_cache_of_this_machine__can_be_had_from_there(
+    user: Client, tmp_path: Path
+) -> None:
+    repository = Repository.create(tmp_path / "repository")
+    repository.commit({"train.py": "print('here')\n"})
+    command = (sys.executable, "repository/train.py")
+    run = user.json("run", "--git", str(repository.path), "--", *command)
+    checked_out = user.cli("code", "checkout", run["id"], "--to", str(tmp_path / "copy"))
+    assert checked_out.returncode == 0, checked_out.stderr
+    shutil.rmtree(repository.path)
+
+    (code,) = _code(user, run["id"])
+    assert code["exact"] == "yes"
+    assert "in its cache" in code["why"]
+    again = user.cli("code", "checkout", run["id"], "--to", str(tmp_path / "again"))
+    assert again.returncode == 0, again.stderr
+
+
+def test_reproduce__what_else_the_run_had_is_gone__is_no_word_on_its_code(
+    user: Client, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "code.tgz", "w:gz") as archive:
+        archive.add(__file__, "code/train.py")
+    (tmp_path / "none.txt").write_text("")
+    assert user.cli("env", "create", "passing", "-r", str(tmp_path / "none.txt")).returncode == 0
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "experiment:\n  name: archived\n  environment: passing\n"
+        f"  code: {{sync_mode: file, url: {tmp_path}/code.tgz}}\n  command: 'true'\n"
+    )
+    created = user.json("run", "-f", str(spec), "--detach")
+    user.json("runs", "stop", created["id"])
+    assert user.cli("env", "rm", "passing").returncode == 0
+
+    (code,) = _code(user, created["id"])
+    assert (code["exact"], code["why"]) == ("yes", f"file://{tmp_path}/code.tgz is unchanged.")
+
+
+def _code(user: Client, run: str) -> list[dict[str, str]]:
+    told = json.loads(user.cli("reproduce", run, "--json").stdout)
+    return [part for part in told["parts"] if part["part"] == "code"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +56,8 @@ def rerun(
     from seafloor.cli.references import find_run
     from seafloor.cli.submissions import parse_pairs
 
-    again = same_run(find_run(given.client, run), parse_pairs(changes, field="--with"), name=name)
+    pairs = parse_pairs(changes, field="--with")
+    again = same_run(find_run(given.client, run), pairs, name=name)
     created = given.client.runs.create(again)
     options = RunOptions(detach=detach, follow=show_log and not given.json, params=())
     return follow(given, created, options)
@@ -77,6 +79,7 @@ def same_run(run: RunView, changes: dict[str, str], *, name: str | None) -> RunC
             f"The run {run.name} was started by a program of its own, so that nothing here says "
             "how: start that program again, or launch it with `seafloor run -- COMMAND`."
         )
+    _check_said_once(changes, own=run.spec.get("params") or {})
     spec = rerun_spec(run.spec, changes)
     if run.environment is not None:
         # The version that it had, whatever the newest one is by now.
@@ -91,3 +94,22 @@ def same_run(run: RunView, changes: dict[str, str], *, name: str | None) -> RunC
         user=user_name(),
         tags={RERUN_TAG: run.id},
     )
+
+
+def _check_said_once(changes: Mapping[str, str], *, own: Mapping[str, object]) -> None:
+    """Refuse two values for one option: ``-`` and ``_`` are one in its name, not in a param's.
+
+    Raises:
+        InvalidValue: there are two.
+    """
+    from seafloor.domain.errors import InvalidValue
+
+    seen: dict[str, str] = {}
+    for name in changes:
+        other = seen.setdefault(name.replace("_", "-"), name)
+        if other != name and not (other in own and name in own):
+            raise InvalidValue(
+                f'"{other}" and "{name}" are the same option, and each has a value: which is '
+                "meant?",
+                field="--with",
+            )

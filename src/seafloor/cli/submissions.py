@@ -102,7 +102,7 @@ def parse_pairs(texts: Sequence[str], *, field: str) -> dict[str, str]:
     """Read ``NAME=VALUE`` texts.
 
     Raises:
-        InvalidValue: one has no ``=`` or no name, or is no text.
+        InvalidValue: one has no ``=`` or no name, or is no text; or a name has two values.
     """
     pairs: dict[str, str] = {}
     for text in texts:
@@ -114,7 +114,10 @@ def parse_pairs(texts: Sequence[str], *, field: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InvalidValue(f'"{text}" is not of the form NAME=VALUE.', field=field)
-        pairs[name] = value
+        if pairs.setdefault(name, value) != value:
+            raise InvalidValue(
+                f'"{name}" is given twice, with two values: which is meant?', field=field
+            )
     return pairs
 
 
@@ -131,6 +134,12 @@ def parse_params(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _apply(options: SubmissionOptions, body: dict[str, Any]) -> None:
+    if options.environment is not None and "=" in options.environment:
+        name = options.environment.partition("=")[0]
+        raise InvalidValue(
+            f"--env names an environment to run in; a variable of the command is -e {name}=VALUE.",
+            field="--env",
+        )
     given = {
         "command": list(options.command) or None,
         "name": options.experiment,

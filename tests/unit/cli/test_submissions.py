@@ -70,3 +70,18 @@ def test_parse_pairs__bytes_that_are_no_text__are_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match=r"\\xff.*is not UTF-8 text") as refused:
         parse_pairs([text], field="--with")
     refused.value.message.encode()
+
+
+@pytest.mark.parametrize("field", ["--param", "-e", "--with"])
+def test_parse_pairs__one_name_with_two_values__is_refused_without_them(field: str) -> None:
+    with pytest.raises(InvalidValue, match="twice") as caught:
+        parse_pairs(["TOKEN=s3cr3t", "a=1", "TOKEN=other"], field=field)
+    assert caught.value.field == field
+    assert "s3cr3t" not in caught.value.message
+    assert parse_pairs(["a=1", "a=1"], field=field) == {"a": "1"}
+
+
+def test_make_submission__a_variable_given_as_the_environment__says_which_option_is_meant() -> None:
+    with pytest.raises(InvalidValue, match=r"-e OMP_NUM_THREADS=VALUE") as caught:
+        make_submission(SubmissionOptions(command=("true",), environment="OMP_NUM_THREADS=4"))
+    assert caught.value.field == "--env"
