@@ -12,11 +12,13 @@ from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
-    from seafloor.domain.code import ArchiveCode
+    from seafloor.domain.code import ArchiveCode, GitCode
     from seafloor.sdk.client import Client
     from seafloor.wire.runs import RunView
+    from seafloor.wire.server import PlanCreate
 
 _SHOWN_MAX = 3
+_NOT_ASKED = "A machine that had it may still have it in its cache: nobody asked those."
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -48,7 +50,7 @@ def reproduce(given: Given, *, run: str) -> int:
 
     found = find_run(given.client, run)
     findings = [
-        _code(given.client, found),
+        _code(given, found),
         *_environments(given.client, found),
         _command(found),
         _data(given.client, found),
@@ -61,11 +63,8 @@ def reproduce(given: Given, *, run: str) -> int:
     return int(any(each.exact == "no" for each in findings))
 
 
-def _code(client: Client, run: RunView) -> Finding:
-    from seafloor.code.git import resolve_git
+def _code(given: Given, run: RunView) -> Finding:
     from seafloor.domain.code import ArchiveCode, GitCode, ImageCode
-    from seafloor.domain.errors import CallerError, SourceError
-    from seafloor.wire.server import PlanCreate
 
     code = run.code
     if code is None:
@@ -73,34 +72,63 @@ def _code(client: Client, run: RunView) -> Finding:
             return Finding("code", "yes", "It has none but its command.")
         return Finding("code", "no", "An outside program made it, and kept no code here.")
     if isinstance(code, GitCode):
-        try:
-            if code.secret is None and not code.secrets:
-                resolve_git(code.url, code.commit)
-            else:  # the server has it
-                spec_code = {**run.spec["code"], "ref": code.commit}
-                client.plan(PlanCreate({**run.spec, "code": spec_code}))
-        except (CallerError, SourceError) as error:
-            return Finding("code", "no", f"Commit {code.commit[:12]}: {error.message}")
-        return Finding("code", "yes", f"{code.url} still has commit {code.commit[:12]}.")
+        return _git(given, run, code)
     if isinstance(code, ImageCode):
         return Finding("code", "no", "It was where the command ran, and nothing says what it was.")
     if isinstance(code, ArchiveCode):
-        return _archive(client, run, code)
+        return _archive(given.client, run, code)
     shown = f"snapshot {code.sha256[:12]}"
-    if client.snapshots.exists(code.sha256):
+    if given.client.snapshots.exists(code.sha256, size_bytes=code.size_bytes):
         return Finding("code", "yes", f"The server keeps {shown}, named by its content.")
-    return Finding("code", "no", f"The server does not have {shown} any more.")
+    why = f"The server does not have {shown} any more. {_NOT_ASKED}"
+    return Finding("code", "no", why)
+
+
+def _git(given: Given, run: RunView, code: GitCode) -> Finding:
+    from seafloor.code.git import resolve_git
+    from seafloor.code.git_cache import GitCache
+    from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound, SourceError
+
+    shown = f"commit {code.commit[:12]}"
+    try:
+        if code.secret is None and not code.secrets:
+            resolve_git(code.url, code.commit)
+        else:  # the server has it
+            given.client.plan(_code_alone(run, {**run.spec["code"], "ref": code.commit}))
+    except (InvalidValue, LimitExceeded, NotFound, SourceError) as error:
+        if GitCache(given.settings.data / "cache", code.url, lambda _message: None).has(
+            code.commit
+        ):
+            why = (
+                f"This machine still has {shown} in its cache, which may give it up at any time: "
+                f"keep it with `seafloor code checkout`. The repository: {error.message}"
+            )
+            return Finding("code", "yes", why)
+        why = f"C{shown[1:]}: {error.message} {_NOT_ASKED}"
+        return Finding("code", "no" if isinstance(error, SourceError) else "unproven", why)
+    return Finding("code", "yes", f"{code.url} still has {shown}.")
+
+
+def _code_alone(run: RunView, code: dict[str, Any]) -> PlanCreate:
+    """Ask for the code and for nothing else of a run: what became of its environment or volumes is
+    no matter of its code.
+    """
+    from seafloor.wire.server import PlanCreate
+
+    spec = {"name": run.experiment.name, "project": run.project, "code": code, "command": "true"}
+    return PlanCreate(spec)
 
 
 def _archive(client: Client, run: RunView, code: ArchiveCode) -> Finding:
     from seafloor.domain.code import ArchiveCode
-    from seafloor.domain.errors import SeafloorError
-    from seafloor.wire.server import PlanCreate
+    from seafloor.domain.errors import InvalidValue, LimitExceeded, NotFound, SourceError
 
     try:
-        now = client.plan(PlanCreate(run.spec)).code
-    except SeafloorError as error:
-        return Finding("code", "no", error.message)
+        now = client.plan(_code_alone(run, run.spec["code"])).code
+    except SourceError as error:
+        return Finding("code", "no", f"{error.message} {_NOT_ASKED}")
+    except (InvalidValue, LimitExceeded, NotFound) as error:
+        return Finding("code", "unproven", error.message)
     if isinstance(now, ArchiveCode) and (now.etag, now.size_bytes) == (code.etag, code.size_bytes):
         return Finding("code", "yes", f"{code.url} is unchanged.")
     if code.sha256 is not None:
