@@ -7,9 +7,11 @@ training script.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+"""True to type checkers, by its name; the one of ``typing`` would load a dozen modules."""
 
 if TYPE_CHECKING:
     from seafloor.sdk.client import Client as Client

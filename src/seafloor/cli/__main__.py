@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from seafloor.cli.main import main
+from seafloor.cli.entry import main
 
 sys.exit(main())
