@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -57,10 +58,17 @@ class Sender:
             handler of a signal may wait in the middle of a call that logs.
         settings: Where the server is; looked for again whenever it is away.
         run_id: The run.
+        at_start: Called once in the thread, before anything is sent.
     """
 
     def __init__(
-        self, writer: SpoolWriter, lock: threading.RLock, settings: Settings, run_id: str
+        self,
+        writer: SpoolWriter,
+        lock: threading.RLock,
+        settings: Settings,
+        run_id: str,
+        *,
+        at_start: Callable[[], None] | None = None,
     ) -> None:
         self.account = Account()
         self.last_error: SeafloorError | OSError | None = None
@@ -68,6 +76,7 @@ class Sender:
         self._lock = lock
         self._settings = settings
         self._run_id = run_id
+        self._at_start = at_start
         self._folder = writer.segment.folder
         self._delivery = SegmentDelivery(writer.segment)
         self._client: Client | None = None
@@ -147,6 +156,8 @@ class Sender:
 
     def _work(self) -> None:
         _load_network()
+        if self._at_start is not None:
+            self._at_start()
         while True:
             closing_until_s = self._closing_until_s
             with self._round:

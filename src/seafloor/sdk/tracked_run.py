@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from traceback import TracebackException
 from types import TracebackType
@@ -20,6 +21,7 @@ import msgspec
 from seafloor.domain.errors import Closed, Conflict, InvalidValue
 from seafloor.domain.media import MediaRecord, check_media
 from seafloor.domain.metrics import STEP_MAX, Point
+from seafloor.sdk.abandoned import tell_abandoned
 from seafloor.sdk.logged_files import LoggedFiles
 from seafloor.sdk.sender import Sender
 from seafloor.sdk.settings import Settings
@@ -430,7 +432,8 @@ class Run:
             host=socket.gethostname(),
         )
         writer = self._writer = SpoolWriter(self._settings.spool / self.id, begin, room=self._room)
-        sender = Sender(writer, self._lock, self._settings, self.id)
+        look_back = partial(tell_abandoned, self._settings, but=self.id)
+        sender = Sender(writer, self._lock, self._settings, self.id, at_start=look_back)
         try:
             sender.start()
         except RuntimeError:
