@@ -343,11 +343,15 @@ class Transport:
         try:
             body = msgspec.json.decode(content, type=ErrorBody)
         except (msgspec.DecodeError, UnicodeDecodeError):
+            body = None
+        classes = error_classes()
+        # Others have errors with a code and a message too; ours are of a request that has an id.
+        if body is None or (body.code not in classes and body.request_id is None):
             return error_of_stranger(self.url, asked, response.status, response.headers, content)
         shown = body.message
         if body.request_id is not None and response.status >= 500:
             shown = f"{shown} (request {body.request_id})"
-        cls = error_classes().get(body.code, SeafloorError)
+        cls = classes.get(body.code, SeafloorError)
         if cls is OutOfOrder:
             return OutOfOrder(shown, next_offset=body.next_offset or 0, field=body.field)
         wait_s = retry_after_s(response.headers.get("Retry-After"))

@@ -114,6 +114,18 @@ def test_call__what_is_no_seafloor_server__is_a_server_that_cannot_be_reached(
     assert code_of_error(caught.value) == UNREACHABLE
 
 
+def test_call__an_error_of_a_later_version__says_what_it_says_and_a_strangers_whose_it_is(
+    scripted: ScriptedServer,
+) -> None:
+    envelope = {"code": "of_a_later_version", "message": "No.", "request_id": "r1"}
+    scripted.answer = lambda _asked: Answer(400, envelope)
+    with pytest.raises(SeafloorError, match=r"^No\.$"):
+        Client(scripted.url, "").health()
+    scripted.answer = lambda _asked: Answer(400, {"code": "E17", "message": "No."})
+    with pytest.raises(NotSeafloor, match=scripted.url):
+        Client(scripted.url, "").health()
+
+
 @pytest.mark.parametrize("answer", [Answer(302), Answer(404), Answer(200, b"<html>Log in")])
 def test_call__what_is_no_seafloor_server__is_asked_once(
     scripted: ScriptedServer, answer: Answer
