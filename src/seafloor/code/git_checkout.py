@@ -218,6 +218,7 @@ class GitCheckouts:
             bytes_max=self.bounds.large_files_bytes,
             progress=self.progress,
             reach=reach,
+            sparse=source.sparse,
         )
 
     def _add_submodule(

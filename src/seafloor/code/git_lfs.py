@@ -6,17 +6,18 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seafloor.code.free_space import Growth, check_space
+from seafloor.code.free_space import check_space
 from seafloor.code.git_access import GitReach
 from seafloor.code.git_command import GitOptions, run_git
-from seafloor.code.git_errors import error_of
+from seafloor.code.git_lfs_errors import LfsErrors
+from seafloor.code.git_lfs_watch import Arrival, StoreTalk
 from seafloor.code.git_room import large_files_in_use, trim_large_files
 from seafloor.code.git_tree import TreeEntry, attribute_of
+from seafloor.code.private_folder import private_folder
 from seafloor.domain.errors import SourceError
 
 LFS_OFF: Final = ("filter.lfs.smudge=", "filter.lfs.process=", "filter.lfs.required=false")
@@ -31,7 +32,13 @@ _LFS_ON: Final = (
 """What `git lfs install` sets: without, git-lfs fetches and puts nothing in place."""
 
 FETCH_TIMEOUT_S: Final = 3600.0
-_OID_CHARS: Final = 64
+SLOWEST_BYTES_S: Final = 1e6
+"""What is to be fetched may take so much longer than ``FETCH_TIMEOUT_S`` as it takes at this."""
+
+_TRACE: Final = "seafloor-git-lfs-"
+_NOT_PLAIN: Final = re.compile(r"[\\*?\[\]!#, ]")
+"""What means something in the patterns of git-lfs; ``?`` there is any one character."""
+
 _POINTER: Final = re.compile(rb"^oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})$", re.MULTILINE)
 
 
@@ -62,6 +69,16 @@ class _Pointer(NamedTuple):
     size_bytes: int
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for each try; see ``fetch_large_files``."""
+
+    url: str
+    storage: Path
+    reach: GitReach
+    sparse: tuple[str, ...]
+
+
 def fetch_large_files(
     folder: Path,
     pointers: Sequence[TreeEntry],
@@ -71,6 +88,7 @@ def fetch_large_files(
     bytes_max: int,
     progress: Callable[[str], None],
     reach: GitReach,
+    sparse: Sequence[str] = (),
 ) -> LargeFiles:
     """Put the content of large files where their pointers are.
 
@@ -82,10 +100,11 @@ def fetch_large_files(
         bytes_max: What it may take.
         progress: Told what takes time.
         reach: How its store is reached.
+        sparse: Folders and files outside of which nothing is checked out; none: all is.
 
     Raises:
-        SourceError: git-lfs is not installed, or the content is missing or not what the pointer
-            says.
+        SourceError: git-lfs is not installed, the content is missing or not what the pointer says,
+            or its store refuses it, cannot be reached or stops sending.
         StoreFull: a disk cannot hold it. Nothing of it was fetched.
     """
     filters = attribute_of(folder, "filter", pointers)
@@ -108,7 +127,8 @@ def fetch_large_files(
         with large_files_in_use(storage):
             touched = [_touch(_stored(storage, oid)) for oid in oids]
             were_there = all(touched)
-            grown_bytes = _have_in_place(folder, wanted, url, storage, progress, reach)
+            job = _Job(url, storage, reach, tuple(sparse))
+            grown_bytes = _have_in_place(folder, wanted, job, progress)
     finally:
         if not were_there:
             trim_large_files(storage, bytes_max)
@@ -122,120 +142,110 @@ def fetch_large_files(
 def _have_in_place(
     folder: Path,
     wanted: Mapping[TreeEntry, _Pointer],
-    url: str,
-    storage: Path,
+    job: _Job,
     progress: Callable[[str], None],
-    reach: GitReach,
 ) -> int:
     """Put the contents in place; what of them is damaged in the storage is fetched anew, once.
 
     Returns:
         How much more they are than their pointers.
     """
-    _check_space(folder, storage, {each.oid: each.size_bytes for each in wanted.values()}, url)
+    sizes = {each.oid: each.size_bytes for each in wanted.values()}
+    missing_bytes = _check_space(folder, job, sizes)
     try:
-        return _put_in_place(folder, wanted, url, storage, reach)
+        return _put_in_place(folder, wanted, job, missing_bytes)
     except SourceError:
         # Git-lfs believes its storage, and says of what is damaged there that nobody has it.
-        if not _drop_damaged(storage, {each.oid for each in wanted.values()}):
+        if not _drop_damaged(job.storage, set(sizes)):
             raise
-        progress(f"a large file of {url} was damaged in the cache: fetching it anew")
+        progress(f"a large file of {job.url} was damaged in the cache: fetching it anew")
         for entry, pointer in wanted.items():  # it leaves alone what is no pointer
             entry.under(folder).write_bytes(pointer.text)
-        return _put_in_place(folder, wanted, url, storage, reach)
+        return _put_in_place(folder, wanted, job, sum(sizes.values()))
 
 
-def _check_space(folder: Path, storage: Path, sizes: dict[str, int], url: str) -> None:
+def _check_space(folder: Path, job: _Job, sizes: dict[str, int]) -> int:
     """Look at each disk alone: some put files into place without a second copy.
 
     Args:
         sizes: Of each content, by its sha256.
+
+    Returns:
+        How much has to be fetched.
     """
-    missing = (oid for oid in sizes if not _stored(storage, oid).exists())
-    storage.mkdir(parents=True, exist_ok=True)
-    what = f"The large files of {url} need"
-    check_space(storage, sum(sizes[oid] for oid in missing), what)
+    missing = (oid for oid in sizes if not _stored(job.storage, oid).exists())
+    job.storage.mkdir(parents=True, exist_ok=True)
+    what = f"The large files of {job.url} need"
+    missing_bytes = sum(sizes[oid] for oid in missing)
+    check_space(job.storage, missing_bytes, what)
     check_space(folder.parent, sum(sizes.values()), what)
+    return missing_bytes
 
 
-@dataclass
-class _Arrival:
-    """Watches what git-lfs fetches: it takes whatever a server sends, and keeps it.
-
-    Args:
-        storage: Where it fetches to.
-        sizes: What each content has, by its sha256.
-        url: Of the repository, for messages.
-    """
-
-    storage: Path
-    sizes: Mapping[str, int]
-    url: str
-
-    def __post_init__(self) -> None:
-        self._growth = Growth(self.storage, f"What the git LFS store of {self.url} sends")
-
-    def look(self) -> None:
-        """Look once.
-
-        Raises:
-            SourceError: there is more of a file than its pointer says. It is gone.
-            StoreFull: the disk cannot hold what comes.
-        """
-        self._growth.look()
-        folder = self.storage / "incomplete"
-        for path in folder.iterdir() if folder.is_dir() else ():
-            # A name of its own for each try, which begins with the sha256.
-            wanted_bytes = self.sizes.get(path.name[:_OID_CHARS])
-            with suppress(FileNotFoundError):
-                if wanted_bytes is not None and path.stat().st_size > wanted_bytes:
-                    path.unlink()
-                    raise SourceError(
-                        f"The git LFS store of {self.url} sends more of a large file than the "
-                        f"{wanted_bytes / 1e6:,.1f} MB that its pointer says.",
-                        field="code.url",
-                    )
-
-
-def _pull(folder: Path, url: str, storage: Path, reach: GitReach, arrival: _Arrival) -> None:
+def _pull(
+    folder: Path, wanted: Mapping[TreeEntry, _Pointer], job: _Job, missing_bytes: int
+) -> None:
+    """Let git-lfs put the contents of what is wanted, and of nothing else, where pointers are."""
+    sizes: dict[str, int] = {}
+    for pointer in wanted.values():
+        sizes[pointer.oid] = max(pointer.size_bytes, sizes.get(pointer.oid, 0))
+    errors = LfsErrors(job.url, job.reach)
     # Set in the folder and not for the command: the command's settings reach an origin on this
     # machine as well, which has a store of its own.
-    run_git(["config", "lfs.storage", storage], cwd=folder)
-    said = run_git(
-        ["lfs", "pull", "origin"],
-        cwd=folder,
-        options=GitOptions(
-            config=(*_LFS_ON, *reach.config),
-            timeout_s=FETCH_TIMEOUT_S,
-            ssh_command=reach.ssh_command,
-            env=reach.env,
-            hidden=reach.hidden,
-            watch=arrival.look,
-        ),
-    )
+    run_git(["config", "lfs.storage", job.storage], cwd=folder)
+    with private_folder(_TRACE) as private:
+        talk = StoreTalk(private / "trace")
+        arrival = Arrival(
+            job.storage,
+            sizes=sizes,
+            stored=lambda oid: _stored(job.storage, oid),
+            placed=tuple(entry.under(folder) for entry in wanted),
+            url=job.url,
+            talk=talk,
+            given_up=errors.given_up,
+        )
+        said = run_git(
+            ["lfs", "pull", "origin"],
+            cwd=folder,
+            options=GitOptions(
+                config=(*_LFS_ON, *_chosen(job.sparse), *job.reach.config),
+                timeout_s=FETCH_TIMEOUT_S + missing_bytes / SLOWEST_BYTES_S,
+                ssh_command=job.reach.ssh_command,
+                env=(*job.reach.env, ("GIT_TRACE", str(talk.path))),
+                hidden=job.reach.hidden,
+                watch=arrival.look,
+            ),
+        )
+        talk.look()
     run_git(["config", "--unset", "lfs.storage"], cwd=folder)
     if not said.ok:
-        what = f"the large files (git LFS) of {url}"
-        raise error_of(said, url, secret=reach.secret, what=what)
+        raise errors.failed(said, talk)
+
+
+def _chosen(sparse: Sequence[str]) -> tuple[str, str]:
+    """Settings that name what is fetched: git-lfs itself goes by the commit, and by settings.
+
+    What a repository or a user leaves out of git-lfs's own fetches is a file of the commit all the
+    same.
+    """
+    include = ",".join("/" + _NOT_PLAIN.sub("?", path) for path in sparse)
+    return f"lfs.fetchinclude={include}", "lfs.fetchexclude="
 
 
 def _put_in_place(
-    folder: Path, wanted: Mapping[TreeEntry, _Pointer], url: str, storage: Path, reach: GitReach
+    folder: Path, wanted: Mapping[TreeEntry, _Pointer], job: _Job, missing_bytes: int
 ) -> int:
-    """Let git-lfs put the contents where their pointers are, and compare them.
+    """Put the contents where their pointers are, and compare them.
 
     Returns:
         How much more they are.
     """
-    sizes: dict[str, int] = {}
-    for pointer in wanted.values():
-        sizes[pointer.oid] = max(pointer.size_bytes, sizes.get(pointer.oid, 0))
-    _pull(folder, url, storage, reach, _Arrival(storage, sizes, url))
+    _pull(folder, wanted, job, missing_bytes)
     for entry, pointer in wanted.items():
         path = entry.under(folder)
         if _sha256_of(path) != pointer.oid:
             raise SourceError(
-                f'The content of "{path.name}" is not in the git LFS store of {url}. Push it '
+                f'The content of "{path.name}" is not in the git LFS store of {job.url}. Push it '
                 "with: git lfs push --all origin",
                 field="code.url",
             )
