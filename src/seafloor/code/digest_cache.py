@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from seafloor.code.files import locked, remove_free_locks
+from seafloor.code.files import remove_free_locks
 from seafloor.code.free_space import check_space, missing_bytes
+from seafloor.code.live_lock import Wait, locked_alive
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
 
@@ -83,8 +84,8 @@ class DigestCache:
             return found
         # A lock of its own: one that comes slowly keeps nobody waiting who wants another.
         lock = self.folder / f"fetch-{wanted.key}.lock"
-        waiting = f"waiting for another fetch of {wanted.title}"
-        with locked(lock, stays=False, waiting=lambda: self.progress(waiting)):
+        wait = Wait(f"another fetch of {wanted.title}", self.progress)
+        with locked_alive(lock, wait, stays=False):
             found = self._find(wanted)
             if found is not None:
                 return found

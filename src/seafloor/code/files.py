@@ -58,9 +58,21 @@ def locked_if_free(path: Path) -> Generator[bool]:
     Yields:
         Whether it is held.
     """
+    with try_locked(path) as descriptor:
+        yield descriptor is not None
+
+
+@contextlib.contextmanager
+def try_locked(path: Path, *, shared: bool = False) -> Generator[int | None]:
+    """Hold a lock as ``locked``, unless somebody else holds it.
+
+    Yields:
+        The open file of the lock; None: it is not held.
+    """
     descriptor = _open_lock(path)
     try:
-        yield _try_lock(descriptor, fcntl.LOCK_EX) and not _is_removed(descriptor)
+        is_ours = _try_lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield descriptor if is_ours and not _is_removed(descriptor) else None
     finally:
         os.close(descriptor)
 

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Final
 
 from seafloor.code.cache_bounds import DEFAULT
-from seafloor.code.files import locked, remove_leftover
+from seafloor.code.files import remove_leftover
 from seafloor.code.free_space import Growth, has_room
 from seafloor.code.git_access import AS_SET_UP, GitAccess
 from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_damage import PACK_SUFFIXES, damage_of
 from seafloor.code.git_errors import blames_remote, error_of, is_not_served, is_short, no_commit
 from seafloor.code.git_room import repository_in_use, trim_repositories
+from seafloor.code.live_lock import Wait, locked_alive, locked_alive_if_free
 from seafloor.domain.errors import SourceError, StoreFull
 from seafloor.domain.ids import GitCommit
 
@@ -103,7 +104,7 @@ class GitCache:
         """
         was_there = self.has(commit)
         try:
-            with repository_in_use(self.folder):
+            with repository_in_use(self.folder, self._wait("trimming of the cache")):
                 yield
         finally:
             if not was_there:
@@ -124,12 +125,13 @@ class GitCache:
             Whether anything was fetched.
 
         Raises:
-            SourceError: the repository cannot be had, or no longer has the commit.
+            SourceError: the repository cannot be had, or no longer has the commit; or somebody else
+                who fetches of it was stopped.
             StoreFull: the disk cannot hold it. Nothing is left of what came.
         """
         if self.has(commit):
             return False
-        with locked(self._lock("fetch"), waiting=self._say_waiting):
+        with locked_alive(self._lock("fetch"), self._wait("fetch")):
             if self.has(commit):
                 return False
             try:
@@ -149,7 +151,7 @@ class GitCache:
         Args:
             commit: One that was fetched; None: only files are looked at.
         """
-        with locked(self._lock("packs"), shared=True):
+        with locked_alive(self._lock("packs"), self._wait("rebuilding"), shared=True):
             return damage_of(self.folder, commit)
 
     def check_is_commit(self, commit: GitCommit) -> None:
@@ -175,7 +177,7 @@ class GitCache:
         Raises:
             SourceError: as ``ensure``. The damaged cache is gone.
         """
-        with locked(self._lock("fetch"), waiting=self._say_waiting):
+        with locked_alive(self._lock("fetch"), self._wait("fetch")):
             if self.generation == generation:
                 self._throw_away(damage)
             if not self.has(commit):
@@ -184,7 +186,7 @@ class GitCache:
     def _throw_away(self, damage: str) -> None:
         self.progress(f"the cache of {self.url} is damaged ({damage}): building it anew")
         damaged = self.folder.with_name(f"{self._key}.damaged-{os.getpid()}")
-        with locked(self._lock("packs")):
+        with locked_alive(self._lock("packs"), self._wait("start")):
             self.folder.rename(damaged)
         remove_leftover(damaged)
 
@@ -199,7 +201,7 @@ class GitCache:
             Unread: the cache lost files, or git could not read it.
             OSError: the file system refused something else.
         """
-        with locked(self._lock("packs"), shared=True):
+        with locked_alive(self._lock("packs"), self._wait("rebuilding"), shared=True):
             try:
                 self._link_packs(git_dir)
             except FileNotFoundError as error:
@@ -311,9 +313,10 @@ class GitCache:
         # For a while there are both, those that are put together and what they become.
         if not has_room(self.folder, sum(pack.stat().st_size for pack in packs.iterdir())):
             return
-        with locked(self._lock("packs")):
-            # A failure costs only speed: the packs stay as they are.
-            self._git(["repack", "--quiet", "-d", "--geometric=2"])
+        with locked_alive_if_free(self._lock("packs")) as is_free:
+            # A failure costs only speed: the packs stay as they are, until the next fetch.
+            if is_free:
+                self._git(["repack", "--quiet", "-d", "--geometric=2"])
 
     def _git_fetch(self, arguments: list[str]) -> GitResult:
         # No server says how much it will send.
@@ -343,8 +346,8 @@ class GitCache:
     def _lock(self, name: str) -> Path:
         return self.cache_dir / "git" / f"{self._key}.{name}.lock"
 
-    def _say_waiting(self) -> None:
-        self.progress(f"waiting for another fetch of {self.url}")
+    def _wait(self, what: str) -> Wait:
+        return Wait(f"another {what} of {self.url}", self.progress)
 
 
 def _trusting(*folders: Path) -> tuple[str, ...]:

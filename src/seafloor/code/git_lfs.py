@@ -124,7 +124,7 @@ def fetch_large_files(
     oids = {each.oid for each in wanted.values()}
     were_there = False
     try:
-        with large_files_in_use(storage):
+        with large_files_in_use(storage, progress):
             touched = [_touch(_stored(storage, oid)) for oid in oids]
             were_there = all(touched)
             job = _Job(url, storage, reach, tuple(sparse))

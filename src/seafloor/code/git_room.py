@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seafloor.code.files import locked, locked_if_free, remove_leftover
+from seafloor.code.files import locked_if_free, remove_leftover
+from seafloor.code.live_lock import Wait, locked_alive, locked_alive_if_free
 
 _REPOSITORY: Final = ".git"
 _LEFTOVERS: Final = ("*.removed-*", "*.damaged-*")
@@ -35,18 +36,17 @@ class _Kept(NamedTuple):
 
 
 @contextmanager
-def repository_in_use(repository: Path) -> Generator[None]:
+def repository_in_use(repository: Path, wait: Wait) -> Generator[None]:
     """Keep a repository, there or yet to be made, for as long as the context lasts."""
-    lock = _use_lock(repository)
-    with locked(lock, shared=True):
-        os.utime(lock)
+    with locked_alive(_use_lock(repository), wait, shared=True):  # whose signs say when it is used
         yield
 
 
 @contextmanager
-def large_files_in_use(storage: Path) -> Generator[None]:
+def large_files_in_use(storage: Path, progress: Callable[[str], None]) -> Generator[None]:
     """Keep every file of a storage, there or yet to come, for as long as the context lasts."""
-    with locked(_storage_lock(storage), shared=True):
+    wait = Wait("another trimming of the large files in the cache", progress)
+    with locked_alive(_storage_lock(storage), wait, shared=True):
         yield
 
 
@@ -54,7 +54,8 @@ def trim_repositories(folder: Path, bytes_max: int) -> None:
     """Remove those that nobody uses until the rest is within the bound, and leftovers.
 
     The one used last stays while it holds a single commit: it would only be fetched once more.
-    With several it begins anew, since a repository by itself can outgrow the bound, too.
+    With several it begins anew, since a repository by itself can outgrow the bound, too. While
+    somebody else does this nothing is done: what then is beyond the bound goes with the next fetch.
 
     Args:
         folder: Where all of them are.
@@ -62,7 +63,9 @@ def trim_repositories(folder: Path, bytes_max: int) -> None:
 
     Cost: a look at the status of every file of every repository.
     """
-    with locked(folder / "room.lock"):
+    with locked_alive_if_free(folder / "room.lock") as is_free:
+        if not is_free:
+            return
         kept = sorted(_repositories(folder))
         over_bytes = sum(each.size_bytes for each in kept) - bytes_max
         for each in kept:
@@ -82,7 +85,7 @@ def trim_large_files(storage: Path, bytes_max: int) -> None:
 
     Cost: a look at the status of every file of the storage.
     """
-    with locked_if_free(_storage_lock(storage)) as is_free:
+    with locked_alive_if_free(_storage_lock(storage)) as is_free:
         if not is_free:
             return
         kept = sorted(_files(storage))

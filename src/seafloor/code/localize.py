@@ -20,10 +20,11 @@ from seafloor.code.archive import OpenRemote, cache_key, fetch_archive
 from seafloor.code.cache_bounds import DEFAULT, CacheBounds
 from seafloor.code.digest_cache import DigestCache, Wanted
 from seafloor.code.extract import SNAPSHOT_RULES, Extracted, ExtractRules, extract
-from seafloor.code.files import disk_errors, locked, remove_leftover
+from seafloor.code.files import disk_errors, remove_leftover
 from seafloor.code.git_access import git_access
 from seafloor.code.git_checkout import GitCheckouts
 from seafloor.code.git_url import RECEIPT_FOLDER, check_folder
+from seafloor.code.live_lock import Wait, locked_alive
 from seafloor.code.receipts import (
     FORMAT_VERSION,
     encode_receipt,
@@ -126,8 +127,8 @@ def localize(source: LocalizedCode, *, code_dir: Path, means: Means) -> Receipt:
     place = _Place(code_dir.absolute(), source)
     with disk_errors(f"Localising {source.folder}"):
         lock = place.code_dir / LOCK_FILE
-        waiting = f"waiting for another start of {source.folder}"
-        with locked(lock, waiting=lambda: means.progress(waiting)):
+        wait = Wait(f"another start of {source.folder}", means.progress)
+        with locked_alive(lock, wait):
             there = read_receipt(place.code_dir, source)
             if there is not None and (means.shared_by is not None or not place.is_shared):
                 return place.settle(there)

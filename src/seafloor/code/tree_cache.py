@@ -30,6 +30,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from seafloor.code.files import locked, locked_if_free, remove_free_locks, remove_leftover
+from seafloor.code.live_lock import Wait, locked_alive
 from seafloor.code.receipts import boot_id
 from seafloor.domain.code import Receipt
 
@@ -90,8 +91,8 @@ class TreeCache:
         if found is not None:
             return found
         # A lock of its own: code that comes slowly keeps nobody waiting who wants another.
-        waiting = "waiting for another start of this code"
-        with locked(self._lock(key), stays=False, waiting=lambda: self.progress(waiting)):
+        wait = Wait("another start of this code", self.progress)
+        with locked_alive(self._lock(key), wait, stays=False):
             found = self._find(key, user)
             if found is not None:
                 return found

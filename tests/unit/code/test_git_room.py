@@ -16,6 +16,7 @@ from seafloor.code.files import locked
 from seafloor.code.git import resolve_git
 from seafloor.code.git_cache import GitCache
 from seafloor.code.git_room import large_files_in_use, repository_in_use
+from seafloor.code.live_lock import Wait
 from seafloor.domain.code import GitCode
 
 KB = 1000
@@ -63,7 +64,7 @@ def test_localize__repository_in_use__is_kept_and_goes_afterwards(
     place.bounds = CacheBounds(git_bytes=0)
     first, second, third = (_source(tmp_path / name) for name in ("first", "second", "third"))
     place.localize(first)
-    with repository_in_use(_cached(place, first)):
+    with repository_in_use(_cached(place, first), Wait("nobody", print)):
         place.localize(second)
         assert _cached(place, first).is_dir()
     place.localize(third)
@@ -160,7 +161,7 @@ def test_localize__more_large_files_than_are_kept__gives_up_those_used_longest_a
     oids = [oid(first), oid(second)]
     for number, each in enumerate(reversed(oids)):  # the second was used before the first
         os.utime(storage / "objects" / each[:2] / each[2:4] / each, (number, number))
-    with large_files_in_use(storage):
+    with large_files_in_use(storage, print):
         oids.append(oid(third))
         assert _large_files(storage) == set(oids)
 
