@@ -112,6 +112,9 @@ class GitServer:
         tls: Speak https with this.
         redirect: Send everybody to this address.
         halfway: Called when half of a large answer was sent.
+        is_cut: Send half of a large answer and no more.
+        page: Answers every request with this instead, as a page to log in at.
+        page_for: Only those of this method.
         authorized: How many requests came with credentials.
         shown: The credentials that came, as ``user:password``.
     """
@@ -126,6 +129,9 @@ class GitServer:
     tls: ssl.SSLContext | None = None
     redirect: str = ""
     halfway: Callable[[], None] | None = None
+    is_cut: bool = False
+    page: bytes = b""
+    page_for: str = ""
     authorized: int = 0
     shown: set[str] = field(default_factory=set[str])
 
@@ -198,6 +204,12 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", world.redirect + self.path)
             self.end_headers()
             return
+        if world.page and world.page_for in {"", self.command}:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(world.page)
+            return
         if world.answer:
             self.send_error(world.answer)
             return
@@ -243,6 +255,8 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
             if name != "Status":
                 self.send_header(name, value)
         self.end_headers()
+        if self.server_world.is_cut and len(content) > _LARGE_BYTES:
+            content = content[: len(content) // 2]
         if self.server_world.halfway is not None and len(content) > _LARGE_BYTES:
             half = len(content) // 2
             self.wfile.write(content[:half])

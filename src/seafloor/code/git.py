@@ -32,6 +32,13 @@ _NAMES_MAX: Final = 10_000
 _SHA1_CHARS: Final = 40
 _PLAIN: Final = GitOptions()
 
+_EMPTY: Final = "is empty: it has no commit yet. Push one and try again."
+_EMPTY_WEB: Final = (
+    "names no commit: it is empty, or its address is that of a page, as one to log in at, rather "
+    "than of a repository. Check the address, or push a commit and try again."
+)
+"""To git a page is a list of refs that has none, where the web server has no git of its own."""
+
 REFS_BYTES_MAX: Final = 256 << 20
 """Of the list of a repository's refs: some three million."""
 
@@ -130,6 +137,10 @@ class _Remote:
     @property
     def _url(self) -> str:
         return self.address.text
+
+    @property
+    def _is_web(self) -> bool:
+        return self._url.startswith(("http://", "https://"))
 
     def default_commit(self) -> GitCommit:
         for name, commit in self._refs(["HEAD"]):
@@ -253,8 +264,7 @@ class _Remote:
         refs = [name for name, _ in islice(self._refs(), _NAMES_MAX)]
         if not refs:
             raise SourceError(
-                f"{self._url} is empty: it has no commit yet. Push one and try again.",
-                field="code.url",
+                f"{self._url} {_EMPTY_WEB if self._is_web else _EMPTY}", field="code.url"
             )
         short = (name.removeprefix(_BRANCHES).removeprefix(_TAGS) for name in refs)
         return sorted({name for name in short if not name.endswith("^{}")} - {"HEAD"})

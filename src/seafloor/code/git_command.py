@@ -82,6 +82,7 @@ _UNSET: Final = frozenset(
     }
 )
 
+_SSH_CONNECT_S: Final = 30
 _SYSTEM_KNOWN_HOSTS: Final = "/etc/ssh/ssh_known_hosts"
 KNOWN_HOSTS: Final = Path(__file__).with_name("known_hosts")
 """Keys of the large forges, as they publish them: a new machine knows no host otherwise."""
@@ -226,7 +227,9 @@ def _environment(options: GitOptions) -> dict[str, str]:
         ssh = "ssh"
     if ssh is not None:
         known = shlex.quote(f'GlobalKnownHostsFile="{_SYSTEM_KNOWN_HOSTS}" "{KNOWN_HOSTS}"')
-        env["GIT_SSH_COMMAND"] = f"{ssh} -o BatchMode=yes -o ServerAliveInterval=15 -o {known}"
+        # A server that says nothing at all; one that stops later; both are given up.
+        alive = f"-o ConnectTimeout={_SSH_CONNECT_S} -o ServerAliveInterval=15"
+        env["GIT_SSH_COMMAND"] = f"{ssh} -o BatchMode=yes {alive} -o {known}"
     env.update(
         LC_ALL="C",
         GIT_TERMINAL_PROMPT="0",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from seafloor.code.archive_entry import shown
 from seafloor.code.git_command import GitResult
 from seafloor.domain.errors import SourceError, StoreFull
 
@@ -66,6 +67,20 @@ _NO_REPOSITORY: Final = _Case(
     "{url} is not a git repository. Check the address.",
 )
 
+_BROKEN: Final = _Case(
+    (
+        "bytes of body are still expected",
+        "unexpected disconnect",
+        "early eof",
+        "transfer closed with",
+        "remote end hung up",
+        "connection closed by",
+        "rpc failed",
+    ),
+    "What {url} sends breaks off in the middle ({reason}). Check the way there, then try again.",
+)
+"""Git says so, too, when it was itself that could not go on."""
+
 # In this order: ssh's reason stands before git's general "Could not read from remote repository".
 _CASES: Final = (
     _Case(
@@ -109,9 +124,14 @@ _CASES: Final = (
         "machine's network, then try again.",
     ),
     _Case(
+        ("authentication failed",),
+        "The host of {url} refused the user or the password that this machine has for it, as many "
+        "hosts do where there is no such repository. Correct them in git's credential helper, and "
+        "check the address.",
+    ),
+    _Case(
         (
             "terminal prompts disabled",
-            "authentication failed",
             "could not read username",
             "could not read password",
             "returned error: 401",
@@ -131,8 +151,17 @@ _CASES: Final = (
         "repositories.",
     ),
     _Case(
-        ("returned error: 5", "returned error: 429"),
+        ("returned error: 429",),
+        "The host of {url} was asked too often. Wait a while, and try again.",
+    ),
+    _Case(
+        ("returned error: 5",),
         "The host of {url} has a problem of its own. Try again later.",
+    ),
+    _Case(
+        ("redirects followed", "not supported or disabled in libcurl", "returned error: 30"),
+        "{url} leads to another address, where git cannot follow ({reason}): a page to log in at, "
+        "or the repository has moved. Name the repository itself.",
     ),
     _Case(
         ("dubious ownership",),
@@ -140,6 +169,12 @@ _CASES: Final = (
         "git config --global --add safe.directory '{url}'",
     ),
     _NO_REPOSITORY,
+    _Case(
+        ("bad line length character", "expected flush after", "invalid server response"),
+        "What answers at {url} does not speak as git does ({reason}): it is a page to log in at, "
+        "something in between, or a server that broke off. Check the address, then try again.",
+    ),
+    _BROKEN,
 )
 
 _CASES_WITH_SECRET: Final = (
@@ -241,10 +276,12 @@ def error_of(
     if case is _NO_REPOSITORY and (misplaced := _misplaced(url)):
         return SourceError(misplaced, field=field, detail=result.stderr)
     if case is not None:
-        message = case.message.format(url=url, secret=secret)
+        message = case.message.format(url=url, secret=secret, reason=shown(reason.encode()))
         return SourceError(message, field=field, detail=result.stderr)
     return SourceError(
-        f"git could not read {what or url}: {reason}", field=field, detail=result.stderr
+        f"git could not read {what or url}: {shown(reason.encode())}",
+        field=field,
+        detail=result.stderr,
     )
 
 
@@ -270,10 +307,10 @@ def is_short(result: GitResult) -> bool:
 def blames_remote(result: GitResult) -> bool:
     """Tell whether it is the other side, or the way there, that a git command failed for.
 
-    That there is no repository git says of either side.
+    That there is no repository git says of either side, and that it broke off.
     """
     case = None if is_short(result) else _case_of(result.stderr.lower(), _CASES)
-    return case is not None and case is not _NO_REPOSITORY
+    return case is not None and case not in (_NO_REPOSITORY, _BROKEN)
 
 
 def _is_full(said: str) -> bool:
