@@ -24,6 +24,7 @@ from seafloor.code.files import locked_if_free, remove_leftover
 from seafloor.code.live_lock import Wait, locked_alive, locked_alive_if_free
 
 _REPOSITORY: Final = ".git"
+_TO_GO_ON_WITH: Final = ".part"
 _LEFTOVERS: Final = ("*.removed-*", "*.damaged-*")
 
 
@@ -79,15 +80,20 @@ def trim_repositories(folder: Path, bytes_max: int) -> None:
 
 
 def trim_large_files(storage: Path, bytes_max: int) -> None:
-    """Remove files until the rest is within the bound, unless somebody uses the storage.
+    """Remove leftovers, and files until the rest is within the bound, unless somebody uses it.
 
-    Who uses it does the same when he is done: the last of them finds it free.
+    Who uses the storage does the same when he is done: the last of them finds it free.
 
     Cost: a look at the status of every file of the storage.
     """
     with locked_alive_if_free(_storage_lock(storage)) as is_free:
         if not is_free:
             return
+        for half in (storage / "incomplete").glob("*"):
+            # Of a process that was killed: each try has a name of its own, and git-lfs goes on only
+            # with what one that failed left under this.
+            if half.suffix != _TO_GO_ON_WITH:
+                half.unlink(missing_ok=True)
         kept = sorted(_files(storage))
         over_bytes = sum(each.size_bytes for each in kept) - bytes_max
         for each in kept:

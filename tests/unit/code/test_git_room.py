@@ -173,6 +173,25 @@ def test_localize__more_large_files_than_are_kept__gives_up_those_used_longest_a
     assert (tmp_path / "of-2nd/2nd/model.bin").stat().st_size == 200 * KB
 
 
+def test_localize__halves_of_large_files_that_killed_processes_left__go_with_the_next_fetch(
+    tmp_path: Path, place: Place
+) -> None:
+    need_git_lfs()
+    storage = place.root / "cache/git-lfs"
+    (storage / "incomplete").mkdir(parents=True)
+    left, to_go_on_with = (storage / "incomplete" / f"{'a' * 64}{end}" for end in ("123", ".part"))
+    for path in (left, to_go_on_with):
+        path.write_bytes(bytes(KB))
+
+    with large_files_in_use(storage, print):
+        place.localize(_with_large_file(tmp_path / "1st"))
+        assert left.exists()
+    place.localize(_with_large_file(tmp_path / "2nd"))
+
+    assert not left.exists()
+    assert to_go_on_with.exists()
+
+
 def _with_large_file(folder: Path) -> GitCode:
     repository = Repository.create(folder)
     git(folder, "lfs", "install", "--local")
