@@ -31,7 +31,13 @@ _BATCH_REFUSALS_MAX: Final = 4
 are is asked by one request at a time, the files themselves by several, each refused once or twice
 before it is let in."""
 
+ANSWER_BYTES_MAX: Final = 16 << 20
+_FILE_TALK_BYTES_MAX: Final = 64 << 10
+"""Git-lfs holds an answer in memory, several times over. One tells of a hundred files at most; what
+is said of each, in all of its tries, has a bound as well."""
+
 _TRACE_BYTES_MAX: Final = 1 << 20
+_HEAD_BYTES: Final = 64 << 10
 _OID_CHARS: Final = 64
 _ASKED: Final = re.compile(
     rb"^[\d:.]+ trace git-lfs: HTTP: (?:[A-Z]+ (\S{1,2048})|(\d{3}))\r?$", re.MULTILINE
@@ -63,8 +69,13 @@ class StoreTalk:
         self.status = 0
         """Of the last answer that was no success, 0: none; a password asked for and then taken is
         none."""
+        self.answer_bytes = 0
+        """Of the answer that is coming, as far as it is no file."""
+        self.heard_bytes = 0
+        """Of all that was said."""
         self._refusals = 0
         self._read_bytes = 0
+        self._seen_bytes = 0
         self._asked = ""
 
     @property
@@ -74,23 +85,34 @@ class StoreTalk:
         return self._refusals >= (_BATCH_REFUSALS_MAX if is_batch else _REFUSALS_MAX)
 
     def look(self) -> None:
-        """Read what is new; of very much only the end, and it does not stay on the disk."""
+        """Read what is new; of very much beginning and end, and it does not stay on the disk."""
         with self.path.open("r+b") as file:
             size_bytes = os.fstat(file.fileno()).st_size
             begin = max(self._read_bytes, size_bytes - _TRACE_BYTES_MAX)
+            # What was asked stands before a long answer.
+            file.seek(self._read_bytes)
+            head = file.read(min(begin - self._read_bytes, _HEAD_BYTES))
             file.seek(begin)
             block = file.read(_TRACE_BYTES_MAX)
+            self._count(block, size_bytes)
             # Half a line is left for the next look.
             whole = block[: block.rfind(b"\n") + 1]
             self._read_bytes = begin + len(whole)
             if size_bytes > _TRACE_BYTES_MAX:
                 file.truncate(0)
-                self._read_bytes = 0
-        for asked, status in _ASKED.findall(whole):
+                self._read_bytes = self._seen_bytes = 0
+        for asked, status in _ASKED.findall(head) + _ASKED.findall(whole):
             if asked:
                 self._take_request(asked.decode("utf-8", "replace"))
             else:
                 self._take_status(int(status))
+
+    def _count(self, block: bytes, size_bytes: int) -> None:
+        new_bytes = max(0, size_bytes - self._seen_bytes)
+        self._seen_bytes = size_bytes
+        self.heard_bytes += new_bytes
+        ends = [found.end() for found in _ASKED.finditer(block)]
+        self.answer_bytes = len(block) - ends[-1] if ends else self.answer_bytes + new_bytes
 
     def _take_request(self, url: str) -> None:
         self._asked = _USER.sub("", without_queries(url))
@@ -146,11 +168,19 @@ class Arrival:
 
         Raises:
             SourceError: there is more of a file than its pointer says, which is gone; next to
-                nothing came for ``STALL_S``; or the password is refused again and again.
+                nothing came for ``STALL_S``; the password is refused again and again; or an answer
+                is without end.
             StoreFull: the disk cannot hold what comes.
         """
         self._growth.look()
         self._talk.look()
+        heard_bytes_max = ANSWER_BYTES_MAX + _FILE_TALK_BYTES_MAX * len(self._sizes)
+        if self._talk.answer_bytes > ANSWER_BYTES_MAX or self._talk.heard_bytes > heard_bytes_max:
+            raise SourceError(
+                f"The git LFS store of {self._url} answers without end where it is asked for files"
+                f" ({self._talk.url}): {self._talk.heard_bytes / 1e6:,.0f} MB so far.",
+                field="code.url",
+            )
         if self._talk.is_refused:
             raise self._given_up(self._talk)
         for path in self._incomplete.iterdir() if self._incomplete.is_dir() else ():

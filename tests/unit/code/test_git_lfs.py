@@ -42,8 +42,10 @@ class Store:
         download: Status with which it answers when it is asked for a file.
         sent_bytes: It stops after so much of a file, and holds the connection.
         silent: It does not answer at all.
+        endless: It answers without end, up to what no test should take.
         login: What it asks for, as ``name:password``.
         refused: How often it was shown something else, or nothing.
+        sent: How many MiB it sent of its answer without end.
         ended: Set when the test is over.
     """
 
@@ -53,8 +55,10 @@ class Store:
     download: int = 200
     sent_bytes: int | None = None
     silent: bool = False
+    endless: bool = False
     login: str = ""
     refused: int = 0
+    sent: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
     address: str = ""
 
@@ -68,6 +72,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if store.silent:
             store.ended.wait()
             return
+        if store.endless:
+            self._answer_without_end()
+            return
         wanted = f"Basic {base64.b64encode(store.login.encode()).decode()}"
         if store.login and self.headers.get("Authorization") != wanted:
             store.refused += 1
@@ -80,6 +87,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             found = [self._found(each) for each in asked["objects"]]
             body = json.dumps({"transfer": "basic", "objects": found}).encode()
             self._send(200, "application/vnd.git-lfs+json", body)
+
+    def _answer_without_end(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.git-lfs+json")
+        self.end_headers()
+        with suppress(OSError):  # who asked has gone
+            self.wfile.write(b'{"transfer": "')
+            for _ in range(256):
+                self.wfile.write(b"x" * (1 << 20))
+                self.store.sent += 1
 
     def _found(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.store.object_error:
@@ -217,6 +234,18 @@ def test_localize__password_of_the_large_file_store_is_wrong__is_told_from_none(
     assert "refused the user or the password that this machine has for it" in failed.message
     assert "opensesame" not in failed.message + str(failed.detail)
     assert store.refused < 100
+
+
+def test_localize__large_file_store_answers_without_end__is_ended_before_memory_is(
+    with_store: Repository, place: Place, store: Store
+) -> None:
+    store.endless = True
+
+    failed = _failure(place, with_store)
+
+    assert "answers without end" in failed.message
+    assert f"{store.address}/objects/batch" in failed.message
+    assert store.sent < 200
 
 
 @pytest.mark.parametrize(
@@ -371,6 +400,8 @@ def test_talk__much_of_it__is_read_in_parts_and_does_not_stay(tmp_path: Path) ->
     assert talk.path.stat().st_size == 0
     assert (talk.url, talk.status) == ("https://lfs.example/file", 403)
     assert talk.path.stat().st_mode & 0o077 == 0
+    assert talk.heard_bytes > 3 << 20
+    assert talk.answer_bytes == 1  # the end of the line
 
 
 def test_errors__connection_broke_off__does_not_name_files_of_this_machine(tmp_path: Path) -> None:
