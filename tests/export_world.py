@@ -96,6 +96,8 @@ def filled(client: Client, project: str, experiment: str, run: dict[str, Any]) -
     client.models.put(model_id, model)
     dataset = DatasetInput("digits", "abc", "local", "{}", None, "{}", {"mlflow.data.context": "t"})
     client.models.add_inputs(run_id, RunInputs((dataset,), (), (ModelUse(model_id, 3),)))
+    if run.get("model_deleted"):
+        client.models.delete(model_id)
     traced(client, experiment_id, run_id, run)
     if run["state"]:
         client.runs.update(run_id, RunUpdate(state=run["state"], ended_ns=T0_NS + 10**9))

@@ -49,7 +49,7 @@ def content(folder: Path) -> dict[str, Rows]:
         ),
         "models": query(
             folder,
-            "SELECT * EXCLUDE (experiment_id, updated, params, tags), "
+            "SELECT * EXCLUDE (experiment_id, updated, deleted, params, tags), deleted IS NULL, "
             "list_sort(map_entries(params)), list_sort(map_entries(tags)) FROM {models}",
         ),
         "traces": query(

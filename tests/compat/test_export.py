@@ -99,6 +99,7 @@ RUNS = st.fixed_dictionaries(
         "points": st.dictionaries(st.sampled_from([0, 1, 2, 1 << 30]), POINTS, max_size=3),
         "state": st.sampled_from([None, "succeeded", "failed", "stopped"]),
         "deleted": st.booleans(),
+        "model_deleted": st.booleans(),
         "text": TEXTS.filter(bool),
         "file": st.binary(max_size=40),
     }

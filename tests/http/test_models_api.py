@@ -121,3 +121,35 @@ def test_event_file__of_attempt_0_of_a_launched_run__is_refused(
     launched = shared_server.launch("true")["id"]
     path = f"/api/v1/runs/{launched}/attempts/0/event-files?path=e&offset=0"
     assert call("POST", path, b"x").status == 404
+
+
+def test_models_of_an_experiment__listed__in_pages_and_by_lifecycle(
+    call: Call, run_id: str
+) -> None:
+    made = sorted(f"m-{secrets.token_hex(16)}" for _ in range(3))
+    number = call("POST", "/api/v1/experiments", {"name": secrets.token_hex(8)}).json["id"]
+    for model_id in made:
+        body = {"experiment_id": number, "name": "net", "created_ns": 5}
+        assert call("PUT", f"/api/v1/logged-models/{model_id}", body).status == 200
+    assert call("DELETE", f"/api/2.0/mlflow/logged-models/{made[1]}").status == 200
+    path = f"/api/v1/experiments/{number}/logged-models"
+    page = call("GET", f"{path}?deleted=all&limit=2").json
+    assert [one["id"] for one in page["items"]] == made[:2]
+    page = call("GET", f"{path}?deleted=all&limit=2&cursor={page['next']}").json
+    assert ([one["id"] for one in page["items"]], page["next"]) == (made[2:], None)
+    for deleted, wanted in (("active", [made[0], made[2]]), ("deleted", [made[1]])):
+        found = call("GET", f"{path}?deleted={deleted}").json["items"]
+        assert [one["id"] for one in found] == wanted
+    assert call("GET", "/api/v1/experiments/999999999/logged-models").status == 404
+    for query in ("deleted=no", "limit=0", "limit=101"):
+        assert call("GET", f"{path}?{query}").status == 400
+
+
+def test_models_of_a_run__by_lifecycle__deleted_ones_too(call: Call, run_id: str) -> None:
+    living, gone = (f"m-{secrets.token_hex(16)}" for _ in range(2))
+    for model_id in (living, gone):
+        assert call("PUT", f"/api/v1/logged-models/{model_id}", _model(run_id)).status == 200
+    assert call("DELETE", f"/api/2.0/mlflow/logged-models/{gone}").status == 200
+    for deleted, wanted in (("active", {living}), ("deleted", {gone}), ("all", {living, gone})):
+        found = call("GET", f"/api/v1/runs/{run_id}/logged-models?deleted={deleted}").json["items"]
+        assert {one["id"] for one in found} == wanted

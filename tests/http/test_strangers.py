@@ -231,6 +231,7 @@ RULES: dict[tuple[str, str], Asked] = {
     ("GET", f"{RUNS}/inputs"): Asked(READS),
     ("POST", f"{RUNS}/inputs"): Asked(OWN, body={}),
     ("GET", f"{RUNS}/logged-models"): Asked(READS),
+    ("GET", "/api/v1/experiments/{experiment_id}/logged-models"): Asked(READS),
     ("GET", "/api/v1/logged-models/{model_id}"): Asked(READS),
     ("GET", "/api/v1/traces"): Asked(READS, query="?experiment_id=0"),
     ("GET", "/api/v1/traces/{trace_id}"): Asked(READS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from seafloor.app.clock import Clock
@@ -15,6 +17,7 @@ from seafloor.domain.models import (
     ModelOutput,
 )
 from seafloor.domain.names import check_key, check_name
+from seafloor.domain.search import Lifecycle
 from seafloor.stores.artifacts.protocol import ArtifactStore
 from seafloor.stores.metadata.protocol import MetadataStore, WorkloadInputs
 
@@ -70,10 +73,30 @@ class Models:
         """Get one, deleted ones too, or NotFound."""
         return await self._details(await self._metadata.model_get(model_id))
 
-    async def of_run(self, workload_id: WorkloadId) -> tuple[ModelDetails, ...]:
-        """The living ones that a run logged, oldest first."""
-        found = await self._metadata.model_list_of_run(workload_id)
-        return tuple([await self._details(model) for model in found])
+    async def of_run(
+        self, workload_id: WorkloadId, *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[ModelDetails, ...]:
+        """Those that a run logged, oldest first."""
+        found = await self._metadata.model_list_of_run(workload_id, lifecycle=lifecycle)
+        return await self._all_details(found)
+
+    async def page(
+        self, experiment_id: int, *, lifecycle: Lifecycle, after: str, limit: int
+    ) -> tuple[ModelDetails, ...]:
+        """The next ones of an experiment by id, after one of these; those of no run too.
+
+        Raises:
+            NotFound: no such experiment.
+        """
+        await self._metadata.experiment_get(experiment_id)
+        found = await self._metadata.model_page(
+            experiment_id, lifecycle=lifecycle, after=after, limit=limit
+        )
+        return await self._all_details(found)
+
+    async def _all_details(self, models: Sequence[LoggedModel]) -> tuple[ModelDetails, ...]:
+        metrics = await self._metadata.model_metrics_list([model.id for model in models])
+        return tuple(ModelDetails(model, metrics.get(model.id, ())) for model in models)
 
     async def _details(self, model: LoggedModel) -> ModelDetails:
         return ModelDetails(model, await self._metadata.model_metrics_get(model.id))

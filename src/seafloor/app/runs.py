@@ -399,10 +399,12 @@ class Runs:
         found = await self._metadata.task_list([workload_id], newest=False)
         return found.get(workload_id, ())
 
-    async def events(self, workload_id: WorkloadId, *, after: int = 0) -> tuple[Event, ...]:
-        """What happened, in order."""
+    async def events(
+        self, workload_id: WorkloadId, *, after: int = 0, limit: int
+    ) -> tuple[Event, ...]:
+        """What happened after an event, in order."""
         await self.get(workload_id)
-        return await self._metadata.event_list(workload_id, after=after)
+        return await self._metadata.event_list(workload_id, after=after, limit=limit)
 
     async def check_active(self, workload_id: WorkloadId) -> Workload:
         """Get a run that may be written to.

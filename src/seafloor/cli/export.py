@@ -58,7 +58,12 @@ def export(
     progress = ProgressLine()
 
     def told(done: Exported) -> None:
-        progress.tell(lambda: f"{done.runs:,} runs, {done.points:,} points, {done.files:,} files")
+        progress.tell(
+            lambda: (
+                f"{done.runs:,} runs, {done.points:,} points, {done.files:,} files "
+                f"({shown_size(done.file_bytes + done.coming_bytes)})"
+            )
+        )
 
     try:
         manifest, done = write(client, folder, options, told)

@@ -29,7 +29,7 @@ from seafloor.wire.tasks import Appended
 _PIECE_BYTES: Final = 1024 * 1024
 
 
-def _no_progress(_size_bytes: int) -> None:
+def no_progress(_size_bytes: int) -> None:
     pass
 
 
@@ -85,7 +85,7 @@ class Artifacts:
         source: Path,
         *,
         only_if: FileCondition | None = None,
-        progress: Progress = _no_progress,
+        progress: Progress = no_progress,
     ) -> ArtifactFile:
         """Send a file; it is visible when this returns, and only whole.
 
@@ -129,9 +129,7 @@ class Artifacts:
                 f'"{source}" cannot be read: {error.strerror or error}.', field="source"
             ) from error
 
-    def get(
-        self, run_id: str, path: str, target: Path, *, progress: Progress = _no_progress
-    ) -> int:
+    def get(self, run_id: str, path: str, target: Path, *, progress: Progress = no_progress) -> int:
         """Fetch a file; it stands at ``target`` when it is there whole and checked.
 
         A connection that is cut is made again and goes on where it was.
@@ -209,17 +207,25 @@ class Artifacts:
         )
         return self._transport.call(request, Appended).next_offset
 
-    def get_event_file(self, run_id: str, attempt: int, path: str, target: Path) -> int:
+    def get_event_file(
+        self,
+        run_id: str,
+        attempt: int,
+        path: str,
+        target: Path,
+        *,
+        progress: Progress = no_progress,
+    ) -> int:
         """Fetch a tf.events file; see ``get``."""
         address = f"/api/v1/runs/{quote(run_id)}/event-files/{attempt}/{quote_path(path)}"
-        return fetch_file(self._transport, address, target)
+        return fetch_file(self._transport, address, target, progress)
 
 
 def fetch_file(
     transport: Transport,
     address: str,
     target: Path,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
     *,
     may_be_direct: bool = False,
 ) -> int:

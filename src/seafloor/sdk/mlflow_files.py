@@ -9,7 +9,8 @@ import msgspec
 
 from seafloor.domain.errors import InvalidValue
 from seafloor.domain.names import check_path
-from seafloor.sdk.artifacts import fetch_file
+from seafloor.sdk.artifacts import fetch_file, no_progress
+from seafloor.sdk.downloads import Progress
 from seafloor.sdk.transport import Request, Transport, quote_path
 
 _PATH = "/api/2.0/mlflow-artifacts/artifacts"
@@ -62,9 +63,11 @@ class MlflowFiles:
                 f'"{source}" cannot be read: {error.strerror or error}.', field="source"
             ) from error
 
-    def get_file(self, owner: str, path: str, target: Path) -> int:
+    def get_file(
+        self, owner: str, path: str, target: Path, *, progress: Progress = no_progress
+    ) -> int:
         """Fetch a file; see ``Artifacts.get``."""
-        return fetch_file(self._transport, self._address(owner, path), target)
+        return fetch_file(self._transport, self._address(owner, path), target, progress)
 
     def _root(self, owner: str) -> str:
         return f"0/{self._kind}/{owner}/artifacts"

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-import msgspec
-
 from seafloor.sdk.mlflow_files import MlflowFiles
 from seafloor.sdk.transport import Request, Transport, quote
-from seafloor.wire.models import LoggedModelList, LoggedModelPut, LoggedModelView, RunInputs
-
-
-class _ModelInfo(msgspec.Struct, frozen=True):
-    model_id: str
-
-
-class _Model(msgspec.Struct, frozen=True):
-    info: _ModelInfo
-
-
-class _ModelPage(msgspec.Struct, frozen=True):
-    models: tuple[_Model, ...] = ()
-    next_page_token: str | None = None
+from seafloor.wire.models import (
+    LoggedModelList,
+    LoggedModelPage,
+    LoggedModelPut,
+    LoggedModelView,
+    RunInputs,
+)
 
 
 class Models(MlflowFiles):
@@ -40,22 +31,32 @@ class Models(MlflowFiles):
         path = f"/api/v1/runs/{quote(run_id)}/inputs"
         return self._transport.call(Request("POST", path, json=inputs, repeatable=True), RunInputs)
 
-    def of_run(self, run_id: str) -> LoggedModelList:
-        """Read the models that a run logged."""
-        request = Request("GET", f"/api/v1/runs/{quote(run_id)}/logged-models")
-        return self._transport.call(request, LoggedModelList)
+    def of_run(self, run_id: str, *, deleted: str = "active") -> LoggedModelList:
+        """Read the models that a run logged.
 
-    def ids_in(self, experiment_id: int) -> Generator[str]:
-        """Read the ids of the living models of an experiment, those of no run too."""
-        search: dict[str, object] = {"experiment_ids": [str(experiment_id)], "max_results": 1000}
-        while True:
-            path = "/api/2.0/mlflow/logged-models/search"
-            request = Request("POST", path, json=search, repeatable=True)
-            page = self._transport.call(request, _ModelPage)
-            yield from (model.info.model_id for model in page.models)
-            if not page.next_page_token:
-                return
-            search["page_token"] = page.next_page_token
+        Args:
+            deleted: ``active``, ``deleted`` or ``all``.
+        """
+        path = f"/api/v1/runs/{quote(run_id)}/logged-models"
+        return self._transport.call(
+            Request("GET", path, query=[("deleted", deleted)]), LoggedModelList
+        )
+
+    def in_experiment(
+        self, experiment_id: int, *, deleted: str = "active"
+    ) -> Generator[LoggedModelView]:
+        """Read the models of an experiment by id, those that no run logged too; see ``of_run``.
+
+        Raises:
+            NotFound: no such experiment.
+        """
+        path = f"/api/v1/experiments/{experiment_id}/logged-models"
+        cursor: str | None = ""
+        while cursor is not None:
+            query = [("deleted", deleted), ("cursor", cursor)]
+            page = self._transport.call(Request("GET", path, query=query), LoggedModelPage)
+            yield from page.items
+            cursor = page.next
 
     def put(self, model_id: str, model: LoggedModelPut) -> LoggedModelView:
         """Keep a model under the id it has; a repeat is harmless.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from seafloor.domain.workloads import Event
 from seafloor.sdk.transport import Query, Request, Transport, quote
 from seafloor.wire.runs import (
     AttemptPage,
@@ -158,9 +159,17 @@ class Runs:
         return self._transport.call(request, AttemptPage)
 
     def events(self, run_id: str, *, after: int = 0) -> EventPage:
-        """Read what happened to a run, from the event after a sequence number."""
+        """Read what happened to a run, from the event after a sequence number; 1,000 at most."""
         request = Request("GET", f"{_RUNS}/{quote(run_id)}/events", query=[("after", after)])
         return self._transport.call(request, EventPage)
+
+    def iterate_events(self, run_id: str) -> Generator[Event]:
+        """Read all that happened to a run, a page at a time."""
+        after: int | None = 0
+        while after is not None:
+            page = self.events(run_id, after=after)
+            yield from page.items
+            after = page.next
 
     def compare(self, run_ids: Sequence[str]) -> Comparison:
         """Compare 2 to 20 runs."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from seafloor.domain.errors import NotFound
-from seafloor.sdk.artifacts import fetch_file
+from seafloor.sdk.artifacts import fetch_file, no_progress
+from seafloor.sdk.downloads import Progress
 from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.artifacts import SnapshotStored
 
@@ -35,13 +36,13 @@ class Snapshots:
             request = Request("PUT", _path(sha256), body=file, size_bytes=archive.stat().st_size)
             return self._transport.call(request, SnapshotStored)
 
-    def get(self, sha256: str, target: Path) -> int:
+    def get(self, sha256: str, target: Path, *, progress: Progress = no_progress) -> int:
         """Fetch a snapshot's archive into a file, whole or not at all; say its size.
 
         Raises:
             NotFound: the server does not have it.
         """
-        return fetch_file(self._transport, _path(sha256), target)
+        return fetch_file(self._transport, _path(sha256), target, progress)
 
     def ensure(self, sha256: str, archive: Path) -> bool:
         """Send a snapshot unless the server has it; say whether it was sent."""

@@ -89,6 +89,43 @@ class ModelCases(MetadataStoreCases):
         assert [one.id for one in found] == [model(n).id for n in (3, 2, 1)]
         assert await store.model_list([]) == ()
 
+    async def test_model_page__of_one_experiment__has_each_once_by_id(
+        self, store: MetadataStore
+    ) -> None:
+        other = await store.experiment_create(experiment())
+        for number in (3, 1, 2, 5):
+            await store.model_create(model(number))
+        await store.model_create(model(4, experiment_id=other.id))
+        await store.model_update(model(2).id, updated_ns=T0_NS, deleted_ns=T0_NS + 1)
+        for lifecycle, numbers in (
+            (Lifecycle.ALL, (1, 2, 3, 5)),
+            (Lifecycle.ACTIVE, (1, 3, 5)),
+            (Lifecycle.DELETED, (2,)),
+        ):
+            found: list[str] = []
+            while page := await store.model_page(
+                0, lifecycle=lifecycle, after=found[-1] if found else "", limit=2
+            ):
+                assert len(page) <= 2
+                found += [one.id for one in page]
+            assert found == [model(n).id for n in numbers]
+        for experiment_id in (404, -1, 2**63):
+            assert await store.model_page(experiment_id, limit=1) == ()
+
+    async def test_model_list_of_run__lifecycles__oldest_first(self, store: MetadataStore) -> None:
+        await create(store, run(1))
+        for number in (2, 1):
+            await store.model_create(model(number, source_run_id=run_id(1)))
+        await store.model_create(model(3))
+        await store.model_update(model(1).id, updated_ns=T0_NS, deleted_ns=T0_NS + 1)
+        for lifecycle, numbers in (
+            (Lifecycle.ALL, (1, 2)),
+            (Lifecycle.ACTIVE, (2,)),
+            (Lifecycle.DELETED, (1,)),
+        ):
+            found = await store.model_list_of_run(run_id(1), lifecycle=lifecycle)
+            assert [one.id for one in found] == [model(n).id for n in numbers]
+
     async def test_model_update__fields__join(self, store: MetadataStore) -> None:
         await store.model_create(model(params={"a": "1"}, tags={"x": "1", "y": "2"}))
         made = await store.model_update(

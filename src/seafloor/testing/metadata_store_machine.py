@@ -395,6 +395,7 @@ class MetadataStoreMachine(RuleBasedStateMachine):
         self._compare(lambda store: _experiments_sorted(store, lifecycle))
         self._compare(lambda store: store.environment_list(project=None))
         self._compare(lambda store: store.model_list([0, 1, 2], lifecycle=lifecycle))
+        self._compare(lambda store: store.model_page(0, lifecycle=lifecycle, limit=2))
 
     @precondition(lambda self: self.durable)
     @rule()

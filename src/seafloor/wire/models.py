@@ -89,6 +89,17 @@ class LoggedModelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoggedModelList(msgspec.Struct, frozen=True):
-    """``GET /api/v1/runs/{id}/logged-models``: the living ones, oldest first."""
+    """``GET /api/v1/runs/{id}/logged-models``: of a run, oldest first."""
 
     items: tuple[LoggedModelView, ...]
+
+
+class LoggedModelPage(msgspec.Struct, frozen=True):
+    """``GET /api/v1/experiments/{id}/logged-models``: a page, by id.
+
+    Args:
+        next: The ``cursor`` of the next page; None: this is the last.
+    """
+
+    items: tuple[LoggedModelView, ...]
+    next: str | None = None

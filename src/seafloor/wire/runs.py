@@ -148,9 +148,14 @@ class AttemptPage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """``GET /api/v1/runs/{id}/events``."""
+    """``GET /api/v1/runs/{id}/events``.
+
+    Args:
+        next: The ``after`` of the next page; None: what is told here is all so far.
+    """
 
     items: tuple[Event, ...]
+    next: int | None = None
 
 
 class ComparedValue(msgspec.Struct, frozen=True):

@@ -1,19 +1,24 @@
-"""What runs used and produced: ``/api/v1/runs/{run}/inputs``, ``/api/v1/logged-models``."""
+"""What runs used and produced: ``/api/v1/runs/{run}/inputs``, ``…/logged-models``."""
 
 from __future__ import annotations
 
+from typing import Annotated, Final
+
 from litestar import get, post, put
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from seafloor.app.models import ModelDetails
 from seafloor.domain.ids import parse_model_id, parse_workload_id
 from seafloor.domain.models import LoggedModel, ModelMetric, ModelOutput
+from seafloor.domain.search import Lifecycle
 from seafloor.http.errors import documented
 from seafloor.http.requests import AnyRequest, check_administrator, check_write
+from seafloor.http.routes.experiments import ExperimentNumber
 from seafloor.http.state import application_of
 from seafloor.stores.metadata.protocol import WorkloadInputs
 from seafloor.wire.models import (
     LoggedModelList,
+    LoggedModelPage,
     LoggedModelPut,
     LoggedModelView,
     ModelMetricValue,
@@ -21,6 +26,8 @@ from seafloor.wire.models import (
     RunInputs,
 )
 from seafloor.wire.numbers import number_in, number_out
+
+_MODELS_MAX: Final = 100
 
 
 def _inputs(found: WorkloadInputs) -> RunInputs:
@@ -89,11 +96,36 @@ async def add_inputs(
 
 
 @get("/runs/{run_id:str}/logged-models", responses=documented(404), summary="Models of a run")
-async def list_logged_models(request: AnyRequest, run_id: FromPath[str]) -> LoggedModelList:
+async def list_logged_models(
+    request: AnyRequest,
+    run_id: FromPath[str],
+    deleted: FromQuery[Lifecycle] = Lifecycle.ACTIVE,
+) -> LoggedModelList:
     """The models that a run logged, oldest first."""
     app = application_of(request)
     workload_id = (await app.runs.get(await app.runs.find(run_id))).id
-    return LoggedModelList(tuple(_view(found) for found in await app.models.of_run(workload_id)))
+    found = await app.models.of_run(workload_id, lifecycle=deleted)
+    return LoggedModelList(tuple(map(_view, found)))
+
+
+@get(
+    "/experiments/{experiment_id:int}/logged-models",
+    responses=documented(404),
+    summary="Models of an experiment",
+)
+async def list_models_of_experiment(
+    request: AnyRequest,
+    experiment_id: ExperimentNumber,
+    deleted: FromQuery[Lifecycle] = Lifecycle.ACTIVE,
+    limit: Annotated[int, QueryParameter(ge=1, le=_MODELS_MAX)] = _MODELS_MAX,
+    cursor: FromQuery[str] = "",
+) -> LoggedModelPage:
+    """The models of an experiment by id, those that no run logged too; a page of at most 100."""
+    found = await application_of(request).models.page(
+        experiment_id, lifecycle=deleted, after=cursor, limit=limit
+    )
+    last = found[-1].model.id if len(found) == limit else None
+    return LoggedModelPage(tuple(map(_view, found)), last)
 
 
 @get("/logged-models/{model_id:str}", responses=documented(404), summary="Get a model")
@@ -136,4 +168,11 @@ async def put_logged_model(
     return _view(await application_of(request).models.put(model, metrics))
 
 
-ROUTES = [get_inputs, add_inputs, list_logged_models, get_logged_model, put_logged_model]
+ROUTES = [
+    get_inputs,
+    add_inputs,
+    list_logged_models,
+    list_models_of_experiment,
+    get_logged_model,
+    put_logged_model,
+]

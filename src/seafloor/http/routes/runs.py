@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -39,6 +39,7 @@ from seafloor.wire.runs import (
 from seafloor.wire.usage import RunUsage
 
 PAGE_MAX = 1000
+_EVENTS_MAX: Final = 1000
 EXPERIMENT_ID_MAX = 2**63 - 1
 
 
@@ -234,7 +235,9 @@ async def list_events(
 ) -> EventPage:
     """What happened, in the user's words; at most 1,000 after a sequence number."""
     app = application_of(request)
-    return EventPage(await app.runs.events(await app.runs.find(run_id), after=after))
+    workload_id = await app.runs.find(run_id)
+    found = await app.runs.events(workload_id, after=after, limit=_EVENTS_MAX)
+    return EventPage(found, found[-1].sequence if len(found) == _EVENTS_MAX else None)
 
 
 @get("/comparisons", responses=documented(404), summary="Compare runs")

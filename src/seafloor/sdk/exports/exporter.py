@@ -68,6 +68,7 @@ class Exported:
 
     Args:
         file_bytes: Of the files that runs and models keep.
+        coming_bytes: Of what is being fetched just now.
         vanished: Runs and files that were removed meanwhile.
         missing: What the server cannot give any more, and why: it is damaged there, or gone.
     """
@@ -77,6 +78,7 @@ class Exported:
     points: int = 0
     files: int = 0
     file_bytes: int = 0
+    coming_bytes: int = 0
     media: int = 0
     models: int = 0
     traces: int = 0
@@ -93,7 +95,7 @@ def export(
         client: The server. It is only read.
         root: A folder that is not there, is empty, or has an export that was interrupted.
         options: What to export.
-        told: Called after each run and model.
+        told: Called with each piece of what comes: some points, lines or bytes.
 
     Raises:
         NotFound: there is no such project, experiment or run.
@@ -137,8 +139,19 @@ class _Exporter:
         self._told = told
         self.done = Exported()
         self._losses = Losses(client, self.done.missing)
-        self._series = SeriesWriter(client, folder["metrics"], self._losses)
-        self._logs = LogWriter(client, folder, self._losses)
+        self._series = SeriesWriter(client, folder["metrics"], self._losses, self._tell_points)
+        self._logs = LogWriter(client, folder, self._losses, self._tell)
+
+    def _tell(self) -> None:
+        self._told(self.done)
+
+    def _tell_points(self, count: int) -> None:
+        self.done.points += count
+        self._tell()
+
+    def _tell_bytes(self, count: int) -> None:
+        self.done.coming_bytes += count
+        self._tell()
 
     def export_all(self) -> None:
         runs = self._named_runs() if self._options.runs else None
@@ -213,11 +226,11 @@ class _Exporter:
         self.done.experiments += 1
 
     def _models(self, experiment: Experiment, run_ids: list[str]) -> Iterator[LoggedModelView]:
+        """All of an experiment, or those that some runs logged; deleted ones too, as with runs."""
         if not self._options.runs:
-            for model_id in self._client.models.ids_in(experiment.id):
-                yield self._client.models.get(model_id)
+            yield from self._client.models.in_experiment(experiment.id, deleted="all")
         for run_id in run_ids:
-            yield from self._client.models.of_run(run_id).items
+            yield from self._client.models.of_run(run_id, deleted="all").items
 
     def _traces(self, experiment: Experiment, run_ids: list[str]) -> Iterator[TraceView]:
         """All of an experiment, or those that were made in some runs or are linked to them."""
@@ -252,7 +265,9 @@ class _Exporter:
                 kept = self._kept(
                     f"file {path} of trace {trace.id}",
                     None,
-                    lambda target, it=path: self._client.traces.get_file(trace.id, it, target),
+                    lambda target, it=path: self._client.traces.get_file(
+                        trace.id, it, target, progress=self._tell_bytes
+                    ),
                 )
                 if kept is not None:
                     sha256, size_bytes = kept
@@ -294,7 +309,7 @@ class _Exporter:
             *(after[table] - before[table] for table in OF_A_TRACE.values()),
         )
         self.done.traces += 1
-        self._told(self.done)
+        self._tell()
 
     def _trace_files(self, trace: Trace) -> Iterable[tuple[str, int]]:
         if not self._options.artifacts or not has_files(trace.id):
@@ -342,7 +357,7 @@ class _Exporter:
         )
         self._folder["metrics"].end_of_run()
         self.done.runs += 1
-        self._told(self.done)
+        self._tell()
 
     def _is_there(self, run_id: str) -> bool:
         try:
@@ -360,7 +375,7 @@ class _Exporter:
         self._export_media(run.id)
         self._export_files(run.id)
         for key, metric in sorted(run.metrics.items()):
-            self.done.points += self._series.write(run.id, key, metric.last_step)
+            self._series.write(run.id, key, metric.last_step)
 
     def _export_attempts(self, run: RunView) -> None:
         page = self._client.runs.attempts(run.id)
@@ -394,7 +409,7 @@ class _Exporter:
             f"code of run {run.id}",
             run.id,
             told,
-            lambda target: self._client.snapshots.get(told[0], target),
+            lambda target: self._client.snapshots.get(told[0], target, progress=self._tell_bytes),
         )
         if kept is not None:
             sha256, size_bytes = kept
@@ -413,20 +428,17 @@ class _Exporter:
             table.add(run_id, "output", *nothing, use.model_id, use.step)
 
     def _export_events(self, run_id: str) -> None:
-        after = 0
-        while found := self._client.runs.events(run_id, after=after).items:
-            for event in found:
-                self._folder["events"].add(
-                    run_id,
-                    event.sequence,
-                    event.time_ns,
-                    event.kind,
-                    event.actor,
-                    event.message,
-                    event.attempt,
-                    None if event.state is None else str(event.state),
-                )
-            after = found[-1].sequence
+        for event in self._client.runs.iterate_events(run_id):
+            self._folder["events"].add(
+                run_id,
+                event.sequence,
+                event.time_ns,
+                event.kind,
+                event.actor,
+                event.message,
+                event.attempt,
+                None if event.state is None else str(event.state),
+            )
 
     def _export_media(self, run_id: str) -> None:
         for key in dict.fromkeys(one.key for one in self._client.media.keys(run_id)):
@@ -458,6 +470,7 @@ class _Exporter:
             *told,
         )
         self.done.media += 1
+        self._tell()
 
     def _export_files(self, run_id: str) -> None:
         table, artifacts = self._folder["files"], self._client.artifacts
@@ -467,7 +480,9 @@ class _Exporter:
                 kept = self._kept(
                     f"file {file.path} of run {run_id}",
                     (sha256, size_bytes),
-                    lambda target, path=file.path: artifacts.get(run_id, path, target),
+                    lambda target, path=file.path: artifacts.get(
+                        run_id, path, target, progress=self._tell_bytes
+                    ),
                 )
                 if kept is None:
                     continue
@@ -481,7 +496,7 @@ class _Exporter:
                 run_id,
                 None,
                 lambda target, it=one: artifacts.get_event_file(
-                    run_id, it.attempt, it.path, target
+                    run_id, it.attempt, it.path, target, progress=self._tell_bytes
                 ),
             )
             if kept is not None:
@@ -489,6 +504,7 @@ class _Exporter:
                 table.add(run_id, "event_file", one.attempt, one.path, size_bytes, sha256)
                 self.done.files += 1
                 self.done.file_bytes += size_bytes
+                self._tell()
 
     def _named_blob(
         self,
@@ -510,7 +526,7 @@ class _Exporter:
 
         def bring() -> tuple[str, int]:
             try:
-                made = self._folder.fetch_blob(fetch)
+                made = self._fetched(fetch)
             except NotFound as error:
                 if not self._is_there(run_id):
                     raise
@@ -530,14 +546,21 @@ class _Exporter:
         made = told
         if told is None or not self._folder.has_blob(*told):
             try:
-                made = self._losses.had(name, lambda: self._folder.fetch_blob(fetch))
+                made = self._losses.had(name, lambda: self._fetched(fetch))
             except NotFound:
                 made = None
                 self.done.vanished.append(name)
         if made is not None:
             self.done.files += 1
             self.done.file_bytes += made[1]
+            self._tell()
         return made
+
+    def _fetched(self, fetch: Callable[[Path], object]) -> tuple[str, int]:
+        try:
+            return self._folder.fetch_blob(fetch)
+        finally:
+            self.done.coming_bytes = 0
 
     def _export_model(self, model: LoggedModelView) -> None:
         for metric in model.metrics:
@@ -556,7 +579,9 @@ class _Exporter:
             kept = self._kept(
                 f"file {path} of model {model.id}",
                 None,
-                lambda target, it=path: self._client.models.get_file(model.id, it, target),
+                lambda target, it=path: self._client.models.get_file(
+                    model.id, it, target, progress=self._tell_bytes
+                ),
             )
             if kept is not None:
                 sha256, size_bytes = kept
@@ -571,13 +596,14 @@ class _Exporter:
             str(model.state),
             model.created_ns,
             model.updated_ns,
+            model.deleted_ns,
             list(model.params.items()),
             list(model.tags.items()),
             len(model.metrics),
             files,
         )
         self.done.models += 1
-        self._told(self.done)
+        self._tell()
 
 
 def _json(value: object) -> str:

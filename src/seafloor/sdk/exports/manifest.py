@@ -137,6 +137,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "state": "text",
         "created": "ns",
         "updated": "ns",
+        "deleted": "ns?",
         "params": "labels",
         "tags": "labels",
         "metrics": "int64",
@@ -235,6 +236,8 @@ OF_A_TRACE: Final = {
 }
 ADDED: Final = frozenset({"traces", *OF_A_TRACE.values()})
 """Tables that the first exports do not have; they hold no traces."""
+_COLUMNS_ADDED: Final = {"models": frozenset({"deleted"})}
+"""Columns that the first exports do not have; they hold no deleted models."""
 IN_PARTS: Final = frozenset({"metrics"})
 """Tables that are a folder of files, in order of their names."""
 
@@ -269,8 +272,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
 
 
-def schema(table: str) -> Any:
-    """The Arrow schema of a table."""
+def schema(table: str, *, first: bool = False) -> Any:
+    """The Arrow schema of a table.
+
+    Args:
+        first: Whether that of the first exports, which have fewer columns.
+    """
     pa = arrow()
     types = {
         "text": pa.string(),
@@ -285,6 +292,7 @@ def schema(table: str) -> Any:
     fields = [
         pa.field(name, types[kind.rstrip("?")], nullable=kind.endswith("?"))
         for name, kind in TABLES[table].items()
+        if not (first and name in _COLUMNS_ADDED.get(table, ()))
     ]
     return pa.schema(fields, metadata={FORMAT: str(VERSION)})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,20 @@ class LogWriter:
         client: The server.
         folder: Gets them.
         losses: Told of what the server cannot give.
+        wrote: Called when further lines were written.
     """
 
-    def __init__(self, client: Client, folder: ExportFolder, losses: Losses) -> None:
+    def __init__(
+        self,
+        client: Client,
+        folder: ExportFolder,
+        losses: Losses,
+        wrote: Callable[[], None],
+    ) -> None:
         self._client = client
         self._folder = folder
         self._losses = losses
+        self._wrote = wrote
 
     def write(self, run_id: str, name: str, query: LogQuery) -> None:
         """Write a log: its bytes up to any damage, and all lines that can be read.
@@ -62,6 +70,7 @@ class LogWriter:
                     line.end,
                     line.continued,
                 )
+            self._wrote()
 
     def _views(self, run_id: str, query: LogQuery, which: str) -> Generator[LogView]:
         """Read all lines, and go around those that are damaged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,16 +40,20 @@ class SeriesWriter:
         client: The server.
         table: Gets them.
         losses: Told of points that the server cannot give.
+        wrote: Told how many further points were written.
     """
 
-    def __init__(self, client: Client, table: Table, losses: Losses) -> None:
+    def __init__(
+        self, client: Client, table: Table, losses: Losses, wrote: Callable[[int], None]
+    ) -> None:
         self._client = client
         self._table = table
         self._losses = losses
+        self._wrote = wrote
         self._schema = schema("metrics")
 
-    def write(self, run_id: str, key: str, step_last: int) -> int:
-        """Write a series, without the steps that are damaged; how many points were written.
+    def write(self, run_id: str, key: str, step_last: int) -> None:
+        """Write a series, without the steps that are damaged.
 
         A connection that breaks is made again, and goes on behind the last point.
 
@@ -66,7 +70,7 @@ class SeriesWriter:
             before = place.points
             try:
                 self._write_from(place, run_id, key)
-                return place.points
+                return
             except (StoreCorrupt, StoreUnavailable) as error:
                 if not self._losses.is_loss(error):
                     raise
@@ -74,7 +78,7 @@ class SeriesWriter:
                 if error.retryable and cuts < CUTS_MAX:
                     continue  # it goes on where it was
                 if not self._pass_damage(place, run_id, key, step_last, error):
-                    return place.points
+                    return
                 cuts = 0
 
     def _pass_damage(
@@ -145,6 +149,7 @@ class SeriesWriter:
             )
             place.step = last
             place.points += fresh.num_rows
+            self._wrote(fresh.num_rows)
 
     def _rows(self, run_id: str, key: str, batch: Any) -> Any:
         pa = arrow()

@@ -491,8 +491,21 @@ class LoggedModelRecords(Protocol):
         """Those of some experiments, newest first."""
         ...
 
-    async def model_list_of_run(self, workload_id: WorkloadId) -> tuple[LoggedModel, ...]:
-        """The living ones that a run logged, oldest first; () for an unknown run."""
+    async def model_page(
+        self,
+        experiment_id: int,
+        *,
+        lifecycle: Lifecycle = Lifecycle.ACTIVE,
+        after: str = "",
+        limit: int,
+    ) -> tuple[LoggedModel, ...]:
+        """The next ones of an experiment by id, after one of these; () for an unknown one."""
+        ...
+
+    async def model_list_of_run(
+        self, workload_id: WorkloadId, *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[LoggedModel, ...]:
+        """Those that a run logged, oldest first; () for an unknown run."""
         ...
 
     async def model_update(

@@ -26,7 +26,7 @@ class TableRows:
     """
 
     def __init__(self, name: str, paths: list[Path]) -> None:
-        self._schema = schema(name)
+        known = schema(name), schema(name, first=True)
         self._files: list[Any] = []
         self._groups: list[tuple[int, int]] = []
         self._begins: list[int] = []
@@ -37,7 +37,7 @@ class TableRows:
                 file = arrow(".parquet").ParquetFile(path)
             except (OSError, ValueError) as error:  # pyarrow's errors are of these
                 raise SourceError(f'"{path}" cannot be read as Parquet: {error}') from error
-            if not file.schema_arrow.equals(self._schema):
+            if not any(map(file.schema_arrow.equals, known)):
                 raise SourceError(f'"{path}" has other columns than table {name} of the format.')
             for group in range(file.num_row_groups):
                 self._groups.append((len(self._files), group))

@@ -292,6 +292,7 @@ class ExportSource(Source):
                 state=row["state"],
                 source_run_id=row["source_run_id"],
                 model_type=row["model_type"],
+                deleted=row.get("deleted") is not None,
                 params=dict(row["params"]),
                 tags=dict(row["tags"]),
                 metrics=tuple(map(_model_metric, metrics)),

@@ -60,12 +60,27 @@ class MemoryModels:
         ]
         return tuple(sorted(found, key=lambda one: (-one.created_ns, one.id)))
 
-    async def model_list_of_run(self, workload_id: WorkloadId) -> tuple[LoggedModel, ...]:
+    async def model_page(
+        self,
+        experiment_id: int,
+        *,
+        lifecycle: Lifecycle = Lifecycle.ACTIVE,
+        after: str = "",
+        limit: int,
+    ) -> tuple[LoggedModel, ...]:
+        """See ``LoggedModelRecords``."""
+        every = await self.model_list([experiment_id], lifecycle=lifecycle)
+        found = sorted((one for one in every if one.id > after), key=lambda one: one.id)
+        return tuple(found[:limit])
+
+    async def model_list_of_run(
+        self, workload_id: WorkloadId, *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[LoggedModel, ...]:
         """See ``LoggedModelRecords``."""
         found = [
             one
             for one in self._rows.models.values()
-            if one.source_run_id == workload_id and one.deleted_ns is None
+            if one.source_run_id == workload_id and lives(one.deleted_ns, lifecycle)
         ]
         return tuple(sorted(found, key=lambda one: (one.created_ns, one.id)))
 

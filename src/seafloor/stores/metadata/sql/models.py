@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from seafloor.domain.errors import (
     AlreadyExists,
@@ -107,24 +107,35 @@ class SqlModels:
         """See ``LoggedModelRecords``."""
         table = tables.logged_model
         ids = [one for one in experiment_ids if 0 <= one <= ID_MAX]
-        wanted = select(table).where(table.c.experiment_id.in_(ids))
-        if lifecycle is Lifecycle.ACTIVE:
-            wanted = wanted.where(table.c.deleted_ns.is_(None))
-        elif lifecycle is Lifecycle.DELETED:
-            wanted = wanted.where(table.c.deleted_ns.is_not(None))
-        wanted = wanted.order_by(table.c.created_ns.desc(), table.c.id)
-        return await self._database.read(
-            lambda connection: tuple(_model(row) for row in connection.execute(wanted))
-        )
+        wanted = _living(lifecycle).where(table.c.experiment_id.in_(ids))
+        return await self._models(wanted.order_by(table.c.created_ns.desc(), table.c.id))
 
-    async def model_list_of_run(self, workload_id: WorkloadId) -> tuple[LoggedModel, ...]:
+    async def model_page(
+        self,
+        experiment_id: int,
+        *,
+        lifecycle: Lifecycle = Lifecycle.ACTIVE,
+        after: str = "",
+        limit: int,
+    ) -> tuple[LoggedModel, ...]:
+        """See ``LoggedModelRecords``."""
+        if not 0 <= experiment_id <= ID_MAX:
+            return ()
+        table = tables.logged_model
+        wanted = _living(lifecycle).where(
+            table.c.experiment_id == experiment_id, table.c.id > after
+        )
+        return await self._models(wanted.order_by(table.c.id).limit(limit))
+
+    async def model_list_of_run(
+        self, workload_id: WorkloadId, *, lifecycle: Lifecycle = Lifecycle.ACTIVE
+    ) -> tuple[LoggedModel, ...]:
         """See ``LoggedModelRecords``."""
         table = tables.logged_model
-        wanted = (
-            select(table)
-            .where(table.c.source_run_id == workload_id, table.c.deleted_ns.is_(None))
-            .order_by(table.c.created_ns, table.c.id)
-        )
+        wanted = _living(lifecycle).where(table.c.source_run_id == workload_id)
+        return await self._models(wanted.order_by(table.c.created_ns, table.c.id))
+
+    async def _models(self, wanted: Select[Any]) -> tuple[LoggedModel, ...]:
         return await self._database.read(
             lambda connection: tuple(_model(row) for row in connection.execute(wanted))
         )
@@ -295,6 +306,16 @@ def add_model_metrics(
     ]
     if new:
         connection.execute(insert(table), new)
+
+
+def _living(lifecycle: Lifecycle) -> Select[Any]:
+    """The models of a lifecycle."""
+    table = tables.logged_model
+    if lifecycle is Lifecycle.ACTIVE:
+        return select(table).where(table.c.deleted_ns.is_(None))
+    if lifecycle is Lifecycle.DELETED:
+        return select(table).where(table.c.deleted_ns.is_not(None))
+    return select(table)
 
 
 def _check_id_is_free(connection: Connection, model_id: str) -> None:

@@ -1,0 +1,122 @@
+"""Logged models in exports: deleted ones too, those of no run, and exports of before."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet
+import pytest
+
+from export_world import T0_NS
+from exported import query
+from live_server import LiveServer
+from seafloor.domain.models import LoggedModelState
+from seafloor.sdk.client import Client
+from seafloor.sdk.exports.exporter import ExportOptions, export
+from seafloor.sdk.exports.manifest import TableFile, read_manifest
+from seafloor.sdk.imports.importer import Importer, ImportOptions
+from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.seafloor.source import ExportSource
+from seafloor.wire.experiments import ExperimentCreate
+from seafloor.wire.models import LoggedModelPut
+from seafloor.wire.runs import RunCreate
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def a_model(client: Client, experiment_id: int, run_id: str | None, *, deleted: bool) -> str:
+    """A logged model with a file."""
+    model_id = f"m-{uuid.uuid4().hex}"
+    model = LoggedModelPut(
+        experiment_id=experiment_id, name="net", created_ns=T0_NS, source_run_id=run_id
+    )
+    client.models.put(model_id, model)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(model_id.encode())
+        file.flush()
+        client.models.put_file(model_id, "model/größe.bin", Path(file.name))
+    client.models.put(model_id, msgspec.structs.replace(model, state=LoggedModelState.READY))
+    if deleted:
+        client.models.delete(model_id)
+    return model_id
+
+
+def brought(client: Client, folder: Path) -> Report:
+    source = ExportSource(folder)
+    report = Report(source=source.label, server=client.url)
+    Importer(client, source, report, ImportOptions(), lambda _: None).bring_all()
+    assert report.failures == []
+    return report
+
+
+def test_export__of_deleted_models__has_them_and_they_come_back_deleted(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """Deleted runs came along, and their deleted models did not: nothing said so."""
+    here, there = (Client(make_server(name).url, "") for name in ("here", "there"))
+    experiment = here.experiments.create(ExperimentCreate("models"))
+    runs = [here.runs.create(RunCreate(experiment="models", name="r")).id for _ in range(2)]
+    made = {
+        a_model(here, experiment.id, run_id, deleted=deleted): (run_id, deleted)
+        for run_id in (None, *runs)
+        for deleted in (False, True)
+    }
+    here.runs.delete(runs[1])
+    export(here, tmp_path / "all", ExportOptions(experiments=("models",)), lambda _: None)
+    columns = "SELECT model_id, source_run_id, deleted IS NOT NULL, files FROM {models}"
+    found = query(tmp_path / "all", columns)
+    assert {row[0]: row[1:] for row in found} == {
+        model_id: (run_id, deleted, 1) for model_id, (run_id, deleted) in made.items()
+    }
+    export(here, tmp_path / "one", ExportOptions(runs=(runs[0],)), lambda _: None)
+    found = query(tmp_path / "one", columns)
+    assert sorted(row[1:] for row in found) == [(runs[0], False, 1), (runs[0], True, 1)]
+
+    for repeated in (False, True):
+        report = brought(there, tmp_path / "all")
+        assert report.models == (0 if repeated else 6)
+        for model_id, (run_id, deleted) in made.items():
+            model = there.models.get(model_id)
+            assert (model.source_run_id, model.deleted_ns is not None) == (run_id, deleted)
+            fetched = tmp_path / model_id
+            there.models.get_file(model_id, "model/größe.bin", fetched)
+            assert fetched.read_text() == model_id
+
+
+def test_models_of_an_experiment__more_than_a_page__come_each_once(
+    shared_server: LiveServer,
+) -> None:
+    client = Client(shared_server.url, "")
+    experiment = client.experiments.create(ExperimentCreate(uuid.uuid4().hex))
+    made = {f"m-{uuid.uuid4().hex}" for _ in range(205)}
+    for model_id in made:
+        model = LoggedModelPut(experiment_id=experiment.id, name="net", created_ns=T0_NS)
+        client.models.put(model_id, model)
+    found = [model.id for model in client.models.in_experiment(experiment.id)]
+    assert found == sorted(made)
+
+
+def test_import__of_an_export_without_the_column_of_deletions__brings_its_models(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """The first exports have no deleted models, and no such column."""
+    here, there = (Client(make_server(name).url, "") for name in ("here", "there"))
+    model_id = a_model(here, 0, None, deleted=False)
+    folder = tmp_path / "old"
+    export(here, folder, ExportOptions(), lambda _: None)
+    path = folder / "models.parquet"
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.drop_columns(["deleted"]), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    told = TableFile(table.num_rows, path.stat().st_size, digest)
+    manifest = read_manifest(folder)
+    files = {**manifest.files, "models.parquet": told}
+    changed = msgspec.structs.replace(manifest, files=files)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(changed))
+    brought(there, folder)
+    assert there.models.get(model_id).deleted_ns is None
