@@ -268,6 +268,8 @@ class ExportFolder:
             table.finish()
         for folder in (self.root / "blobs").glob("*"):
             _sync(folder)
+        if (self.root / "blobs").exists():
+            _sync(self.root / "blobs")
         manifest = made(self._finished)
         part = self.root / f"{MANIFEST}.part"
         with part.open("wb") as file:
@@ -318,13 +320,14 @@ def opened(root: Path, only: Mapping[str, Any]) -> Generator[ExportFolder]:
             (root / UNFINISHED).unlink()
     except OSError as error:
         raise _unwritable(root, error) from error
+    except StoreFull as error:  # of a file that was being fetched, by a name of ours
+        raise _full(root) from error
 
 
 @contextmanager
 def _claimed(root: Path, wanted: bytes) -> Generator[None]:
     root.mkdir(parents=True, exist_ok=True)
-    if (root / MANIFEST).exists():
-        raise InvalidValue(f'"{root}" has a whole export already: name another folder.')
+    _refuse_whole(root)
     mark = root / UNFINISHED
     if not mark.exists() and any(root.iterdir()):
         raise InvalidValue(f'"{root}" is not empty: name another folder.')
@@ -333,12 +336,20 @@ def _claimed(root: Path, wanted: bytes) -> Generator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Conflict(f'Another export is writing to "{root}".') from error
+        if (root / MANIFEST).exists():  # another became whole while this one came here
+            mark.unlink(missing_ok=True)
+        _refuse_whole(root)
         file.seek(0)
         _clear(root, keeps_blobs=file.read() == wanted)
         file.truncate(0)
         file.write(wanted)
         file.flush()
         yield
+
+
+def _refuse_whole(root: Path) -> None:
+    if (root / MANIFEST).exists():
+        raise InvalidValue(f'"{root}" has a whole export already: name another folder.')
 
 
 def _clear(root: Path, *, keeps_blobs: bool) -> None:
@@ -371,7 +382,11 @@ def _sync(folder: Path) -> None:
 
 def _unwritable(root: Path, error: OSError) -> SeafloorError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(
-            f'No space is left for "{root}". Files that came are kept: make room and repeat.'
-        )
+        return _full(root)
     return InvalidValue(f'"{root}" cannot be written: {error.strerror or error}.')
+
+
+def _full(root: Path) -> StoreFull:
+    return StoreFull(
+        f'No space is left for "{root}". Files that came are kept: make room and repeat.'
+    )
