@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from import_world import RunsFolder, import_command
 from live_server import LiveServer
 from seafloor.sdk.client import Client
 from seafloor.sdk.imports.importer import Importer, ImportOptions
@@ -94,3 +97,43 @@ def test_import__of_an_experiment_that_another_makes_meanwhile__goes_into_it(
     assert (report.experiments, report.runs, report.failures) == (3, 3, [])
     found = {run.experiment.name: run.experiment.id for run in client.runs.iterate()}
     assert {name: found[name] for name in made} == made
+
+
+class Overtaken(Experiments):
+    """One of which another import brings all while this one brings a run."""
+
+    def __init__(self, names: list[str], other: Any) -> None:
+        super().__init__(names)
+        self._other = other
+
+    def files(self, run: RunRecord, report: Report) -> tuple[FileRecord, ...]:
+        self._other()
+        return ()
+
+
+def test_import__that_another_of_the_same_overtakes__says_that_the_run_is_here(
+    client: Client,
+) -> None:
+    """Of the runs that the other ended first it said that they did not come."""
+    names = names_of(1)
+    reports: list[Report] = []
+    source = Overtaken(names, lambda: reports.append(bring(client, Experiments(names), "default")))
+    reports.append(bring(client, source, "default"))
+    assert [one.failures for one in reports] == [[], []]
+    assert [(one.runs, one.runs_known) for one in reports] == [(1, 0), (0, 1)]
+
+
+def test_import__begun_in_the_same_second_as_another__keeps_a_report_of_its_own(
+    shared_server: LiveServer, tmp_path: Path
+) -> None:
+    """The one that ended last had written over the others' reports."""
+    folder = RunsFolder(tmp_path)
+    home = tmp_path / "home"
+    with subprocess.Popen(
+        import_command(shared_server, "mlflow", folder.root),
+        env={**shared_server.environment, "SEAFLOOR_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        assert process.wait(250) == 0
+    (report,) = (home / "imports").iterdir()
+    assert report.stem.endswith(f"-{process.pid}")

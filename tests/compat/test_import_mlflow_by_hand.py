@@ -186,6 +186,153 @@ def test_import__of_a_database_with_damaged_rows__names_them_and_brings_the_rest
         assert points_of(client, run) == {"loss": [(1, "0.5", T0_MS)]}
 
 
+def models_database(path: Path, name: str, run_ids: tuple[str, ...]) -> sqlite3.Connection:
+    """One with logged models and datasets, too."""
+    made = database(path, name, run_ids)
+    made.executescript("""
+        CREATE TABLE logged_models (model_id TEXT, experiment_id INTEGER, name TEXT,
+            artifact_location TEXT, creation_timestamp_ms BIGINT, status INTEGER,
+            lifecycle_stage TEXT, model_type TEXT, source_run_id TEXT, status_message TEXT);
+        CREATE TABLE logged_model_metrics (model_id TEXT, metric_name TEXT, metric_value DOUBLE,
+            metric_timestamp_ms BIGINT, metric_step BIGINT, run_id TEXT, dataset_name TEXT,
+            dataset_digest TEXT);
+        CREATE TABLE datasets (dataset_uuid TEXT, name TEXT, digest TEXT, dataset_source_type TEXT,
+            dataset_source TEXT, dataset_schema TEXT, dataset_profile TEXT);
+        CREATE TABLE inputs (input_uuid TEXT, source_type TEXT, source_id TEXT,
+            destination_type TEXT, destination_id TEXT);
+        CREATE TABLE input_tags (input_uuid TEXT, name TEXT, value TEXT);
+    """)
+    return made
+
+
+def add_model(
+    made: sqlite3.Connection,
+    experiment_id: int,
+    *metrics: tuple[object, ...],
+    place: str = "s3://b",
+) -> str:
+    """Add a model that is ready, with metric values: name, value, time, step, run."""
+    model_id = f"m-{uuid.uuid4().hex}"
+    made.execute(
+        "INSERT INTO logged_models VALUES (?, ?, 'net', ?, ?, 2, 'active', ?, NULL, NULL)",
+        (model_id, experiment_id, place, T0_MS, "a\0b"),
+    )
+    for metric in metrics:
+        made.execute(
+            "INSERT INTO logged_model_metrics VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
+            (model_id, *metric),
+        )
+    return model_id
+
+
+def test_import__of_models_and_datasets_with_damaged_rows__names_them_and_brings_the_rest(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    """Each of these ended the whole import, with a traceback, or cost the run."""
+    name = f"by hand {uuid.uuid4().hex}"
+    run_id = uuid.uuid4().hex
+    with models_database(tmp_path / "mlflow.db", name, (run_id,)) as made:
+        model_id = add_model(
+            made,
+            1,
+            ("good", 0.5, T0_MS, 1, run_id),
+            ("stepless", 0.5, T0_MS, None, run_id),
+            ("timeless", 0.5, None, 1, run_id),
+            ("text", "much", T0_MS, 1, run_id),
+            (None, 0.5, T0_MS, 1, run_id),
+            ("nobody's", 0.5, T0_MS, 1, None),
+            place="a\0b",
+        )
+        made.execute("UPDATE runs SET artifact_uri = 'file://[x'")
+        made.execute("INSERT INTO tags VALUES ('nul', ?, ?)", ("a\0b", run_id))
+        for uuid_, dataset in (("d1", "plain"), ("d2", None), ("d3", "c\0d")):
+            row = (uuid_, dataset, "abc", "local", "{}", "{bad", None)
+            made.execute("INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            row = (f"i{uuid_}", "DATASET", uuid_, "RUN", run_id)
+            made.execute("INSERT INTO inputs VALUES (?, ?, ?, ?, ?)", row)
+        made.executemany(
+            "INSERT INTO input_tags VALUES ('id1', ?, ?)", [("a", None), (None, "b"), ("c", "d")]
+        )
+    made.close()
+    report = imported(shared_server, "mlflow", str(tmp_path / "mlflow.db"), code=1)
+    assert report["whole"]
+    said = failures(report)
+    for part in ("stepless", "timeless", "metric text", "metric None", "nobody's", "dataset None"):
+        assert part in said
+    assert f"files of run {run_id}: their location" in said
+    assert f"files of model {model_id}: their location" in said
+    assert "param or tag None of dataset plain" in said
+    assert len(report["failures"]) == 9
+    assert report["kept"]["models"][0]["type of a model"] == {"model_type": "a\0b"}
+
+    (run,) = runs_of(client, name).values()
+    assert run.state == "succeeded"
+    assert run.tags["nul"] == "a␀b"
+    found = client.models.inputs(run.id).datasets
+    assert {one.name: dict(one.tags) for one in found} == {"plain": {"a": "", "c": "d"}, "c␀d": {}}
+    model = client.models.get(model_id)
+    assert (model.model_type, [one.key for one in model.metrics]) == ("a␀b", ["good"])
+
+
+def test_import__of_a_model_with_values_of_a_run_of_a_later_experiment__has_them(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    """The model did not come, with all its files: its run was not here yet."""
+    name, later = (f"by hand {uuid.uuid4().hex}" for _ in range(2))
+    mine, other, gone = (uuid.uuid4().hex for _ in range(3))
+    with models_database(tmp_path / "mlflow.db", name, (mine, other)) as made:
+        made.execute("INSERT INTO experiments VALUES (2, ?, 's3://b/2', 'active')", (later,))
+        made.execute("UPDATE runs SET experiment_id = 2 WHERE run_uuid = ?", (other,))
+        values = [(key, 0.5, T0_MS, 1, run) for key, run in (("here", other), ("gone", gone))]
+        model_id = add_model(made, 1, *values)
+    made.close()
+    report = imported(shared_server, "mlflow", str(tmp_path / "mlflow.db"))
+    assert report["failures"] == []
+    (metric,) = client.models.get(model_id).metrics
+    assert (metric.key, metric.run_id) == ("here", other)
+    (told,) = [one for one in report["left_out"] if "by a run that is not here" in one["what"]]
+    assert told["count"] == 1
+    (kept,) = [one for one in report["kept"]["models"] if "points" in one]
+    assert (kept["id"], kept["points"][0]["run_id"]) == (model_id, gone)
+
+
+def test_import__of_what_is_of_no_experiment__names_it(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    """Nothing told of it: a run was looked for by its experiment alone."""
+    name = f"by hand {uuid.uuid4().hex}"
+    good, lost, nowhere = (uuid.uuid4().hex for _ in range(3))
+    with models_database(tmp_path / "mlflow.db", name, (good, lost, nowhere)) as made:
+        made.execute("UPDATE runs SET experiment_id = 77 WHERE run_uuid = ?", (lost,))
+        made.execute("UPDATE runs SET experiment_id = NULL WHERE run_uuid = ?", (nowhere,))
+        model_id = add_model(made, 78)
+    made.close()
+    report = imported(shared_server, "mlflow", str(tmp_path / "mlflow.db"))
+    assert runs_of(client, name).keys() == {good[:8]}
+    of = "of an experiment that the database does not have: left out"
+    told = {one["what"]: sorted(one["names"]) for one in report["left_out"]}
+    assert told[f"run {of}"] == sorted((lost, nowhere))
+    assert told[f"logged model {of}"] == [model_id]
+
+
+def test_import__of_an_experiment_that_is_refused__names_it_and_brings_the_others(
+    shared_server: LiveServer, client: Client, tmp_path: Path
+) -> None:
+    """The whole import ended there."""
+    name, refused = (f"by hand {uuid.uuid4().hex}" for _ in range(2))
+    run_id = uuid.uuid4().hex
+    with models_database(tmp_path / "mlflow.db", name, (run_id,)) as made:
+        made.execute("ALTER TABLE experiments ADD COLUMN workspace TEXT DEFAULT 'default'")
+        row = (0, refused, "s3://b/0", "active", "no such name!")
+        made.execute("INSERT INTO experiments VALUES (?, ?, ?, ?, ?)", row)
+    made.close()
+    report = imported(shared_server, "mlflow", str(tmp_path / "mlflow.db"), code=1)
+    assert report["whole"]
+    (failure,) = report["failures"]
+    assert failure["name"] == f"experiment {refused}"
+    assert runs_of(client, name).keys() == {run_id[:8]}
+
+
 def test_import__of_numbers_of_more_than_64_bits__keeps_them_in_the_runs_file(
     shared_server: LiveServer, client: Client, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -243,7 +244,8 @@ def bring(
     source = opened(told)
     told.source = source.label
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    path = report or given.settings.home / "imports" / f"{kind}-{stamp}.json"
+    # Several may begin in the same second.
+    path = report or given.settings.home / "imports" / f"{kind}-{stamp}-{os.getpid()}.json"
     options = ImportOptions(
         project=project or given.settings.project, experiments=experiments, files=not no_files
     )

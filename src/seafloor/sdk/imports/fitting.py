@@ -17,6 +17,7 @@ from seafloor.domain.bounds import INT64_MAX, INT64_MIN
 from seafloor.domain.errors import CallerError
 from seafloor.domain.media import check_media
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX, Point
+from seafloor.domain.models import DatasetInput
 from seafloor.domain.names import NAME_CHARS_MAX, check_key, check_name, near_key
 from seafloor.sdk.imports.records import MediaItem
 from seafloor.sdk.imports.report import Report
@@ -59,18 +60,44 @@ class Fit:
         return made
 
     def labels(self, labels: Mapping[str, str], *, what: str, chars_max: int) -> dict[str, str]:
-        """Params or tags: under keys of ours, long values cut."""
+        """Params or tags: under keys of ours, of characters that can be kept, long values cut."""
         made: dict[str, str] = {}
         for wanted, value in labels.items():
             if wanted == CREATED_BY_TAG:
                 self._keep(f"{what} that only the server sets: left out", what, wanted, value)
                 continue
             key = self._key(wanted, what=what)
-            if len(value) > chars_max:
+            plain = self.text(value, what=what, key=key)
+            if len(plain) > chars_max:
                 said = f"{what} longer than {chars_max:,} characters: cut"
-                self._keep(said, what, key, value)
-            made[key] = value[:chars_max]
+                self._keep(said, what, key, _whole(value))
+            made[key] = plain[:chars_max]
         return made
+
+    def text(self, text: str, *, what: str, key: str) -> str:
+        """A text of characters that can be kept."""
+        plain = plain_text(text)
+        if plain != text:
+            said = f"{what} with NUL, or half a character, in it: shown as ␀ or \\ud800"
+            self._keep(said, what, key, _whole(text))
+        return plain
+
+    def dataset(self, dataset: DatasetInput) -> DatasetInput:
+        """A dataset whose texts are of characters that can be kept."""
+
+        def plain(text: str, part: str) -> str:
+            return self.text(text, what="dataset", key=f"{part} of {dataset.name}")
+
+        parts = ("name", "digest", "source_type", "source", "schema", "profile")
+        texts = {part: getattr(dataset, part) for part in parts}
+        return msgspec.structs.replace(
+            dataset,
+            **{part: text and plain(text, part) for part, text in texts.items()},
+            tags={
+                plain(key, "name of a tag"): plain(value, f"tag {key}")
+                for key, value in dataset.tags.items()
+            },
+        )
 
     def time_ns(self, time_ns: int | None, *, what: str) -> int | None:
         """A time of ours, or None."""
@@ -95,7 +122,14 @@ class Fit:
 
     def odd_point(self, point: object, *, key: str) -> None:
         """Keep a point that cannot stand here."""
-        said = "metric point whose key, step or time cannot stand here: left out"
+        self._keep_point("metric point whose key, step or time cannot stand here", point, key)
+
+    def no_run(self, point: object, *, key: str) -> None:
+        """Keep a model's metric value of a run that is not here."""
+        self._keep_point("metric value of a model, by a run that is not here", point, key)
+
+    def _keep_point(self, what: str, point: object, key: str) -> None:
+        said = f"{what}: left out"
         self._report.leave_out(f"{said}, {self._kept_in}", f"{self._name}: {key[:100]}")
         self.rest.setdefault("points", []).append(point)
 
@@ -141,6 +175,20 @@ class Fit:
     def _keep(self, said: str, kind: str, key: str, value: object) -> None:
         self._report.leave_out(f"{said}, {self._kept_in}", f"{self._name}: {key[:100]}")
         self.rest.setdefault(kind, {})[key] = value
+
+
+def plain_text(text: str) -> str:
+    """The same text, with what none may hold shown instead: NUL, and half a character.
+
+    >>> plain_text("a\\0b")
+    'a␀b'
+    """
+    return _whole(text.replace("\0", "␀"))
+
+
+def _whole(text: str) -> str:
+    """A text that a document can hold: half a character is shown by its number."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _kept(number: int) -> int | str:

@@ -20,7 +20,9 @@ import msgspec
 from seafloor.domain.bounds import INT64_MAX
 from seafloor.domain.errors import (
     AlreadyExists,
+    Conflict,
     InvalidValue,
+    NoSuchTag,
     NotFound,
     NotSupported,
     SourceError,
@@ -28,7 +30,7 @@ from seafloor.domain.errors import (
 from seafloor.domain.experiments import DEFAULT_EXPERIMENT_ID, Experiment
 from seafloor.domain.workloads import FINAL_STATES
 from seafloor.sdk.client import Client
-from seafloor.sdk.imports.fitting import IN_REPORT, REST_FILE, Fit
+from seafloor.sdk.imports.fitting import IN_REPORT, REST_FILE, Fit, plain_text
 from seafloor.sdk.imports.models import TAG_CHARS_MAX as EXPERIMENT_TAG_CHARS_MAX
 from seafloor.sdk.imports.models import ModelImporter
 from seafloor.sdk.imports.records import (
@@ -42,6 +44,7 @@ from seafloor.sdk.imports.records import (
     run_id_of,
 )
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.runs_here import RunsHere
 from seafloor.sdk.imports.traces import TraceImporter
 from seafloor.sdk.imports.transfer import (
     MISSING_TAG,
@@ -126,8 +129,9 @@ class Importer:
         self._told = told
         self._here: dict[str, dict[str, int]] = {}
         """Of each project the experiments that it has: name to number."""
-        self._models = ModelImporter(client, source, report, files=options.files)
-        self._traces = TraceImporter(client, source, report, files=options.files)
+        runs = RunsHere(client)
+        self._models = ModelImporter(client, source, report, runs, files=options.files)
+        self._traces = TraceImporter(client, source, report, runs, files=options.files)
 
     def bring_all(self) -> None:
         """Bring all that is not here yet. May be repeated; a repeat changes nothing that is whole.
@@ -147,8 +151,9 @@ class Importer:
                 target = self._bring_experiment(experiment)
                 if target is not None:
                     brought.append((experiment, target))
-        # A trace may be linked to a run of any experiment.
+        # A model may have values of a run of any experiment, and a trace be linked to one.
         for experiment, target in brought:
+            self._bring_models(experiment, target)
             self._bring_traces(experiment, target)
         if missing:
             raise SourceError(
@@ -158,7 +163,9 @@ class Importer:
         self._report.whole = True
 
     def _bring_experiment(self, experiment: ExperimentRecord) -> _Target | None:
-        target = self._target(experiment)
+        target = None
+        with noted(self._report, f"experiment {experiment.name}"):
+            target = self._target(experiment)
         if target is None:
             return None
         self._report.experiments += 1
@@ -166,11 +173,13 @@ class Importer:
             with noted(self._report, f"run {run.source_id}"):
                 self._bring_run(run, experiment, target)
             self._told(experiment)
+        return _Target(target.experiment, {})
+
+    def _bring_models(self, experiment: ExperimentRecord, target: _Target) -> None:
         for model in self._source.models(experiment, self._report):
             with noted(self._report, f"model {model.source_id}"):
                 self._bring_model(model, target)
             self._told(experiment)
-        return _Target(target.experiment, {})
 
     def _bring_traces(self, experiment: ExperimentRecord, target: _Target) -> None:
         """Bring what is left of an experiment, and delete it if it is deleted."""
@@ -196,7 +205,7 @@ class Importer:
         )
         tags = fit.labels(record.tags, what="experiment tag", chars_max=EXPERIMENT_TAG_CHARS_MAX)
         if record.artifact_location:
-            tags[LOCATION_TAG] = record.artifact_location[:EXPERIMENT_TAG_CHARS_MAX]
+            tags[LOCATION_TAG] = plain_text(record.artifact_location)[:EXPERIMENT_TAG_CHARS_MAX]
         created_ns = fit.time_ns(record.created_ns, what="experiment creation")
         project = self._project(record)
         found = self._find(name, project)
@@ -296,10 +305,27 @@ class Importer:
             self._report.runs_known += 1
             self._report.leave_out(_OURS, f"run {run_id}")
             return
-        self._update_labels(created, params, tags)
-        is_new = run_id not in target.runs
+        try:
+            self._update_labels(created, params, tags)
+            self._bring_rest(run_id, run, fit, is_new=run_id not in target.runs, goes=goes)
+        except (Conflict, NoSuchTag):
+            if not self._is_brought(run_id):
+                raise
+            self._report.runs_known += 1  # by another import of the same, meanwhile
+        else:
+            self._report.runs += 1
+
+    def _is_brought(self, run_id: str) -> bool:
+        """Whether an import has brought all of a run."""
+        found = self._client.runs.get(run_id)
+        return _is_whole(found) and MISSING_TAG not in found.tags
+
+    def _bring_rest(
+        self, run_id: str, run: RunRecord, fit: Fit, *, is_new: bool, goes: bool
+    ) -> None:
+        """Bring what a run has beside its labels, and end it."""
         last_ms = self._bring_points(run_id, run, fit, is_new=is_new)
-        self._bring_inputs(run_id, run.inputs)
+        self._bring_inputs(run_id, run.inputs, fit)
         fit.other(run.other)
         self._bring_media(run_id, fit.media(self._source.media(run, self._report)))
         missing = self._bring_files(run_id, run, is_new=is_new)
@@ -311,7 +337,6 @@ class Importer:
             if run.state == "running" and not missing:
                 self._tell_missing(run_id, "")  # one that is deleted is not compared again
             self._client.runs.delete(run_id)
-        self._report.runs += 1
 
     def _bring_model(self, model: ModelRecord, target: _Target) -> None:
         if self._models.is_here(model):
@@ -366,14 +391,14 @@ class Importer:
             last_ms = max(last_ms, *(point.time_ms for point in some))
         return last_ms
 
-    def _bring_inputs(self, run_id: str, inputs: RunInputs) -> None:
+    def _bring_inputs(self, run_id: str, inputs: RunInputs, fit: Fit) -> None:
         kind = self._source.kind
         models = tuple(model_id_of(kind, model_id) for model_id in inputs.models)
         outputs = tuple(ModelUse(model_id_of(kind, o.model_id), o.step) for o in inputs.outputs)
         if models or outputs:
             self._client.models.add_inputs(run_id, RunInputs((), models, outputs))
         for dataset in inputs.datasets:
-            self._client.models.add_inputs(run_id, RunInputs((dataset,)))
+            self._client.models.add_inputs(run_id, RunInputs((fit.dataset(dataset),)))
             self._report.datasets += 1
 
     def _bring_missing(self, run_id: str, run: RunRecord, *, removed: bool) -> None:

@@ -15,6 +15,7 @@ from seafloor.sdk.client import Client
 from seafloor.sdk.imports.fitting import IN_REPORT, Fit, is_key
 from seafloor.sdk.imports.records import ModelRecord, Source, model_id_of, run_id_of
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.runs_here import RunsHere
 from seafloor.sdk.imports.transfer import MISSING_TAG, bring_files, left_out, pieces
 from seafloor.wire.models import LoggedModelPut, ModelMetricValue
 
@@ -25,10 +26,13 @@ _METRICS_PER_CALL: Final = 1_000
 class ModelImporter:
     """Brings the models of one source to one server; see ``Importer``."""
 
-    def __init__(self, client: Client, source: Source, report: Report, *, files: bool) -> None:
+    def __init__(
+        self, client: Client, source: Source, report: Report, runs: RunsHere, *, files: bool
+    ) -> None:
         self._client = client
         self._source = source
         self._report = report
+        self._runs = runs
         self._files = files
 
     def is_here(self, model: ModelRecord) -> bool:
@@ -53,7 +57,7 @@ class ModelImporter:
             experiment_id=experiment_id,
             name=fit.name(model.name, what="model name", default=model_id),
             created_ns=fit.time_ns(model.created_ns, what="creation of a model") or 0,
-            model_type=model.model_type,
+            model_type=fit.text(model.model_type, what="type of a model", key="model_type"),
             source_run_id=run_id_of(self._source.kind, source_run_id) if source_run_id else None,
             params=fit.labels(model.params, what="param of a model", chars_max=TAG_CHARS_MAX),
             tags=fit.labels(model.tags, what="tag of a model", chars_max=TAG_CHARS_MAX),
@@ -100,8 +104,11 @@ class ModelImporter:
     def _metrics(self, metrics: Iterable[ModelMetricValue], fit: Fit) -> Iterator[ModelMetricValue]:
         for metric in metrics:
             fits = STEP_MIN <= metric.step <= STEP_MAX and 0 <= metric.time_ms <= TIME_MS_MAX
-            if fits and is_key(metric.key) and metric.run_id:
-                run_id = run_id_of(self._source.kind, metric.run_id)
+            if not (fits and is_key(metric.key) and metric.run_id):
+                fit.odd_point(msgspec.to_builtins(metric), key=metric.key)
+                continue
+            run_id = run_id_of(self._source.kind, metric.run_id)
+            if run_id in self._runs:
                 yield msgspec.structs.replace(metric, run_id=run_id)
             else:
-                fit.odd_point(msgspec.to_builtins(metric), key=metric.key)
+                fit.no_run(msgspec.to_builtins(metric), key=metric.key)

@@ -9,10 +9,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from seafloor.domain.errors import NotFound
-from seafloor.domain.ids import WorkloadId
 from seafloor.sdk.client import Client
 from seafloor.sdk.imports.records import FileRecord, Source, TraceRecord, run_id_of
 from seafloor.sdk.imports.report import Report
+from seafloor.sdk.imports.runs_here import RunsHere
 from seafloor.sdk.imports.transfer import bring_files, left_out
 from seafloor.wire.traces import SPANS_PER_CALL_MAX, TracePut, TraceView
 
@@ -20,18 +20,19 @@ UNFINISHED_KEY: Final = "seafloor.import"
 """In the metadata of a trace whose files are still coming, or did not all come."""
 
 _BYTES_PER_CALL: Final = 16 * 1024 * 1024
-_RUNS_REMEMBERED_MAX: Final = 100_000
 
 
 class TraceImporter:
     """Brings the traces of one source to one server; see ``Importer``."""
 
-    def __init__(self, client: Client, source: Source, report: Report, *, files: bool) -> None:
+    def __init__(
+        self, client: Client, source: Source, report: Report, runs: RunsHere, *, files: bool
+    ) -> None:
         self._client = client
         self._source = source
         self._report = report
         self._files = files
-        self._runs: dict[WorkloadId, bool] = {}
+        self._runs = runs
 
     def bring(self, record: TraceRecord, experiment_id: int) -> None:
         """Bring one; a repeat is harmless, and one that is here whole is not touched.
@@ -69,21 +70,10 @@ class TraceImporter:
     def _linked(self, record: TraceRecord) -> tuple[str, ...]:
         """The runs to link to, as far as they are here."""
         runs = sorted({run_id_of(self._source.kind, one) for one in record.runs})
-        there = [run_id for run_id in runs if self._is_here(run_id)]
+        there = [run_id for run_id in runs if run_id in self._runs]
         for _ in range(len(runs) - len(there)):
             self._report.leave_out("link of a trace to a run that is not here", record.trace.id)
         return tuple(there)
-
-    def _is_here(self, run_id: WorkloadId) -> bool:
-        if run_id not in self._runs:
-            if len(self._runs) >= _RUNS_REMEMBERED_MAX:
-                self._runs.clear()
-            try:
-                self._client.runs.get(run_id)
-                self._runs[run_id] = True
-            except NotFound:
-                self._runs[run_id] = False
-        return self._runs[run_id]
 
     def _bring_files(self, trace_id: str, files: Iterable[FileRecord]) -> str:
         """Bring all of them, also again: the listing here tells no digests to compare with."""

@@ -96,6 +96,13 @@ _KEPT: Final = {
     "model_version_tags": "tag of a model version: there is no registry here yet",
 }
 
+_OF_EXPERIMENTS: Final = (
+    ("runs", "run_uuid", "run"),
+    ("logged_models", "model_id", "logged model"),
+    ("trace_info", "request_id", "trace"),
+)
+"""Tables of what is found by its experiment alone."""
+
 _Row = dict[str, Any]
 
 
@@ -239,7 +246,7 @@ class SqliteSource(Source):
     def _label(self, row: _Row, owner: str) -> dict[str, str]:
         """The param or tag that a row is; none, and told, where it is no text."""
         try:
-            _check_texts(row)
+            _check_texts(row, "key")
         except ValueError as error:
             self._report.fail(f"param or tag {row['key']} of {owner}", str(error))
             return {}
@@ -276,11 +283,14 @@ class SqliteSource(Source):
         for row in rows:
             tags = self._rows_if(
                 "input_tags",
-                "SELECT name, value FROM input_tags WHERE input_uuid = ?",
+                "SELECT name AS key, value FROM input_tags WHERE input_uuid = ?",
                 row["input_uuid"],
             )
+            labels: dict[str, str] = {}
+            for tag in tags:
+                labels.update(self._label(tag, f"dataset {row['name']} of run {run_id}"))
             try:
-                _check_texts(row)
+                _check_texts(row, "name", "digest")
             except ValueError as error:
                 self._report.fail(f"dataset {row['name']} of run {run_id}", str(error))
                 continue
@@ -291,7 +301,7 @@ class SqliteSource(Source):
                 source=row["dataset_source"] or "",
                 schema=row["dataset_schema"],
                 profile=row["dataset_profile"],
-                tags={tag["name"]: tag["value"] for tag in tags},
+                tags=labels,
             )
 
     def points(self, run: RunRecord) -> Iterator[Point]:
@@ -371,16 +381,13 @@ class SqliteSource(Source):
             model_id,
         )
         for row in rows:
-            value = row["metric_value"]
-            yield ModelMetricValue(
-                key=row["metric_name"],
-                value=number_out(math.nan if value is None else value),
-                step=row["metric_step"],
-                time_ms=row["metric_timestamp_ms"],
-                run_id=WorkloadId(row["run_id"]),
-                dataset_name=row["dataset_name"],
-                dataset_digest=row["dataset_digest"],
-            )
+            try:
+                metric = _model_metric(row)
+            except ValueError as error:
+                name = f"value of metric {row['metric_name']} of model {model_id}"
+                self._report.fail(name, str(error))
+            else:
+                yield metric
 
     def model_files(self, model: ModelRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``."""
@@ -504,7 +511,16 @@ class SqliteSource(Source):
         return self._locations.files(trace.location, owner=owner, report=report)
 
     def tell_the_rest(self, report: Report) -> None:
-        """See ``Source``: every table that has rows and is not read."""
+        """See ``Source``: every table that has rows and is not read, and what is nowhere."""
+        for table, column, what in _OF_EXPERIMENTS:
+            rows = self._rows_if(
+                table,
+                f"SELECT {column} AS id FROM {table} WHERE experiment_id IS NULL "  # noqa: S608
+                "OR experiment_id NOT IN (SELECT experiment_id FROM experiments)",
+            )
+            for row in rows:
+                said = f"{what} of an experiment that the database does not have: left out"
+                report.leave_out(said, str(row["id"]))
         for table in sorted(self._tables.keys() - _READ - _NOTHING_OF_ITS_OWN):
             if table in _KEPT:
                 report.keep(_KEPT[table], table, list(self._rows(f'SELECT * FROM "{table}"')))  # noqa: S608
@@ -523,15 +539,39 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-def _check_texts(row: _Row) -> None:
-    """Refuse a row with bytes in it: MLflow writes none.
+def _check_texts(row: _Row, *needed: str) -> None:
+    """Refuse a row with bytes in it, or without what it needs: MLflow writes none.
 
     Raises:
-        ValueError: there are some.
+        ValueError: so it is.
     """
+    for column in needed:
+        if row[column] is None:
+            raise ValueError(f"it has no {column}")
     for column, value in row.items():
         if isinstance(value, bytes):
             raise ValueError(f"its {column} is no text in UTF-8: {value[:50]!r}")  # noqa: TRY004
+
+
+def _model_metric(row: _Row) -> ModelMetricValue:
+    _check_texts(row)
+    key, step, time_ms = row["metric_name"], row["metric_step"], row["metric_timestamp_ms"]
+    run_id, value = row["run_id"], row["metric_value"]
+    if not (isinstance(step, int) and isinstance(time_ms, int)):
+        raise ValueError(f"its step or time is none: {step!r}, {time_ms!r}")  # noqa: TRY004
+    if not (isinstance(key, str) and isinstance(run_id, str)):
+        raise ValueError(f"its name or run is none: {key!r}, {run_id!r}")  # noqa: TRY004
+    if not isinstance(value, int | float | None):
+        raise ValueError(f"its value is no number: {value!r}")  # noqa: TRY004
+    return ModelMetricValue(
+        key=key,
+        value=number_out(math.nan if value is None else value),
+        step=step,
+        time_ms=time_ms,
+        run_id=WorkloadId(run_id),
+        dataset_name=row["dataset_name"],
+        dataset_digest=row["dataset_digest"],
+    )
 
 
 def _point(row: sqlite3.Row) -> Point:

@@ -104,7 +104,11 @@ class Locations:
 
         Where the URI leads to no folder those below ``else_`` are meant: the store was moved.
         """
-        folder = self._folder(uri)
+        try:
+            folder = self._folder(uri)
+        except ValueError as error:
+            report.fail(f"files of {owner}", f"their location {uri[:200]!r} is none: {error}")
+            return
         if else_ is not None and _is_dir(else_) and (folder is None or not _is_dir(folder)):
             folder = else_
         if not uri and folder is None:
@@ -121,8 +125,15 @@ class Locations:
             yield from local_files(folder, report, owner=owner)
 
     def _folder(self, uri: str) -> Path | None:
+        """The folder of a URI here; None: it leads elsewhere.
+
+        Raises:
+            ValueError: it is no URI.
+        """
         if not uri:  # as a path it would be all there is
             return None
+        if "\0" in uri:
+            raise ValueError("it holds a NUL character")
         scheme, separator, rest = uri.partition(":")
         if not separator or len(scheme) == 1:  # a path; C: is a drive
             return self.base / uri
