@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import secrets
 import shutil
 import signal
 import struct
@@ -392,12 +393,14 @@ def test_export_and_import__killed_at_any_moment_and_repeated__are_whole(
 ) -> None:
     here, there = make_server("here"), make_server("there")
     runs = many_runs(Client(here.url, ""), 40)
-    rows = random.Random(5)
+    seed = secrets.randbits(32)
+    print("seed", seed)
+    chance = random.Random(seed)
 
     def pauses() -> Iterator[float]:
         longest_s = 0.1
         while True:
-            yield rows.uniform(0, longest_s)
+            yield chance.uniform(0, longest_s)
             longest_s *= 2
 
     first, second = tmp_path / "first", tmp_path / "second"

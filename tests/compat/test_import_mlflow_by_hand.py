@@ -12,6 +12,7 @@ import pytest
 
 from import_world import RunsFolder, failures, files_of, imported, points_of, runs_of
 from live_server import LiveServer
+from mlflow_sqlite_traces import trace_id_of, write_traces
 from seafloor.sdk.client import Client
 
 RUNNING, FINISHED = 1, 3
@@ -331,6 +332,28 @@ def test_import__of_an_experiment_that_is_refused__names_it_and_brings_the_other
     (failure,) = report["failures"]
     assert failure["name"] == f"experiment {refused}"
     assert runs_of(client, name).keys() == {run_id[:8]}
+
+
+def test_import__of_traces_with_damaged_assessments__names_them_and_brings_the_rest(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    """JSON without an end of brackets, or a time that is none, ended it with a traceback."""
+    write_traces(tmp_path, traces=5, spans=1)
+    damage = ("value = '{bad'", "value = ?", "created_timestamp = NULL", "source_type = NULL")
+    with sqlite3.connect(tmp_path / "mlflow.db") as made:
+        for number, change in enumerate(damage):
+            values = ("[" * 100_000,) if "?" in change else ()
+            made.execute(
+                f"UPDATE assessments SET {change} WHERE trace_id = ?",  # noqa: S608 - our words
+                (*values, trace_id_of(number)),
+            )
+    made.close()
+    report = imported(server, "mlflow", str(tmp_path / "mlflow.db"), "--no-files", code=1)
+    assert report["whole"]
+    assert [one["name"] for one in report["failures"]] == [
+        f"assessment a-{number} of trace {trace_id_of(number)}" for number in range(len(damage))
+    ]
+    assert (report["traces"], report["assessments"]) == (5, 1)
 
 
 def test_import__of_numbers_of_more_than_64_bits__keeps_them_in_the_runs_file(

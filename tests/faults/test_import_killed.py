@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def is_killed(
 def test_import__killed_at_random_moments__brings_each_run_and_point_once(
     server: LiveServer, client: Client, tmp_path: Path
 ) -> None:
-    seed = random.randrange(1 << 32)
+    seed = secrets.randbits(32)  # `random` itself is seeded alike before each test
     print("seed", seed)
     chance = random.Random(seed)
     written = 0
@@ -114,7 +115,7 @@ SPANS = 5
 def test_import_of_traces__killed_at_random_moments__brings_each_whole(
     server: LiveServer, client: Client, tmp_path: Path
 ) -> None:
-    seed = random.randrange(1 << 32)
+    seed = secrets.randbits(32)  # `random` itself is seeded alike before each test
     print("seed", seed)
     chance = random.Random(seed)
     write_traces(tmp_path, traces=TRACES, spans=SPANS)

@@ -26,7 +26,10 @@ from seafloor.wire.models import ModelMetricValue, RunInputs
 RunState = Literal["running", "succeeded", "failed", "stopped"]
 ModelState = Literal["pending", "ready", "upload_failed"]
 
-BAD_DATA: Final = (SourceError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
+BAD_DATA: Final = (
+    *(SourceError, ValueError, TypeError, LookupError, ArithmeticError, OSError),
+    RecursionError,  # of JSON that has no end of brackets
+)
 """What reading one record raises that is not as its format says: it does not come, others do."""
 LATELY_S: Final = 15 * 60
 _RUN_ID = re.compile(r"[0-9a-f]{32}\Z")

@@ -470,24 +470,13 @@ class SqliteSource(Source):
         for row in rows:
             if row.get("run_id"):
                 report.leave_out(ASSESSMENT_RUN, f"{trace_id}: {row['assessment_id']}")
-            error, metadata = row["error"], row["assessment_metadata"]
-            yield Assessment(
-                id=row["assessment_id"],
-                trace_id=trace_id,
-                name=row["name"],
-                kind=AssessmentKind(row["assessment_type"]),
-                value=json.loads(row["value"]),
-                error=error_of(json.loads(error)) if error else None,
-                source_type=row["source_type"],
-                source_id=row["source_id"] or "",
-                span_id=row["span_id"],
-                rationale=row["rationale"],
-                metadata=json.loads(metadata) if metadata else {},
-                overrides=row["overrides"],
-                valid=bool(row["valid"]),
-                created_ms=row["created_timestamp"],
-                updated_ms=row["last_updated_timestamp"],
-            )
+            try:
+                found = _assessment(row)
+            except BAD_DATA as error:
+                name = f"assessment {row['assessment_id']} of trace {trace_id}"
+                report.fail(name, f"it cannot be read: {error}")
+            else:
+                yield found
 
     def _linked_runs(self, trace_id: str) -> list[str]:
         rows = self._rows_if(
@@ -551,6 +540,29 @@ def _check_texts(row: _Row, *needed: str) -> None:
     for column, value in row.items():
         if isinstance(value, bytes):
             raise ValueError(f"its {column} is no text in UTF-8: {value[:50]!r}")  # noqa: TRY004
+
+
+def _assessment(row: _Row) -> Assessment:
+    needed = ("assessment_id", "name", "created_timestamp", "last_updated_timestamp")
+    _check_texts(row, *needed, "source_type")
+    error, metadata = row["error"], row["assessment_metadata"]
+    return Assessment(
+        id=row["assessment_id"],
+        trace_id=row["trace_id"],
+        name=row["name"],
+        kind=AssessmentKind(row["assessment_type"]),
+        value=json.loads(row["value"]),
+        error=error_of(json.loads(error)) if error else None,
+        source_type=row["source_type"],
+        source_id=row["source_id"] or "",
+        span_id=row["span_id"],
+        rationale=row["rationale"],
+        metadata=json.loads(metadata) if metadata else {},
+        overrides=row["overrides"],
+        valid=bool(row["valid"]),
+        created_ms=int(row["created_timestamp"]),
+        updated_ms=int(row["last_updated_timestamp"]),
+    )
 
 
 def _model_metric(row: _Row) -> ModelMetricValue:
