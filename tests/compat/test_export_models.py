@@ -17,11 +17,12 @@ from exported import query
 from live_server import LiveServer
 from seafloor.domain.models import LoggedModelState
 from seafloor.sdk.client import Client
-from seafloor.sdk.exports.exporter import ExportOptions, export
+from seafloor.sdk.exports.exporter import Exported, ExportOptions, export
 from seafloor.sdk.exports.manifest import TableFile, read_manifest
 from seafloor.sdk.imports.importer import Importer, ImportOptions
 from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.seafloor.source import ExportSource
+from seafloor.sdk.transport import Request, Transport
 from seafloor.wire.experiments import ExperimentCreate
 from seafloor.wire.models import LoggedModelPut
 from seafloor.wire.runs import RunCreate
@@ -86,6 +87,36 @@ def test_export__of_deleted_models__has_them_and_they_come_back_deleted(
             fetched = tmp_path / model_id
             there.models.get_file(model_id, "model/größe.bin", fetched)
             assert fetched.read_text() == model_id
+
+
+def test_export__of_a_project_that_is_removed_meanwhile__has_the_others_and_names_it(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """It ended: the listing of models knows no experiment that is removed for good."""
+    server = make_server(SEAFLOOR_SERVER__WORKSPACES="true")
+    client = Client(server.url, "")
+    client.projects.create("gone")
+    for project in ("gone", "default"):
+        for _ in range(2):
+            run = client.runs.create(RunCreate(project=project, experiment=project, name="r"))
+            if project == "default":
+                a_model(client, run.experiment.id, run.id, deleted=False)
+    removed: list[str] = []
+
+    def meanwhile(done: Exported) -> None:
+        if done.runs == 1 and not removed:
+            removed.append("gone")
+            call = Request("DELETE", "/api/3.0/mlflow/workspaces/gone", query=[("mode", "CASCADE")])
+            Transport(server.url, "").send(call)
+
+    _, done = export(client, tmp_path / "all", ExportOptions(), meanwhile)
+    assert removed
+    assert "experiment gone" in done.vanished
+    assert query(tmp_path / "all", "SELECT count(*) FROM {runs} WHERE project = 'default'") == [
+        (2,)
+    ]
+    assert query(tmp_path / "all", "SELECT count(*) FROM {models}") == [(2,)]
+    ExportSource(tmp_path / "all")
 
 
 def test_models_of_an_experiment__more_than_a_page__come_each_once(

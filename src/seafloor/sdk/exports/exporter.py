@@ -201,14 +201,20 @@ class _Exporter:
     def _export_experiment(self, experiment: Experiment, runs: Iterable[RunView]) -> None:
         before = self._folder.rows()
         ids: list[str] = []
-        for run in runs:
-            self._export_run(run)
-            if self._options.runs:
-                ids.append(run.id)
-        for model in self._models(experiment, ids):
-            self._export_model(model)
-        for trace in self._traces(experiment, ids):
-            self._export_trace(trace)
+        try:
+            for run in runs:
+                self._export_run(run)
+                if self._options.runs:
+                    ids.append(run.id)
+            for model in self._models(experiment, ids):
+                self._export_model(model)
+            for trace in self._traces(experiment, ids):
+                self._export_trace(trace)
+        except NotFound:
+            if self._has_experiment(experiment.id):
+                raise
+            # Removed meanwhile, with its project; what was read stays.
+            self.done.vanished.append(f"experiment {experiment.name}")
         after = self._folder.rows()
         self._folder["experiments"].add(
             experiment.id,
@@ -358,6 +364,13 @@ class _Exporter:
         self._folder["metrics"].end_of_run()
         self.done.runs += 1
         self._tell()
+
+    def _has_experiment(self, experiment_id: int) -> bool:
+        try:
+            self._client.experiments.get(experiment_id)
+        except NotFound:
+            return False
+        return True
 
     def _is_there(self, run_id: str) -> bool:
         try:
