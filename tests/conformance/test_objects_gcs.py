@@ -277,7 +277,8 @@ def _as_documented(keys: list[str]) -> Callable[[Asked], Answer]:
 
 def _page(items: list[str], prefixes: list[str]) -> dict[str, object]:
     made = {"generation": "1767225600000123", "timeCreated": "2026-01-01T00:00:00.000Z"}
-    return {"items": [{"name": name, "size": "0", **made} for name in items], "prefixes": prefixes}
+    found = [{"name": name, "size": "0", **made} for name in items]
+    return {"kind": "storage#objects", "items": found, "prefixes": prefixes}
 
 
 @pytest.mark.parametrize(

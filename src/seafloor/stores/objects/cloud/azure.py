@@ -85,6 +85,7 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
         sign=sign,
         # An account with hierarchical namespace lists folder by folder.
         in_order=False,
+        takes_any=False,
         says_missing=True,
         deletes_at_once=256,
         folders_max=FOLDERS_MAX,

@@ -33,6 +33,7 @@ from seafloor.stores.objects.cloud.errors import (
     Answer,
     CloudWords,
     already_exists,
+    other_answers,
     store_error,
     translated,
 )
@@ -56,6 +57,8 @@ _TIMEOUTS = {
     "write": SILENCE_TIMEOUT_S,
     "pool": None,
 }
+_DONE = 201
+"""What Azure answers to each block and each list of them; a proxy's sign-in page comes with 200."""
 _EXISTS = {"BlobAlreadyExists", "ConditionNotMet"}
 
 
@@ -185,8 +188,10 @@ class _Upload:
         except httpx.TransportError as error:
             # Its text may hold the URL.
             raise store_error(self._words, "write", Answer(0, "", type(error).__name__)) from None
-        if answer.is_success:
+        if answer.status_code == _DONE:
             return answer
+        if answer.is_success:
+            raise other_answers(self._words, f"{answer.status_code} instead of {_DONE}")
         code = answer.headers.get("x-ms-error-code", "")
         if code in _EXISTS:
             raise already_exists(self._key)

@@ -79,6 +79,8 @@ _ELSEWHERE = {301, 307}
 _OTHER_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _NO_LOCATION = "redirect without LOCATION"
 """What obstore says in place of a status when another region has the bucket."""
+_UNREADABLE = ("Got invalid ", "missing from response", "non-partial response")
+"""What it says in place of a status when an answer of success is none that the store gives."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,16 @@ def already_exists(key: str) -> AlreadyExists:
     return AlreadyExists(f'There is an object "{key}" already.', field="key")
 
 
+def other_answers(words: CloudWords, detail: str = "") -> StoreUnavailable:
+    """Something else answers in the place of the store, as the sign-in page of a proxy does."""
+    return StoreUnavailable(
+        f"What answered is not the {words.bucket}: look at the endpoint, and at the proxies on the "
+        "way.",
+        detail=detail,
+        retry_after_s=SILENT_RETRY_AFTER_S,
+    )
+
+
 def store_error(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
     """Say what a failed request means, whichever object it was for."""
     code, detail = answer.code, answer.detail
@@ -233,6 +245,8 @@ def _by_status(words: CloudWords, action: str, answer: Answer) -> SeafloorError:
             f"token has expired. If there is one, {words.credentials}",
             detail=detail,
         )
+    if status == 0 and not code and any(part in detail for part in _UNREADABLE):
+        return other_answers(words, detail)
     if status == 0 and not code:
         return StoreUnavailable(
             f"{words.bucket} does not answer: look at the network and the endpoint, then repeat. "

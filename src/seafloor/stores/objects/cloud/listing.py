@@ -12,23 +12,31 @@ made in one of three ways, the first that is sound:
 
 Cost: of 1 and 2, one or two requests per page; of 3, one per 1,000 entries of the level and one
 per folder that the page comes to.
+
+Of S3 the client takes any XML for a listing, be it the sign-in page of a proxy: it finds no objects
+there, and no word of a next page. So where a listing ends with nothing, or after whole requests,
+an object is asked for that nobody has. Only the store says that it is missing. That is one request
+more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
+from obstore.exceptions import PermissionDeniedError
+
 from seafloor.domain.errors import CallerError
 from seafloor.stores.objects.cloud.calls import Calls
-from seafloor.stores.objects.cloud.errors import CloudWords, translated
-from seafloor.stores.objects.keys import check_object_key, is_below
+from seafloor.stores.objects.cloud.errors import CloudWords, other_answers, translated
+from seafloor.stores.objects.keys import STAGING_FOLDER, check_object_key, is_below
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectPage
 
 if TYPE_CHECKING:
-    from obstore import ListResult, ListStream, ObjectMeta
+    from obstore import GetResult, ListResult, ListStream, ObjectMeta
 
 REQUEST_KEYS = 1000
 """What one request lists."""
@@ -57,6 +65,10 @@ class Lists(Protocol):
         """List what stands in a folder."""
         ...
 
+    async def get_async(self, path: str) -> GetResult:
+        """Begin to read an object."""
+        ...
+
 
 class CloudListing:
     """Pages of one bucket.
@@ -66,13 +78,17 @@ class CloudListing:
         words: For its errors.
         calls: Of the store.
         in_order: Whether the server is known to list by code point.
+        takes_any: Whether the client takes any XML for a listing.
     """
 
-    def __init__(self, bucket: Lists, words: CloudWords, calls: Calls, *, in_order: bool) -> None:
+    def __init__(
+        self, bucket: Lists, words: CloudWords, calls: Calls, *, in_order: bool, takes_any: bool
+    ) -> None:
         self._bucket = bucket
         self._words = words
         self._calls = calls
         self._in_order = in_order
+        self._takes_any = takes_any
 
     async def page(self, folder: str, *, recursive: bool, limit: int, after: str) -> ObjectPage:
         """Give one page; see ``ObjectRead.list``.
@@ -93,11 +109,14 @@ class CloudListing:
     async def batches(self, folder: str) -> AsyncGenerator[list[str]]:
         """Give all keys below a folder, in the server's order, as many at once as a request."""
         chunks = self._bucket.list(folder, chunk_size=REQUEST_KEYS)
+        last = 0
         while True:
             with translated(self._words, "list", folder):
                 chunk = await self._calls.next(chunks)
             if chunk is None:
+                await self._check_end(folder, last)
                 return
+            last = len(chunk)
             yield [info.key for info in _infos(chunk, folder)]
 
     async def _existing(self, places: Sequence[ObjectInfo | str]) -> list[ObjectInfo | str]:
@@ -192,6 +211,8 @@ class CloudListing:
         listing = self._bucket.list(folder or None, offset=after or None, chunk_size=keys_max)
         with translated(self._words, "list", folder):
             found = await self._calls.next(listing) or ()
+        if not found:
+            await self._check_end(folder, 0)
         last = found[-1]["path"] if found else after
         return _infos(found, folder), last, len(found) < keys_max
 
@@ -200,8 +221,30 @@ class CloudListing:
         with translated(self._words, "list", folder):
             level = self._bucket.list_with_delimiter_async(folder or None)
             found = await self._calls.run(level)
+        await self._check_end(folder, len(found["objects"]) + len(found["common_prefixes"]))
         folders = [place for place in found["common_prefixes"] if _is_key(place)]
         return sorted([*_infos(found["objects"], folder), *folders], key=_sorting)
+
+    async def _check_end(self, folder: str, listed: int) -> None:
+        """Have the store itself answer when a listing may have been ended by something else.
+
+        Args:
+            folder: What was listed.
+            listed: How many entries came; what a request does not fill is the end.
+
+        Raises:
+            StoreUnavailable: something else answers.
+        """
+        if not self._takes_any or listed % REQUEST_KEYS:
+            return
+        # Below the folder: elsewhere the credentials may have no rights.
+        nobodys = f"{folder or STAGING_FOLDER}/{uuid.uuid4().hex}"
+        with translated(self._words, "read", nobodys):
+            try:
+                await self._calls.run(self._bucket.get_async(nobodys))
+            except (FileNotFoundError, PermissionDeniedError):
+                return
+        raise other_answers(self._words, "an object that nobody has put was answered")
 
 
 def _infos(found: Sequence[ObjectMeta], folder: str) -> list[ObjectInfo]:

@@ -85,6 +85,7 @@ def from_url(url: str, variables: Mapping[str, str]) -> CloudObjectStore:
         sign=SignByStore(bucket, calls),
         # Amazon documents its order. Of others it is not known, and some go folder by folder.
         in_order=not endpoint,
+        takes_any=True,
         says_missing=False,
         deletes_at_once=1000,
         copy_bytes_max=COPY_BYTES_MAX,

@@ -31,6 +31,7 @@ from seafloor.stores.objects.cloud.errors import (
     already_exists,
     answer_of,
     not_found,
+    other_answers,
     translated,
 )
 from seafloor.stores.objects.cloud.listing import CloudListing, listed_info, plain_etag
@@ -100,6 +101,7 @@ class CloudObjectStore:
         large: Writes what does not fit into one request.
         sign: Makes URLs.
         in_order: Whether the server is known to list by code point.
+        takes_any: Whether the client takes any XML for a listing.
         says_missing: Whether a delete tells that there was nothing; else it is looked first.
         folders_max: How deep a key may be.
         deletes_at_once: How many objects one request deletes.
@@ -115,6 +117,7 @@ class CloudObjectStore:
         large: LargePut,
         sign: Sign,
         in_order: bool,
+        takes_any: bool,
         says_missing: bool,
         deletes_at_once: int,
         folders_max: int | None = None,
@@ -129,7 +132,7 @@ class CloudObjectStore:
         self._deletes_at_once = deletes_at_once
         self._folders_max = folders_max
         self._copy_bytes_max = copy_bytes_max
-        self._listing = CloudListing(bucket, words, calls, in_order=in_order)
+        self._listing = CloudListing(bucket, words, calls, in_order=in_order, takes_any=takes_any)
         self._room = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._clock_lock = threading.Lock()
         self._last_ns = 0
@@ -150,7 +153,7 @@ class CloudObjectStore:
             with translated(self._words, "read", key):
                 # Unlike obstore's own head, this tells the metadata.
                 getting = self._bucket.get_async(key, options={"head": True})
-                return _info(await self._calls.run(getting))
+                return _info(self._checked(await self._calls.run(getting)))
 
     async def read(
         self, key: str, *, start: int = 0, length: int | None = None
@@ -393,11 +396,22 @@ class CloudObjectStore:
         async with self._room:
             with translated(self._words, "read", key):
                 try:
-                    return await self._calls.run(self._bucket.get_async(key, options=options))
+                    getting = self._bucket.get_async(key, options=options)
+                    return self._checked(await self._calls.run(getting))
                 except BaseError as error:
                     if answer_of(error).status == _RANGE_PAST_END or _starts_past_end(error):
                         return None
                     raise
+
+    def _checked(self, answer: GetResult) -> GetResult:
+        """Refuse what something else answered; a store always tells an etag.
+
+        Raises:
+            StoreUnavailable: there is none.
+        """
+        if not plain_etag(answer.meta["e_tag"]):
+            raise other_answers(self._words, "an object without an etag was answered")
+        return answer
 
     async def _rest(self, key: str, start: int, end: int, etag: str) -> GetResult:
         """Go on with a read whose connection broke, of the same content."""

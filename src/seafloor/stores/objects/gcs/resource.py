@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -42,8 +42,9 @@ class Resource(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Listing(msgspec.Struct, frozen=True, rename="camel"):
-    """One answer to a listing."""
+    """One answer to a listing; its kind tells an empty one from what is none."""
 
+    kind: Literal["storage#objects"]
     items: tuple[Resource, ...] = ()
     prefixes: tuple[str, ...] = ()
     next_page_token: str = ""

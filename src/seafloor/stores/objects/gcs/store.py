@@ -8,6 +8,7 @@ import itertools
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -59,7 +60,7 @@ RESUME = RetryPolicy(attempts_max=6, delay_first_s=0.2, delay_max_s=10.0)
 
 _READ = "storage.objects.get and storage.objects.list"
 _WRITE = "storage.objects.create and storage.objects.delete"
-_LIST_FIELDS = f"items({FIELDS}),prefixes,nextPageToken"
+_LIST_FIELDS = f"kind,items({FIELDS}),prefixes,nextPageToken"
 
 
 def from_url(url: str, variables: Mapping[str, str]) -> GcsObjectStore:
@@ -258,6 +259,8 @@ class GcsObjectStore:
         if response.status == 404:
             await self._client.check_bucket()
             return False
+        if response.content:  # Google says nothing; whoever says more may be another
+            decoded(response, NoneType)
         return True
 
     async def delete_many(self, keys: Sequence[str]) -> None:
@@ -298,7 +301,7 @@ class GcsObjectStore:
         )
         if response.status == 404:
             await self._client.check_bucket()
-            return Listing()
+            return Listing(kind="storage#objects")
         return decoded(response, Listing)
 
     async def _put_whole(self, key: str, chunk: Chunk, crc32c: int, *, if_absent: bool) -> Resource:
