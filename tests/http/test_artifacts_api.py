@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import os
@@ -490,6 +491,18 @@ def test_put__of_a_part__does_not_replace_the_whole(call: Call, run_id: str) -> 
         assert refused.status == 400
         assert "Content-Range" in refused.json["message"]
         assert call("GET", native).body == b"whole"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity, gzip", "aws-chunked", "GZIP"])
+def test_put__of_encoded_bytes__is_refused(call: Call, run_id: str, coding: str) -> None:
+    """The coding would be forgotten: who fetches the file would get what he cannot read."""
+    native = f"/api/v1/runs/{run_id}/artifacts/a"
+    call("PUT", native, b"plain", Content_Encoding="identity")
+    for place in (native, _by_mlflow(run_id, "a")):
+        refused = call("PUT", place, gzip.compress(b"other"), Content_Encoding=coding)
+        assert refused.status == 400
+        assert "without Content-Encoding" in refused.json["message"]
+        assert call("GET", native).body == b"plain"
 
 
 def _by_mlflow(run_id: str, path: str) -> str:

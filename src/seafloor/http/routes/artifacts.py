@@ -202,8 +202,17 @@ def announced_size(request: AnyRequest) -> int | None:
     """The Content-Length, if any.
 
     Raises:
-        InvalidValue: it is not a number, or the body is a part only, which would replace the whole.
+        InvalidValue: it is not a number; or the body is a part only, which would replace the whole,
+            or is encoded: its coding would be forgotten, and whoever reads it would take it for
+            the file.
     """
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise InvalidValue(
+            "A file is kept byte for byte: send it without Content-Encoding, or, if it is to be "
+            f'compressed, under a name that says so ("{coding[:20]}").',
+            field="Content-Encoding",
+        )
     if "content-range" in request.headers:
         raise InvalidValue(
             "A file is put whole: send it without Content-Range.", field="Content-Range"
