@@ -301,10 +301,66 @@ def test_metrics_and_artifacts__of_a_run__come_back_as_they_were(
     done = user.cli("artifacts", "put", "@last", str(several), "again/model")
     assert done.returncode == 4
     assert set(done.stdout.split()) <= {"again/model/a", "1", "B"}
-    there = len(done.stdout.splitlines())
+    assert done.stdout.split()[0] == "again/model/a"
     said, error = done.stderr.splitlines()
-    assert f'"again/model/w.bin/in the way/b" failed. {there} of 2 files are there' in said
-    assert error.startswith('error: "again/model/w.bin/in the way/b" cannot be kept')
+    assert said.startswith('"again/model/w.bin/in the way/b" failed: ')
+    assert "cannot be kept" in said
+    assert error.startswith("error: 1 of 2 files failed, 1 are there.")
+
+
+def test_artifacts__of_which_some_cannot_be_moved__the_others_are_and_a_repeat_goes_on(
+    user: Client, shared_server: LiveServer, tmp_path: Path
+) -> None:
+    run = shared_server.post("/api/v1/runs", {"experiment": "some fail"})["id"]
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    for number in range(40):
+        (source / f"f{number:02}").write_text(f"content {number}")
+    (source / os.fsdecode(b"b\xe4d")).write_text("no text")
+    done = user.cli("artifacts", "put", run, str(source), "all")
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 40
+    said, error = done.stderr.splitlines()
+    assert said.startswith('"all/b')
+    assert "cannot be kept as" in said
+    assert error.startswith("error: 1 of 41 files failed, 40 are there.")
+
+    (source / os.fsdecode(b"b\xe4d")).rename(source / "good")
+    (source / "f07").write_text("another 7")
+    before = user.json("artifacts", "list", run, "all", "--recursive")["items"]
+    done = user.cli("artifacts", "put", run, str(source), "all")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 41
+    after = user.json("artifacts", "list", run, "all", "--recursive")["items"]
+    assert [file["path"] for file in after if file not in before] == ["all/f07", "all/good"]
+
+    for number in range(30):  # more than are named
+        (target / "all" / f"f{number:02}").mkdir(parents=True)
+    done = user.cli("artifacts", "get", run, "--to", str(target))
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 11
+    *said, more, error = done.stderr.splitlines()
+    assert len(said) == 20
+    assert all(line.startswith('"all/f') and "cannot be written" in line for line in said)
+    assert more == "10 more failed."
+    assert error.startswith("error: 30 of 41 files failed, 11 are there.")
+
+    for number in range(30):
+        (target / "all" / f"f{number:02}").rmdir()
+    (target / "all" / "f39").write_text("CONTENT 39")
+    there = {file.name: file.stat().st_ino for file in (target / "all").iterdir()}
+    done = user.cli("artifacts", "get", run, "--to", str(target))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 41
+    assert (target / "all" / "f39").read_text() == "content 39"
+    assert (target / "all" / "f07").read_text() == "another 7"
+    now = {file.name: file.stat().st_ino for file in (target / "all").iterdir()}
+    assert {name for name in there if there[name] != now[name]} == {"f39"}
+    # What the server has lost is sent again, though it is listed.
+    (lost,) = shared_server.data.rglob(f"{run}/artifacts/all/f11")
+    lost.unlink()
+    assert user.cli("artifacts", "put", run, str(source), "all").returncode == 0
+    assert shared_server.get(f"/api/v1/runs/{run}/artifacts/all/f11") == b"content 11"
 
 
 COMMAND = ("-m", "seafloor.cli")

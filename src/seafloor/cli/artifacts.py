@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from seafloor.cli.groups import LazyGroup
-from seafloor.cli.output import Column, print_json, print_table, say
+from seafloor.cli.output import Column, plain, print_json, print_table, say
 from seafloor.cli.quantities import shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from seafloor.domain.artifacts import ArtifactFile
     from seafloor.sdk.client import Client
     from seafloor.sdk.downloads import Progress
+    from seafloor.sdk.transfers import Transferred
 
+_NAMED_MAX: Final = 20
 _HOMES = {
     "list": ("seafloor.cli.artifacts:list_files", "List the files of a run."),
     "get": ("seafloor.cli.artifacts:get", "Fetch a file or a folder."),
@@ -87,10 +89,11 @@ def list_files(given: Given, run: str, folder: str, *, recursive: bool) -> None:
 @server_options
 @json_option
 @pass_given
-def get(given: Given, run: str, path: str, target: Path) -> None:
+def get(given: Given, run: str, path: str, target: Path) -> int:
     """Fetch a file or a folder, or without PATH all files.
 
-    Every file is checked by its digest, and stands there only when it is whole.
+    Every file is checked by its digest, and stands there only when it is whole. What is there
+    already is not fetched again; of several files those that fail are named, and the others come.
     """
     from seafloor.cli.references import find_run
     from seafloor.sdk.transfers import transfer
@@ -101,21 +104,19 @@ def get(given: Given, run: str, path: str, target: Path) -> None:
     files = _files_at(client, found.id, path)
     parent = PurePosixPath(path).parent if path else PurePosixPath()
 
-    def fetch(path: str, progress: Progress) -> dict[str, object]:
-        there = target / PurePosixPath(path).relative_to(parent)
-        size_bytes = client.artifacts.get(found.id, path, there, progress=progress)
-        return {"path": path, "file": str(there), "size_bytes": size_bytes}
+    def fetch(file: ArtifactFile, progress: Progress) -> dict[str, object]:
+        there = target / PurePosixPath(file.path).relative_to(parent)
+        size_bytes = client.artifacts.get(found.id, file.path, there, known=file, progress=progress)
+        return {"path": file.path, "file": str(there), "size_bytes": size_bytes}
 
     with progress_bar("fetching", sum(file.size_bytes for file in files)) as moved:
-        fetched = transfer([file.path for file in files], fetch, progress=moved)
+        fetched = transfer(files, fetch, progress=moved)
     if given.json:
         print_json({"items": fetched.done})
     else:
         for item in fetched.done:
             click.echo(item["file"])
-    if fetched.error is not None:
-        _say_failed(fetched.failed or "", done=len(fetched.done), of=len(files))
-        raise fetched.error
+    return _end([(file.path, why) for file, why in fetched.failed], fetched)
 
 
 @click.command()
@@ -125,8 +126,12 @@ def get(given: Given, run: str, path: str, target: Path) -> None:
 @server_options
 @json_option
 @pass_given
-def put(given: Given, run: str, source: Path, path: str) -> None:
-    """Keep a file or a folder with a run, as PATH or under its own name."""
+def put(given: Given, run: str, source: Path, path: str) -> int:
+    """Keep a file or a folder with a run, as PATH or under its own name.
+
+    Of a folder, what is there already is not sent again; files that fail are named, and the others
+    are kept.
+    """
     from seafloor.cli.references import find_run
     from seafloor.domain.errors import NotFound
     from seafloor.domain.names import check_path
@@ -143,16 +148,15 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
         files = list(kept_files(source, odd=_say_left_out, field="FILE"))
         if not files:
             say(f'"{source}" has no files.')
-        pairs = [
-            (file, kept_path(file, f"{top}/{file.relative_to(source).as_posix()}"))
-            for file in files
-        ]
+        pairs = [(file, f"{top}/{file.relative_to(source).as_posix()}") for file in files]
+        there = {file.path: file for file in client.artifacts.iterate(found.id, top)}
     else:
-        pairs = [(source, top)]
+        pairs, there = [(source, top)], {}
 
     def send(pair: tuple[Path, str], progress: Progress) -> ArtifactFile:
         file, name = pair
-        return client.artifacts.put(found.id, name, file, progress=progress)
+        kept_path(file, name)
+        return client.artifacts.put(found.id, name, file, known=there.get(name), progress=progress)
 
     with progress_bar("sending", sum(_size_bytes(file) for file, _ in pairs)) as moved:
         kept = transfer(pairs, send, progress=moved)
@@ -161,19 +165,42 @@ def put(given: Given, run: str, source: Path, path: str) -> None:
     else:
         for file in kept.done:
             click.echo(f"{file.path}  {shown_size(file.size_bytes)}")
-    if kept.error is not None:
-        _say_failed(kept.failed[1] if kept.failed else "", done=len(kept.done), of=len(pairs))
-        raise kept.error
+    return _end([(name, why) for (_, name), why in kept.failed], kept)
 
 
 def _say_left_out(path: Path) -> None:
     say(f'Left out, as it is no file that can be kept: "{path}".')
 
 
-def _say_failed(path: str, *, done: int, of: int) -> None:
-    """Say which file the error is of; what is there was printed."""
-    if of > 1:
-        say(f'"{path}" failed. {done} of {of} files are there; no other was begun.')
+def _end(failed: list[tuple[str, BaseException]], moved: Transferred[Any, Any]) -> int:
+    """Name the files that failed; what is there was printed.
+
+    Returns:
+        The exit code, which is that of the first failure.
+
+    Raises:
+        BaseException: why the only file failed, or what no file can be blamed for.
+    """
+    from seafloor.domain.errors import SeafloorError
+    from seafloor.wire.exit_codes import OK, code_of_error
+
+    codes: list[int] = []
+    of = len(moved.done) + len(failed) + moved.left
+    for _, why in failed:
+        if of == 1 or not isinstance(why, SeafloorError):
+            raise why
+        codes.append(code_of_error(why))
+    for path, why in failed[:_NAMED_MAX]:
+        say(f'"{plain(path)}" failed: {plain(" ".join(str(why).split()))}')
+    if len(failed) > _NAMED_MAX:
+        say(f"{len(failed) - _NAMED_MAX} more failed.")
+    if failed:
+        left = f", {moved.left} were not tried" if moved.left else ""
+        say(
+            f"error: {len(failed)} of {of} files failed{left}, {len(moved.done)} are there. The "
+            "same command goes on with those that are not."
+        )
+    return codes[0] if codes else OK
 
 
 def _size_bytes(file: Path) -> int:

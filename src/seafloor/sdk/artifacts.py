@@ -19,6 +19,7 @@ from seafloor.domain.errors import (
     SeafloorError,
     StoreCorrupt,
     StoreFull,
+    StoreUnavailable,
 )
 from seafloor.domain.names import check_path
 from seafloor.sdk.downloads import Download, Progress
@@ -85,6 +86,7 @@ class Artifacts:
         source: Path,
         *,
         only_if: FileCondition | None = None,
+        known: ArtifactFile | None = None,
         progress: Progress = no_progress,
     ) -> ArtifactFile:
         """Send a file; it is visible when this returns, and only whole.
@@ -96,6 +98,8 @@ class Artifacts:
             only_if: What has to be true of the file that is there when this one becomes visible,
                 as ``NONE_THERE``. The file is then sent once only: a second time it would be
                 compared with itself.
+            known: What a listing tells of the path. When the file has the same bytes, and the
+                server still has them, they are not sent.
             progress: Told of bytes sent; when the file is sent again, of as many less than none.
 
         Raises:
@@ -115,6 +119,9 @@ class Artifacts:
                 )
             with source.open("rb") as file:
                 size_bytes, sha256 = _measure(file)
+                if known and known.sha256 == sha256 and self._is_kept(run_id, known):
+                    progress(size_bytes)
+                    return known
                 request = Request(
                     "PUT",
                     f"{_path(run_id)}/{quote_path(path)}",
@@ -129,10 +136,36 @@ class Artifacts:
                 f'"{source}" cannot be read: {error.strerror or error}.', field="source"
             ) from error
 
-    def get(self, run_id: str, path: str, target: Path, *, progress: Progress = no_progress) -> int:
+    def _is_kept(self, run_id: str, known: ArtifactFile) -> bool:
+        """Whether the server has what a listing tells; that does not look whether the bytes are."""
+        request = Request("HEAD", f"{_path(run_id)}/{quote_path(known.path)}")
+        try:
+            return self._transport.send(request).get("x-content-sha256") == known.sha256
+        except StoreUnavailable:
+            raise
+        except SeafloorError:  # gone or damaged, which to put it mends
+            return False
+
+    def get(
+        self,
+        run_id: str,
+        path: str,
+        target: Path,
+        *,
+        known: ArtifactFile | None = None,
+        progress: Progress = no_progress,
+    ) -> int:
         """Fetch a file; it stands at ``target`` when it is there whole and checked.
 
         A connection that is cut is made again and goes on where it was.
+
+        Args:
+            run_id: Which run.
+            path: Which file of it.
+            target: Where to; its folder is made.
+            known: What a listing tells of the path. When ``target`` has these bytes already, they
+                are not fetched.
+            progress: Told of bytes that came.
 
         Returns:
             Its size in bytes.
@@ -143,6 +176,9 @@ class Artifacts:
             StoreFull: no space left here. Nothing is left at ``target``.
         """
         address = f"{_path(run_id)}/{quote_path(check_path(path))}"
+        if known is not None and _is_same(target, known):
+            progress(known.size_bytes)
+            return known.size_bytes
         return fetch_file(self._transport, address, target, progress, may_be_direct=True)
 
     def size_bytes(self, run_id: str, path: str) -> int | None:
@@ -338,6 +374,18 @@ def _measure(file: BinaryIO) -> tuple[int, str]:
         digest.update(piece)
         size_bytes += len(piece)
     return size_bytes, digest.hexdigest()
+
+
+def _is_same(target: Path, known: ArtifactFile) -> bool:
+    """Whether a file stands there already, itself and no link, with the bytes of a kept one."""
+    try:
+        found = target.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size != known.size_bytes:
+            return False
+        with target.open("rb") as file:
+            return _measure(file) == (known.size_bytes, known.sha256)
+    except OSError:  # what is in the way is told by who fetches
+        return False
 
 
 def _asking(only_if: FileCondition | None) -> dict[str, str]:

@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, TypeVar
 
+from seafloor.domain.errors import (
+    Forbidden,
+    SeafloorError,
+    StoreFull,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from seafloor.sdk.downloads import Progress
 
 TRANSFERS_AT_ONCE: Final = 8
@@ -23,19 +30,30 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+FAILED_MAX: Final = 100
+"""So many files that failed have one cause, and no other is begun."""
+
+SILENT_MAX: Final = TRANSFERS_AT_ONCE
+"""So many in a row to which the server gave no answer, each of them asked for a while, and no other
+is begun: it is away."""
+
+_OF_ALL: Final = (Unauthenticated, Forbidden, StoreFull)
+"""Errors that every other file would meet."""
+
+
 @dataclass(frozen=True)
 class Transferred(Generic[Item, Result]):
     """What became of files that were to be moved.
 
     Args:
         done: What came of each that was moved, in the order in which they were given.
-        failed: The first of them that failed, None when all are there.
-        error: Why it failed.
+        failed: Those that failed, in that order, each with why.
+        left: How many were not begun, or given up on their way.
     """
 
     done: tuple[Result, ...]
-    failed: Item | None = None
-    error: BaseException | None = None
+    failed: tuple[tuple[Item, BaseException], ...] = ()
+    left: int = 0
 
 
 def transfer(
@@ -47,7 +65,8 @@ def transfer(
 ) -> Transferred[Item, Result]:
     """Move files, a few at a time; memory is that of a few.
 
-    When one fails no other is begun, and those on their way end at their next piece.
+    When one fails the others go on, unless the failure is one that they would meet as well; then no
+    other is begun, and those on their way end at their next piece.
 
     Args:
         items: What is to be moved.
@@ -78,7 +97,7 @@ def transfer(
 
 
 class _Stopped(Exception):
-    """Another file failed, or the user wants no more of it."""
+    """Another file failed as this one would, or the user wants no more of it."""
 
 
 class _Work(Generic[Item, Result]):
@@ -98,26 +117,31 @@ class _Work(Generic[Item, Result]):
         self._begun = 0
         self._done: dict[int, Result] = {}
         self._errors: dict[int, BaseException] = {}
+        self._silent = 0
 
     def run(self) -> None:
-        """Move one after the other, until there are no more or one failed."""
+        """Move one after the other, until there are no more or none can be moved."""
         while (place := self._next()) is not None:
             with _Failing(self, place):
                 self._done[place] = self._move(self._items[place], self._told)
+                self._silent = 0
 
     def fail(self, place: int, error: BaseException) -> None:
-        """Begin no other."""
-        if not isinstance(error, _Stopped):
+        """Keep why one failed, and begin no other when they would as well."""
+        if isinstance(error, _Stopped):
+            return
+        with self._lock:
             self._errors[place] = error
-        self.stopped.set()
+            self._silent = self._silent + 1 if isinstance(error, StoreUnavailable) else 0
+            is_of_one = isinstance(error, SeafloorError) and not isinstance(error, _OF_ALL)
+            if not is_of_one or self._silent == SILENT_MAX or len(self._errors) == FAILED_MAX:
+                self.stopped.set()
 
     def outcome(self) -> Transferred[Item, Result]:
         """Say what became of them, when all threads have ended."""
         done = tuple(self._done[place] for place in sorted(self._done))
-        if not self._errors:
-            return Transferred(done)
-        first = min(self._errors)
-        return Transferred(done, self._items[first], self._errors[first])
+        failed = tuple((self._items[place], self._errors[place]) for place in sorted(self._errors))
+        return Transferred(done, failed, len(self._items) - len(done) - len(failed))
 
     def _next(self) -> int | None:
         with self._lock:

@@ -12,9 +12,15 @@ import pytest
 
 from live_server import wait_for
 from scripted_server import Answer, Asked, ScriptedServer
-from seafloor.domain.errors import StoreCorrupt
+from seafloor.domain.errors import (
+    InvalidValue,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+    Unauthenticated,
+)
 from seafloor.sdk.downloads import Progress
-from seafloor.sdk.transfers import transfer
+from seafloor.sdk.transfers import FAILED_MAX, SILENT_MAX, transfer
 
 
 def nothing(_size_bytes: int) -> None:
@@ -39,7 +45,7 @@ def test_transfer__many_files__a_few_are_on_their_way_at_once() -> None:
 
     done = transfer(range(12), move, progress=moved.append, at_once=3)
     assert done.done == tuple(-item for item in range(12))
-    assert (done.failed, done.error) == (None, None)
+    assert (done.failed, done.left) == ((), 0)
     assert set(seen) == {3}
     assert sum(moved) == sum(range(12))
 
@@ -51,8 +57,46 @@ def test_transfer__of_nothing__is_nothing() -> None:
     assert transfer([], move, progress=nothing).done == ()
 
 
-@pytest.mark.parametrize("error", [StoreCorrupt("Damaged."), RuntimeError("a bug")])
-def test_transfer__one_fails__no_other_is_begun_and_those_on_their_way_end(
+def test_transfer__some_fail__the_others_come() -> None:
+    def move(item: int, _progress: Progress) -> int:
+        if item % 10 == 3:
+            raise StoreCorrupt(f"{item} is damaged.")
+        return item
+
+    moved = transfer(range(50), move, progress=nothing, at_once=3)
+    assert moved.done == tuple(item for item in range(50) if item % 10 != 3)
+    assert [item for item, _ in moved.failed] == [3, 13, 23, 33, 43]
+    assert str(moved.failed[0][1]) == "3 is damaged."
+    assert moved.left == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [(StoreUnavailable("Away."), SILENT_MAX), (InvalidValue("Bad."), FAILED_MAX)],
+)
+def test_transfer__all_fail__it_ends_after_some(error: Exception, failed: int) -> None:
+    def move(_item: int, _progress: Progress) -> int:
+        raise error
+
+    moved = transfer(range(10_000), move, progress=nothing, at_once=1)
+    assert [item for item, _ in moved.failed] == list(range(failed))
+    assert moved.left == 10_000 - failed
+
+
+def test_transfer__the_server_is_silent_now_and_then__all_others_come() -> None:
+    def move(item: int, _progress: Progress) -> int:
+        if item % 2:
+            raise StoreUnavailable("Busy.")
+        return item
+
+    moved = transfer(range(4 * SILENT_MAX), move, progress=nothing, at_once=1)
+    assert len(moved.done) == len(moved.failed) == 2 * SILENT_MAX
+
+
+@pytest.mark.parametrize(
+    "error", [StoreFull("No room."), Unauthenticated("Who?"), RuntimeError("a bug")]
+)
+def test_transfer__one_fails_as_all_would__no_other_is_begun_and_those_on_their_way_end(
     error: Exception,
 ) -> None:
     begun: list[int] = []
@@ -72,8 +116,8 @@ def test_transfer__one_fails__no_other_is_begun_and_those_on_their_way_end(
 
     moved = transfer(range(100), move, progress=nothing, at_once=3)
     assert moved.done == (0,)
-    assert moved.failed == 2
-    assert moved.error is error
+    assert moved.failed == ((2, error),)
+    assert moved.left == 98
     assert sorted(begun) == [0, 1, 2, 3]
 
 
