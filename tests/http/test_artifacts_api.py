@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from unittest import mock
 from urllib.parse import quote, urlsplit
@@ -503,6 +503,24 @@ def test_put__of_encoded_bytes__is_refused(call: Call, run_id: str, coding: str)
         assert refused.status == 400
         assert "without Content-Encoding" in refused.json["message"]
         assert call("GET", native).body == b"plain"
+
+
+@pytest.mark.parametrize("by_mlflow", [False, True])
+def test_put__that_ends_after_a_newer_one__does_not_replace_it(
+    call: Call, shared_server: LiveServer, run_id: str, *, by_mlflow: bool
+) -> None:
+    """Who gave an upload up, and sent another, finds the other, whenever the first arrives."""
+    native = f"/api/v1/runs/{run_id}/artifacts/a"
+    place = _by_mlflow(run_id, "a") if by_mlflow else native
+    connection = http.client.HTTPConnection(urlsplit(shared_server.url).netloc, timeout=60)
+    with closing(connection):
+        connection.putrequest("PUT", place)
+        connection.putheader("Content-Length", "32000001")
+        connection.endheaders(bytes(32_000_000))  # more than lies between: the server has begun
+        assert call("PUT", place, b"newer").status == 200
+        connection.send(b"e")
+        assert connection.getresponse().status == 200
+    assert call("GET", native).body == b"newer"
 
 
 def _by_mlflow(run_id: str, path: str) -> str:

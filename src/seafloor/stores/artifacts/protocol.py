@@ -189,6 +189,9 @@ class ArtifactStore(Protocol):
     ) -> ArtifactFile:
         """Write one file whole, replacing one of that path; safe to repeat.
 
+        Of several within one process at once, without conditions, the file of who began last
+        stays; one who ends after him is answered as if he had ended just before.
+
         Args:
             data: Streamed in constant memory; hashed on the way.
             sha256: What the client says the digest is.

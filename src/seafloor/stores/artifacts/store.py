@@ -62,6 +62,7 @@ from seafloor.stores.artifacts.gate import OwnerGates
 from seafloor.stores.artifacts.intake import Announced, Hasher, Intake
 from seafloor.stores.artifacts.layout import ArtifactLayout
 from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_intent
+from seafloor.stores.artifacts.turns import Turn, Turns
 from seafloor.stores.objects.protocol import LIST_LIMIT_MAX, ObjectInfo, ObjectStore
 
 _TURNS_MAX: Final = 100
@@ -79,7 +80,9 @@ class ObjectArtifactStore:
     """An ``ArtifactStore`` over an object store and a manifest store.
 
     Changes of one file by one process are put in order here, those by several through their
-    intents. The last one wins.
+    intents. Of puts of one process that of who began last stays: what a client sent, and gave up to
+    send something newer, may end after that. Of puts of several it is who ends last, as no clock
+    of theirs says which of them began last.
 
     Args:
         objects: Where the bytes go. Its times must tell two puts of one key apart.
@@ -97,6 +100,7 @@ class ObjectArtifactStore:
         self._manifest = manifest
         self._layout = layout or ArtifactLayout()
         self._gates = OwnerGates()
+        self._turns = Turns()
 
     async def put(
         self,
@@ -109,6 +113,19 @@ class ObjectArtifactStore:
         only_if: FileCondition | None = None,
     ) -> ArtifactFile:
         """Write one file whole; see ``ArtifactStore.put``."""
+        announced = Announced(sha256=sha256, size_bytes=size_bytes)
+        with self._turns.turn(owner, path) as turn:
+            return await self._put(owner, path, data, announced, only_if, turn)
+
+    async def _put(
+        self,
+        owner: str,
+        path: str,
+        data: AsyncIterable[bytes],
+        announced: Announced,
+        only_if: FileCondition | None,
+        turn: Turn,
+    ) -> ArtifactFile:
         key = self._key(owner, path)
         if only_if is not None:  # so that what is in vain need not be sent
             only_if.check(path, await self._row(owner, path))
@@ -121,12 +138,14 @@ class ObjectArtifactStore:
                 await self._gates.enter(owner, path)
                 entered = True
                 intent = _intent_now()  # a long upload is no old intent
+            if only_if is None and turn.overtaken_by is not None:
+                raise _Overtaken(turn.overtaken_by)
             await self._manifest.intent_begin(owner, path, intent, sha256=came_sha256)
             if only_if is not None and not begun:
                 await self._hold_off_others(owner, path, intent, came_sha256, only_if)
             begun = True
 
-        intake = Intake(data, Announced(sha256=sha256, size_bytes=size_bytes), at_end)
+        intake = Intake(data, announced, at_end)
         try:
             try:
                 info = await self._put_object(key, path, intake)
@@ -134,6 +153,13 @@ class ObjectArtifactStore:
                 if begun:
                     await self._manifest.intent_drop(intent)
                 raise
+            except _Overtaken as overtaken:
+                return ArtifactFile(
+                    path=path,
+                    size_bytes=intake.size_bytes,
+                    sha256=intake.sha256,
+                    created_ns=overtaken.by.created_ns,
+                )
             file = ArtifactFile(
                 path=path,
                 size_bytes=intake.size_bytes,
@@ -141,6 +167,7 @@ class ObjectArtifactStore:
                 created_ns=info.modified_ns,
             )
             await self._put_row(owner, file, _Own(intent, info.etag, intake.sha256))
+            turn.done(file)
         finally:
             if entered:
                 self._gates.leave(owner, path)
@@ -595,6 +622,14 @@ class _Own:
 
 class _Replaced(Exception):
     """The bytes are others than a moment ago."""
+
+
+class _Overtaken(Exception):
+    """A put that began later has put its file already."""
+
+    def __init__(self, by: ArtifactFile) -> None:
+        super().__init__()
+        self.by = by
 
 
 class _Unknown(Exception):
