@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from tests.services._service import Service
 from live_server import wait_for
 from object_worlds import fresh_objects
 from s3_requests import unfinished_uploads
+from scripted_server import Answer, ScriptedServer
 from seafloor.domain.errors import (
     AlreadyExists,
     InvalidValue,
@@ -69,6 +70,12 @@ def folder_of(store: ObjectStore) -> str:
 
 def large(size_bytes: int = 3 * PART_BYTES + 77) -> bytes:
     return os.urandom(MIB) * (size_bytes // MIB) + os.urandom(size_bytes % MIB)
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedServer]:
+    with ScriptedServer().running() as server:
+        yield server
 
 
 class _BrokenSource(Exception):
@@ -492,3 +499,32 @@ def _port(real: Service) -> int:
 def _moved(real: Service, port: int) -> dict[str, str]:
     old = f":{_port(real)}"
     return {name: value.replace(old, f":{port}") for name, value in real.env.items()}
+
+
+async def test_put_to_azure__only_a_proxy_leads_there__all_goes_by_it(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    scripted.answer = lambda _: Answer(201, b"", made)
+    monkeypatch.setenv("http_proxy", scripted.url)
+    monkeypatch.setenv("no_proxy", "")
+    endpoint = "http://account.blob.example.invalid"
+    variables = {
+        "AZURE_STORAGE_ENDPOINT": endpoint,
+        "AZURE_STORAGE_ACCOUNT_NAME": "account",
+        "AZURE_STORAGE_ACCOUNT_KEY": "YWNjb3VudCBrZXk=",
+    }
+    store = open_objects("az://container", variables)
+    for body in (b"small", stream_of([bytes(PART_BYTES), b"more"])):
+        assert (await store.put("a", body)).etag == "1"
+    assert len(scripted.asked) == 1 + 2 + 1  # two blocks, and their list
+    assert all(asked.path.startswith(f"{endpoint}/container/a") for asked in scripted.asked)
+    monkeypatch.setenv("no_proxy", ".example.invalid")
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await store.put("a", stream_of([bytes(PART_BYTES), b"more"]))
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "socks5://user:secret@127.0.0.1:9")
+    with pytest.raises(StoreError, match="kind socks5 cannot be used") as told:
+        await store.put("a", stream_of([bytes(PART_BYTES), b"more"]))
+    assert "secret" not in told.value.message
+    await store.close()

@@ -17,12 +17,14 @@ from collections.abc import AsyncIterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore
 
-from seafloor.domain.errors import AlreadyExists, LimitExceeded, StoreUnavailable
+from seafloor.domain.errors import AlreadyExists, LimitExceeded, StoreError, StoreUnavailable
 from seafloor.stores.objects.cloud.calls import Calls
 from seafloor.stores.objects.cloud.client import (
     CONNECT_TIMEOUT_S,
@@ -102,7 +104,7 @@ class Blocks:
             url = await self._sign("PUT", key, _URL_LIFE)
         # Not a client, which would log the URL; who has the URL may write.
         limits = httpx.Limits(max_connections=PARTS_AT_ONCE)
-        async with httpx.AsyncHTTPTransport(limits=limits) as transport:
+        async with httpx.AsyncHTTPTransport(limits=limits, proxy=proxy_to(url)) as transport:
             upload = _Upload(transport, url, self._words, key)
             await upload.send(pieces)
             return await upload.commit(attributes, if_absent=if_absent)
@@ -197,6 +199,27 @@ class _Upload:
             raise already_exists(self._key)
         detail = f"{answer.status_code} {code}"
         raise store_error(self._words, "write", Answer(answer.status_code, code, detail))
+
+
+def proxy_to(url: str) -> httpx.Proxy | None:
+    """The proxy that the process is told to use for an address, as obstore uses it for all else.
+
+    Raises:
+        StoreError: it is one of a kind that blocks cannot go through.
+    """
+    place = urlsplit(url)
+    proxies = getproxies()
+    named = proxies.get(place.scheme) or proxies.get("all")
+    if not named or proxy_bypass(place.hostname or ""):
+        return None
+    kind, has_kind, _ = named.partition("://")
+    if has_kind and kind.lower() not in {"http", "https"}:
+        # Not all of it: it may hold a password.
+        raise StoreError(
+            f"A proxy of the kind {kind[:10]} cannot be used for large objects in Azure: name one "
+            "by http://host:port, or except the account from it in NO_PROXY."
+        )
+    return httpx.Proxy(named if has_kind else f"http://{named}")
 
 
 async def _one_ended(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
