@@ -21,7 +21,7 @@ from tests.services._service import Service
 from live_server import wait_for
 from object_worlds import fresh_objects
 from s3_requests import unfinished_uploads
-from scripted_server import Answer, ScriptedServer
+from scripted_server import Answer, Asked, ScriptedServer
 from seafloor.domain.errors import (
     AlreadyExists,
     InvalidValue,
@@ -499,6 +499,38 @@ def _port(real: Service) -> int:
 def _moved(real: Service, port: int) -> dict[str, str]:
     old = f":{_port(real)}"
     return {name: value.replace(old, f":{port}") for name, value in real.env.items()}
+
+
+@pytest.mark.parametrize("if_absent", [False, True])
+@pytest.mark.parametrize("status", [500, 503])
+async def test_put_to_azure__the_last_request_of_a_large_one_fails_once__is_made_again(
+    scripted: ScriptedServer, status: int, *, if_absent: bool
+) -> None:
+    """Unless it may only create: the first may have done so, and the second would meet it."""
+
+    def answer(asked: Asked) -> Answer:
+        is_first = sum("comp=blocklist" in each.path for each in scripted.asked) == 1
+        if "comp=blocklist" in asked.path and is_first:
+            return Answer(status, headers={"x-ms-error-code": "ServerBusy"})
+        return Answer(201, b"", {"ETag": '"1"'})
+
+    scripted.answer = answer
+    variables = {
+        "AZURE_STORAGE_ENDPOINT": scripted.url,
+        "AZURE_STORAGE_ACCOUNT_NAME": "account",
+        "AZURE_STORAGE_ACCOUNT_KEY": "YWNjb3VudCBrZXk=",
+    }
+    store = open_objects("az://container", variables)
+    putting = store.put("a", stream_of([bytes(PART_BYTES), b"more"]), if_absent=if_absent)
+    if if_absent:
+        with pytest.raises(StoreUnavailable):
+            await putting
+    else:
+        assert (await putting).etag == "1"
+    lists = [asked.body for asked in scripted.asked if "comp=blocklist" in asked.path]
+    assert len(lists) == (1 if if_absent else 2)
+    assert len(set(lists)) == 1
+    await store.close()
 
 
 async def test_put_to_azure__only_a_proxy_leads_there__all_goes_by_it(

@@ -140,17 +140,19 @@ class _Upload:
                 await asyncio.wait(under_way)
 
     async def commit(self, attributes: Attributes, *, if_absent: bool) -> str:
-        """Make the object of its blocks; return its etag."""
+        """Make the object of its blocks; return its etag.
+
+        To name the same blocks again is harmless, and makes no object of them once another writer
+        has replaced theirs. But who may only create would meet his own object the second time.
+        """
         names = "".join(f"<Latest>{block}</Latest>" for block in self._blocks)
         headers = {f"x-ms-meta-{name}": value for name, value in attributes.items()}
         headers["x-ms-blob-content-type"] = "application/octet-stream"
         if if_absent:
             headers["If-None-Match"] = "*"
-        answer = await self._request(
-            "&comp=blocklist",
-            f'<?xml version="1.0" encoding="utf-8"?><BlockList>{names}</BlockList>'.encode(),
-            headers,
-        )
+        names_xml = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{names}</BlockList>'
+        tries_max = 1 if if_absent else PART_TRIES_MAX
+        answer = await self._tried("&comp=blocklist", names_xml.encode(), headers, tries_max)
         return plain_etag(answer.headers.get("etag"))
 
     def _new_block(self) -> str:
@@ -165,16 +167,22 @@ class _Upload:
         return block
 
     async def _put(self, block: str, part: bytes) -> None:
-        """Put a block; again, when that failed in passing: nobody could begin the stream again."""
         query = f"&comp=block&blockid={block.replace('=', '%3D')}"
-        for tries_left in reversed(range(PART_TRIES_MAX)):
+        await self._tried(query, part, {}, PART_TRIES_MAX)
+
+    async def _tried(
+        self, query: str, body: bytes, headers: dict[str, str], tries_max: int
+    ) -> httpx.Response:
+        """Make a request; again, when it failed in passing: nobody could begin the stream again."""
+        tries = 1
+        while True:
             try:
-                await self._request(query, part, {})
-                return
+                return await self._request(query, body, headers)
             except StoreUnavailable as error:
-                if not tries_left:
+                if tries == tries_max:
                     raise
                 await asyncio.sleep(error.retry_after_s or 0)
+            tries += 1
 
     async def _request(self, query: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         request = httpx.Request(
