@@ -47,6 +47,9 @@ _FOLDER_MODE = 0o755
 _NO_ACCESS_TIMES = "Access time for hdfs is not configured"
 
 
+_STOOD_STILL_S = 1.0
+"""Who looks so much later than he wanted to has stood still."""
+
 _THREADS = 32
 _CLOSING_THREADS = 256
 """Closing a file mostly sleeps in hdfs-native for half a second that nobody waits for."""
@@ -316,7 +319,11 @@ class Remote:
     async def _answer(
         self, step: Callable[[], _Result], timeout_s: float, *, client: Client
     ) -> _Result:
-        """Run a step in a thread, up to a time; it may go on there after that."""
+        """Run a step in a thread, up to a time; it may go on there after that.
+
+        Time in which this process stood still (a machine that sleeps, a stopped container, a loop
+        that is kept busy) is not the server's: what it said meanwhile was not heard yet.
+        """
 
         def guarded() -> _Result:
             with translated(self.place):
@@ -337,6 +344,8 @@ class Remote:
             except asyncio.CancelledError as error:
                 cancelled = error
                 future.cancel()
+            if loop.time() - deadline > _STOOD_STILL_S:
+                deadline = loop.time() + timeout_s
         is_answered = waiter.done()
         if not is_answered:
             future.cancel()  # when it has not begun it must not be done later
