@@ -311,8 +311,8 @@ class ObjectArtifactStore:
             # Another process may put bytes that go with the rest, and write their row after.
             # Until such rows are gone too, the intent says why they have no bytes.
             intent = _intent_now()
-            if only_if is not None:
-                await self._check_deletion(owner, path, intent, only_if)
+            if only_if is not None and not await self._check_deletion(owner, path, intent, only_if):
+                return 0
             count = await self._manifest.manifest_delete(owner, path, intent=intent)
             await self._objects.delete(key)
             await self._objects.delete_folder(key)
@@ -404,18 +404,23 @@ class ObjectArtifactStore:
 
     async def _check_deletion(
         self, owner: str, path: str, intent: str, only_if: FileCondition
-    ) -> None:
+    ) -> bool:
         """Compare a condition with what is to be deleted, and keep others from replacing it.
 
-        All files of the owner are held. What is no file has no digest; what is not there needs
-        no condition to stay so.
+        All files of the owner are held. What is no file has no digest.
+
+        Returns:
+            Whether anything is there. What another process puts there next was never compared.
         """
         row = await self._row(owner, path)
         if row is not None:
             await self._manifest.intent_begin(owner, path, intent, sha256=row.sha256)
             await self._hold_off_others(owner, path, intent, row.sha256, only_if)
-        elif await self._manifest.manifest_children(owner, path, limit=1):
+            return True
+        if await self._manifest.manifest_children(owner, path, limit=1):
             only_if.check(path, None)
+            return True
+        return False
 
     async def _row_now(
         self, owner: str, path: str, row: ArtifactFile | None
