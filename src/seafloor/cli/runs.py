@@ -135,7 +135,7 @@ def show(given: Given, run: str) -> None:
     found = find_run(client, run)
     page = client.runs.attempts(found.id)
     attempts = page.items
-    events = client.runs.events(found.id).items
+    events = [*client.runs.iterate_events(found.id)]
     if given.json:
         document: dict[str, object] = {"run": found, "attempts": attempts, "events": events}
         print_json({**document, "tasks": page.tasks} if page.tasks else document)

@@ -199,6 +199,30 @@ def test_logs__of_what_the_run_does_not_have__is_not_an_empty_log(
     assert said in capsys.readouterr().err
 
 
+def test_show__events_of_two_pages__shows_all(
+    home: Path, capsys: pytest.CaptureFixture[str], scripted_runs: ScriptedServer
+) -> None:
+    """The last are those that matter; a page has the first thousand."""
+
+    def event(number: int) -> dict[str, object]:
+        words = {"kind": "note", "actor": "server", "message": f"This is number {number}."}
+        return {"sequence": number, "time_ns": number, **words}
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("attempts"):
+            return Answer(200, {"items": []})
+        if "events" not in asked.path:
+            return Answer(200, run_view("a" * 32))
+        if "after=1" in asked.path:
+            return Answer(200, {"items": [event(2)]})
+        return Answer(200, {"items": [event(1)], "next": 1})
+
+    scripted_runs.answer = answer
+    assert edge.main(["runs", "show", "a" * 32, "--url", scripted_runs.url]) == 0
+    out = capsys.readouterr().out
+    assert out.index("number 1.") < out.index("number 2.")
+
+
 def test_main__help__is_no_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge.main(["--help"]) == 0
     assert "Commands:" in capsys.readouterr().out
