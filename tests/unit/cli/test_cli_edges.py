@@ -362,11 +362,11 @@ def test_is_free__an_address_that_is_none_of_ours__is_left_for_the_server_to_say
 @pytest.mark.parametrize(
     ("status", "code", "said"),
     [
-        (404, "not_found", "mend what is said below, and the same command goes on"),
+        (404, "not_found", "did not come: experiment logs: "),
         (503, "store_unavailable", "brought: the same command goes on"),
     ],
 )
-def test_import__refused_as_a_whole__says_that_the_same_again_is_only_for_what_passes(
+def test_import__nothing_can_be_brought__says_whether_the_same_again_helps(
     home: Path, capsys: pytest.CaptureFixture[str], status: int, code: str, said: str
 ) -> None:
     logs = home / "logs"
@@ -381,9 +381,9 @@ def test_import__refused_as_a_whole__says_that_the_same_again_is_only_for_what_p
     with ScriptedServer().running() as server:
         server.answer = answer
         assert edge.main(["import", "tensorboard", str(logs), "--url", server.url]) != 0
-    *_, hint, error = capsys.readouterr().err.splitlines()
-    assert said in hint
-    assert 'There is no project "x".' in error
+    err = capsys.readouterr().err
+    assert said in err
+    assert 'There is no project "x".' in err.splitlines()[-1]
 
 
 def test_doctor__a_part_of_the_server_is_not_well__warns_in_its_words(
