@@ -207,6 +207,16 @@ def test_logs__pages_tails_streams_raw__show_what_was_printed(user: Client, fold
     assert (head.stdout, head.stderr) == ("line 1\n", "")
 
 
+def test_logs__last_lines_of_one_stream__are_as_many_when_followed(
+    user: Client, folder: Path
+) -> None:
+    script = "for n in 1 2 3; do echo right $n; done; seq 100 >&2"
+    user.cli("run", "--", "sh", "-c", script, cwd=folder)
+    for follow in ((), ("-f",)):
+        shown = user.cli("logs", "@last", *follow, "--stream", "out", "--tail", "2")
+        assert shown.stdout.splitlines() == ["right 2", "right 3"]
+
+
 def test_logs__of_a_tracked_run__says_that_there_is_none(user: Client) -> None:
     user.run_script("import seafloor\nwith seafloor.start_run('tracked only'):\n    pass")
     done = user.cli("logs", "-f", "tracked only")

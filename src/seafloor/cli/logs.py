@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -146,6 +146,14 @@ def _print_lines(
 
 
 def _views(client: Client, run_id: str, query: LogQuery, *, follow: bool) -> Iterator[LogView]:
+    if follow and query.stream is not None and query.from_line < 0:
+        # What is followed has the lines of all streams, of which that many would be told.
+        for view in client.logs.iterate(run_id, query, limit=_PAGE_LINES):
+            yield view
+            if view.finished:
+                return
+            query = replace(query, attempt=view.attempt, from_line=view.next_line)
     if follow:
-        return client.logs.follow(run_id, query)
-    return client.logs.iterate(run_id, query, limit=_PAGE_LINES)
+        yield from client.logs.follow(run_id, query)
+    else:
+        yield from client.logs.iterate(run_id, query, limit=_PAGE_LINES)
