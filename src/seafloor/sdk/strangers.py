@@ -81,10 +81,7 @@ def error_of_stranger(
             retry_after_s=retry_after_s(headers.get("Retry-After")),
         )
     if status >= 500:
-        return StoreUnavailable(
-            f"{said}, and not as a Seafloor server does: a gateway before it failed, or another "
-            f"program listens there. {_LOOK}"
-        )
+        return _failed(said, method, headers.get("X-Request-Id"))
     if status == 407 and (proxy := proxy_for(url)) is not None:
         return StoreUnavailable(
             f"The proxy {proxy.url}, which {proxy.variable} names, asks for a name and a "
@@ -104,6 +101,15 @@ def error_of_stranger(
             "that proxy (of nginx: client_max_body_size), and send it again."
         )
     return NotSeafloor(f"{said}, and not as a Seafloor server does. {_LOOK}")
+
+
+def _failed(said: str, method: str, request_id: str | None) -> SeafloorError:
+    if method == "HEAD" and request_id:  # of a server of ours, which has no body there to say more
+        return StoreError(f"{said} (request {request_id}): its log says why.")
+    return StoreUnavailable(
+        f"{said}, and not as a Seafloor server does: a gateway before it failed, or another "
+        f"program listens there. {_LOOK}"
+    )
 
 
 def _read_mlflow(content: bytes) -> _MlflowBody | None:

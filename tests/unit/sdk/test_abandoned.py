@@ -101,13 +101,13 @@ def test_count_abandoned__who_lives_or_was_elsewhere__does_not_count(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, run_id = ended_by_sigterm(home)
-    run = seafloor.start_run()
     spool = home / "spool"
-    assert run.id in {path.name for path in spool.iterdir()}
-    assert count_abandoned(spool, but="") == 1
-    assert count_abandoned(spool, but=run_id) == 0
-    monkeypatch.setattr(socket, "gethostname", lambda: "another machine")
-    assert count_abandoned(spool, but="") == 0
+    with seafloor.start_run() as run:
+        assert run.id in {path.name for path in spool.iterdir()}
+        assert count_abandoned(spool, but="") == 1
+        assert count_abandoned(spool, but=run_id) == 0
+        monkeypatch.setattr(socket, "gethostname", lambda: "another machine")
+        assert count_abandoned(spool, but="") == 0
 
 
 def test_count_abandoned__no_spool__is_none(home: Path) -> None:

@@ -77,7 +77,7 @@ def test_server__with_a_trace_that_cannot_be_read__gives_the_others(
     "damage",
     ["UPDATE assessments SET assessment_type = 'guess'", "UPDATE assessments SET value = '{'"],
 )
-def test_database__with_a_trace_that_cannot_be_read__gives_the_others(
+def test_database__with_an_assessment_that_cannot_be_read__gives_its_trace_without_it(
     tmp_path: Path, damage: str
 ) -> None:
     write_traces(tmp_path, traces=3, spans=1)
@@ -85,8 +85,9 @@ def test_database__with_a_trace_that_cannot_be_read__gives_the_others(
         database.execute(f"{damage} WHERE trace_id = ?", (trace_id_of(1),))
     seen = report()
     source = SqliteSource(tmp_path / "mlflow.db", tmp_path / "artifacts", seen)
-    found = [record.trace.time_ms for record in source.traces(EXPERIMENT, seen)]
-    assert found == [START_MS, START_MS + 2]
+    found = [record.trace for record in source.traces(EXPERIMENT, seen)]
+    assert [trace.time_ms for trace in found] == [START_MS, START_MS + 1, START_MS + 2]
+    assert [len(trace.assessments) for trace in found] == [1, 0, 1]
     (failure,) = seen.failures
     assert trace_id_of(1) in failure.name
     source.close()
