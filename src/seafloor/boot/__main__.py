@@ -227,10 +227,8 @@ def _check(settings: Settings, *, code: bool) -> None:
         from seafloor.boot.code_checks import check_code
         from seafloor.boot.examine import examine
         from seafloor.boot.kept_checks import check_kept
-        from seafloor.boot.stranger_checks import check_strangers
     if code:
-        left = [*check_kept(settings), *asyncio.run(check_strangers(settings))]
-        found = [*check_code(settings), *left]
+        found = [*check_code(settings), *check_kept(settings)]
     else:
         found = asyncio.run(examine(settings, environment()))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
