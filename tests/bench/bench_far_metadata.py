@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from tests.bench.bench_start import peer_best, running, seafloor
-from tests.bench.bench_tracking import _on, _run_rate, _single_rate, singles
+from tests.bench.bench_tracking import on, run_rate, single_rate, singles
 from tests.bench.far_database import far
 from tests.bench.measuring import alternate, table
 from tests.bench.raw_http import seconds
@@ -41,22 +41,22 @@ def run() -> None:
         ):
             database = stack.enter_context(fresh_database(server, migrated=False))
             there = stack.enter_context(far(database, round_trip_s=ROUND_TRIP_S))
-            urls[name] = stack.enter_context(running(_on(command, option, there)))[0]
+            urls[name] = stack.enter_context(running(on(command, option, there)))[0]
         ours, peers = urls.values()
         calls = {
             f"seafloor, {clients} clients": lambda clients=clients: _rate(ours, clients, CALLS)
             for clients in CLIENTS
         }
-        calls["mlflow, 1 client"] = lambda: _single_rate(peers, _PEER_SHARE)
+        calls["mlflow, 1 client"] = lambda: single_rate(peers, _PEER_SHARE)
         calls[f"mlflow, {PEER_CLIENTS} clients"] = lambda: _rate(peers, PEER_CLIENTS, 10)
         table("log-metric", "calls/s", alternate(calls, rounds=ROUNDS), base="mlflow, 1 client")
         runs = {
-            f"seafloor, {clients} clients": lambda clients=clients: _run_rate(
+            f"seafloor, {clients} clients": lambda clients=clients: run_rate(
                 ours, _PEER_SHARE, clients=clients
             )
             for clients in CLIENTS
         }
-        runs["mlflow, 1 client"] = lambda: _run_rate(peers, _PEER_SHARE, clients=1)
+        runs["mlflow, 1 client"] = lambda: run_rate(peers, _PEER_SHARE, clients=1)
         table(
             "runs created with 10 params, 10 tags, 10 metrics",
             "runs/s",

@@ -106,13 +106,14 @@ def _batch_rate(url: str, share: int) -> float:
     return CLIENTS * count * POINTS / taken
 
 
-def _single_rate(url: str, share: int) -> float:
+def single_rate(url: str, share: int) -> float:
+    """Calls of log-metric a second, one after the other."""
     count = max(40, 4 * BATCHES // share)
     taken = seconds(url, lambda client, number: singles(client, number, count=count), clients=1)
     return count / taken
 
 
-def _run_rate(url: str, share: int, *, clients: int) -> float:
+def run_rate(url: str, share: int, *, clients: int) -> float:
     """Runs created with 10 params, 10 tags and 10 metrics."""
     count = max(10, BATCHES // share)
     labels = [{"key": f"name_{at}", "value": f"value {at}"} for at in range(10)]
@@ -130,16 +131,16 @@ def _run_rate(url: str, share: int, *, clients: int) -> float:
 
 RAW: tuple[tuple[str, str, Rate], ...] = (
     (f"log-batch of {POINTS:,} points by {CLIENTS} clients", "points/s", _batch_rate),
-    ("log-metric, one after the other", "calls/s", _single_rate),
+    ("log-metric, one after the other", "calls/s", single_rate),
     (
         "runs created with 10 params, 10 tags, 10 metrics, one after the other",
         "runs/s",
-        lambda url, share: _run_rate(url, share, clients=1),
+        lambda url, share: run_rate(url, share, clients=1),
     ),
     (
         f"the same by {CLIENTS} clients",
         "runs/s",
-        lambda url, share: _run_rate(url, share, clients=CLIENTS),
+        lambda url, share: run_rate(url, share, clients=CLIENTS),
     ),
 )
 
@@ -211,7 +212,8 @@ def _measure(sides: dict[str, Command], measures: Sequence[tuple[str, str, Rate]
             table(title, unit, found, base=BEST)
 
 
-def _on(command: Command, option: str, url: str) -> Command:
+def on(command: Command, option: str, url: str) -> Command:
+    """The command of a server whose metadata are elsewhere."""
     return lambda port, folder: [*command(port, folder), option, url]
 
 
@@ -224,7 +226,7 @@ def _on_postgresql() -> Iterator[dict[str, Command]]:
         for name, command in STORING.items():
             url = stack.enter_context(fresh_database(server, migrated=False))
             peer = name.startswith("mlflow")
-            made[name] = _on(command, "--backend-store-uri" if peer else "--metadata", url)
+            made[name] = on(command, "--backend-store-uri" if peer else "--metadata", url)
         yield made
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from pathlib import Path
 from typing import Final
 
 from seafloor.domain.errors import SeafloorError
+from seafloor.sdk.processes import lives
 from seafloor.sdk.settings import Settings
 from seafloor.sdk.spool import list_segments
 from seafloor.sdk.wal import read_begin
@@ -62,15 +62,5 @@ def _is_abandoned(folder: Path) -> bool:
         return False
     here = socket.gethostname()
     return bool(begins) and all(
-        begin is not None and begin.host == here and not _lives(begin.pid) for begin in begins
+        begin is not None and begin.host == here and not lives(begin.pid) for begin in begins
     )
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it is another user's
-    return True

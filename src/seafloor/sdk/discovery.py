@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from seafloor.domain.errors import StoreUnavailable
+from seafloor.sdk.processes import lives
 from seafloor.sdk.settings import Settings
 
 SERVER_FILE = "server.json"
@@ -59,7 +59,7 @@ def find_server(settings: Settings) -> str | None:
     if settings.url is not None:
         return settings.url
     found = read_server_file(settings.data)
-    if found is None or not _lives(found.pid):
+    if found is None or not lives(found.pid):
         return None
     return found.url.rstrip("/")
 
@@ -77,13 +77,3 @@ def require_server(settings: Settings) -> str:
             "or set SEAFLOOR_URL to the address of yours."
         )
     return url
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it is another user's
-    return True

@@ -123,23 +123,13 @@ class _Asked:
 
     Args:
         attempt: None: the one that the workload is at.
-        noted: The writer's name, and what is kept of its batch.
+        noted: Who sends it, and what is kept of the batch; None: it has no number.
     """
 
     workload_id: WorkloadId
     attempt: int | None
     batch: Batch
-    noted: tuple[str, Applied] | None = None
-
-    @property
-    def writer(self) -> Writer | None:
-        """Who is to be asked for in the rows of writers."""
-        return None if self.noted is None else (self.workload_id, self.noted[0])
-
-    @property
-    def made(self) -> Applied | None:
-        """What is kept of it."""
-        return None if self.noted is None else self.noted[1]
+    noted: tuple[Writer, Applied] | None = None
 
 
 class SqlMetricStore:
@@ -179,7 +169,7 @@ class SqlMetricStore:
         batch: BatchId | None = None,
     ) -> AppendReceipt:
         """Append points of any keys to one workload, all or none, durable when it returns."""
-        noted = None if batch is None else (batch.writer, applied(batch, points))
+        noted = None if batch is None else ((workload_id, batch.writer), applied(batch, points))
         made = await self.batch_of(points)
         piece = _Asked(workload_id, attempt, made, noted)
         written = await self._database.write_joined(piece, self._append_asked)
@@ -219,16 +209,17 @@ class SqlMetricStore:
         Raises:
             Conflict: also when a batch has another one's number; see ``writers``.
         """
-        before = last_of(connection, {one.writer for one in asked if one.writer is not None})
+        before = last_of(connection, {one.noted[0] for one in asked if one.noted is not None})
         last = dict(before)
         appends: dict[int, _Asked] = {}
         for at, one in enumerate(asked):
-            if one.writer is not None and one.made is not None:
-                known = last.get(one.writer)
-                if one.made.is_repeat_of(known):
+            if one.noted is not None:
+                writer, made = one.noted
+                known = last.get(writer)
+                if made.is_repeat_of(known):
                     continue
-                if one.made.is_above(known):
-                    last[one.writer] = one.made
+                if made.is_above(known):
+                    last[writer] = made
             appends[at] = one
         attempts = _attempts(connection, list(appends.values()))
         found = self.append_all(
@@ -458,8 +449,9 @@ class _Summaries:
 
     def __init__(self, connection: Connection, appends: Sequence[Append]) -> None:
         self._known = _aggregates(connection, appends)
-        self._new: set[tuple[WorkloadId, str]] = set()
-        self._changed: set[tuple[WorkloadId, str]] = set()
+        # In the order in which they came, which sets would not keep.
+        self._new: dict[tuple[WorkloadId, str], None] = {}
+        self._changed: dict[tuple[WorkloadId, str], None] = {}
 
     def of(self, workload_id: WorkloadId) -> Mapping[str, Aggregate]:
         """By key, what is known by now of those of a workload."""
@@ -471,9 +463,9 @@ class _Summaries:
         for key, found in sums.items():
             before = known.get(key)
             if before is None:
-                self._new.add((workload_id, key))
+                self._new[workload_id, key] = None
             elif (workload_id, key) not in self._new:
-                self._changed.add((workload_id, key))
+                self._changed[workload_id, key] = None
             known[key] = joined(before, found)
 
     def write(self, connection: Connection) -> None:

@@ -234,8 +234,9 @@ class Database:
                 transaction and have no order. What it raises may be of any: each is then written
                 alone, and fails alone.
         """
-        joined = _Piece(write, piece)
-        return await self.write(joined if self._backend.is_remote else lambda to: joined(to))
+        if self._backend.is_remote:
+            return await self.write(_Piece(write, piece))
+        return await self.write(lambda connection: write(connection, [piece])[0])
 
     async def _write(self, do: Callable[[Connection], _T]) -> _T:
         loop = asyncio.get_running_loop()
