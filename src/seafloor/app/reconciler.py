@@ -395,9 +395,14 @@ class Reconciler:
         await self._tasks.close_log(workload.id, workload.attempt)
 
     async def _watch(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
-        if workload.id in self._finishing:
-            return
-        observed = await self._observe(workload, key, claim)
+        if workload.id not in self._finishing:
+            observed = await self._observe(workload, key, claim)
+            await self._see(workload, key, observed, claim)
+
+    async def _see(
+        self, workload: Workload, key: TaskKey, observed: TaskObservation, claim: Claim
+    ) -> None:
+        """Say how a task fares; end its run with it."""
         match observed:
             case TaskAlive(words=words):
                 if words:
@@ -491,7 +496,9 @@ class Reconciler:
         if alive and not several and key not in self._stops_asked:
             await self._launcher.stop(key)
             self._stops_asked.add(key)
-        await self._watch(workload, key, claim)
+        # As it was before the stop: one that is gone by now went for it, as the next pass says.
+        if workload.id not in self._finishing:
+            await self._see(workload, key, observed, claim)
 
     async def _end_starts_of_ended(self, driven: dict[WorkloadId, int]) -> None:
         for workload_id, task in list(self._starting.items()):

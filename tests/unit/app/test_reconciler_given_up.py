@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 from unittest import mock
 
@@ -14,7 +15,7 @@ from seafloor.app.wakeup import Wakeup
 from seafloor.domain.errors import ClusterUnavailable
 from seafloor.domain.members import MAIN
 from seafloor.domain.workloads import WorkloadState
-from seafloor.launch.protocol import TaskAlive, TaskKey, TaskPreparing
+from seafloor.launch.protocol import TaskAbsent, TaskAlive, TaskKey, TaskPreparing
 from seafloor.stores.metadata.memory.store import MemoryMetadataStore
 from seafloor.testing.metadata_records import T0_NS, create, entering, launched
 
@@ -45,11 +46,26 @@ class OneTask:
         self.released.append(key)
 
 
-def reconciler_of(metadata: MemoryMetadataStore, launcher: object) -> Reconciler:
+class GoneAtOnce:
+    """A launcher whose task waits for a node until it is stopped, and then is there no more."""
+
+    def __init__(self) -> None:
+        self._is_there = True
+
+    async def observe(self, _key: TaskKey) -> TaskPreparing | TaskAbsent:
+        return TaskPreparing("Waiting.") if self._is_there else TaskAbsent("Somebody deleted it.")
+
+    async def stop(self, _key: TaskKey) -> None:
+        self._is_there = False
+
+
+def reconciler_of(
+    metadata: MemoryMetadataStore, launcher: object, *, tasks: object = None
+) -> Reconciler:
     nothing = cast("Any", None)
     return Reconciler(
         metadata,
-        nothing,
+        cast("Any", tasks),
         nothing,
         cast("Any", launcher),
         Wakeup(),
@@ -87,6 +103,21 @@ async def test_task__that_lives_after_its_run__is_stopped_if_nobody_waits_for_it
     await reconciler_of(metadata, launcher)._release(key)
     assert launcher.stopped == ([key] if stopped else [])
     assert launcher.released == []
+
+
+async def test_stop__of_a_task_that_goes_at_once__ends_the_run_as_stopped() -> None:
+    """It was taken for one that somebody else had deleted, and so lost, if it was quick enough."""
+    metadata, tasks = MemoryMetadataStore(), mock.AsyncMock()
+    made = await create(metadata, launched())
+    for before, state in ((QUEUED, PREPARING), (PREPARING, STOPPING)):
+        await metadata.workload_transition(made.id, entering(state, before))
+    reconciler = reconciler_of(metadata, GoneAtOnce(), tasks=tasks)
+    key, claim = TaskKey(made.id, 1, MAIN), cast("Any", None)
+    for _ in range(2):
+        await reconciler._see_to_stop(await metadata.workload_get(made.id), key, claim)
+        await asyncio.gather(*reconciler._finishing.values())
+    tasks.lost.assert_not_called()
+    assert (await metadata.workload_get(made.id)).state is STOPPED
 
 
 async def test_pass__a_failure_lasts__is_told_all_the_time_and_logged_once() -> None:
