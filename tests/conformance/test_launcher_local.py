@@ -341,6 +341,23 @@ async def test_keep__ended_and_undelivered__folder_stays_and_is_named_no_more(
     assert list(launcher_world.work_dir.iterdir()) == []
 
 
+async def test_forget__of_a_task_that_is_not_kept__its_folder_says_that_it_may_go(
+    local: LocalLauncher, launcher_world: LocalWorld
+) -> None:
+    launch = launch_of("true")
+    await local.prepare(launch, progress=lambda _: None)
+    assert not await local.is_forgotten(launch.key)
+    await local.forget(task_key(2).workload_id)
+    assert not await local.is_forgotten(launch.key)
+    await local.forget(launch.key.workload_id)
+    assert await local.is_forgotten(launch.key)
+    assert local.whereabouts(launch.key) == str(launcher_world.attempt(launch.key))
+    await local.release(launch.key)
+    await local.forget(launch.key.workload_id)
+    assert not await local.is_forgotten(launch.key)
+    assert list(launcher_world.work_dir.iterdir()) == []
+
+
 async def lost_with_code(local: LocalLauncher, world: LocalWorld, launch: TaskLaunch) -> None:
     """Have a task lost whose command wrote beside its code."""
     await local.prepare(launch, progress=lambda _: None)

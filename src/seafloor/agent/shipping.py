@@ -97,6 +97,7 @@ class Shipping:
         Raises:
             Abandoned: it was told to end, has lost patience, or the folder is gone.
         """
+        gone = False
         try:
             while not self._ended.is_set():
                 self._patiently(self._turn)
@@ -104,7 +105,8 @@ class Shipping:
                 self._wake.clear()
             reason = self._finish()
         except WorkloadGone as error:
-            reason = "The workload is gone: {}".format(error)
+            # Unless its records are brought back, which whoever finds this may know.
+            gone, reason = True, "The workload is gone: {}".format(error)
         except Abandoned:
             if not self._folder.exists():
                 return
@@ -112,7 +114,8 @@ class Shipping:
         finally:
             self._server.close()
         try:
-            self._folder.write(DONE_FILE, {"delivered": reason == "", "reason": reason})
+            done = {"delivered": reason == "", "reason": reason, "gone": gone}
+            self._folder.write(DONE_FILE, done)
         except OSError as error:
             raise Abandoned("done.json cannot be written: {}".format(error.strerror)) from error
 

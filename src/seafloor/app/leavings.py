@@ -43,15 +43,15 @@ class Leavings:
             claim: Of whoever ends the run; None: it is over, and was told of where nothing is kept.
 
         Returns:
-            Whether it is kept; else there is no place for it, or nobody to tell.
+            Whether it is kept; else there is no place for it, or its run was purged.
 
         Raises:
             StaleLease: the claim is none any more.
         """
         try:
             await self.metadata.workload_get(key.workload_id)
-        except NotFound:  # removed, or the records were brought back from before it
-            return False
+        except NotFound:  # where it was not purged, the records were brought back from before it
+            return not await self.launcher.is_forgotten(key)
         kept = await self.launcher.keep(key)
         if not kept and claim is None:
             return False

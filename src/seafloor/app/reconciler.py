@@ -24,6 +24,7 @@ from seafloor.app.launches import Launches
 from seafloor.app.leases import boot_time_s
 from seafloor.app.leavings import Leavings, is_left
 from seafloor.app.places import Living, LostPlaces, OwnPlace
+from seafloor.app.strangers import Strangers
 from seafloor.app.tasks import TaskReport, Tasks
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import CodeSource, ImageCode, Receipt
@@ -105,6 +106,7 @@ class Reconciler:
         self._clock = clock
         self._gangs = Gangs(metadata, launcher, clock)
         self._leavings = Leavings(metadata, launcher, clock)
+        self._strangers = Strangers(metadata, launcher)
         self._place = place
         self._lost_places = lost_places
         self._fence: int | None = None
@@ -509,7 +511,9 @@ class Reconciler:
 
     async def _release_ended(self, driven: dict[WorkloadId, int]) -> None:
         """Remove the working folders of attempts that are over and were delivered."""
-        for key in await self._launcher.tasks():
+        found = await self._launcher.tasks()
+        self._strangers.keep(found)
+        for key in found:
             if key in self._releasing or driven.get(key.workload_id) == key.attempt:
                 continue
             if key.workload_id in driven and await self._is_newest(key):
@@ -522,6 +526,8 @@ class Reconciler:
             )
 
     async def _release(self, key: TaskKey) -> None:
+        if await self._strangers.has(key):
+            return
         observed = await self._launcher.observe(key)
         if isinstance(observed, TaskAlive | TaskPreparing):
             await self._stop_if_given_up(key, begun=isinstance(observed, TaskAlive))
@@ -562,8 +568,10 @@ class Reconciler:
     async def _is_given_up(self, key: TaskKey, *, begun: bool) -> bool:
         try:
             found = await self._metadata.workload_get(key.workload_id)
-        except NotFound:  # the records were brought back from before it
-            return True
+        except NotFound:
+            return await self._launcher.is_forgotten(key)
+        if found.attempt < key.attempt:  # a stranger's, since a moment ago
+            return False
         if found.attempt != key.attempt or found.state is WorkloadState.LOST:
             return True
         if not found.state.is_final:

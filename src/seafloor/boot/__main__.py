@@ -227,8 +227,10 @@ def _check(settings: Settings, *, code: bool) -> None:
         from seafloor.boot.code_checks import check_code
         from seafloor.boot.examine import examine
         from seafloor.boot.kept_checks import check_kept
+        from seafloor.boot.stranger_checks import check_strangers
     if code:
-        found = [*check_code(settings), *check_kept(settings)]
+        left = [*check_kept(settings), *asyncio.run(check_strangers(settings))]
+        found = [*check_code(settings), *left]
     else:
         found = asyncio.run(examine(settings, environment()))
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
+from seafloor.app.strangers import is_known
 from seafloor.boot.data_folder import DataFolder
-from seafloor.domain.errors import Conflict, NotFound
+from seafloor.domain.errors import Conflict
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import RECONCILER, lease_of_place
 from seafloor.launch.protocol import Launcher
@@ -51,8 +52,6 @@ async def _had_its_place(folder: DataFolder, metadata: MetadataStore) -> bool:
 
 async def _stranger(metadata: MetadataStore, launcher: Launcher) -> WorkloadId | None:
     for key in await launcher.tasks():
-        try:
-            await metadata.workload_get(key.workload_id)
-        except NotFound:
+        if not await is_known(metadata, key):
             return key.workload_id
     return None

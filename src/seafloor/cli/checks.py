@@ -154,7 +154,8 @@ def check_stores(data: Path, *, metadata: str | None, objects: str | None) -> li
 def check_code(data: Path) -> list[Check]:
     """Try whether commands can have their code at ``/code`` on this machine, and share it.
 
-    What runs left here that could not be delivered is named as well.
+    What runs left here that could not be delivered is named as well, and those that the database
+    does not know.
     """
     if check_server_extra().state != "ok":
         return []

@@ -237,7 +237,18 @@ class Launcher(Protocol):
         ...
 
     async def forget(self, workload_id: WorkloadId) -> None:
-        """Remove what is kept of a workload, which is purged; there may be nothing."""
+        """Note that a workload is purged, and remove what is kept of it; there may be nothing.
+
+        What else there is of it here is for ``release``, which a task that lives has to end before.
+        """
+        ...
+
+    async def is_forgotten(self, key: TaskKey) -> bool:
+        """Whether a task that no records know may go: its workload was purged."""
+        ...
+
+    def whereabouts(self, key: TaskKey) -> str:
+        """Where a person finds what there is of a task."""
         ...
 
     async def release(self, key: TaskKey) -> None:

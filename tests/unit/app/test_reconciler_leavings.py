@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -36,6 +37,8 @@ class Folder:
     def __init__(self, look: Look, then: Look) -> None:
         self.look, self.then = look, then
         self.salvaged = 0
+        self.forgotten = False
+        self.on_salvage: Callable[[], Awaitable[None]] | None = None
         self.kept: list[TaskKey] = []
         self.released: list[TaskKey] = []
 
@@ -44,7 +47,12 @@ class Folder:
 
     async def salvage(self, _key: TaskKey) -> None:
         self.salvaged += 1
+        if self.on_salvage is not None:
+            await self.on_salvage()
         self.look = self.then
+
+    async def is_forgotten(self, _key: TaskKey) -> bool:
+        return self.forgotten
 
     async def keep(self, key: TaskKey) -> str:
         self.kept.append(key)
@@ -141,8 +149,24 @@ async def test_release__task_that_is_over__only_what_was_delivered_is_removed(
     assert await warnings_of(metadata, run) == ([WORDS] if kept else [])
 
 
-async def test_release__run_that_is_gone__removed_though_not_delivered() -> None:
+async def test_release__run_that_was_purged__removed_though_not_delivered() -> None:
     metadata, launcher = MemoryMetadataStore(), Folder(LEFT, REFUSED)
+    launcher.forgotten = True
     key = TaskKey(run_id(7), 1, MAIN)
     await reconciler_of(metadata, launcher, Ends())._release(key)
     assert (launcher.kept, launcher.released) == ([], [key])
+
+
+async def test_release__records_are_brought_back_while_it_is_delivered__stays() -> None:
+    """It was refused then, since nobody knew the run: what it left is nowhere else."""
+    metadata, launcher = MemoryMetadataStore(), Folder(LEFT, REFUSED)
+    run = await ended_run(metadata, WorkloadState.SUCCEEDED)
+
+    async def records_go() -> None:
+        await metadata.workload_set_deleted(run, deleted_ns=T0_NS)
+        await metadata.workload_purge(run)
+
+    launcher.on_salvage = records_go
+    key = TaskKey(run, 1, MAIN)
+    await reconciler_of(metadata, launcher, Ends())._release(key)
+    assert (launcher.salvaged, launcher.kept, launcher.released) == (1, [], [])

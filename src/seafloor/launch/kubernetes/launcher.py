@@ -391,6 +391,14 @@ class KubernetesLauncher:
     async def forget(self, workload_id: WorkloadId) -> None:
         """Remove nothing: nothing is kept."""
 
+    async def is_forgotten(self, key: TaskKey) -> bool:  # noqa: ARG002  # of the protocol
+        """Hold for purged whatever the records do not know."""
+        return True
+
+    def whereabouts(self, key: TaskKey) -> str:
+        """The namespace and the label of its objects."""
+        return f"namespace {self._namespace}, label {ID_LABEL}={key.workload_id}"
+
     async def release(self, key: TaskKey) -> None:
         """Delete the anchor, and with it everything of an attempt whose other tasks ended too.
 

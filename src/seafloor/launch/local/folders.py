@@ -36,6 +36,9 @@ from seafloor.launch.protocol import TaskKey
 _KEPT_FILE: Final = "kept"
 """In the folder of a task whose folders nobody removes."""
 
+FORGOTTEN_FILE: Final = "forgotten"
+"""In the folder of a task whose workload was purged; a person may put it there too."""
+
 
 @dataclass(frozen=True)
 class AttemptFolders:
@@ -98,6 +101,11 @@ class AttemptFolders:
     def is_kept(self) -> bool:
         """Whether what the task left stays, since nobody could deliver it."""
         return (self.agent / _KEPT_FILE).exists()
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the task's workload was purged."""
+        return (self.agent / FORGOTTEN_FILE).exists()
 
     def written_to(self, folder: Path) -> Path:
         """Where in ``output`` or ``events`` the command writes."""
@@ -169,6 +177,16 @@ def keep_task(work_dir: Path, key: TaskKey) -> None:
     if not any(_links_in_place_of(folders)):
         for folder in (folders.code, folders.stage, folders.layers):
             remove_leftover(folder)
+
+
+def forget_task(work_dir: Path, key: TaskKey) -> None:
+    """Note that the workload of a task was purged; nothing where the task has no folder any more.
+
+    Raises:
+        OSError: not even a name can be written.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (attempt_folders(work_dir, key).agent / FORGOTTEN_FILE).touch()
 
 
 def _links_in_place_of(folders: AttemptFolders) -> Iterator[Path]:

@@ -42,12 +42,13 @@ from seafloor.launch.local.folders import (
     AttemptFolders,
     attempt_folders,
     bare_attempts,
+    forget_task,
     keep_task,
     remove_task,
     task_keys,
 )
 from seafloor.launch.local.gang import environments_of, keys_of, launches_of, port_count
-from seafloor.launch.local.observation import has_begun, observe_ended, why_undelivered
+from seafloor.launch.local.observation import has_begun, is_gone, observe_ended, why_undelivered
 from seafloor.launch.local.ports import Ports
 from seafloor.launch.local.variables import command_variables
 from seafloor.launch.protocol import (
@@ -427,7 +428,10 @@ class LocalLauncher:
         try:
             end_leftovers(folder)
             if task_folder.has("done.json"):
-                return {}
+                if not is_gone(folder):
+                    return {}
+                # Whoever asks has records of it: they were brought back since.
+                (folder / "done.json").unlink()
             pyz = build_agent(self._cache_dir / "agent")
             return {key: self._agents.spawn(pyz, "ship", folder, lock_fd=lock_fd)}
         finally:
@@ -452,14 +456,28 @@ class LocalLauncher:
         return f"{why and f' ({why})'}; it is kept in {folders.root}"
 
     async def forget(self, workload_id: WorkloadId) -> None:
-        """Remove what is kept of a workload."""
+        """Remove what is kept of a workload, and note in the folders of the rest that it may go."""
         with disk_errors("Removing what a task left"):
-            keys = await asyncio.to_thread(
-                lambda: tuple(task_keys(self._work_dir, parse_workload_id(workload_id)))
-            )
+            keys = await asyncio.to_thread(self._note_forgotten, parse_workload_id(workload_id))
         for key in keys:
             if attempt_folders(self._work_dir, key).is_kept:
                 await self.release(key)
+
+    def _note_forgotten(self, workload_id: WorkloadId) -> tuple[TaskKey, ...]:
+        keys = tuple(task_keys(self._work_dir, workload_id))
+        for key in keys:
+            forget_task(self._work_dir, key)
+        return keys
+
+    async def is_forgotten(self, key: TaskKey) -> bool:
+        """Whether its folder says so: it is noted before the records of a purged run go."""
+        with disk_errors("Looking at a task"):
+            folders = attempt_folders(self._work_dir, key)
+            return await asyncio.to_thread(lambda: folders.is_forgotten)
+
+    def whereabouts(self, key: TaskKey) -> str:
+        """The folder of the attempt."""
+        return str(attempt_folders(self._work_dir, key).root)
 
     async def release(self, key: TaskKey) -> None:
         """Remove the task's working folders, and nothing outside the launcher's own.

@@ -49,6 +49,15 @@ def has_begun(folder: Path) -> bool:
     return (agent or {}).get("command_pid") is not None or documents.has("exit.json")
 
 
+def is_gone(folder: Path) -> bool:
+    """Whether nothing more was delivered since the server had no records of the workload."""
+    try:
+        done = TaskFolder(str(folder)).read("done.json") or {}
+    except ValueError:
+        return False
+    return done.get("gone") is True
+
+
 def why_undelivered(folder: Path) -> str:
     """Say what stood in the way of delivering, in the agent's or the server's words."""
     try:
