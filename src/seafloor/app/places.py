@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from seafloor.app.clock import Clock
-from seafloor.app.leases import LeaseHolder, boot_time_s
+from seafloor.app.leases import LeaseHolder, LeaseTerms, boot_time_s
 from seafloor.app.tasks import Tasks
 from seafloor.domain.errors import Conflict, SeafloorError
 from seafloor.domain.leases import RECONCILER, Claim, Lease, lease_of_place, place_of_lease
@@ -26,6 +26,9 @@ GRACE_S = 1.0
 
 LOOK_S = 1.0
 """How often leases of other places are looked at."""
+
+_LOOKED_FOR_MAX_S = 10.0
+"""Of the time between two looks so much counts at most: this server was paused, or asleep."""
 
 
 class OwnPlace:
@@ -68,8 +71,26 @@ class Living:
     attempt: Attempt
 
 
+@dataclass
+class _Silence:
+    """How long a place was seen to say nothing.
+
+    Args:
+        expires_ns: Of its lease, which each word of it changes.
+        lasted_s: For which it stayed the same, as far as this server looked.
+    """
+
+    expires_ns: int
+    lasted_s: float = 0.0
+
+
 class LostPlaces:
     """Takes back what servers that are gone were to do.
+
+    A place is gone when the database says that its lease has ended, and this server itself has
+    seen it say nothing for as long. The one alone is no proof: the lease of a place is old when all
+    servers were stopped, or when the database was brought back from a backup, and its server may be
+    the next to be started; and the clock of the database may be set.
 
     Args:
         given_up_after_s: After so long without a word a place is held to be gone for good.
@@ -82,7 +103,8 @@ class LostPlaces:
         self._tasks = tasks
         self._clock = clock
         self._given_up_after_ns = int(given_up_after_s * 1e9)
-        self._look_due_s = 0.0
+        self._looked_s = 0.0
+        self._silences: dict[str, _Silence] = {}
 
     async def look(self, others: Sequence[Living]) -> None:
         """See to runs of other places, if any of these is gone.
@@ -91,20 +113,36 @@ class LostPlaces:
         that does not come back in a long time, it is lost.
         """
         now_s = boot_time_s()
-        if not others or now_s < self._look_due_s:
+        since_s = now_s - self._looked_s
+        if not others or since_s < LOOK_S:
             return
-        self._look_due_s = now_s + LOOK_S
+        self._looked_s = now_s
         leases = await self._metadata.lease_list(RECONCILER)
+        self._listen(leases, for_s=min(since_s, _LOOKED_FOR_MAX_S))
         for lease in leases:
             place = place_of_lease(lease.name)
             theirs = [one for one in others if one.attempt.place == place]
             if -lease.left_ns >= GRACE_S * 1e9 and self._due(lease, theirs):
                 await self._take_back(lease, theirs)
 
+    def _listen(self, leases: Sequence[Lease], *, for_s: float) -> None:
+        """Note of each place whether it has said something since the look before."""
+        before, self._silences = self._silences, {}
+        for lease in leases:
+            found = before.get(lease.name)
+            if found is None or found.expires_ns != lease.expires_ns:
+                found = _Silence(lease.expires_ns)
+            else:
+                found.lasted_s += for_s
+            self._silences[lease.name] = found
+
     def _due(self, lease: Lease, theirs: Sequence[Living]) -> list[Living]:
         """Those that must not wait for their place any longer."""
-        if -lease.left_ns >= self._given_up_after_ns:
+        silent_ns = int(min(-lease.left_ns, self._silences[lease.name].lasted_s * 1e9))
+        if silent_ns >= self._given_up_after_ns:
             return list(theirs)
+        if self._silences[lease.name].lasted_s < LeaseTerms().ttl_s:
+            return []
         return [one for one in theirs if one.attempt.launching_ns is None]
 
     async def _take_back(self, lease: Lease, theirs: Sequence[Living]) -> None:
