@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from seafloor.app.clock import Clock
 from seafloor.app.folding import Folded, Rows, Seen, fold, news_of
 from seafloor.app.leavings import Leavings, is_left
+from seafloor.app.task_trouble import of_one_task
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
 from seafloor.domain.members import Member, members_of_spec
@@ -94,6 +95,7 @@ class Gangs:
 
         Raises:
             StaleLease: the claim is none any more.
+            TaskTrouble: one of them cannot be looked at, or told to stop.
         """
         members = self.members(workload)
         key = TaskKey(workload.id, workload.attempt)
@@ -121,7 +123,8 @@ class Gangs:
 
         What a task that is lost may have left running is ended by that too.
         """
-        look = await self._launcher.observe(key)
+        with of_one_task():
+            look = await self._launcher.observe(key)
         match look:
             case TaskEnded(delivered=False):
                 tries_max = SALVAGES_MAX
@@ -170,7 +173,8 @@ class Gangs:
             lives = isinstance(look, TaskAlive | TaskPreparing) and one not in self._salvages
             over = name in rows and rows[name].state.is_final
             if lives and not over and one not in self._stops_asked:
-                await self._launcher.stop(one)
+                with of_one_task():
+                    await self._launcher.stop(one)
                 self._stops_asked.add(one)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seafloor.app.clock import Clock
+from seafloor.app.task_trouble import of_one_task
 from seafloor.domain.errors import NotFound
 from seafloor.domain.leases import Claim
 from seafloor.domain.members import MAIN
@@ -47,12 +48,14 @@ class Leavings:
 
         Raises:
             StaleLease: the claim is none any more.
+            TaskTrouble: it cannot be kept now.
         """
         try:
             await self.metadata.workload_get(key.workload_id)
         except NotFound:  # where it was not purged, the records were brought back from before it
             return not await self.launcher.is_forgotten(key)
-        kept = await self.launcher.keep(key)
+        with of_one_task():
+            kept = await self.launcher.keep(key)
         if not kept and claim is None:
             return False
         whose = "" if key.task == MAIN else f"{key.task}: "

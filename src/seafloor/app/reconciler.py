@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Coroutine
-from typing import Final, assert_never
+from typing import assert_never
 
 import structlog
 
@@ -21,10 +21,10 @@ from seafloor.app.clock import Clock
 from seafloor.app.folding import waiting_mark
 from seafloor.app.gangs import SALVAGES_MAX, Gangs
 from seafloor.app.launches import Launches
-from seafloor.app.leases import boot_time_s
 from seafloor.app.leavings import Leavings, is_left
 from seafloor.app.places import Living, LostPlaces, OwnPlace
 from seafloor.app.strangers import Strangers
+from seafloor.app.task_trouble import TaskTrouble, of_one_task
 from seafloor.app.tasks import TaskReport, Tasks
 from seafloor.app.wakeup import Wakeup
 from seafloor.domain.code import CodeSource, ImageCode, Receipt
@@ -68,10 +68,6 @@ _DRIVEN = WorkloadQuery(
     lifecycle=Lifecycle.ALL,
     limit=1000,
 )
-
-
-_STEP_FAILS_WITHIN_S: Final = 1.0
-"""What fails later than this is taken to concern all runs."""
 
 
 class Reconciler:
@@ -204,13 +200,18 @@ class Reconciler:
             raise self._run_problem
 
     async def _step(self, workload: Workload, claim: Claim) -> None:
-        """Do the next step of a run; what stands in its way does not keep the others waiting."""
-        began_s = boot_time_s()
+        """Do the next step of a run; what stands in its way does not keep the others waiting.
+
+        Raises:
+            SeafloorError: the database or the cluster is away, which may take long to be known, and
+                would for each of a thousand runs.
+        """
         try:
             await self._do_step(workload, claim)
+        except TaskTrouble as trouble:
+            self._run_problem = trouble.cause
         except SeafloorError as error:
-            # A store that is away takes its time to say so, and would for each of a thousand runs.
-            if boot_time_s() - began_s >= _STEP_FAILS_WITHIN_S:
+            if error.retryable:
                 raise
             self._run_problem = error
 
@@ -266,7 +267,8 @@ class Reconciler:
     async def _observe(self, workload: Workload, key: TaskKey, claim: Claim) -> TaskObservation:
         """Look at an attempt, of one task or of several."""
         if not self._gangs.members(workload):
-            return await self._launcher.observe(key)
+            with of_one_task():
+                return await self._launcher.observe(key)
         folded = await self._gangs.observe(workload, claim)
         if folded.words:
             await self._say(workload, folded.words, claim, kind="warning")
@@ -319,24 +321,29 @@ class Reconciler:
             await self._see_started(workload, launch.key, observed, claim)
         except StaleLease as error:
             _log.warning("a start was left to others", run_id=workload.id, why=error.message)
+        except TaskTrouble as trouble:
+            await self._start_again(workload, trouble.cause, claim)
         except SeafloorError as error:
-            if error.retryable:
-                _log.warning(
-                    "starting a run failed and will be repeated",
-                    run_id=workload.id,
-                    error=error.code,
-                    message=error.message,
-                )
-                words = f"{error.message} Trying again."
-                await self._say(workload, words, claim, kind="warning")
-                await asyncio.sleep(error.retry_after_s or 5.0)
-                return
-            await self._fail(workload, error.message, claim)
+            await self._start_again(workload, error, claim)
         except Exception:  # noqa: BLE001  # edge: background task
             mark = uuid.uuid4().hex[:12]
             _log.exception("starting a run failed", run_id=workload.id, mark=mark)
             message = f"Seafloor met an error of its own (see {mark} in the server's log)."
             await self._fail(workload, message, claim)
+
+    async def _start_again(self, workload: Workload, error: SeafloorError, claim: Claim) -> None:
+        """Say what was in the way of a start; give up what will never be otherwise."""
+        if not error.retryable:
+            await self._fail(workload, error.message, claim)
+            return
+        _log.warning(
+            "starting a run failed and will be repeated",
+            run_id=workload.id,
+            error=error.code,
+            message=error.message,
+        )
+        await self._say(workload, f"{error.message} Trying again.", claim, kind="warning")
+        await asyncio.sleep(error.retry_after_s or 5.0)
 
     async def _prepare(self, workload: Workload, launch: TaskLaunch, claim: Claim) -> None:
         loop = asyncio.get_running_loop()
@@ -419,9 +426,12 @@ class Reconciler:
     def _spawn_finish(
         self, key: TaskKey, observed: TaskEnded | TaskLost | TaskAbsent, claim: Claim
     ) -> None:
-        if key.workload_id in self._finishing:
-            return
-        work = self._guarded(self._finish(key, observed, claim), "ending a run", key)
+        if key.workload_id not in self._finishing:
+            self._spawn_end(key, self._finish(key, observed, claim))
+
+    def _spawn_end(self, key: TaskKey, ending: Coroutine[None, None, None]) -> None:
+        """End a run beside the passes: it waits for stores that are slow, or away."""
+        work = self._guarded(ending, "ending a run", key)
         task = asyncio.create_task(work, name=f"finish {key.workload_id}")
         self._finishing[key.workload_id] = task
         task.add_done_callback(lambda _: self._finishing.pop(key.workload_id, None))
@@ -430,7 +440,8 @@ class Reconciler:
         """Do something in the background; what fails is logged, and the next pass repeats it."""
         try:
             await work
-        except SeafloorError as error:
+        except (SeafloorError, TaskTrouble) as met:
+            error = met.cause if isinstance(met, TaskTrouble) else met
             _log.warning(
                 f"{what} failed and will be repeated",
                 run_id=key.workload_id,
@@ -480,6 +491,8 @@ class Reconciler:
         return self._salvages[key] < SALVAGES_MAX
 
     async def _see_to_stop(self, workload: Workload, key: TaskKey, claim: Claim) -> None:
+        if workload.id in self._finishing:
+            return
         starting = self._starting.get(workload.id)
         several = bool(self._gangs.members(workload))
         observed = await self._observe(workload, key, claim)
@@ -492,11 +505,12 @@ class Reconciler:
             if isinstance(observed, TaskAbsent):
                 began = workload.started_ns is not None
                 words = "Stopped." if began else "Stopped before the command was started."
-                await self._fail(workload, words, claim)
+                self._spawn_end(key, self._fail(workload, words, claim))
                 return
         alive = isinstance(observed, TaskAlive | TaskPreparing)
         if alive and not several and key not in self._stops_asked:
-            await self._launcher.stop(key)
+            with of_one_task():
+                await self._launcher.stop(key)
             self._stops_asked.add(key)
         # As it was before the stop: one that is gone by now went for it, as the next pass says.
         if workload.id not in self._finishing:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from seafloor.app import reconciler as module
 from seafloor.app.clock import SystemClock
 from seafloor.app.reconciler import Reconciler
 from seafloor.app.wakeup import Wakeup
-from seafloor.domain.errors import StoreUnavailable
+from seafloor.domain.errors import (
+    ClusterUnavailable,
+    Conflict,
+    SeafloorError,
+    StoreUnavailable,
+)
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim, lease_of_place
-from seafloor.domain.workloads import WorkloadState
+from seafloor.domain.workloads import Workload, WorkloadState
 from seafloor.launch.protocol import TaskAlive, TaskKey
 from seafloor.stores.metadata.memory.store import MemoryMetadataStore
 from seafloor.testing.metadata_records import create, entering, launched, run_id
@@ -90,13 +95,50 @@ async def test_pass__one_run_cannot_be_looked_at__the_others_have_their_step_and
     assert reconciler.problem is None
 
 
-async def test_pass__a_step_fails_after_a_time__the_pass_ends(
+async def test_pass__one_run_is_slow_to_look_at_and_fails__the_others_have_their_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    launcher = Launcher(*(run_id(number) for number in (1, 2, 3)))
-    reconciler, _ = await world(launcher)
-    ticks = iter(range(0, 1000, 15))
-    monkeypatch.setattr(module, "boot_time_s", lambda: float(next(ticks)))
+    """As where its folder is on a network's disk that is away: that says nothing of the others."""
+    launcher = Launcher(run_id(1))
+    reconciler, runs = await world(launcher)
+    monkeypatch.setattr(
+        time, "clock_gettime", lambda _: time.monotonic() + 15 * len(launcher.looked)
+    )
     await reconciler._guarded_pass()
-    assert len(launcher.looked) == 1
+    assert sorted(launcher.looked) == sorted(runs)
+    assert reconciler.problem == WORDS
+
+
+@pytest.mark.parametrize("error", [ClusterUnavailable(WORDS), StoreUnavailable(WORDS)])
+async def test_pass__the_cluster_or_the_database_is_away__the_pass_ends(
+    error: SeafloorError,
+) -> None:
+    """However soon it says so: the next of a thousand runs may have to wait for it."""
+    launcher = Launcher()
+    reconciler, _ = await world(launcher)
+    told: list[WorkloadId] = []
+
+    async def watch(workload: Workload, *_: object) -> None:
+        told.append(workload.id)
+        raise error
+
+    reconciler._watch = cast("Any", watch)
+    await reconciler._guarded_pass()
+    assert len(told) == 1
+    assert launcher.listed == 0
+    assert reconciler.problem == WORDS
+
+
+async def test_pass__a_run_that_is_refused_something__the_others_have_their_step() -> None:
+    launcher = Launcher()
+    reconciler, runs = await world(launcher)
+    told: list[WorkloadId] = []
+
+    async def watch(workload: Workload, *_: object) -> None:
+        told.append(workload.id)
+        raise Conflict(WORDS)
+
+    reconciler._watch = cast("Any", watch)
+    await reconciler._guarded_pass()
+    assert sorted(told) == sorted(runs)
     assert reconciler.problem == WORDS
