@@ -146,3 +146,39 @@ async def test_release__of_all_tasks_at_once__forgets_all_of_them() -> None:
         await until(all_gone)
     finally:
         await launcher.close()
+
+
+@pytest.mark.parametrize(
+    ("ended", "forgotten", "stopped"),
+    [
+        ((None, LONG_AGO), False, ["Pod run-worker-0"]),
+        ((LONG_AGO, LONG_AGO), True, []),
+    ],
+    ids=["one lives", "none does"],
+)
+async def test_forget__of_some_that_live__these_are_to_go_and_are_left_alone_without(
+    ended: tuple[str | None, ...], *, forgotten: bool, stopped: list[str]
+) -> None:
+    """Records that were brought back may not know them, and are no reason to end them."""
+    cluster = OneRun(*(pod(name, ended=at) for name, at in zip(TASKS, ended, strict=False)))
+    launcher = launcher_of(cluster)
+    try:
+        keys = await launcher.tasks()
+        assert [await launcher.is_forgotten(key) for key in keys] == [forgotten] * 2
+        await launcher.forget(WorkloadId("f" * 32))
+        assert cluster.deleted == []
+        await launcher.forget(RUN)
+        assert cluster.deleted == stopped
+    finally:
+        await launcher.close()
+
+
+async def test_is_forgotten__pod_that_was_told_to_go__it_is() -> None:
+    going = pod("worker-0", ended=None)
+    going["metadata"]["deletionTimestamp"] = NEVER
+    launcher = launcher_of(OneRun(going))
+    try:
+        (key,) = await launcher.tasks()
+        assert await launcher.is_forgotten(key)
+    finally:
+        await launcher.close()

@@ -16,6 +16,7 @@ import structlog
 
 from seafloor.app.leases import boot_time_s
 from seafloor.domain.errors import NotFound
+from seafloor.domain.members import MAIN
 from seafloor.launch.protocol import Launcher, TaskAbsent, TaskEnded, TaskKey
 from seafloor.stores.metadata.protocol import MetadataStore
 
@@ -53,7 +54,7 @@ class Strangers:
         """Whether a task is to be left alone.
 
         One of which there is nothing but code, or whose every word was delivered, is not: what is
-        left of it is no use to anybody.
+        left of it is no use to anybody. (Of several, one that ended waits for the others.)
 
         Raises:
             StoreError: it cannot be told now.
@@ -64,12 +65,13 @@ class Strangers:
             self._due_s.pop(key, None)
             return False
         seen = await self._launcher.observe(key)
-        if isinstance(seen, TaskAbsent) or (isinstance(seen, TaskEnded) and seen.delivered):
+        delivered = isinstance(seen, TaskEnded) and seen.delivered and key.task == MAIN
+        if delivered or isinstance(seen, TaskAbsent):
             return False
         if key not in self._due_s:
             _log.warning(
-                "a task is left alone: the records know nothing of it, as after a backup was "
-                "brought back that is older; `seafloor doctor` says what to do",
+                "a task is left alone: the records know nothing of it, as after an older backup "
+                "was brought back; see docs/how-to/back-up.md and `seafloor doctor`",
                 run_id=key.workload_id,
                 attempt=key.attempt,
                 task=key.task,

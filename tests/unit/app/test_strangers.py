@@ -132,3 +132,10 @@ async def test_release__its_records_are_back__it_has_its_step() -> None:
     await create(metadata, launched(1))
     reconciler._strangers.keep(())
     assert not await reconciler._strangers.has(key)
+
+
+async def test_release__no_records_of_several_tasks__one_that_ended_waits_for_the_others() -> None:
+    launcher = Launcher(TaskEnded(Ending(exit_code=0), delivered=True))
+    key = TaskKey(run_id(7), 1, "worker-0")
+    await reconciler_of(MemoryMetadataStore(), launcher)._release(key)
+    assert launcher.done == []

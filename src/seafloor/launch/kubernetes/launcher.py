@@ -389,15 +389,32 @@ class KubernetesLauncher:
         return ""
 
     async def forget(self, workload_id: WorkloadId) -> None:
-        """Remove nothing: nothing is kept."""
+        """Have what still lives of a workload end; what has ended goes by itself.
 
-    async def is_forgotten(self, key: TaskKey) -> bool:  # noqa: ARG002  # of the protocol
-        """Hold for purged whatever the records do not know."""
-        return True
+        Raises:
+            ClusterUnavailable: pods of it are known, and it cannot be told that they are to go.
+        """
+        known = self._pods.keys()
+        for key in [one for one in known if one.workload_id == workload_id]:
+            if await self._lives(key):
+                await self.stop(key)
+
+    async def is_forgotten(self, key: TaskKey) -> bool:
+        """Whether no task of the attempt lives that nobody has told to go.
+
+        Of one that ended, the cluster has what its command printed, and nobody delivers more.
+        """
+        return not any([await self._lives(one) for one in self._family(key)])
+
+    async def _lives(self, key: TaskKey) -> bool:
+        pod = self._pods.get(key)
+        if pod is None or pod.metadata.deletion_timestamp is not None:
+            return False
+        return isinstance(await self.observe(key), TaskAlive | TaskPreparing)
 
     def whereabouts(self, key: TaskKey) -> str:
-        """The namespace and the label of its objects."""
-        return f"namespace {self._namespace}, label {ID_LABEL}={key.workload_id}"
+        """How ``kubectl`` finds its objects."""
+        return f"configmap,pod -n {self._namespace} -l {ID_LABEL}={key.workload_id}"
 
     async def release(self, key: TaskKey) -> None:
         """Delete the anchor, and with it everything of an attempt whose other tasks ended too.
