@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -321,6 +322,36 @@ def test_running__its_server_stays_away__is_lost_and_retried_elsewhere(
     assert len(attempts_of(b, run)) == 2
     b.post(f"/api/v1/runs/{run}/stop")  # its agent would wait for a server long after the test
     b.wait_state(run, "stopped")
+
+
+@pytest.mark.slow
+def test_copy__of_a_data_folder_whose_server_runs__is_refused_and_the_runs_live(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """It took them for lost, and their commands were ended."""
+    a, b = installation.start("a"), installation.make("b")
+    go_on = tmp_path / "go-on"
+    run = a.launch(["sh", "-c", f"while ! test -e {go_on}; do sleep 0.05; done"])["id"]
+    a.wait_state(run, "running")
+    beside = ("work", "cache", "server.json", "server.log")
+    shutil.copytree(a.data, b.data, ignore=shutil.ignore_patterns(*beside))
+    with pytest.raises(AssertionError, match=r"is a copy of the data folder.*/place\.id"):
+        b.start()
+    b.process = None
+    assert a.get(f"/api/v1/runs/{run}")["state"] == "running"
+    (b.data / "place.id").unlink()
+    b.start()
+    assert place_of(a) != place_of(b)
+    go_on.touch()
+    assert b.wait_state(run, *FINAL)["state"] == "succeeded"
+    assert len(attempts_of(b, run)) == 1
+    # A folder that was moved is no copy: nobody renews its lease.
+    a.kill()
+    moved = LiveServer(a.data.rename(tmp_path / "moved"), env=a.environment)
+    installation.servers[0] = moved.start()
+    b.stop()
+    again = moved.launch("true")["id"]
+    assert moved.wait_state(again, *FINAL)["state"] == "succeeded"
 
 
 def test_servers__started_at_once_on_nothing__both_are_well_and_share_tokens(

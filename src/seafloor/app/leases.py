@@ -44,7 +44,8 @@ class LeaseTerms:
         ttl_s: How long it lasts when it is not renewed.
         renew_s: How often it is renewed.
         margin_s: Before its end it counts as ended already: what is begun must come to its end.
-        supersede: Take it even from a holder that lives: for who knows that it does not.
+        supersede: Take it even from a holder that lives: for who knows that it does not. The first
+            time only: what takes it after that lives.
     """
 
     ttl_s: float = 10.0
@@ -85,6 +86,7 @@ class LeaseHolder:
         self.name = name
         self._leases = leases
         self._terms = terms or LeaseTerms()
+        self._supersedes = self._terms.supersede
         self._on_change = on_change
         self._now_s = now_s
         self._holder = new_holder()
@@ -144,7 +146,7 @@ class LeaseHolder:
         if self.is_elsewhere:
             self.problem = f'The lease "{self.name}" is held by {found.holder}.'
             return min(_RETRY_S, max(0.05, found.left_ns / 1e9))
-        self._lease, self.problem = found, None
+        self._lease, self.problem, self._supersedes = found, None, False
         # From before the question: the store may have answered at once and the answer been late.
         self._until_s = begun_s + self._terms.ttl_s
         if before is None:
@@ -156,7 +158,7 @@ class LeaseHolder:
         if before is not None:
             return await self._leases.lease_renew(before, ttl_ns=ttl_ns)
         return await self._leases.lease_take(
-            self.name, holder=self._holder, ttl_ns=ttl_ns, supersede=self._terms.supersede
+            self.name, holder=self._holder, ttl_ns=ttl_ns, supersede=self._supersedes
         )
 
     async def _hold(self) -> None:

@@ -46,7 +46,15 @@ _TERMINAL_EVERY_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 5.0
 _MIB: Final = 1024 * 1024
 # What a server makes in its data folder and a copy does not know of.
-_SERVERS_OWN: Final = ("server.json", "place.id", "installation.id", "spool", "work", "cache")
+_SERVERS_OWN: Final = (
+    "server.json",
+    "place.id",
+    "place.where",
+    "installation.id",
+    "spool",
+    "work",
+    "cache",
+)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import msgspec
 from seafloor.domain.errors import Conflict, InvalidValue, StoreFull
 
 _INSTALLATION_FILE: Final = "installation.id"
+_WHERE_FILE: Final = "place.where"
 _NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
 _BEFORE_A_SERVER = {"cache", "secrets", "seafloor.toml", "server.log"}
 """What our own commands put into a data folder before a server first opens it."""
@@ -107,8 +108,8 @@ class DataFolder:
     def place(self) -> str:
         """The id of this folder as a place of tasks; made once, goes with the folder.
 
-        It begins with the machine's name, for people. No two servers may have the same: remove
-        ``place.id`` from a copy of a data folder.
+        It begins with the machine's name, for people. No two servers may have the same: see
+        ``check_place_is_ours``.
         """
         file = self.path / "place.id"
         try:
@@ -118,6 +119,31 @@ class DataFolder:
             return file.read_text(encoding="ascii").strip()
         except OSError as error:
             raise _refusal(file, error) from error
+
+    def is_where_it_was(self) -> bool:
+        """Whether it is where its place was last driven; a copy is not, nor what was moved.
+
+        So is one of an older version, which did not note where.
+        """
+        file = self.path / _WHERE_FILE
+        try:
+            return file.read_text(encoding="utf-8", errors="replace") == self._where()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise _refusal(file, error) from error
+
+    def note_where(self) -> None:
+        """Note where its place is driven from now on."""
+        file = self.path / _WHERE_FILE
+        try:
+            _write_whole(file, self._where().encode(errors="replace"), mode=0o644)
+        except OSError as error:
+            raise _refusal(file, error) from error
+
+    def _where(self) -> str:
+        path = str(self.path.resolve()).encode(errors="replace").decode()
+        return f"{socket.gethostname()} {self.path.stat().st_ino} {path}"
 
     def installation(self) -> str | None:
         """The id of the installation whose runs have tasks here; None: none is noted."""

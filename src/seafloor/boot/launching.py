@@ -18,7 +18,7 @@ from seafloor.app.wakeup import Wakeup
 from seafloor.boot.archives import remote_opener
 from seafloor.boot.data_folder import DataFolder
 from seafloor.boot.settings import Settings, environment
-from seafloor.boot.whose_tasks import check_tasks_are_ours
+from seafloor.boot.whose_tasks import check_place_is_ours, check_tasks_are_ours
 from seafloor.domain.ids import Sha256
 from seafloor.domain.leases import lease_of_place
 from seafloor.environments.build import EnvironmentCache
@@ -76,8 +76,9 @@ async def open_launching(
 
     Raises:
         InvalidValue, NotFound: see ``open_cluster``.
-        Conflict: see ``check_tasks_are_ours``.
+        Conflict: see ``check_place_is_ours`` and ``check_tasks_are_ours``.
     """
+    await check_place_is_ours(folder, below.metadata)
     if settings.launch.kind != "local":
         # Late: a server of one machine need not load what speaks to clusters.
         from seafloor.boot.cluster import open_cluster

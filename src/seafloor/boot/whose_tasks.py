@@ -1,20 +1,27 @@
-"""Whether a database is the one that knows the runs of which there are tasks in a data folder."""
+"""Whether a data folder and a database belong together, and the folder is no other server's."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from typing import Final
 
+from seafloor.app.leases import LeaseTerms
+from seafloor.app.places import GRACE_S
 from seafloor.app.strangers import is_known
 from seafloor.boot.data_folder import DataFolder
 from seafloor.domain.errors import Conflict
 from seafloor.domain.ids import WorkloadId
-from seafloor.domain.leases import RECONCILER, lease_of_place
+from seafloor.domain.leases import RECONCILER, Lease, lease_of_place
 from seafloor.launch.protocol import Launcher
 from seafloor.stores.metadata.protocol import MetadataStore
 
 _ID: Final = "id"
 """Name of the value that tells one installation's database, and its copies, from another's."""
+
+_LOOK_S: Final = 0.2
+"""How often the lease of a place is looked at."""
 
 
 async def check_tasks_are_ours(
@@ -33,7 +40,7 @@ async def check_tasks_are_ours(
     noted = folder.installation()
     if noted == own:
         return
-    if noted is not None or not await _had_its_place(folder, metadata):
+    if noted is not None or await _lease_of(folder, metadata) is None:
         stranger = await _stranger(metadata, launcher)
         if stranger is not None:
             work = folder.path / "work"
@@ -45,9 +52,39 @@ async def check_tasks_are_ours(
     folder.note_installation(own)
 
 
-async def _had_its_place(folder: DataFolder, metadata: MetadataStore) -> bool:
+async def check_place_is_ours(folder: DataFolder, metadata: MetadataStore) -> None:
+    """Refuse a copy of a data folder while the server of the folder that was copied runs.
+
+    Both would drive the same runs, and this one, which has no folders of them, would take them for
+    lost. A folder that was moved is told from a copy by the lease of its place: nobody renews it.
+
+    Cost: where it was moved and its server was killed, the rest of that lease, 10 s at most.
+
+    Raises:
+        Conflict: so it is.
+    """
+    if not folder.is_where_it_was():
+        first = lease = await _lease_of(folder, metadata)
+        until_s = time.monotonic() + LeaseTerms().ttl_s + GRACE_S
+        while first is not None and lease is not None and lease.left_ns > 0:
+            if lease.expires_ns != first.expires_ns:
+                file = folder.path / "place.id"
+                raise Conflict(
+                    f"{folder.path} is a copy of the data folder of a server that runs "
+                    f"({lease.holder}), and would take its runs from it: remove {file}, and this "
+                    "is a further server of the same installation."
+                )
+            if time.monotonic() > until_s:
+                break  # nobody renews it: the clock of the database was set back
+            await asyncio.sleep(_LOOK_S)
+            lease = await _lease_of(folder, metadata)
+    folder.note_where()
+
+
+async def _lease_of(folder: DataFolder, metadata: MetadataStore) -> Lease | None:
     name = lease_of_place(folder.place())
-    return any(lease.name == name for lease in await metadata.lease_list(RECONCILER))
+    found = [lease for lease in await metadata.lease_list(RECONCILER) if lease.name == name]
+    return found[0] if found else None
 
 
 async def _stranger(metadata: MetadataStore, launcher: Launcher) -> WorkloadId | None:
