@@ -518,10 +518,14 @@ class Reconciler:
 
     async def _end_starts_of_ended(self, driven: dict[WorkloadId, int]) -> None:
         for workload_id, task in list(self._starting.items()):
-            if workload_id not in driven and not task.done():
-                found = await self._metadata.workload_get(workload_id)
-                if found.state.is_final:
-                    task.cancel()
+            if workload_id in driven or task.done():
+                continue
+            try:
+                is_over = (await self._metadata.workload_get(workload_id)).state.is_final
+            except NotFound:  # records of before it were brought back meanwhile
+                is_over = True
+            if is_over:
+                task.cancel()
 
     async def _release_ended(self, driven: dict[WorkloadId, int]) -> None:
         """Remove the working folders of attempts that are over and were delivered."""

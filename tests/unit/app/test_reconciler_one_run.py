@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -142,3 +143,18 @@ async def test_pass__a_run_that_is_refused_something__the_others_have_their_step
     await reconciler._guarded_pass()
     assert sorted(told) == sorted(runs)
     assert reconciler.problem == WORDS
+
+
+async def test_pass__a_run_that_is_being_started_is_in_no_record_any_more__it_is_given_up() -> None:
+    """Records of before it were brought back: the pass failed until the preparation was over."""
+    launcher = Launcher()
+    reconciler, _ = await world(launcher)
+    await reconciler._guarded_pass()
+    start = reconciler._starting[run_id(9)] = cast(
+        "Any", asyncio.create_task(asyncio.Event().wait())
+    )
+    await reconciler._guarded_pass()
+    assert launcher.listed == 2
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert reconciler.problem is None
