@@ -66,7 +66,8 @@ def check_all_arrived(task: AgentTask, *, answers_lost: bool = False) -> None:
     assert task.received.printed(0) == PRINTED
     first, *more = task.received.ends
     assert more == ([first] * len(more) if answers_lost else [])
-    assert task.document("done.json") == {"format_version": 1, "delivered": True, "reason": ""}
+    done = {"format_version": 1, "delivered": True, "reason": "", "gone": False}
+    assert task.document("done.json") == done
 
 
 class Failing:

@@ -78,6 +78,7 @@ def test_killed__server_away__ship_delivers_every_spooled_line(
         "format_version": 1,
         "delivered": True,
         "reason": "",
+        "gone": False,
     }
 
 

@@ -191,7 +191,7 @@ def test_run__code_cannot_be_fetched__fails_with_the_reason(
     assert "Started." not in said
 
 
-def test_objects__of_a_run_that_nobody_knows__are_removed_and_others_are_not(
+def test_objects__of_a_run_that_nobody_knows__stay_while_it_runs_and_others_for_ever(
     server: LiveServer, namespace: Namespace
 ) -> None:
     run_id = server.launch("python train.py")["id"]
@@ -200,18 +200,27 @@ def test_objects__of_a_run_that_nobody_knows__are_removed_and_others_are_not(
     stranger = {"metadata": {"name": "unknown", "labels": labels}}
     elsewhere = {**labels, "seafloor/place": "another-installation"}
     kept = {"metadata": {"name": "not-ours", "labels": elsewhere}}
-    for made in (stranger, kept):
-        namespace.kubernetes.call("POST", f"{namespace.path}/configmaps", made)
     spec = {"containers": [{"name": "main", "image": IMAGE}]}
     namespace.kubernetes.call("POST", f"{namespace.path}/pods", {**stranger, "spec": spec})
+    for made in (stranger, kept):
+        namespace.kubernetes.call("POST", f"{namespace.path}/configmaps", made)
+    known, every = {pod["metadata"]["name"], "not-ours"}, ("configmaps", "pods")
+
+    def names() -> set[str]:
+        return {one["metadata"]["name"] for kind in every for one in namespace.all(kind)}
+
+    # The records may have been brought back from before it began: whoever started it waits for it.
     wait_for(
-        lambda: (
-            {one["metadata"]["name"] for one in namespace.all("configmaps")}
-            == {pod["metadata"]["name"], "not-ours"}
-            and len(namespace.all("pods")) == 1
-        ),
+        lambda: "a task is left alone" in (server.data / "server.log").read_text(),
+        timeout_s=PATIENCE_S,
+        what="the server to say so",
+    )
+    assert names() == known | {"unknown"}
+    namespace.set_status(ended(0), pod="unknown")
+    wait_for(
+        lambda: names() == known,
         timeout_s=PATIENCE_S,  # what was released is looked at again after a while
-        what="the stranger to go",
+        what="what is left of it to go",
     )
     assert pod_of(namespace, run_id)["metadata"]["uid"] == pod["metadata"]["uid"]
 
