@@ -685,8 +685,8 @@ class ObjectStoreSuite(ABC):
         for _ in range(20):
             ends = await outcomes([store.put("a", b"1"), store.put("a/b", b"2")])
             wins = 2 if store.capabilities.nested_keys else 1
-            assert sum(isinstance(end, ObjectInfo) for end in ends) == wins
-            assert sum(isinstance(end, Conflict) for end in ends) == 2 - wins
+            assert sum(isinstance(end, ObjectInfo) for end in ends) == wins, ends
+            assert sum(isinstance(end, Conflict) for end in ends) == 2 - wins, ends
             assert len(await keys_of(store)) == wins
             await store.delete("a")
             await store.delete("a/b")
