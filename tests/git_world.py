@@ -113,6 +113,7 @@ class GitServer:
         redirect: Send everybody to this address.
         halfway: Called when half of a large answer was sent.
         is_cut: Send half of a large answer and no more.
+        pace: Called before each of the hundred parts in which a large answer is then sent.
         page: Answers every request with this instead, as a page to log in at.
         page_for: Only those of this method.
         authorized: How many requests came with credentials.
@@ -128,8 +129,9 @@ class GitServer:
     on_request: Callable[[], None] | None = None
     tls: ssl.SSLContext | None = None
     redirect: str = ""
-    halfway: Callable[[], None] | None = None
+    halfway: Callable[[], object] | None = None
     is_cut: bool = False
+    pace: Callable[[], object] | None = None
     page: bytes = b""
     page_for: str = ""
     authorized: int = 0
@@ -262,8 +264,13 @@ class _BackendHandler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content[:half])
             self.server_world.halfway()
             content = content[half:]
+        pace = self.server_world.pace
+        part = len(content) // 100 if pace and len(content) > _LARGE_BYTES else len(content)
         with suppress(ConnectionError):  # whoever asked may have gone meanwhile
-            self.wfile.write(content)
+            for begin in range(0, len(content), part or 1):
+                if pace is not None:
+                    pace()
+                self.wfile.write(content[begin : begin + part])
 
 
 def copy_as_served(repository: Repository, root: Path, name: str) -> Path:

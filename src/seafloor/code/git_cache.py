@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,15 +28,25 @@ from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.code.git_damage import PACK_SUFFIXES, damage_of
 from seafloor.code.git_errors import blames_remote, error_of, is_not_served, is_short, no_commit
 from seafloor.code.git_room import repository_in_use, trim_repositories
+from seafloor.code.git_stall import Stall, both
 from seafloor.code.live_lock import Wait, locked_alive, locked_alive_if_free
 from seafloor.domain.errors import SourceError, StoreFull
 from seafloor.domain.ids import GitCommit
 
-FETCH_TIMEOUT_S: Final = 1800.0
 PACKS_MAX: Final = 24
 """More packs than this are put together after a fetch."""
 
-_FETCH: Final = ("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head")
+_PLAIN: Final = GitOptions()
+_REPACK_TIMEOUT_S: Final = 1800.0
+
+# Not quiet: then it would not say how far it is with what it does by itself.
+_FETCH: Final = (
+    "fetch",
+    "--progress",
+    "--no-tags",
+    "--no-auto-maintenance",
+    "--no-write-fetch-head",
+)
 
 
 class Unread(Exception):
@@ -227,10 +237,20 @@ class GitCache:
                     os.link(source / name, target / name)
 
     def _copy_commit(self, git_dir: Path, commit: GitCommit) -> None:
+        stall = Stall(
+            f'what was fetched of {self.url} could not be copied to "{git_dir.parent}". Check '
+            "that its disk is well, then try again.",
+            packs=git_dir / "objects" / "pack",
+        )
         result = run_git(
             [*_FETCH, "--depth=1", str(self.folder), f"refs/seafloor/{commit}"],
             cwd=git_dir,
-            options=GitOptions(config=_trusting(self.folder, git_dir)),
+            options=GitOptions(
+                config=_trusting(self.folder, git_dir),
+                timeout_s=None,
+                watch=stall.look,
+                hear=stall.hear,
+            ),
         )
         if not result.ok:
             raise Unread(said=result)
@@ -316,23 +336,29 @@ class GitCache:
         with locked_alive_if_free(self._lock("packs")) as is_free:
             # A failure costs only speed: the packs stay as they are, until the next fetch.
             if is_free:
-                self._git(["repack", "--quiet", "-d", "--geometric=2"])
+                options = GitOptions(timeout_s=_REPACK_TIMEOUT_S)
+                self._git(["repack", "--quiet", "-d", "--geometric=2"], options)
 
     def _git_fetch(self, arguments: list[str]) -> GitResult:
         # No server says how much it will send.
         growth = Growth(self.folder, f"The repository {self.url}")
-        return self._git([*_FETCH, *arguments], growth.look)
+        stall = Stall(
+            f"{self.url} stopped sending, and was given up. Check that it is well and can be "
+            "reached from here, then try again.",
+            packs=self.folder / "objects" / "pack",
+        )
+        options = GitOptions(timeout_s=None, watch=both(growth.look, stall.look), hear=stall.hear)
+        return self._git([*_FETCH, *arguments], options)
 
-    def _git(self, arguments: list[str], watch: Callable[[], None] | None = None) -> GitResult:
+    def _git(self, arguments: list[str], options: GitOptions = _PLAIN) -> GitResult:
         reach = self.access.to(self.url)
-        options = GitOptions(
+        options = replace(
+            options,
             # Everything is kept as packs: loose objects would have to be linked one by one.
             config=(*_trusting(self.folder), "fetch.unpackLimit=1", "gc.auto=0", *reach.config),
-            timeout_s=FETCH_TIMEOUT_S,
             ssh_command=reach.ssh_command,
             env=reach.env,
             hidden=reach.hidden,
-            watch=watch,
         )
         return run_git(arguments, cwd=self.folder, options=options)
 

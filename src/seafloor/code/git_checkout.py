@@ -20,6 +20,7 @@ from seafloor.code.git_cache import GitCache, Unread
 from seafloor.code.git_command import GitOptions, GitResult, run_git
 from seafloor.code.git_errors import error_of, is_short
 from seafloor.code.git_lfs import LFS_OFF, LargeFiles, fetch_large_files
+from seafloor.code.git_stall import Stall, both
 from seafloor.code.git_submodules import Submodule, submodules_of
 from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
 from seafloor.code.removal import remove_tree
@@ -169,8 +170,13 @@ class GitCheckouts:
         check_space(folder.parent, size_bytes, f"The files of {source.url} need")
         # Many small files take more of a disk than they have bytes.
         growth = Growth(folder, f"What is checked out of {source.url}")
-        arguments = [*_IN_PARALLEL, "checkout", "--quiet", "--detach", "--force", commit]
-        self._git(arguments, folder, GitOptions(watch=growth.look))
+        stall = Stall(
+            f'the files of {source.url} could not be written to "{folder.parent}". Check that its '
+            "disk is well, then try again."
+        )
+        arguments = [*_IN_PARALLEL, "checkout", "--progress", "--detach", "--force", commit]
+        watch = both(growth.look, stall.look)
+        self._git(arguments, folder, GitOptions(timeout_s=None, watch=watch, hear=stall.hear))
         if (folder / ".git" / "HEAD").read_text().strip() != commit:
             raise Unread(path=".git/HEAD")
         check = check_tree(folder, commit, entries)

@@ -123,11 +123,13 @@ class GitOptions:
     Args:
         config: More ``name=value`` settings for this command only.
         stdin: What it reads; nothing by default.
-        timeout_s: After this it is killed with everything it started.
+        timeout_s: After this it is killed with everything it started; None: ``watch`` sees to
+            that.
         ssh_command: What to reach ssh hosts with, when the user configured something.
         env: More variables for this command.
         hidden: Taken out of what it says: a server may repeat what it was sent.
         watch: Called again and again while it goes on; what it raises ends the command.
+        hear: Told how many bytes it said on standard error, whenever it did.
         stdout: File that gets what it says, which then is not in the result and has no bound: see
             to that by ``watch``.
         memory_bytes_max: What each process of the command may have; None: what the machine has. Not
@@ -136,11 +138,12 @@ class GitOptions:
 
     config: tuple[str, ...] = ()
     stdin: bytes = b""
-    timeout_s: float = LOCAL_TIMEOUT_S
+    timeout_s: float | None = LOCAL_TIMEOUT_S
     ssh_command: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     hidden: tuple[str, ...] = field(default=(), repr=False)
     watch: Callable[[], None] | None = None
+    hear: Callable[[int], None] | None = None
     stdout: BinaryIO | None = None
     memory_bytes_max: int | None = None
 
@@ -175,29 +178,18 @@ def run_git(
     for setting in (*_CONFIG, *options.config):
         command += ["-c", setting]
     command += arguments
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd if cwd is not None else Path("/"),
-            env=_environment(options),
-            stdin=subprocess.PIPE if options.stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if options.stdout is None else options.stdout,
-            stderr=subprocess.PIPE,
-            # A session of its own: no controlling terminal to ask on, one group to kill.
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise SourceError(f'There is no folder "{cwd}".') from error
-        raise SourceError(_NO_GIT) from error
-    with process:
+    with _start(command, cwd, options) as process:
         try:
             stdout, stderr = read_output(
-                process, stdin=options.stdin, timeout_s=options.timeout_s, watch=options.watch
+                process,
+                stdin=options.stdin,
+                timeout_s=options.timeout_s,
+                watch=options.watch,
+                hear=options.hear,
             )
         except subprocess.TimeoutExpired as error:
             raise SourceError(
-                f"git {arguments[0]} did not answer within {options.timeout_s:.0f} s and was "
+                f"git {arguments[0]} did not answer within {error.timeout:.0f} s and was "
                 "ended. Check that the repository's host can be reached from here, or try again "
                 "later.",
                 field="code.url",
@@ -212,6 +204,26 @@ def run_git(
         said = said.replace(value, "***")
     said = _CREDENTIALS.sub("", said)
     return GitResult(code=process.wait(), stdout=stdout, stderr=said)
+
+
+def _start(
+    command: Sequence[str | Path], cwd: Path | None, options: GitOptions
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=cwd if cwd is not None else Path("/"),
+            env=_environment(options),
+            stdin=subprocess.PIPE if options.stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if options.stdout is None else options.stdout,
+            stderr=subprocess.PIPE,
+            # A session of its own: no controlling terminal to ask on, one group to kill.
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise SourceError(f'There is no folder "{cwd}".') from error
+        raise SourceError(_NO_GIT) from error
 
 
 def _environment(options: GitOptions) -> dict[str, str]:

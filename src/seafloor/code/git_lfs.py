@@ -32,8 +32,9 @@ _LFS_ON: Final = (
 """What `git lfs install` sets: without, git-lfs fetches and puts nothing in place."""
 
 FETCH_TIMEOUT_S: Final = 3600.0
-SLOWEST_BYTES_S: Final = 1e6
-"""What is to be fetched may take so much longer than ``FETCH_TIMEOUT_S`` as it takes at this."""
+SLOWEST_BYTES_S: Final = 1e4
+"""What is to be fetched may take so much longer than ``FETCH_TIMEOUT_S`` as it takes at this: no
+line by which anybody would wait for large files is slower."""
 
 _TRACE: Final = "seafloor-git-lfs-"
 _NOT_PLAIN: Final = re.compile(r"[\\*?\[\]!#, ]")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from seafloor.code.free_space import Growth
+from seafloor.code.git_stall import Window
 from seafloor.code.private_folder import write_private
 from seafloor.domain.errors import SourceError
 
@@ -161,7 +161,8 @@ class Arrival:
         self._given_up = given_up
         self._growth = Growth(storage, f"What the git LFS store of {url} sends")
         self._arrived_bytes: dict[str, int] = {}
-        self._begin_window()
+        self._window = Window(STALL_S)
+        self._done = self._measure()
 
     def look(self) -> None:
         """Look once.
@@ -189,8 +190,9 @@ class Arrival:
             with suppress(FileNotFoundError):
                 if oid in self._sizes:
                     self._take(oid, path)
-        if time.monotonic() - self._window_s >= STALL_S:
-            self._check_window()
+        received_bytes = self._window.end()
+        if received_bytes is not None:
+            self._check_window(received_bytes)
 
     def _take(self, oid: str, path: Path) -> None:
         size_bytes = path.stat().st_size
@@ -201,13 +203,8 @@ class Arrival:
                 f"{self._sizes[oid] / 1e6:,.1f} MB that its pointer says.",
                 field="code.url",
             )
-        self._new_bytes += max(0, size_bytes - self._arrived_bytes.get(oid, 0))
+        self._window.take(max(0, size_bytes - self._arrived_bytes.get(oid, 0)))
         self._arrived_bytes[oid] = size_bytes
-
-    def _begin_window(self) -> None:
-        self._window_s = time.monotonic()
-        self._new_bytes = 0
-        self._done = self._measure()
 
     def _measure(self) -> tuple[int, int]:
         """Files that came between two looks, and bytes put in place: that takes long, too.
@@ -222,9 +219,8 @@ class Arrival:
                 placed_bytes += path.stat().st_size
         return missing, placed_bytes
 
-    def _check_window(self) -> None:
-        before, received = self._done, self._new_bytes
-        self._begin_window()
+    def _check_window(self, received_bytes: int) -> None:
+        before, self._done = self._done, self._measure()
         missing, _ = self._done
-        if missing and self._done == before and received < STALL_S:
+        if missing and self._done == before and received_bytes < STALL_S:
             raise self._given_up(self._talk)

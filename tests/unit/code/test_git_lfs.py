@@ -18,7 +18,7 @@ from tests.missing import need_git_lfs
 
 from archive_world import Place
 from git_world import Repository, git, resolve
-from seafloor.code import git_lfs_watch
+from seafloor.code import git_lfs, git_lfs_watch
 from seafloor.code.git import resolve_git
 from seafloor.code.git_access import GitReach
 from seafloor.code.git_command import GitResult
@@ -40,6 +40,8 @@ class Store:
         object_error: Code that it says of each file instead.
         says: Content type and body of that answer instead of the usual.
         download: Status with which it answers when it is asked for a file.
+        content: Of the file that it has.
+        pace: Called before each of the thirty parts in which it then sends a file.
         sent_bytes: It stops after so much of a file, and holds the connection.
         silent: It does not answer at all.
         endless: It answers without end, up to what no test should take.
@@ -53,6 +55,8 @@ class Store:
     object_error: int = 0
     says: tuple[str, bytes] | None = None
     download: int = 200
+    content: bytes = CONTENT
+    pace: Callable[[], object] | None = None
     sent_bytes: int | None = None
     silent: bool = False
     endless: bool = False
@@ -109,10 +113,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(self.store.download, "text/plain", b"no")
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        content, pace = self.store.content, self.store.pace
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         with suppress(OSError):  # who asked has gone
-            self.wfile.write(CONTENT[: self.store.sent_bytes])
+            part = len(content) // 30 if pace is not None else len(content)
+            for begin in range(0, len(content[: self.store.sent_bytes]), part):
+                if pace is not None:
+                    pace()
+                self.wfile.write(content[: self.store.sent_bytes][begin : begin + part])
             if self.store.sent_bytes is not None:
                 self.store.ended.wait()
 
@@ -149,15 +158,19 @@ def store() -> Iterator[Store]:
 @pytest.fixture
 def with_store(repository: Repository, store: Store) -> Repository:
     """A repository with a large file in the store."""
+    _commit_pointer(repository, store, CONTENT)
+    return repository
+
+
+def _commit_pointer(repository: Repository, store: Store, content: bytes) -> None:
     repository.commit(
         {
             ".gitattributes": "*.bin filter=lfs -text\n",
             ".lfsconfig": f"[lfs]\n\turl = {store.address}\n",
             "model.bin": "version https://git-lfs.github.com/spec/v1\n"
-            f"oid sha256:{OID}\nsize {len(CONTENT)}\n",
+            f"oid sha256:{hashlib.sha256(content).hexdigest()}\nsize {len(content)}\n",
         }
     )
-    return repository
 
 
 def _failure(place: Place, repository: Repository) -> SourceError:
@@ -194,6 +207,21 @@ def test_localize__large_file_store_stops__is_given_up_and_named(
     assert words in failed.message
     assert store.address in failed.message
     assert with_store.url in failed.message
+
+
+@pytest.mark.slow
+def test_localize__large_file_by_a_slow_line__is_waited_for(
+    repository: Repository, place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_lfs, "FETCH_TIMEOUT_S", 3.0)
+    store.content = CONTENT * 17  # 204 kB, at some 40 kB/s
+    store.pace = lambda: store.ended.wait(0.15)
+    _commit_pointer(repository, store, store.content)
+
+    receipt = place.localize(resolve(repository))
+
+    assert receipt.duration_s > 4.5
+    assert (place.code / "digits" / "model.bin").read_bytes() == store.content
 
 
 @pytest.mark.parametrize(
@@ -322,7 +350,7 @@ class _World:
         self.placed.write_bytes(b"pointer")
         (self.storage / "incomplete").mkdir(parents=True)
         self.now_s = 0.0
-        monkeypatch.setattr("seafloor.code.git_lfs_watch.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("seafloor.code.git_stall.time.monotonic", lambda: self.now_s)
         errors = LfsErrors("https://forge/digits", GitReach())
         self.arrival = Arrival(
             self.storage,

@@ -108,6 +108,27 @@ def test_words__one_line_without_end__is_kept_within_the_bound() -> None:
     assert words.content == b"\n[\xe2\x80\xa6]\n"
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_words__lines_written_over__are_what_a_terminal_shows(size: int) -> None:
+    said = b"remote: Counting:  50%\rremote: Counting: 100%, done.\nReceiving:  1%\r" + (
+        b"Receiving:  2%\rfatal: early EOF\nDenied.\r\nlast\r"
+    )
+    words = Words()
+    for begin in range(0, len(said), size):
+        words.take(said[begin : begin + size])
+
+    assert words.content == (b"remote: Counting: 100%, done.\nfatal: early EOF\nDenied.\r\nlast\r")
+
+
+def test_words__error_after_much_progress__is_kept() -> None:
+    words = Words()
+    for number in range(100_000):
+        words.take(b"Receiving objects: %d\r" % number)
+    words.take(b"fatal: early EOF\n")
+
+    assert words.content == b"fatal: early EOF\n"
+
+
 def test_resolve_git__very_many_refs__holds_none_of_them(many_refs: Repository) -> None:
     tracemalloc.start()
     try:
@@ -152,6 +173,23 @@ def test_resolve_git__no_git_on_the_path__says_so(
 
     with pytest.raises(SourceError, match="git is not installed"):
         resolve_git(str(many_refs.path), None)
+
+
+def test_read_output__closed_pipes_and_a_process_that_goes_on__is_watched() -> None:
+    class EnoughError(Exception):
+        pass
+
+    def watch() -> None:
+        if process.stderr is not None and process.stderr.closed:
+            raise EnoughError
+
+    command = ["sh", "-c", "exec >&- 2>&-; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            with pytest.raises(EnoughError):
+                read_output(process, timeout_s=None, watch=watch)
+        finally:
+            process.kill()
 
 
 def test_read_output__closed_pipes_and_a_process_that_goes_on__ends_at_its_time() -> None:
