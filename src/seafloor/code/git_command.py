@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from seafloor.code.git_leash import Leash
 from seafloor.code.git_output import read_output
 from seafloor.code.ssh_user import ssh_user_variables
 from seafloor.domain.errors import SourceError
@@ -157,7 +158,8 @@ def run_git(
     """Run git to its end.
 
     It has no terminal, so neither git nor ssh can ask anything; it does not take optional locks,
-    so it never disturbs a user's own git commands in the same folder.
+    so it never disturbs a user's own git commands in the same folder. It ends with this process,
+    whatever ends that, and with it all that it started.
 
     Args:
         arguments: Command and its arguments, without ``git``.
@@ -178,8 +180,9 @@ def run_git(
     for setting in (*_CONFIG, *options.config):
         command += ["-c", setting]
     command += arguments
-    with _start(command, cwd, options) as process:
+    with Leash() as leash, _start(command, cwd, options) as process:
         try:
+            leash.hold(process.pid)
             stdout, stderr = read_output(
                 process,
                 stdin=options.stdin,

@@ -1,13 +1,15 @@
-"""Servers that send slowly are waited for as long as they send, and no longer."""
+"""Servers that send slowly are waited for as long as they send and we live, and no longer."""
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,45 @@ def test_localize__server_that_stops_in_the_middle__is_given_up_and_nothing_stay
     assert not list(place.cache.glob("git/*/objects/pack/*"))
     place.localize(source)
     assert tree_of(place.code / "digits") == tree_of(repository.path)
+
+
+def _processes_with(variable: str) -> list[int]:
+    """Those that live, and inherited a variable of the environment."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def _wait_until(condition: Callable[[], bool], *, patience_s: float) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc; lifted elsewhere by psutil")
+def test_localize__killed_while_it_fetches__leaves_nothing_running_and_the_next_one_has_it(
+    place: Place, repository: Repository, server: GitServer, url: str, tmp_path: Path
+) -> None:
+    mark = f"KILLED_IN={tmp_path}"
+    command = [sys.executable, "-m", "seafloor.cli", "localize", f"git+{url}"]
+    command += ["--to", str(place.code), "--cache", str(place.cache)]
+
+    def has_come() -> bool:
+        packs = place.cache.glob("git/*/objects/pack/tmp_pack_*")
+        return any(path.stat().st_size > 200_000 for path in packs)
+
+    with _stopped(repository, server, url, tmp_path):
+        with subprocess.Popen(command, env={**os.environ, "KILLED_IN": str(tmp_path)}) as process:
+            _wait_until(has_come, patience_s=60)
+            assert len(_processes_with(mark)) >= 4  # we, the one that watches, git and index-pack
+            process.kill()
+        _wait_until(lambda: not _processes_with(mark), patience_s=10)
+
+    subprocess.run(command, check=True)
+    assert tree_of(place.code / "digits") == tree_of(repository.path)
+    for bare in place.cache.glob("git/*.git"):
+        git(bare, "fsck", "--full", "--strict", "--no-dangling")
