@@ -25,9 +25,10 @@ from seafloor.code.git_submodules import Submodule, submodules_of
 from seafloor.code.git_tree import TreeCheck, TreeEntry, check_tree, parse_tree
 from seafloor.code.removal import remove_tree
 from seafloor.code.snapshot_format import FILES_MAX
-from seafloor.code.tree_writer import DEPTH_MAX
+from seafloor.code.tree_writer import DEPTH_MAX, PATH_BYTES_MAX
 from seafloor.domain.code import GitCode
 from seafloor.domain.errors import LimitExceeded, SourceError, StoreFull
+from seafloor.domain.names import PATH_PART_BYTES_MAX
 
 SUBMODULE_DEPTH_MAX: Final = 8
 SUBMODULES_MAX: Final = 1000
@@ -165,7 +166,7 @@ class GitCheckouts:
             entries = _chosen(source, entries)
             patterns = ["/" + _GLOB.sub(r"\\\g<0>", path) for path in source.sparse]
             self._git(["sparse-checkout", "set", "--no-cone", *patterns], folder)
-        _check_depth(source, entries)
+        _check_paths(source, entries)
         size_bytes = sum(entry.size_bytes for entry in entries)
         check_space(folder.parent, size_bytes, f"The files of {source.url} need")
         # Many small files take more of a disk than they have bytes.
@@ -332,13 +333,26 @@ def _check_real_folders(folder: Path, place: Path) -> None:
             )
 
 
-def _check_depth(source: GitCode, entries: Sequence[TreeEntry]) -> None:
-    """Refuse what is nested too deep, as ``parts_of`` does of an archive."""
+def _check_paths(source: GitCode, entries: Sequence[TreeEntry]) -> None:
+    """Refuse what is nested too deep or named too long, as ``parts_of`` does of an archive."""
     for entry in entries:
-        if entry.path.count(b"/") >= DEPTH_MAX:
+        wrong = _wrong_with(entry.path)
+        if wrong:
             raise SourceError(
-                f"{source.url} has a file more than {DEPTH_MAX} folders deep at "
-                f'{source.commit[:12]}: "{shown(entry.path[:80])}…". Name what the run needs in '
-                "code.sparse.",
+                f"{source.url} has a file {wrong} at {source.commit[:12]}: "
+                f'"{shown(entry.path[:80])}…". Name what the run needs in code.sparse.',
                 field="code.url",
             )
+
+
+def _wrong_with(path: bytes) -> str:
+    """What keeps a path from being made; git itself shows the path and leaves out the reason."""
+    if path.count(b"/") >= DEPTH_MAX:
+        return f"more than {DEPTH_MAX} folders deep"
+    if len(path) >= PATH_BYTES_MAX:
+        return f"whose path has {len(path):,} bytes, of {PATH_BYTES_MAX - 1:,} at most,"
+    if len(path) > PATH_PART_BYTES_MAX:
+        longest = max(len(part) for part in path.split(b"/"))
+        if longest > PATH_PART_BYTES_MAX:
+            return f"or folder whose name has {longest} bytes, of {PATH_PART_BYTES_MAX} at most,"
+    return ""

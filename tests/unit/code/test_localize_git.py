@@ -525,6 +525,29 @@ def test_localize__file_too_deep__is_refused_and_nothing_is_left(
     assert (place.code / source.folder / "train.py").read_text() == "y"
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/".join(["d" * 200] * 22), "whose path has 4,421 bytes, of 4,095 at most, at"),
+        ("n" * 256, "whose name has 256 bytes, of 255 at most, at"),
+    ],
+    ids=["path", "name"],
+)
+def test_localize__name_that_no_system_takes__is_refused_with_the_reason(
+    repository: Repository, place: Place, path: str, words: str
+) -> None:
+    blob = git(repository.path, "hash-object", "-w", "--stdin", stdin=b"x")
+    git(repository.path, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+    git(repository.path, "commit", "--quiet", "-m", "too long")
+    source = resolve(repository)
+
+    with pytest.raises(SourceError, match=words):
+        place.localize(source)
+
+    place.localize(msgspec.structs.replace(source, sparse=("train.py",)))
+    assert (place.code / source.folder / "train.py").is_file()
+
+
 def test_localize__folder_that_was_not_localised__is_refused_and_left(
     repository: Repository, place: Place
 ) -> None:
