@@ -13,9 +13,10 @@ import pyarrow.parquet
 import pytest
 
 from export_world import T0_NS
-from exported import query
+from exported import content, query
 from live_server import LiveServer
 from seafloor.domain.models import LoggedModelState
+from seafloor.domain.traces import Trace
 from seafloor.sdk.client import Client
 from seafloor.sdk.exports.exporter import Exported, ExportOptions, export
 from seafloor.sdk.exports.manifest import TableFile, read_manifest
@@ -26,11 +27,19 @@ from seafloor.sdk.transport import Request, Transport
 from seafloor.wire.experiments import ExperimentCreate
 from seafloor.wire.models import LoggedModelPut
 from seafloor.wire.runs import RunCreate
+from seafloor.wire.traces import TracePut
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def a_model(client: Client, experiment_id: int, run_id: str | None, *, deleted: bool) -> str:
+def a_model(
+    client: Client,
+    experiment_id: int,
+    run_id: str | None,
+    *,
+    deleted: bool,
+    workspace: str = "default",
+) -> str:
     """A logged model with a file."""
     model_id = f"m-{uuid.uuid4().hex}"
     model = LoggedModelPut(
@@ -40,11 +49,21 @@ def a_model(client: Client, experiment_id: int, run_id: str | None, *, deleted: 
     with tempfile.NamedTemporaryFile() as file:
         file.write(model_id.encode())
         file.flush()
-        client.models.put_file(model_id, "model/größe.bin", Path(file.name))
+        client.models.put_file(model_id, "model/größe.bin", Path(file.name), workspace=workspace)
     client.models.put(model_id, msgspec.structs.replace(model, state=LoggedModelState.READY))
     if deleted:
-        client.models.delete(model_id)
+        client.models.delete(model_id, workspace=workspace)
     return model_id
+
+
+def a_trace(client: Client, experiment_id: int, *, workspace: str) -> None:
+    """A trace with a file."""
+    trace = Trace(id=f"tr-{uuid.uuid4().hex}", experiment_id=experiment_id, time_ms=T0_NS // 10**6)
+    client.traces.put(TracePut(trace))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(trace.id.encode())
+        file.flush()
+        client.traces.put_file(trace.id, "a/file.bin", Path(file.name), workspace=workspace)
 
 
 def brought(client: Client, folder: Path) -> Report:
@@ -117,6 +136,32 @@ def test_export__of_a_project_that_is_removed_meanwhile__has_the_others_and_name
     ]
     assert query(tmp_path / "all", "SELECT count(*) FROM {models}") == [(2,)]
     ExportSource(tmp_path / "all")
+
+
+def test_export__of_files_in_other_workspaces__has_them_and_an_import_brings_them(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """It ended with a 404: files were asked for in the workspace ``default`` alone."""
+    here, there = (
+        Client(make_server(name, SEAFLOOR_SERVER__WORKSPACES="true").url, "")
+        for name in ("here", "there")
+    )
+    models: list[str] = []
+    for project in ("vision", "one_that.mlflow-knows-not", "default"):
+        if project != "default":
+            here.projects.create(project)
+        for deleted in (False, True):
+            experiment = here.experiments.create(ExperimentCreate(f"e-{deleted}", project=project))
+            models.append(a_model(here, experiment.id, None, deleted=deleted, workspace=project))
+            a_trace(here, experiment.id, workspace=project)
+    manifest, done = export(here, tmp_path / "all", ExportOptions(), lambda _: None)
+    assert (manifest.missing, done.vanished) == ((), [])
+    assert query(tmp_path / "all", "SELECT count(*) FROM {model_files}") == [(6,)]
+    assert query(tmp_path / "all", "SELECT count(*) FROM {trace_files}") == [(6,)]
+    assert brought(there, tmp_path / "all").files == 12
+    export(there, tmp_path / "back", ExportOptions(), lambda _: None)
+    for table in ("models", "model_files", "traces", "trace_files"):
+        assert content(tmp_path / "back")[table] == content(tmp_path / "all")[table]
 
 
 def test_models_of_an_experiment__more_than_a_page__come_each_once(

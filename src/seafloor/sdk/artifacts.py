@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -28,6 +28,7 @@ from seafloor.wire.artifacts import ArtifactDeleted, ArtifactFiles, ArtifactFold
 from seafloor.wire.tasks import Appended
 
 _PIECE_BYTES: Final = 1024 * 1024
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def no_progress(_size_bytes: int) -> None:
@@ -264,17 +265,19 @@ def fetch_file(
     progress: Progress = no_progress,
     *,
     may_be_direct: bool = False,
+    headers: Mapping[str, str] = _NONE,
 ) -> int:
     """Fetch what a path of a server gives into a file; see ``Artifacts.get``.
 
     Args:
         may_be_direct: Whether the server knows URLs past itself for such paths.
+        headers: Sent with each request.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _open_part(target) as (file, part), ExitStack() as undone:
             undone.callback(part.unlink, missing_ok=True)
-            download = Download(transport, address, file, progress)
+            download = Download(transport, address, file, progress, headers=headers)
             size_bytes = download.run(may_be_direct=may_be_direct)
             file.flush()
             os.fsync(file.fileno())

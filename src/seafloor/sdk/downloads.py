@@ -7,7 +7,7 @@ this machine has no way there, or the bytes break off, the server gives the rest
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from seafloor.domain.errors import InvalidValue, StoreCorrupt, StoreUnavailable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES: Final = 1024 * 1024
 _CUTS_MAX: Final = 5
+_NONE: Final[Mapping[str, str]] = {}
 
 Progress = Callable[[int], None]
 """Told how many further bytes were moved; less than none where they are moved again."""
@@ -32,15 +33,23 @@ class Download:
         address: The path.
         file: Empty.
         progress: Told of what comes.
+        headers: Sent with each request to the server.
     """
 
     def __init__(
-        self, transport: Transport, address: str, file: BinaryIO, progress: Progress
+        self,
+        transport: Transport,
+        address: str,
+        file: BinaryIO,
+        progress: Progress,
+        *,
+        headers: Mapping[str, str] = _NONE,
     ) -> None:
         self._transport = transport
         self._address = address
         self._file = file
         self._progress = progress
+        self._headers = headers
         self._digest = hashlib.sha256()
         self._done_bytes = 0
         self._etag: str | None = None
@@ -104,7 +113,9 @@ class Download:
     def _bring_rest(self) -> None:
         """Ask for what is missing, and take it as far as it comes."""
         done_bytes = self._done_bytes
-        headers = {"Range": f"bytes={done_bytes}-"} if done_bytes else {}
+        headers = dict(self._headers)
+        if done_bytes:
+            headers["Range"] = f"bytes={done_bytes}-"
         if done_bytes and self._etag is not None:
             headers["If-Range"] = self._etag  # another content by now comes whole
         tries_direct, self._tries_direct = self._tries_direct, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from seafloor.domain.experiments import DEFAULT_PROJECT
 from seafloor.sdk.mlflow_files import MlflowFiles
 from seafloor.sdk.transport import Request, Transport, quote
 from seafloor.wire.models import (
@@ -77,16 +78,16 @@ class Models(MlflowFiles):
         request = Request("GET", f"/api/v1/logged-models/{quote(model_id)}")
         return self._transport.call(request, LoggedModelView)
 
-    def delete(self, model_id: str) -> None:
+    def delete(self, model_id: str, *, workspace: str = DEFAULT_PROJECT) -> None:
         """Delete a model; repeating is harmless."""
         path = f"/api/2.0/mlflow/logged-models/{quote(model_id)}"
-        self._transport.send(Request("DELETE", path))
+        self._transport.send(Request("DELETE", path, headers=self._inside(workspace)))
 
-    def delete_tag(self, model_id: str, key: str) -> None:
+    def delete_tag(self, model_id: str, key: str, *, workspace: str = DEFAULT_PROJECT) -> None:
         """Delete a tag of a model.
 
         Raises:
             NotFound: there is no such model, or it has no such tag.
         """
         path = f"/api/2.0/mlflow/logged-models/{quote(model_id)}/tags/{quote(key)}"
-        self._transport.send(Request("DELETE", path))
+        self._transport.send(Request("DELETE", path, headers=self._inside(workspace)))

@@ -252,11 +252,10 @@ class _Workspace(msgspec.Struct):
 
 async def _found(request: AnyRequest, name: str) -> Json:
     """A workspace as MLflow shows it; InvalidValue, NotFound."""
-    if name != DEFAULT_PROJECT:
-        _check_name(name)
     try:
         found = await application_of(request).projects.get(name)
     except NotFound as error:
+        _check_name(name)  # of a project that is there MLflow's rule on names says nothing
         raise NotFound(f"Workspace '{name}' not found", field=HEADER) from error
     return _shown(found)
 

@@ -207,9 +207,9 @@ class _Exporter:
                 if self._options.runs:
                     ids.append(run.id)
             for model in self._models(experiment, ids):
-                self._export_model(model)
+                self._export_model(model, experiment.project)
             for trace in self._traces(experiment, ids):
-                self._export_trace(trace)
+                self._export_trace(trace, experiment.project)
         except NotFound:
             if self._has_experiment(experiment.id):
                 raise
@@ -250,7 +250,7 @@ class _Exporter:
                     seen.add(view.trace.id)
                     yield view
 
-    def _export_trace(self, view: TraceView) -> None:
+    def _export_trace(self, view: TraceView, project: str) -> None:
         trace = view.trace
         before = self._folder.rows()
         try:
@@ -267,12 +267,12 @@ class _Exporter:
                     span.end_ns,
                     document.decode(),
                 )
-            for path, _ in self._trace_files(trace):
+            for path, _ in self._trace_files(trace, project):
                 kept = self._kept(
                     f"file {path} of trace {trace.id}",
                     None,
                     lambda target, it=path: self._client.traces.get_file(
-                        trace.id, it, target, progress=self._tell_bytes
+                        trace.id, it, target, workspace=project, progress=self._tell_bytes
                     ),
                 )
                 if kept is not None:
@@ -317,10 +317,15 @@ class _Exporter:
         self.done.traces += 1
         self._tell()
 
-    def _trace_files(self, trace: Trace) -> Iterable[tuple[str, int]]:
+    def _trace_files(self, trace: Trace, project: str) -> Iterable[tuple[str, int]]:
         if not self._options.artifacts or not has_files(trace.id):
             return ()
-        return self._client.traces.files(trace.id)
+        return self._client.traces.files(trace.id, workspace=project)
+
+    def _model_files(self, model: LoggedModelView, project: str) -> Iterable[tuple[str, int]]:
+        if not self._options.artifacts:
+            return ()
+        return self._client.models.files(model.id, workspace=project)
 
     def _export_run(self, run: RunView) -> None:
         before = self._folder.rows()
@@ -575,7 +580,7 @@ class _Exporter:
         finally:
             self.done.coming_bytes = 0
 
-    def _export_model(self, model: LoggedModelView) -> None:
+    def _export_model(self, model: LoggedModelView, project: str) -> None:
         for metric in model.metrics:
             self._folder["model_metrics"].add(
                 model.id,
@@ -588,12 +593,12 @@ class _Exporter:
                 metric.dataset_digest,
             )
         files = 0
-        for path, _ in self._client.models.files(model.id) if self._options.artifacts else ():
+        for path, _ in self._model_files(model, project):
             kept = self._kept(
                 f"file {path} of model {model.id}",
                 None,
                 lambda target, it=path: self._client.models.get_file(
-                    model.id, it, target, progress=self._tell_bytes
+                    model.id, it, target, workspace=project, progress=self._tell_bytes
                 ),
             )
             if kept is not None:

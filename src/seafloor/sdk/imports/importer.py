@@ -186,7 +186,7 @@ class Importer:
         for record in self._source.traces(experiment, self._report):
             with noted(self._report, f"trace {record.trace.id}"):
                 self._open(target)
-                self._traces.bring(record, target.experiment.id)
+                self._traces.bring(record, target.experiment)
             self._told(experiment)
         if experiment.deleted and target.experiment.deleted_ns is None:
             if target.experiment.id == DEFAULT_EXPERIMENT_ID:
@@ -342,7 +342,7 @@ class Importer:
         if self._models.is_here(model):
             return
         self._open(target)
-        self._models.bring(model, target.experiment.id)
+        self._models.bring(model, target.experiment)
 
     def _open(self, target: _Target) -> None:
         """Make an experiment that was deleted take runs; it is deleted again at the end."""

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from seafloor.domain.errors import NotFound
+from seafloor.domain.experiments import Experiment
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.models import LoggedModelState
 from seafloor.sdk.client import Client
@@ -48,13 +49,13 @@ class ModelImporter:
         # One that is pending at the source is pending here before all of it came, and after.
         return found.state == model.state != "pending" and not model.deleted
 
-    def bring(self, model: ModelRecord, experiment_id: int) -> None:
+    def bring(self, model: ModelRecord, experiment: Experiment) -> None:
         """Bring one; a repeat is harmless. It is pending until all of it is here."""
         model_id = model_id_of(self._source.kind, model.source_id)
         fit = Fit(self._report, f"model {model_id}", kept_in=IN_REPORT)
         source_run_id = model.source_run_id
         put = LoggedModelPut(
-            experiment_id=experiment_id,
+            experiment_id=experiment.id,
             name=fit.name(model.name, what="model name", default=model_id),
             created_ns=fit.time_ns(model.created_ns, what="creation of a model") or 0,
             model_type=fit.text(model.model_type, what="type of a model", key="model_type"),
@@ -63,7 +64,7 @@ class ModelImporter:
             tags=fit.labels(model.tags, what="tag of a model", chars_max=TAG_CHARS_MAX),
         )
         put = self._put(model_id, put, fit)
-        missing = self._bring_files(model_id, model)
+        missing = self._bring_files(model_id, model, experiment.project)
         if missing:
             put = msgspec.structs.replace(put, tags={**put.tags, MISSING_TAG: missing})
         for some in pieces(self._metrics(model.metrics, fit), _METRICS_PER_CALL):
@@ -75,9 +76,9 @@ class ModelImporter:
             put = msgspec.structs.replace(put, state=state)
         made = self._client.models.put(model_id, put)
         if MISSING_TAG in made.tags and not missing:
-            self._client.models.delete_tag(model_id, MISSING_TAG)
+            self._client.models.delete_tag(model_id, MISSING_TAG, workspace=experiment.project)
         if model.deleted:
-            self._client.models.delete(model_id)
+            self._client.models.delete(model_id, workspace=experiment.project)
         self._report.models += 1
 
     def _put(self, model_id: str, put: LoggedModelPut, fit: Fit) -> LoggedModelPut:
@@ -89,14 +90,14 @@ class ModelImporter:
             self._client.models.put(model_id, put)
         return put
 
-    def _bring_files(self, model_id: str, model: ModelRecord) -> str:
+    def _bring_files(self, model_id: str, model: ModelRecord, project: str) -> str:
         """Bring all of them, also again: the listing here tells no digests to compare with."""
         files = self._source.model_files(model, self._report)
         if not self._files:
             return left_out(files)
 
         def send(path: str, local: Path) -> int:
-            self._client.models.put_file(model_id, path, local)
+            self._client.models.put_file(model_id, path, local, workspace=project)
             return local.stat().st_size
 
         return bring_files(files, send, owner=f"model {model_id}", report=self._report)

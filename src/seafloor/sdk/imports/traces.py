@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from seafloor.domain.errors import NotFound
+from seafloor.domain.experiments import Experiment
 from seafloor.sdk.client import Client
 from seafloor.sdk.imports.records import FileRecord, Source, TraceRecord, run_id_of
 from seafloor.sdk.imports.report import Report
@@ -34,14 +35,14 @@ class TraceImporter:
         self._files = files
         self._runs = runs
 
-    def bring(self, record: TraceRecord, experiment_id: int) -> None:
+    def bring(self, record: TraceRecord, experiment: Experiment) -> None:
         """Bring one; a repeat is harmless, and one that is here whole is not touched.
 
         Raises:
             InvalidValue, LimitExceeded, Conflict: it cannot be kept.
         """
         ordered = sorted(record.trace.assessments, key=lambda one: (one.created_ms, one.id))
-        trace = replace(record.trace, experiment_id=experiment_id, assessments=tuple(ordered))
+        trace = replace(record.trace, experiment_id=experiment.id, assessments=tuple(ordered))
         wanted = TracePut(trace, self._linked(record))
         if self._there(trace.id) == TraceView(trace, wanted.runs, record.spans or 0):
             self._report.traces_known += 1
@@ -51,9 +52,9 @@ class TraceImporter:
             mark = replace(trace, metadata={UNFINISHED_KEY: "unfinished"}, assessments=())
             self._client.traces.put(TracePut(mark))
         for some in _in_calls(self._source.spans(record)):
-            added = self._client.traces.add_spans(trace.id, some, experiment_id=experiment_id)
+            added = self._client.traces.add_spans(trace.id, some, experiment_id=experiment.id)
             self._report.spans += added
-        missing = self._bring_files(trace.id, files)
+        missing = self._bring_files(trace.id, files, experiment.project)
         if missing:  # it is not here whole, and not what an import that is repeated finds
             metadata = {**trace.metadata, UNFINISHED_KEY: missing}
             wanted = TracePut(replace(trace, metadata=metadata), wanted.runs)
@@ -75,13 +76,13 @@ class TraceImporter:
             self._report.leave_out("link of a trace to a run that is not here", record.trace.id)
         return tuple(there)
 
-    def _bring_files(self, trace_id: str, files: Iterable[FileRecord]) -> str:
+    def _bring_files(self, trace_id: str, files: Iterable[FileRecord], project: str) -> str:
         """Bring all of them, also again: the listing here tells no digests to compare with."""
         if not self._files:
             return left_out(files)
 
         def send(path: str, local: Path) -> int:
-            self._client.traces.put_file(trace_id, path, local)
+            self._client.traces.put_file(trace_id, path, local, workspace=project)
             return local.stat().st_size
 
         return bring_files(files, send, owner=f"trace {trace_id}", report=self._report)
