@@ -58,8 +58,8 @@ def done(server: LiveServer, *arguments: str) -> dict[str, Any]:
 
 
 def brought(client: Client, folder: Path, project: str | None = None) -> Report:
-    source = ExportSource(folder, project=project)
-    report = Report(source=source.label, server=client.url)
+    report = Report(source="seafloor", server=client.url)
+    source = ExportSource(folder, report, project=project)
     Importer(client, source, report, ImportOptions(), lambda _: None).bring_all()
     assert report.whole
     assert report.failures == []
@@ -463,10 +463,17 @@ def test_import__of_a_damaged_export__says_what_is_damaged(
 
     assert "manifest.json" in says(lambda copy: (copy / "manifest.json").unlink())
     assert "manifest" in says(lambda copy: (copy / "manifest.json").write_text("{"))
-    assert "is damaged" in says(lambda copy: flip(copy / "metrics" / "00000.parquet"))
+    assert "is damaged" in says(lambda copy: flip(copy / "experiments.parquet"))
     assert "cannot be read" in says(lambda copy: (copy / "runs.parquet").unlink())
 
     other = make_server("other")
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    flip(copy / "metrics" / "00000.parquet")
+    found = seafloor(other, "import", "seafloor", str(copy))
+    assert found.returncode == 1
+    assert '00000.parquet" is damaged' in found.stderr
+    assert Client(other.url, "").runs.get(run_id).state == "running"
     digest = hashlib.sha256(b"0").hexdigest()
     flip(whole / "blobs" / digest[:2] / digest)
     found = seafloor(other, "import", "seafloor", str(whole))

@@ -67,8 +67,8 @@ def a_trace(client: Client, experiment_id: int, *, workspace: str) -> None:
 
 
 def brought(client: Client, folder: Path) -> Report:
-    source = ExportSource(folder)
-    report = Report(source=source.label, server=client.url)
+    report = Report(source="seafloor", server=client.url)
+    source = ExportSource(folder, report)
     Importer(client, source, report, ImportOptions(), lambda _: None).bring_all()
     assert report.failures == []
     return report
@@ -135,7 +135,7 @@ def test_export__of_a_project_that_is_removed_meanwhile__has_the_others_and_name
         (2,)
     ]
     assert query(tmp_path / "all", "SELECT count(*) FROM {models}") == [(2,)]
-    ExportSource(tmp_path / "all")
+    ExportSource(tmp_path / "all", Report(source="seafloor", server=""))
 
 
 def test_export__of_files_in_other_workspaces__has_them_and_an_import_brings_them(

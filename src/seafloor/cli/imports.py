@@ -162,8 +162,8 @@ def seafloor(given: Given, place: Path, *, project: str | None, **options: Any) 
     """
     from seafloor.sdk.imports.seafloor.source import ExportSource
 
-    def opened(report: Report) -> Source:  # noqa: ARG001 - all is told later
-        return ExportSource(place, project=project)
+    def opened(report: Report) -> Source:
+        return ExportSource(place, report, project=project)
 
     return bring(given, "seafloor", opened, project=project, **options)
 

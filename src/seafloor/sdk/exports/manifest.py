@@ -323,7 +323,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     try:
         found = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SourceError(f'"{path}" is not the manifest of an export ({error}).') from error
     if found.format != FORMAT or found.version != VERSION:
         raise SourceError(

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from seafloor.domain.errors import NotFound
+from seafloor.domain.errors import NotFound, SourceError
 from seafloor.domain.experiments import Experiment
 from seafloor.domain.metrics import STEP_MAX, STEP_MIN, TIME_MS_MAX
 from seafloor.domain.models import LoggedModelState
@@ -51,6 +51,7 @@ class ModelImporter:
 
     def bring(self, model: ModelRecord, experiment: Experiment) -> None:
         """Bring one; a repeat is harmless. It is pending until all of it is here."""
+        self._check_runs(model)
         model_id = model_id_of(self._source.kind, model.source_id)
         fit = Fit(self._report, f"model {model_id}", kept_in=IN_REPORT)
         source_run_id = model.source_run_id
@@ -80,6 +81,18 @@ class ModelImporter:
         if model.deleted:
             self._client.models.delete(model_id, workspace=experiment.project)
         self._report.models += 1
+
+    def _check_runs(self, model: ModelRecord) -> None:
+        """Refuse one that names a run which a repeat may bring: without it, it would stay so.
+
+        Raises:
+            SourceError: it does.
+        """
+        for name in {model.source_run_id, *(metric.run_id for metric in model.metrics)}:
+            if not name or not self._report.has_failed(f"run {name}"):
+                continue
+            if run_id_of(self._source.kind, name) not in self._runs:
+                raise SourceError(f"Run {name}, which it names, did not come: it waits for that.")
 
     def _put(self, model_id: str, put: LoggedModelPut, fit: Fit) -> LoggedModelPut:
         try:

@@ -10,6 +10,7 @@ import msgspec
 from seafloor.domain.errors import InvalidValue
 
 NAMES_MAX: Final = 1000
+_NAME_CHARS_MAX: Final = 300
 
 
 class LeftOut(msgspec.Struct, kw_only=True):
@@ -80,7 +81,7 @@ class Report(msgspec.Struct, kw_only=True):
             self.left_out.append(found)
         found.count += count
         if len(found.names) < NAMES_MAX:
-            found.names.append(name)
+            found.names.append(_short(name))
 
     def keep(self, what: str, kind: str, records: list[dict[str, Any]]) -> None:
         """Keep records that have no place whole, and say so; their ``name`` or id names them."""
@@ -92,7 +93,11 @@ class Report(msgspec.Struct, kw_only=True):
 
     def fail(self, name: str, reason: str) -> None:
         """Note that something should have come and did not."""
-        self.failures.append(Failure(name, reason))
+        self.failures.append(Failure(_short(name), reason))
+
+    def has_failed(self, name: str) -> bool:
+        """Whether something did not come that a repeat may bring."""
+        return any(one.name == _short(name) for one in self.failures)
 
     def write(self, path: Path) -> None:
         """Write it as JSON.
@@ -108,3 +113,8 @@ class Report(msgspec.Struct, kw_only=True):
                 f'The report "{path}" cannot be written: {error.strerror or error}.',
                 field="--report",
             ) from error
+
+
+def _short(name: str) -> str:
+    """A name as a line can hold it: a source may call anything by a whole book."""
+    return name if len(name) <= _NAME_CHARS_MAX else f"{name[:_NAME_CHARS_MAX]}…"
