@@ -25,7 +25,7 @@ from seafloor.sdk.imports.report import Report
 from seafloor.sdk.imports.seafloor.source import ExportSource
 from seafloor.sdk.transport import Request, Transport
 from seafloor.wire.experiments import ExperimentCreate
-from seafloor.wire.models import LoggedModelPut
+from seafloor.wire.models import LoggedModelPut, ModelMetricValue
 from seafloor.wire.runs import RunCreate
 from seafloor.wire.traces import TracePut
 
@@ -162,6 +162,49 @@ def test_export__of_files_in_other_workspaces__has_them_and_an_import_brings_the
     export(there, tmp_path / "back", ExportOptions(), lambda _: None)
     for table in ("models", "model_files", "traces", "trace_files"):
         assert content(tmp_path / "back")[table] == content(tmp_path / "all")[table]
+
+
+def test_export__of_models_that_are_removed_meanwhile__leaves_no_value_to_another(
+    make_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """The values of a model that went in the middle of it were read as those of the next one."""
+    server = make_server(SEAFLOOR_SERVER__WORKSPACES="true")
+    client = Client(server.url, "")
+    client.projects.create("gone")
+    run_id = client.runs.create(RunCreate(experiment="default", name="r")).id
+    experiments = [
+        client.experiments.create(ExperimentCreate("e", project=project))
+        for project in ("gone", "default")
+    ]
+    for experiment in experiments:
+        for number in (1, 2):
+            value = ModelMetricValue(
+                key=experiment.project, value=number, step=0, time_ms=0, run_id=run_id
+            )
+            put = LoggedModelPut(
+                experiment_id=experiment.id, name="net", created_ns=T0_NS, metrics=(value,)
+            )
+            client.models.put(f"m-{uuid.uuid4().hex}", put)
+
+    def meanwhile(done: Exported) -> None:
+        if done.models == 1:
+            call = Request("DELETE", "/api/3.0/mlflow/workspaces/gone", query=[("mode", "CASCADE")])
+            Transport(server.url, "").send(call)
+            done.models += 1  # once
+
+    _, done = export(client, tmp_path / "all", ExportOptions(), meanwhile)
+    assert any(name.startswith("model m-") for name in done.vanished)
+    source = ExportSource(tmp_path / "all", Report(source="seafloor", server=""))
+    found = {
+        experiment.project: [
+            metric.key
+            for model in source.models(experiment, Report(source="seafloor", server=""))
+            for metric in model.metrics
+        ]
+        for experiment in source.experiments()
+        if experiment.name == "e"
+    }
+    assert found == {"gone": ["gone", "gone"], "default": ["default", "default"]}
 
 
 def test_models_of_an_experiment__more_than_a_page__come_each_once(

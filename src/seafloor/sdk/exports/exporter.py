@@ -592,19 +592,14 @@ class _Exporter:
                 metric.dataset_name,
                 metric.dataset_digest,
             )
-        files = 0
-        for path, _ in self._model_files(model, project):
-            kept = self._kept(
-                f"file {path} of model {model.id}",
-                None,
-                lambda target, it=path: self._client.models.get_file(
-                    model.id, it, target, workspace=project, progress=self._tell_bytes
-                ),
-            )
-            if kept is not None:
-                sha256, size_bytes = kept
-                self._folder["model_files"].add(model.id, path, size_bytes, sha256)
-                files += 1
+        files_before = self._folder["model_files"].rows
+        try:
+            self._export_model_files(model, project)
+        except NotFound:
+            if self._has_model(model.id):
+                raise
+            # Removed meanwhile; what was read stays, and needs a row that counts it.
+            self.done.vanished.append(f"model {model.id}")
         self._folder["models"].add(
             model.id,
             model.experiment_id,
@@ -618,10 +613,30 @@ class _Exporter:
             list(model.params.items()),
             list(model.tags.items()),
             len(model.metrics),
-            files,
+            self._folder["model_files"].rows - files_before,
         )
         self.done.models += 1
         self._tell()
+
+    def _export_model_files(self, model: LoggedModelView, project: str) -> None:
+        for path, _ in self._model_files(model, project):
+            kept = self._kept(
+                f"file {path} of model {model.id}",
+                None,
+                lambda target, it=path: self._client.models.get_file(
+                    model.id, it, target, workspace=project, progress=self._tell_bytes
+                ),
+            )
+            if kept is not None:
+                sha256, size_bytes = kept
+                self._folder["model_files"].add(model.id, path, size_bytes, sha256)
+
+    def _has_model(self, model_id: str) -> bool:
+        try:
+            self._client.models.get(model_id)
+        except NotFound:
+            return False
+        return True
 
 
 def _json(value: object) -> str:
