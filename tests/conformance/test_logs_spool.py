@@ -297,3 +297,23 @@ async def test_page__in_the_middle_of_200_mb__reads_less_than_a_mebibyte(tmp_pat
     assert (await store.state(KEY)).lines == number - 1
     assert bytes_read() - before < 1 << 20
     await store.close()
+
+
+async def test_follow__by_many__reads_a_line_once(tmp_path: Path) -> None:
+    """A line that five hundred wait for opened the log and its index five hundred times."""
+    store = SpoolLogStore(tmp_path, quiet_s=1000)
+    data = numbered(200)
+    await store.append(KEY, offset=0, data=data)
+    followers = [aiter(store.follow(KEY, from_line=1)) for _ in range(50)]
+    for follower in followers:
+        assert len((await anext(follower)).lines) == 200
+    waiting = [asyncio.ensure_future(anext(follower)) for follower in followers]
+    await asyncio.sleep(0)  # each waits for the next line now
+    before = bytes_read()
+    await store.append(KEY, offset=len(data), data=encode_record(line(201)))
+    async with asyncio.timeout(30):
+        pages = await asyncio.gather(*waiting)
+    read_bytes = bytes_read() - before
+    assert [page.lines[0].number for page in pages] == [201] * 50
+    assert read_bytes < 5 * len(data)
+    await store.close()

@@ -242,7 +242,8 @@ class LogStoreSuite(ABC):
     async def test_state__ends_with_a_loss__counts_it(self, store: LogStore) -> None:
         await store.append(KEY, offset=0, data=spool([line(1), loss(2, 7)]))
         assert (await store.state(KEY)).lines_missing == 7
-        assert await store.page(KEY, from_line=2, limit=5) == LogPage((), 9, 1, finished=False)
+        page = await store.page(KEY, from_line=2, limit=5)
+        assert page == LogPage((), 9, 1, finished=False, lines_missing=7)
 
     async def test_page__any_number__goes_on_from_there(self, store: LogStore) -> None:
         await append_all(store, KEY, numbered(5_000), pieces_bytes=40_000)
@@ -368,6 +369,31 @@ class LogStoreSuite(ABC):
             await append_all(store, KEY, data, pieces_bytes=7_000)
             await store.finish(KEY)
             assert await asyncio.gather(*followers) == [list(range(1, 3_001))] * 2
+
+    async def test_follow__by_many__each_gets_every_line(self, store: LogStore) -> None:
+        """Some leave, one begins elsewhere, and lines come while they read."""
+        count = 40
+        data = spool(line(number) for number in range(1, count + 1))
+        size_bytes = len(data) // count
+
+        async def follow(from_line: int) -> list[int]:
+            return [
+                shown.number
+                async for page in store.follow(KEY, from_line=from_line)
+                for shown in page.lines
+            ]
+
+        async with asyncio.timeout(WAIT_S):
+            followers = [asyncio.create_task(follow(1)) for _ in range(20)]
+            followers.append(asyncio.create_task(follow(7)))
+            leaving = [asyncio.create_task(follow(1)) for _ in range(20)]
+            for at in range(0, len(data), size_bytes):
+                await store.append(KEY, offset=at, data=data[at : at + size_bytes])
+                if leaving:
+                    leaving.pop().cancel()
+            await store.finish(KEY)
+            numbers = list(range(1, count + 1))
+            assert await asyncio.gather(*followers) == [numbers] * 20 + [numbers[6:]]
 
     async def test_follow__huge_lines__come_in_small_pages(self, store: LogStore) -> None:
         """Each of thousands that read slowly keeps a page."""

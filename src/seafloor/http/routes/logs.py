@@ -55,7 +55,7 @@ async def _key(
     return LogKey(workload.id, number, task or names[0], setup or "")
 
 
-def _view(key: LogKey, page: LogPage, lines_missing: int) -> LogView:
+def _view(key: LogKey, page: LogPage) -> LogView:
     return LogView(
         attempt=key.attempt,
         task=key.task,
@@ -63,7 +63,7 @@ def _view(key: LogKey, page: LogPage, lines_missing: int) -> LogView:
         lines=page.lines,
         next_line=page.next_line,
         total_lines=page.total_lines,
-        lines_missing=lines_missing,
+        lines_missing=page.lines_missing,
         finished=page.finished,
     )
 
@@ -83,7 +83,7 @@ async def read_log(
     app = application_of(request)
     key = await _key(app, run_id, attempt, task, setup)
     page = await app.stores.logs.page(key, from_line=from_line or 1, limit=limit, stream=stream)
-    return _view(key, page, (await app.stores.logs.state(key)).lines_missing)
+    return _view(key, page)
 
 
 @get(
@@ -113,7 +113,7 @@ async def follow_log(
         begin = max(1, int(last_seen))
     pages = _until_over(app, key, begin)
     return Stream(
-        _follow(app, key, until_stopping(request, pages)),
+        _events(key, until_stopping(request, pages)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -151,15 +151,12 @@ async def _run_of(app: Application, key: LogKey) -> Workload | None:
         return None
 
 
-async def _follow(
-    app: Application, key: LogKey, pages: AsyncIterator[LogPage]
-) -> AsyncIterator[bytes]:
+async def _events(key: LogKey, pages: AsyncIterator[LogPage]) -> AsyncIterator[bytes]:
     async for page in pages:
         if not page.lines and not page.finished:
             yield b": still there\n\n"
             continue
-        missing = (await app.stores.logs.state(key)).lines_missing
-        data = msgspec.json.encode(_view(key, page, missing))
+        data = msgspec.json.encode(_view(key, page))
         yield b"id: %d\ndata: %s\n\n" % (page.next_line, data)
 
 

@@ -52,7 +52,7 @@ class MemoryLogStore:
     def __init__(self, *, quiet_s: float = FOLLOW_QUIET_S) -> None:
         self._logs: dict[LogKey, _Log] = {}
         self._quiet_s = quiet_s
-        self._signals = Signals()
+        self._signals = Signals[LogPage]()
         self._closed = False
 
     async def append(self, key: LogKey, *, offset: int, data: bytes) -> int:
@@ -128,22 +128,23 @@ class MemoryLogStore:
             next_line=next_line,
             total_lines=len(log.lines(None)),
             finished=log.finished and at_end,
+            lines_missing=log.missing(),
         )
 
     async def follow(self, key: LogKey, *, from_line: int) -> AsyncIterator[LogPage]:
         """Yield pages as lines arrive, an empty page at least every 15 s, until finished."""
         query = follow_query(from_line)
-        with self._signals.listen(check_log_key(key)) as changed:
+        with self._signals.listen(check_log_key(key)) as follower:
             while not self._closed:
-                changed.clear()
+                follower.changed.clear()
                 page = self._page(key, query)
                 query = query.after(page.next_line)
                 if page.lines or page.finished:
                     yield page
                 if page.finished:
                     return
-                if not page.lines and await quiet(changed, self._quiet_s):
-                    yield LogPage((), page.next_line, page.total_lines, finished=False)
+                if not page.lines and await quiet(follower.changed, self._quiet_s):
+                    yield page
 
     async def raw(self, key: LogKey, *, stream: str | None = None) -> AsyncIterator[bytes]:
         """Stream the bytes the task printed, terminators included."""

@@ -67,16 +67,26 @@ def check_stream(stream: str | None) -> None:
 
 
 class PageRead(msgspec.Struct, frozen=True):
-    """Lines, and whether they reach the end of what the query asks for."""
+    """Lines, and whether they reach the end of what the query asks for.
+
+    Args:
+        end: The log as it stood when they were read.
+    """
 
     lines: tuple[LogLine, ...]
     next_line: int
-    total_lines: int
+    end: Tally
     at_end: bool
 
     def page(self, *, finished: bool) -> LogPage:
         """Show it to a caller."""
-        return LogPage(self.lines, self.next_line, self.total_lines, finished and self.at_end)
+        return LogPage(
+            self.lines,
+            self.next_line,
+            self.end.lines(),
+            finished=finished and self.at_end,
+            lines_missing=self.end.missing,
+        )
 
 
 class PageCollector:
@@ -157,7 +167,7 @@ def read_page(
     at, read_bytes = start.offset, 0
     while at < end.offset and found.seen < total and not found.full:
         if read_bytes >= _READ_BYTES_MAX:
-            return PageRead(tuple(found.lines), found.next_line, end.lines(), at_end=False)
+            return PageRead(tuple(found.lines), found.next_line, end, at_end=False)
         if query.stream is not None:
             at = max(at, find(lines_before, found.seen).offset)
         after = found.take_from(read_at, at, min(end.offset, at + _WINDOW_BYTES))
@@ -169,4 +179,4 @@ def read_page(
         raise IndexDamaged("the index counts other lines than the log has")
     at_end = found.seen == total
     next_line = max(found.next_line, end.expected) if at_end else found.next_line
-    return PageRead(tuple(found.lines), next_line, end.lines(), at_end)
+    return PageRead(tuple(found.lines), next_line, end, at_end)

@@ -75,12 +75,14 @@ class LogPage(msgspec.Struct, frozen=True):
         next_line: Number to ask for to go on.
         total_lines: How many lines there are now.
         finished: Whether no line follows these, ever.
+        lines_missing: Numbers that were skipped or reported lost, in all of the log.
     """
 
     lines: tuple[LogLine, ...]
     next_line: int
     total_lines: int
     finished: bool
+    lines_missing: int = 0
 
 
 class LogStore(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from seafloor.domain.errors import StoreCorrupt
 from seafloor.domain.ids import WorkloadId, parse_workload_id
@@ -127,7 +128,7 @@ class SharedLogStore:
         end = tally_of(stream)
         total = end.lines(query.stream)
         if stream is None or total == 0 or query.from_line >= end.expected:
-            return PageRead((), max(query.from_line, end.expected), end.lines(), at_end=True)
+            return PageRead((), max(query.from_line, end.expected), end, at_end=True)
         try:
             return await _PageReader(self._streams, stream, query).read()
         except BadRecord as exc:
@@ -141,11 +142,11 @@ class SharedLogStore:
         check_log_key(key)
         query = follow_query(from_line)
         loop = asyncio.get_running_loop()
-        with self._watch.listen(key) as changed:
+        with self._watch.listen(key) as follower:
             heard_s = loop.time()
             while not self._closed:
-                changed.clear()
-                page = await self._page(key, query)
+                follower.changed.clear()
+                page = await follower.read(query, partial(self._page, key, query))
                 query = query.after(page.next_line)
                 if page.lines or page.finished:
                     yield page
@@ -153,8 +154,8 @@ class SharedLogStore:
                 if page.finished:
                     return
                 left_s = heard_s + self._quiet_s - loop.time()
-                if not page.lines and await quiet(changed, left_s):
-                    yield LogPage((), page.next_line, page.total_lines, finished=False)
+                if not page.lines and await quiet(follower.changed, left_s):
+                    yield page
                     heard_s = loop.time()
 
     async def raw(self, key: LogKey, *, stream: str | None = None) -> AsyncIterator[bytes]:
@@ -235,7 +236,7 @@ class _PageReader:
         at, read_bytes = start.offset, 0
         while at < end.offset and found.seen < total and not found.full:
             if read_bytes >= _READ_BYTES_MAX:
-                return PageRead(tuple(found.lines), found.next_line, end.lines(), at_end=False)
+                return PageRead(tuple(found.lines), found.next_line, end, at_end=False)
             if query.stream is not None:
                 at = max(at, (await self._find(self._lines_before, found.seen)).offset)
             after = await self._take(found, at)
@@ -248,7 +249,7 @@ class _PageReader:
             )
         at_end = found.seen == total
         next_line = max(found.next_line, end.expected) if at_end else found.next_line
-        return PageRead(tuple(found.lines), next_line, end.lines(), at_end)
+        return PageRead(tuple(found.lines), next_line, end, at_end)
 
     def _lines_before(self, mark: Tally) -> int:
         return mark.lines(self._query.stream)

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Generator
 
 from seafloor.domain.errors import StoreError
-from seafloor.stores.logs.protocol import LogKey, log_key_of
-from seafloor.stores.logs.signals import Signals
+from seafloor.stores.logs.protocol import LogKey, LogPage, log_key_of
+from seafloor.stores.logs.signals import Follower, Signals
 from seafloor.stores.streams.streams import SharedStreams
 
 POLL_S = 0.5
@@ -29,20 +29,20 @@ class Watch:
     def __init__(self, streams: SharedStreams, *, poll_s: float = POLL_S) -> None:
         self._streams = streams
         self._poll_s = poll_s
-        self._signals = Signals()
+        self._signals = Signals[LogPage]()
         self._followers: dict[LogKey, int] = {}
         self._seen: dict[LogKey, tuple[int, int]] = {}
         self._polling: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def listen(self, key: LogKey) -> Generator[asyncio.Event]:
-        """Hold an event that is set when the log may have changed; clear it before you look."""
+    def listen(self, key: LogKey) -> Generator[Follower[LogPage]]:
+        """Follow a log as long as the context is open."""
         self._followers[key] = self._followers.get(key, 0) + 1
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll(), name="followed logs")
         try:
-            with self._signals.listen(key) as event:
-                yield event
+            with self._signals.listen(key) as follower:
+                yield follower
         finally:
             self._followers[key] -= 1
             if self._followers[key] == 0:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from seafloor.domain.errors import InvalidValue, LimitExceeded
 from seafloor.domain.ids import WorkloadId, parse_workload_id
@@ -88,7 +91,7 @@ class SpoolLogStore:
         self._root = root
         self._quiet_s = quiet_s
         self._files: OpenFiles[LogKey, SpoolFile] = OpenFiles(self._make, open_max=open_logs_max)
-        self._signals = Signals()
+        self._signals = Signals[tuple[PageRead, Snapshot]]()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="logs")
         self._closed = False
 
@@ -171,18 +174,19 @@ class SpoolLogStore:
         """
         check_log_key(key)
         query = follow_query(from_line)
-        with self._signals.listen(key) as changed:
+        with self._signals.listen(key) as follower:
             while not self._closed:
-                changed.clear()
-                read, seen = await self._page(key, query)
+                follower.changed.clear()
+                read, seen = await follower.read(query, partial(self._page, key, query))
                 page = read.page(finished=seen.complete)
                 query = query.after(page.next_line)
                 if page.lines or page.finished:
                     yield page
                 if page.finished:
                     return
-                if read.at_end and seen.damage is None and await quiet(changed, self._quiet_s):
-                    yield LogPage((), page.next_line, page.total_lines, finished=False)
+                if read.at_end and seen.damage is None:
+                    if await quiet(follower.changed, self._quiet_s):
+                        yield msgspec.structs.replace(page, lines=())
 
     async def raw(self, key: LogKey, *, stream: str | None = None) -> AsyncIterator[bytes]:
         """Stream the bytes the task printed, terminators included, in constant memory.
