@@ -284,7 +284,7 @@ def test_metrics_and_artifacts__of_a_run__come_back_as_they_were(
     assert "loss" in plot.stdout
     assert "\x1b" not in plot.stdout
     assert re.search("[\u2801-\u28ff]", plot.stdout)
-    assert "1 points are NaN" in plot.stderr
+    assert "not drawn, as NaN: 1 point." in plot.stderr
     assert user.cli("metrics", "@last", "los").returncode == 3
     listed = user.json("artifacts", "list", "@last", "model")
     assert [entry["path"] for entry in listed["items"]] == ["model/w.bin"]
@@ -315,7 +315,7 @@ def test_metrics_and_artifacts__of_a_run__come_back_as_they_were(
     said, error = done.stderr.splitlines()
     assert said.startswith('"again/model/w.bin/in the way/b" failed: ')
     assert "cannot be kept" in said
-    assert error.startswith("error: 1 of 2 files failed, 1 are there.")
+    assert error.startswith("error: 1 of 2 files failed, there: 1.")
 
 
 def test_artifacts__of_which_some_cannot_be_moved__the_others_are_and_a_repeat_goes_on(
@@ -333,7 +333,7 @@ def test_artifacts__of_which_some_cannot_be_moved__the_others_are_and_a_repeat_g
     said, error = done.stderr.splitlines()
     assert said.startswith('"all/b')
     assert "cannot be kept as" in said
-    assert error.startswith("error: 1 of 41 files failed, 40 are there.")
+    assert error.startswith("error: 1 of 41 files failed, there: 40.")
 
     (source / os.fsdecode(b"b\xe4d")).rename(source / "good")
     (source / "f07").write_text("another 7")
@@ -353,7 +353,7 @@ def test_artifacts__of_which_some_cannot_be_moved__the_others_are_and_a_repeat_g
     assert len(said) == 20
     assert all(line.startswith('"all/f') and "cannot be written" in line for line in said)
     assert more == "10 more failed."
-    assert error.startswith("error: 30 of 41 files failed, 11 are there.")
+    assert error.startswith("error: 30 of 41 files failed, there: 11.")
 
     for number in range(30):
         (target / "all" / f"f{number:02}").rmdir()

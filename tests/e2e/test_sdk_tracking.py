@@ -406,7 +406,7 @@ def test_sync__a_flipped_byte__costs_one_record_and_is_said(
     there = Client(offline.home, shared_server.url)
     done = there.cli("sync")
     assert done.returncode == 1
-    assert "1 records were damaged" in done.stderr
+    assert "lost: 1 record, damaged on the disk" in done.stderr
     found = steps(shared_server, run_id)
     assert len(found) == 199
     assert set(found) < set(range(200))

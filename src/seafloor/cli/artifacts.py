@@ -12,7 +12,7 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import Column, plain, print_json, print_table, say
-from seafloor.cli.quantities import shown_size
+from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def list_files(given: Given, run: str, folder: str, *, recursive: bool) -> None:
             [
                 [
                     shown_size(entry.size_bytes),
-                    f"{entry.path}/  ({entry.files} files)" if entry.is_folder else entry.path,
+                    f"{entry.path}/  ({shown_count(entry.files, 'file')})"
+                    if entry.is_folder
+                    else entry.path,
                 ]
                 for entry in entries
             ],
@@ -195,9 +197,9 @@ def _end(failed: list[tuple[str, BaseException]], moved: Transferred[Any, Any]) 
     if len(failed) > _NAMED_MAX:
         say(f"{len(failed) - _NAMED_MAX} more failed.")
     if failed:
-        left = f", {moved.left} were not tried" if moved.left else ""
+        left = f", not tried: {moved.left:,}" if moved.left else ""
         say(
-            f"error: {len(failed)} of {of} files failed{left}, {len(moved.done)} are there. The "
+            f"error: {len(failed):,} of {of:,} files failed{left}, there: {len(moved.done):,}. The "
             "same command goes on with those that are not."
         )
     return codes[0] if codes else OK

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from seafloor.cli.ports import is_free
-from seafloor.cli.quantities import shown_size
+from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.server_process import is_open
 from seafloor.domain.errors import SeafloorError, StoreError
 from seafloor.sdk.discovery import find_server, read_server_file
@@ -248,12 +248,8 @@ def check_spool(settings: Settings) -> Check:
         return Check("spool", "fail", error.message)
     if not waiting.runs:
         return Check("spool", "ok", "nothing waits to be sent")
-    return Check(
-        "spool",
-        "warn",
-        f"{waiting.runs} runs wait to be sent ({shown_size(waiting.size_bytes)})",
-        "seafloor sync",
-    )
+    found = f"{shown_count(waiting.runs, 'run')} ({shown_size(waiting.size_bytes)})"
+    return Check("spool", "warn", f"waiting to be sent: {found}", "seafloor sync")
 
 
 def _existing(path: Path) -> Path:

@@ -60,7 +60,8 @@ def export(
     def told(done: Exported) -> None:
         progress.tell(
             lambda: (
-                f"{done.runs:,} runs, {done.points:,} points, {done.files:,} files "
+                f"{shown_count(done.runs, 'run')}, {shown_count(done.points, 'point')}, "
+                f"{shown_count(done.files, 'file')} "
                 f"({shown_size(done.file_bytes + done.coming_bytes)})"
             )
         )

@@ -16,6 +16,7 @@ import click
 
 from seafloor.cli.env import tell_locked
 from seafloor.cli.output import Column, print_json, print_table, say
+from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 from seafloor.domain.addresses import without_secrets
 
@@ -113,12 +114,12 @@ def freeze(
     version, packages, channels = ask_python(program)
     lost = [one for one in packages if not one.requirement]
     if not given.json:
-        say(f"{program} is Python {version} with {len(packages)} packages.")
+        say(f"{program} is Python {version} with {shown_count(len(packages), 'package')}.")
         if dry_run or lost or any(one.note for one in packages):
             _tell(packages, everything=dry_run)
     if strict and lost:
         raise click.ClickException(
-            f"{len(lost)} of {len(packages)} packages cannot be had again: "
+            f"{len(lost)} of {shown_count(len(packages), 'package')} cannot be had again: "
             f"{', '.join(one.name for one in lost)}. Nothing was created."
         )
     spec = _spec(name, version, packages, channels, project)

@@ -256,8 +256,9 @@ def bring(
     def far(experiment: ExperimentRecord) -> None:
         progress.tell(
             lambda: (
-                f"{told.runs:,} runs ({told.runs_known:,} were here), {told.points:,} points, "
-                f"{told.files:,} files; at experiment {experiment.name[:40]}"
+                f"{shown_count(told.runs, 'run')} (here already: {told.runs_known:,}), "
+                f"{shown_count(told.points, 'point')}, {shown_count(told.files, 'file')}; "
+                f"at experiment {experiment.name[:40]}"
             )
         )
 
@@ -290,9 +291,9 @@ def _print(report: Report, path: Path) -> None:
         f"({shown_size(report.file_bytes)})"
     )
     if report.runs_known:
-        click.echo(f"{report.runs_known:,} runs were here already")
+        click.echo(f"here already: {shown_count(report.runs_known, 'run')}")
     if report.traces_known:
-        click.echo(f"{report.traces_known:,} traces were here already")
+        click.echo(f"here already: {shown_count(report.traces_known, 'trace')}")
     if report.left_out:
         click.echo("had no place here, or not as it was:")
         for one in report.left_out:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import print_json, say
+from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _print_lines(
         else:
             print_lines(lines)
     if missing:
-        say(f"{missing} lines of this log are missing: they were lost on the way.")
+        say(f"Missing of this log: {shown_count(missing, 'line')}, lost on the way.")
 
 
 def _views(client: Client, run_id: str, query: LogQuery, *, follow: bool) -> Iterator[LogView]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import print_json, print_table, say
+from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -85,6 +86,6 @@ def _plot(given: Given, run_id: str, keys: list[str]) -> None:
         else:
             say(f"{key}: none of its points can be drawn.")
         if outline.left_out:
-            say(f"{key}: {outline.left_out} points are NaN and not drawn.")
+            say(f"{key}: not drawn, as NaN: {shown_count(outline.left_out, 'point')}.")
     if len(keys) > _PLOTS_MAX:
-        say(f"{len(keys) - _PLOTS_MAX} more are not drawn: name the ones you want.")
+        say(f"Not drawn: {len(keys) - _PLOTS_MAX} more. Name the ones you want.")

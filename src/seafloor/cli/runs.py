@@ -17,7 +17,7 @@ from seafloor.cli.output import (
     styled,
     styled_state,
 )
-from seafloor.cli.quantities import shown_age, shown_duration, shown_number, shown_time
+from seafloor.cli.quantities import shown_age, shown_count, shown_duration, shown_number, shown_time
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -406,8 +406,8 @@ def _receipts(attempt: Attempt) -> list[tuple[str, str]]:
         said = [
             f"/code/{folder}",
             proof,
-            f"{receipt.files:,} files",
-            f"{receipt.size_bytes:,} bytes",
+            shown_count(receipt.files, "file"),
+            shown_count(receipt.size_bytes, "byte"),
             f"{receipt.duration_s:.2f} s{' from the cache' if receipt.cached else ''}",
         ]
         facts.append(("receipt", ", ".join(said)))

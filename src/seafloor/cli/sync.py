@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import print_json, say, styled
+from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ def sync(given: Given) -> int:
         return OK
     client = given.client
     client.health()  # a server that is away is one error, not one for each run
-    say(f"Sending {waiting} runs to {client.url} …")
+    say(f"Sending {shown_count(waiting, 'run')} to {client.url} …")
     told = _say_problems if given.json else _tell
     reports = sync_all(client, settings, told=told)
     if given.json:
         print_json({"items": reports})
     if all(is_whole(report) for report in reports):
         return OK
-    say(f"{sum(not is_whole(report) for report in reports)} runs are not whole on the server.")
+    lacking = sum(not is_whole(report) for report in reports)
+    say(f"Not whole on the server: {shown_count(lacking, 'run')}.")
     return UNREACHABLE if any(report.retryable for report in reports) else ANSWER_IS_NO
 
 
@@ -57,8 +59,9 @@ def is_whole(report: RunReport) -> bool:
 def _tell(report: RunReport) -> None:
     marks = {"sent": styled("sent", "green"), "left": styled("left", "red"), "live": "live"}
     counts = (
-        f"{report.points} points, {report.params} params, {report.tags} tags, "
-        f"{report.files} files, {report.media} media"
+        f"{shown_count(report.points, 'point')}, {shown_count(report.params, 'param')}, "
+        f"{shown_count(report.tags, 'tag')}, {shown_count(report.files, 'file')}, "
+        f"{report.media:,} media"
     )
     click.echo(f"{report.run_id[-8:]} {marks[report.state]}  {counts}")
     if report.state == "live":
@@ -70,13 +73,15 @@ def _say_problems(report: RunReport) -> None:
     if report.problem is not None:
         say(f"{report.run_id[-8:]} not sent: {report.problem}")
     if report.records_lost:
-        say(f"  lost: {report.records_lost} records were damaged on the disk")
+        say(f"  lost: {shown_count(report.records_lost, 'record')}, damaged on the disk")
     if report.records_dropped:
         say(
-            f"  lost: {report.records_dropped} records ({report.points_dropped} points) found no "
-            "room when they were logged"
+            f"  lost: {shown_count(report.records_dropped, 'record')} "
+            f"({shown_count(report.points_dropped, 'point')}), for which there was no room when "
+            "they were logged"
         )
     if report.bytes_torn:
-        say(f"  {report.bytes_torn} bytes at the end were being written when a process died")
+        torn = shown_count(report.bytes_torn, "byte")
+        say(f"  half written when a process died: {torn} at the end")
     for refusal in report.refused:
         say(f"  refused: {refusal.kind} {refusal.what}: {refusal.reason}")

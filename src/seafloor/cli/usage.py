@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import Column, print_json, print_table, say
-from seafloor.cli.quantities import shown_size
+from seafloor.cli.quantities import shown_count, shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def usage(
     columns = [Column("run"), Column("name"), Column("all", "right")]
     columns += [Column(part.replace("_", " "), "right") for part in _PARTS]
     print_table(columns, [_row(run, taken) for run, taken in found[:limit]])
-    say(f"{len(found)} run(s) take {shown_size(total_bytes)}.")
+    say(f"In {shown_count(len(found), 'run')}: {shown_size(total_bytes)}.")
     if len(found) > limit:
         say(f"These are the {limit} largest; more with --limit.")
 

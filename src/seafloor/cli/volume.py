@@ -154,7 +154,9 @@ def snapshot(given: Given, name: str, project: str | None) -> None:
     if made.sha256 is None:
         click.echo(f"snapshot {made.number} of {name}  kept by the cluster")
         return
-    left_out = f"; left out: {made.left_out} sockets, fifos or devices" if made.left_out else ""
+    left_out = ""
+    if made.left_out:
+        left_out = f"; left out, as sockets, fifos or devices: {made.left_out:,}"
     click.echo(
         f"snapshot {made.number} of {name}  {shown_count(made.files, 'file')}, "
         f"{shown_size(made.content_bytes)} in {shown_size(made.size_bytes)}{left_out}"

@@ -184,9 +184,9 @@ class SpoolLogStore:
                     yield page
                 if page.finished:
                     return
-                if read.at_end and seen.damage is None:
-                    if await quiet(follower.changed, self._quiet_s):
-                        yield msgspec.structs.replace(page, lines=())
+                at_rest = read.at_end and seen.damage is None
+                if at_rest and await quiet(follower.changed, self._quiet_s):
+                    yield msgspec.structs.replace(page, lines=())
 
     async def raw(self, key: LogKey, *, stream: str | None = None) -> AsyncIterator[bytes]:
         """Stream the bytes the task printed, terminators included, in constant memory.
