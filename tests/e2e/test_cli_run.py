@@ -224,6 +224,15 @@ def test_logs__of_a_tracked_run__says_that_there_is_none(user: Client) -> None:
     assert "did not start this run" in done.stderr
 
 
+def test_metrics__of_a_run_without__says_so(user: Client) -> None:
+    """As a plot, which the README asks for, it was nothing at all."""
+    user.run_script("import seafloor\nwith seafloor.start_run('no numbers'):\n    pass")
+    for shown in ((), ("--plot",), ("--points",)):
+        done = user.cli("metrics", "no numbers", *shown)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "This run has no metrics." in done.stderr
+
+
 def test_runs__list_show_compare_stop_retry_rm__do_what_they_say(
     user: Client, folder: Path, shared_server: LiveServer
 ) -> None:

@@ -35,16 +35,16 @@ def metrics(given: Given, run: str, keys: tuple[str, ...], *, plot: bool, points
     client = given.client
     found = find_run(client, run)
     chosen = _choose(client.metrics.list(found.id).items, keys)
-    if points:
+    if not chosen and not given.json:
+        say("This run has no metrics.")
+    elif points:
         _print_points(given, found.id, list(chosen))
     elif plot:
         _plot(given, found.id, list(chosen))
     elif given.json:
         print_json({"run": found.id, "items": chosen})
-    elif chosen:
-        print_table(METRIC_COLUMNS, metric_rows(chosen))
     else:
-        say("This run has no metrics.")
+        print_table(METRIC_COLUMNS, metric_rows(chosen))
 
 
 def _choose(known: dict[str, MetricView], keys: tuple[str, ...]) -> dict[str, MetricView]:
