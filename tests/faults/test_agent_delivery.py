@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -553,6 +554,32 @@ def test_outputs__hundreds_of_files__all_arrive(
     agent_task.run("cd $OUT; for i in $(seq 300); do echo $i > f$i; done")
     assert len(agent_task.received.artifacts) == 300
     assert agent_task.end["output_files"] == 300
+
+
+def test_outputs__that_take_long__their_progress_is_in_the_log_meanwhile(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    go_on = threading.Event()
+
+    def hold(delivery: Delivery) -> Reply | None:
+        if delivery.path.endswith("/held"):
+            go_on.wait(60)
+        return None
+
+    receiver.trouble = hold
+    process = agent_task.start("cd $OUT; for i in $(seq 1200) held; do echo $i > $i; done")
+    wait_until(agent_task.received.said, what="a word of the delivery")
+    assert not agent_task.received.ends
+    (first,) = agent_task.received.said()
+    found = re.fullmatch(
+        r"The command has ended; its output files are being delivered: ([\d,]+) of 1,201\.", first
+    )
+    assert found, first
+    assert int(found[1].replace(",", "")) <= 1200
+    go_on.set()
+    assert process.wait(60) == 0, agent_task.errors
+    *_, last = agent_task.received.said()
+    assert re.fullmatch(r"1,201 of 1,201 output files were delivered, in \d+ s\.", last), last
 
 
 def test_outputs__server_dies_in_the_middle__all_arrive(

@@ -11,10 +11,14 @@ import threading
 import urllib.parse
 from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
+from .progress import Progress
 from .server import Refused, Request, Server, ServerAway
 from .tree import walk
 
-PARALLEL = 3
+PARALLEL = 8
+"""The server waits for its disk with each file, and commits all that wait together at once."""
+LOOK_S = 0.2
+"""How often whoever waits for them is told how far it is."""
 TRIES_AFTER_A_BUG = 20
 TRIES_WHILE_WRITTEN = 3
 _BLOCK_BYTES = 1 << 20
@@ -46,6 +50,7 @@ class Outputs:
         api_path: Of the workload on the server.
         connect: Makes a connection for a thread.
         patiently: Calls a function until it raises no ServerAway; raises when it is given up.
+        progress: Told how far it is, by the thread that waits.
     """
 
     def __init__(
@@ -55,13 +60,17 @@ class Outputs:
         *,
         connect: Callable[[], Server],
         patiently: Callable[[Callable[[], None]], None],
+        progress: Progress,
     ) -> None:
         self._folder = folder
         self._path = api_path + "/artifacts/"
         self._connect = connect
         self._patiently = patiently
+        self._progress = progress
+        self._lock = threading.Lock()  # of what the threads count
         self._failed: List[Tuple[str, str]] = []
         self._files = 0
+        self._done = 0
         self._broken: List[BaseException] = []
         self._waiting: "queue.SimpleQueue[str]" = queue.SimpleQueue()
 
@@ -83,9 +92,12 @@ class Outputs:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(LOOK_S)
+                self._progress.look(self._done, count)
         if self._broken:
             raise self._broken[0]
+        self._progress.end(self._files, count)
         return Uploaded(self._files, sorted(self._failed))
 
     def _names(self) -> Iterator[str]:
@@ -129,7 +141,13 @@ class Outputs:
         try:
             while not self._broken:
                 name = self._waiting.get_nowait()
-                self._send(server, name)
+                why_not = self._send(server, name)
+                with self._lock:
+                    self._done += 1
+                    if why_not is None:
+                        self._files += 1
+                    else:
+                        self._failed.append((name, why_not))
         except queue.Empty:
             return
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
@@ -137,7 +155,8 @@ class Outputs:
         finally:
             server.close()
 
-    def _send(self, server: Server, name: str) -> None:
+    def _send(self, server: Server, name: str) -> Optional[str]:
+        """Send one file; return why it was not taken, None when it was."""
         path = os.path.join(self._folder, name)
         target = self._path + urllib.parse.quote(os.fsencode(name), safe="/")
         tries = 0
@@ -165,17 +184,14 @@ class Outputs:
         for _ in range(TRIES_WHILE_WRITTEN):
             try:
                 self._patiently(once)
-                self._files += 1
-                return
+                return None
             except Changed:
                 server.close()
             except Refused as error:
-                self._failed.append((name, error.message))
-                return
+                return error.message
             except OSError as error:
-                self._failed.append((name, "it cannot be read: {}".format(error.strerror)))
-                return
-        self._failed.append((name, "it was still being written"))
+                return "it cannot be read: {}".format(error.strerror)
+        return "it was still being written"
 
 
 def _is_endless(path: str) -> bool:

@@ -14,6 +14,7 @@ from . import client_spool
 from .event_files import EventFiles
 from .folder import TaskFolder
 from .outputs import Outputs, Uploaded
+from .progress import Progress
 from .server import Refused, Request, Server, ServerAway, WorkloadGone
 from .spool import Spool
 from .tails import Tail, shown_name
@@ -180,6 +181,7 @@ class Shipping:
             self._task.api_path,
             connect=self._connect,
             patiently=self._patiently,
+            progress=Progress(self._say_now),
         ).upload()
         for sentence in self._to_say + self._events.problems() + _said_failures(uploaded):
             self._spool.say(sentence)
@@ -202,6 +204,15 @@ class Shipping:
         said = client_spool.deliver(self._task)
         if said is not None:
             self._spool.say(said)
+
+    def _say_now(self, sentence: str) -> None:
+        """Say something that who follows the log is to read while files are still on their way."""
+        self._spool.say(sentence)
+        try:
+            self._send_log(pieces_max=_PIECES_PER_TURN)
+        except (ServerAway, WorkloadGone):
+            # Whoever sends the files meets the same and sees to it; this goes with the rest.
+            return
 
     def _send_whole_log(self) -> None:
         while not self._send_log(pieces_max=_PIECES_PER_TURN):
