@@ -6,15 +6,64 @@ from itertools import groupby
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums
 from seafloor.domain.errors import Conflict, NotFound
 from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.protocol import IntentView, intents_done_before, intents_stale_before
 from seafloor.stores.metadata.sql.database import Database
+from seafloor.stores.metadata.sql.prepared import Prepared, PreparedIn
 from seafloor.stores.metadata.sql.tables import artifact, artifact_intent
 from seafloor.stores.objects.keys import ancestors
+
+_OWNER: BindParameter[Any] = bindparam("owner")
+_PATH: BindParameter[Any] = bindparam("path")
+_HERE = (artifact.c.owner == _OWNER) & (artifact.c.path == _PATH)
+
+# What is run for every file that is put: a run may leave a hundred thousand.
+_INTENTS = Prepared(
+    select(artifact_intent.c.id, artifact_intent.c.outdated).where(
+        artifact_intent.c.owner == _OWNER, artifact_intent.c.path == _PATH
+    )
+)
+_DROP_INTENT = Prepared(delete(artifact_intent).where(artifact_intent.c.id == bindparam("id")))
+_FORGET_INTENTS = Prepared(
+    delete(artifact_intent).where(
+        artifact_intent.c.owner == _OWNER,
+        artifact_intent.c.path == _PATH,
+        artifact_intent.c.id < bindparam("before"),
+    )
+)
+_INSERT_INTENT = Prepared(insert(artifact_intent))
+_DELETE = Prepared(delete(artifact).where(_HERE))
+_INSERT = Prepared(insert(artifact))
+_FIRST_BELOW = Prepared(
+    select(artifact.c.path)
+    .where(
+        artifact.c.owner == _OWNER,
+        artifact.c.path >= bindparam("begin"),
+        artifact.c.path < bindparam("end"),
+    )
+    .limit(literal_column("1"))
+    .offset(literal_column("0"))
+)
+_THESE = PreparedIn(
+    lambda asked: select(artifact.c.path).where(artifact.c.owner == _OWNER, asked(artifact.c.path))
+)
 
 
 class SqlManifest:
@@ -129,17 +178,14 @@ class SqlManifest:
         """See ``IntentStore``."""
 
         def write(connection: Connection) -> bool:
-            these = connection.execute(
-                select(artifact_intent.c.id, artifact_intent.c.outdated).where(_of(owner, path))
-            ).all()
-            mine = next((one for one in these if one.id == intent), None)
-            if mine is None or mine.outdated or (alone and len(these) > 1):
+            these = dict(_INTENTS.rows(connection, {"owner": owner, "path": path}))
+            if these.get(intent, 1) or (alone and len(these) > 1):  # outdated, or gone
                 return False
-            connection.execute(delete(artifact_intent).where(artifact_intent.c.id == intent))
+            _DROP_INTENT.run(connection, {"id": intent})
             if row is not None:
                 _put(connection, owner, row, outdate=len(these) > 1)
             else:
-                connection.execute(delete(artifact).where(_is(owner, path)))
+                _DELETE.run(connection, {"owner": owner, "path": path})
                 _outdate(connection, owner, path)
             return True
 
@@ -147,22 +193,20 @@ class SqlManifest:
 
     async def intent_drop(self, intent: str) -> None:
         """See ``IntentStore``."""
-        gone = delete(artifact_intent).where(artifact_intent.c.id == intent)
-        await self._database.write(lambda connection: connection.execute(gone).rowcount)
+        await self._database.write(lambda connection: _DROP_INTENT.run(connection, {"id": intent}))
 
 
 def _put(connection: Connection, owner: str, file: ArtifactFile, *, outdate: bool = True) -> None:
     _check_place(connection, owner, file.path)
-    connection.execute(delete(artifact).where(_is(owner, file.path)))
-    connection.execute(
-        insert(artifact).values(
-            owner=owner,
-            path=file.path,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            created_ns=file.created_ns,
-        )
-    )
+    _DELETE.run(connection, {"owner": owner, "path": file.path})
+    row = {
+        "owner": owner,
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "created_ns": file.created_ns,
+    }
+    _INSERT.run(connection, row)
     if outdate:
         _outdate(connection, owner, file.path)
 
@@ -182,14 +226,10 @@ def _intent(
 
 def _begin(connection: Connection, new: dict[str, Any]) -> None:
     """Add an intent, and forget those of its path that nobody ended for a day."""
-    intent = artifact_intent.c.id
-    stale = _of(new["owner"], new["path"]) & (intent < intents_stale_before(new["id"]))
-    connection.execute(delete(artifact_intent).where(stale | (intent == new["id"])))
-    connection.execute(insert(artifact_intent), new)
-
-
-def _of(owner: str, path: str) -> ColumnElement[bool]:
-    return (artifact_intent.c.owner == owner) & (artifact_intent.c.path == path)
+    place = {"owner": new["owner"], "path": new["path"]}
+    _FORGET_INTENTS.run(connection, {**place, "before": intents_stale_before(new["id"])})
+    _DROP_INTENT.run(connection, {"id": new["id"]})
+    _INSERT_INTENT.run(connection, new)
 
 
 def _at_or_above(owner: str, path: str) -> ColumnElement[bool]:
@@ -223,20 +263,21 @@ def _below(folder: str) -> ColumnElement[bool]:
 
 def _check_place(connection: Connection, owner: str, path: str) -> None:
     """Refuse a path that is a folder, or whose parts name a file."""
-    below = connection.execute(
-        select(artifact.c.path).where(artifact.c.owner == owner, _below(path)).limit(1)
-    ).first()
-    if below is not None:
-        raise Conflict(f'"{path}" is a folder: it holds "{below.path}".', field="path")
+    below = _FIRST_BELOW.rows(connection, {"owner": owner, "begin": f"{path}/", "end": f"{path}0"})
+    if below:
+        raise Conflict(f'"{path}" is a folder: it holds "{_text(below[0][0])}".', field="path")
     parts = path.split("/")
     parents = ["/".join(parts[:count]) for count in range(1, len(parts))]
-    if not parents:
-        return
-    file = connection.execute(
-        select(artifact.c.path).where(artifact.c.owner == owner, artifact.c.path.in_(parents))
-    ).first()
-    if file is not None:
-        raise Conflict(f'"{file.path}" is a file: nothing can be put below it.', field="path")
+    files = _THESE.rows(connection, {"owner": owner}, parents)
+    if files:
+        raise Conflict(
+            f'"{_text(files[0][0])}" is a file: nothing can be put below it.', field="path"
+        )
+
+
+def _text(path: str | bytes) -> str:
+    """A path as a driver gives it: MariaDB and MySQL keep its bytes (``path_text``)."""
+    return path.decode() if isinstance(path, bytes) else path
 
 
 def _page(owner: str, folder: str, begin: ColumnElement[bool], limit: int) -> Select[Any]:
