@@ -63,6 +63,43 @@ async def test_put__ends_after_one_that_began_later__the_later_stays(
         assert await file_bytes(store, "a") == b"next"
 
 
+@pytest.mark.parametrize("kind", ["memory", "local", "s3"])
+@pytest.mark.parametrize("deleted", ["folder/a", "folder"])
+async def test_put__ends_after_a_deletion_that_began_later__does_not_bring_the_file_back(
+    kind: str, deleted: str, service: Callable[[str], Service]
+) -> None:
+    async with fresh_objects(kind, service) as objects:
+        store = ObjectArtifactStore(RetryObjectStore(objects), MemoryManifestStore())
+        await put_bytes(store, "folder/a", b"first")
+        upload, other = Upload(LARGE), Upload(b"of another path")
+        old = asyncio.create_task(store.put(OWNER, "folder/a", upload.stream()))
+        beside = asyncio.create_task(store.put(OWNER, "folder-b", other.stream()))
+        await upload.begun.wait()
+        await other.begun.wait()
+        assert await store.delete(OWNER, deleted) == 1
+        upload.go_on.set()
+        other.go_on.set()
+        told = await old
+        await beside
+        assert (told.sha256, told.size_bytes) == (sha256_of(LARGE), len(LARGE))
+        assert [file.path for file in await store.list(OWNER)] == ["folder-b"]
+        assert len(await keys_of(objects)) == 1
+        # It is over: who begins now is the last.
+        await put_bytes(store, "folder/a", b"next")
+        assert await file_bytes(store, "folder/a") == b"next"
+
+
+async def test_put__meanwhile_a_deletion_finds_nothing__is_there() -> None:
+    store = ObjectArtifactStore(MemoryObjectStore(), MemoryManifestStore())
+    upload = Upload(b"new")
+    put = asyncio.create_task(store.put(OWNER, "a", upload.stream()))
+    await upload.begun.wait()
+    assert await store.delete(OWNER, "a") == 0
+    upload.go_on.set()
+    await put
+    assert await file_bytes(store, "a") == b"new"
+
+
 async def test_put__ends_before_one_that_began_earlier_fails__both_are_as_they_should() -> None:
     store = ObjectArtifactStore(MemoryObjectStore(), MemoryManifestStore())
     upload = Upload(b"old")

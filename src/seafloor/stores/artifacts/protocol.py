@@ -190,7 +190,8 @@ class ArtifactStore(Protocol):
         """Write one file whole, replacing one of that path; safe to repeat.
 
         Of several within one process at once, without conditions, the file of who began last
-        stays; one who ends after him is answered as if he had ended just before.
+        stays; one who ends after him is answered as if he had ended just before. So it is too
+        with who ends after a deletion of the file that there was, and began before it.
 
         Args:
             data: Streamed in constant memory; hashed on the way.

@@ -81,8 +81,8 @@ class ObjectArtifactStore:
 
     Changes of one file by one process are put in order here, those by several through their
     intents. Of puts of one process that of who began last stays: what a client sent, and gave up to
-    send something newer, may end after that. Of puts of several it is who ends last, as no clock
-    of theirs says which of them began last.
+    send something newer, may end after that; nor does it bring back what was deleted since. Of puts
+    of several it is who ends last, as no clock of theirs says which of them began last.
 
     Args:
         objects: Where the bytes go. Its times must tell two puts of one key apart.
@@ -138,8 +138,8 @@ class ObjectArtifactStore:
                 await self._gates.enter(owner, path)
                 entered = True
                 intent = _intent_now()  # a long upload is no old intent
-            if only_if is None and turn.overtaken_by is not None:
-                raise _Overtaken(turn.overtaken_by)
+            if only_if is None and turn.overtaken_ns is not None:
+                raise _Overtaken(turn.overtaken_ns)
             await self._manifest.intent_begin(owner, path, intent, sha256=came_sha256)
             if only_if is not None and not begun:
                 await self._hold_off_others(owner, path, intent, came_sha256, only_if)
@@ -158,7 +158,7 @@ class ObjectArtifactStore:
                     path=path,
                     size_bytes=intake.size_bytes,
                     sha256=intake.sha256,
-                    created_ns=overtaken.by.created_ns,
+                    created_ns=overtaken.time_ns,
                 )
             file = ArtifactFile(
                 path=path,
@@ -167,7 +167,7 @@ class ObjectArtifactStore:
                 created_ns=info.modified_ns,
             )
             await self._put_row(owner, file, _Own(intent, info.etag, intake.sha256))
-            turn.done(file)
+            turn.done(file.created_ns)
         finally:
             if entered:
                 self._gates.leave(owner, path)
@@ -307,6 +307,7 @@ class ObjectArtifactStore:
         Bytes that a crash left without a row go too, uncounted.
         """
         key = self._key(owner, path)
+        number = self._turns.number()
         async with self._gates.alone(owner):
             # Another process may put bytes that go with the rest, and write their row after.
             # Until such rows are gone too, the intent says why they have no bytes.
@@ -319,6 +320,8 @@ class ObjectArtifactStore:
             for row in await self._manifest.manifest_recheck(owner, path):
                 await self._settle(owner, row.path, gone_is_deleted=True)
             await self._manifest.intent_drop(intent)
+            if count:  # else it was told that nothing is there, and what comes is no part of it
+                self._turns.deleted(owner, path, number, time.time_ns())
         return count
 
     async def delete_all(self, owner: str) -> int:
@@ -630,11 +633,11 @@ class _Replaced(Exception):
 
 
 class _Overtaken(Exception):
-    """A put that began later has put its file already."""
+    """A put or a deletion that began later is done already."""
 
-    def __init__(self, by: ArtifactFile) -> None:
+    def __init__(self, time_ns: int) -> None:
         super().__init__()
-        self.by = by
+        self.time_ns = time_ns
 
 
 class _Unknown(Exception):

@@ -1,4 +1,4 @@
-"""Which of several puts of one file began last, within this process."""
+"""Which of several changes of one file began last, within this process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from seafloor.domain.artifacts import ArtifactFile
+from seafloor.stores.objects.keys import is_below
 
 
 class Turn:
@@ -17,19 +17,23 @@ class Turn:
         under_way: All puts of the file that are.
 
     Attributes:
-        overtaken_by: What a later one has put meanwhile; None as long as none has.
+        overtaken_ns: When one who began later put or deleted the file; None: nobody has.
     """
 
     def __init__(self, number: int, under_way: set[Turn]) -> None:
         self._number = number
         self._under_way = under_way
-        self.overtaken_by: ArtifactFile | None = None
+        self.overtaken_ns: int | None = None
 
-    def done(self, file: ArtifactFile) -> None:
-        """Note what was put: whoever began before this one, and is still at it, is overtaken."""
+    def done(self, time_ns: int) -> None:
+        """Note that it was put: whoever began before this one, and is still at it, is overtaken."""
         for turn in self._under_way:
-            if turn._number < self._number:
-                turn.overtaken_by = file
+            turn.overtake(self._number, time_ns)
+
+    def overtake(self, number: int, time_ns: int) -> None:
+        """Note that somebody's change was done, unless he began before this one."""
+        if self._number < number:
+            self.overtaken_ns = time_ns
 
 
 class Turns:
@@ -55,3 +59,14 @@ class Turns:
             under_way.remove(turn)
             if not under_way:
                 del self._files[place]
+
+    def number(self) -> int:
+        """Begin a deletion: its place in the order in which changes began."""
+        return next(self._numbers)
+
+    def deleted(self, owner: str, path: str, number: int, time_ns: int) -> None:
+        """Note that a file, or all below a folder, was deleted: puts from before are overtaken."""
+        for (one_owner, one_path), under_way in self._files.items():
+            if one_owner == owner and (one_path == path or is_below(one_path, path)):
+                for turn in under_way:
+                    turn.overtake(number, time_ns)
