@@ -468,6 +468,15 @@ def test_outputs__links_out_of_the_folder__skipped_and_said(agent_task: AgentTas
     ]
 
 
+def test_outputs__very_many_not_kept__the_report_names_some_and_counts_the_rest(
+    agent_task: AgentTask,
+) -> None:
+    end = agent_task.run("cd $OUT; for i in $(seq 1000 1149); do ln -s / $i; done")
+    assert end["output_failed"] == [str(number) for number in range(1000, 1100)]
+    assert end["output_failed_more"] == 50
+    assert agent_task.received.said()[-1] == "100 more output files were not kept."
+
+
 def test_outputs__pipes_and_sockets__said(agent_task: AgentTask) -> None:
     code = (
         "import os, socket; os.chdir(os.environ['OUT']); os.mkfifo('pipe'); "
@@ -514,7 +523,8 @@ def test_outputs__chain_of_a_thousand_links__said_and_the_rest_arrives(
     for number in range(1, 1200):
         (agent_task.output / str(number)).symlink_to(str(number - 1))
     end = agent_task.run("true")
-    assert end["output_files"] + len(end["output_failed"]) == 1200
+    not_kept = len(end["output_failed"]) + end["output_failed_more"]
+    assert end["output_files"] + not_kept == 1200
     assert agent_task.received.artifacts["0"] == b"weights"
 
 

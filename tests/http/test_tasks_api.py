@@ -77,3 +77,14 @@ def test_reports__repeated_after_the_end__change_nothing(call: Call, ended_run: 
     for body in ({"time_ns": 2**63}, {"time_ns": -1}, {}, {"time_ns": 1, "host": 5}):
         answer = call("POST", f"{path}/start", body)
         check_envelope(answer, code="invalid_value", status=400)
+
+
+def test_end__of_more_outputs_not_kept_than_are_named__tells_how_many(
+    shared_server: LiveServer,
+) -> None:
+    command = "cd $SEAFLOOR_OUTPUT_DIR; for i in $(seq 1000 2199); do ln -s / $i; done"
+    run = shared_server.launch(["sh", "-c", command])
+    shared_server.wait_state(run["id"], "succeeded")
+    events = shared_server.get(f"/api/v1/runs/{run['id']}/events")["items"]
+    said = "Not kept of the output folder: 1,200 files (1000, 1001, 1002, 1003, 1004); "
+    assert f"{said}the log says why." in [event["message"] for event in events]

@@ -32,6 +32,8 @@ LOOK_S = 0.2
 MUCH_BYTES = 256 << 10
 _PIECES_PER_TURN = 8
 _SAID_FAILURES_MAX = 50
+_NAMED_FAILURES_MAX = 100
+"""A report of all of a hundred thousand names could be too large for the server to take."""
 
 
 class Shipping:
@@ -222,7 +224,8 @@ class Shipping:
         self._events.send()
 
     def _report_of(self, ended: Dict[str, Any], uploaded: Uploaded) -> Dict[str, Any]:
-        return {
+        named = uploaded.failed[:_NAMED_FAILURES_MAX]
+        report = {
             "time_ns": ended["time_ns"],
             "ending": ended["ending"],
             "lines": self._spool.lines,
@@ -230,8 +233,11 @@ class Shipping:
             "log_bytes": self._spool.size_bytes,
             "event_files": len(self._events),
             "output_files": uploaded.files,
-            "output_failed": [shown_name(name) for name, _ in uploaded.failed],
+            "output_failed": [shown_name(name) for name, _ in named],
         }
+        if len(uploaded.failed) > len(named):  # servers before this field refuse it
+            report["output_failed_more"] = len(uploaded.failed) - len(named)
+        return report
 
     def _post(self, what: str, document: Dict[str, Any]) -> None:
         body = json.dumps(document).encode()

@@ -50,6 +50,7 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending
     log_bytes: int = 0
     output_failed: tuple[str, ...] = ()
+    output_failed_more: int = 0
     started: bool = True
 
 
@@ -379,8 +380,8 @@ class Tasks:
             said.append(f"{report.log_bytes - state.size_bytes:,} bytes of the log did not arrive.")
         if report is not None and report.output_failed:
             names = ", ".join(report.output_failed[:5])
-            count = len(report.output_failed)
-            what = "1 file" if count == 1 else f"{count} files"
+            count = len(report.output_failed) + report.output_failed_more
+            what = "1 file" if count == 1 else f"{count:,} files"
             said.append(f"Not kept of the output folder: {what} ({names}); the log says why.")
         return said
 

@@ -31,7 +31,8 @@ class TaskEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lines_lost: Lines it could not keep.
         event_files: tf.events files delivered.
         output_files: Files of the output folder delivered.
-        output_failed: Paths that could not be delivered.
+        output_failed: Paths that could not be delivered, the first of very many.
+        output_failed_more: How many more could not.
     """
 
     time_ns: TimeNs
@@ -42,6 +43,7 @@ class TaskEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_files: Count = 0
     output_files: Count = 0
     output_failed: list[str] = []
+    output_failed_more: Count = 0
 
 
 class Appended(msgspec.Struct, frozen=True):

@@ -146,6 +146,7 @@ async def task_ended(
         ending=data.ending,
         log_bytes=data.log_bytes,
         output_failed=tuple(data.output_failed),
+        output_failed_more=data.output_failed_more,
     )
     found = await app.tasks.task_ended(workload_id, attempt, task, report)
     return Accepted(found.state)
