@@ -16,7 +16,9 @@ import pytest
 
 from agent_world import AgentTask, wait_until
 from seafloor.agent.event_files import EventFiles
-from seafloor.agent.server import Server
+from seafloor.agent.salvage import PATIENCE_S
+from seafloor.agent.server import TRIES_AFTER_A_BUG, Server, ServerAway
+from seafloor.agent.shipping import PAUSE_MAX_S, PAUSE_MIN_S
 from seafloor.testing.task_receiver import Delivery, Reply, TaskReceiver
 
 LINES = "for i in range(500): print('line', i)"
@@ -408,6 +410,41 @@ def test_events__written_anew_all_the_time__is_given_up_and_said(agent_task: Age
     said = files.problems()
     assert len(said) == 51
     assert said[-1] == "50 more events files had a problem."
+
+
+def test_events__server_fails_at_one_each_time__others_arrive_and_it_is_said(
+    agent_task: AgentTask, receiver: TaskReceiver
+) -> None:
+    def fail(delivery: Delivery) -> Reply | None:
+        failed = (500, {"code": "internal", "message": "Something went wrong (id 7)."})
+        return failed if delivery.query.get("path") == "a.tfevents.1" else None
+
+    receiver.trouble = fail
+    for name in ("a", "b"):
+        (agent_task.events / f"{name}.tfevents.1").write_text(name)
+    server = Server(str(agent_task.server_file), None)
+    attempt = f"/api/v1/runs/{agent_task.run_id}/attempts/1"
+    files = EventFiles(server, str(agent_task.events), attempt)
+    for _ in range(TRIES_AFTER_A_BUG - 1):
+        with pytest.raises(ServerAway):
+            files.send()
+        assert agent_task.received.events == {"b.tfevents.1": bytearray(b"b")}
+        assert files.problems() == []
+    assert files.send()
+    assert files.problems() == [
+        "The events file a.tfevents.1 was not kept: Something went wrong (id 7)."
+    ]
+    receiver.trouble = lambda _: None
+    files.ask_again()  # when the command has ended
+    assert files.send()
+    server.close()
+    assert files.problems() == []
+    assert agent_task.received.events["a.tfevents.1"] == b"a"
+
+
+def test_tries_after_a_bug__are_over_before_a_salvage_loses_patience() -> None:
+    pauses_s = [min(PAUSE_MAX_S, PAUSE_MIN_S * 2**at) for at in range(TRIES_AFTER_A_BUG)]
+    assert sum(pauses_s) < PATIENCE_S
 
 
 def test_events__large_and_the_server_slow__the_log_arrives_meanwhile(

@@ -9,7 +9,7 @@ import urllib.parse
 from contextlib import suppress
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from .server import Server
+from .server import BUG, TRIES_AFTER_A_BUG, Server, ServerAway
 from .tails import Tail, shown_name
 from .tree import walk
 
@@ -53,20 +53,29 @@ class EventFiles:
             Whether all was sent, or never will be.
 
         Raises:
-            ServerAway, WorkloadGone: what was sent before stays sent.
+            ServerAway, WorkloadGone: what was sent before stays sent. When the server has a bug
+                with some files, all others were sent before that is raised.
         """
         found = list(self._found())
         # Where the last call came to, so that a large file does not hold up the others.
         at = next((at for at, (name, _) in enumerate(found) if name == self._next), 0)
         whole, self._next = True, ""
+        bug: Optional[ServerAway] = None
         for turn, (name, status) in enumerate(found[at:] + found[:at]):
             if until_s is not None and turn and time.monotonic() >= until_s:
                 self._next = name
                 return False
-            while not self._file(name).send(status, again=until_s is not None):
-                if until_s is not None:
-                    whole = False
-                    break
+            try:
+                while not self._file(name).send(status, again=until_s is not None):
+                    if until_s is not None:
+                        whole = False
+                        break
+            except ServerAway as error:
+                if error.code != BUG:
+                    raise
+                bug = error
+        if bug is not None:
+            raise bug
         return whole
 
     def _file(self, name: str) -> "_EventFile":
@@ -77,7 +86,7 @@ class EventFiles:
         return file
 
     def ask_again(self) -> None:
-        """Have the server asked once more what it has of each file."""
+        """Have the server asked once more what it has of each file, and given what it failed at."""
         for file in self._files.values():
             file.ask_again()
 
@@ -132,6 +141,7 @@ class _EventFile:
         self._sent: Optional[Tuple[int, int, int]] = None
         self._was_shorter = False
         self._overwritten: List[str] = []
+        self._bugs = 0
         self.tail = place.tail(self._reader, 1)
 
     def send(self, status: os.stat_result, *, again: bool) -> bool:
@@ -149,7 +159,7 @@ class _EventFile:
         done = is_other = False
         try:
             self._reader.check()
-            done = self.tail.send(status.st_size, pieces_max=1)
+            done = self._send_piece(status.st_size)
         except _Overwritten:
             is_other = True
         except OSError as error:
@@ -168,6 +178,21 @@ class _EventFile:
             return self.tail.refusal is not None
         if done:
             self._sent = seen
+        return done
+
+    def _send_piece(self, size_bytes: int) -> bool:
+        """Send a piece; a file that the server fails at each time is refused in the end."""
+        try:
+            done = self.tail.send(size_bytes, pieces_max=1)
+        except ServerAway as error:
+            if error.code != BUG:
+                raise
+            self._bugs += 1
+            if self._bugs < TRIES_AFTER_A_BUG:
+                raise
+            self.tail.refusal = str(error)
+            return True
+        self._bugs = 0
         return done
 
     def _begin_anew(self) -> None:
@@ -196,6 +221,8 @@ class _EventFile:
 
     def ask_again(self) -> None:
         self.tail.ask_again()
+        if self._bugs >= TRIES_AFTER_A_BUG:  # whatever it was, it may be over
+            self._bugs, self.tail.refusal = 0, None
 
     def problems(self) -> List[str]:
         if self.tail.refusal is None:

@@ -12,17 +12,15 @@ import urllib.parse
 from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .progress import Progress
-from .server import Refused, Request, Server, ServerAway
+from .server import BUG, TRIES_AFTER_A_BUG, Refused, Request, Server, ServerAway
 from .tree import walk
 
 PARALLEL = 8
 """The server waits for its disk with each file, and commits all that wait together at once."""
 LOOK_S = 0.2
 """How often whoever waits for them is told how far it is."""
-TRIES_AFTER_A_BUG = 20
 TRIES_WHILE_WRITTEN = 3
 _BLOCK_BYTES = 1 << 20
-_BUG = "internal"
 _OTHERS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
@@ -173,7 +171,7 @@ class Outputs:
             try:
                 server.send(Request("PUT", target, _blocks(path, size_bytes), headers, "sha256"))
             except ServerAway as error:
-                if error.code == _BUG and tries >= TRIES_AFTER_A_BUG:
+                if error.code == BUG and tries >= TRIES_AFTER_A_BUG:
                     raise Refused(500, error.code, str(error), None) from error
                 raise
             except Refused as error:

@@ -15,6 +15,14 @@ _BLOCK_BYTES = 1 << 20
 _BODY_BYTES_MAX = 1 << 20
 _BY_ITSELF = (408, 425, 429)
 _FOR_GOOD = ("store_corrupt", "not_supported")
+BUG = "internal"
+"""Code of an answer that may come again for the same request, however often it is repeated."""
+TRIES_AFTER_A_BUG = 12
+"""How often a file is sent that the server answers so; then it is left out, and said.
+
+So few that they are over before who delivers what a dead agent left loses patience
+(``salvage.PATIENCE_S``): he would never get past such a file.
+"""
 
 Body = Union[bytes, Iterable[bytes]]
 
