@@ -6,9 +6,10 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
@@ -24,7 +25,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.stores.objects.keys import STAGING_FOLDER
-from seafloor.stores.objects.local import LocalObjectStore
+from seafloor.stores.objects.local import LocalObjectStore, listings
 from seafloor.stores.objects.protocol import ObjectStore
 from seafloor.testing.object_cases import content, keys_of, listed, put_all, stream_of
 from seafloor.testing.object_store_machine import ObjectStoreMachine
@@ -172,6 +173,44 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outside")
     (folder / "secret").write_bytes(b"secret")
     return folder
+
+
+async def test_list__many_pages_of_one_folder__it_is_not_read_for_each(
+    store: LocalObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    names = [f"{number:05}" for number in range(2_500)]
+    for name in names:
+        (folder / name).touch()
+    reads = 0
+
+    def counted(place: Any, scandir: Callable[[Any], Any] = os.scandir) -> Any:
+        nonlocal reads
+        reads += 1
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    assert await keys_of(store, "flat", limit=50) == [f"flat/{name}" for name in names]
+    assert reads == 3  # for 50 pages, of which it has the names of 20 each time
+
+
+async def test_list__next_page_is_asked_for_much_later__what_came_meanwhile_is_in_it(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "_KEPT_S", 0.0)
+    await put_all(store, ["f/1", "f/3"])
+    page = await store.list("f", limit=1)
+    await store.put("f/2", b"new")
+    page = await store.list("f", limit=1, cursor=page.next)
+    assert [info.key for info in page.objects] == ["f/2"]
+
+
+async def test_list__many_listings_at_once__each_is_whole(store: LocalObjectStore) -> None:
+    keys = [f"f/{number:02}" for number in range(30)]
+    await put_all(store, keys)
+    found = await asyncio.gather(*(keys_of(store, "f", limit=limit) for limit in range(1, 13)))
+    assert found == [keys] * 12
 
 
 async def test_link_to_a_folder__leads_nowhere(

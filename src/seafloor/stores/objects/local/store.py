@@ -29,6 +29,7 @@ from seafloor.stores.objects.keys import (
     check_range,
 )
 from seafloor.stores.objects.local.errors import translated
+from seafloor.stores.objects.local.listings import Asked, Listing, Listings
 from seafloor.stores.objects.local.staging import StagedFile, Staging
 from seafloor.stores.objects.local.tree import FolderInTheWay, ObjectInTheWay, Tree, info_of
 from seafloor.stores.objects.protocol import (
@@ -40,6 +41,8 @@ from seafloor.stores.objects.protocol import (
 
 _Result = TypeVar("_Result")
 _DELETES_PER_STEP = 500
+# So many pages of a listing a folder is read for at once.
+_PAGES_READ = 20
 # What is copied within one step in a thread, which cannot be stopped in its middle.
 _COPY_STEP_BYTES = 64 * 1024 * 1024
 
@@ -68,6 +71,7 @@ class LocalObjectStore:
             self._root = self._root.resolve()
             self._staging = Staging(self._root)
             self._tree = Tree(self._root)
+        self._listings = Listings()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="seafloor-objects")
         self._closed = False
         self._clock_lock = threading.Lock()
@@ -114,8 +118,8 @@ class LocalObjectStore:
     ) -> ObjectPage:
         """List what is below a folder; see ``ObjectRead.list``.
 
-        Cost: the names of the folders on the way, read once per page and folder; memory of one
-        page, however many there are.
+        Cost: the names of the folders on the way, read once for ``_PAGES_READ`` pages that are
+        asked for one after the other; memory of as many names, however many there are.
         """
         check_listing(folder, limit=limit, cursor=cursor)
         return await self._run(
@@ -291,9 +295,12 @@ class LocalObjectStore:
         objects: list[ObjectInfo] = []
         folders: list[str] = []
         last = ""
-        walk = self._tree.walk(folder, after=after, recursive=recursive, batch=limit + 1)
-        for found in walk:
+        asked = Asked(folder, recursive, after)
+        listing = self._listings.take(asked) or Listing(self._walk(asked, limit))
+        for found in listing:
             if len(objects) + len(folders) == limit:
+                listing.give_back(found)
+                self._listings.keep(asked._replace(after=last), listing)
                 return ObjectPage(objects=tuple(objects), folders=tuple(folders), next=last)
             if isinstance(found, str):
                 folders.append(found[:-1])
@@ -302,6 +309,15 @@ class LocalObjectStore:
                 objects.append(found)
                 last = found.key
         return ObjectPage(objects=tuple(objects), folders=tuple(folders))
+
+    def _walk(self, asked: Asked, limit: int) -> Generator[ObjectInfo | str]:
+        return self._tree.walk(
+            asked.folder,
+            after=asked.after,
+            recursive=asked.recursive,
+            names=_PAGES_READ * limit,
+            batch=limit + 1,
+        )
 
     def _append(self, key: str, offset: int, data: bytes) -> int | None:
         """Append to an object that is there; the size found, None when there is none."""

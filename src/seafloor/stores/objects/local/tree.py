@@ -214,7 +214,7 @@ class Tree:
         yield removed
 
     def walk(
-        self, folder: str, *, after: str, recursive: bool, batch: int
+        self, folder: str, *, after: str, recursive: bool, names: int, batch: int
     ) -> Generator[ObjectInfo | str]:
         """Yield what is below a folder, in order of key: objects, and folders ending in ``/``.
 
@@ -222,10 +222,11 @@ class Tree:
 
         Args:
             after: Only what comes after this key.
-            batch: Names of each folder to hold in memory. A folder with more is read again for
-                every batch of them.
+            names: Of each folder to hold in memory. A folder with more is read again for every so
+                many of them.
+            batch: So many objects are looked at before the first of them is yielded.
         """
-        look = _Look(after=after, recursive=recursive, batch=batch)
+        look = _Look(after=after, recursive=recursive, names=names, batch=batch)
         # A stack and not recursion: keys may be deeper than Python's.
         levels = [self._level(folder, look)]
         while levels:
@@ -243,9 +244,11 @@ class Tree:
         """Yield what stands in a folder, in order: objects, and all folders ending in ``/``."""
         done = ""
         while True:
-            places = heapq.nsmallest(look.batch, self._places(folder, look, done))
-            yield from self._described(folder, [place for place in places if _is_key(place)])
-            if len(places) < look.batch:
+            places = heapq.nsmallest(look.names, self._places(folder, look, done))
+            for begin in range(0, len(places), look.batch):
+                keys = filter(_is_key, places[begin : begin + look.batch])
+                yield from self._described(folder, list(keys))
+            if len(places) < look.names:
                 return
             done = places[-1]
 
@@ -395,6 +398,7 @@ class _Look:
 
     after: str
     recursive: bool
+    names: int
     batch: int
 
     def wants(self, place: str) -> bool:
