@@ -21,7 +21,6 @@ import uvloop
 
 from seafloor import __version__
 from seafloor.boot.data_folder import DataFolder, ServerFile
-from seafloor.boot.database_file import alone_on_file
 from seafloor.boot.listening import check_host, listen
 from seafloor.boot.log_stream import LogStream
 from seafloor.boot.settings import Settings, environment
@@ -88,7 +87,7 @@ def serve(settings: Settings, *, port_given: bool, access_log: AccessLog | None)
     folder = DataFolder(settings.data_dir)
     try:
         bound = listen(settings.server, port_last=folder.port_last(), port_given=port_given)
-        with bound, alone_on_file(settings):
+        with bound:
             uvloop.run(_serve(settings, folder, bound, access_log))
     finally:
         folder.close()
