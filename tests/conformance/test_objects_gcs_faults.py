@@ -48,10 +48,10 @@ from seafloor.stores.objects.gcs.sender import Sending
 from seafloor.stores.objects.gcs.store import GcsObjectStore
 from seafloor.stores.objects.protocol import READ_CHUNK_BYTES
 from seafloor.stores.objects.wrap.retry import RetryObjectStore, RetryPolicy
-from seafloor.testing.object_cases import broken_stream, content, keys_of, stream_of
+from seafloor.testing.object_cases import broken_stream, bytes_of, content, keys_of, stream_of
 
 AT_ONCE = RetryPolicy(attempts_max=4, delay_first_s=0.0, delay_max_s=0.0)
-THREE_CHUNKS = b"".join(number.to_bytes(4) for number in range((2 * CHUNK_BYTES + 4000) // 4))
+THREE_CHUNKS = bytes_of(2 * CHUNK_BYTES + 4000)
 MIB = 1024 * 1024
 
 

@@ -26,10 +26,10 @@ from seafloor.stores.objects.gcs.client import GcsClient
 from seafloor.stores.objects.gcs.sender import After, NotBegun, NotSent, Sender
 from seafloor.stores.objects.gcs.store import GcsObjectStore
 from seafloor.stores.objects.wrap.retry import RetryPolicy
-from seafloor.testing.object_cases import content
+from seafloor.testing.object_cases import bytes_of, content
 
 AT_ONCE = RetryPolicy(attempts_max=4, delay_first_s=0.0, delay_max_s=0.0)
-THREE_CHUNKS = b"".join(number.to_bytes(4) for number in range((2 * CHUNK_BYTES + 4000) // 4))
+THREE_CHUNKS = bytes_of(2 * CHUNK_BYTES + 4000)
 ELSEWHERE = "http://storage.test"
 """Where a name server would say that nothing is."""
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import TypeVar
 
+import numpy as np
+
 from seafloor.domain.names import PATH_BYTES_MAX, PATH_PART_BYTES_MAX
 from seafloor.stores.objects.protocol import ObjectInfo, ObjectRead, ObjectWrite
 
@@ -88,6 +90,11 @@ async def broken_stream(chunks: Iterable[bytes], error: Exception) -> AsyncItera
     async for chunk in stream_of(chunks):
         yield chunk
     raise error
+
+
+def bytes_of(size_bytes: int) -> bytes:
+    """Bytes in which every place is another: a chunk lost, repeated or swapped shows."""
+    return np.arange(size_bytes // 4 + 1, dtype=">u4").tobytes()[:size_bytes]
 
 
 async def content(

@@ -40,6 +40,7 @@ from seafloor.testing.object_cases import (
     ODD_KEYS,
     SIBLINGS,
     broken_stream,
+    bytes_of,
     content,
     deepest_key,
     keys_of,
@@ -55,11 +56,6 @@ SIZES = (0, 1, READ_CHUNK_BYTES - 1, READ_CHUNK_BYTES, READ_CHUNK_BYTES + 1, 3 *
 
 class _BrokenSource(Exception):
     """What the stream of a caller raises."""
-
-
-def _bytes_of(size_bytes: int) -> bytes:
-    """Bytes in which every place is another: a chunk lost, repeated or swapped shows."""
-    return b"".join(number.to_bytes(4) for number in range(size_bytes // 4 + 1))[:size_bytes]
 
 
 def told_alike(
@@ -186,7 +182,7 @@ class ObjectStoreSuite(ABC):
     async def test_put__bytes_or_stream__read_gives_them_back(
         self, store: ObjectStore, size_bytes: int
     ) -> None:
-        data = _bytes_of(size_bytes)
+        data = bytes_of(size_bytes)
         pieces = [data[at : at + 70_001] for at in range(0, size_bytes, 70_001)]
         for body in (data, stream_of([data]), stream_of([b"", *pieces, b""])):
             info = await store.put("a/b", body)
@@ -194,14 +190,14 @@ class ObjectStoreSuite(ABC):
             assert await content(store, "a/b") == data
 
     async def test_read__large__comes_in_bounded_chunks(self, store: ObjectStore) -> None:
-        await store.put("a", _bytes_of(3 * MIB + 7))
+        await store.put("a", bytes_of(3 * MIB + 7))
         sizes = [len(chunk) async for chunk in store.read("a")]
         assert sum(sizes) == 3 * MIB + 7
         assert min(sizes) > 0
         assert max(sizes) <= READ_CHUNK_BYTES
 
     async def test_read__range__is_that_of_the_bytes(self, store: ObjectStore) -> None:
-        data = _bytes_of(2 * MIB + 5)
+        data = bytes_of(2 * MIB + 5)
         await store.put("a", data)
         for start in (0, 1, MIB - 1, MIB, 2 * MIB + 4, 2 * MIB + 5, 9 * MIB):
             for length in (None, 0, 1, MIB, MIB + 1, 9 * MIB):
@@ -344,7 +340,7 @@ class ObjectStoreSuite(ABC):
     async def test_append__a_reader_beside__sees_a_beginning(self, store: ObjectStore) -> None:
         if not store.capabilities.append:
             return  # that it is refused stands above
-        whole = _bytes_of(200_000)
+        whole = bytes_of(200_000)
         await store.append("a", offset=0, data=b"")
 
         async def write() -> None:
@@ -364,7 +360,7 @@ class ObjectStoreSuite(ABC):
 
     async def test_copy__any_object__is_a_second_one(self, store: ObjectStore) -> None:
         for number, size_bytes in enumerate((0, 1, 3 * MIB + 7)):
-            data = _bytes_of(size_bytes)
+            data = bytes_of(size_bytes)
             source, target = f"from {number}/a#b", f"to/{number}/%é"
             await store.put(source, data)
             copied = await store.copy(source, target)
@@ -449,7 +445,7 @@ class ObjectStoreSuite(ABC):
         self, store: ObjectStore
     ) -> None:
         await store.put("there", b"old")
-        chunks = [_bytes_of(700_000)] * 3
+        chunks = [bytes_of(700_000)] * 3
         for key in ("there", "new/one"):
             for count in range(4):
                 with pytest.raises(_BrokenSource):
@@ -656,7 +652,7 @@ class ObjectStoreSuite(ABC):
     async def test_read__object_changes_meanwhile__the_stream_goes_on(
         self, store: ObjectStore, end: str
     ) -> None:
-        data = _bytes_of(3 * MIB)
+        data = bytes_of(3 * MIB)
         await store.put("a", data)
         chunks = store.read("a")
         got = await anext(chunks)
@@ -722,7 +718,7 @@ class DurableObjectStoreSuite(ObjectStoreSuite):
             assert await content(store, "a/bc/d") == b"a/bc/d"
 
     async def test_put_and_read__long_stream__memory_stays_small(self, store: ObjectStore) -> None:
-        piece = _bytes_of(MIB)
+        piece = bytes_of(MIB)
 
         async def pieces() -> AsyncIterator[bytes]:
             for _ in range(self.stream_bytes * 16 // MIB):
