@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -46,6 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
         supervisor = Supervisor()
         config.stash[_supervisor] = supervisor
         os.environ[SOCKET_VARIABLE] = supervisor.socket
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of each later search for garbage: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
