@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ from live_server import LiveServer, wait_for
 
 Call = Callable[..., Answer]
 NUMBERS = itertools.count()
-PATH = f"{tempfile.gettempdir()}/seafloor-volume-of-the-tests"
+PATH = "/tmp/seafloor-volume-of-the-tests"
 """Where a run sees one. Not at the top: there root would make it for real."""
 
 
