@@ -6,10 +6,20 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, delete, insert, literal, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    create_engine,
+    delete,
+    insert,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from tests.services._service import Service
 
@@ -93,15 +103,16 @@ def _new_name() -> str:
 @contextmanager
 def _at(url: URL) -> Iterator[Connection]:
     """A connection that commits each statement."""
+    with _engine(url).connect() as connection:
+        yield connection
+
+
+@lru_cache(maxsize=64)
+def _engine(url: URL) -> Engine:
+    """It holds no connection, but the statements that it has compiled: to do so takes long."""
     driver = "psycopg" if url.drivername == "postgresql" else "pymysql"
-    engine = create_engine(
-        url.set(drivername=f"{url.drivername}+{driver}"), isolation_level="AUTOCOMMIT"
-    )
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
+    whole = url.set(drivername=f"{url.drivername}+{driver}")
+    return create_engine(whole, isolation_level="AUTOCOMMIT", poolclass=NullPool)
 
 
 def _migrate(url: str) -> None:
