@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,14 @@ Manifest = dict[str, Any]
 each = pytest.mark.parametrize("name", SOURCES)
 
 
+@cache
+def documents(file: Path) -> tuple[Manifest, ...]:
+    """Those of a file, read once: all of them take seconds. Nobody changes them."""
+    return tuple(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+
+
 def manifests(name: str) -> list[Manifest]:
-    return list(yaml.safe_load_all((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    return list(documents(FOLDER / f"{name}.yaml"))
 
 
 def of(name: str, kind: str) -> Manifest:
@@ -53,7 +60,7 @@ def pod(name: str) -> Manifest:
 
 def workloads() -> Iterator[Manifest]:
     for file in WORKLOADS.glob("*.yaml"):
-        yield from yaml.safe_load_all(file.read_text(encoding="utf-8"))
+        yield from documents(file)
 
 
 @each
