@@ -23,11 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from tests.services._service import Service
 
-from seafloor.stores.metadata.sql.backend import Backend
-from seafloor.stores.metadata.sql.migrations.run import migrate
-from seafloor.stores.metadata.sql.open import open_backend, parse_url
 from seafloor.stores.metadata.sql.tables import METADATA
-from seafloor.testing.databases import use_database
+from seafloor.testing.databases import migrate_database, migrated_sqlite, use_database
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 """What every test of the metadata database runs on."""
@@ -83,19 +80,6 @@ def database_in(folder: Path, kind: str, service: Callable[[str], Service]) -> I
         yield
 
 
-def migrated_sqlite(file: Path) -> None:
-    """Make a database as a server's first start does: by migrating, once for each process."""
-    file.write_bytes(_sqlite_template())
-
-
-@cache
-def _sqlite_template() -> bytes:
-    with tempfile.TemporaryDirectory(prefix="seafloor-sqlite-") as folder:
-        _migrate(f"sqlite:///{folder}/seafloor.db")
-        (made,) = Path(folder).iterdir()  # nothing of it lies in a file beside
-        return made.read_bytes()
-
-
 def _new_name() -> str:
     return f"test_{uuid.uuid4().hex}"
 
@@ -113,12 +97,6 @@ def _engine(url: URL) -> Engine:
     driver = "psycopg" if url.drivername == "postgresql" else "pymysql"
     whole = url.set(drivername=f"{url.drivername}+{driver}")
     return create_engine(whole, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-
-
-def _migrate(url: str) -> None:
-    backend: Backend = open_backend(parse_url(url), connections=1)
-    migrate(backend)
-    backend.engine.dispose()
 
 
 @contextmanager
@@ -140,7 +118,7 @@ def _template(url: URL) -> str:
     name = _new_name()
     with _at(url) as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    _migrate(url.set(database=name).render_as_string(hide_password=False))
+    migrate_database(url.set(database=name).render_as_string(hide_password=False))
     return name
 
 
@@ -204,7 +182,7 @@ def _mariadb_again(url: URL) -> Iterator[str]:
         name = _new_name()
         with _at(url) as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
-        _migrate(url.set(database=name).render_as_string(hide_password=False))
+        migrate_database(url.set(database=name).render_as_string(hide_password=False))
     yield name  # one that a test failed in is not used again
     with _at(url.set(database=name)) as connection:
         _empty(connection)

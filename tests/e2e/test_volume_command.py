@@ -26,9 +26,8 @@ def user(tmp_path: Path, shared_server: LiveServer) -> Client:
 def run(user: Client, folder: Path, name: str, command: str, *, read_only: bool = False) -> str:
     """Run a command with a volume, and give its state."""
     spec = folder / "spec.yaml"
-    text = SPEC.format(
-        command=command, name=name, path=folder / "at", read_only=str(read_only).lower()
-    )
+    place = f"/tmp/seafloor-volume-{name}"  # no task's own, wherever the tests have their files
+    text = SPEC.format(command=command, name=name, path=place, read_only=str(read_only).lower())
     spec.write_text(text)
     return str(user.json("run", "-f", str(spec))["state"])
 

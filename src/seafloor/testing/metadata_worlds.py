@@ -12,7 +12,7 @@ from seafloor.stores.metadata.protocol import MetadataStore
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metadata.sql.tables import metric_summary
-from seafloor.testing.databases import database_url
+from seafloor.testing.databases import database_url, migrated_sqlite
 from seafloor.testing.metadata_records import summary
 
 
@@ -26,7 +26,10 @@ class SqlStoreUnderTest(SqlMetadataStore):
 
 async def open_sql_store(folder: Path) -> SqlStoreUnderTest:
     """Open a store over the database of a folder, made when it is missing."""
-    database = Database(database_url(folder))
+    url = database_url(folder)
+    if url.startswith("sqlite:"):
+        migrated_sqlite(folder / "seafloor.db")
+    database = Database(url)
     await database.migrate()
     return SqlStoreUnderTest(database)
 
