@@ -26,7 +26,7 @@ def user(tmp_path: Path, shared_server: LiveServer) -> Client:
 def run(user: Client, folder: Path, name: str, command: str, *, read_only: bool = False) -> str:
     """Run a command with a volume, and give its state."""
     spec = folder / "spec.yaml"
-    place = f"/tmp/seafloor-volume-{name}"  # no task's own, wherever the tests have their files
+    place = "/tmp/seafloor-volume-of-a-command"  # no task's own, wherever tests write
     text = SPEC.format(command=command, name=name, path=place, read_only=str(read_only).lower())
     spec.write_text(text)
     return str(user.json("run", "-f", str(spec))["state"])
