@@ -18,7 +18,8 @@ class Wakeup:
     async def wait(self, *, timeout_s: float) -> None:
         """Wait for a ring, or until the time is over."""
         try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
         except TimeoutError:
             return
         finally:

@@ -143,7 +143,8 @@ async def read_pipe(fd: int, *, timeout_s: float | None) -> bytes:
 
     loop.add_reader(fd, wake)
     try:
-        await asyncio.wait_for(readable, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await readable
         return os.read(fd, 1)
     finally:
         loop.remove_reader(fd)
