@@ -11,10 +11,13 @@ from seafloor.app.copy.journal import Journal
 from seafloor.app.copy.progress import Progress
 from seafloor.app.copy.sides import AHEAD, AT_ONCE, ObjectBytes, Side, digest_of
 from seafloor.app.copy.window import in_order
+from seafloor.domain.artifacts import ArtifactFile
 from seafloor.domain.errors import InvalidValue, NotFound, StoreCorrupt
 from seafloor.domain.ids import Sha256
+from seafloor.stores.artifacts.intake import Announced, Intake
 from seafloor.stores.artifacts.layout import ArtifactLayout
-from seafloor.stores.metadata.sql.copy import artifact_rows, pages
+from seafloor.stores.artifacts.placing import put_object
+from seafloor.stores.metadata.sql.copy import add_file, artifact_rows, last_file, pages
 from seafloor.stores.objects.identity import COPY_KEY, IDENTITY_KEY
 from seafloor.stores.objects.protocol import ObjectInfo
 
@@ -60,6 +63,7 @@ class Files:
         self._target = target
         self._journal = journal
         self._progress = progress
+        self._last_there: tuple[str, str] | None = None  # of the rows that an earlier go wrote
         self.damaged: set[tuple[str, str]] = set()
 
     async def copy_artifacts(self) -> None:
@@ -70,6 +74,7 @@ class Files:
         """
         reached = self._journal.reached(FILES)
         self._progress.files.add(reached.size_bytes, items=reached.items)
+        self._last_there = await last_file(self._target.database)
         files = self._files(reached.upto)
         async with aclosing(
             in_order(files, self._copy_artifact, at_once=AT_ONCE, ahead=AHEAD)
@@ -90,14 +95,18 @@ class Files:
 
     async def _copy_artifact(self, file: _File) -> bool:
         """Copy one file unless it is there; say whether the target has it."""
-        if await self._has(file):
+        may_be_there = self._last_there is not None and file.key <= self._last_there
+        if may_be_there and await self._has(file):
             return True
         key = _LAYOUT.artifact_key(file.owner, file.path)
         data = ObjectBytes(self._source.objects, key)
         try:
-            await self._target.artifacts.put(
-                *file.key, data, sha256=file.sha256, size_bytes=file.size_bytes
-            )
+            if may_be_there:
+                await self._target.artifacts.put(
+                    *file.key, data, sha256=file.sha256, size_bytes=file.size_bytes
+                )
+            else:
+                await self._add(file, key, data)
         except (InvalidValue, NotFound) as error:
             if isinstance(error, InvalidValue) and data.hasher.sha256 == file.sha256:
                 raise  # it is not the bytes that are refused
@@ -108,6 +117,22 @@ class Files:
             return False
         self._progress.digests += 1
         return True
+
+    async def _add(self, file: _File, key: str, data: ObjectBytes) -> None:
+        """Put a file that has no row yet: its bytes first, so that no crash leaves a row alone.
+
+        The store of a server writes an intent before the bytes and compares the row with others
+        after them, as anybody may put the same file. Here nobody else does.
+        """
+        intake = Intake(data, Announced(sha256=file.sha256, size_bytes=file.size_bytes), _nothing)
+        info = await put_object(self._target.objects, key, file.path, intake)
+        row = ArtifactFile(
+            path=file.path,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            created_ns=info.modified_ns,
+        )
+        await add_file(self._target.database, file.owner, row)
 
     async def _has(self, file: _File) -> bool:
         try:
@@ -148,6 +173,10 @@ class Files:
                 "object store, and give the same command again."
             )
         self._progress.digests += 1
+
+
+async def _nothing(_: Sha256, __: int) -> None:
+    """Be called when all bytes of a file have come, and let them become visible."""
 
 
 async def others(side: Side) -> AsyncIterator[ObjectInfo]:

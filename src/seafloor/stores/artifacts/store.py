@@ -41,9 +41,7 @@ import msgspec
 from seafloor.domain.artifacts import ArtifactEntry, ArtifactFile, ArtifactSums, FileCondition
 from seafloor.domain.errors import (
     CallerError,
-    Conflict,
     InvalidValue,
-    LimitExceeded,
     NotFound,
     NotSupported,
     SeafloorError,
@@ -52,7 +50,7 @@ from seafloor.domain.errors import (
     StoreUnavailable,
 )
 from seafloor.domain.ids import Sha256
-from seafloor.domain.names import PATH_BYTES_MAX, check_path
+from seafloor.domain.names import check_path
 from seafloor.stores.artifacts.documents import (
     ManifestDocument,
     Replacement,
@@ -61,6 +59,7 @@ from seafloor.stores.artifacts.documents import (
 from seafloor.stores.artifacts.gate import OwnerGates
 from seafloor.stores.artifacts.intake import Announced, Hasher, Intake
 from seafloor.stores.artifacts.layout import ArtifactLayout
+from seafloor.stores.artifacts.placing import put_object
 from seafloor.stores.artifacts.protocol import IntentView, ManifestStore, new_intent
 from seafloor.stores.artifacts.turns import Turn, Turns
 from seafloor.stores.objects.protocol import LIST_LIMIT_MAX, ObjectInfo, ObjectStore
@@ -148,7 +147,7 @@ class ObjectArtifactStore:
         intake = Intake(data, announced, at_end)
         try:
             try:
-                info = await self._put_object(key, path, intake)
+                info = await put_object(self._objects, key, path, intake)
             except (CallerError, StoreFull):  # nothing of it is visible
                 if begun:
                     await self._manifest.intent_drop(intent)
@@ -353,26 +352,6 @@ class ObjectArtifactStore:
         self._layout.owner_folder(owner)
         if folder:
             check_path(folder, field="folder")
-
-    async def _put_object(self, key: str, path: str, intake: Intake) -> ObjectInfo:
-        try:
-            return await self._objects.put(key, intake.stream())
-        except Conflict as error:
-            raise Conflict(
-                f'"{path}" cannot be kept: it is a folder, or a part of it is a file. '
-                "Choose another path, or delete what is there.",
-                field="path",
-            ) from error
-        except LimitExceeded as error:
-            if error.field != "key":  # what the body says is his who sends it
-                raise
-            taken_bytes = len(key.encode()) - len(path.encode())
-            raise LimitExceeded(
-                f"This path has {len(path.encode())} bytes, and the object store has "
-                f"{PATH_BYTES_MAX} for a whole key, of which the folder of the run takes "
-                f"{taken_bytes} and the store's own folder, if it has one, some more. Shorten it.",
-                field="path",
-            ) from error
 
     async def _row(self, owner: str, path: str) -> ArtifactFile | None:
         try:

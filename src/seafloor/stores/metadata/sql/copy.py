@@ -28,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 
+from seafloor.domain.artifacts import ArtifactFile
 from seafloor.domain.errors import Conflict
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.experiment_ids import skip_gone
@@ -53,6 +54,8 @@ _MADE_ANEW: Final = frozenset(
 _LEFT_OUT: Final = frozenset({"lease", "artifact_intent"})
 _SEEDS: Final = frozenset({"project", "experiment"})
 """Tables that have one row each in a fresh database."""
+
+_ADD_FILE: Final = insert(METADATA.tables["artifact"])
 
 PlainRow = tuple[Any, ...]
 
@@ -252,6 +255,36 @@ async def copy_rows(
         copied += len(rows)
         tell(len(rows))
     return copied
+
+
+async def add_file(database: Database, owner: str, file: ArtifactFile) -> None:
+    """Add a row to the manifest of an unfinished copy, in one statement with those beside it.
+
+    Nobody else writes there, and the source has compared the paths: no intent is needed. There
+    must be no row of the same key, see ``last_file``.
+    """
+    row = {
+        "owner": owner,
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "created_ns": file.created_ns,
+    }
+    await database.write_joined(row, _add_files)
+
+
+def _add_files(connection: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[None]:
+    connection.execute(_ADD_FILE, rows)
+    return [None] * len(rows)
+
+
+async def last_file(database: Database) -> tuple[str, str] | None:
+    """The greatest key of the manifest, owner and path; None: it has no rows."""
+    view = artifact_rows()
+    if not await count_rows(database, view):
+        return None
+    owner, path = await _last_key(database, view)
+    return owner, path
 
 
 async def _last_key(database: Database, view: TableView) -> PlainRow:
