@@ -24,15 +24,19 @@ PATIENCE_S = 120.0
 
 
 def wait_for(look: Callable[[], T | None], *, timeout_s: float = PATIENCE_S, what: str = "it") -> T:
-    """Look again and again until there is something to see; fail with the last thing seen."""
-    deadline = time.monotonic() + timeout_s
+    """Look again and again until there is something to see; fail with the last thing seen.
+
+    Less often when it takes long: to look takes the processor from what is waited for.
+    """
+    begun = time.monotonic()
     while True:
         seen = look()
         if seen:
             return seen
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - begun
+        if waited_s > timeout_s:
             raise AssertionError(f"waited {timeout_s:g} s for {what}; last seen: {seen!r}")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, waited_s / 50), 0.1))
 
 
 class LiveServer:
