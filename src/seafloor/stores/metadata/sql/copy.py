@@ -19,6 +19,7 @@ from sqlalchemy import (
     Row,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -55,7 +56,11 @@ _LEFT_OUT: Final = frozenset({"lease", "artifact_intent"})
 _SEEDS: Final = frozenset({"project", "experiment"})
 """Tables that have one row each in a fresh database."""
 
-_ADD_FILE: Final = insert(METADATA.tables["artifact"])
+_ARTIFACT: Final = METADATA.tables["artifact"]
+_ADD_FILE: Final = insert(_ARTIFACT)
+_REMOVE_FILE: Final = delete(_ARTIFACT).where(
+    _ARTIFACT.c.owner == bindparam("key_owner"), _ARTIFACT.c.path == bindparam("key_path")
+)
 
 PlainRow = tuple[Any, ...]
 
@@ -258,10 +263,9 @@ async def copy_rows(
 
 
 async def add_file(database: Database, owner: str, file: ArtifactFile) -> None:
-    """Add a row to the manifest of an unfinished copy, in one statement with those beside it.
+    """Add a row to the manifest of an unfinished copy, in two statements with those beside it.
 
-    Nobody else writes there, and the source has compared the paths: no intent is needed. There
-    must be no row of the same key, see ``last_file``.
+    Nobody else writes there, and the source has compared the paths: no intent is needed.
     """
     row = {
         "owner": owner,
@@ -274,6 +278,9 @@ async def add_file(database: Database, owner: str, file: ArtifactFile) -> None:
 
 
 def _add_files(connection: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[None]:
+    # One may be there even so: a database ends the commit of a copy that was killed meanwhile.
+    keys = [{"key_owner": row["owner"], "key_path": row["path"]} for row in rows]
+    connection.execute(_REMOVE_FILE, keys)
     connection.execute(_ADD_FILE, rows)
     return [None] * len(rows)
 
