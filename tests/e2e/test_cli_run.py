@@ -256,6 +256,8 @@ def test_runs__list_show_compare_stop_retry_rm__do_what_they_say(
     stopped = user.json("runs", "stop", second["id"])["items"]
     assert stopped[0]["id"] == second["id"]
     shared_server.wait_state(second["id"], "stopped")
+    without = user.cli("artifacts", "get", second["id"])
+    assert (without.returncode, without.stderr) == (3, "error: The run has no files.\n")
     done = user.cli("runs", "retry", first["id"], "--follow")
     assert done.returncode == 0
     assert "args ['0']" in done.stdout

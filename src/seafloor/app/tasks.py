@@ -15,6 +15,7 @@ from seafloor.domain.errors import Conflict, LimitExceeded, NotFound, StaleLease
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.leases import Claim
 from seafloor.domain.members import MAIN, Member, members_of_spec, task_names_of
+from seafloor.domain.quantities import shown_count
 from seafloor.domain.specs import parse_experiment
 from seafloor.domain.workloads import Ending, Task, Workload, WorkloadState
 from seafloor.stores.artifacts.protocol import ArtifactStore
@@ -307,9 +308,10 @@ class Tasks:
         for task in task_names_of(found.spec):
             state = await self._stores.logs.state(LogKey(workload_id, attempt, task))
             lines += state.lines
+        kept = f"{shown_count(lines, 'line')} {'was' if lines == 1 else 'were'} kept"
         message = (
-            f"{reason} {lines:,} lines were kept; what was printed after them, and what "
-            "was written to the output folder, may be missing."
+            f"{reason} {kept}; what was printed after that, and what was written to the output "
+            "folder, may be missing."
         )
         await self._seal(found, None)
         return await self._end_lost(
@@ -375,13 +377,14 @@ class Tasks:
         said: list[str] = []
         state = await self._stores.logs.state(key)
         if state.lines_missing:
-            said.append(f"{state.lines_missing:,} log lines are missing.")
+            said.append(f"Missing: {shown_count(state.lines_missing, 'log line')}.")
         if report is not None and report.log_bytes > state.size_bytes:
-            said.append(f"{report.log_bytes - state.size_bytes:,} bytes of the log did not arrive.")
+            missing_bytes = report.log_bytes - state.size_bytes
+            said.append(f"Did not arrive: {shown_count(missing_bytes, 'byte')} of the log.")
         if report is not None and report.output_failed:
             names = ", ".join(report.output_failed[:5])
             count = len(report.output_failed) + report.output_failed_more
-            what = "1 file" if count == 1 else f"{count:,} files"
+            what = shown_count(count, "file")
             said.append(f"Not kept of the output folder: {what} ({names}); the log says why.")
         return said
 

@@ -24,6 +24,7 @@ from seafloor.domain.addresses import without_secrets
 from seafloor.domain.code import LocalizedCode, Receipt, SnapshotCode
 from seafloor.domain.errors import Conflict, InvalidValue
 from seafloor.domain.ids import Sha256, parse_sha256
+from seafloor.domain.quantities import shown_count
 from seafloor.domain.secrets import Secret
 from seafloor.domain.url_prefix import parse_url_prefix
 from seafloor.sdk.client import Client
@@ -215,7 +216,7 @@ def _shown(receipt: Receipt) -> str:
     what = f"commit {receipt.commit}" if receipt.commit else f"sha256 {receipt.sha256}"
     cached = ", from the cache" if receipt.cached else ""
     return (
-        f"{receipt.files:,} files, {receipt.size_bytes:,} bytes, {what}, "
+        f"{shown_count(receipt.files, 'file')}, {shown_count(receipt.size_bytes, 'byte')}, {what}, "
         f"{receipt.duration_s:.2f} s{cached}"
     )
 

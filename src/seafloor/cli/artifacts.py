@@ -12,8 +12,9 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import Column, plain, print_json, print_table, say
-from seafloor.cli.quantities import shown_count, shown_size
+from seafloor.cli.quantities import shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.domain.artifacts import ArtifactFile
@@ -226,8 +227,12 @@ def _files_at(client: Client, run_id: str, path: str) -> list[ArtifactFile]:
         parent = "" if "/" not in path else path.rpartition("/")[0]
         files = [file for file in client.artifacts.iterate(run_id, parent) if file.path == path]
     if not files:
-        what = f'no file or folder "{path}"' if path else "no files"
-        raise NotFound(f"The run has {what}: `seafloor artifacts list` shows them.", field="PATH")
+        if not path:
+            raise NotFound("The run has no files.")
+        raise NotFound(
+            f'The run has no file or folder "{path}": `seafloor artifacts list` shows what it has.',
+            field="PATH",
+        )
     return files
 
 

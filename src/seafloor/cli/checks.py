@@ -16,9 +16,10 @@ from typing import Final, Literal
 import msgspec
 
 from seafloor.cli.ports import is_free
-from seafloor.cli.quantities import shown_count, shown_size
+from seafloor.cli.quantities import shown_size
 from seafloor.cli.server_process import is_open
 from seafloor.domain.errors import SeafloorError, StoreError
+from seafloor.domain.quantities import shown_count
 from seafloor.sdk.discovery import find_server, read_server_file
 from seafloor.sdk.settings import Settings, read_server_variables
 from seafloor.sdk.sync import count_waiting

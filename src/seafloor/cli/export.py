@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import ProgressLine, plain, print_json, say
-from seafloor.cli.quantities import shown_count, shown_size
+from seafloor.cli.quantities import shown_size
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.sdk.exports.exporter import Exported

@@ -16,9 +16,9 @@ import click
 
 from seafloor.cli.env import tell_locked
 from seafloor.cli.output import Column, print_json, print_table, say
-from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
 from seafloor.domain.addresses import without_secrets
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.wire.environments import EnvironmentView

@@ -12,8 +12,9 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import ProgressLine, plain, print_json, say
-from seafloor.cli.quantities import shown_count, shown_size
+from seafloor.cli.quantities import shown_size
 from seafloor.cli.session import Decorated, Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.sdk.imports.records import ExperimentRecord, Source

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from seafloor.cli.output import print_json, say
-from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.sdk.client import Client

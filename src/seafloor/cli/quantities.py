@@ -57,15 +57,6 @@ def shown_size(size_bytes: int) -> str:
     return f"{size / 1024:.1f} TiB"
 
 
-def shown_count(count: int, what: str) -> str:
-    """Show how many there are of something that takes an s.
-
-    >>> shown_count(1, "run"), shown_count(1200, "run")
-    ('1 run', '1,200 runs')
-    """
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def shown_number(value: float | str | None) -> str:
     """Show a number that came by JSON: six digits, ``NaN`` and infinities as texts.
 

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from seafloor.cli.output import Column, print_json, print_table
-from seafloor.cli.quantities import shown_count
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.domain.code import ArchiveCode, GitCode

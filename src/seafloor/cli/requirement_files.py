@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from seafloor.cli.quantities import shown_count
 from seafloor.cli.spec_files import read_text
 from seafloor.domain.addresses import without_secrets
 from seafloor.domain.errors import InvalidValue
+from seafloor.domain.quantities import shown_count
 
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 _OPTIONS: Final = re.compile(r"\s+(?=--[a-z])")

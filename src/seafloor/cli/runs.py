@@ -17,8 +17,9 @@ from seafloor.cli.output import (
     styled,
     styled_state,
 )
-from seafloor.cli.quantities import shown_age, shown_count, shown_duration, shown_number, shown_time
+from seafloor.cli.quantities import shown_age, shown_duration, shown_number, shown_time
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

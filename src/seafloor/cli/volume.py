@@ -11,8 +11,9 @@ import click
 
 from seafloor.cli.groups import LazyGroup
 from seafloor.cli.output import Column, print_json, print_table, say
-from seafloor.cli.quantities import shown_age, shown_count, shown_size, shown_time
+from seafloor.cli.quantities import shown_age, shown_size, shown_time
 from seafloor.cli.session import Given, json_option, pass_given, server_options
+from seafloor.domain.quantities import shown_count
 
 if TYPE_CHECKING:
     from seafloor.domain.volumes import VolumeClaim, VolumeHolder, VolumeSnapshot

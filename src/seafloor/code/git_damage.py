@@ -16,6 +16,7 @@ from typing import Final
 
 from seafloor.code.git_command import OWN_BARE, GitOptions, GitResult, run_git
 from seafloor.domain.ids import GitCommit
+from seafloor.domain.quantities import shown_count
 
 PACK_SUFFIXES: Final = (".pack", ".rev", ".idx")
 _READ_BYTES: Final = 1 << 20
@@ -91,7 +92,7 @@ def _objects(bare: Path, commit: GitCommit) -> str | None:
         return f"the commit {commit} is missing"
     said = _git(bare, ["rev-list", "--objects", "--missing=print", commit])
     missing = [line for line in said.stdout.split(b"\n") if line.startswith(b"?")]
-    return f"{len(missing)} objects of {commit} missing" if missing else None
+    return f"{shown_count(len(missing), 'object')} of {commit} missing" if missing else None
 
 
 def _git(bare: Path, arguments: list[str], stdin: bytes = b"") -> GitResult:

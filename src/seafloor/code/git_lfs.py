@@ -19,6 +19,7 @@ from seafloor.code.git_room import large_files_in_use, trim_large_files
 from seafloor.code.git_tree import TreeEntry, attribute_of
 from seafloor.code.private_folder import private_folder
 from seafloor.domain.errors import SourceError
+from seafloor.domain.quantities import shown_count
 
 LFS_OFF: Final = ("filter.lfs.smudge=", "filter.lfs.process=", "filter.lfs.required=false")
 """Check out pointers as they are; what they point to is fetched afterwards, all at once."""
@@ -114,13 +115,13 @@ def fetch_large_files(
         return LargeFiles()
     if not run_git(["lfs", "version"]).ok:
         raise SourceError(
-            f"{url} keeps {len(large)} files in git LFS (for example "
+            f"{url} keeps {shown_count(len(large), 'file')} in git LFS (for example "
             f'"{os.fsdecode(large[0].path)}"), and git-lfs is not installed where code is '
             "prepared: install git-lfs there. Tasks are never started with pointers in place of "
             "files.",
             field="code.url",
         )
-    progress(f"fetching {len(large)} large files of {url}")
+    progress(f"fetching {shown_count(len(large), 'large file')} of {url}")
     wanted = {entry: _read_pointer(entry.under(folder), url) for entry in large}
     oids = {each.oid for each in wanted.values()}
     were_there = False

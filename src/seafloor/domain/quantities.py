@@ -117,3 +117,12 @@ def parse_duration(text: str | float, *, field: str) -> float:
 def _cut(text: object) -> str:
     shown = str(text)
     return shown if len(shown) <= 40 else shown[:39] + "…"
+
+
+def shown_count(count: int, what: str) -> str:
+    """Show how many there are of something that takes an s.
+
+    >>> shown_count(1, "run"), shown_count(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -228,7 +228,7 @@ def test_localize__cache_lost_one_of_its_packs__is_built_anew(
     for path in before:
         path.unlink()
 
-    assert damage_of(place.bare(source), source.commit) == f"1 objects of {source.commit} missing"
+    assert damage_of(place.bare(source), source.commit) == f"1 object of {source.commit} missing"
     assert not place.localize(source).cached
     assert tree_of(place.folder / "digits") == tree_of(repository.path)
     git(place.folder / "digits", "fsck", "--full")

@@ -14,6 +14,7 @@ from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
+from seafloor.domain.quantities import shown_count
 from seafloor.domain.traces import ARTIFACTS_TAG
 from seafloor.sdk.imports.mlflow import words
 from seafloor.sdk.imports.mlflow.traces import (
@@ -226,7 +227,7 @@ class FolderSource(Source):
             if bad:
                 told = ", ".join(map(str, bad[:_LINES_TOLD])) + (", …" * (len(bad) > _LINES_TOLD))
                 self._report.fail(
-                    f"{len(bad):,} points of metric {key} of run {run.source_id}",
+                    f"{shown_count(len(bad), 'point')} of metric {key} of run {run.source_id}",
                     f'lines of "{_name(path)}" that cannot be read: {told}',
                 )
 

@@ -15,6 +15,7 @@ from seafloor.domain.errors import SourceError
 from seafloor.domain.ids import WorkloadId
 from seafloor.domain.metrics import Point
 from seafloor.domain.models import DatasetInput
+from seafloor.domain.quantities import shown_count
 from seafloor.domain.traces import (
     ARTIFACTS_TAG,
     COST_KEY,
@@ -318,7 +319,8 @@ class SqliteSource(Source):
                 else:
                     yield point
         for key, (count, first) in bad.items():
-            self._report.fail(f"{count:,} points of metric {key} of run {run.source_id}", first)
+            what = f"{shown_count(count, 'point')} of metric {key} of run {run.source_id}"
+            self._report.fail(what, first)
 
     def files(self, run: RunRecord, report: Report) -> Iterator[FileRecord]:
         """See ``Source``."""
