@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,7 +87,9 @@ def resolve(repository: Repository, ref: str | None = None) -> GitCode:
 def tree_of(folder: Path) -> dict[bytes, tuple[str, bytes]]:
     """Every file and symlink below a folder, but git's own: path to its kind and its content."""
     found: dict[bytes, tuple[str, bytes]] = {}
-    for path in folder.rglob("*"):
+    # Not by `rglob`, which early versions of Python 3.11 end at a link whose target is too long.
+    within = [(here, name) for here, *names in os.walk(folder) for name in chain(*names)]
+    for path in (Path(here, name) for here, name in within):
         relative = path.relative_to(folder)
         mode = path.lstat().st_mode
         if ".git" in relative.parts:
