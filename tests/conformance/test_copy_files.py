@@ -16,10 +16,12 @@ from seafloor.app.copy.files import Files
 from seafloor.app.copy.journal import Journal
 from seafloor.app.copy.progress import Progress
 from seafloor.app.copy.sides import Side
+from seafloor.domain.artifacts import ArtifactFile
+from seafloor.domain.ids import Sha256
 from seafloor.stores.artifacts.store import ObjectArtifactStore
 from seafloor.stores.events.store import SpoolEventFileStore
 from seafloor.stores.logs.spool import SpoolLogStore
-from seafloor.stores.metadata.sql.copy import artifact_rows, digest
+from seafloor.stores.metadata.sql.copy import add_file, artifact_rows, digest
 from seafloor.stores.metadata.sql.database import Database
 from seafloor.stores.metadata.sql.store import SqlMetadataStore
 from seafloor.stores.metrics.sql import SqlMetricStore
@@ -136,3 +138,14 @@ async def test_copy_artifacts__after_a_go_whose_journal_is_lost__mends_what_is_n
     await target.artifacts.put(OWNERS[5], "a/b.bin", content("x", "other"))
     await copy(sides, tmp_path / "second")
     await assert_same(*sides)
+
+
+async def test_add_file__whose_row_came_meanwhile__takes_its_place(
+    sides: tuple[Side, Side],
+) -> None:
+    """As a database does it that ends the commit of a copy that was killed before."""
+    database = sides[1].database
+    late, new = (ArtifactFile("a/é 1.txt", 1, Sha256(one * 64), at) for at, one in enumerate("ab"))
+    await add_file(database, OWNERS[0], late)
+    await add_file(database, OWNERS[0], new)
+    assert await SqlMetadataStore(database).manifest_get(OWNERS[0], "a/é 1.txt") == new

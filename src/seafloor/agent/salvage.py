@@ -45,7 +45,7 @@ def _deliver(folder: TaskFolder, task: Task, spool: Spool) -> None:
 def _what_is_known(spool: Spool) -> str:
     said = (
         "The agent that watched the command disappeared. {} kept; what was printed "
-        "after them is lost, and so is how the command ended."
+        "after that is lost, and so is how the command ended."
     ).format("1 line was" if spool.lines == 1 else "{:,} lines were".format(spool.lines))
     if spool.damaged_bytes:
         said += " {:,} bytes at the end of its spool were damaged and cut off.".format(

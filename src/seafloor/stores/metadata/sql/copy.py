@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -267,14 +268,7 @@ async def add_file(database: Database, owner: str, file: ArtifactFile) -> None:
 
     Nobody else writes there, and the source has compared the paths: no intent is needed.
     """
-    row = {
-        "owner": owner,
-        "path": file.path,
-        "size_bytes": file.size_bytes,
-        "sha256": file.sha256,
-        "created_ns": file.created_ns,
-    }
-    await database.write_joined(row, _add_files)
+    await database.write_joined({"owner": owner, **asdict(file)}, _add_files)
 
 
 def _add_files(connection: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[None]:
